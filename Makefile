@@ -1,0 +1,60 @@
+# make demo, make test, make app, make check: each makes .venv by itself and installs pinned requirements into it.
+# PYTHON names another interpreter (make test PYTHON=python3.12); PYTEST_ARGS and ARGS are handed on.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+# The current releases want Python 3.11; on 3.10 the WebUI's own releases do the same work.
+STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test app check format clean
+
+help:
+	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
+	@echo "make app     open the standalone web app"
+	@echo "make test    run the tests"
+	@echo "make check   run the linters and the type checker"
+	@echo "make format  let ruff format the code"
+	@echo "make clean   remove $(VENV) and the caches"
+
+demo: $(VENV)/.runtime
+	$(BIN)/python -m train_embedding demo $(ARGS)
+
+app: $(VENV)/.runtime
+	$(BIN)/python -m train_embedding app $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.test $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .nox .pytest_cache .ruff_cache build dist
+
+# Each stamp is newer than the requirement files it stands for, so pip runs only after one of them has changed.
+$(VENV)/.runtime: requirements/$(STACK).txt install.py
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing requirements/$(STACK).txt into $(VENV); the first time takes some minutes."
+	$(PIP) -r requirements/$(STACK).txt
+	$(BIN)/python install.py
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime requirements/test.txt
+	$(PIP) -r requirements/test.txt
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.runtime requirements/lint.txt
+	$(PIP) -r requirements/lint.txt
+	@touch $@

@@ -1,0 +1,239 @@
+"""The arrows of docs/architecture.md: which room may import which, what stays outside, what a bare import costs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "train_embedding"
+SOURCES = sorted(path.relative_to(ROOT).as_posix() for folder in (PACKAGE, "scripts") for path in (ROOT / folder).rglob("*.py"))
+
+# Data that every front end may name: what it hands to the services and what it gets back.
+FACTS = ("errors", "hosts.base", "engine.spec", "engine.schedule", "engine.events")
+
+# Per room, the rooms and modules of the package that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
+INSIDE: dict[str, tuple[str, ...]] = {
+    "__init__": (),
+    "__main__": ("cli",),
+    "errors": (),
+    "embeddings": ("embeddings", "errors"),
+    "engine": ("engine", "embeddings", "errors"),
+    "services": ("services", "engine", "embeddings", "errors", "hosts.base"),
+    "hosts": ("hosts", "engine", "embeddings", "errors"),
+    "ui": ("ui", "services", *FACTS),
+    "api": ("api", "services", *FACTS),
+    # The verbs `app` and `demo` open those rooms; nothing there leads back to the command line. `bench` measures the engine.
+    "cli": ("cli", "services", "app", "demo", "engine.flops", "hosts.detect", "hosts.standalone", *FACTS),
+    "app": ("app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
+    "demo": ("demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
+    # The WebUI executes the script by path, so what it does lies in the package.
+    "scripts": ("webui",),
+    "webui": ("ui", "api", "services", "hosts.detect", *FACTS),
+}
+ENTRY_POINTS = ("webui", "app", "cli")
+
+# Per room, the packages besides the standard library that it may import.
+_MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    "embeddings": ("torch", "safetensors", "PIL"),
+    "engine": _MODEL,
+    "services": ("torch", "PIL", "numpy"),
+    "hosts": (*_MODEL, "modules"),
+    "ui": ("gradio", "pandas", "PIL", "markupsafe"),
+    "api": ("fastapi", "starlette", "pydantic"),
+    "cli": ("tqdm",),
+    "app": ("gradio", "fastapi", "starlette", "uvicorn", "PIL", "markupsafe"),
+    "demo": _MODEL,
+    "scripts": ("modules.script_callbacks",),
+    "webui": ("fastapi",),
+}
+
+
+def room_of(path: str) -> str:
+    """The room a file belongs to: a folder of the package, a module at its top, or "scripts"."""
+    parts = Path(path).with_suffix("").parts
+    return parts[1] if parts[0] == PACKAGE else parts[0]
+
+
+def imports_of(path: str, source: str) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything a file imports anywhere in it, `from a import b` as "a.b"."""
+    package = Path(path).parts[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            prefix = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{prefix}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if function in ("import_module", "__import__"):
+                yield node.lineno, str(node.args[0].value)
+
+
+def violations(path: str, source: str) -> list[str]:
+    """One line for each import of the file that the tables do not allow."""
+    room = room_of(path)
+    return [
+        f"{path}:{line}: {room} must not import {name}"
+        for line, name in imports_of(path, source)
+        if not allowed(room, path, name)
+    ]
+
+
+def allowed(room: str, path: str, name: str) -> bool:
+    top, _, rest = name.partition(".")
+    if top != PACKAGE:
+        return top in sys.stdlib_module_names or _covered(name, OUTSIDE.get(room, ()))
+    if rest == "__version__":
+        return True
+    if _covered(rest, ("hosts.detect",)) and room not in ENTRY_POINTS:
+        return path == f"{PACKAGE}/hosts/detect.py"
+    return _covered(rest, INSIDE[room])
+
+
+def _covered(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_imports_follow_the_arrows(path: str) -> None:
+    assert violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
+
+
+def test_every_room_has_its_rules() -> None:
+    assert {room_of(path) for path in SOURCES} <= set(INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        # upwards
+        ("train_embedding/embeddings/merge.py", "from train_embedding.engine.spec import TrainingSpec"),
+        ("train_embedding/engine/loop.py", "from train_embedding.services import Services"),
+        ("train_embedding/engine/loop.py", "import train_embedding.hosts.base"),
+        ("train_embedding/engine/loop.py", "from train_embedding import ui"),
+        ("train_embedding/services/runs.py", "def go():\n    from train_embedding.ui import tab"),
+        ("train_embedding/services/runs.py", "import train_embedding.api.routes"),
+        ("train_embedding/services/runs.py", "from train_embedding.cli import main"),
+        ("train_embedding/services/runs.py", "from ..app import build"),
+        ("train_embedding/hosts/a1111.py", "from train_embedding.services import Services"),
+        ("train_embedding/app/page.py", "from train_embedding.cli import main"),
+        # sideways, and past the services
+        ("train_embedding/ui/tab.py", "from train_embedding.api import routes"),
+        ("train_embedding/ui/tab.py", "from train_embedding.engine.loop import train"),
+        ("train_embedding/api/routes.py", "from train_embedding.embeddings.formats import read_embedding"),
+        ("train_embedding/cli/train.py", "from train_embedding.hosts.a1111 import A1111Host"),
+        # who looks for the host
+        ("train_embedding/services/runs.py", "from train_embedding.hosts.detect import detect"),
+        ("train_embedding/services/runs.py", "from train_embedding.hosts import detect"),
+        ("train_embedding/services/runs.py", "from train_embedding.hosts import fake"),
+        ("train_embedding/ui/tab.py", "from train_embedding.hosts.detect import detect"),
+        ("train_embedding/hosts/a1111.py", "from train_embedding.hosts.detect import detect"),
+        ("train_embedding/demo/run.py", "from train_embedding.hosts.detect import detect"),
+        # what stays outside
+        ("train_embedding/embeddings/merge.py", "import diffusers"),
+        ("train_embedding/embeddings/merge.py", "import transformers.utils"),
+        ("train_embedding/engine/loop.py", "import gradio as gr"),
+        ("train_embedding/engine/loop.py", "from modules import shared"),
+        ("train_embedding/services/runs.py", "import importlib\nimportlib.import_module('modules.shared')"),
+        ("train_embedding/services/runs.py", "__import__('gradio')"),
+        ("train_embedding/api/routes.py", "import gradio"),
+        ("train_embedding/cli/train.py", "import torch"),
+        ("train_embedding/hosts/a1111.py", "import gradio"),
+        ("train_embedding/errors.py", "import torch"),
+        ("scripts/train_embedding_tab.py", "from modules import shared"),
+        ("scripts/train_embedding_tab.py", "from train_embedding.hosts.a1111 import A1111Host"),
+        ("scripts/train_embedding_tab.py", "import torch"),
+        ("train_embedding/webui.py", "from train_embedding.hosts.a1111 import A1111Host"),
+        ("train_embedding/webui.py", "import gradio"),
+    ],
+)
+def test_a_wrong_import_is_caught(path: str, source: str) -> None:
+    assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "train_embedding/embeddings/formats/webui_pt.py",
+            "from train_embedding.embeddings.embedding import Embedding\nimport torch",
+        ),
+        ("train_embedding/engine/loop.py", "from .events import Stepped\nfrom ..errors import TrainingFailed\nimport diffusers"),
+        (
+            "train_embedding/services/runs.py",
+            "from train_embedding.hosts.base import Host\nfrom train_embedding.engine import loop",
+        ),
+        ("train_embedding/services/runs.py", "from train_embedding.hosts import base"),
+        ("train_embedding/hosts/detect.py", "from train_embedding.hosts.a1111 import A1111Host\nfrom modules import shared"),
+        ("train_embedding/ui/tab.py", "import gradio as gr\nfrom train_embedding.services import Services"),
+        ("train_embedding/app/__init__.py", "from train_embedding.ui import tab\nimport gradio"),
+        ("train_embedding/cli/app.py", "def run():\n    from train_embedding import app"),
+        (
+            "scripts/train_embedding_tab.py",
+            "from modules import script_callbacks\nfrom train_embedding import webui",
+        ),
+        (
+            "train_embedding/webui.py",
+            "from train_embedding.hosts.detect import detect\nfrom train_embedding.ui.tab import build",
+        ),
+    ],
+)
+def test_a_right_import_is_not(path: str, source: str) -> None:
+    assert violations(path, source) == []
+
+
+FRONT_ENDS = ("gradio", "fastapi", f"{PACKAGE}.ui", f"{PACKAGE}.api", f"{PACKAGE}.cli", f"{PACKAGE}.app")
+MODEL_CODE = tuple(
+    f"{PACKAGE}.engine.{name}"
+    for name in ("model", "checkpoint", "live_model", "placeholder", "latents", "loop", "optimizers", "preview", "snapshots")
+)
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        (PACKAGE, ("torch", "numpy", "PIL", *FRONT_ENDS)),
+        (f"{PACKAGE}.embeddings.embedding", ("diffusers", "transformers", "accelerate", *FRONT_ENDS)),
+        (f"{PACKAGE}.embeddings.formats", ("diffusers", "transformers", "accelerate", *FRONT_ENDS)),
+        (f"{PACKAGE}.engine.spec", ("torch", "diffusers", "transformers", *FRONT_ENDS)),
+        (f"{PACKAGE}.services", ("diffusers", "transformers", "accelerate", *MODEL_CODE, *FRONT_ENDS)),
+        (f"{PACKAGE}.hosts.base", ("diffusers", "transformers", *MODEL_CODE, *FRONT_ENDS)),
+        (f"{PACKAGE}.hosts.detect", ("diffusers", "transformers", "modules", *MODEL_CODE, *FRONT_ENDS)),
+        (f"{PACKAGE}.webui", ("torch", "diffusers", "transformers", "gradio", "fastapi", f"{PACKAGE}.services", f"{PACKAGE}.ui")),
+        (f"{PACKAGE}.api.routes", ("diffusers", "transformers", *MODEL_CODE, "gradio", f"{PACKAGE}.ui")),
+        (f"{PACKAGE}.cli", ("torch", "diffusers", "transformers", "gradio", "fastapi", f"{PACKAGE}.app")),
+    ],
+)
+def test_a_fresh_import_loads_nothing_heavy(module: str, unwanted: tuple[str, ...]) -> None:
+    loaded = _modules_after(f"import {module}")
+    assert module in loaded
+    assert [name for name in loaded if _covered(name, unwanted)] == []
+
+
+def test_a_heavy_import_is_noticed() -> None:
+    assert _covered("torch", ("torch",))
+    assert "torch" in _modules_after("import torch")
+
+
+def _modules_after(statement: str) -> list[str]:
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_wheel_takes_files_that_exist() -> None:
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    start = lines.index("[tool.hatch.build.targets.wheel.force-include]") + 1
+    sources = [line.split('"')[1] for line in lines[start:] if line.startswith('"')][:2]
+    assert sources == ["javascript/train_embedding.js", "style.css"]
+    assert [source for source in sources if not (ROOT / source).is_file()] == []
