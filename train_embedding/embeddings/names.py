@@ -1,0 +1,93 @@
+"""Names of embeddings: the file's stem, which is also the word that calls the embedding in a prompt."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from train_embedding.errors import InvalidName
+
+MAX_CHARACTERS = 100
+MAX_BYTES = 220
+"UTF-8 bytes; file systems allow 255, which also has to hold the suffix and, in the trash folder, the time."
+FORBIDDEN = '/\\()[]{}<>:|,"*?'
+"What the prompt syntax or a file system would eat."
+
+_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
+)
+_BIDIRECTIONAL = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
+_KEYWORDS = re.compile(r"\b(AND|BREAK)\b")
+
+
+def check_name(name: object) -> None:
+    """Refuses what cannot be a file name on every system and a word in a prompt. Raises InvalidName, never rewrites."""
+    if not isinstance(name, str):
+        raise InvalidName(f"An embedding's name must be text, not {type(name).__name__}.")
+    if not name.strip():
+        raise InvalidName("The name is empty.", "Type the word that shall call the embedding in a prompt.")
+    if len(name) > MAX_CHARACTERS:
+        raise InvalidName(f"The name has {len(name)} characters; at most {MAX_CHARACTERS} are allowed.")
+    for character in name:
+        _check_character(name, character)
+    size = len(name.encode())
+    if size > MAX_BYTES:
+        raise InvalidName(f'The name "{name}" takes {size} bytes in UTF-8; at most {MAX_BYTES} fit into a file name.')
+    _check_ends(name)
+    if name.split(".")[0].rstrip().casefold() in _RESERVED:
+        raise InvalidName(f'The name "{name}" is reserved by Windows.', "Choose another.")
+
+
+def path_for(folder: Path, name: str, suffix: str) -> Path:
+    """The file of that name in `folder`. Raises InvalidName for a bad name, and where links would lead outside."""
+    check_name(name)
+    path = folder / f"{name}{suffix}"
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise InvalidName(f'The file "{path.name}" is a link that cannot be followed: {error}.') from error
+    if not inside:
+        raise InvalidName(f'The file "{path.name}" is a link that leads outside the embeddings folder.', "Choose another name.")
+    return path
+
+
+def warnings_for_name(name: str, others: Iterable[str], is_one_token: Callable[[str], bool]) -> list[str]:
+    """Sentences about a name that is allowed but may surprise.
+
+    others: the names of the embeddings there are. is_one_token: tells whether a text is one token of CLIP's vocabulary.
+    """
+    warnings: list[str] = []
+    if is_one_token(name):
+        warnings.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
+    # CLIP reads lower case only, so names that differ in case are the same word to it.
+    folded = name.casefold()
+    for other in sorted(set(others) - {name}, key=str.casefold):
+        if other.casefold() in folded:
+            warnings.append(f'"{name}" contains the name of the embedding "{other}".')
+        elif folded in other.casefold():
+            warnings.append(f'"{name}" is contained in the name of the embedding "{other}".')
+    keyword = _KEYWORDS.search(name)
+    if keyword:
+        warnings.append(f'The WebUI reads {keyword.group()} in a prompt as its own keyword, so "{name}" may never be found.')
+    return warnings
+
+
+def _check_character(name: str, character: str) -> None:
+    if character in FORBIDDEN:
+        raise InvalidName(f"The name \"{name}\" contains '{character}', which prompts or file systems use for themselves.")
+    # Format characters stay allowed: the zero-width joiner is part of many emoji.
+    if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDIRECTIONAL:
+        raise InvalidName(f"The name contains the control character U+{ord(character):04X}.")
+
+
+def _check_ends(name: str) -> None:
+    if name != name.strip():
+        raise InvalidName(f'The name "{name}" begins or ends with a space.')
+    if name[0] in ".-":
+        raise InvalidName(f"The name \"{name}\" begins with '{name[0]}'.")
+    if name.endswith("."):
+        raise InvalidName(f"The name \"{name}\" ends with '.'.")
+    if name.casefold().endswith(".preview"):
+        raise InvalidName(f'The name "{name}" ends with ".preview", which marks an embedding\'s preview picture.')

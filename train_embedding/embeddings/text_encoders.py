@@ -1,0 +1,32 @@
+"""The text encoders that embeddings are made for, and the model families they identify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CLIP_L = 768
+"Width of CLIP ViT-L/14, the text encoder of SD1 and the first one of SDXL."
+OPENCLIP_H = 1024
+"Width of OpenCLIP ViT-H/14, the text encoder of SD2."
+OPENCLIP_BIGG = 1280
+"Width of OpenCLIP ViT-bigG/14, the second text encoder of SDXL."
+
+KEYS = ("clip_l", "clip_h", "clip_g")
+"What the encoders are called in embeddings and in files."
+
+_KEY_OF_WIDTH = {CLIP_L: "clip_l", OPENCLIP_H: "clip_h", OPENCLIP_BIGG: "clip_g"}
+_FAMILIES = {
+    frozenset({("clip_l", CLIP_L)}): "SD1",
+    frozenset({("clip_h", OPENCLIP_H)}): "SD2",
+    frozenset({("clip_l", CLIP_L), ("clip_g", OPENCLIP_BIGG)}): "SDXL",
+}
+
+
+def key_for_width(width: int) -> str:
+    """The encoder that vectors of this width are for; "clip_l" for a width that no known encoder has."""
+    return _KEY_OF_WIDTH.get(width, "clip_l")
+
+
+def family_of(widths: Mapping[str, int]) -> str:
+    """The model family, "SD1", "SD2" or "SDXL", of a text encoder's key to width mapping; "custom" for any other."""
+    return _FAMILIES.get(frozenset(widths.items()), "custom")

@@ -1,0 +1,64 @@
+"""Fixed-noise evaluation: the loss on the same latents, noise, timesteps and prompts, so that only the vectors differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from train_embedding.engine.captions import split_at_name
+from train_embedding.engine.latents import Batch
+from train_embedding.engine.loop import denoising_losses
+from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class FixedItems:
+    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts: of K items."""
+
+    latents: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    prompts: PromptBatch
+
+
+def fixed_items(
+    model: DiffusionModel, latents: torch.Tensor, captions: Sequence[str], name: str, vectors: int, *, repeats: int, seed: int
+) -> FixedItems:
+    """Each picture `repeats` times, at timesteps stratified over the whole schedule, each time with its own noise.
+
+    latents: [N, 4, h, w]. captions: one per picture, with `[name]` or the name where the embedding stands. K = N · repeats.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    repeated = latents.repeat_interleave(repeats, 0)
+    count = len(repeated)
+    strata = (torch.arange(count) % repeats + torch.rand(count, generator=generator)) / repeats
+    prompts = [tokenise(split_at_name(caption, name, Vectors(0, vectors))) for caption in captions for _ in range(repeats)]
+    return FixedItems(
+        latents=repeated,
+        noise=torch.randn(repeated.shape, generator=generator).to(latents.device),
+        timesteps=(strata * len(model.alphas_cumprod)).long().to(latents.device),
+        prompts=batch_prompts(prompts).to(latents.device),
+    )
+
+
+@torch.no_grad()
+def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: FixedItems) -> torch.Tensor:
+    """The loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
+    losses: list[torch.Tensor] = []
+    for start in range(0, len(items.latents), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        prompts = PromptBatch(items.prompts.ids[part], items.prompts.slots[part])
+        batch = Batch(items.latents[part], prompts, torch.Generator())
+        losses.append(denoising_losses(model, vectors, batch, items.noise[part], items.timesteps[part]))
+    return torch.cat(losses)
+
+
+def paired_difference(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:
+    """Mean of before − after over the items, and its standard error. before, after: [K], K at least 2."""
+    difference = (before - after).double()
+    return float(difference.mean()), float(difference.std() / len(difference) ** 0.5)

@@ -1,0 +1,43 @@
+"""Noise levels and noise of a training step; all randomness is a function of the seed and the step."""
+
+from __future__ import annotations
+
+import torch
+
+_SHIFTED = (0.5, 0.9, 0.8)
+"The shifted policy's interval and the probability of drawing from it; the rest is drawn from all levels."
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The CPU generator of one step: a run resumed at any step draws what an uninterrupted one does."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
+def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Generator) -> torch.Tensor:
+    """Timesteps, long [count], 0…timesteps − 1.
+
+    "uniform": independent and uniform. "shifted": stratified within the batch, from a density that is uniform with 80 % of its
+    mass moved into the part 0.5…0.9 of the schedule, where a subject is learned (ZOODiP, arXiv 2503.14868), and a tail over
+    the full range for texture.
+    """
+    if policy == "uniform":
+        return torch.randint(timesteps, (count,), generator=generator)
+    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    return (_shifted_quantile(strata) * timesteps).long().clamp(max=timesteps - 1)
+
+
+def _shifted_quantile(probability: torch.Tensor) -> torch.Tensor:
+    """Inverse of the shifted policy's distribution function, which is linear in three parts."""
+    low, high, mass = _SHIFTED
+    tail = 1 - mass
+    below, inside = tail * low, mass + tail * (high - low)
+    first = probability / tail
+    second = low + (probability - below) * (high - low) / inside
+    third = high + (probability - below - inside) / tail
+    return torch.where(probability < below, first, torch.where(probability < below + inside, second, third))
+
+
+def add_noise(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """√ᾱ_t · latents + √(1 − ᾱ_t) · noise (Ho et al. 2020, equation 4). latents, noise: [B, 4, h, w]; timesteps: [B]."""
+    alpha = alphas_cumprod[timesteps][:, None, None, None]
+    return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise

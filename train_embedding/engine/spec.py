@@ -1,0 +1,167 @@
+"""What a training run is asked to do, as frozen data, and how it is resolved against a checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from train_embedding.embeddings.names import check_name
+from train_embedding.engine.schedule import RateSchedule, parse_schedule
+from train_embedding.errors import InvalidSpec
+
+DEFAULT_TEMPLATE = (
+    "a photo of [name]",
+    "a picture of [name]",
+    "[name], [filewords]",
+    "a close-up of [name]",
+    "[name] in a scene",
+)
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """A training run as a person asks for it. Steps count from 1 within the run."""
+
+    embedding: str
+    "Name of an embedding that exists in the host's embeddings folder; training continues from its vectors."
+    dataset: str
+    "Folder of pictures; its subfolders are not searched."
+    preset: str = "Fast"
+    "The preset the fields came from, for display."
+    steps: int = 400
+    "Optimizer steps of this run, 1…1,000,000. A rate schedule that ends earlier ends the run."
+    batch_size: int = 4
+    "Pictures per step, 1…256."
+    learning_rate: str = "5e-3"
+    'AdamW\'s rate: a number, or the WebUI\'s schedule syntax "0.005:100, 1e-3:1000".'
+    width: int = 0
+    "Width in pixels that pictures are cropped to, a multiple of 8; 0 for the checkpoint's own."
+    height: int = 0
+    "Height in pixels, likewise."
+    template: tuple[str, ...] = DEFAULT_TEMPLATE
+    """Caption lines; `[name]` is the embedding, `[filewords]` the picture's `.txt` file or else its file name, which may itself
+    say `[name]`. A caption that names the embedding nowhere gets it in front."""
+    shuffle_tags: bool = False
+    "Whether the comma-separated parts of `[filewords]` come in random order."
+    tag_dropout: float = 0.0
+    "Probability, 0…1, of leaving out each comma-separated part of `[filewords]`; the embedding is never left out."
+    timesteps: str = "shifted"
+    'Which noise levels are drawn: "uniform" over all, or "shifted", 80 % from the part 0.5…0.9 and 20 % from all.'
+    latent_sampling: str = "deterministic"
+    '"deterministic" trains on the mean of the VAE\'s posterior, "once" on one sample of it, "random" on a new one each step.'
+    clip_gradient: float = 0.0
+    "Largest norm of the gradient, 0 for no limit."
+    seed: int = 0
+    "Seed of the noise, the timesteps, the order of the pictures and the choice of captions."
+    save_every: int = 100
+    "Steps between snapshots, 0 for none but the last."
+    preview_every: int = 100
+    "Steps between preview pictures, 0 for none."
+    preview_prompt: str = "[name]"
+    "Prompt of the previews; `[name]` is the embedding."
+    preview_negative_prompt: str = ""
+    "Negative prompt of the previews."
+    preview_seed: int = 1
+    "Seed of the previews, the same for each so that they can be compared."
+    preview_steps: int = 20
+    "Sampling steps of a preview."
+    preview_guidance: float = 7.0
+    "Classifier-free guidance scale of a preview."
+
+    def __post_init__(self) -> None:
+        check_name(self.embedding)
+        parse_schedule(self.learning_rate)
+        _whole_numbers(self)
+        if self.timesteps not in TIMESTEP_POLICIES:
+            raise InvalidSpec(f'The timestep policy "{self.timesteps}" is not one of {", ".join(TIMESTEP_POLICIES)}.')
+        if self.latent_sampling not in LATENT_SAMPLING:
+            raise InvalidSpec(f'The latent sampling "{self.latent_sampling}" is not one of {", ".join(LATENT_SAMPLING)}.')
+        if not self.template or any("[name]" not in line and "[filewords]" not in line for line in self.template):
+            raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
+        for name, low, high in (("tag_dropout", 0.0, 1.0), ("clip_gradient", 0.0, 1e6), ("preview_guidance", 0.0, 100.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+                raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of JSON values that `from_json` turns into an equal spec."""
+        return {**dataclasses.asdict(self), "template": list(self.template)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainingSpec:
+        """Builds a spec from JSON values; with "preset", that preset's values stand where `values` is silent.
+
+        Raises InvalidSpec for an unknown or missing field, an unknown preset, or a value the rules refuse.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InvalidSpec(f"A training run has no field {', '.join(map(repr, unknown))}.", f"It has {', '.join(sorted(known))}.")
+        missing = [name for name in ("embedding", "dataset") if not values.get(name)]
+        if missing:
+            raise InvalidSpec(f"A training run needs {' and '.join(missing)}.")
+        merged = {**preset_values(values.get("preset", "Fast")), **values}
+        if isinstance(merged.get("learning_rate"), int | float) and not isinstance(merged["learning_rate"], bool):
+            merged["learning_rate"] = repr(merged["learning_rate"])
+        template = merged.get("template", DEFAULT_TEMPLATE)
+        lines = template.splitlines() if isinstance(template, str) else template
+        if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
+            raise InvalidSpec("The caption template must be text, or a list of lines.")
+        merged["template"] = tuple(line.strip() for line in lines if line.strip())
+        for name in _TEXTS:
+            if name in merged and not isinstance(merged[name], str):
+                raise InvalidSpec(f"{name} is {merged[name]!r}; it must be text.")
+        return cls(**merged)
+
+
+TIMESTEP_POLICIES = ("uniform", "shifted")
+LATENT_SAMPLING = ("deterministic", "once", "random")
+PRESETS: dict[str, dict[str, Any]] = {
+    "Fast": {"steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic"},
+    "WebUI classic": {
+        "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
+    },
+}  # fmt: skip
+_TEXTS = ("embedding", "dataset", "preset", "learning_rate", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling")
+_WHOLE = {
+    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "seed": (0, 2**32 - 1),
+    "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
+}  # fmt: skip
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """The fields a preset sets. Raises InvalidSpec for a name that is none."""
+    if name not in PRESETS:
+        raise InvalidSpec(f"There is no preset {name!r}.", f"Presets are {', '.join(PRESETS)}.")
+    return dict(PRESETS[name])
+
+
+@dataclass(frozen=True)
+class ResolvedSpec:
+    """A spec with everything decided that depends on the checkpoint."""
+
+    spec: TrainingSpec
+    width: int
+    height: int
+    steps: int
+    "The spec's steps, or fewer where the rate schedule ends earlier."
+    schedule: RateSchedule
+
+
+def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
+    """Decides what the spec leaves open. resolution: side in pixels of the checkpoint's own pictures."""
+    schedule = parse_schedule(spec.learning_rate)
+    steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
+    return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule)
+
+
+def _whole_numbers(spec: TrainingSpec) -> None:
+    for name, (low, high) in _WHOLE.items():
+        value = getattr(spec, name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InvalidSpec(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")
+    for name in ("width", "height"):
+        if getattr(spec, name) % 8:
+            raise InvalidSpec(f"{name} is {getattr(spec, name)}; it must be a multiple of 8.")

@@ -1,0 +1,90 @@
+"""Every error this package raises on purpose.
+
+    TrainEmbeddingError
+    ├── InvalidInput             a value that the rules refuse
+    │   ├── InvalidName
+    │   └── InvalidSpec          a training field, a rate schedule
+    ├── NotFound                 an embedding, a run, a folder or a file that is not there
+    ├── Conflict                 the name is taken, another run is under way, the wrong model family
+    ├── NotAllowed               a folder outside those that a shared server may touch
+    ├── UnreadableFile           a file that is not what it should be
+    ├── NothingToTrainOn         no usable picture
+    ├── StorageFailed            writing failed, the disk is full
+    ├── TrainingFailed           NaN, out of memory
+    └── HostFailed               no checkpoint loaded, the host cannot do it
+
+Front ends translate at their edge: the command line exits with `exit_code`, the API answers `http_status`.
+"""
+
+from __future__ import annotations
+
+
+class TrainEmbeddingError(Exception):
+    """Something a person can act on.
+
+    message: one sentence saying what is wrong, naming the value. hint: one sentence saying what to do, or empty.
+    """
+
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class InvalidInput(TrainEmbeddingError):
+    exit_code = 2
+    http_status = 422
+
+
+class InvalidName(InvalidInput):
+    pass
+
+
+class InvalidSpec(InvalidInput):
+    pass
+
+
+class NotFound(TrainEmbeddingError):
+    exit_code = 3
+    http_status = 404
+
+
+class Conflict(TrainEmbeddingError):
+    exit_code = 4
+    http_status = 409
+
+
+class NotAllowed(TrainEmbeddingError):
+    exit_code = 5
+    http_status = 403
+
+
+class UnreadableFile(TrainEmbeddingError):
+    exit_code = 6
+    http_status = 422
+
+
+class NothingToTrainOn(TrainEmbeddingError):
+    exit_code = 7
+    http_status = 422
+
+
+class StorageFailed(TrainEmbeddingError):
+    exit_code = 8
+    http_status = 507
+
+
+class TrainingFailed(TrainEmbeddingError):
+    exit_code = 9
+    http_status = 500
+
+
+class HostFailed(TrainEmbeddingError):
+    exit_code = 10
+    http_status = 503
