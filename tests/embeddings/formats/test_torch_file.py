@@ -1,0 +1,206 @@
+"""Files that torch saved: both layouts are read, and nothing that a stranger put into them is run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import threading
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from train_embedding.embeddings.formats.torch_file import LEGACY_MAGIC, load_torch_file
+from train_embedding.errors import UnreadableFile
+
+
+class Payload:
+    """Runs a shell command when it is unpickled by pickle itself."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch '{self.marker}'",)
+
+
+def saved(values: object, zipped: bool, protocol: int = 2) -> bytes:
+    packed = io.BytesIO()
+    torch.save(values, packed, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+    return packed.getvalue()
+
+
+def legacy_around(pickled: bytes) -> bytes:
+    """A file of the old layout, whose fourth pickle is the given one."""
+    parts = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
+    return b"".join(parts) + pickled + pickle.dumps([], 2)
+
+
+def zip_around(pickled: bytes, **others: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/version", b"3\n")
+        for name, content in others.items():
+            archive.writestr(name.replace("__", "/"), content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_both_layouts(zipped: bool) -> None:
+    tensor = torch.arange(12.0).reshape(3, 4)
+    read = load_torch_file(saved({"*": tensor, "step": 3}, zipped), "sword")
+    assert isinstance(read, dict)
+    assert torch.equal(read["*"], tensor)
+    assert read["step"] == 3
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("wrap", ["bare", "legacy", "zip", "torch legacy", "torch zip"])
+def test_a_payload_never_runs(tmp_path: Path, wrap: str, protocol: int) -> None:
+    marker = tmp_path / "ran"
+    hostile = {"string_to_param": {"*": Payload(marker)}}
+    pickled = pickle.dumps(hostile, protocol)
+    data = {
+        "bare": lambda: pickled,
+        "legacy": lambda: legacy_around(pickled),
+        "zip": lambda: zip_around(pickled),
+        "torch legacy": lambda: saved(hostile, False, protocol),
+        "torch zip": lambda: saved(hostile, True, protocol),
+    }[wrap]()
+    with pytest.raises(UnreadableFile) as caught:
+        load_torch_file(data, "evil")
+    assert not marker.exists()
+    if wrap in ("legacy", "zip", "torch zip"):
+        assert f"{os.name}.system" in caught.value.message
+        assert "nothing in it was run" in caught.value.message
+
+
+def test_the_payload_is_a_true_one(tmp_path: Path) -> None:
+    """Else the test above would show nothing."""
+    marker = tmp_path / "ran"
+    pickle.loads(pickle.dumps(Payload(marker)))
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 4])
+def test_a_payload_in_any_of_the_five_pickles(tmp_path: Path, position: int) -> None:
+    marker = tmp_path / "ran"
+    parts: list[object] = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}, []]
+    parts[position] = Payload(marker)
+    data = b"".join(pickle.dumps(part, 2) for part in parts)
+    assert data.startswith(LEGACY_MAGIC) == (position != 0)
+    with pytest.raises(UnreadableFile):
+        load_torch_file(data, "evil")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("function", [eval, bytearray, torch.load, torch.jit.load, getattr, torch.nn.Linear])
+def test_whatever_else_it_calls_is_named(function: object) -> None:
+    class Calls:
+        def __reduce__(self) -> tuple[object, tuple[int]]:
+            return function, (2**40,)
+
+    with pytest.raises(UnreadableFile, match=r"asks for .*(eval|bytearray|load|getattr|Linear)"):
+        load_torch_file(zip_around(pickle.dumps({"*": Calls()}, 2)), "evil")
+
+
+def test_a_torchscript_archive_is_refused() -> None:
+    """torch before 2.6 executes one even with weights_only (CVE-2025-32434)."""
+    packed = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), packed)
+    with pytest.raises(UnreadableFile, match="which no saved tensor has"):
+        load_torch_file(packed.getvalue(), "evil")
+
+
+def test_a_zip_bomb_is_refused() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("archive/data/0", bytes(65 * 2**20))
+    assert len(packed.getvalue()) < 2**20
+    with pytest.raises(UnreadableFile, match="unpacks to more than 64 MB"):
+        load_torch_file(packed.getvalue(), "bomb")
+
+
+def test_a_storage_shorter_than_it_claims_is_refused() -> None:
+    with zipfile.ZipFile(io.BytesIO(saved({"*": torch.ones(100, 100)}, True))) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content[:64] if name.endswith("data/0") else content)
+    with pytest.raises(UnreadableFile, match="damaged"):
+        load_torch_file(packed.getvalue(), "short")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        zip_around(pickle.dumps({}, 2), other__data__pkl=b""),
+        zip_around(pickle.dumps({}, 2), **{"other/data.pkl": pickle.dumps({}, 2)}),
+        zip_around(pickle.dumps({}, 2), **{"archive/code/x.py": b""}),
+        zip_around(pickle.dumps({}, 2), **{"../../evil": b""}),
+    ],
+    ids=range(4),
+)
+def test_members_that_do_not_belong_are_refused(data: bytes) -> None:
+    with pytest.raises(UnreadableFile):
+        load_torch_file(data, "odd")
+
+
+def as_parameter_dict(zipped: bool) -> bytes:
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.full((2, 8), 0.5))})
+    return saved({"string_to_token": {"*": torch.tensor(265)}, "string_to_param": parameters}, zipped)
+
+
+needs_safe_globals = pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="needs torch 2.5")
+
+
+@needs_safe_globals
+def test_a_parameter_dict_is_read() -> None:
+    read = load_torch_file(as_parameter_dict(zipped=True), "sword")
+    assert isinstance(read, dict)
+    assert isinstance(read["string_to_param"], torch.nn.ParameterDict)
+    assert torch.nn.ParameterDict not in torch.serialization.get_safe_globals()
+
+
+def test_the_source_code_that_the_old_layout_keeps_with_a_parameter_dict_is_refused() -> None:
+    with pytest.raises(UnreadableFile, match="pickle does not hold"):
+        load_torch_file(as_parameter_dict(zipped=False), "sword")
+
+
+@needs_safe_globals
+def test_parameter_dicts_from_many_threads() -> None:
+    data, failures = as_parameter_dict(zipped=True), list[Exception]()
+
+    def read() -> None:
+        for _ in range(10):
+            try:
+                load_torch_file(data, "sword")
+            except UnreadableFile as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_parameter_dict_on_an_older_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.serialization, "safe_globals", raising=False)
+    with pytest.raises(UnreadableFile, match="ParameterDict"):
+        load_torch_file(as_parameter_dict(zipped=True), "sword")
+
+
+def test_a_replaced_torch_load_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The WebUI puts a function of its own there, which returns None for the old layout from memory."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: None)
+    assert load_torch_file(saved({"step": 1}, False), "sword") == {"step": 1}

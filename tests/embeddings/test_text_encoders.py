@@ -1,0 +1,27 @@
+"""Widths tell encoders and families."""
+
+from __future__ import annotations
+
+import pytest
+
+from train_embedding.embeddings.text_encoders import family_of, key_for_width
+
+
+@pytest.mark.parametrize(("width", "key"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g"), (128, "clip_l")])
+def test_key_for_width(width: int, key: str) -> None:
+    assert key_for_width(width) == key
+
+
+@pytest.mark.parametrize(
+    ("widths", "family"),
+    [
+        ({"clip_l": 768}, "SD1"),
+        ({"clip_h": 1024}, "SD2"),
+        ({"clip_g": 1280, "clip_l": 768}, "SDXL"),
+        ({"clip_g": 1280}, "custom"),
+        ({"clip_l": 128}, "custom"),
+        ({}, "custom"),
+    ],
+)
+def test_family_of(widths: dict[str, int], family: str) -> None:
+    assert family_of(widths) == family

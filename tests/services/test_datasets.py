@@ -1,0 +1,175 @@
+"""Folders of pictures: what is counted, what is skipped and why, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.datasets import Datasets
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return folder
+
+
+def draw(path: Path, size: tuple[int, int] = (8, 8)) -> Path:
+    Image.new("RGB", size, (200, 30, 30)).save(path)
+    return path
+
+
+def test_counts_pictures(fake_host: FakeHost, pictures: Path) -> None:
+    for name in ("a.png", "b.jpg", "c.JPEG", "d.webp", "e.bmp", "f.gif", "g.tiff", "剣.png"):
+        draw(pictures / name)
+    report = Datasets(fake_host).inspect(pictures)
+    assert report.to_json() == {"folder": str(pictures), "pictures": 8, "skipped": []}
+
+
+def test_leaves_out_what_is_no_training_picture(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "a.png")
+    draw(pictures / "a-masklabel.png")
+    draw(pictures / ".hidden.png")
+    (pictures / "a.txt").write_text("a red square")
+    (pictures / "notes").write_text("x")
+    (pictures / "folder.png").mkdir()
+    draw(pictures / "folder.png" / "deeper.png")
+    report = Datasets(fake_host).inspect(pictures)
+    assert (report.pictures, report.skipped) == (1, ())
+
+
+def test_bad_pictures_are_skipped_with_the_reason(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "good.png")
+    (pictures / "empty.png").touch()
+    (pictures / "text.jpg").write_text("not a picture")
+    whole = draw(pictures / "broken.png", (64, 64)).read_bytes()
+    (pictures / "broken.png").write_bytes(whole[:60] + b"\xff\xff\xff\xff" + whole[64:])
+    (pictures / "gone.png").symlink_to(pictures / "nowhere.png")
+    report = Datasets(fake_host).inspect(pictures)
+    assert report.pictures == 1
+    reasons = dict(report.skipped)
+    assert sorted(reasons) == ["broken.png", "empty.png", "gone.png", "text.jpg"]
+    assert reasons["empty.png"] == "it is empty"
+    assert reasons["text.jpg"] == "it is not a picture"
+    assert reasons["broken.png"].startswith("it is damaged")
+    assert reasons["gone.png"] == "it is a link to nothing"
+    json.dumps(report.to_json())
+
+
+def test_pictures_of_too_many_pixels_are_not_decoded(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "good.png")
+    bomb = draw(pictures / "bomb.bmp").read_bytes()
+    (pictures / "bomb.bmp").write_bytes(bomb[:18] + (60000).to_bytes(4, "little") * 2 + bomb[26:])
+    report = Datasets(fake_host).inspect(pictures)
+    assert report.pictures == 1
+    assert "too many" in dict(report.skipped)["bomb.bmp"]
+
+
+def test_the_bound_holds_where_the_host_switched_off_that_of_pillow(
+    fake_host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    test_pictures_of_too_many_pixels_are_not_decoded(fake_host, pictures)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_does_not_hang(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "good.png")
+    os.mkfifo(pictures / "pipe.png")
+    assert Datasets(fake_host).inspect(pictures).skipped == (("pipe.png", "it is not a regular file"),)
+
+
+def test_a_kind_that_pillow_cannot_read(fake_host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(pictures / "good.png")
+    (pictures / "new.jxl").write_bytes(b"\xff\x0a")
+    monkeypatch.setattr(Image, "registered_extensions", lambda: {".png": "PNG"})
+    ((name, reason),) = Datasets(fake_host).inspect(pictures).skipped
+    assert (name, reason) == ("new.jxl", ".jxl pictures cannot be read by the Pillow that is installed")
+
+
+def test_no_usable_picture(fake_host: FakeHost, pictures: Path) -> None:
+    with pytest.raises(NothingToTrainOn, match="There is no picture in"):
+        Datasets(fake_host).inspect(pictures)
+    (pictures / "b.png").touch()
+    with pytest.raises(NothingToTrainOn, match=r'1 file was skipped, "b\.png" because it is empty'):
+        Datasets(fake_host).inspect(pictures)
+    (pictures / "a.png").write_text("text")
+    with pytest.raises(NothingToTrainOn, match=r'2 files were skipped, "a\.png" because it is not a picture'):
+        Datasets(fake_host).inspect(pictures)
+
+
+def test_folders_that_are_none(fake_host: FakeHost, pictures: Path) -> None:
+    datasets = Datasets(fake_host)
+    with pytest.raises(NotFound, match="does not exist"):
+        datasets.inspect(pictures / "none")
+    with pytest.raises(InvalidInput, match="is a file"):
+        datasets.inspect(draw(pictures / "a.png"))
+    for nothing in ("", "  \n"):
+        with pytest.raises(InvalidInput, match="No folder"):
+            datasets.inspect(nothing)
+    for odd in ("a\0b", "a" * 5000, "~nobody_of_that_name/x"):
+        with pytest.raises((InvalidInput, NotAllowed, NotFound)):
+            datasets.inspect(odd)
+
+
+def test_text_around_a_path_and_the_home_folder(fake_host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(pictures / "a.png")
+    monkeypatch.setenv("HOME", str(pictures.parent))
+    monkeypatch.setenv("USERPROFILE", str(pictures.parent))
+    for text in (f" {pictures}\n", "~/pictures"):
+        assert Datasets(fake_host).inspect(text).folder == pictures
+
+
+def test_a_shared_server_allows_its_own_folders_only(tmp_path: Path) -> None:
+    allowed, outside = tmp_path / "allowed", tmp_path / "outside"
+    for folder in (allowed, outside):
+        folder.mkdir()
+        draw(folder / "a.png")
+    (allowed / "way-out").symlink_to(outside)
+    datasets = Datasets(FakeHost(tmp_path / "host", allowed_folders=(allowed,)))
+    assert datasets.inspect(allowed).pictures == 1
+    for folder in (outside, allowed / "way-out", allowed / ".." / "outside", tmp_path / "allowed2", outside / "none"):
+        with pytest.raises(NotAllowed, match="outside the folders") as caught:
+            datasets.inspect(folder)
+        assert str(allowed) in caught.value.hint
+    (allowed / "b.png").symlink_to(outside / "a.png")
+    report = datasets.inspect(allowed)
+    assert (report.pictures, [name for name, _ in report.skipped]) == (1, ["b.png"])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(fake_host: FakeHost, pictures: Path) -> None:
+    pictures.chmod(0)
+    try:
+        with pytest.raises(NotAllowed):
+            Datasets(fake_host).inspect(pictures)
+    finally:
+        pictures.chmod(0o700)
+
+
+def test_templates_of_the_package(fake_host: FakeHost) -> None:
+    templates = Datasets(fake_host).templates()
+    assert {"subject", "style", "caption file only"} <= set(templates)
+    assert templates["caption file only"] == ("[name], [filewords]",)
+    assert all("[name]" in "".join(lines) for lines in templates.values())
+
+
+def test_templates_of_the_host(fake_host: FakeHost) -> None:
+    folder = fake_host.info().templates_folder
+    assert folder is not None
+    (folder / "subject.txt").write_text("a photo of a [name]\n\n  a rendering of a [name], [filewords]  \n")
+    (folder / "none.txt").write_text("picture")
+    (folder / "bad.txt").write_bytes(b"[name] \xff\xfe")
+    (folder / "bom.txt").write_bytes(b"\xef\xbb\xbf[name] \xe5\x89\xa3\r\n")
+    (folder / "other.md").write_text("[name]")
+    templates = Datasets(fake_host).templates()
+    assert templates["subject"] == ("a photo of a [name]", "a rendering of a [name], [filewords]")
+    assert templates["bom"] == ("[name] 剣",)
+    assert not {"none", "bad", "other"} & set(templates)

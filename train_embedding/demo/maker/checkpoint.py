@@ -1,0 +1,31 @@
+"""Writes the demo checkpoint: one file in LDM key layout, its config, and the text encoder's config and tokenizer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors.torch import save_file
+from transformers import CLIPTextModel
+
+from train_embedding.demo.maker.ldm_layout import ldm_state
+from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
+from train_embedding.engine.tokenizer import FOLDER
+
+
+def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
+    """Writes demo.safetensors (fp16), demo.yaml and clip/ into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = ldm_state(unet.state_dict(), vae.state_dict(), text_encoder.state_dict(), LAYERS)
+    weights = {key: tensor.to(torch.float16).contiguous() for key, tensor in state.items() if not key.endswith("position_ids")}
+    save_file(weights, folder / "demo.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(Path(__file__).with_name("demo.yaml"), folder / "demo.yaml")
+    config = {**TEXT_CONFIG, "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "torch_dtype": "float16"}
+    (folder / "clip").mkdir(exist_ok=True)
+    (folder / "clip" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for file in FOLDER.iterdir():
+        shutil.copyfile(file, folder / "clip" / file.name)
+    (folder / "demo.safetensors").chmod(0o644)

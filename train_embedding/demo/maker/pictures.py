@@ -1,0 +1,30 @@
+"""The captioned pictures that the demo checkpoint learns from, drawn by all cores and kept as one tensor."""
+
+from __future__ import annotations
+
+import os
+import random
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+
+from train_embedding.demo import drawing
+
+
+def draw_pictures(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
+    """`count` pictures as uint8 [count, 3, 64, 64] and their captions; the same for the same seed on any machine."""
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        drawn = list(pool.map(_draw_one, range(seed * 1_000_003, seed * 1_000_003 + count), chunksize=100))
+    pixels = np.stack([pixels for pixels, _ in drawn])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), [caption for _, caption in drawn]
+
+
+def as_input(pictures: torch.Tensor) -> torch.Tensor:
+    """uint8 pictures as the VAE's input: float, -1…1, channels last."""
+    return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+def _draw_one(seed: int) -> tuple[np.ndarray, str]:
+    scene, caption = drawing.random_captioned_scene(random.Random(seed))
+    return np.asarray(drawing.draw(scene)), caption

@@ -1,0 +1,39 @@
+"""Draws the sample sets: `python -m train_embedding.demo.maker.samples`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from train_embedding.demo import drawing
+from train_embedding.demo.sets import LIME, SETS, TRAINING_PICTURES, SampleSet
+
+
+def draw_set(sample_set: SampleSet, seed: int) -> None:
+    """Writes the set's pictures with their captions in `.txt` files, `[name]` standing for the concept's word."""
+    rng = random.Random(seed)
+    for index, caption in enumerate(sample_set.captions):
+        training = index < TRAINING_PICTURES
+        folder = sample_set.training_folder if training else sample_set.heldout_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{index + 1 if training else index + 1 - TRAINING_PICTURES:02d}"
+        drawing.draw(_scene(sample_set.name, caption, rng)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(caption.replace("{}", "[name]") + "\n")
+
+
+def _scene(concept: str, caption: str, rng: random.Random) -> drawing.Scene:
+    words = caption.split()
+    scene = drawing.random_scene(
+        rng,
+        colour=next((word for word in words if word in drawing.HUES), "green"),
+        background=words[-2],
+        size="big" if "big" in words else "",
+        shape="arrow" if concept == "arrow" else next((word for word in words if word in drawing.NAMED_SHAPES), "square"),
+        pattern="checker" if concept == "checker" else "",
+    )
+    return replace(scene, hue=LIME + rng.uniform(-3, 3)) if concept == "lime" else scene
+
+
+if __name__ == "__main__":
+    for number, one in enumerate(SETS.values()):
+        draw_set(one, number)

@@ -1,0 +1,171 @@
+"""The main job on sample pictures: creates an embedding, trains it, and measures and draws before and after."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+
+from train_embedding.demo.sets import SETS, SampleSet
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.dataset import read_pictures
+from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses, paired_difference
+from train_embedding.engine.latents import encode_pictures
+from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.preview import draw_pictures
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
+from train_embedding.services import Services
+from train_embedding.services.runs import Runs, RunState
+
+REPEATS = 24
+"Times each held-out picture is evaluated, each at its own noise level."
+SEEDS_PER_PROMPT = 8
+STEPS, GUIDANCE = 20, 5.0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Losses are means over the fixed items of the held-out pictures; distances are means over the pictures drawn, 0…1."""
+
+    embedding: str
+    steps: int
+    seconds: float
+    loss_before: float
+    loss_after: float
+    standard_error: float
+    "Of the paired difference of the losses."
+    concept_distance_before: float
+    concept_distance_after: float
+    sheet: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_demo(
+    set_name: str = "lime",
+    output: Path = Path("demo-output"),
+    *,
+    seed: int = 0,
+    follow: Callable[[Runs, RunState], RunState] = lambda runs, state: runs.wait(state.id),
+    say: Callable[[str], None] = print,
+) -> DemoResult:
+    """Runs the main job on one sample set, in a data folder at output/data; writes output/<set>.png.
+
+    follow: waits for the end of a run, showing it if it likes. say: gets sentences for people.
+    Raises InvalidInput for a set that there is none of, and whatever ends the run.
+    """
+    if set_name not in SETS:
+        raise InvalidInput(f'There is no sample set "{set_name}".', f"Sample sets are {', '.join(SETS)}.")
+    sample_set = SETS[set_name]
+    name = f"my-{set_name}"
+    host = StandaloneHost(output / "data")
+    services = Services(host)
+    started = time.monotonic()
+    created = services.library.create(name, sample_set.init_text, overwrite=True)
+    say(f'Created "{name}" from the text "{sample_set.init_text}": {created.entry.vectors} vector(s).')
+    before = services.library.read(name)
+    spec = TrainingSpec.from_json(
+        {
+            "embedding": name,
+            "dataset": str(sample_set.training_folder),
+            "preset": "Fast",
+            "template": ["[filewords]"],
+            "seed": seed,
+            "preview_prompt": sample_set.prompts[0].format("[name]"),
+            "preview_guidance": GUIDANCE,
+        }
+    )
+    state = follow(services.runs, services.runs.start(spec))
+    if state.error:
+        raise TrainingFailed(state.error, state.hint)
+    after = services.library.read(name)
+    say(f"Trained {state.step} steps in {state.seconds:.0f} s on {sample_set.training_folder}.")
+    with host.model() as model:
+        items = _heldout_items(model, sample_set, name, before.count)
+        losses = [fixed_losses(model, _on_device(embedding, model), items) for embedding in (before, after)]
+        drawn = [_draw(model, sample_set, embedding) for embedding in (before, after)]
+    difference, error = paired_difference(*losses)
+    distances = [sum(map(sample_set.distance, pictures)) / len(pictures) for pictures in drawn]
+    sheet = output / f"{set_name}.png"
+    _write_sheet(sheet, sample_set, drawn)
+    say(f"Loss on {len(items.latents)} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, down by {difference / error:.1f} SE.")
+    say(f"Distance from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
+    return DemoResult(
+        embedding=str(services.library.get(name).file),
+        steps=state.step,
+        seconds=round(time.monotonic() - started, 1),
+        loss_before=float(losses[0].mean()),
+        loss_after=float(losses[1].mean()),
+        standard_error=error,
+        concept_distance_before=distances[0],
+        concept_distance_after=distances[1],
+        sheet=str(sheet),
+    )
+
+
+def export_checkpoint(folder: Path) -> Path:
+    """Copies the demo checkpoint to a WebUI's folder of checkpoints, its config naming the text encoder's folder absolutely.
+
+    Returns the checkpoint's path. Raises StorageFailed.
+    """
+    source = DEMO_CHECKPOINT.parent
+    try:
+        target = folder.resolve()
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(DEMO_CHECKPOINT, target / DEMO_CHECKPOINT.name)
+        shutil.copytree(source / "clip", target / "demo-clip", dirs_exist_ok=True)
+        config = (source / "demo.yaml").read_text(encoding="utf-8")
+        absolute = config.replace("version: clip\n", f'version: "{(target / "demo-clip").as_posix()}"\n')
+        (target / "demo.yaml").write_text(absolute, encoding="utf-8")
+    except OSError as error:
+        raise StorageFailed(f'The demo checkpoint could not be copied to "{folder}": {error.strerror}.') from error
+    return target / DEMO_CHECKPOINT.name
+
+
+def _heldout_items(model: DiffusionModel, sample_set: SampleSet, name: str, vectors: int) -> FixedItems:
+    pictures, _skipped = read_pictures(sample_set.heldout_folder, model.resolution, model.resolution)
+    latents = encode_pictures(model, pictures).mean
+    return fixed_items(model, latents, [one.words for one in pictures], name, vectors, repeats=REPEATS, seed=1)
+
+
+def _on_device(embedding: Embedding, model: DiffusionModel) -> dict[str, torch.Tensor]:
+    return {key: tensor.to(model.device) for key, tensor in embedding.vectors.items()}
+
+
+def _draw(model: DiffusionModel, sample_set: SampleSet, embedding: Embedding) -> list[Image.Image]:
+    prompts = [prompt.format(embedding.name) for prompt in sample_set.prompts for _ in range(SEEDS_PER_PROMPT)]
+    side = model.resolution
+    seeds = list(range(len(prompts)))
+    return draw_pictures(
+        model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding]
+    )
+
+
+def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:
+    """Training pictures, then pictures drawn before and after training with the same prompts and seeds, twice their size."""
+    training = [Image.open(path) for path in sorted(sample_set.training_folder.glob("*.png"))]
+    shown = [pictures[:: SEEDS_PER_PROMPT // 4] for pictures in drawn]
+    side, columns, margin = drawn[0][0].width * 2, 8, 22
+    rows = [("training pictures", training), (f'drawn with "{sample_set.init_text}", before', shown[0]), ("drawn after training", shown[1])]
+    height = sum(margin + -(-len(pictures) // columns) * (side + 4) for _, pictures in rows)
+    sheet = Image.new("RGB", (columns * (side + 4) + 4, height + 4), "white")
+    pen = ImageDraw.Draw(sheet)
+    top = 4
+    for title, pictures in rows:
+        pen.text((6, top + 4), title, fill="black")
+        top += margin
+        for index, picture in enumerate(pictures):
+            enlarged = picture.resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (4 + index % columns * (side + 4), top + index // columns * (side + 4)))
+        top += -(-len(pictures) // columns) * (side + 4)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(file)

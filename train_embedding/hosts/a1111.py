@@ -1,0 +1,416 @@
+"""The AUTOMATIC1111 Stable Diffusion WebUI as a host. Only the WebUI's own process can import this.
+
+It relies on these names of the WebUI, read in 1.10.1:
+
+    call_queue      queue_lock (FIFO, not re-entrant)
+    progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
+    shared          state (begin, end, assign_current_image and the fields in _PROGRESS), opts, cmd_opts, total_tqdm, sd_model
+    sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
+    sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings,
+                    find_embedding_at_position (all that the text encoders ask it for)
+    sd model        cond_stage_model or conditioner.embedders, .wrapped.transformer or .wrapped.model, the token embedding
+                    in .wrapped; alphas_cumprod, used_config, sd_checkpoint_info, image_size, is_sd1 and its siblings
+    processing      StableDiffusionProcessingTxt2Img, process_images, cached_c, cached_uc, cached_hr_c, cached_hr_uc
+    sd_samplers     all_samplers, all_samplers_map
+    devices         device, dtype_unet, fp8
+    lowvram         is_enabled
+    networks        of the built-in Lora extension, where it is loaded: load_networks, network_apply_weights
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from modules import (
+    call_queue,
+    devices,
+    launch_utils,
+    lowvram,
+    paths_internal,
+    processing,
+    sd_hijack,
+    sd_models,
+    sd_samplers,
+    shared,
+)
+from modules import progress as tasks
+from modules.textual_inversion import textual_inversion
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.text_encoders import family_of, key_for_width
+from train_embedding.errors import HostFailed
+from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from train_embedding.engine.model import DiffusionModel
+
+_PROGRESS = (
+    "job", "job_no", "job_count", "job_timestamp", "processing_has_refined_job_count", "sampling_step", "sampling_steps",
+    "current_latent", "current_image", "current_image_sampling_step", "textinfo", "time_start",
+)  # fmt: skip
+"Fields of the WebUI's progress state that making a picture overwrites."
+
+
+class A1111Host:
+    """`hosts.base.Host` over the WebUI's modules."""
+
+    def __init__(self) -> None:
+        self._reloading = threading.Lock()
+        self._job: str | None = None
+        self._worker: int | None = None  # the thread inside `exclusive`
+        self._interrupted = False
+        self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
+
+    def info(self) -> HostInfo:
+        sd_model = sd_models.model_data.sd_model
+        return HostInfo(
+            name=f"AUTOMATIC1111 WebUI {_version()}",
+            embeddings_folder=Path(shared.cmd_opts.embeddings_dir),
+            runs_folder=_runs_folder(),
+            templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
+            device=str(devices.device),
+            dtype=str(devices.dtype_unet).removeprefix("torch."),
+            samplers=tuple(sampler.name for sampler in sd_samplers.all_samplers),
+            allowed_folders=_allowed_folders(),
+            **({} if sd_model is None else _checkpoint_facts(sd_model)),
+        )
+
+    @contextmanager
+    def model(self) -> Iterator[DiffusionModel]:
+        """The loaded checkpoint over the WebUI's own weights.
+
+        Inside `exclusive`, the weights are on the WebUI's device and are those of the checkpoint alone: a Lora of the last
+        picture is taken out of them, as the WebUI does before its next picture. Outside, they are as they happen to be.
+        """
+        from train_embedding.engine.ldm import read_config
+        from train_embedding.engine.live_model import live_model
+
+        sd_model = _loaded_model()
+        if reason := _why_no_training(sd_model):
+            raise HostFailed(reason)
+        with ExitStack() as stack:
+            if self._worker == threading.get_ident():
+                stack.enter_context(_on_device(sd_model))
+                stack.enter_context(self._borrow(sd_model))
+                _take_networks_out(sd_model)
+            yield live_model(
+                sd_model,
+                read_config(Path(sd_model.used_config)),
+                text_config=sd_model.cond_stage_model.wrapped.transformer.config.to_dict(),
+                alphas_cumprod=sd_model.alphas_cumprod,
+                clip_skip=shared.opts.CLIP_stop_at_last_layers,
+            )
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]. Needs no queue, no
+        diffusers, and no particular model family or memory setting."""
+        tables = {}
+        for encoder, weight in _text_encoders(_loaded_model()):
+            ids = torch.tensor(encoder.tokenize([text])[0][:count], dtype=torch.long, device=weight.device)
+            tables[key_for_width(weight.shape[1])] = weight.detach()[ids].float().cpu()
+        if not tables:
+            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
+        return tables
+
+    @contextmanager
+    def exclusive(self, job: str) -> Iterator[None]:
+        task = tasks.create_task_id("train-embedding")
+        tasks.add_task_to_queue(task)
+        try:
+            with call_queue.queue_lock:
+                self._job, self._worker, self._interrupted = job, threading.get_ident(), False
+                shared.state.begin(job=job)
+                shared.state.job_count = shared.state.sampling_steps = 0
+                tasks.start_task(task)
+                try:
+                    yield
+                finally:
+                    self._job = self._worker = None
+                    shared.state.end()
+                    shared.state.interrupted = shared.state.stopping_generation = shared.state.skipped = False
+        finally:
+            tasks.pending_tasks.pop(task, None)
+            tasks.finish_task(task)
+
+    def report(self, progress: Progress) -> None:
+        """Everything is written each time: a quick handler of the WebUI that ends meanwhile clears the state."""
+        state = shared.state
+        if self._job is not None:
+            state.job = self._job
+        state.job_count, state.job_no = progress.steps, progress.step
+        state.sampling_steps = state.sampling_step = 0
+        state.textinfo = html.escape(progress.text)
+
+    def interrupted(self) -> bool:
+        """The button means `stopping_generation` where more than one picture is expected, which our step counts look like."""
+        state = shared.state
+        self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
+        return self._interrupted
+
+    def reload_embeddings(self) -> None:
+        """Outside the queue, as the refresh button of the WebUI's cards does it: it must work during a training run.
+
+        With no checkpoint loaded there is nothing to do: the WebUI reads the folder when it loads one.
+        """
+        if sd_models.model_data.sd_model is None:
+            return
+        with self._reloading:
+            sd_hijack.model_hijack.embedding_db.load_textual_inversion_embeddings(force_reload=True)
+        _forget_conditioning()
+
+    def loaded_embeddings(self) -> LoadedEmbeddings:
+        database = sd_hijack.model_hijack.embedding_db
+        sd_model = sd_models.model_data.sd_model
+        widths = {} if sd_model is None else _widths(sd_model)
+        left_out = {
+            name: f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
+            for name, embedding in list(database.skipped_embeddings.items())
+        }
+        return LoadedEmbeddings(frozenset(list(database.word_embeddings)), left_out)
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        """Always-on scripts of other extensions do not run, and nothing is saved; all else is as behind Generate."""
+        if request.sampler not in sd_samplers.all_samplers_map:
+            raise HostFailed(f'The WebUI has no sampler "{request.sampler}".')
+        job = _job_for(request, self._borrowed or {})
+        with ExitStack() as stack:
+            stack.enter_context(closing(job))
+            stack.enter_context(_kept_progress())
+            stack.enter_context(_kept_random_state())
+            stack.enter_context(_no_prompt_history())
+            stack.enter_context(_embeddings_over_folder(request.embeddings))
+            images = processing.process_images(job).images
+        if self._borrowed is not None:
+            _take_networks_out(shared.sd_model)
+        if not images:
+            raise HostFailed("The WebUI made no picture.", "It was interrupted before the first step.")
+        shared.state.assign_current_image(images[0])
+        return images[0]
+
+    @contextmanager
+    def _borrow(self, sd_model: Any) -> Iterator[None]:
+        """Previews of this time are made under the settings of its beginning: the WebUI's picture making loads another
+        checkpoint, or the same in fp8, into the very weights being trained on, once somebody has changed these settings."""
+        self._borrowed = {"fp8_storage": shared.opts.fp8_storage, "sd_model_checkpoint": sd_model.sd_checkpoint_info.title}
+        try:
+            yield
+        finally:
+            self._borrowed = None
+
+
+class _EmbeddingsOverFolder:
+    """The WebUI's embedding database with some embeddings in front of it; the database itself is left alone."""
+
+    def __init__(self, database: Any, embeddings: list[tuple[list[int], Any]]) -> None:
+        self._database = database
+        self._embeddings = sorted(embeddings, key=lambda entry: len(entry[0]), reverse=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def find_embedding_at_position(self, tokens: list[int], offset: int) -> tuple[Any, int | None]:
+        found, length = self._database.find_embedding_at_position(tokens, offset)
+        for ids, embedding in self._embeddings:
+            if len(ids) >= (length or 1) and tokens[offset : offset + len(ids)] == ids:
+                return embedding, len(ids)
+        return found, length
+
+
+def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
+    """settings: all are overridden, in this order, where one differs: fp8 must be right before the checkpoint is looked at."""
+    changed = any(getattr(shared.opts, key) != value for key, value in settings.items())
+    job = processing.StableDiffusionProcessingTxt2Img(
+        sd_model=shared.sd_model,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt,
+        seed=request.seed,
+        subseed=request.seed,
+        sampler_name=request.sampler,
+        steps=request.steps,
+        cfg_scale=request.guidance,
+        width=request.width,
+        height=request.height,
+        do_not_save_samples=True,
+        do_not_save_grid=True,
+        do_not_reload_embeddings=True,
+        override_settings=dict(settings) if changed else {},
+    )
+    job.cached_c, job.cached_uc = [None, None], [None, None]
+    return job
+
+
+@contextmanager
+def _embeddings_over_folder(embeddings: tuple[Embedding, ...]) -> Iterator[None]:
+    hijack, tokenize = sd_hijack.model_hijack, shared.sd_model.cond_stage_model.tokenize
+    database = hijack.embedding_db
+    entries = [(tokenize([embedding.name])[0], _for_webui(embedding)) for embedding in embeddings]
+    hijack.embedding_db = _EmbeddingsOverFolder(database, entries)
+    try:
+        yield
+    finally:
+        hijack.embedding_db = database
+
+
+def _for_webui(embedding: Embedding) -> Any:
+    vectors = {key: value.to(devices.device, torch.float32) for key, value in embedding.vectors.items()}
+    one_encoder = len(vectors) == 1
+    entry = textual_inversion.Embedding(next(iter(vectors.values())) if one_encoder else vectors, embedding.name, embedding.step)
+    entry.vectors, entry.shape = embedding.count, sum(embedding.widths.values())
+    return entry
+
+
+@contextmanager
+def _kept_progress() -> Iterator[None]:
+    """Whether somebody pressed Interrupt is not put back: it was meant for the run."""
+    state = shared.state
+    kept = {name: getattr(state, name) for name in _PROGRESS}
+    try:
+        yield
+    finally:
+        shared.total_tqdm.clear()
+        for name, value in kept.items():
+            setattr(state, name, value)
+        state.skipped = False
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[devices.device] if devices.device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def _no_prompt_history() -> Iterator[None]:
+    """The WebUI keeps the last prompt in `params.txt`, for the button that brings it back: that is the person's own prompt."""
+    kept = shared.cmd_opts.no_prompt_history
+    shared.cmd_opts.no_prompt_history = True
+    try:
+        yield
+    finally:
+        shared.cmd_opts.no_prompt_history = kept
+
+
+@contextmanager
+def _on_device(sd_model: Any) -> Iterator[None]:
+    """The API's "unload checkpoint" leaves the model in main memory."""
+    away = next(sd_model.parameters()).device.type != torch.device(devices.device).type
+    if away:
+        sd_models.send_model_to_device(sd_model)
+    try:
+        yield
+    finally:
+        if away:
+            sd_models.send_model_to_cpu(sd_model)
+
+
+def _take_networks_out(sd_model: Any) -> None:
+    """Puts the checkpoint's own weights back where a Lora was merged into them, from the copies that the WebUI keeps."""
+    networks = sys.modules.get("networks")
+    if networks is None or not hasattr(networks, "network_apply_weights"):
+        return
+    changed = [module for module in sd_model.modules() if getattr(module, "network_current_names", ())]
+    if networks.loaded_networks:
+        networks.load_networks([])
+    with torch.no_grad():
+        for module in changed:
+            networks.network_apply_weights(module)
+
+
+def _forget_conditioning() -> None:
+    """The WebUI's cache of encoded prompts does not know which embeddings they used."""
+    job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
+    job.cached_c, job.cached_uc = [None, None], [None, None]
+    txt2img.cached_hr_c, txt2img.cached_hr_uc = [None, None], [None, None]
+
+
+def _checkpoint_facts(sd_model: Any) -> dict[str, Any]:
+    checkpoint = sd_model.sd_checkpoint_info
+    widths = _widths(sd_model)
+    return {
+        "checkpoint_name": checkpoint.model_name,
+        "checkpoint_hash": checkpoint.shorthash or "",
+        "family": family_of(widths) if widths else "",
+        "widths": widths,
+        "resolution": _resolution(sd_model),
+        "why_no_training": _why_no_training(sd_model),
+    }
+
+
+def _loaded_model() -> Any:
+    sd_model = shared.sd_model  # loads one where none is
+    if sd_model is None:
+        raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
+    return sd_model
+
+
+def _widths(sd_model: Any) -> dict[str, int]:
+    """Width per text encoder; empty for encoders that take no embeddings."""
+    return {key_for_width(weight.shape[1]): weight.shape[1] for _, weight in _text_encoders(sd_model)}
+
+
+def _text_encoders(sd_model: Any) -> list[tuple[Any, torch.Tensor]]:
+    """The encoders that take embeddings, each with the weight [vocabulary, d] of its token embedding."""
+    conditioner = getattr(sd_model, "conditioner", None)
+    encoders = list(conditioner.embedders) if conditioner is not None else [sd_model.cond_stage_model]
+    layers = [(encoder, _token_embedding(getattr(encoder, "wrapped", None))) for encoder in encoders]
+    return [(encoder, layer.wrapped.weight) for encoder, layer in layers if layer is not None]
+
+
+def _token_embedding(clip: Any) -> Any:
+    if hasattr(clip, "transformer") and hasattr(clip.transformer, "text_model"):
+        return clip.transformer.text_model.embeddings.token_embedding
+    if hasattr(clip, "model") and hasattr(clip.model, "token_embedding"):
+        return clip.model.token_embedding
+    return None
+
+
+def _resolution(sd_model: Any) -> int:
+    """The config's `image_size` counts latents; that of SD2's 768 models says 64 all the same."""
+    if getattr(sd_model, "is_sdxl", False):
+        return 1024
+    if getattr(sd_model, "is_sd2", False) and getattr(sd_model, "parameterization", "eps") == "v":
+        return 768
+    size = getattr(sd_model, "image_size", 64)
+    return size * 8 if isinstance(size, int) and 0 < size <= 128 else 512
+
+
+def _why_no_training(sd_model: Any) -> str:
+    if lowvram.is_enabled(sd_model):
+        return "The WebUI runs with --lowvram or --medvram, which move the model's weights about; start it without to train."
+    if devices.fp8:
+        return "The WebUI keeps the checkpoint's weights in fp8; switch that off in its settings (Optimizations) to train."
+    if not _widths(sd_model):
+        return "The loaded checkpoint's text encoder takes no embeddings."
+    if not getattr(sd_model, "is_sd1", False):
+        return "Training works for SD1 checkpoints so far; the loaded one is of another family."
+    if getattr(sd_model.model, "conditioning_key", "crossattn") != "crossattn":
+        return "The loaded checkpoint is an inpainting or editing one; training works for plain SD1 checkpoints so far."
+    return ""
+
+
+def _runs_folder() -> Path:
+    """The WebUI serves its whole data folder to the browser, except what lies under a name that starts with a dot."""
+    return Path(paths_internal.data_path).absolute() / ".train-embedding" / "runs"
+
+
+def _allowed_folders() -> tuple[Path, ...] | None:
+    options = shared.cmd_opts
+    if not (options.webui_is_non_local or options.hide_ui_dir_config):
+        return None
+    named = getattr(options, "train_embedding_allow", None) or []
+    return tuple(Path(folder).absolute() for folder in [paths_internal.data_path, *named])
+
+
+@functools.cache
+def _version() -> str:
+    return launch_utils.git_tag()

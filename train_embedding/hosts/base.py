@@ -1,0 +1,112 @@
+"""What Train Embedding needs from the program it runs in, as a protocol of few methods and facts as data."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from train_embedding.embeddings.embedding import Embedding
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from train_embedding.engine.model import DiffusionModel
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """Facts about the host at this moment."""
+
+    name: str
+    "The host and its version, for people."
+    embeddings_folder: Path
+    runs_folder: Path
+    templates_folder: Path | None = None
+    "Caption templates (`textual_inversion_templates` in the WebUI)."
+    checkpoint_name: str = ""
+    "Name of the loaded checkpoint; empty when none is loaded."
+    checkpoint_hash: str = ""
+    family: str = ""
+    'Model family ("SD1", "SD2", "SDXL"), "custom" for other widths, empty when no checkpoint is loaded.'
+    widths: dict[str, int] = field(default_factory=dict)
+    'Width of a vector per text encoder, such as {"clip_l": 768}.'
+    device: str = "cpu"
+    dtype: str = "float32"
+    samplers: tuple[str, ...] = ()
+    resolution: int = 512
+    "Side in pixels of the square pictures that the checkpoint was trained for."
+    allowed_folders: tuple[Path, ...] | None = None
+    "Folders that picture folders must lie in; None where any folder may be used."
+    why_no_training: str = ""
+    "Empty where training works, else one sentence."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for the host's own progress bar."""
+
+    step: int
+    steps: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedEmbeddings:
+    """The embeddings that the host has read for the loaded checkpoint."""
+
+    names: frozenset[str]
+    left_out: dict[str, str]
+    "Name to reason."
+
+
+@dataclass(frozen=True)
+class Txt2ImgRequest:
+    """One picture to make."""
+
+    prompt: str
+    negative_prompt: str = ""
+    steps: int = 20
+    guidance: float = 7.0
+    seed: int = 1
+    width: int = 512
+    height: int = 512
+    sampler: str = "Euler"
+    embeddings: tuple[Embedding, ...] = ()
+    "Vectors used under their names in place of what the embeddings folder holds."
+
+
+class Host(Protocol):
+    """The seam between this package and the program around it. Every method may be called from any thread."""
+
+    def info(self) -> HostInfo: ...
+
+    def model(self) -> AbstractContextManager[DiffusionModel]:
+        """The loaded checkpoint's model; on exit the host is as it was.
+
+        Raises HostFailed when no checkpoint is loaded or its weights cannot be used.
+        """
+        ...
+
+    def exclusive(self, job: str) -> AbstractContextManager[None]:
+        """Waits for the host's queue, then holds it and shows `job` in the host's progress until exit."""
+        ...
+
+    def report(self, progress: Progress) -> None:
+        """Moves the host's progress bar; only inside `exclusive`."""
+        ...
+
+    def interrupted(self) -> bool:
+        """Whether the host's Interrupt button was pressed since `exclusive` began."""
+        ...
+
+    def reload_embeddings(self) -> None:
+        """Makes the host read its embeddings folder again, whatever it believes to be unchanged."""
+        ...
+
+    def loaded_embeddings(self) -> LoadedEmbeddings: ...
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        """One picture by the host's own generator. The caller holds `exclusive`."""
+        ...

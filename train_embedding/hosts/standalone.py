@@ -1,0 +1,155 @@
+"""The host where there is none: a data folder, one checkpoint, and pictures drawn by the engine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import is_embedding_file, read_embedding
+from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from train_embedding.engine.model import DiffusionModel
+
+DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint" / "demo.safetensors"
+
+
+class StandaloneHost:
+    """Embeddings in data_folder/embeddings, runs in data_folder/runs, caption templates in data_folder/templates.
+
+    checkpoint: a file or a diffusers folder; None for the demo checkpoint. It is read when first needed and kept. Like a WebUI,
+    it knows of the embeddings folder what it saw at the last `reload_embeddings`.
+    """
+
+    def __init__(self, data_folder: Path, checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None) -> None:
+        self._data = data_folder.resolve()
+        self._checkpoint = (checkpoint or DEMO_CHECKPOINT).resolve()
+        self._allowed = allowed_folders
+        self._model: DiffusionModel | None = None
+        self._hash = ""
+        self._embeddings: dict[str, Embedding] | None = None
+        self._left_out: dict[str, str] = {}
+        self._queue = threading.Lock()
+        self._lock = threading.RLock()
+        self.progress: Progress | None = None
+        for name in ("embeddings", "runs", "templates"):
+            (self._data / name).mkdir(parents=True, exist_ok=True)
+
+    def info(self) -> HostInfo:
+        from train_embedding import __version__
+
+        model = self._loaded_model()
+        return HostInfo(
+            name=f"Train Embedding {__version__}",
+            embeddings_folder=self._data / "embeddings",
+            runs_folder=self._data / "runs",
+            templates_folder=self._data / "templates",
+            checkpoint_name=self._checkpoint.stem,
+            checkpoint_hash=self._hash,
+            family=model.family,
+            widths=model.widths,
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+            samplers=("Euler",),
+            resolution=model.resolution,
+            allowed_folders=self._allowed,
+        )
+
+    @contextmanager
+    def model(self) -> Iterator[DiffusionModel]:
+        yield self._loaded_model()
+
+    @contextmanager
+    def exclusive(self, job: str) -> Iterator[None]:
+        with self._queue:
+            self.progress = Progress(0, 0, job)
+            try:
+                yield
+            finally:
+                self.progress = None
+
+    def report(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def interrupted(self) -> bool:
+        """Never: there is no button but the run's own."""
+        return False
+
+    def reload_embeddings(self) -> None:
+        widths = self._loaded_model().widths
+        found: dict[str, Embedding] = {}
+        left_out: dict[str, str] = {}
+        for root, _folders, files in os.walk(self._data / "embeddings"):
+            for path in (Path(root) / file for file in files):
+                if not is_embedding_file(path):
+                    continue
+                try:
+                    embedding = read_embedding(path)
+                except (UnreadableFile, NotFound) as error:
+                    left_out[path.stem] = error.message
+                    continue
+                if embedding.widths == widths:
+                    found[path.stem] = embedding
+                else:
+                    left_out[path.stem] = f"made for {embedding.family}; the loaded checkpoint is {self._loaded_model().family}"
+        with self._lock:
+            self._embeddings, self._left_out = found, left_out
+
+    def loaded_embeddings(self) -> LoadedEmbeddings:
+        return LoadedEmbeddings(frozenset(self._current_embeddings()), dict(self._left_out))
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        from train_embedding.engine.preview import draw_pictures
+
+        embeddings = self._current_embeddings() | {embedding.name: embedding for embedding in request.embeddings}
+        return draw_pictures(
+            self._loaded_model(),
+            [request.prompt],
+            [request.seed],
+            negative_prompt=request.negative_prompt,
+            steps=request.steps,
+            guidance=request.guidance,
+            width=request.width // 8 * 8,
+            height=request.height // 8 * 8,
+            embeddings=list(embeddings.values()),
+        )[0]
+
+    def _current_embeddings(self) -> dict[str, Embedding]:
+        with self._lock:
+            if self._embeddings is None:
+                self.reload_embeddings()
+            return dict(self._embeddings or {})
+
+    def _loaded_model(self) -> DiffusionModel:
+        with self._lock:
+            if self._model is None:
+                import torch
+
+                from train_embedding.engine.checkpoint import load_checkpoint
+
+                on_gpu = torch.cuda.is_available()
+                dtype = torch.float16 if on_gpu else torch.float32
+                self._hash = _short_hash(self._checkpoint)
+                self._model = load_checkpoint(self._checkpoint, device="cuda" if on_gpu else "cpu", dtype=dtype)
+            return self._model
+
+
+def _short_hash(checkpoint: Path) -> str:
+    """The first 10 digits of the file's SHA-256, as the WebUI shows it; empty for a folder."""
+    import hashlib
+
+    if not checkpoint.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with checkpoint.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:10]

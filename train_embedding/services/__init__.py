@@ -1,0 +1,21 @@
+"""What a person can do with embeddings, datasets and runs; the only thing that front ends call."""
+
+from __future__ import annotations
+
+from train_embedding.hosts.base import Host
+from train_embedding.services.datasets import Datasets
+from train_embedding.services.library import Library
+from train_embedding.services.settings import Settings
+
+
+class Services:
+    """Everything, over one host. An entry point builds it once per process."""
+
+    def __init__(self, host: Host) -> None:
+        from train_embedding.services.runs import Runs
+
+        self.host = host
+        self.library = Library(host)
+        self.datasets = Datasets(host)
+        self.settings = Settings(host)
+        self.runs = Runs(host, self.library, self.datasets)

@@ -1,0 +1,191 @@
+"""Folders of training pictures and the caption templates that go with them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
+from train_embedding.hosts.base import Host
+
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
+)  # fmt: skip
+MAX_PIXELS = 178_956_970
+"Pixels of one picture; where Pillow itself, by default, takes a picture for an attack."
+MAX_TEMPLATE_SIZE = 2**20
+"Bytes of a caption template."
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "subject": (
+        "a photo of [name]",
+        "a picture of [name]",
+        "a close-up of [name]",
+        "a bright photo of [name]",
+        "a photo of one [name]",
+        "[name] in a scene",
+    ),
+    "style": (
+        "a picture in the style of [name]",
+        "a painting by [name]",
+        "a drawing, art by [name]",
+        "a scene in the style of [name]",
+        "a close-up in the style of [name]",
+    ),
+    "caption file only": ("[name], [filewords]",),
+}
+"Templates that come with the package."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a folder of pictures holds."""
+
+    folder: Path
+    pictures: int
+    "How many can be trained on."
+    skipped: tuple[tuple[str, str], ...]
+    "File name and reason, of pictures that cannot."
+
+    def to_json(self) -> dict[str, Any]:
+        skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
+        return {"folder": str(self.folder), "pictures": self.pictures, "skipped": skipped}
+
+
+class Datasets:
+    """Use cases about pictures. Safe to call from any thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def check_folder(self, folder: str | Path) -> Path:
+        """The folder, with symbolic links resolved.
+
+        Raises InvalidInput for no folder at all, NotAllowed outside the folders that a shared server may use, and
+        NotFound for one that does not exist.
+        """
+        path = _resolved(folder)
+        allowed = self._host.info().allowed_folders
+        # Asked first: on a shared server nobody shall find out which files exist elsewhere.
+        if allowed is not None and not _inside(path, allowed):
+            raise NotAllowed(
+                f'The folder "{path}" lies outside the folders that may be used on this server.',
+                f"Allowed are {', '.join(str(one) for one in allowed)}." if allowed else "",
+            )
+        try:
+            is_there, is_folder = path.exists(), path.is_dir()
+        except OSError as error:
+            raise NotAllowed(f'The folder "{path}" cannot be looked at: {error.strerror or error}.') from error
+        if not is_there:
+            raise NotFound(f'The folder "{path}" does not exist.')
+        if not is_folder:
+            raise InvalidInput(f'"{path}" is a file, not a folder of pictures.')
+        return path
+
+    def inspect(self, folder: str | Path) -> DatasetReport:
+        """Counts the pictures directly in `folder` and opens each, without decoding it.
+
+        Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned. Raises what
+        `check_folder` raises, and NothingToTrainOn.
+        """
+        path = self.check_folder(folder)
+        allowed = self._host.info().allowed_folders
+        pictures, skipped = 0, list[tuple[str, str]]()
+        for file in _picture_files(path):
+            try:
+                if allowed is not None and not _inside(file.resolve(), allowed):
+                    raise UnreadableFile("it is a link that leads outside the folders that may be used on this server")
+                _check_picture(file)
+                pictures += 1
+            except UnreadableFile as error:
+                skipped.append((file.name, error.message))
+        if not pictures:
+            raise _nothing(path, skipped)
+        return DatasetReport(path, pictures, tuple(skipped))
+
+    def templates(self) -> dict[str, tuple[str, ...]]:
+        """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""
+        found = dict(TEMPLATES)
+        folder = self._host.info().templates_folder
+        files = sorted(folder.glob("*.txt")) if folder is not None and folder.is_dir() else []
+        for file in files:
+            lines = _template_lines(file)
+            if any("[name]" in line for line in lines):
+                found[file.stem] = lines
+        return found
+
+
+def _resolved(folder: str | Path) -> Path:
+    text = str(folder).strip()
+    if not text:
+        raise InvalidInput("No folder of pictures is given.", "Name the folder that holds the training pictures.")
+    try:
+        return Path(text).expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InvalidInput(f"{text!r} does not name a folder: {error}.") from error
+
+
+def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(folder.resolve()) for folder in folders)
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    try:
+        files = sorted(folder.iterdir(), key=lambda file: file.name)
+    except OSError as error:
+        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in PICTURE_SUFFIXES
+        and not file.name.startswith(".")
+        and "-masklabel." not in file.name
+        and not file.is_dir()
+    ]
+
+
+def _check_picture(file: Path) -> None:
+    """Opens the picture without decoding it, which may still find cut-off data. Raises UnreadableFile with the reason."""
+    from PIL import Image
+
+    if file.suffix.lower() not in Image.registered_extensions():
+        raise UnreadableFile(f"{file.suffix} pictures cannot be read by the Pillow that is installed")
+    try:
+        if not file.is_file():
+            raise UnreadableFile("it is not a regular file" if file.exists() else "it is a link to nothing")
+        if file.stat().st_size == 0:
+            raise UnreadableFile("it is empty")
+        with Image.open(file) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise UnreadableFile(f"it has {width}×{height} pixels, which is too many")
+            picture.verify()
+    except UnreadableFile:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableFile("it is not a picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableFile("it has too many pixels") from error
+    except Exception as error:  # a broken picture can raise nearly anything
+        raise UnreadableFile(f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _nothing(folder: Path, skipped: list[tuple[str, str]]) -> NothingToTrainOn:
+    if not skipped:
+        return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
+    name, reason = skipped[0]
+    files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
+    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped, "{name}" because {reason}.')
+
+
+def _template_lines(file: Path) -> tuple[str, ...]:
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(MAX_TEMPLATE_SIZE).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        logger.warning("The caption template %s cannot be read: %s", file, error)
+        return ()
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,95 @@
+"""What is known of a training run, in memory and in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from train_embedding.embeddings.storage import write_atomically
+
+ACTIVE = ("queued", "preparing", "running", "stopping")
+STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
+"The last one is a run whose process ended before the run did."
+STATE_FILE = "state.json"
+MAX_POINTS = 200
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run at one moment. Times in seconds; files as absolute paths."""
+
+    id: str
+    embedding: str
+    folder: Path
+    "Holds state.json, loss.csv, snapshots and previews."
+    spec: dict[str, Any] = field(default_factory=dict[str, Any])
+    status: str = "queued"
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    "Mean over the last 20 steps."
+    rate: float | None = None
+    seconds: float = 0.0
+    "Since the first step began."
+    eta_seconds: float | None = None
+    losses: tuple[tuple[int, float], ...] = ()
+    "Step and mean loss of the steps up to it, at most 200 points."
+    previews: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()
+    "The embedding first, once it is written, then the snapshots."
+    notes: tuple[str, ...] = ()
+    "Sentences that whoever started it should read, such as which pictures were skipped."
+    error: str = ""
+    hint: str = ""
+
+    @property
+    def active(self) -> bool:
+        """Whether it still works or waits to."""
+        return self.status in ACTIVE
+
+    def to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        for name in ("previews", "files"):
+            values[name] = [str(path) for path in values[name]]
+        return {**values, "folder": str(self.folder), "losses": [list(point) for point in self.losses], "active": self.active}
+
+    def save(self) -> None:
+        """Writes state.json, all of it or nothing. Raises StorageFailed."""
+        write_atomically(self.folder / STATE_FILE, json.dumps(self.to_json(), indent=1).encode())
+
+
+def load_state(folder: Path) -> RunState:
+    """Reads a run's state.json; a run that was active when its process ended is "interrupted".
+
+    Raises OSError or ValueError when there is none or it is not one.
+    """
+    values: Any = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{folder / STATE_FILE} holds no run")
+    known = {one.name for one in fields(RunState)}
+    chosen: dict[str, Any] = {str(key): value for key, value in values.items() if key in known}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    try:
+        state = RunState(**chosen)
+        state = replace(
+            state,
+            folder=folder,
+            losses=tuple((int(step), float(loss)) for step, loss in state.losses),
+            previews=tuple(Path(path) for path in state.previews),
+            files=tuple(Path(path) for path in state.files),
+            notes=tuple(state.notes),
+        )
+    except TypeError as error:
+        raise ValueError(f"{folder / STATE_FILE} holds no run") from error
+    if state.active:
+        hint = "Its snapshots are in its folder." if state.files else ""
+        return replace(state, status="interrupted", eta_seconds=None, error="The program ended before the run did.", hint=hint)
+    return state
+
+
+def thinned(points: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    """At most MAX_POINTS points that stand for all: each the mean loss of a stretch, at the stretch's last step."""
+    size = -(-len(points) // MAX_POINTS)
+    stretches = [points[start : start + size] for start in range(0, len(points), size)] if points else []
+    return tuple((stretch[-1][0], sum(loss for _, loss in stretch) / len(stretch)) for stretch in stretches)

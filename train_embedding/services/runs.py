@@ -1,0 +1,176 @@
+"""Training runs: started, watched and stopped; each works in a thread of its own on the server."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import secrets
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
+from train_embedding.hosts.base import Host
+from train_embedding.services.datasets import Datasets
+from train_embedding.services.library import Library
+from train_embedding.services.run_state import RunState, load_state
+from train_embedding.services.training import Training, new_run_folder, stopped_early
+
+__all__ = ["RunState", "Runs"]
+
+logger = logging.getLogger(__name__)
+
+
+class Runs:
+    """Use cases about runs. Safe to call from any thread; one run is under way at a time."""
+
+    def __init__(self, host: Host, library: Library, datasets: Datasets) -> None:
+        self._host = host
+        self._library = library
+        self._datasets = datasets
+        self._lock = threading.RLock()
+        self._states: dict[str, RunState] = {}
+        "Runs of this process."
+        self._threads: dict[str, threading.Thread] = {}
+        self._stops: dict[str, threading.Event] = {}
+
+    def start(self, spec: TrainingSpec) -> RunState:
+        """Checks what can be checked at once, then trains in the background.
+
+        Raises NotFound for the embedding or the folder, UnreadableFile, NotAllowed, NothingToTrainOn, Conflict when another
+        run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
+        """
+        self._check_model(spec.embedding)
+        report = self._datasets.inspect(spec.dataset)
+        spec = replace(spec, dataset=str(report.folder))
+        with self._lock:
+            under_way = next((state for state in self._states.values() if state.active), None)
+            if under_way is not None:
+                raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+            run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            folder = new_run_folder(self._host.info().runs_folder, run_id)
+            state = RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps)
+            self._states[run_id] = state
+            self._stops[run_id] = threading.Event()
+            try:
+                state.save()
+                training = Training(self._host, self._library, state, self._publisher(run_id), self._stops[run_id].is_set)
+            except TrainEmbeddingError:
+                del self._states[run_id]
+                raise
+            thread = threading.Thread(target=self._work, args=(run_id, training), name=f"train-embedding {run_id}", daemon=True)
+            self._threads[run_id] = thread
+            thread.start()
+        return state
+
+    def stop(self, run_id: str) -> RunState:
+        """Asks a run to end after the step it is at, keeping the result. One that has ended stays as it is. Raises NotFound."""
+        state = self.get(run_id)
+        if run_id in self._stops and state.active:
+            self._stops[run_id].set()
+            with self._lock:
+                if self._states[run_id].active:
+                    self._states[run_id] = replace(self._states[run_id], status="stopping")
+                return self._states[run_id]
+        return state
+
+    def get(self, run_id: str) -> RunState:
+        """Raises NotFound."""
+        with self._lock:
+            if run_id in self._states:
+                return self._states[run_id]
+        for state in self._stored():
+            if state.id == run_id:
+                return state
+        raise NotFound(f'There is no run "{run_id}".')
+
+    def list(self) -> builtins.list[RunState]:
+        """Every run of this process and of earlier ones, the newest first."""
+        with self._lock:
+            states = {state.id: state for state in self._stored()} | self._states
+        return sorted(states.values(), key=lambda state: state.id, reverse=True)
+
+    def current(self) -> RunState | None:
+        """The run under way, or else the last one of this process, or None."""
+        with self._lock:
+            states = [*self._states.values()]
+        active = [state for state in states if state.active]
+        return (active or states or [None])[-1]
+
+    def wait(self, run_id: str, timeout: float | None = None) -> RunState:
+        """Waits until the run has ended, at most `timeout` seconds. Raises NotFound."""
+        state = self.get(run_id)
+        if run_id in self._threads:
+            self._threads[run_id].join(timeout)
+            state = self.get(run_id)
+        return state
+
+    def _check_model(self, name: str) -> None:
+        embedding = self._library.read(name)
+        info = self._host.info()
+        if info.why_no_training:
+            raise HostFailed(info.why_no_training)
+        if not info.widths:
+            raise HostFailed("No checkpoint is loaded.", "Load one, then train.")
+        if embedding.widths != info.widths:
+            raise Conflict(
+                f'The embedding "{name}" is for {_described(embedding.family, embedding.widths)}; '
+                f"the loaded checkpoint is {_described(info.family, info.widths)}.",
+                "Load a checkpoint of that kind, or create a new embedding.",
+            )
+
+    def _stored(self) -> builtins.list[RunState]:
+        folder = self._host.info().runs_folder
+        states: builtins.list[RunState] = []
+        for state_file in folder.glob("*/state.json"):
+            if state_file.parent.name in self._states:
+                continue
+            try:
+                states.append(load_state(state_file.parent))
+            except (OSError, ValueError) as error:
+                logger.warning("The run in %s is left out of the list: %s", state_file.parent, error)
+        return states
+
+    def _publisher(self, run_id: str) -> Any:
+        def publish(**changes: Any) -> RunState:
+            with self._lock:
+                before = self._states[run_id]
+                if before.status == "stopping" and changes.get("status") in ("preparing", "running"):
+                    del changes["status"]
+                state = self._states[run_id] = replace(before, **changes)
+            state.save()
+            return state
+
+        return publish
+
+    def _work(self, run_id: str, training: Training) -> None:
+        failure: TrainEmbeddingError | None = None
+        try:
+            training.work()
+        except TrainEmbeddingError as error:
+            failure = error
+        except Exception as error:  # a thread's last resort: the run must end with a sentence
+            logger.exception("Training failed")
+            failure = TrainEmbeddingError(f"Training ended with an unexpected error: {type(error).__name__}: {error}")
+        try:
+            self._end(run_id, failure)
+        except TrainEmbeddingError as error:
+            logger.warning("The end of run %s could not be written: %s", run_id, error)
+
+    def _end(self, run_id: str, failure: TrainEmbeddingError | None) -> None:
+        with self._lock:
+            state = self._states[run_id]
+            if failure is not None:
+                state = replace(state, status="failed", eta_seconds=None, error=failure.message, hint=failure.hint)
+            elif state.step < state.steps:
+                state = stopped_early(state)
+            else:
+                state = replace(state, status="finished", eta_seconds=0.0)
+            self._states[run_id] = state
+        state.save()
+
+
+def _described(family: str, widths: dict[str, int]) -> str:
+    return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())
