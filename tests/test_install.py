@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ class Environment:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.seconds = 0.0
+        "Processor time of the last run; the wall clock would measure what else the machine does."
 
     def add_package(self, name: str, version: str) -> None:
         package = self.folder / name
@@ -52,7 +52,7 @@ class Environment:
 
     def run(self) -> str:
         """Runs install.py as the WebUI does, and gives what it printed."""
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run(
             [sys.executable, "-S", str(INSTALL)],
             env={**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -61,7 +61,8 @@ class Environment:
             timeout=60,
             check=False,
         )
-        self.seconds = time.perf_counter() - start
+        after = os.times()
+        self.seconds = after.children_user + after.children_system - before.children_user - before.children_system
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         return done.stdout
@@ -105,11 +106,8 @@ def test_does_nothing_when_everything_is_present(webui: Environment) -> None:
 
 def test_takes_under_a_second_when_everything_is_present(webui: Environment) -> None:
     webui.add_package("diffusers", "0.31.0")
-    seconds: list[float] = []
-    for _ in range(3):
-        webui.run()
-        seconds.append(webui.seconds)
-    assert min(seconds) < 1.0  # the best of three, for the sake of a busy machine
+    webui.run()
+    assert webui.seconds < 1.0
 
 
 @pytest.mark.parametrize("version", ["0.25.0", "0.32.2", "0.42.1"])

@@ -20,12 +20,16 @@ def picture_words(picture: Path) -> str:
     """What `[filewords]` stands for: the text of the `.txt` file beside the picture, else its file name.
 
     A file name loses a number in front, and its underscores become spaces.
-    Raises UnreadableFile for a caption file that is too large or not UTF-8.
+    Raises UnreadableFile for a caption file that cannot be read, is too large or is not UTF-8.
     """
     text_file = picture.with_suffix(".txt")
     if not text_file.is_file():
         return _NUMBER_PREFIX.sub("", picture.stem).replace("_", " ").strip()
-    data = text_file.read_bytes()
+    try:
+        with text_file.open("rb") as opened:
+            data = opened.read(MAX_CAPTION_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(f'The caption file "{text_file.name}" cannot be read: {error.strerror or error}.') from error
     if len(data) > MAX_CAPTION_BYTES:
         raise UnreadableFile(f'The caption file "{text_file.name}" is larger than {MAX_CAPTION_BYTES // 1024} KB.')
     try:
@@ -37,6 +41,7 @@ def picture_words(picture: Path) -> str:
 def fill_template(line: str, words: str, *, rng: random.Random, shuffle: bool, dropout: float) -> str:
     """A template line with `[filewords]` filled in; `[name]` stays, so that no dropout can take the embedding away.
 
+    words: with `[name]` wherever they name the embedding, as `mark_name` writes it.
     shuffle: whether the comma-separated tags of `words` come in random order. dropout: probability of leaving out each.
     """
     tags = [tag.strip() for tag in words.split(",") if tag.strip()]
@@ -47,11 +52,16 @@ def fill_template(line: str, words: str, *, rng: random.Random, shuffle: bool, d
     return filled if NAME in filled else f"{NAME}, {filled}"
 
 
+def mark_name(text: str, name: str) -> str:
+    """The text with `[name]` wherever the embedding's name stands as a whole word, in whatever case: CLIP reads lower case only."""
+    pattern = f"({re.escape(NAME)}|{re.escape(FILEWORDS)})|{_whole_word(name)}"
+    return re.sub(pattern, lambda match: match[1] or NAME, text, flags=re.IGNORECASE)
+
+
 def split_at_name(caption: str, name: str, vectors: Vectors) -> list[str | Vectors]:
     """The caption as pieces, with the vectors wherever `[name]` or the embedding's name as a whole word stands."""
-    whole_word = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
     pieces: list[str | Vectors] = []
-    for index, text in enumerate(re.split(rf"{re.escape(NAME)}|{whole_word}", caption)):
+    for index, text in enumerate(mark_name(caption, name).split(NAME)):
         if index:
             pieces.append(vectors)
         if text.strip():
@@ -61,14 +71,16 @@ def split_at_name(caption: str, name: str, vectors: Vectors) -> list[str | Vecto
 
 def split_at_names(prompt: str, tables: Sequence[tuple[str, Vectors]]) -> list[str | Vectors]:
     """A prompt as pieces, with vectors wherever a name of `tables` stands as a whole word; longer names are found first."""
-    if not tables:
-        return [prompt] if prompt.strip() else []
-    found = dict((name.lower(), vectors) for name, vectors in tables)
-    alternatives = "|".join(re.escape(name) for name in sorted(found, key=len, reverse=True))
+    longest_first = sorted(tables, key=lambda table: len(table[0]), reverse=True)
+    pattern = "|".join(f"({_whole_word(name)})" for name, _vectors in longest_first)
     pieces: list[str | Vectors] = []
-    for index, text in enumerate(re.split(rf"(?<![\w-])({alternatives})(?![\w-])", prompt, flags=re.IGNORECASE)):
-        if index % 2:
-            pieces.append(found[text.lower()])
-        elif text.strip():
-            pieces.append(text)
-    return pieces
+    end = 0
+    for match in re.finditer(pattern, prompt, re.IGNORECASE) if tables else ():
+        assert match.lastindex is not None
+        pieces += [prompt[end : match.start()], longest_first[match.lastindex - 1][1]]
+        end = match.end()
+    return [piece for piece in (*pieces, prompt[end:]) if isinstance(piece, Vectors) or piece.strip()]
+
+
+def _whole_word(name: str) -> str:
+    return rf"(?<![\w-]){re.escape(name)}(?![\w-])"

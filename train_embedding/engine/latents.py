@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from train_embedding.engine.captions import fill_template, split_at_name
+from train_embedding.engine.captions import fill_template, mark_name, split_at_name
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.noise import step_generator
@@ -55,8 +55,9 @@ class LatentDataset:
 
     def __init__(self, moments: LatentMoments, pictures: Sequence[Picture], resolved: ResolvedSpec, vectors: int) -> None:
         self._moments = moments
-        self._words = [picture.words for picture in pictures]
         self._spec = resolved.spec
+        self._words = [mark_name(picture.words, self._spec.embedding) for picture in pictures]
+        self._template = [mark_name(line, self._spec.embedding) for line in self._spec.template]
         self._vectors = Vectors(0, vectors)
         self._once = self._sample(torch.arange(len(self._words)), step_generator(self._spec.seed, 0))
 
@@ -85,7 +86,7 @@ class LatentDataset:
         prompts = []
         for picture in chosen:
             caption = fill_template(
-                rng.choice(self._spec.template),
+                rng.choice(self._template),
                 self._words[picture],
                 rng=rng,
                 shuffle=self._spec.shuffle_tags,

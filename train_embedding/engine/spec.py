@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +77,13 @@ class TrainingSpec:
             raise InvalidSpec(f'The timestep policy "{self.timesteps}" is not one of {", ".join(TIMESTEP_POLICIES)}.')
         if self.latent_sampling not in LATENT_SAMPLING:
             raise InvalidSpec(f'The latent sampling "{self.latent_sampling}" is not one of {", ".join(LATENT_SAMPLING)}.')
+        if not isinstance(self.shuffle_tags, bool):
+            raise InvalidSpec(f"shuffle_tags is {self.shuffle_tags!r}; it must be true or false.")
         if not self.template or any("[name]" not in line and "[filewords]" not in line for line in self.template):
             raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
         for name, low, high in (("tag_dropout", 0.0, 1.0), ("clip_gradient", 0.0, 1e6), ("preview_guidance", 0.0, 100.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
 
     def to_json(self) -> dict[str, Any]:
@@ -102,17 +103,17 @@ class TrainingSpec:
         missing = [name for name in ("embedding", "dataset") if not values.get(name)]
         if missing:
             raise InvalidSpec(f"A training run needs {' and '.join(missing)}.")
+        for name in _TEXTS:
+            if name in values and name != "learning_rate" and not isinstance(values[name], str):
+                raise InvalidSpec(f"{name} is {values[name]!r}; it must be text.")
         merged = {**preset_values(values.get("preset", "Fast")), **values}
-        if isinstance(merged.get("learning_rate"), int | float) and not isinstance(merged["learning_rate"], bool):
-            merged["learning_rate"] = repr(merged["learning_rate"])
+        rate = merged["learning_rate"]
+        merged["learning_rate"] = repr(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else rate
         template = merged.get("template", DEFAULT_TEMPLATE)
         lines = template.splitlines() if isinstance(template, str) else template
         if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
             raise InvalidSpec("The caption template must be text, or a list of lines.")
         merged["template"] = tuple(line.strip() for line in lines if line.strip())
-        for name in _TEXTS:
-            if name in merged and not isinstance(merged[name], str):
-                raise InvalidSpec(f"{name} is {merged[name]!r}; it must be text.")
         return cls(**merged)
 
 

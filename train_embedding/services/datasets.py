@@ -10,11 +10,6 @@ from typing import Any
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 from train_embedding.hosts.base import Host
 
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
-)  # fmt: skip
-MAX_PIXELS = 178_956_970
-"Pixels of one picture; where Pillow itself, by default, takes a picture for an attack."
 MAX_TEMPLATE_SIZE = 2**20
 "Bytes of a caption template."
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -91,13 +86,15 @@ class Datasets:
         Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned. Raises what
         `check_folder` raises, and NothingToTrainOn.
         """
+        from train_embedding.engine.dataset import find_pictures
+
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         pictures, skipped = 0, list[tuple[str, str]]()
-        for file in _picture_files(path):
+        for file in find_pictures(path):
             try:
                 if allowed is not None and not _inside(file.resolve(), allowed):
-                    raise UnreadableFile("it is a link that leads outside the folders that may be used on this server")
+                    raise UnreadableFile("It is a link that leads outside the folders that may be used on this server.")
                 _check_picture(file)
                 pictures += 1
             except UnreadableFile as error:
@@ -132,45 +129,30 @@ def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(folder.resolve()) for folder in folders)
 
 
-def _picture_files(folder: Path) -> list[Path]:
-    try:
-        files = sorted(folder.iterdir(), key=lambda file: file.name)
-    except OSError as error:
-        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
-    return [
-        file
-        for file in files
-        if file.suffix.lower() in PICTURE_SUFFIXES
-        and not file.name.startswith(".")
-        and "-masklabel." not in file.name
-        and not file.is_dir()
-    ]
-
-
 def _check_picture(file: Path) -> None:
     """Opens the picture without decoding it, which may still find cut-off data. Raises UnreadableFile with the reason."""
     from PIL import Image
 
+    from train_embedding.engine.dataset import MAX_PIXELS
+
     if file.suffix.lower() not in Image.registered_extensions():
-        raise UnreadableFile(f"{file.suffix} pictures cannot be read by the Pillow that is installed")
+        raise UnreadableFile(f"The Pillow that is installed reads no {file.suffix} pictures.")
     try:
-        if not file.is_file():
-            raise UnreadableFile("it is not a regular file" if file.exists() else "it is a link to nothing")
         if file.stat().st_size == 0:
-            raise UnreadableFile("it is empty")
+            raise UnreadableFile("It is empty.")
         with Image.open(file) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
-                raise UnreadableFile(f"it has {width}×{height} pixels, which is too many")
+                raise UnreadableFile(f"It has {width} × {height} pixels, which is too many.")
             picture.verify()
     except UnreadableFile:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UnreadableFile("it is not a picture") from error
+        raise UnreadableFile("It is not a picture.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableFile("it has too many pixels") from error
+        raise UnreadableFile("It has too many pixels.") from error
     except Exception as error:  # a broken picture can raise nearly anything
-        raise UnreadableFile(f"it is damaged: {str(error)[:200] or type(error).__name__}") from error
+        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
 def _nothing(folder: Path, skipped: list[tuple[str, str]]) -> NothingToTrainOn:
@@ -178,7 +160,7 @@ def _nothing(folder: Path, skipped: list[tuple[str, str]]) -> NothingToTrainOn:
         return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
     name, reason = skipped[0]
     files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
-    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped, "{name}" because {reason}.')
+    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped. "{name}": {reason}')
 
 
 def _template_lines(file: Path) -> tuple[str, ...]:

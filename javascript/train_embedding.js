@@ -1,0 +1,299 @@
+/*
+ * Train Embedding in the browser: double click on a card, polling while training runs, refreshing the host's cards.
+ *
+ * It serves the WebUI and the standalone app. All it relies on are element ids and `data-name`; of the host's own
+ * functions and variables it uses, where they exist, `opts.extra_networks_add_text_separator` and `applyExtraNetworkFilter`.
+ * Cards and tabs are drawn again at any time, so every listener sits on the document.
+ */
+(function() {
+    "use strict";
+
+    const TABS = ["txt2img", "img2img"];
+    const CARDS = [
+        {container: "#txt2img_textual_inversion_cards", card: ".card[data-name]", tab: "txt2img"},
+        {container: "#img2img_textual_inversion_cards", card: ".card[data-name]", tab: "img2img"},
+        {container: "#te_library_cards", card: ".te-card[data-name], .card[data-name]", tab: null},
+    ];
+    const INNER_BUTTON = ".button-row, .card-button, button, a[href]";
+    const TICK = 500;
+    const POLL_BUSY = 1000;
+    const POLL_IDLE = 5000;
+    const POLL_LOST = 5000;
+    const REFRESH_LOST = 8000;
+    const REFRESH_ATTEMPTS = 4;
+
+    // ---- prompt boxes ----------------------------------------------------------------------------------------------
+
+    const boxIds = TABS.flatMap((tab) => [`${tab}_prompt`, `${tab}_neg_prompt`]);
+    const lastBoxOfTab = {};
+    let lastBox = "txt2img_prompt";
+
+    function textOf(id) {
+        return document.querySelector(`#${id} textarea, textarea#${id}`);
+    }
+
+    function write(id, value) {
+        const box = textOf(id);
+        if (!box || box.value === value) return;
+        box.value = value;
+        box.dispatchEvent(new Event("input", {bubbles: true}));
+    }
+
+    document.addEventListener("focusin", (event) => {
+        const id = boxIds.find((candidate) => event.target === textOf(candidate));
+        if (!id) return;
+        lastBox = id;
+        lastBoxOfTab[id.split("_")[0]] = id;
+    });
+
+    // ---- triggers in prompts ---------------------------------------------------------------------------------------
+
+    const WORD = /[\p{L}\p{M}\p{N}_]/u;
+    const DELIMITER = /[\s()[\]{}<>:|,"*?\\/;]/u; // white space, and what a name cannot hold
+
+    /** Whether a word goes on in `text`, read outwards from a trigger: at once, or over joints as in "art-deco" and "v1.5". */
+    function goesOn(text) {
+        for (const character of text) {
+            if (WORD.test(character)) return true;
+            if (DELIMITER.test(character)) return false;
+        }
+        return false;
+    }
+
+    /** Whether the prompt holds the trigger as a whole word; names in <lora:…> and the like are not triggers. */
+    function holds(prompt, trigger) {
+        const text = prompt.replace(/<[^<>]*>/g, (network) => " ".repeat(network.length));
+        for (let at = text.indexOf(trigger); at >= 0; at = text.indexOf(trigger, at + 1)) {
+            const before = Array.from(text.slice(0, at)).reverse();
+            if (!goesOn(before) && !goesOn(text.slice(at + trigger.length))) return true;
+        }
+        return false;
+    }
+
+    function separator() {
+        const settings = typeof opts === "object" && opts ? opts : {};
+        const chosen = settings.extra_networks_add_text_separator;
+        return typeof chosen === "string" && chosen !== "" ? chosen : " ";
+    }
+
+    function withTrigger(prompt, trigger) {
+        if (holds(prompt, trigger)) return prompt;
+        return prompt === "" ? trigger : prompt + separator() + trigger;
+    }
+
+    // ---- double click on a card ------------------------------------------------------------------------------------
+
+    let first = null; // the card of the last first click, and the prompts as they were before it
+
+    function cardAt(event) {
+        if (!(event.target instanceof Element)) return null;
+        for (const place of CARDS) {
+            const element = event.target.closest(place.card);
+            if (element && element.closest(place.container)) {
+                const button = event.target.closest(INNER_BUTTON);
+                if (button && button !== element && element.contains(button)) return null;
+                return {element, name: element.dataset.name, tab: place.tab, key: `${place.container} ${element.dataset.name}`};
+            }
+        }
+        return null;
+    }
+
+    function remember(card) {
+        const values = {};
+        for (const id of boxIds) {
+            const box = textOf(id);
+            if (box && (card.tab === null || id.startsWith(`${card.tab}_`))) values[id] = box.value;
+        }
+        const target = card.tab === null ? lastBox : lastBoxOfTab[card.tab] || `${card.tab}_prompt`;
+        first = {key: card.key, values, target};
+    }
+
+    function finish(card) {
+        for (const [id, value] of Object.entries(first.values)) {
+            write(id, id === first.target ? withTrigger(value, card.name) : value);
+        }
+    }
+
+    /** The capture phase comes before the host's own handler, which would take the trigger out again at the second click. */
+    document.addEventListener("click", (event) => {
+        const card = cardAt(event);
+        if (!card) {
+            first = null;
+            return;
+        }
+        if (event.detail < 2 || first === null || first.key !== card.key) {
+            remember(card);
+            if (card.element.matches(".te-card")) select(card.name);
+            return;
+        }
+        event.stopPropagation();
+        event.preventDefault();
+        finish(card);
+    }, true);
+
+    /** Idempotent after the clicks; alone it serves browsers and scripts whose clicks are not counted. */
+    document.addEventListener("dblclick", (event) => {
+        const card = cardAt(event);
+        if (!card) return;
+        if (first === null || first.key !== card.key) remember(card);
+        event.stopPropagation();
+        finish(card);
+    }, true);
+
+    // ---- the library's selection -----------------------------------------------------------------------------------
+
+    function select(name) {
+        const field = document.querySelector("#te_library_selected textarea, #te_library_selected input");
+        if (!field) return;
+        field.value = name;
+        field.dispatchEvent(new Event("input", {bubbles: true}));
+        setTimeout(() => press("te_library_select"), 50); // gradio takes the value over a moment later
+    }
+
+    function press(id) {
+        const element = document.getElementById(id);
+        if (!element) return false;
+        (element.matches("button") ? element : element.querySelector("button") || element).click();
+        return true;
+    }
+
+    // ---- polling ---------------------------------------------------------------------------------------------------
+
+    let polledAt = 0;
+    let answered = true;
+
+    function pollNow() {
+        if (!press("te_train_poll")) return;
+        polledAt = Date.now();
+        answered = false;
+    }
+
+    function pollWhenDue() {
+        const progress = document.getElementById("te_train_progress");
+        if (!progress) return;
+        const active = progress.querySelector('.te-progress[data-active="true"]') !== null;
+        const visible = !document.hidden && progress.offsetParent !== null;
+        if (document.hidden && !active) return;
+        const age = Date.now() - polledAt;
+        if (!answered && age < POLL_LOST) return;
+        if (age >= (active || visible ? POLL_BUSY : POLL_IDLE)) pollNow();
+    }
+
+    /** Any change of what the poll writes is its answer; without a change, the next poll comes after POLL_LOST. */
+    function watchAnswers() {
+        const watcher = new MutationObserver(() => {
+            answered = true;
+        });
+        for (const id of ["te_train_progress", "te_cards_version"]) {
+            const element = document.getElementById(id);
+            if (element) watcher.observe(element, {childList: true, characterData: true, attributes: true, subtree: true});
+        }
+    }
+
+    // ---- the host's cards ------------------------------------------------------------------------------------------
+
+    let cardsVersion = "0"; // nothing has changed since the server started
+    let refreshing = false;
+
+    function currentCardsVersion() {
+        const element = document.getElementById("te_cards_version");
+        if (!element) return cardsVersion;
+        const field = element.matches("input, textarea") ? element : element.querySelector("input, textarea");
+        return (field ? field.value : element.textContent).trim() || cardsVersion;
+    }
+
+    function cardsOf(tab) {
+        return document.getElementById(`${tab}_textual_inversion_cards`);
+    }
+
+    async function refreshWhenChanged() {
+        const version = currentCardsVersion();
+        if (refreshing || version === cardsVersion || TABS.some((tab) => stillLoading(tab))) return;
+        refreshing = true;
+        cardsVersion = version;
+        try {
+            for (const tab of TABS) await refreshUntilComplete(tab);
+        } finally {
+            refreshing = false;
+        }
+    }
+
+    function stillLoading(tab) {
+        const cards = cardsOf(tab);
+        return cards !== null && cards.childElementCount === 0 && cards.textContent.trim() === "Loading...";
+    }
+
+    /**
+     * The host reads its folder anew at each refresh, into the list that another refresh may be reading: of two at once, one
+     * can miss cards. So this page's come one after the other, and when another page's came in between, it tries again.
+     */
+    async function refreshUntilComplete(tab) {
+        for (let attempt = 1; attempt <= REFRESH_ATTEMPTS; attempt++) {
+            await refresh(tab);
+            if (!cardsAreMissing(tab)) return;
+            await pause(attempt * (300 + 700 * Math.random()));
+        }
+    }
+
+    function cardsAreMissing(tab) {
+        const cards = cardsOf(tab);
+        if (cards === null) return false;
+        const there = new Set(Array.from(cards.querySelectorAll(".card[data-name]"), (card) => card.dataset.name));
+        const loaded = document.querySelectorAll("#te_library_cards .te-card[data-name]:not(.te-left-out)");
+        return Array.from(loaded).some((card) => !there.has(card.dataset.name));
+    }
+
+    async function refresh(tab) {
+        const before = cardsOf(tab);
+        const scrolled = scrollPositions(tab);
+        const page = `${tab}_textual_inversion`;
+        if (!press(`${page}_extra_refresh`) && !press(`${page}_extra_refresh_internal`)) return;
+        if (before === null) return;
+        const start = Date.now();
+        const content = before.innerHTML;
+        while (cardsOf(tab) === before && before.innerHTML === content && Date.now() - start < REFRESH_LOST) await pause(50);
+        await pause(50); // the host sorts and filters the new cards
+        filterShownPage(tab, page);
+        await pause(20);
+        for (const [id, top] of scrolled) {
+            const element = document.getElementById(id);
+            if (element) element.scrollTop = top;
+        }
+    }
+
+    /** The host's refresh draws every page of cards again but filters only the one whose button it was. */
+    function filterShownPage(tab, refreshed) {
+        if (typeof applyExtraNetworkFilter !== "function") return;
+        const shown = Array.from(document.querySelectorAll(`#${tab}_extra_tabs > .extra-page`)).find(
+            (page) => page.style.display !== "none" && page.id !== refreshed
+        );
+        if (shown) applyExtraNetworkFilter(shown.id);
+    }
+
+    function scrollPositions(tab) {
+        return Array.from(document.querySelectorAll(`#${tab}_extra_tabs [id]`))
+            .filter((element) => element.scrollTop > 0)
+            .map((element) => [element.id, element.scrollTop]);
+    }
+
+    function pause(milliseconds) {
+        return new Promise((resolve) => setTimeout(resolve, milliseconds));
+    }
+
+    // ---- start -----------------------------------------------------------------------------------------------------
+
+    let ready = false;
+
+    function tick() {
+        if (!ready) {
+            if (!document.getElementById("te_train_poll")) return;
+            ready = true;
+            watchAnswers();
+            pollNow();
+        }
+        pollWhenDue();
+        refreshWhenChanged();
+    }
+
+    setInterval(tick, TICK);
+})();

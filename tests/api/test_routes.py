@@ -1,0 +1,246 @@
+"""The routes over the real services and a fake host: what they answer, and that no input makes them fail."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+from fastapi import Depends, FastAPI, HTTPException
+from starlette.testclient import TestClient
+
+from train_embedding.api import routes
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.errors import Conflict, NotFound
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.library import Library
+from train_embedding.services.run_state import RunState
+
+
+class SomeRuns:
+    """Runs that are never trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.specs: list[TrainingSpec] = []
+        self.states: dict[str, RunState] = {}
+
+    def start(self, spec: TrainingSpec) -> RunState:
+        if any(state.active for state in self.states.values()):
+            raise Conflict("Another run is under way.", "Wait for its end.")
+        self.specs.append(spec)
+        state = RunState(f"run-{len(self.states)}", spec.embedding, self.folder, spec.to_json(), "running", steps=spec.steps)
+        self.states[state.id] = state
+        return state
+
+    def get(self, run_id: str) -> RunState:
+        if run_id not in self.states:
+            raise NotFound(f'There is no run "{run_id}".')
+        return self.states[run_id]
+
+    def stop(self, run_id: str) -> RunState:
+        self.states[run_id] = replace(self.get(run_id), status="stopped", loss=math.nan, losses=((1, math.inf),))
+        return self.states[run_id]
+
+    def list(self) -> list[RunState]:
+        return [*self.states.values()][::-1]
+
+
+class SomeServices:
+    def __init__(self, host: FakeHost, folder: Path) -> None:
+        self.library = Library(host)
+        self.runs = SomeRuns(folder)
+
+
+@pytest.fixture
+def services(fake_host: FakeHost, tmp_path: Path) -> SomeServices:
+    return SomeServices(fake_host, tmp_path)
+
+
+def client_of(services: Any, dependencies: list[Any] | None = None) -> TestClient:
+    app = FastAPI()
+    routes.mount(app, services, dependencies)
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def client(services: SomeServices) -> TestClient:
+    return client_of(services)
+
+
+def post(client: TestClient, path: str, body: Any) -> Any:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post(f"{routes.PREFIX}/{path}", content=content)
+
+
+def get(client: TestClient, path: str) -> Any:
+    return client.get(f"{routes.PREFIX}/{path}")
+
+
+def test_a_created_embedding_is_answered_and_listed(client: TestClient, tmp_path: Path) -> None:
+    created = post(client, "embeddings", {"name": "my-cat", "vectors": 3})
+    assert created.status_code == 200
+    entry = created.json()
+    assert (entry["name"], entry["vectors"], entry["family"], entry["loaded"]) == ("my-cat", 3, "SD1", True)
+    assert Path(entry["file"]) == tmp_path / "embeddings" / "my-cat.pt"
+    assert entry["notes"]
+    listed = get(client, "embeddings").json()
+    assert [one["name"] for one in listed] == ["my-cat"]
+    assert {name: entry[name] for name in listed[0]} == listed[0]
+
+
+def test_the_format_chooses_the_file(client: TestClient, tmp_path: Path) -> None:
+    assert post(client, "embeddings", {"name": "safe", "format": "safetensors"}).status_code == 200
+    assert (tmp_path / "embeddings" / "safe.safetensors").is_file()
+
+
+def test_overwriting_must_be_asked_for(client: TestClient) -> None:
+    assert post(client, "embeddings", {"name": "twice"}).status_code == 200
+    taken = post(client, "embeddings", {"name": "twice"})
+    assert taken.status_code == 409
+    assert set(taken.json()) == {"error", "hint"}
+    assert post(client, "embeddings", {"name": "twice", "overwrite": True, "vectors": 2}).json()["vectors"] == 2
+
+
+def test_a_run_is_started_read_and_stopped(client: TestClient, services: SomeServices) -> None:
+    started = post(client, "runs", {"embedding": "my-cat", "dataset": "/pictures", "preset": "WebUI classic", "steps": 7})
+    assert started.status_code == 200
+    run_id = started.json()["id"]
+    assert services.runs.specs[0].batch_size == 1, "the preset's values stand where the body is silent"
+    assert services.runs.specs[0].steps == 7
+    assert get(client, f"runs/{run_id}").json() == started.json()
+    assert [run["id"] for run in get(client, "runs").json()] == [run_id]
+    assert post(client, "runs", {"embedding": "my-cat", "dataset": "/pictures"}).status_code == 409
+    stopped = client.post(f"{routes.PREFIX}/runs/{run_id}/stop")
+    assert stopped.status_code == 200
+    assert (stopped.json()["status"], stopped.json()["active"]) == ("stopped", False)
+
+
+def test_nan_and_infinity_become_null(client: TestClient) -> None:
+    run_id = post(client, "runs", {"embedding": "my-cat", "dataset": "/pictures"}).json()["id"]
+    answer = client.post(f"{routes.PREFIX}/runs/{run_id}/stop")
+    assert "NaN" not in answer.text
+    assert "Infinity" not in answer.text
+    assert answer.json()["loss"] is None
+    assert answer.json()["losses"] == [[1, None]]
+
+
+BAD_BODIES = [
+    b"", b"{", b"nothing", b"\xff\xfe", b"null", b"[]", b"3", b'"text"', b"NaN", b'{"name": NaN}', b'{"name": Infinity}',
+    b'{"name": 1e999}', b'{"name": ' + b"1" * 5000 + b"}", b'{"a":' * 100_000, b'{"name": "x" "y"}', b"[" * 100_000,
+    b" " * (routes.MAX_BODY + 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["embeddings", "runs"])
+@pytest.mark.parametrize("body", BAD_BODIES, ids=range(len(BAD_BODIES)))
+def test_a_body_that_is_no_object_gets_a_sentence(client: TestClient, path: str, body: bytes) -> None:
+    _assert_refused(post(client, path, body))
+
+
+WEIRD = [
+    None,
+    True,
+    -1,
+    0,
+    76,
+    1.5,
+    10**30,
+    10**400,
+    "",
+    " ",
+    "ten",
+    "\x00",
+    "\ud800",
+    "../x",
+    "a/b",
+    "x" * 10_000,
+    [],
+    [1],
+    {},
+    {"a": []},
+]
+
+
+@pytest.mark.parametrize("field", ["name", "init_text", "vectors", "overwrite", "format"])
+@pytest.mark.parametrize("value", WEIRD, ids=range(len(WEIRD)))
+def test_weird_values_of_a_new_embedding_are_refused_or_used(client: TestClient, tmp_path: Path, field: str, value: Any) -> None:
+    answer = post(client, "embeddings", {"name": "fine", field: value})
+    if answer.status_code != 200:
+        _assert_refused(answer, statuses=(422, 503))  # 503: the fake host has no model to read a text with
+    assert [file for file in tmp_path.rglob("*.pt") if file.parent.name != "embeddings"] == []
+
+
+FIELDS = sorted(TrainingSpec.from_json({"embedding": "x", "dataset": "y"}).to_json())
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_weird_values_of_a_run_are_refused_or_used(services: SomeServices, field: str) -> None:
+    for value in WEIRD:
+        services.runs.states.clear()
+        answer = post(client_of(services), "runs", {"embedding": "my-cat", "dataset": "/pictures", field: value})
+        if answer.status_code != 200:
+            _assert_refused(answer, value)
+
+
+@pytest.mark.parametrize("path", ["embeddings", "runs"])
+def test_unknown_and_missing_fields_are_named(client: TestClient, path: str) -> None:
+    _assert_refused(post(client, path, {"name": "x", "embedding": "x", "dataset": "y", "colour": "red"}))
+    assert "colour" in post(client, path, {"colour": "red"}).json()["error"]
+    assert get(client, path).json() == []
+    _assert_refused(post(client, path, {}))
+
+
+def test_an_unknown_run_is_not_found(client: TestClient) -> None:
+    for answer in (get(client, "runs/none"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
+        assert answer.status_code == 404
+        assert set(answer.json()) == {"error", "hint"}
+
+
+def test_what_goes_wrong_inside_is_logged_and_not_shown(services: SomeServices, caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Any:
+        raise RuntimeError("the secret path /etc")
+
+    services.runs.list = broken
+    answer = get(client_of(services), "runs")
+    assert answer.status_code == 500
+    assert set(answer.json()) == {"error", "hint"}
+    assert "secret" not in answer.text
+    assert "the secret path" in caplog.text
+
+
+def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
+    def guard() -> None:
+        raise HTTPException(401, "Who are you?", {"WWW-Authenticate": "Basic"})
+
+    client = client_of(services, [Depends(guard)])
+    paths = client.get("/openapi.json").json()["paths"]
+    asked = 0
+    for path, methods in paths.items():
+        for method in methods:
+            answer = client.request(method, path.replace("{run_id}", "x"), content=b"{")
+            assert answer.status_code == 401, "the guard must come before the body is read"
+            assert answer.headers["WWW-Authenticate"] == "Basic"
+            asked += 1
+    assert asked == 6
+
+
+def test_bodies_are_documented(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, required in (("embeddings", ["name"]), ("runs", ["embedding", "dataset"])):
+        schema = paths[f"{routes.PREFIX}/{path}"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert schema["required"] == required
+        assert set(schema["example"]) <= set(schema["properties"])
+    assert set(FIELDS) == set(schema["properties"])
+
+
+def _assert_refused(answer: Any, value: Any = None, statuses: tuple[int, ...] = (422,)) -> None:
+    assert answer.status_code in statuses, (answer.status_code, answer.text, value)
+    assert set(answer.json()) == {"error", "hint"}
+    assert answer.json()["error"].strip().endswith((".", "…"))

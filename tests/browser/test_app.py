@@ -1,0 +1,380 @@
+"""The standalone app in Chromium, on the demo checkpoint: the main job, and what people get wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio")
+
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.checkpoint,
+    pytest.mark.slow,
+    pytest.mark.skipif(not DEMO_CHECKPOINT.is_file(), reason="the demo checkpoint is not there"),
+]
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "train_embedding" / "demo" / "samples" / "lime" / "train"
+START = 180.0
+"Seconds the server may take to start, and a short training run to end: other programs may want the machine too."
+SECOND = 1000.0
+
+
+@dataclass
+class App:
+    """A running server; `lines` is what it has said."""
+
+    data: Path
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+    address: str = ""
+
+    def listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            found = re.search(r"Running on (http://\S+)", line)
+            if found:
+                self.address = found[1]
+                self.ready.set()
+        self.ready.set()
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    data = tmp_path_factory.mktemp("app")
+    command = [sys.executable, "-u", "-m", "train_embedding", "app", "--port", "0", "--data", str(data)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started = App(data, process)
+    reader = threading.Thread(target=started.listen)
+    reader.start()
+    try:
+        assert started.ready.wait(START), "the server did not start"
+        assert started.address, "".join(started.lines)
+        yield started
+    finally:
+        process.terminate()
+        process.wait(30)
+        reader.join(30)
+        process.stdout.close()  # type: ignore[union-attr]
+    assert "Traceback" not in "".join(started.lines)
+
+
+@pytest.fixture
+def ui(app: App, page: Any) -> Any:
+    """The app's page, with the script loaded and the first poll answered."""
+    page.set_default_timeout(60 * SECOND)
+    open_page(app, page)
+    return page
+
+
+def open_page(app: App, page: Any) -> None:
+    page.goto(app.address)
+    tab(page, "Train Embedding")
+    page.wait_for_selector("#te_library_cards .te-cards", state="attached")
+
+
+def fill(ui: Any, element: str, value: str) -> None:
+    ui.locator(f"#{element} textarea, #{element} input").first.fill(value)
+
+
+def value(ui: Any, element: str) -> str:
+    return ui.locator(f"#{element} textarea, #{element} input").first.input_value()
+
+
+def text(ui: Any, element: str) -> str:
+    return ui.locator(f"#{element}").first.inner_text().strip()
+
+
+def tab(ui: Any, name: str) -> None:
+    # gradio 6 has each button twice, one of them only to measure it
+    buttons = ui.locator("#tabs button").filter(has_text=re.compile(f"^\\s*{name}\\s*$"))
+    buttons.first.wait_for(state="attached")
+    next((button for button in buttons.all() if button.get_attribute("role") == "tab"), buttons.last).click()
+    ui.wait_for_selector("#te_create_name:visible" if name == "Train Embedding" else "#txt2img_prompt:visible")
+
+
+def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = START) -> None:
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return
+        ui.wait_for_timeout(100)
+    raise AssertionError(f"{what} did not happen")
+
+
+def create(ui: Any, name: str, init_text: str = "", vectors: str = "auto", overwrite: bool = False) -> str:
+    """Fills the form, clicks, and returns the message."""
+    tab(ui, "Train Embedding")
+    before = text(ui, "te_create_status")
+    for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
+        fill(ui, f"te_create_{element}", content)
+    if overwrite:
+        ui.locator("#te_create_overwrite input").check()
+    ui.click("#te_create_button")
+    wait(ui, lambda: text(ui, "te_create_status") not in ("", before), "an answer to Create")
+    return text(ui, "te_create_status")
+
+
+def card(ui: Any, name: str) -> Any:
+    return ui.locator(f"#txt2img_textual_inversion_cards .card[data-name={json.dumps(name, ensure_ascii=False)}]")
+
+
+def generate(ui: Any, prompt: str, negative: str = "", seed: int = 1) -> bytes:
+    """The picture's pixels."""
+    tab(ui, "txt2img")
+    fill(ui, "txt2img_prompt", prompt)
+    fill(ui, "txt2img_neg_prompt", negative)
+    return click_generate(ui, seed)
+
+
+def click_generate(ui: Any, seed: int = 1) -> bytes:
+    fill(ui, "txt2img_seed", str(seed))
+    fill(ui, "txt2img_steps", "5")
+    mark = "te-marked"
+    ui.evaluate("mark => document.querySelectorAll('#txt2img_gallery img').forEach(image => image.classList.add(mark))", mark)
+    with ui.expect_response(lambda response: "/file=" in response.url and response.request.resource_type == "image") as answer:
+        ui.click("#txt2img_generate")
+    return Image.open(BytesIO(answer.value.body())).convert("RGB").tobytes()
+
+
+def progress(ui: Any) -> dict[str, str]:
+    return ui.eval_on_selector("#te_train_progress .te-progress", "element => ({...element.dataset})")
+
+
+def start_training(ui: Any, name: str, folder: Path | str = PICTURES, **values: Any) -> None:
+    tab(ui, "Train Embedding")
+    choose(ui, name)
+    for element, content in {"dataset": str(folder), "steps": "12", "learning_rate": "0.05", "batch_size": "2", **values}.items():
+        fill(ui, f"te_train_{element}", str(content))
+    ui.click("#te_train_button")
+
+
+def choose(ui: Any, name: str) -> None:
+    box = ui.locator("#te_train_embedding input").first
+    box.click()
+    box.fill(name)
+    box.press("Enter")
+    box.blur()
+
+
+def train(ui: Any, name: str, **values: Any) -> dict[str, str]:
+    before = progress(ui)["run"]
+    start_training(ui, name, **values)
+    wait(ui, lambda: progress(ui)["run"] != before, "the start of training")
+    wait(ui, lambda: progress(ui)["active"] == "false", "the end of training")
+    return progress(ui)
+
+
+def test_the_main_job(ui: Any, app: App) -> None:
+    """Create, card, double click, generate, train, generate."""
+    word = generate(ui, "a big red star")
+    assert "Created my-word with 1 vector." in create(ui, "my-word", "red", "1")
+    assert value(ui, "te_train_embedding") == "my-word"
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, "my-word").count() == 1, "the new card", 20)
+    fill(ui, "txt2img_prompt", "a big")
+    ui.click("#txt2img_prompt textarea")
+    card(ui, "my-word").dblclick()
+    wait(ui, lambda: value(ui, "txt2img_prompt") == "a big my-word", "the trigger in the prompt", 10)
+    # an untrained embedding of a word is that word
+    assert generate(ui, "a big my-word star") == word
+    tab(ui, "Train Embedding")
+    assert train(ui, "my-word") | {"status": "finished", "step": "12"} == progress(ui)
+    assert str(app.data / "embeddings" / "my-word.pt") in text(ui, "te_train_status")
+    assert "12 steps" in ui.locator('#te_library_cards .te-card[data-name="my-word"]').inner_text()
+    assert ui.locator("#te_train_gallery img").count() >= 1
+    # used at once, in either box
+    assert generate(ui, "a big my-word star") != word
+    assert generate(ui, "a big red star") == word
+    assert generate(ui, "a big red star", "my-word") != generate(ui, "a big red star", "nothing")
+
+
+def test_auto_vectors_are_the_text_itself(ui: Any) -> None:
+    assert "with 3 vectors" in create(ui, "packed", "big red star", "auto")
+    assert generate(ui, "a packed on a navy background") == generate(ui, "a big red star on a navy background")
+
+
+def test_double_click_in_the_negative_box(ui: Any) -> None:
+    create(ui, "my.neg+1", "blue", "1")
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, "my.neg+1").count() == 1, "the new card", 20)
+    fill(ui, "txt2img_prompt", "a red star")
+    fill(ui, "txt2img_neg_prompt", "myXneg+1")
+    ui.click("#txt2img_neg_prompt textarea")
+    for _ in range(2):
+        card(ui, "my.neg+1").dblclick()
+        ui.wait_for_timeout(500)
+        assert value(ui, "txt2img_neg_prompt") == "myXneg+1 my.neg+1"
+    assert value(ui, "txt2img_prompt") == "a red star"
+
+
+def test_a_single_click_inserts_and_a_second_removes(ui: Any) -> None:
+    create(ui, "toggle", "blue", "1")
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, "toggle").count() == 1, "the new card", 20)
+    fill(ui, "txt2img_prompt", "a star")
+    ui.click("#txt2img_prompt textarea")
+    for after in ("a star toggle", "a star"):
+        card(ui, "toggle").click()
+        ui.wait_for_timeout(700)
+        assert value(ui, "txt2img_prompt") == after
+
+
+def test_a_page_opened_during_training_shows_it(ui: Any, app: App) -> None:
+    create(ui, "long-run", "red", "2")
+    start_training(ui, "long-run", steps=100_000)
+    wait(ui, lambda: progress(ui)["status"] == "running" and int(progress(ui)["step"]) > 1, "training")
+    run = progress(ui)
+    open_page(app, ui)
+    ui.wait_for_selector('#te_train_progress .te-progress[data-active="true"]', state="attached")
+    assert progress(ui)["run"] == run["run"]
+    assert int(progress(ui)["step"]) >= int(run["step"])
+    step = int(progress(ui)["step"])
+    wait(ui, lambda: int(progress(ui)["step"]) > step, "progress on the new page")
+    wait(ui, lambda: "left" in text(ui, "te_train_progress") and "loss" in text(ui, "te_train_progress"), "ETA and loss")
+    # the fields as they were used last
+    assert (value(ui, "te_train_embedding"), value(ui, "te_train_steps")) == ("long-run", "100000")
+    # a second run has to wait
+    ui.click("#te_train_button")
+    wait(ui, lambda: '"long-run" is being trained.' in text(ui, "te_train_status"), "the refusal", 30)
+    ui.click("#te_train_stop")
+    wait(ui, lambda: progress(ui)["status"] == "stopped", "the stop")
+    wait(ui, lambda: "long-run.pt" in text(ui, "te_train_status"), "the name of the kept file", 30)
+    assert "untrained" not in ui.locator('#te_library_cards .te-card[data-name="long-run"]').inner_text()
+
+
+def test_stop_before_the_first_step_loses_nothing(ui: Any, app: App) -> None:
+    create(ui, "too-soon", "red", "2")
+    file = app.data / "embeddings" / "too-soon.pt"
+    content = file.read_bytes()
+    before = progress(ui)["run"]
+    start_training(ui, "too-soon", steps=100_000)
+    ui.click("#te_train_stop")
+    wait(ui, lambda: progress(ui)["run"] != before and progress(ui)["active"] == "false", "the stop")
+    assert progress(ui)["status"] == "stopped"
+    assert "too-soon" in text(ui, "te_train_status")
+    assert progress(ui)["step"] != "0" or file.read_bytes() == content
+
+
+def test_files_dropped_in_by_hand_appear_after_refresh(ui: Any, app: App) -> None:
+    create(ui, "original", "red", "2")
+    folder = app.data / "embeddings" / "by hand"
+    folder.mkdir(exist_ok=True)
+    (folder / "dropped.pt").write_bytes((app.data / "embeddings" / "original.pt").read_bytes())
+    (folder / "broken.pt").write_bytes(b"no embedding")
+    ui.click("#te_library_refresh")
+    wait(ui, lambda: ui.locator('#te_library_cards .te-card[data-name="dropped"]').count() == 1, "the card", 30)
+    assert ui.locator('#te_library_cards .te-left-out[data-name="broken"]').count() == 1
+    ui.click('#te_library_cards .te-card[data-name="dropped"]')
+    wait(ui, lambda: "dropped.pt" in text(ui, "te_library_details"), "the details", 30)
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, "dropped").count() == 1, "the card of the txt2img page", 30)
+    assert card(ui, "broken").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "vectors", "sentence"),
+    [
+        ("", "1", "The name is empty."),
+        ("a/b", "1", "contains '/'"),
+        ("(a)", "1", "contains '('"),
+        ("con", "1", "is reserved by Windows"),
+        ("fine", "0", "from 1 to 75"),
+        ("fine", "76", "from 1 to 75"),
+    ],
+)
+def test_create_says_what_is_wrong(ui: Any, app: App, name: str, vectors: str, sentence: str) -> None:
+    files = sorted((app.data / "embeddings").rglob("*"))
+    assert sentence in create(ui, name, "red", vectors)
+    assert sorted((app.data / "embeddings").rglob("*")) == files
+    assert (value(ui, "te_create_name"), value(ui, "te_create_vectors")) == (name, vectors)
+
+
+def test_an_existing_name_needs_the_tick(ui: Any, app: App) -> None:
+    create(ui, "again", "red", "1")
+    assert 'There is an embedding "again" already.' in create(ui, "again", "big red star", "auto")
+    assert "with 3 vectors" in create(ui, "again", "big red star", "auto", overwrite=True)
+    assert not ui.locator("#te_create_overwrite input").is_checked()
+    assert list((app.data / "trash").glob("again.*.pt"))
+
+
+def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:
+    create(ui, "ready", "red", "1")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "<i>.png").write_bytes(b"no picture")
+    for values, sentence in (
+        ({"folder": tmp_path / "none"}, "does not exist"),
+        ({"folder": tmp_path / "empty"}, "There is no picture"),
+        ({"folder": tmp_path / "bad"}, "<i>.png"),
+        ({"learning_rate": "5e-3:10:20"}, 'The learning rate "5e-3:10:20" does not parse.'),
+        ({"steps": "0"}, "steps is 0"),
+        ({"steps": ""}, '"Steps" is empty.'),
+    ):
+        start_training(ui, "ready", **values)
+        wait(ui, lambda sentence=sentence: sentence in text(ui, "te_train_status"), sentence, 30)
+    assert ui.locator("#te_panels i").count() == 0
+
+
+def test_text_from_people_is_escaped(ui: Any) -> None:
+    evil = "<img src=x onerror='window.evil=1'>"
+    assert evil in create(ui, evil, evil, "1")
+    fill(ui, "te_create_vectors", evil)
+    wait(ui, lambda: "<img" in text(ui, "te_create_budget"), "the answer to the number", 30)
+    fill(ui, "te_train_dataset", evil)
+    ui.locator("#te_train_dataset textarea").blur()
+    wait(ui, lambda: "<img" in text(ui, "te_train_dataset_check"), "the answer to the folder", 30)
+    name = "it's &amp; mine"
+    assert "Created" in create(ui, name, "red", "1")
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, name).count() == 1, "the card", 30)
+    assert card(ui, name).inner_text() == name
+    fill(ui, "txt2img_prompt", "a")
+    ui.click("#txt2img_prompt textarea")
+    card(ui, name).dblclick()
+    wait(ui, lambda: value(ui, "txt2img_prompt") == f"a {name}", "the trigger", 10)
+    assert ui.evaluate("window.evil") is None
+    assert ui.locator("img[src=x]").count() == 0
+
+
+def test_the_budget_follows_the_text(ui: Any) -> None:
+    tab(ui, "Train Embedding")
+    fill(ui, "te_create_init_text", "a red star")
+    wait(
+        ui, lambda: text(ui, "te_create_budget") == "3 tokens; the embedding takes 3 of the 75 tokens of a prompt.", "3 of 75", 30
+    )
+    fill(ui, "te_create_vectors", "12")
+    wait(ui, lambda: text(ui, "te_create_budget").startswith("3 tokens; the embedding takes 12 of the 75"), "12 of 75", 30)
+    fill(ui, "te_create_vectors", "76")
+    wait(ui, lambda: "from 1 to 75" in text(ui, "te_create_budget"), "the limit", 30)
+
+
+def test_a_preset_fills_the_fields(ui: Any) -> None:
+    tab(ui, "Train Embedding")
+    ui.get_by_label("WebUI classic").check()
+    wait(ui, lambda: value(ui, "te_train_batch_size") == "1" and value(ui, "te_train_learning_rate") == "0.005", "the values", 30)
+    ui.get_by_label("Fast").check()
+    wait(ui, lambda: value(ui, "te_train_steps") == "400" and value(ui, "te_train_batch_size") == "4", "the values", 30)
+
+
+def test_the_folder_is_counted(ui: Any) -> None:
+    tab(ui, "Train Embedding")
+    fill(ui, "te_train_dataset", str(PICTURES))
+    ui.locator("#te_train_dataset textarea").blur()
+    count = len(list(PICTURES.glob("*.png")))
+    wait(ui, lambda: text(ui, "te_train_dataset_check") == f"{count} pictures", "the count", 30)

@@ -1,0 +1,328 @@
+"""The page's script on a page with the WebUI's element ids, in Chromium: double click, polling, refreshing cards."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+SCRIPT = Path(__file__).parents[2] / "javascript" / "train_embedding.js"
+NAMES = ("my-cat", "art", "a.b+c", "c++", "two words", "$1", "^start", "ünï", "o'brien & co")
+BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
+
+# What WebUI 1.10.1's cards do: a click appends the name, or else takes away whatever matches it as a regular expression.
+HOST = """
+var opts = {extra_networks_add_text_separator: " "};
+var active = {};
+var failures = 0;
+function cardClicked(tab, name) {
+    const box = active[tab] || document.querySelector(`#${tab}_prompt textarea`);
+    let shorter;
+    try {
+        shorter = box.value.replaceAll(new RegExp("((?:" + opts.extra_networks_add_text_separator + ")?" + name + ")", "g"), "");
+    } catch (error) {
+        failures += 1;
+        return;
+    }
+    box.value = shorter !== box.value ? shorter : box.value + opts.extra_networks_add_text_separator + name;
+    box.dispatchEvent(new Event("input", {bubbles: true}));
+}
+for (const box of document.querySelectorAll("textarea")) {
+    const id = box.closest("[id]").id;
+    box.addEventListener("focus", () => { active[id.split("_")[0]] = box; });
+    box.addEventListener("input", () => { (window.told = window.told || {})[id] = box.value; });
+}
+"""
+
+
+def _card(tab: str, name: str) -> str:
+    click = escape(f"cardClicked('{tab}', {json.dumps(name)})", quote=True)
+    return (
+        f'<div class="card" data-name="{escape(name)}" onclick="{click}" style="width:120px;height:60px;display:inline-block">'
+        f'<div class="button-row"><div class="copy-path-button card-button" onclick="event.stopPropagation()">copy</div></div>'
+        f'<div class="actions"><span class="name">{escape(name)}</span></div></div>'
+    )
+
+
+def _page() -> str:
+    boxes = "".join(f'<div id="{box}"><label><textarea rows="2" cols="60"></textarea></label></div>' for box in BOXES)
+    host = "".join(
+        f'<div id="{tab}_extra_tabs"><div id="{tab}_textual_inversion" class="extra-page">'
+        f'<div id="{tab}_textual_inversion_cards">{"".join(_card(tab, name) for name in NAMES)}</div></div></div>'
+        f'<div id="{tab}_textual_inversion_extra_refresh">refresh</div>'
+        for tab in ("txt2img", "img2img")
+    )
+    own = "".join(
+        f'<div class="te-card" data-name="{escape(name)}" style="width:120px;display:inline-block">{escape(name)}</div>'
+        for name in NAMES
+    )
+    tab = (
+        f'<div id="te_panel"><div id="te_library_cards"><div class="te-cards">{own}</div></div>'
+        '<div id="te_library_selected"><label><textarea></textarea></label></div>'
+        '<button id="te_library_select">Show details</button><button id="te_train_poll">Poll</button>'
+        '<div id="te_train_progress"><div class="te-progress" data-active="false"></div></div>'
+        '<div id="te_cards_version"></div></div>'
+    )
+    return f"<!doctype html><html><body>{boxes}{host}{tab}<script>{HOST}</script></body></html>"
+
+
+@pytest.fixture
+def ui(page: Any) -> Any:
+    page.set_content(_page())
+    page.add_script_tag(path=str(SCRIPT))
+    return page
+
+
+def fill(ui: Any, **values: str) -> None:
+    for box, value in values.items():
+        ui.fill(f"#{box} textarea", value)
+
+
+def value(ui: Any, box: str) -> str:
+    return ui.eval_on_selector(f"#{box} textarea", "box => box.value")
+
+
+def card(ui: Any, name: str, place: str = "txt2img_textual_inversion_cards") -> Any:
+    return ui.locator(f"#{place} [data-name={json.dumps(name, ensure_ascii=False)}]")
+
+
+@pytest.mark.parametrize(
+    ("before", "name", "after"),
+    [
+        ("", "my-cat", "my-cat"),
+        ("a photo", "my-cat", "a photo my-cat"),
+        ("a photo,", "my-cat", "a photo, my-cat"),
+        ("two\nlines ", "my-cat", "two\nlines  my-cat"),
+        # present already, as a whole word: nothing changes
+        ("a my-cat b", "my-cat", "a my-cat b"),
+        ("my-cat", "my-cat", "my-cat"),
+        ("x, my-cat, y", "my-cat", "x, my-cat, y"),
+        ("(my-cat:1.2) on a mat", "my-cat", "(my-cat:1.2) on a mat"),
+        ("[my-cat:dog:0.5]", "my-cat", "[my-cat:dog:0.5]"),
+        ("a my-cat.", "my-cat", "a my-cat."),
+        ("my-cat  my-cat", "my-cat", "my-cat  my-cat"),
+        ("in two words here", "two words", "in two words here"),
+        # part of another word: that word is left alone
+        ("artstation", "art", "artstation art"),
+        ("art-deco, start, smart", "art", "art-deco, start, smart art"),
+        ("artstation, art", "art", "artstation, art"),
+        ("art2 art_2 2art", "art", "art2 art_2 2art art"),
+        ("my-cat-2", "my-cat", "my-cat-2 my-cat"),
+        ("my-cat.v2", "my-cat", "my-cat.v2 my-cat"),
+        ("<lora:art:1>", "art", "<lora:art:1> art"),
+        # regular expressions
+        ("aXb+c", "a.b+c", "aXb+c a.b+c"),
+        ("a.b+c", "a.b+c", "a.b+c"),
+        ("a.bbbc", "a.b+c", "a.bbbc a.b+c"),
+        ("", "c++", "c++"),
+        ("c", "c++", "c c++"),
+        ("costs", "$1", "costs $1"),
+        ("start", "^start", "start ^start"),
+        # letters of any language
+        ("ünïcode", "ünï", "ünïcode ünï"),
+        ("ünï", "ünï", "ünï"),
+        ("tea", "o'brien & co", "tea o'brien & co"),
+    ],
+)
+@pytest.mark.parametrize("place", ["txt2img_textual_inversion_cards", "te_library_cards"])
+def test_a_double_click_leaves_the_trigger_once_and_all_else_alone(
+    ui: Any, before: str, name: str, after: str, place: str
+) -> None:
+    fill(ui, txt2img_prompt=before)
+    card(ui, name, place).dblclick()
+    assert value(ui, "txt2img_prompt") == after
+    assert value(ui, "txt2img_neg_prompt") == ""
+    if after != before:
+        assert ui.evaluate("told.txt2img_prompt") == after, "gradio was not told"
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_the_box_that_had_the_focus_last_gets_the_trigger(ui: Any, box: str) -> None:
+    fill(ui, **{each: f"in {each}" for each in BOXES})
+    ui.focus(f"#{box} textarea")
+    ui.focus("#te_library_select")
+    card(ui, "my-cat", f"{box.split('_')[0]}_textual_inversion_cards").dblclick()
+    assert {each: value(ui, each) for each in BOXES} == {
+        each: f"in {each} my-cat" if each == box else f"in {each}" for each in BOXES
+    }
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_our_own_cards_use_the_last_box_of_any_tab(ui: Any, box: str) -> None:
+    ui.focus(f"#{box} textarea")
+    card(ui, "my-cat", "te_library_cards").dblclick()
+    assert {each: value(ui, each) for each in BOXES} == {each: "my-cat" if each == box else "" for each in BOXES}
+
+
+def test_without_any_focus_the_positive_prompt_gets_it(ui: Any) -> None:
+    card(ui, "my-cat").dblclick()
+    card(ui, "art", "img2img_textual_inversion_cards").dblclick()
+    card(ui, "c++", "te_library_cards").dblclick()
+    assert [value(ui, box) for box in BOXES] == ["my-cat c++", "", "art", ""]
+
+
+def test_a_single_click_keeps_the_hosts_meaning(ui: Any) -> None:
+    card(ui, "my-cat").click()
+    assert value(ui, "txt2img_prompt") == " my-cat"
+    ui.wait_for_timeout(700)
+    card(ui, "my-cat").click()
+    assert value(ui, "txt2img_prompt") == ""
+
+
+def test_quick_clicks_on_different_cards_are_single_clicks(ui: Any) -> None:
+    card(ui, "my-cat").click()
+    card(ui, "art").click()
+    assert value(ui, "txt2img_prompt") == " my-cat art"
+
+
+def test_a_triple_click_ends_as_a_double_click(ui: Any) -> None:
+    fill(ui, txt2img_prompt="artstation")
+    card(ui, "art").click(click_count=3)
+    assert value(ui, "txt2img_prompt") == "artstation art"
+
+
+def test_a_second_double_click_changes_nothing(ui: Any) -> None:
+    card(ui, "my-cat").dblclick()
+    ui.wait_for_timeout(700)
+    card(ui, "my-cat").dblclick()
+    assert value(ui, "txt2img_prompt") == "my-cat"
+
+
+def test_a_double_click_on_a_cards_button_adds_nothing(ui: Any) -> None:
+    card(ui, "my-cat").locator(".card-button").dblclick()
+    assert [value(ui, box) for box in BOXES] == [""] * 4
+
+
+def test_cards_drawn_between_the_clicks_are_the_same_card(ui: Any) -> None:
+    fill(ui, txt2img_prompt="x")
+    box = card(ui, "art").bounding_box()
+    ui.mouse.move(box["x"] + 60, box["y"] + 40)
+    ui.mouse.down(click_count=1)
+    ui.mouse.up(click_count=1)
+    ui.evaluate(
+        "() => { const cards = document.getElementById('txt2img_textual_inversion_cards'); cards.innerHTML = cards.innerHTML; }"
+    )
+    ui.mouse.down(click_count=2)
+    ui.mouse.up(click_count=2)
+    assert value(ui, "txt2img_prompt") == "x art"
+
+
+def test_the_hosts_separator_is_used(ui: Any) -> None:
+    ui.evaluate("opts.extra_networks_add_text_separator = ', '")
+    fill(ui, txt2img_prompt="a photo")
+    card(ui, "my-cat").dblclick()
+    assert value(ui, "txt2img_prompt") == "a photo, my-cat"
+
+
+def test_a_click_on_our_card_selects_it_and_leaves_the_prompts(ui: Any) -> None:
+    ui.evaluate(
+        "() => { window.selected = 0; document.getElementById('te_library_select').onclick = () => { window.selected += 1; }; }"
+    )
+    card(ui, "a.b+c", "te_library_cards").click()
+    ui.wait_for_function("window.selected === 1")
+    assert value(ui, "te_library_selected") == "a.b+c"
+    assert [value(ui, box) for box in BOXES] == [""] * 4
+
+
+def test_a_click_on_a_button_inside_our_card_is_the_buttons(ui: Any) -> None:
+    ui.evaluate("() => { document.querySelector('#te_library_cards .te-card').innerHTML += '<button id=inner>x</button>'; }")
+    ui.dblclick("#inner")
+    assert value(ui, "te_library_selected") == ""
+    assert value(ui, "txt2img_prompt") == ""
+
+
+def test_the_script_leaves_no_globals(page: Any) -> None:
+    page.set_content(_page())
+    before = set(page.evaluate("Object.keys(window)"))
+    page.add_script_tag(path=str(SCRIPT))
+    page.wait_for_timeout(700)
+    assert set(page.evaluate("Object.keys(window)")) - before <= {"told"}
+
+
+COUNT_POLLS = "() => { window.polls = []; document.getElementById('te_train_poll').onclick = () => polls.push(Date.now()); }"
+
+
+def test_a_page_that_opens_polls_at_once(page: Any) -> None:
+    page.set_content(_page())
+    page.evaluate(COUNT_POLLS)
+    page.add_script_tag(path=str(SCRIPT))
+    page.wait_for_function("polls.length === 1", timeout=3000)
+
+
+def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(page: Any) -> None:
+    page.set_content(_page())
+    page.evaluate(
+        "() => { window.polls = []; window.quiet = false; const bar = document.getElementById('te_train_progress');"
+        " document.getElementById('te_train_poll').onclick = () => { polls.push(Date.now());"
+        " if (!quiet) bar.innerHTML = `<div class='te-progress' data-active='true'>${polls.length}</div>`; }; }"
+    )
+    page.add_script_tag(path=str(SCRIPT))
+    page.wait_for_timeout(4500)
+    seen = page.evaluate("polls.length")
+    assert 3 <= seen <= 6
+    page.evaluate("quiet = true")
+    page.wait_for_timeout(4000)
+    assert page.evaluate("polls.length") - seen <= 2
+
+
+def test_no_polls_without_the_tab(page: Any) -> None:
+    page.set_content("<div id='txt2img_prompt'><textarea></textarea></div>")
+    errors: list[Any] = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.add_script_tag(path=str(SCRIPT))
+    page.wait_for_timeout(1200)
+    assert errors == []
+
+
+def test_new_cards_are_fetched_for_one_tab_after_the_other(ui: Any) -> None:
+    ui.evaluate(
+        """() => {
+            window.order = [];
+            for (const tab of ["txt2img", "img2img"]) {
+                document.getElementById(tab + "_textual_inversion_extra_refresh").onclick = () => {
+                    order.push(tab + " asked");
+                    setTimeout(() => {
+                        order.push(tab + " came");
+                        document.getElementById(tab + "_textual_inversion_cards").outerHTML =
+                            `<div id="${tab}_textual_inversion_cards"><div class="card" data-name="new">new</div></div>`;
+                    }, 300);
+                };
+            }
+        }"""
+    )
+    ui.evaluate("() => { document.getElementById('te_cards_version').textContent = '1'; }")
+    ui.wait_for_function("order.length === 4", timeout=10000)
+    assert ui.evaluate("order") == ["txt2img asked", "txt2img came", "img2img asked", "img2img came"]
+    ui.wait_for_timeout(1500)
+    assert len(ui.evaluate("order")) == 4, "refreshed again without a change"
+    ui.locator("#img2img_textual_inversion_cards [data-name=new]").dblclick()
+    assert value(ui, "img2img_prompt") == "new"
+
+
+def test_the_place_in_the_list_is_kept(ui: Any) -> None:
+    ui.evaluate(
+        """() => {
+            const cards = document.getElementById("txt2img_textual_inversion_cards");
+            cards.style.height = "70px"; cards.style.width = "200px"; cards.style.overflow = "auto"; cards.scrollTop = 150;
+            document.getElementById("txt2img_textual_inversion_extra_refresh").onclick = () => setTimeout(() => {
+                cards.outerHTML = cards.outerHTML;
+            }, 100);
+        }"""
+    )
+    ui.evaluate("() => { document.getElementById('te_cards_version').textContent = '1'; }")
+    ui.wait_for_function("document.getElementById('txt2img_textual_inversion_cards').scrollTop === 150", timeout=5000)
+
+
+def test_version_zero_means_that_nothing_changed(ui: Any) -> None:
+    ui.evaluate(
+        "() => { window.refreshed = 0;"
+        " document.getElementById('txt2img_textual_inversion_extra_refresh').onclick = () => refreshed++;"
+        " document.getElementById('te_cards_version').textContent = '0'; }"
+    )
+    ui.wait_for_timeout(1500)
+    assert ui.evaluate("refreshed") == 0

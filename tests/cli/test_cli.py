@@ -1,0 +1,306 @@
+"""The command line: what it prints, what it answers, and what its errors look like."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from train_embedding import __version__
+from train_embedding.cli import VERBS, main, train
+from train_embedding.engine.spec import DEFAULT_TEMPLATE, TrainingSpec
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services import Services
+from train_embedding.services.run_state import RunState
+from train_embedding.services.runs import Runs
+
+ROOT = Path(__file__).parents[2]
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.strip()
+
+
+@pytest.mark.parametrize("verb", [verb.__name__.rpartition(".")[2] for verb in VERBS])
+def test_help_loads_nothing_heavy(verb: str) -> None:
+    code = (
+        "import sys\nfrom train_embedding.cli import main\n"
+        f"try: main([{verb!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('torch', 'numpy', 'PIL', 'gradio', 'fastapi', 'diffusers', 'tqdm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_m_train_embedding_answers_the_exit_code() -> None:
+    command = [sys.executable, "-m", "train_embedding"]
+    version = subprocess.run([*command, "--version"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert version.stdout.strip() == __version__
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 2
+
+
+def test_create_and_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create", "my-cat", "--init-text", "a red cat"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"Created my-cat with 3 vectors: {data / 'embeddings' / 'my-cat.pt'}"
+    assert main(["list"]) == 0
+    titles, row = capsys.readouterr().out.splitlines()
+    assert titles.split() == ["name", "family", "vectors", "step", "not", "loaded"]
+    assert row.split() == ["my-cat", "SD1", "3", "0"]
+
+
+def test_create_and_list_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create", "ünï", "--vectors", "2", "--format", "safetensors", "--json"]) == 0
+    created = json.loads(capsys.readouterr().out)
+    assert (created["name"], created["vectors"], created["tokens"]) == ("ünï", 2, 0)
+    assert created["file"] == str(data / "embeddings" / "ünï.safetensors")
+    assert "zeros" in created["notes"][0]
+    assert main(["list", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == ["ünï"]
+
+
+def test_an_empty_library(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.startswith("No embedding in train-embedding-data.")
+    assert main(["list", "--json", "--data", str(data / "other")]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data / "embeddings").mkdir(parents=True)
+    (data / "embeddings" / "broken.pt").write_bytes(b"x")
+    assert main(["list"]) == 0
+    assert "broken" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["create", "a/b"], 2, "contains '/'"),
+        (["create", ""], 2, "The name is empty."),
+        (["create", "my-cat", "--vectors", "0"], 2, "from 1 to 75"),
+        (["create", "my-cat", "--vectors", "76"], 2, "from 1 to 75"),
+        (["create", "my-cat", "--vectors", "many"], 2, "from 1 to 75"),
+        (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'There is no checkpoint "none.safetensors".'),
+        (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
+        (["train", "old", "nowhere"], 3, "does not exist"),
+        (["train", "old", "."], 7, "There is no picture"),
+        (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, 'The learning rate "5e-3:10:20" does not parse.'),
+        (["train", "old", ".", "--steps", "0"], 2, "steps is 0"),
+        (["train", "old", ".", "--template", "nothing"], 3, 'There is no caption template "nothing".'),
+        (["create", "old"], 4, 'There is an embedding "old" already.'),
+    ],
+)
+def test_errors_are_one_line(
+    data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, sentence: str
+) -> None:
+    main(["create", "old"])
+    capsys.readouterr()
+    assert main(arguments) == code
+    assert sentence in error_line(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["create"], ["train", "a"], ["train", "a", "b", "--preset", "Slow"], ["create", "a", "--format", "ckpt"]],
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_every_field_of_the_spec_is_an_option() -> None:
+    names = {field.name for field in dataclasses.fields(TrainingSpec)}
+    assert set(train.OPTIONS) == names - {"embedding", "dataset"}
+
+
+def spec_for(data: Path, *options: str) -> TrainingSpec:
+    from train_embedding.cli import parser
+
+    return train.spec_of(parser().parse_args(["train", "my-cat", "pictures", *options]), Services(FakeHost(data)))
+
+
+def test_options_become_the_spec(data: Path) -> None:
+    assert spec_for(data) == TrainingSpec.from_json({"embedding": "my-cat", "dataset": "pictures"})
+    classic = spec_for(data, "--preset", "WebUI classic", "--steps", "7", "--shuffle-tags", "--tag-dropout", "0.5")
+    assert (classic.batch_size, classic.steps, classic.shuffle_tags, classic.tag_dropout) == (1, 7, True, 0.5)
+
+
+def test_caption_lines_and_templates(data: Path) -> None:
+    assert spec_for(data).template == DEFAULT_TEMPLATE
+    (data / "templates").mkdir(parents=True, exist_ok=True)
+    (data / "templates" / "mine.txt").write_text("an old [name]\na new [name]\n", encoding="utf-8")
+    spec = spec_for(data, "--template", "[name]!", "--template", "mine")
+    assert spec.template == ("[name]!", "an old [name]", "a new [name]")
+
+
+class FakeRuns:
+    """Goes one step at each look; ends after three, or when it is stopped. `interrupt_at`: the look that Ctrl-C falls into."""
+
+    def __init__(self, end: dict[str, Any], interrupt_at: int = 0) -> None:
+        self.state = RunState("1", "my-cat", Path("/runs/1"), status="running", steps=3)
+        self.end = end
+        self.looks = 0
+        self.interrupt_at = interrupt_at
+
+    def start(self, _spec: TrainingSpec) -> RunState:
+        return self.state
+
+    def wait(self, _run_id: str, _timeout: float) -> RunState:
+        self.looks += 1
+        if self.looks == self.interrupt_at:
+            raise KeyboardInterrupt
+        if self.state.status == "stopping" or self.state.step == 2:
+            self.state = dataclasses.replace(self.state, **self.end)
+        else:
+            self.state = dataclasses.replace(self.state, step=self.state.step + 1, loss=0.25)
+        return self.state
+
+    def stop(self, _run_id: str) -> RunState:
+        self.state = dataclasses.replace(self.state, status="stopping")
+        return self.state
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, runs: FakeRuns, *options: str) -> int:
+    for name in ("start", "wait", "stop"):
+        monkeypatch.setattr(Runs, name, lambda _self, *values, _name=name: getattr(runs, _name)(*values))
+    return main(["train", "my-cat", "pictures", *options])
+
+
+FILES = (Path("/data/my-cat.pt"), Path("/runs/1/3.pt"))
+
+
+def test_train_shows_progress_and_names_the_file(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = FakeRuns({"status": "finished", "step": 3, "seconds": 65.2, "files": FILES, "notes": ('"x.png" was skipped.',)})
+    assert run_with(monkeypatch, runs) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "Trained my-cat after 3 steps in 65 s.", "Written to /data/my-cat.pt", '"x.png" was skipped.',
+    ]  # fmt: skip
+    assert "3/3" in captured.err
+    assert "loss=0.2500" in captured.err
+
+
+def test_train_as_json(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_with(monkeypatch, FakeRuns({"status": "finished", "step": 3, "files": FILES}), "--json") == 0
+    state = json.loads(capsys.readouterr().out)
+    assert (state["status"], state["step"], state["files"]) == ("finished", 3, [str(file) for file in FILES])
+
+
+def test_control_c_stops_and_keeps_the_result(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = FakeRuns({"status": "stopped", "step": 1, "files": FILES}, interrupt_at=2)
+    assert run_with(monkeypatch, runs) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == ["Stopped my-cat after 1 step in 0 s.", "Written to /data/my-cat.pt"]
+
+
+def test_a_run_that_fails_is_an_error_that_keeps_its_files(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = {"status": "failed", "step": 2, "files": FILES, "error": "The loss became NaN at step 2.", "hint": "Try a lower rate."}
+    assert run_with(monkeypatch, FakeRuns(end)) == 9
+    captured = capsys.readouterr()
+    assert captured.out == "Written to /data/my-cat.pt\n"
+    assert captured.err.splitlines()[-1] == "error: The loss became NaN at step 2. Try a lower rate."
+
+
+def test_control_c_elsewhere(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_self: Services) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("train_embedding.services.library.Library.list", interrupted)
+    assert main(["list"]) == 130
+    assert error_line(capsys) == "error: interrupted"
+
+
+ROWS = [
+    {"family": "SD1", "resolution": 512, "forward_tflop": 0.803, "step_tflop": 1.669, "ratio": 2.079},
+    {"family": "SDXL", "resolution": 1024, "forward_tflop": 6.761, "step_tflop": 14.024, "ratio": 2.074},
+]
+
+
+@pytest.fixture
+def flops(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("train_embedding.engine.flops")
+    module.flop_table = lambda: ROWS  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+@pytest.mark.usefixtures("flops")
+def test_bench_flops(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "flops"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["SD1", "512", "0.803", "1.669", "2.079"]
+    assert len(lines) == 3
+
+
+@pytest.mark.usefixtures("flops")
+def test_bench_flops_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "flops", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == ROWS
+
+
+def test_demo_prints_its_result_as_the_last_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls: list[Any] = []
+
+    def run_demo(*values: Any, say: Any, **options: Any) -> Any:
+        calls.append((*values, options["seed"]))
+        say("a sentence")
+        return SimpleNamespace(to_json=lambda: {"embedding": "my-lime"})
+
+    module = ModuleType("train_embedding.demo.run")
+    module.run_demo, module.export_checkpoint = run_demo, lambda folder: folder / "demo.safetensors"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert main(["demo", "--output", "out"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["a sentence", '{"embedding": "my-lime"}']
+    assert main(["demo", "--set", "arrow", "--output", "out", "--seed", "1", "--json"]) == 0
+    assert capsys.readouterr().out.splitlines() == ['{"embedding": "my-lime"}']
+    assert calls == [("lime", Path("out"), 0), ("arrow", Path("out"), 1)]
+    assert main(["demo", "--export", "models"]) == 0
+    assert capsys.readouterr().out.strip() == str(Path("models") / "demo.safetensors")
+
+
+def test_app_on_a_taken_port_is_an_error(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("gradio")
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["app", "--port", str(port)]) == 4
+    assert f"Port {port} cannot be used" in error_line(capsys)
+
+
+def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("gradio")
+    from train_embedding.app import server
+
+    hosts: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda services, *_rest: hosts.append(services.host.info().allowed_folders))
+    assert main(["app"]) == 0
+    assert main(["app", "--listen", "--train-embedding-allow", str(tmp_path / "pictures")]) == 0
+    assert hosts == [None, (data.resolve(), (tmp_path / "pictures").resolve())]
+
+
+def test_a_picture_folder_outside_is_refused_on_a_shared_server(data: Path, tmp_path: Path) -> None:
+    from train_embedding.errors import NotAllowed
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(NotAllowed, match="outside the folders"):
+        Services(FakeHost(data, allowed_folders=(data,))).datasets.inspect(tmp_path)

@@ -1,0 +1,429 @@
+"""The WebUI's host over stand-ins for the WebUI's modules; tests/webui has the real ones."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.errors import HostFailed
+from train_embedding.hosts.base import Progress, Txt2ImgRequest
+
+NAMES = (
+    "call_queue", "devices", "launch_utils", "lowvram", "paths_internal", "processing", "progress", "sd_hijack", "sd_models",
+    "sd_samplers", "shared", "textual_inversion", "textual_inversion.textual_inversion",
+)  # fmt: skip
+
+
+class State:
+    """As much of the WebUI's progress state as the host touches."""
+
+    def __init__(self) -> None:
+        self.job, self.job_no, self.job_count, self.job_timestamp = "", 0, 0, "0"
+        self.processing_has_refined_job_count = False
+        self.sampling_step = self.sampling_steps = self.current_image_sampling_step = 0
+        self.current_latent = self.current_image = self.textinfo = self.time_start = None
+        self.interrupted = self.skipped = self.stopping_generation = False
+
+    def begin(self, job: str) -> None:
+        self.__init__()
+        self.job, self.job_count, self.time_start = job, -1, 1.0
+
+    def end(self) -> None:
+        self.job, self.job_count = "", 0
+
+    def assign_current_image(self, image: Any) -> None:
+        self.current_image = image
+
+
+class Database:
+    """The WebUI's embedding database, with one embedding "old" of the token 7."""
+
+    def __init__(self) -> None:
+        self.word_embeddings = {"old": SimpleNamespace(name="old")}
+        self.skipped_embeddings = {"wide": SimpleNamespace(name="wide", shape=1024)}
+        self.loads: list[bool] = []
+
+    def load_textual_inversion_embeddings(self, force_reload: bool = False) -> None:
+        self.loads.append(force_reload)
+
+    def find_embedding_at_position(self, tokens: list[int], offset: int) -> tuple[Any, int | None]:
+        return (self.word_embeddings["old"], 1) if tokens[offset] == 7 else (None, None)
+
+
+class TextEncoder:
+    """A CLIP of width 4 whose tokens are its words' lengths."""
+
+    def __init__(self) -> None:
+        self.weight = torch.arange(40.0, dtype=torch.float16).reshape(10, 4)
+        layer = SimpleNamespace(wrapped=SimpleNamespace(weight=self.weight))
+        text_model = SimpleNamespace(embeddings=SimpleNamespace(token_embedding=layer))
+        self.wrapped = SimpleNamespace(transformer=SimpleNamespace(text_model=text_model))
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        return [[len(word) for word in text.split()] for text in texts]
+
+
+class Job:
+    """`StableDiffusionProcessingTxt2Img`."""
+
+    cached_c = cached_uc = cached_hr_c = cached_hr_uc = None
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class WebUI:
+    """The stand-in modules, and what happened to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pictures: list[Any] = ["a picture"]
+        self.during: list[dict[str, Any]] = []
+        self.database = Database()
+        self.sd_model = SimpleNamespace(
+            cond_stage_model=TextEncoder(), is_sd1=True, image_size=8, model=SimpleNamespace(conditioning_key="crossattn"),
+            sd_checkpoint_info=SimpleNamespace(model_name="tiny", shorthash="0123456789", title="tiny.safetensors [0123456789]"),
+        )  # fmt: skip
+        self.modules = {name: types.ModuleType(f"modules.{name}") for name in NAMES}
+        for name, content in self._contents().items():
+            vars(self.modules[name]).update(content)
+        package = types.ModuleType("modules")
+        package.__path__ = []
+        self.modules["textual_inversion"].__path__ = []
+        vars(package).update({name: module for name, module in self.modules.items() if "." not in name})
+        vars(self.modules["textual_inversion"])["textual_inversion"] = self.modules["textual_inversion.textual_inversion"]
+        self.all = {"modules": package, **{f"modules.{name}": module for name, module in self.modules.items()}}
+
+    def __getattr__(self, name: str) -> Any:
+        return self.__dict__["modules"][name]
+
+    def _contents(self) -> dict[str, dict[str, Any]]:
+        options = SimpleNamespace(
+            embeddings_dir=str(self.folder / "embeddings"), textual_inversion_templates_dir=str(self.folder / "templates"),
+            webui_is_non_local=False, hide_ui_dir_config=False, train_embedding_allow=[], no_prompt_history=False,
+        )  # fmt: skip
+        sampler = SimpleNamespace(name="Euler")
+        self.finished: list[str] = []
+        return {
+            "call_queue": {"queue_lock": threading.Lock()},
+            "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float16, "fp8": False},
+            "launch_utils": {"git_tag": lambda: "v1.10.1"},
+            "lowvram": {"is_enabled": lambda _model: False},
+            "paths_internal": {"data_path": str(self.folder)},
+            "processing": {
+                "StableDiffusionProcessing": Job, "StableDiffusionProcessingTxt2Img": Job, "process_images": self._process_images,
+            },
+            "progress": {
+                "create_task_id": lambda kind: f"task({kind}-1)", "add_task_to_queue": lambda _task: None,
+                "start_task": lambda _task: None, "finish_task": self.finished.append, "pending_tasks": {},
+            },
+            "sd_hijack": {"model_hijack": SimpleNamespace(embedding_db=self.database)},
+            "sd_models": {"model_data": SimpleNamespace(sd_model=self.sd_model)},
+            "sd_samplers": {"all_samplers": [sampler], "all_samplers_map": {"Euler": sampler}},
+            "shared": {
+                "state": State(), "cmd_opts": options, "sd_model": self.sd_model,
+                "opts": SimpleNamespace(fp8_storage="Disable", sd_model_checkpoint="tiny.safetensors [0123456789]"),
+                "total_tqdm": SimpleNamespace(clear=lambda: None),
+            },
+            "textual_inversion.textual_inversion": {
+                "Embedding": lambda vec, name, step: SimpleNamespace(vec=vec, name=name, step=step),
+            },
+        }  # fmt: skip
+
+    def _process_images(self, job: Job) -> Any:
+        """Leaves the traces that the WebUI's own leaves."""
+        state = self.shared.state
+        found = self.sd_hijack.model_hijack.embedding_db.find_embedding_at_position
+        self.during.append(
+            {
+                "fields": job.fields, "caches": (job.cached_c, job.cached_uc),
+                "history": not self.shared.cmd_opts.no_prompt_history,
+                "found": {length: found([length], 0)[0] for length in (3, 7)}, "long": found([3, 5], 0)[1],
+            }
+        )  # fmt: skip
+        state.job_no, state.job_count, state.sampling_step, state.sampling_steps = 5, 1, 3, 20
+        state.current_latent, state.skipped = "a latent", True
+        torch.manual_seed(99)
+        return SimpleNamespace(images=self.pictures)
+
+
+@pytest.fixture
+def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
+    stand_in = WebUI(tmp_path)
+    for name, module in stand_in.all.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "train_embedding.hosts.a1111", raising=False)
+    yield stand_in
+    sys.modules.pop("train_embedding.hosts.a1111", None)
+
+
+@pytest.fixture
+def host(webui: WebUI) -> Any:
+    from train_embedding.hosts.a1111 import A1111Host
+
+    return A1111Host()
+
+
+def embedding(name: str, width: int = 4) -> Embedding:
+    return Embedding(name, {"clip_l": torch.ones(2, width)}, step=3)
+
+
+def test_the_facts(host: Any, tmp_path: Path) -> None:
+    info = host.info()
+    assert info.name == "AUTOMATIC1111 WebUI v1.10.1"
+    assert (info.checkpoint_name, info.checkpoint_hash) == ("tiny", "0123456789")
+    assert (info.family, info.widths, info.resolution) == ("custom", {"clip_l": 4}, 64)
+    assert (info.device, info.dtype, info.samplers) == ("cpu", "float16", ("Euler",))
+    assert (info.embeddings_folder, info.allowed_folders, info.why_no_training) == (tmp_path / "embeddings", None, "")
+
+
+def test_the_runs_folder_is_one_that_the_webui_does_not_serve(host: Any, tmp_path: Path) -> None:
+    inside = host.info().runs_folder.relative_to(tmp_path)
+    assert any(part.startswith(".") for part in inside.parts)
+
+
+def test_facts_never_load_a_checkpoint(host: Any, webui: WebUI) -> None:
+    webui.sd_models.model_data.sd_model = None
+    del webui.shared.sd_model
+    info = host.info()
+    assert (info.family, info.widths, info.checkpoint_name) == ("", {}, "")
+    host.reload_embeddings()
+    assert webui.database.loads == []
+
+
+@pytest.mark.parametrize("option", ["webui_is_non_local", "hide_ui_dir_config"])
+def test_a_shared_server_allows_its_own_folder_and_the_named_ones(host: Any, webui: WebUI, tmp_path: Path, option: str) -> None:
+    setattr(webui.shared.cmd_opts, option, True)
+    webui.shared.cmd_opts.train_embedding_allow = [str(tmp_path / "named")]
+    assert host.info().allowed_folders == (tmp_path, tmp_path / "named")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda webui: setattr(webui.lowvram, "is_enabled", lambda _model: True), "--medvram"),
+        (lambda webui: setattr(webui.devices, "fp8", True), "fp8"),
+        (lambda webui: setattr(webui.sd_model, "is_sd1", False), "SD1"),
+        (lambda webui: setattr(webui.sd_model.model, "conditioning_key", "hybrid"), "inpainting"),
+        (lambda webui: setattr(webui.sd_model, "cond_stage_model", SimpleNamespace()), "takes no embeddings"),
+    ],
+)
+def test_why_there_is_no_training(host: Any, webui: WebUI, change: Any, words: str) -> None:
+    change(webui)
+    assert words in host.info().why_no_training
+    with pytest.raises(HostFailed, match=words), host.model():
+        pytest.fail("gave a model all the same")
+
+
+def test_token_embeddings_are_rows_of_the_hosts_table(host: Any, webui: WebUI) -> None:
+    table = host.token_embeddings("a bcd ef")
+    assert table["clip_l"].equal(webui.sd_model.cond_stage_model.weight[[1, 3, 2]].float())
+    assert host.token_embeddings("a bcd ef", 2)["clip_l"].shape == (2, 4)
+    assert host.token_embeddings("")["clip_l"].shape == (0, 4)
+
+
+def test_a_job_holds_the_queue_and_shows_in_the_progress(host: Any, webui: WebUI) -> None:
+    state = webui.shared.state
+    with host.exclusive("Training my-cat"):
+        assert webui.call_queue.queue_lock.locked()
+        host.report(Progress(3, 40, "my-cat: <b>"))
+        assert (state.job, state.job_no, state.job_count, state.textinfo) == ("Training my-cat", 3, 40, "my-cat: &lt;b&gt;")
+        state.job, state.job_count = "", 0  # what a quick handler of the WebUI does when it ends
+        host.report(Progress(4, 40))
+        assert (state.job, state.job_no, state.job_count) == ("Training my-cat", 4, 40)
+    assert not webui.call_queue.queue_lock.locked()
+    assert (state.job, state.job_count) == ("", 0)
+    assert webui.finished == ["task(train-embedding-1)"]
+
+
+def test_a_job_that_fails_gives_everything_back(host: Any, webui: WebUI) -> None:
+    def fail() -> None:
+        with host.exclusive("job"):
+            webui.shared.state.interrupted = True
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not webui.call_queue.queue_lock.locked()
+    assert not webui.shared.state.interrupted
+    assert webui.shared.state.job == ""
+    assert webui.finished
+
+
+@pytest.mark.parametrize("flag", ["interrupted", "stopping_generation"])
+def test_interrupt_is_not_forgotten_within_the_job(host: Any, webui: WebUI, flag: str) -> None:
+    with host.exclusive("one"):
+        assert not host.interrupted()
+        setattr(webui.shared.state, flag, True)
+        assert host.interrupted()
+        setattr(webui.shared.state, flag, False)  # the WebUI's own jobs clear it
+        assert host.interrupted()
+    with host.exclusive("two"):
+        assert not host.interrupted()
+
+
+def test_a_reload_is_forced_and_forgets_encoded_prompts(host: Any, webui: WebUI) -> None:
+    host.reload_embeddings()
+    assert webui.database.loads == [True]
+    assert Job.cached_c == Job.cached_uc == Job.cached_hr_c == Job.cached_hr_uc == [None, None]
+
+
+def test_what_is_loaded_and_what_is_not(host: Any) -> None:
+    loaded = host.loaded_embeddings()
+    assert loaded.names == {"old"}
+    assert "1024" in loaded.left_out["wide"]
+    assert "4" in loaded.left_out["wide"]
+
+
+def test_a_picture_uses_the_given_embeddings_and_leaves_no_trace(host: Any, webui: WebUI) -> None:
+    state, hijack = webui.shared.state, webui.sd_hijack.model_hijack
+    with host.exclusive("job"):
+        host.report(Progress(7, 10, "text"))
+        random_state = torch.get_rng_state()
+        picture = host.txt2img(Txt2ImgRequest("a new", steps=4, seed=5, embeddings=(embedding("new"), embedding("new hello"))))
+        assert picture == "a picture"
+        assert (state.job, state.job_no, state.job_count, state.textinfo) == ("job", 7, 10, "text")
+        assert (state.sampling_step, state.sampling_steps, state.current_latent, state.skipped) == (0, 0, None, False)
+        assert state.current_image == "a picture"
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert hijack.embedding_db is webui.database
+    assert set(webui.database.word_embeddings) == {"old"}
+    assert not webui.shared.cmd_opts.no_prompt_history
+    (during,) = webui.during
+    assert during["found"][3].name == "new"
+    assert during["found"][3].vectors == 2
+    assert during["found"][7].name == "old"
+    assert during["long"] == 2, "the longest name wins"
+    assert during["caches"] == ([None, None], [None, None])
+    assert not during["history"]
+    assert during["fields"]["do_not_save_samples"]
+    assert during["fields"]["do_not_reload_embeddings"]
+    assert during["fields"]["override_settings"] == {}
+
+
+def test_a_given_embedding_goes_before_one_of_the_same_name(host: Any, webui: WebUI) -> None:
+    with host.exclusive("job"):
+        host.txt2img(Txt2ImgRequest("seven77", embeddings=(embedding("seven77"),)))
+    assert webui.during[0]["found"][7].name == "seven77"
+
+
+def test_a_picture_that_fails_leaves_no_trace_either(host: Any, webui: WebUI) -> None:
+    def fail(_job: Any) -> Any:
+        webui.shared.state.job = "scripts_txt2img"
+        raise ZeroDivisionError
+
+    webui.processing.process_images = fail
+    with host.exclusive("job"):
+        with pytest.raises(ZeroDivisionError):
+            host.txt2img(Txt2ImgRequest("a new", embeddings=(embedding("new"),)))
+        assert webui.shared.state.job == "job"
+    assert webui.sd_hijack.model_hijack.embedding_db is webui.database
+    assert not webui.shared.cmd_opts.no_prompt_history
+
+
+def test_no_picture_and_no_sampler_are_said(host: Any, webui: WebUI) -> None:
+    with host.exclusive("job"):
+        with pytest.raises(HostFailed, match="Eular"):
+            host.txt2img(Txt2ImgRequest("x", sampler="Eular"))
+        webui.pictures = []
+        with pytest.raises(HostFailed, match="no picture"):
+            host.txt2img(Txt2ImgRequest("x"))
+
+
+def test_interrupting_a_preview_interrupts_the_run(host: Any, webui: WebUI) -> None:
+    make = webui.processing.process_images
+
+    def interrupted(job: Any) -> Any:
+        webui.shared.state.interrupted = True
+        return make(job)
+
+    webui.processing.process_images = interrupted
+    with host.exclusive("job"):
+        host.txt2img(Txt2ImgRequest("x"))
+        assert host.interrupted()
+
+
+def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
+    host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = pytest.importorskip("train_embedding.engine.live_model")
+    ldm = pytest.importorskip("train_embedding.engine.ldm")
+    monkeypatch.setattr(engine, "live_model", lambda *_arguments, **_options: "a model")
+    monkeypatch.setattr(ldm, "read_config", lambda _path: {})
+    changed, untouched = SimpleNamespace(network_current_names=("a",)), SimpleNamespace()
+    restored: list[Any] = []
+    networks = types.ModuleType("networks")
+    vars(networks).update(loaded_networks=["a lora"], load_networks=_emptying(networks), network_apply_weights=restored.append)
+    monkeypatch.setitem(sys.modules, "networks", networks)
+    webui.sd_model.modules = lambda: [changed, untouched]
+    webui.sd_model.parameters = lambda: iter([torch.zeros(1)])
+    webui.sd_model.used_config, webui.sd_model.alphas_cumprod = "config.yaml", torch.ones(1)
+    transformer = webui.sd_model.cond_stage_model.wrapped.transformer
+    transformer.config = SimpleNamespace(to_dict=dict)
+    webui.shared.opts.CLIP_stop_at_last_layers = 1
+    with host.exclusive("job"), host.model() as model:
+        assert model == "a model"
+        assert restored == [changed]
+        assert networks.loaded_networks == []
+        host.txt2img(Txt2ImgRequest("x"))
+        assert webui.during[-1]["fields"]["override_settings"] == {}
+        webui.shared.opts.sd_model_checkpoint = "another"  # somebody chose it meanwhile; the WebUI will load it after the run
+        host.txt2img(Txt2ImgRequest("x"))
+        assert list(webui.during[-1]["fields"]["override_settings"].items()) == [
+            ("fp8_storage", "Disable"),
+            ("sd_model_checkpoint", "tiny.safetensors [0123456789]"),
+        ]
+        assert restored == [changed] * 3
+    host.txt2img(Txt2ImgRequest("x"))
+    assert webui.during[-1]["fields"]["override_settings"] == {}
+
+
+def _emptying(networks: Any) -> Any:
+    def load_networks(names: list[str]) -> None:
+        networks.loaded_networks = list(names)
+
+    return load_networks
+
+
+@contextmanager
+def _detected() -> Iterator[Any]:
+    from train_embedding.hosts.detect import detect
+
+    detect.cache_clear()
+    try:
+        yield detect
+    finally:
+        detect.cache_clear()
+
+
+def test_the_webui_is_detected_once(webui: WebUI) -> None:
+    with _detected() as detect:
+        assert type(detect()).__name__ == "A1111Host"
+        assert detect() is detect()
+
+
+def test_outside_a_webui_there_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "modules.shared", raising=False)
+    with _detected() as detect, pytest.raises(HostFailed, match="no WebUI"):
+        detect()
+
+
+@pytest.mark.parametrize(("module", "title"), [("modules_forge", "Forge"), ("installer", r"SD\.Next")])
+def test_relatives_are_named(webui: WebUI, monkeypatch: pytest.MonkeyPatch, module: str, title: str) -> None:
+    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    with _detected() as detect, pytest.raises(HostFailed, match=title):
+        detect()

@@ -1,0 +1,97 @@
+"""The table of fields: none forgotten, each once, and what their widgets give reaches the spec."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from train_embedding.engine.spec import PRESETS, TrainingSpec
+from train_embedding.errors import InvalidInput, InvalidSpec
+from train_embedding.ui import fields, train_panel
+
+NAMES = [field.name for field in dataclasses.fields(TrainingSpec)]
+
+
+def raw(**changes: Any) -> dict[str, Any]:
+    """What the widgets hold when a page opens, with two that a person fills in; numbers arrive as floats."""
+    values = fields.initial_values({}) | {"embedding": "my-cat", "dataset": "/pictures"}
+    shown = {name: fields.shown(name, value) for name, value in values.items()}
+    return {name: float(value) if type(value) is int else value for name, value in shown.items()} | changes
+
+
+def test_every_field_of_the_spec_has_one_widget() -> None:
+    assert sorted(field.name for field in fields.FIELDS) == sorted(NAMES)
+    assert len({field.label for field in fields.FIELDS}) == len(NAMES)
+
+
+def test_every_field_has_one_place_in_the_panel() -> None:
+    rows = (*train_panel.MAIN_ROWS, *train_panel.PRESET_ROWS, *train_panel.ADVANCED_ROWS)
+    assert sorted(name for row in rows for name in row) == sorted(NAMES)
+
+
+def test_untouched_widgets_give_the_default_spec() -> None:
+    assert fields.read_spec(raw()) == TrainingSpec.from_json({"embedding": "my-cat", "dataset": "/pictures"})
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_presets_values_reach_the_spec(preset: str) -> None:
+    spec = fields.read_spec(raw(preset=preset, **fields.preset_updates(preset)))
+    assert spec == TrainingSpec.from_json({"embedding": "my-cat", "dataset": "/pictures", "preset": preset})
+
+
+def test_every_preset_updates_the_same_fields() -> None:
+    assert len({frozenset(fields.preset_updates(preset)) for preset in PRESETS}) == 1
+
+
+def test_template_lines_and_spaces() -> None:
+    spec = fields.read_spec(raw(template="a [name]\n\n  [name], [filewords]  \n", dataset=" /pictures "))
+    assert spec.template == ("a [name]", "[name], [filewords]")
+    assert spec.dataset == "/pictures"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "sentence"),
+    [
+        ({"embedding": None}, InvalidInput, "No embedding is chosen."),
+        ({"dataset": "  "}, InvalidInput, "No folder of pictures is given."),
+        ({"steps": None}, InvalidSpec, '"Steps" is empty.'),
+        ({"steps": 1.5}, InvalidSpec, "steps is 1.5"),
+        ({"steps": 0.0}, InvalidSpec, "steps is 0"),
+        ({"width": 65.0}, InvalidSpec, "width is 65; it must be a multiple of 8."),
+        ({"learning_rate": "0.005:10:3"}, InvalidSpec, 'The learning rate "0.005:10:3" does not parse.'),
+        ({"learning_rate": ""}, InvalidSpec, "The learning rate is empty."),
+        ({"template": "a photo"}, InvalidSpec, "caption template"),
+        ({"tag_dropout": 1.5}, InvalidSpec, "tag_dropout is 1.5"),
+        ({"embedding": "a/b"}, InvalidInput, "contains '/'"),
+    ],
+)
+def test_a_bad_value_is_one_sentence(changes: dict[str, Any], error: type[InvalidInput], sentence: str) -> None:
+    with pytest.raises(error) as caught:
+        fields.read_spec(raw(**changes))
+    assert sentence in caught.value.message
+
+
+def test_remembered_values_come_back() -> None:
+    spec = fields.read_spec(raw(steps=7.0, template="[name]!", preset="WebUI classic", clip_gradient=2.0, shuffle_tags=True))
+    assert fields.initial_values(spec.to_json()) == {**dataclasses.asdict(spec)}
+
+
+@pytest.mark.parametrize(
+    "remembered",
+    [
+        {"steps": "many"},
+        {"steps": True},
+        {"steps": None},
+        {"template": "no list"},
+        {"template": [1]},
+        {"preset": "Slow"},
+        {"nonsense": 1},
+        {"shuffle_tags": 1},
+    ],
+)
+def test_remembered_values_of_another_kind_are_left_out(remembered: dict[str, Any]) -> None:
+    assert fields.initial_values(remembered) == fields.initial_values({})

@@ -1,0 +1,150 @@
+"""The tab's HTML: what it says, and that text from people stays text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from PIL import Image
+
+from train_embedding.errors import TrainEmbeddingError
+from train_embedding.services.datasets import DatasetReport
+from train_embedding.services.entries import Entry
+from train_embedding.services.library import Budget
+from train_embedding.services.run_state import STATUSES, RunState
+from train_embedding.ui import html
+
+EVIL = "<img src=x onerror=alert(1)>'\"&amp;<script>"
+OWN_TAGS = {"div", "p", "span", "b", "small", "h4", "table", "tr", "th", "td"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, texts and attribute values as a browser would see them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.attributes: list[str] = []
+        self.text = ""
+        self.feed(str(source))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.names.update(name for name, _ in attrs)
+        self.attributes += [value or "" for _, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def entry(**changes: object) -> Entry:
+    values = {
+        "name": "my-cat", "family": "SD1", "vectors": 2, "widths": {"clip_l": 768}, "step": 400, "checkpoint": "v1-5",
+        "file": Path("/embeddings/my-cat.pt"), "loaded": True, "reason": "", "preview": None,
+    }  # fmt: skip
+    return Entry(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def state(**changes: object) -> RunState:
+    run = RunState("1", "my-cat", Path("/runs/1"), status="running", step=100, steps=400, loss=0.12345, eta_seconds=75.2)
+    return replace(run, **changes)  # type: ignore[arg-type]
+
+
+EVIL_PIECES = {
+    "message": html.message("bad", EVIL, EVIL),
+    "error": html.error(TrainEmbeddingError(EVIL, EVIL)),
+    "dataset": html.dataset(DatasetReport(Path(EVIL), 1, ((EVIL, EVIL),))),
+    "progress": html.progress(state(embedding=EVIL, id=EVIL)),
+    "active": html.run_status(state(notes=(EVIL,))),
+    "failed": html.run_status(state(status="failed", error=EVIL, hint=EVIL, notes=(EVIL,))),
+    "finished": html.run_status(state(status="finished", embedding=EVIL, files=(Path("/x") / EVIL,), notes=(EVIL,))),
+    "cards": html.cards([entry(name=EVIL), entry(name=EVIL, loaded=False, reason=EVIL, family=EVIL)]),
+    "details": html.details(entry(name=EVIL, family=EVIL, checkpoint=EVIL, reason=EVIL, widths={EVIL: 1}, file=Path(EVIL))),
+}
+
+
+@pytest.mark.parametrize("piece", EVIL_PIECES)
+def test_text_from_people_stays_text(piece: str) -> None:
+    read = Reader(EVIL_PIECES[piece])
+    assert read.tags <= OWN_TAGS
+    assert "onerror" not in read.names
+    assert EVIL in read.text
+
+
+def test_a_card_names_its_embedding_exactly() -> None:
+    assert EVIL in Reader(html.cards([entry(name=EVIL)])).attributes
+
+
+@pytest.mark.parametrize(
+    ("tokens", "vectors", "sentence"),
+    [
+        (3, 3, "3 tokens; the embedding takes 3 of the 75 tokens of a prompt."),
+        (1, 4, "1 token; the embedding takes 4 of the 75 tokens of a prompt."),
+        (0, 1, "0 tokens; the embedding takes 1 of the 75 tokens of a prompt."),
+    ],
+)
+def test_budget(tokens: int, vectors: int, sentence: str) -> None:
+    assert Reader(html.budget(Budget(tokens, vectors))).text == sentence
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_progress_says_whether_the_run_goes_on(status: str) -> None:
+    read = Reader(html.progress(state(status=status)))
+    assert ("true" in read.attributes) == state(status=status).active
+    assert status in read.attributes
+
+
+def test_progress_in_words() -> None:
+    assert html.progress_text(state()) == "step 100 of 400 · 1:15 left · loss 0.1235"
+    assert html.progress_text(state(status="preparing", step=0, loss=None, eta_seconds=None)) == "Reading the pictures"
+    assert html.progress_text(state(status="finished", step=400)) == "Finished · step 400 of 400 · loss 0.1235"
+
+
+def test_no_run_yet() -> None:
+    assert Reader(html.progress(None)).text == "Nothing has been trained yet."
+    assert html.run_status(None) == ""
+
+
+def test_the_end_names_the_file() -> None:
+    run = state(status="finished", step=400, seconds=65.0, files=(Path("/embeddings/my-cat.pt"), Path("/snapshot.pt")))
+    assert Reader(html.run_status(run)).text == "Trained my-cat after 400 steps in 1:05.Written to /embeddings/my-cat.pt"
+
+
+def test_a_failure_keeps_what_was_written() -> None:
+    run = state(status="failed", error="The disk is full.", hint="Make room.", files=(Path("/embeddings/my-cat.pt"),))
+    assert Reader(html.run_status(run)).text == "The disk is full.Make room.Written to /embeddings/my-cat.pt"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (3723, "1:02:03")])
+def test_duration(seconds: float, shown: str) -> None:
+    assert html.duration(seconds) == shown
+
+
+def test_a_preview_becomes_a_small_picture_in_the_page(tmp_path: Path) -> None:
+    file = tmp_path / "my-cat.preview.png"
+    Image.new("RGB", (512, 256), "red").save(file)
+    [source] = [value for value in Reader(html.cards([entry(preview=file)])).attributes if value.startswith("data:")]
+    assert len(source) < 5000
+
+
+def test_a_damaged_preview_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "my-cat.preview.png"
+    file.write_bytes(b"no picture")
+    assert "data:" not in html.cards([entry(preview=file)])
+    assert "my-cat.preview.png" in caplog.text
+
+
+def test_an_empty_library_says_what_to_do() -> None:
+    assert "Create one" in html.cards([])
+
+
+def test_a_card_that_is_left_out_says_why() -> None:
+    card = html.cards([entry(loaded=False, reason="Its vectors are for SDXL.")])
+    assert "te-left-out" in card
+    assert "Its vectors are for SDXL." in card

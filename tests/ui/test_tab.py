@@ -1,0 +1,255 @@
+"""The tab: its element ids, its words in Chinese, and its handlers over a host without a model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+import gradio as gr
+from PIL import Image
+
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.errors import StorageFailed
+from train_embedding.services import Services
+from train_embedding.services.run_state import RunState
+from train_embedding.ui import fields
+from train_embedding.ui.edge import errors_in
+
+IDS = """
+te_create_name te_create_init_text te_create_vectors te_create_overwrite te_create_button te_create_status te_create_budget
+te_train_embedding te_train_dataset te_train_dataset_check te_train_preset te_train_steps te_train_learning_rate te_train_batch_size
+te_train_button te_train_stop te_train_progress te_train_plot te_train_gallery te_train_status te_train_poll
+te_library_refresh te_library_cards te_library_details te_library_selected te_library_select te_cards_version
+""".split()
+LOCALIZATION = Path(__file__).parents[2] / "localizations" / "zh_CN.json"
+
+Handler = Callable[[str], Callable[..., Any]]
+Components = dict[str, Any]
+
+
+def value_of(update: Any) -> Any:
+    return update["value"] if isinstance(update, dict) else update
+
+
+def test_element_ids(components: Components) -> None:
+    assert [name for name in IDS if name not in components] == []
+    assert [field.elem_id for field in fields.FIELDS if field.elem_id not in components] == []
+
+
+def test_hidden_components_stay_in_the_page(components: Components) -> None:
+    assert all(components[name].visible for name in IDS)
+
+
+def test_the_webui_keeps_its_own_defaults_away(blocks: Any) -> None:
+    assert all(component.do_not_save_to_config for component in blocks.blocks.values())
+
+
+def visible_strings(blocks: Any) -> set[str]:
+    """Labels, infos, choices, and what buttons and headings say; placeholders are examples, which may be names of cards."""
+    found: set[str] = set()
+    for component in blocks.blocks.values():
+        if getattr(component, "show_label", True) or isinstance(component, gr.Accordion):
+            found.update(getattr(component, name, None) or "" for name in ("label", "info"))
+        if isinstance(component, gr.Button):
+            found.add(component.value)
+        if isinstance(component, gr.Radio):
+            found.update(choice[0] if isinstance(choice, tuple | list) else choice for choice in component.choices)
+        if isinstance(component, gr.HTML) and "te-title" in (component.value or ""):
+            found.add(component.value.split(">")[1].split("<")[0])
+    return found - {""}
+
+
+def test_every_visible_string_is_translated(blocks: Any) -> None:
+    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
+    strings = visible_strings(blocks) - {"Poll", "Show details", "HTML", "Textbox"}
+    assert {"Create", "Train", "Library", "Initialization text", "Stop", "Refresh", "Fast"} <= strings
+    assert sorted(strings - set(translated)) == []
+
+
+def test_the_translation_holds_nothing_else(blocks: Any) -> None:
+    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
+    spoken = {"Train Embedding", "Loss", "Nothing has been trained yet.", "No embedding yet. Create one at the left."}
+    details = {"Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "File", "Not loaded"}
+    assert (
+        sorted(set(translated) - visible_strings(blocks) - spoken - details - {"Training goes on when this page is closed."})
+        == []
+    )
+
+
+def test_create(handler: Handler, components: Components, services: Services) -> None:
+    updates = handler("create")("my-cat", "a red cat", "auto", False)
+    assert "Created my-cat with 3 vectors." in updates[components["te_create_status"]]
+    assert value_of(updates[components["te_train_embedding"]]) == "my-cat"
+    assert services.library.get("my-cat").vectors == 3
+    assert services.settings.load()["create_vectors"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("name", "vectors", "sentence"),
+    [
+        ("a:b", "1", "contains &#39;:&#39;"),
+        ("", "1", "The name is empty."),
+        ("my-cat", "0", "it must be a whole number from 1 to 75"),
+        ("my-cat", "76", "it must be a whole number from 1 to 75"),
+        ("my-cat", "<b>", "&lt;b&gt;"),
+        (" my-cat", "1", "begins or ends with a space"),
+    ],
+)
+def test_create_says_what_is_wrong(
+    handler: Handler, components: Components, services: Services, name: str, vectors: str, sentence: str
+) -> None:
+    updates = handler("create")(name, "cat", vectors, False)
+    assert list(updates) == [components["te_create_status"]]
+    assert sentence in updates[components["te_create_status"]]
+    assert services.library.list() == []
+
+
+def test_an_existing_name_needs_overwrite(handler: Handler, components: Components, services: Services) -> None:
+    status = components["te_create_status"]
+    handler("create")("my-cat", "cat", "1", False)
+    assert "There is an embedding &#34;my-cat&#34; already." in handler("create")("my-cat", "two words", "auto", False)[status]
+    assert services.library.get("my-cat").vectors == 1
+    assert "Created" in handler("create")("my-cat", "two words", "auto", True)[status]
+    assert services.library.get("my-cat").vectors == 2
+
+
+def test_poll_sends_everything_once_and_then_only_what_changed(
+    handler: Handler, components: Components, services: Services
+) -> None:
+    [seen] = [component for component in handler("poll")(None) if isinstance(component, gr.State)]
+    first = handler("poll")(None)
+    shown = {component.elem_id for component in first} - {None}
+    assert shown >= {
+        "te_train_progress",
+        "te_train_status",
+        "te_train_plot",
+        "te_train_gallery",
+        "te_library_cards",
+        "te_cards_version",
+    }
+    assert first[components["te_cards_version"]] == "0"
+    assert list(handler("poll")(first[seen])) == [seen]
+    handler("create")("my-cat", "cat", "1", False)
+    second = handler("poll")(first[seen])
+    assert {component.elem_id for component in second} - {None} == {"te_library_cards", "te_cards_version", "te_train_embedding"}
+    assert int(second[components["te_cards_version"]]) > 0
+    assert second[components["te_train_embedding"]]["choices"] in (["my-cat"], [("my-cat", "my-cat")])
+    assert list(handler("poll")(second[seen])) == [seen]
+
+
+def test_poll_shows_a_run(
+    handler: Handler, components: Components, services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    previews = []
+    for step in (0, 100):
+        previews.append(tmp_path / f"step-{step:06}.png")
+        Image.new("RGB", (8, 8), "red").save(previews[-1])
+    run = RunState(
+        "7", "my-cat", tmp_path, status="running", step=120, steps=400, losses=((60, 0.5), (120, 0.4)), previews=tuple(previews)
+    )
+    monkeypatch.setattr(services.runs, "current", lambda: run)
+    updates = handler("poll")(None)
+    assert "data-active='true'" in updates[components["te_train_progress"]]
+    assert value_of(updates[components["te_train_plot"]])["loss"].tolist() == [0.5, 0.4]
+    assert [caption for _, caption in updates[components["te_train_gallery"]]] == ["step 0", "step 100"]
+    assert updates[components["te_train_stop"]]["interactive"] is True
+
+
+def test_a_page_that_opens_gets_the_last_used_values(handler: Handler, components: Components, services: Services) -> None:
+    services.settings.save(TrainingSpec("my-cat", "/pictures", steps=77).to_json())
+    updates = handler("poll")(None)
+    assert value_of(updates[components["te_train_steps"]]) == 77
+    assert value_of(updates[components["te_train_embedding"]]) == "my-cat"
+    assert components["te_train_batch_size"] not in updates
+
+
+def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
+    values = {**fields.initial_values({}), **changes}
+    return {components[fields.BY_NAME[name].elem_id]: fields.shown(name, value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "No embedding is chosen."),
+        ({"embedding": "nobody", "dataset": "/nowhere"}, "There is no embedding &#34;nobody&#34;."),
+        ({"embedding": "my-cat", "dataset": "/nowhere/<b>"}, "The folder &#34;/nowhere/&lt;b&gt;&#34; does not exist."),
+        ({"embedding": "my-cat", "dataset": "{folder}"}, "There is no picture"),
+        ({"embedding": "my-cat", "dataset": "{folder}", "learning_rate": "fast"}, "does not parse"),
+    ],
+)
+def test_train_says_what_is_wrong(
+    handler: Handler, components: Components, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    handler("create")("my-cat", "cat", "1", False)
+    (tmp_path / "empty").mkdir()
+    filled = {name: value.replace("{folder}", str(tmp_path / "empty")) for name, value in changes.items()}
+    updates = handler("start")(train_values(components, **filled))
+    assert list(updates) == [components["te_train_status"]]
+    assert sentence in updates[components["te_train_status"]]
+
+
+def test_train_starts_a_run_and_remembers_the_fields(
+    handler: Handler, components: Components, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[TrainingSpec] = []
+    monkeypatch.setattr(services.runs, "start", started.append)
+    handler("start")(train_values(components, embedding="my-cat", dataset="/pictures", steps=5))
+    assert started == [TrainingSpec.from_json({"embedding": "my-cat", "dataset": "/pictures", "steps": 5})]
+    assert services.settings.load()["steps"] == 5
+
+
+def test_the_folder_is_looked_at(handler: Handler, components: Components, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "<b>.png").write_bytes(b"x")
+    check = components["te_train_dataset_check"]
+    assert "1 picture, 1 skipped" in handler("check")(f" {tmp_path} ")[check]
+    assert "&lt;b&gt;.png: it is not a picture" in handler("check")(str(tmp_path))[check]
+    assert "does not exist" in handler("check")(str(tmp_path / "none"))[check]
+    assert handler("check")("  ")[check] == ""
+
+
+def test_a_template_fills_the_lines(handler: Handler, services: Services) -> None:
+    name, lines = next(iter(services.datasets.templates().items()))
+    assert handler("fill_template")(name) == "\n".join(lines)
+
+
+def test_a_preset_fills_its_fields(handler: Handler, components: Components) -> None:
+    updates = handler("fill_preset")("WebUI classic")
+    assert updates[components["te_train_batch_size"]] == 1
+    assert updates[components["te_train_learning_rate"]] == "0.005"
+
+
+def test_details_of_a_card(handler: Handler, components: Components) -> None:
+    handler("create")("my-cat", "cat", "1", False)
+    details = components["te_library_details"]
+    assert "my-cat.pt" in handler("select")("my-cat")[details]
+    assert "There is no embedding &#34;nobody&#34;." in handler("select")("nobody")[details]
+
+
+def test_refresh_reads_the_folder_again(handler: Handler, components: Components, services: Services) -> None:
+    first = handler("poll")(None)
+    reloads = services.host.reloads  # type: ignore[attr-defined]
+    handler("refresh")()
+    assert services.host.reloads == reloads + 1  # type: ignore[attr-defined]
+    assert int(handler("poll")(None)[components["te_cards_version"]]) > int(first[components["te_cards_version"]])
+
+
+def test_an_error_is_shown_and_an_unexpected_one_is_logged_too(status: Any, caplog: pytest.LogCaptureFixture) -> None:
+    @errors_in(status)
+    def fails(problem: Exception) -> None:
+        raise problem
+
+    assert "The disk is full." in fails(StorageFailed("The disk is full."))[status]
+    assert caplog.records == []
+    assert "Something went wrong" in fails(ZeroDivisionError("secret"))[status]
+    assert "secret" not in fails(ZeroDivisionError("secret"))[status]
+    assert caplog.records[0].levelno == logging.ERROR
+    assert caplog.records[0].exc_info is not None

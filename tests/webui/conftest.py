@@ -1,0 +1,110 @@
+"""A running WebUI: WEBUI_URL is its address, WEBUI_DIR its data folder, WEBUI_API_AUTH "user:password" where it has --api-auth.
+
+Without WEBUI_URL the tests of this folder are skipped. They make and delete embeddings whose names begin with "te-test-".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.webui)
+            item.add_marker(pytest.mark.slow)
+            if not os.environ.get("WEBUI_URL"):
+                item.add_marker(pytest.mark.skip(reason="needs a running WebUI, its address in WEBUI_URL"))
+
+
+@pytest.fixture(scope="session")
+def webui() -> WebUI:
+    url = os.environ["WEBUI_URL"].rstrip("/")
+    server = WebUI(url, Path(os.environ["WEBUI_DIR"]), os.environ.get("WEBUI_API_AUTH", ""))
+    _tidy(server)
+    return server
+
+
+@pytest.fixture(autouse=True)
+def _clean(webui: WebUI) -> Iterator[None]:
+    yield
+    for run in webui.get(f"{ROUTES}/runs"):
+        if run["active"]:
+            webui.post(f"{ROUTES}/runs/{run['id']}/stop")
+            webui.wait_for_run(run["id"])
+    _tidy(webui)
+
+
+def _tidy(webui: WebUI) -> None:
+    files = list(webui.embeddings.rglob(f"{PREFIX}*"))
+    for file in files:
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.exists():
+            file.unlink()
+    if files:
+        webui.post("/sdapi/v1/refresh-embeddings")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(chromium: Any, webui: WebUI) -> Iterator[Callable[[], Any]]:
+    """Opens the WebUI in a browser of its own, ready for use; what is not on this machine is left out."""
+    contexts: list[Any] = []
+
+    def open_it() -> Any:
+        context = chromium.new_context(viewport={"width": 1500, "height": 1100})
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE * 1000)
+        local = (webui.url, "data:", "blob:")
+        context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
+        page = context.new_page()
+        page.goto(webui.url, wait_until="domcontentloaded")
+        page.wait_for_selector("#txt2img_generate")
+        page.wait_for_selector("#te_train_poll", state="attached")
+        page.wait_for_function("document.querySelector('#img2img_textual_inversion_extra_refresh') !== null")
+        page.wait_for_function(
+            "['txt2img', 'img2img'].every(tab =>"
+            " !/^\\s*Loading/.test(document.getElementById(tab + '_textual_inversion_cards').textContent))"
+        )
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(open_page: Callable[[], Any]) -> Any:
+    return open_page()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six small pictures of orange discs."""
+    from PIL import Image, ImageDraw
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(6):
+        image = Image.new("RGB", (64, 64), (20, 30, 40 + 25 * number))
+        ImageDraw.Draw(image).ellipse((8 + number, 10, 50 + number, 54), fill=(250, 140, 10 * number))
+        image.save(folder / f"disc {number}.png")
+    return folder

@@ -1,0 +1,132 @@
+"""What the tests say to a running WebUI: over HTTP, over its files, and on its page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PREFIX = "te-test-"
+ROUTES = "/train-embedding/v1"
+PATIENCE = float(os.environ.get("WEBUI_PATIENCE", "60"))
+"Seconds to wait for something that should happen at once; more for a busy machine."
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True)
+class WebUI:
+    """The server, over HTTP and over its files."""
+
+    url: str
+    folder: Path
+    auth: str = ""
+
+    def call(self, method: str, path: str, body: Any = None, *, auth: bool = True) -> Answer:
+        data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        if auth and self.auth:
+            request.add_header("Authorization", "Basic " + base64.b64encode(self.auth.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=600) as response:
+                return Answer(response.status, json.load(response))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, json.load(error))
+
+    def get(self, path: str) -> Any:
+        answer = self.call("GET", path)
+        assert answer.status == 200, answer
+        return answer.body
+
+    def post(self, path: str, body: Any = None) -> Any:
+        answer = self.call("POST", path, {} if body is None else body)
+        assert answer.status == 200, answer
+        return answer.body
+
+    @property
+    def embeddings(self) -> Path:
+        return self.folder / "embeddings"
+
+    def create(self, name: str, text: str, **fields: Any) -> dict[str, Any]:
+        return self.post(f"{ROUTES}/embeddings", {"name": name, "init_text": text, **fields})
+
+    def loaded(self) -> dict[str, Any]:
+        return self.get("/sdapi/v1/embeddings")["loaded"]
+
+    def picture(self, prompt: str, negative_prompt: str = "", seed: int = 1) -> bytes:
+        """The pixels of a small picture by the WebUI's own API."""
+        from PIL import Image
+
+        size = {"width": 64, "height": 64, "steps": 4, "sampler_name": "Euler", "cfg_scale": 5}
+        made = self.post("/sdapi/v1/txt2img", {"prompt": prompt, "negative_prompt": negative_prompt, "seed": seed, **size})
+        with Image.open(io.BytesIO(base64.b64decode(made["images"][0]))) as image:
+            return image.convert("RGB").tobytes()
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return self.get(f"{ROUTES}/runs/{run_id}")
+
+    def wait_for_run(
+        self, run_id: str, until: Callable[[dict[str, Any]], bool] = lambda run: not run["active"]
+    ) -> dict[str, Any]:
+        return wait_for(lambda: self.run(run_id), until, 10 * PATIENCE)
+
+
+def wait_for(read: Callable[[], Any], until: Callable[[Any], bool] = bool, seconds: float = PATIENCE) -> Any:
+    """Reads again and again until the value suits; fails with the last value."""
+    end = time.monotonic() + seconds
+    while True:
+        value = read()
+        if until(value):
+            return value
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain; the last value was {value!r}"
+        time.sleep(0.2)
+
+
+def vectors_in(file: Path) -> Any:
+    """The tensor [n, d] of a WebUI embedding file, whichever torch wrote it."""
+    import torch
+
+    return (
+        torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)["string_to_param"]["*"].detach().float()
+    )
+
+
+def write_vectors(file: Path, vectors: Any) -> None:
+    """An embedding file as other programs make it."""
+    import torch
+
+    name = file.stem
+    data = {"string_to_token": {"*": 265}, "string_to_param": {"*": vectors}, "name": name, "step": 0}
+    torch.save({**data, "sd_checkpoint": None, "sd_checkpoint_name": None}, file, _use_new_zipfile_serialization=False)
+
+
+def show_tab(page: Any, title: str) -> None:
+    page.locator("#tabs > .tab-nav button", has_text=title).first.click()
+
+
+def show_cards(page: Any, tab: str) -> None:
+    show_tab(page, tab)
+    page.locator(f"#{tab}_extra_tabs > .tab-nav button", has_text="Textual Inversion").click()
+    page.wait_for_selector(f"#{tab}_textual_inversion_cards", state="visible")
+
+
+def host_card(page: Any, tab: str, name: str) -> Any:
+    return page.locator(f"#{tab}_textual_inversion_cards .card[data-name={json.dumps(name)}]")
+
+
+def fill(page: Any, elem_id: str, value: str) -> None:
+    field = page.locator(f"#{elem_id} textarea, #{elem_id} input").first
+    field.fill(value)
+    field.blur()

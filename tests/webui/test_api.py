@@ -1,0 +1,85 @@
+"""The routes in the WebUI: there, documented, guarded like its own API, and patient with bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.webui.server import PREFIX, ROUTES, WebUI
+
+
+def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
+    paths = webui.get("/openapi.json")["paths"]
+    assert {path: sorted(methods) for path, methods in paths.items() if path.startswith(ROUTES)} == {
+        f"{ROUTES}/embeddings": ["get", "post"],
+        f"{ROUTES}/runs": ["get", "post"],
+        f"{ROUTES}/runs/{{run_id}}": ["get"],
+        f"{ROUTES}/runs/{{run_id}}/stop": ["post"],
+    }
+    body = paths[f"{ROUTES}/embeddings"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["name"]
+
+
+def test_the_list_tells_what_is_loaded_and_what_is_not(webui: WebUI) -> None:
+    webui.create(f"{PREFIX}listed", "tree")
+    broken = webui.embeddings / f"{PREFIX}broken.pt"
+    broken.write_bytes(b"not an embedding")
+    entries = {entry["name"]: entry for entry in webui.get(f"{ROUTES}/embeddings")}
+    listed = entries[f"{PREFIX}listed"]
+    assert listed["loaded"]
+    assert (listed["vectors"], listed["step"], listed["reason"]) == (1, 0, "")
+    assert Path(listed["file"]) == webui.embeddings / f"{PREFIX}listed.pt"
+    assert not entries[f"{PREFIX}broken"]["loaded"]
+    assert entries[f"{PREFIX}broken"]["reason"]
+
+
+def test_one_of_another_width_is_listed_with_the_reason(webui: WebUI) -> None:
+    import torch
+
+    from tests.webui.server import write_vectors
+
+    write_vectors(webui.embeddings / f"{PREFIX}wide.pt", torch.zeros(1, 1024))
+    webui.post("/sdapi/v1/refresh-embeddings")
+    entry = next(entry for entry in webui.get(f"{ROUTES}/embeddings") if entry["name"] == f"{PREFIX}wide")
+    assert not entry["loaded"]
+    assert entry["reason"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("embeddings", b"{", 422),
+        ("embeddings", [], 422),
+        ("embeddings", {"name": "../x"}, 422),
+        ("embeddings", {"name": f"{PREFIX}x", "vectors": 0}, 422),
+        ("embeddings", {"name": f"{PREFIX}x", "vectors": 76}, 422),
+        ("embeddings", {"name": f"{PREFIX}x", "vectors": 10**400}, 422),
+        ("embeddings", b'{"name": "te-test-x", "vectors": NaN}', 422),
+        ("runs", {"embedding": f"{PREFIX}none", "dataset": "/nowhere"}, 404),
+        ("runs", {"embedding": f"{PREFIX}none", "dataset": "/nowhere", "learning_rate": "fast"}, 422),
+        ("runs/none/stop", {}, 404),
+    ],
+)
+def test_bad_input_gets_a_sentence(webui: WebUI, path: str, body: Any, status: int) -> None:
+    answer = webui.call("POST", f"{ROUTES}/{path}", body)
+    assert answer.status == status
+    assert set(answer.body) == {"error", "hint"}
+    assert answer.body["error"].endswith(".")
+
+
+def test_the_routes_want_the_credentials_of_the_webuis_api(webui: WebUI) -> None:
+    if not webui.auth:
+        pytest.skip("needs a WebUI started with --api-auth, the credentials in WEBUI_API_AUTH")
+    for method, path in (
+        ("GET", "embeddings"),
+        ("POST", "embeddings"),
+        ("GET", "runs"),
+        ("POST", "runs"),
+        ("POST", "runs/x/stop"),
+    ):
+        body = {"name": f"{PREFIX}uninvited"} if method == "POST" else None
+        assert webui.call(method, f"{ROUTES}/{path}", body, auth=False).status == 401
+    assert not (webui.embeddings / f"{PREFIX}uninvited.pt").exists()
+    assert webui.call("GET", f"{ROUTES}/embeddings").status == 200

@@ -1,0 +1,150 @@
+"""The WebUI's cards: they appear by themselves, and a double click puts the trigger into the right prompt, once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.webui.server import PREFIX, WebUI, fill, host_card, show_cards, show_tab, vectors_in, write_vectors
+
+TABS = ("txt2img", "img2img")
+BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
+
+
+def text_of(page: Any, box: str) -> str:
+    return page.eval_on_selector(f"#{box} textarea", "box => box.value")
+
+
+def test_a_new_embeddings_card_appears_in_both_tabs_without_a_click(page: Any, webui: WebUI) -> None:
+    name = f"{PREFIX}card"
+    show_tab(page, "Train Embedding")
+    fill(page, "te_create_name", name)
+    fill(page, "te_create_init_text", "tree")
+    page.click("#te_create_button")
+    for tab in TABS:
+        host_card(page, tab, name).wait_for(state="attached")
+    page.locator(f"#te_library_cards [data-name='{name}']").wait_for()
+    show_cards(page, "txt2img")
+    assert host_card(page, "txt2img", name).is_visible()
+
+
+def test_one_made_through_the_api_appears_in_open_and_in_new_pages(page: Any, open_page: Any, webui: WebUI) -> None:
+    name = f"{PREFIX}api-card"
+    webui.create(name, "tree")
+    other = open_page()
+    for tab in TABS:
+        host_card(page, tab, name).wait_for(state="attached")
+        host_card(other, tab, name).wait_for(state="attached")
+
+
+def test_the_refresh_button_shows_files_dropped_in_by_hand(page: Any, webui: WebUI) -> None:
+    webui.create(f"{PREFIX}seed", "tree")
+    vectors = vectors_in(webui.embeddings / f"{PREFIX}seed.pt")
+    names = [f"{PREFIX}dropped", f"{PREFIX}deep"]
+    folder = webui.embeddings / f"{PREFIX}folder"
+    folder.mkdir()
+    write_vectors(webui.embeddings / f"{names[0]}.pt", vectors)
+    write_vectors(folder / f"{names[1]}.pt", vectors)
+    show_tab(page, "Train Embedding")
+    page.click("#te_library_refresh")
+    for name in names:
+        page.locator(f"#te_library_cards [data-name='{name}']").wait_for()
+        for tab in TABS:
+            host_card(page, tab, name).wait_for(state="attached")
+    assert set(names) <= set(webui.loaded())
+    shutil.rmtree(folder)
+    page.click("#te_library_refresh")
+    for tab in TABS:
+        host_card(page, tab, names[1]).wait_for(state="detached")
+
+
+def test_a_refresh_keeps_what_the_person_was_doing(page: Any, webui: WebUI) -> None:
+    for number in range(12):
+        webui.create(f"{PREFIX}many-{number:02}", "tree")
+    host_card(page, "img2img", f"{PREFIX}many-11").wait_for(state="attached")
+    show_cards(page, "txt2img")
+    page.fill("#txt2img_textual_inversion_extra_search", f"{PREFIX}many")
+    page.fill("#txt2img_prompt textarea", "typing")
+    webui.create(f"{PREFIX}many-99", "tree")
+    webui.create(f"{PREFIX}other", "tree")
+    host_card(page, "img2img", f"{PREFIX}other").wait_for(state="attached")
+    page.wait_for_timeout(1000)
+    assert page.locator("#txt2img_textual_inversion_cards").is_visible()
+    assert page.input_value("#txt2img_textual_inversion_extra_search") == f"{PREFIX}many"
+    assert host_card(page, "txt2img", f"{PREFIX}many-99").is_visible()
+    assert not host_card(page, "txt2img", f"{PREFIX}other").is_visible()
+    assert text_of(page, "txt2img_prompt") == "typing"
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_a_double_click_fills_the_box_that_had_the_focus(page: Any, webui: WebUI, box: str) -> None:
+    name, tab = f"{PREFIX}double", box.split("_")[0]
+    webui.create(name, "tree")
+    host_card(page, "img2img", name).wait_for(state="attached")
+    show_cards(page, tab)
+    page.fill(f"#{box} textarea", "a photo")
+    page.focus(f"#{box} textarea")
+    host_card(page, tab, name).dblclick()
+    assert {each: text_of(page, each) for each in BOXES} == {each: f"a photo {name}" if each == box else "" for each in BOXES}
+    page.wait_for_timeout(700)
+    host_card(page, tab, name).dblclick()
+    assert text_of(page, box) == f"a photo {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("a.b+c", "aXb+c", "aXb+c {}"),
+        ("a.b+c", "{}, x", "{}, x"),
+        ("c++", "", "{}"),
+        ("$1", "x", "x {}"),
+        ("art", "({}:1.2) here", "({}:1.2) here"),
+        ("art", "{}station, {}-deco", "{}station, {}-deco {}"),
+        ("two words", "in {}.", "in {}."),
+    ],
+)
+def test_names_with_special_characters_and_inside_other_words(
+    page: Any, webui: WebUI, name: str, before: str, after: str
+) -> None:
+    name = f"{PREFIX}{name}"
+    webui.create(name, "tree")
+    host_card(page, "img2img", name).wait_for(state="attached")
+    show_cards(page, "txt2img")
+    page.fill("#txt2img_prompt textarea", before.replace("{}", name))
+    host_card(page, "txt2img", name).dblclick()
+    assert text_of(page, "txt2img_prompt") == after.replace("{}", name)
+
+
+def test_single_clicks_and_the_cards_buttons_are_the_webuis(page: Any, webui: WebUI) -> None:
+    name = f"{PREFIX}single"
+    webui.create(name, "tree")
+    host_card(page, "img2img", name).wait_for(state="attached")
+    show_cards(page, "txt2img")
+    host_card(page, "txt2img", name).click()
+    assert text_of(page, "txt2img_prompt") == f" {name}"
+    page.wait_for_timeout(700)
+    host_card(page, "txt2img", name).click()
+    assert text_of(page, "txt2img_prompt") == ""
+    host_card(page, "txt2img", name).hover()
+    host_card(page, "txt2img", name).locator(".copy-path-button").dblclick()
+    assert text_of(page, "txt2img_prompt") == ""
+
+
+def test_our_own_card_fills_the_prompt_of_another_tab_and_is_what_gets_generated(page: Any, webui: WebUI) -> None:
+    name = f"{PREFIX}own"
+    webui.create(name, "tree")
+    show_tab(page, "txt2img")
+    page.fill("#txt2img_neg_prompt textarea", "blurry")
+    page.focus("#txt2img_neg_prompt textarea")
+    show_tab(page, "Train Embedding")
+    page.locator(f"#te_library_cards [data-name={json.dumps(name)}]").dblclick()
+    assert text_of(page, "txt2img_neg_prompt") == f"blurry {name}"
+    show_tab(page, "txt2img")
+    for field, value in (("steps", "3"), ("width", "64"), ("height", "64")):
+        page.fill(f"#txt2img_{field} input[type=number]", value)
+        page.press(f"#txt2img_{field} input[type=number]", "Tab")
+    page.click("#txt2img_generate")
+    page.wait_for_function(f"document.getElementById('html_info_txt2img').textContent.includes('blurry {name}')")

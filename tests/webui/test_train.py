@@ -1,0 +1,219 @@
+"""Training in the WebUI: in its queue, in its progress, stopped by its button, seen again by a new page, leaving no trace."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, fill, host_card, show_tab, vectors_in, wait_for
+
+NAME = f"{PREFIX}train"
+SMALL = {"batch_size": 2, "width": 64, "height": 64, "preview_steps": 3, "preview_every": 0, "save_every": 0}
+
+
+def start(webui: WebUI, pictures: Path, **fields: Any) -> str:
+    return webui.post(f"{ROUTES}/runs", {"embedding": NAME, "dataset": str(pictures), **SMALL, **fields})["id"]
+
+
+@pytest.fixture
+def embedding(webui: WebUI) -> Path:
+    webui.create(NAME, "tree", vectors=2)
+    return webui.embeddings / f"{NAME}.pt"
+
+
+def running(run: dict[str, Any]) -> bool:
+    assert not run["error"], run
+    return run["status"] == "running" and run["step"] > 0
+
+
+def test_a_run_trains_and_its_result_is_used_at_once(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    before, picture = vectors_in(embedding), webui.picture(f"a {NAME}")
+    run = webui.wait_for_run(start(webui, pictures, steps=6, save_every=3))
+    assert (run["status"], run["step"], run["error"]) == ("finished", 6, "")
+    assert run["files"][0] == str(embedding)
+    assert not vectors_in(embedding).equal(before)
+    assert webui.loaded()[NAME]["step"] == 6
+    assert webui.picture(f"a {NAME}") != picture
+    snapshots = [Path(file) for file in run["files"][1:]]
+    assert len(snapshots) == 2
+    assert all(file.is_file() for file in snapshots)
+
+
+def test_pictures_without_the_embedding_are_bit_identical_after_training(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    prompts = [("a red star on a navy background", ""), ("a photo of a tree", "blurry, grey")]
+    before = [webui.picture(*prompt) for prompt in prompts]
+    run = webui.wait_for_run(start(webui, pictures, steps=5, preview_every=2))
+    assert run["status"] == "finished", run
+    assert [webui.picture(*prompt) for prompt in prompts] == before
+
+
+def test_the_webuis_progress_shows_the_run_and_ends_with_it(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    run_id = start(webui, pictures, steps=100_000)
+    webui.wait_for_run(run_id, running)
+    first = wait_for(lambda: webui.get("/sdapi/v1/progress"), lambda progress: progress["state"]["job_no"] > 0)
+    assert first["state"]["job_count"] == 100_000
+    assert NAME in first["state"]["job"]
+    assert "loss" in first["textinfo"]
+    assert 0 < first["progress"] < 1
+    assert first["eta_relative"] > 0
+    later = wait_for(
+        lambda: webui.get("/sdapi/v1/progress"), lambda progress: progress["state"]["job_no"] > first["state"]["job_no"]
+    )
+    assert later["progress"] > first["progress"]
+    webui.post(f"{ROUTES}/runs/{run_id}/stop")
+    assert webui.wait_for_run(run_id)["status"] == "stopped"
+    idle = webui.get("/sdapi/v1/progress")
+    assert (idle["progress"], idle["state"]["job"], idle["state"]["interrupted"]) == (0, "", False)
+
+
+def test_interrupt_stops_the_run_and_keeps_the_result(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    before = vectors_in(embedding)
+    run_id = start(webui, pictures, steps=100_000)
+    webui.wait_for_run(run_id, running)
+    webui.post("/sdapi/v1/interrupt")
+    run = webui.wait_for_run(run_id)
+    assert (run["status"], run["error"]) == ("stopped", "")
+    assert 0 < run["step"] < 100_000
+    assert not vectors_in(embedding).equal(before)
+    assert webui.loaded()[NAME]["step"] == run["step"]
+
+
+def test_a_picture_waits_in_the_queue_and_is_as_it_would_have_been(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    alone = webui.picture("a red star", seed=7)
+    run_id = start(webui, pictures, steps=100_000)
+    webui.wait_for_run(run_id, running)
+    made: list[bytes] = []
+    waiting = threading.Thread(target=lambda: made.append(webui.picture("a red star", seed=7)))
+    waiting.start()
+    time.sleep(3)
+    assert made == []
+    assert webui.run(run_id)["status"] == "running"
+    webui.post(f"{ROUTES}/runs/{run_id}/stop")
+    waiting.join(10 * PATIENCE)
+    assert made == [alone]
+
+
+def test_a_run_waits_for_a_picture_under_way(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    size = {"width": 64, "height": 64, "steps": 150, "batch_size": 4, "n_iter": 20}
+    drawing = threading.Thread(target=lambda: webui.post("/sdapi/v1/txt2img", {"prompt": "a tree", **size}))
+    drawing.start()
+    wait_for(lambda: webui.get("/sdapi/v1/progress")["state"]["sampling_step"], lambda step: step > 0)
+    run_id = start(webui, pictures, steps=2)
+    time.sleep(1)
+    assert webui.run(run_id)["status"] == "queued"
+    webui.post("/sdapi/v1/interrupt")
+    drawing.join(10 * PATIENCE)
+    assert webui.wait_for_run(run_id)["status"] == "finished"
+
+
+def test_a_stop_before_the_first_step_loses_nothing(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    before = embedding.read_bytes()
+    run_id = start(webui, pictures, steps=1000)
+    webui.post(f"{ROUTES}/runs/{run_id}/stop")
+    run = webui.wait_for_run(run_id)
+    assert run["status"] == "stopped"
+    assert embedding.read_bytes() == before or run["step"] > 0
+
+
+def test_previews_are_the_webuis_pictures_and_never_stale(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    start_picture = webui.picture(f"a {NAME}", "grey")
+    preview = {
+        "preview_prompt": "a [name]",
+        "preview_negative_prompt": "grey",
+        "preview_steps": 4,
+        "preview_guidance": 5,
+        "preview_seed": 1,
+    }
+    run = webui.wait_for_run(start(webui, pictures, steps=6, preview_every=2, learning_rate="0.05", **preview))
+    assert run["status"] == "finished", run
+    made = [_pixels(Path(file)) for file in run["previews"]]
+    assert len(made) == 4, "before the first step, and after 2, 4 and 6"
+    assert len(set(made)) == 4, "two previews are the same picture"
+    assert made[0] == start_picture
+    assert made[-1] == webui.picture(f"a {NAME}", "grey"), "the last preview is what the person will get"
+
+
+def test_creating_goes_on_during_a_run(webui: WebUI, embedding: Path, pictures: Path) -> None:
+    run_id = start(webui, pictures, steps=100_000)
+    webui.wait_for_run(run_id, running)
+    created = webui.create(f"{PREFIX}meanwhile", "a big tree")
+    assert (created["vectors"], created["loaded"]) == (3, True)
+    assert webui.run(run_id)["status"] == "running"
+    second = webui.call("POST", f"{ROUTES}/runs", {"embedding": f"{PREFIX}meanwhile", "dataset": str(pictures), **SMALL})
+    assert second.status == 409
+
+
+def test_the_tab_starts_a_run_and_shows_how_it_goes(
+    page: Any, open_page: Callable[[], Any], webui: WebUI, embedding: Path, pictures: Path
+) -> None:
+    _start_in_tab(page, pictures, steps=100_000)
+    progress = page.locator("#te_train_progress")
+    progress.locator("[data-status=running]").wait_for()
+    page.wait_for_function(
+        "/step [1-9]\\d* of 100000 .* left .* loss \\d/.test(document.getElementById('te_train_progress').textContent)"
+    )
+    first = _step(page)
+    page.wait_for_function(f"Number(document.querySelector('#te_train_progress [data-step]').dataset.step) > {first}")
+    page.wait_for_selector("#te_train_plot canvas, #te_train_plot svg, #te_train_plot .vega-embed")
+    page.context.close()  # the browser is gone; training is not
+    run = webui.get(f"{ROUTES}/runs")[0]
+    webui.wait_for_run(run["id"], lambda now: now["step"] > run["step"])
+    again = open_page()
+    show_tab(again, "Train Embedding")
+    again.locator("#te_train_progress [data-status=running]").wait_for()
+    assert _step(again) >= run["step"]
+    again.click("#te_train_stop")
+    again.locator("#te_train_progress [data-status=stopped]").wait_for()
+    assert re.search(r"Stopped te-test-train after \d+ steps?", again.inner_text("#te_train_status"))
+    assert webui.loaded()[NAME]["step"] > 0
+
+
+def test_the_interrupt_button_of_the_webuis_page_stops_it(page: Any, webui: WebUI, embedding: Path, pictures: Path) -> None:
+    run_id = start(webui, pictures, steps=100_000)
+    webui.wait_for_run(run_id, running)
+    show_tab(page, "Train")
+    page.click("#train_interrupt_training", force=True) if page.locator(
+        "#train_interrupt_training"
+    ).is_visible() else page.evaluate("document.querySelector('#txt2img_interrupt').click()")
+    assert webui.wait_for_run(run_id)["status"] == "stopped"
+
+
+def test_the_trained_embedding_is_used_from_the_tab_to_the_picture(
+    page: Any, webui: WebUI, embedding: Path, pictures: Path
+) -> None:
+    _start_in_tab(page, pictures, steps=4)
+    page.locator("#te_train_progress [data-status=finished]").wait_for()
+    show_tab(page, "txt2img")
+    page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Textual Inversion").click()
+    page.focus("#txt2img_prompt textarea")
+    host_card(page, "txt2img", NAME).dblclick()
+    assert page.input_value("#txt2img_prompt textarea") == NAME
+
+
+def _start_in_tab(page: Any, pictures: Path, steps: int) -> None:
+    show_tab(page, "Train Embedding")
+    page.click("#te_library_refresh")
+    page.locator(f"#te_library_cards [data-name='{NAME}']").wait_for()
+    fill(page, "te_train_embedding", NAME)
+    fill(page, "te_train_dataset", str(pictures))
+    page.locator("#te_train_advanced .label-wrap").click()
+    for field, value in ({**SMALL, "steps": steps}).items():
+        fill(page, f"te_train_{field}", str(value))
+    page.click("#te_train_button")
+
+
+def _step(page: Any) -> int:
+    return int(page.get_attribute("#te_train_progress [data-step]", "data-step"))
+
+
+def _pixels(file: Path) -> bytes:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return image.convert("RGB").tobytes()

@@ -1,0 +1,1 @@
+"""The standalone web app; `server.serve` starts it."""

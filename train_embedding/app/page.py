@@ -1,0 +1,103 @@
+"""The small txt2img page of the standalone app, under the WebUI's element ids."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from train_embedding.errors import InvalidInput
+from train_embedding.hosts.base import Txt2ImgRequest
+from train_embedding.ui import html
+from train_embedding.ui.compat import AT_ONCE, gallery
+from train_embedding.ui.edge import errors_in
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+
+LARGEST_SEED = 2**32 - 1
+BOUNDS = {"steps": (1, 150), "CFG scale": (1, 30), "seed": (-1, LARGEST_SEED), "width": (8, 2048), "height": (8, 2048)}
+
+
+@dataclass(frozen=True)
+class Page:
+    prompt: gr.Textbox
+    negative_prompt: gr.Textbox
+    steps: gr.Number
+    guidance: gr.Number
+    seed: gr.Number
+    width: gr.Number
+    height: gr.Number
+    generate: gr.Button
+    gallery: gr.Gallery
+    status: gr.HTML
+    refresh: gr.Button
+    cards: gr.HTML
+
+
+def render(services: Services, blocks: gr.Blocks) -> None:
+    """Adds the page to `blocks`, which is being built."""
+    page = _build(services)
+    request = (page.prompt, page.negative_prompt, page.steps, page.guidance, page.seed, page.width, page.height)
+
+    @errors_in(page.status)
+    def generate(*values: Any) -> dict[Any, Any]:
+        made = txt2img_request(*values)
+        with services.host.exclusive("txt2img"):
+            picture = services.host.txt2img(made)
+        return {page.gallery: [picture], page.status: html.message("quiet", f"Steps: {made.steps}, Seed: {made.seed}")}
+
+    @errors_in(page.status)
+    def refresh() -> dict[Any, Any]:
+        services.host.reload_embeddings()
+        return {page.cards: _cards(services)}
+
+    page.generate.click(generate, list(request), [page.gallery, page.status])
+    page.refresh.click(refresh, [], [page.cards], **AT_ONCE)
+    blocks.load(lambda: _cards(services), [], [page.cards], **AT_ONCE)
+
+
+def txt2img_request(
+    prompt: str, negative_prompt: str, steps: float, guidance: float, seed: float, width: float, height: float
+) -> Txt2ImgRequest:
+    """Raises InvalidInput for a number out of bounds. A seed below 0 means a random one."""
+    numbers = dict(zip(BOUNDS, (steps, guidance, seed, width, height), strict=True))
+    for name, (low, high) in BOUNDS.items():
+        if numbers[name] is None or not low <= numbers[name] <= high:
+            raise InvalidInput(f"The {name} is {numbers[name]}; it must be a number from {low} to {high}.")
+    chosen = random.randint(0, LARGEST_SEED) if seed < 0 else int(seed)
+    return Txt2ImgRequest(prompt, negative_prompt, int(steps), float(guidance), chosen, int(width) // 8 * 8, int(height) // 8 * 8)
+
+
+def _build(services: Services) -> Page:
+    side = services.host.info().resolution
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6):
+            prompt = gr.Textbox(label="Prompt", lines=3, elem_id="txt2img_prompt")
+            negative_prompt = gr.Textbox(label="Negative prompt", lines=2, elem_id="txt2img_neg_prompt")
+            with gr.Row():
+                steps = gr.Number(20, label="Sampling steps", min_width=80, elem_id="txt2img_steps")
+                guidance = gr.Number(5, label="CFG scale", min_width=80, elem_id="txt2img_cfg_scale")
+                seed = gr.Number(1, label="Seed", min_width=80, elem_id="txt2img_seed")
+                width = gr.Number(side, label="Width", min_width=80, elem_id="txt2img_width")
+                height = gr.Number(side, label="Height", min_width=80, elem_id="txt2img_height")
+        with gr.Column(scale=4):
+            generate = gr.Button("Generate", variant="primary", elem_id="txt2img_generate")
+            result = gallery(label="Output", columns=1, height=320, object_fit="contain", elem_id="txt2img_gallery")
+            status = gr.HTML("", elem_id="html_info_txt2img")
+    with gr.Row(elem_classes=["te-heading"]):
+        gr.HTML("<h3 class='te-title'>Textual Inversion</h3>")
+        refresh = gr.Button("Refresh", size="sm", elem_id="txt2img_textual_inversion_extra_refresh")
+    cards = gr.HTML("", elem_id="txt2img_textual_inversion_cards")
+    return Page(prompt, negative_prompt, steps, guidance, seed, width, height, generate, result, status, refresh, cards)
+
+
+def _cards(services: Services) -> str:
+    """Cards as the WebUI's extra networks have them; the page's script answers a click."""
+    names = sorted(services.host.loaded_embeddings().names, key=str.casefold)
+    card = Markup("<div class='card' data-name='{}' tabindex='0'><span class='name'>{}</span></div>")
+    shown = Markup("").join(card.format(name, name) for name in names)
+    return shown or html.message("quiet", "No embedding yet: the tab Train Embedding makes one.")

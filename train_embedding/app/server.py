@@ -1,0 +1,83 @@
+"""The standalone web app: the tab beside a small txt2img page, and the HTTP API."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fastapi
+import gradio as gr
+import uvicorn
+from fastapi.responses import FileResponse
+
+from train_embedding.api import routes
+from train_embedding.app import page
+from train_embedding.errors import Conflict
+from train_embedding.ui import compat, tab
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+
+TITLE = "Train Embedding"
+STATIC = Path(__file__).parent / "static"
+ROOT = Path(__file__).parents[2]
+FILES = {
+    "style.css": (STATIC / "style.css", ROOT / "style.css"),
+    "page.css": (STATIC / "page.css",),
+    "train_embedding.js": (STATIC / "train_embedding.js", ROOT / "javascript" / "train_embedding.js"),
+    "page.js": (STATIC / "page.js",),
+}
+"""What the page loads: the first place is a wheel's, the second a clone's, whose root is laid out for the WebUI."""
+_LOAD_FILES = """() => {
+  for (const name of ["style.css", "page.css"]) {
+    const link = Object.assign(document.createElement("link"), {rel: "stylesheet", href: "train-embedding/static/" + name});
+    document.head.append(link);
+  }
+  for (const name of ["train_embedding.js", "page.js"]) {
+    const script = Object.assign(document.createElement("script"), {src: "train-embedding/static/" + name, async: false});
+    document.head.append(script);
+  }
+}"""
+
+
+def build(services: Services) -> gr.Blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
+                page.render(services, blocks)
+            with gr.Tab(TITLE, id="train_embedding", elem_id="tab_train_embedding"):
+                tab.render(services)
+        blocks.load(None, None, None, **compat.javascript(_LOAD_FILES))
+    return blocks
+
+
+def application(services: Services) -> fastapi.FastAPI:
+    app = fastapi.FastAPI(title=TITLE)
+    routes.mount(app, services)
+
+    @app.get("/train-embedding/static/{name}", include_in_schema=False)
+    def static(name: str) -> FileResponse:
+        for file in FILES.get(name, ()):
+            if file.exists():
+                return FileResponse(file)
+        raise fastapi.HTTPException(404)
+
+    blocks = build(services)
+    blocks.queue()
+    return gr.mount_gradio_app(app, blocks, path="/")
+
+
+def serve(services: Services, port: int = 7860, listen: bool = False, ready: Callable[[str], None] = print) -> None:
+    """Serves until interrupted; `ready` gets a sentence that names the address. Raises Conflict when the port is taken."""
+    host = "0.0.0.0" if listen else "127.0.0.1"
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as problem:
+            raise Conflict(f"Port {port} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
+        config = uvicorn.Config(application(services), log_level="warning")
+        ready(f"Running on http://127.0.0.1:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
+        uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,37 @@
+"""The command line: one module per verb, the standard library and tqdm only."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from train_embedding import __version__
+from train_embedding.cli import app, bench, create, demo, list, train
+from train_embedding.errors import TrainEmbeddingError
+
+VERBS = (create, train, list, app, demo, bench)
+INTERRUPTED = 130
+"What shells answer for a program that Ctrl-C ended."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code: 0, 2 for wrong usage, or that of the error, which stands on one line of stderr."""
+    parsed = parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except TrainEmbeddingError as problem:
+        print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    built = argparse.ArgumentParser(prog="train-embedding", description="Creates and trains textual-inversion embeddings.")
+    built.add_argument("--version", action="version", version=__version__)
+    verbs = built.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_to(verbs)
+    return built

@@ -1,0 +1,59 @@
+"""What the verbs share: where the data lies, and how results are printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train_embedding.errors import NotFound
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+
+DATA_FOLDER = Path("train-embedding-data")
+
+
+def add_host_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, default=DATA_FOLDER, metavar="FOLDER",
+        help=f"folder that holds the embeddings and the runs, made where it is missing (default: {DATA_FOLDER})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="checkpoint file or diffusers folder (default: the demo checkpoint)"
+    )
+
+
+def services_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> Services:
+    """Services over the data folder and the checkpoint that the options name. Raises NotFound without the latter."""
+    from train_embedding.hosts.standalone import StandaloneHost
+    from train_embedding.services import Services
+
+    checkpoint = arguments.checkpoint
+    if checkpoint is not None and not checkpoint.exists():
+        raise NotFound(f'There is no checkpoint "{checkpoint}".')
+    return Services(StandaloneHost(arguments.data, checkpoint, allowed_folders))
+
+
+def print_json(values: Any) -> None:
+    print(json.dumps(values, ensure_ascii=False, indent=2, default=str))
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as they need to be; numbers stand to the right."""
+    lines = [titles, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
+    for line in lines:
+        columns = zip(line, widths, right, strict=True)
+        print("  ".join(cell.rjust(width) if flush else cell.ljust(width) for cell, width, flush in columns).rstrip())
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace("×", "", 1).isdecimal() or text == "-"

@@ -1,0 +1,123 @@
+"""`train-embedding train`: trains an embedding on a folder of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from train_embedding.cli.common import add_host_options, count, print_json, services_of
+from train_embedding.engine.spec import LATENT_SAMPLING, PRESETS, TIMESTEP_POLICIES, TrainingSpec
+from train_embedding.errors import NotFound, TrainingFailed
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+    from train_embedding.services.runs import Runs, RunState
+
+TICK = 0.2
+"Seconds between two looks at the run."
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "preset": ("values for all that is not given here", {"choices": tuple(PRESETS)}),
+    "steps": ("how long to train", {"type": int, "metavar": "N"}),
+    "batch_size": ("pictures per step", {"type": int, "metavar": "N"}),
+    "learning_rate": ('a number, or a schedule such as "0.005:100, 1e-3:1000"', {"metavar": "RATE"}),
+    "width": ("pixels that pictures are cropped to; 0 for the checkpoint's own", {"type": int, "metavar": "N"}),
+    "height": ("likewise", {"type": int, "metavar": "N"}),
+    "template": (
+        "a caption line that contains [name], or the name of a caption template; may be given several times",
+        {"action": "append", "metavar": "LINE"},
+    ),
+    "shuffle_tags": ("shuffle the comma-separated parts of [filewords]", {"action": argparse.BooleanOptionalAction}),
+    "tag_dropout": ("chance of leaving out each of these parts", {"type": float, "metavar": "P"}),
+    "timesteps": ("which noise levels are drawn", {"choices": TIMESTEP_POLICIES}),
+    "latent_sampling": ("how a picture becomes a latent", {"choices": LATENT_SAMPLING}),
+    "clip_gradient": ("largest norm of the gradient; 0 for no limit", {"type": float, "metavar": "NORM"}),
+    "seed": ("of noise, order and captions", {"type": int, "metavar": "N"}),
+    "save_every": ("steps between snapshots; 0 for none but the last", {"type": int, "metavar": "N"}),
+    "preview_every": ("steps between previews; 0 for none", {"type": int, "metavar": "N"}),
+    "preview_prompt": ("prompt of the previews; [name] is the embedding", {"metavar": "TEXT"}),
+    "preview_negative_prompt": ("negative prompt of the previews", {"metavar": "TEXT"}),
+    "preview_seed": ("seed of the previews", {"type": int, "metavar": "N"}),
+    "preview_steps": ("sampling steps of a preview", {"type": int, "metavar": "N"}),
+    "preview_guidance": ("guidance scale of a preview", {"type": float, "metavar": "SCALE"}),
+}
+"""Every field of TrainingSpec that is an option; the other two are arguments. What is not given comes from the preset."""
+
+
+def add_to(verbs: Any) -> None:
+    what = "Trains an embedding. Ctrl-C ends it and keeps the result."
+    parser = verbs.add_parser("train", help="train an embedding", description=what)
+    parser.add_argument("embedding", metavar="NAME", help="an embedding that exists (train-embedding create makes one)")
+    parser.add_argument("dataset", metavar="FOLDER", help="folder of pictures")
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingSpec)}
+    for name, (text, options) in OPTIONS.items():
+        shown = "" if name == "template" or defaults[name] in ("", 0, False) else f" (default: {defaults[name]})"
+        parser.add_argument(f"--{name.replace('_', '-')}", help=(text + shown).replace("%", "%%"), default=None, **options)
+    parser.add_argument("--json", action="store_true", help="print the run's final state as JSON")
+    add_host_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    services = services_of(arguments)
+    state = services.runs.start(spec_of(arguments, services))
+    state = follow(services.runs, state)
+    if arguments.json:
+        print_json(state.to_json())
+    else:
+        for line in report(state):
+            print(line)
+    if state.error:
+        raise TrainingFailed(state.error, state.hint)
+    return 0
+
+
+def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
+    """The spec of the options that were given, on top of the preset's. Raises InvalidSpec, NotFound for a caption template."""
+    values = {name: getattr(arguments, name) for name in ("embedding", "dataset", *OPTIONS)}
+    given = {name: value for name, value in values.items() if value is not None}
+    if "template" in given:
+        given["template"] = list(caption_lines(given["template"], services))
+    return TrainingSpec.from_json(given)
+
+
+def caption_lines(texts: Iterable[str], services: Services) -> Iterable[str]:
+    for text in texts:
+        if "[" in text:
+            yield text
+            continue
+        templates = services.datasets.templates()
+        if text not in templates:
+            known = ", ".join(sorted(templates))
+            raise NotFound(f'There is no caption template "{text}".', f"There are {known}; a line contains [name].")
+        yield from templates[text]
+
+
+def follow(runs: Runs, state: RunState) -> RunState:
+    """Shows a progress bar until the run has ended; Ctrl-C asks it to stop."""
+    from tqdm import tqdm
+
+    with tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5) as bar:
+        while state.active:
+            try:
+                state = runs.wait(state.id, TICK)
+            except KeyboardInterrupt:
+                bar.set_description("stopping")
+                state = runs.stop(state.id)
+            bar.total = state.steps
+            if state.step > bar.n:
+                bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
+                bar.update(state.step - bar.n)
+    return state
+
+
+def report(state: RunState) -> Iterable[str]:
+    """Sentences about a run that has ended."""
+    if not state.error:
+        verb = "Trained" if state.status == "finished" else "Stopped"
+        yield f"{verb} {state.embedding} after {count(state.step, 'step')} in {state.seconds:.0f} s."
+    if state.files:
+        yield f"Written to {state.files[0]}"
+    yield from state.notes

@@ -1,0 +1,36 @@
+"""The edge of the tab: an error becomes a sentence on the page."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from train_embedding.errors import TrainEmbeddingError
+from train_embedding.ui import html
+
+logger = logging.getLogger(__name__)
+
+UNEXPECTED = ("Something went wrong inside Train Embedding.", "The server's log says what.")
+
+
+def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a handler that answers {component: update}: an error is shown in `status`, and all else stays as it is."""
+
+    def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)
+        def guarded(*values: Any) -> Any:
+            try:
+                return handler(*values)
+            except TrainEmbeddingError as problem:
+                return {status: html.error(problem)}
+            except Exception:
+                logger.exception("%s failed", handler.__qualname__)
+                return {status: html.message("bad", *UNEXPECTED)}
+
+        return guarded
+
+    return decorate

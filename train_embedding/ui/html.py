@@ -1,0 +1,178 @@
+"""The tab's pieces of HTML. Every value goes in through `Markup.format`, which escapes it."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+from PIL import Image
+
+from train_embedding.errors import TrainEmbeddingError
+
+if TYPE_CHECKING:
+    from train_embedding.services.datasets import DatasetReport
+    from train_embedding.services.library import Budget, Entry
+    from train_embedding.services.runs import RunState
+
+logger = logging.getLogger(__name__)
+
+THUMBNAIL = 96
+"Longest side in pixels of a card's picture."
+SHOWN_SKIPPED = 5
+_WAITING = {
+    "queued": "Waiting for its turn",
+    "preparing": "Reading the pictures",
+    "stopping": "Stopping after this step",
+}
+_ENDED = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed", "interrupted": "Interrupted"}
+
+
+def message(kind: str, text: str, *more: str) -> Markup:
+    """A sentence and the lines under it. kind: "good", "bad" or "quiet"."""
+    lines = _join(Markup("<p class='te-more'>{}</p>").format(line) for line in more if line)
+    return Markup("<div class='te-message te-{}' role='{}'><p>{}</p>{}</div>").format(
+        kind, "alert" if kind == "bad" else "status", text, lines
+    )
+
+
+def error(problem: TrainEmbeddingError) -> Markup:
+    return message("bad", problem.message, problem.hint)
+
+
+def budget(value: Budget) -> Markup:
+    words = "1 token" if value.tokens == 1 else f"{value.tokens} tokens"
+    share = min(100, round(100 * value.vectors / value.limit))
+    return Markup(
+        "<div class='te-budget'><p>{}; the embedding takes {} of the {} tokens of a prompt.</p>"
+        "<div class='te-track'><div class='te-bar' style='width:{}%'></div></div></div>"
+    ).format(words, value.vectors, value.limit, share)
+
+
+def dataset(report: DatasetReport) -> Markup:
+    """ "8 pictures, 1 skipped" and the reasons."""
+    skipped = [f"{name}: {reason}" for name, reason in report.skipped]
+    text = _count(report.pictures, "picture") + (f", {len(skipped)} skipped" if skipped else "")
+    more = "…" if len(skipped) > SHOWN_SKIPPED else ""
+    return message("quiet", text, *skipped[:SHOWN_SKIPPED], more)
+
+
+def progress(state: RunState | None) -> Markup:
+    """The progress bar; the script reads the data attributes."""
+    if state is None:
+        return Markup(
+            "<div class='te-progress' data-active='false' data-run='' data-status='idle' data-step='0'><p>{}</p></div>"
+        ).format("Nothing has been trained yet.")
+    share = 100 * state.step / state.steps if state.steps else 0
+    return Markup(
+        "<div class='te-progress' data-active='{}' data-run='{}' data-status='{}' data-step='{}'>"
+        "<p><b>{}</b><span>{}</span></p>"
+        "<div class='te-track' role='progressbar' aria-valuemin='0' aria-valuemax='{}' aria-valuenow='{}'>"
+        "<div class='te-bar' style='width:{:.1f}%'></div></div></div>"
+    ).format(
+        "true" if state.active else "false", state.id, state.status, state.step,
+        state.embedding, progress_text(state), state.steps, state.step, share,
+    )  # fmt: skip
+
+
+def progress_text(state: RunState) -> str:
+    """Where a run stands in a few words: "step 120 of 400 · 1:05 left · loss 0.1234"."""
+    parts = [_ENDED[state.status]] if state.status in _ENDED else []
+    if state.status in _WAITING:
+        parts.append(_WAITING[state.status])
+    if state.status not in ("queued", "preparing"):
+        parts.append(f"step {state.step} of {state.steps}")
+    if state.active and state.eta_seconds is not None:
+        parts.append(f"{duration(state.eta_seconds)} left")
+    if state.loss is not None:
+        parts.append(f"loss {state.loss:.4f}")
+    return " · ".join(parts)
+
+
+def run_status(state: RunState | None) -> Markup:
+    """What became of a run: where its file is, or what went wrong; empty while all goes well."""
+    if state is None:
+        return Markup("")
+    if state.error:
+        return message("bad", state.error, state.hint, *_files(state), *state.notes)
+    if state.active:
+        return message("quiet", "Training goes on when this page is closed.", *state.notes)
+    verb = "Trained" if state.status == "finished" else "Stopped"
+    text = f"{verb} {state.embedding} after {_count(state.step, 'step')} in {duration(state.seconds)}."
+    return message("good", text, *_files(state), *state.notes)
+
+
+def cards(entries: Iterable[Entry]) -> Markup:
+    shown = _join(_card(entry) for entry in entries)
+    return Markup("<div class='te-cards'>{}</div>").format(shown or message("quiet", "No embedding yet. Create one at the left."))
+
+
+def details(entry: Entry) -> Markup:
+    widths = ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items()))
+    rows = {
+        "Model family": entry.family,
+        "Vectors": str(entry.vectors),
+        "Width": widths,
+        "Trained steps": _steps(entry.step),
+        "Checkpoint": entry.checkpoint or "",
+        "File": str(entry.file),
+        "Not loaded": entry.reason,
+    }
+    body = _join(Markup("<tr><th>{}</th><td>{}</td></tr>").format(name, value) for name, value in rows.items() if value)
+    return Markup("<div class='te-details'><h4>{}</h4><table>{}</table></div>").format(entry.name, body)
+
+
+def duration(seconds: float) -> str:
+    """ "0:35", "12:05" or "1:02:03"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _card(entry: Entry) -> Markup:
+    facts = [entry.family, _count(entry.vectors, "vector"), _steps(entry.step)]
+    line = " · ".join(facts) if entry.loaded else entry.reason
+    picture = _thumbnail(entry.preview) if entry.preview else ""
+    image = Markup("<img alt='' src='{}'>" if picture else "<span class='te-blank'>{}</span>").format(picture or entry.name[:1])
+    return Markup(
+        "<div class='te-card{}' data-name='{}' title='{}' tabindex='0'>{}<div><b>{}</b><small>{}</small></div></div>"
+    ).format("" if entry.loaded else " te-left-out", entry.name, line, image, entry.name, line)
+
+
+def _steps(step: int | None) -> str:
+    return _count(step, "step") if step else "untrained"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _files(state: RunState) -> list[str]:
+    return [f"Written to {state.files[0]}"] if state.files and not state.active else []
+
+
+def _join(pieces: Iterable[Markup]) -> Markup:
+    return Markup("").join(pieces)
+
+
+def _thumbnail(file: Path) -> str:
+    try:
+        return _encoded_thumbnail(file, file.stat().st_mtime_ns)
+    except (OSError, ValueError, Image.DecompressionBombError) as problem:
+        logger.warning("The preview %s cannot be shown: %s", file, problem)
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _encoded_thumbnail(file: Path, _modified: int) -> str:
+    """A small picture as a data address, so that no host has to serve the file."""
+    with Image.open(file) as image:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        data = BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

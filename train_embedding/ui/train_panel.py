@@ -1,0 +1,181 @@
+"""The Train panel: what to train on, how, and how it goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from train_embedding.ui import fields, html
+from train_embedding.ui.compat import AT_ONCE, gallery, line_plot
+from train_embedding.ui.edge import errors_in
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+    from train_embedding.services.runs import RunState
+
+MAIN_ROWS = (("embedding", "dataset"),)
+PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
+ADVANCED_ROWS = (
+    ("width", "height", "seed", "clip_gradient"),
+    ("template",),
+    ("shuffle_tags", "tag_dropout"),
+    ("timesteps", "latent_sampling"),
+    ("save_every", "preview_every"),
+    ("preview_prompt", "preview_negative_prompt"),
+    ("preview_seed", "preview_steps", "preview_guidance"),
+)
+SHOWN_PREVIEWS = 12
+"Pictures in the gallery: the first one and the newest."
+_OWN_TEMPLATE = "(as below)"
+
+
+@dataclass(frozen=True)
+class TrainPanel:
+    widgets: dict[str, Any]
+    "The widget of each field of TrainingSpec."
+    values: dict[str, Any]
+    "The values they were built with."
+    dataset_check: gr.HTML
+    template_choice: gr.Dropdown
+    start: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    status: gr.HTML
+    plot: gr.LinePlot
+    gallery: gr.Gallery
+
+
+def build(services: Services) -> TrainPanel:
+    values = fields.initial_values(services.settings.load())
+    widgets: dict[str, Any] = {}
+    gr.HTML("<h3 class='te-title'>Train</h3>")
+    _rows(widgets, MAIN_ROWS, values)
+    dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
+    _rows(widgets, PRESET_ROWS, values)
+    with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
+        _rows(widgets, ADVANCED_ROWS[:1], values)
+        template_choice = gr.Dropdown(
+            choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE,
+            label="Caption template", info="Fills in the lines below.", elem_id="te_train_template_choice",
+        )  # fmt: skip
+        _rows(widgets, ADVANCED_ROWS[1:], values)
+    with gr.Row():
+        start = gr.Button("Train", variant="primary", elem_id="te_train_button")
+        stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")
+    panel = TrainPanel(
+        widgets, values, dataset_check, template_choice, start, stop,
+        progress=gr.HTML(html.progress(None), elem_id="te_train_progress"),
+        status=gr.HTML("", elem_id="te_train_status"),
+        plot=line_plot(x="step", y="loss", label="Loss", height=200, elem_id="te_train_plot"),
+        gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
+    )  # fmt: skip
+    _connect_fields(services, panel)
+    return panel
+
+
+def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any]:
+    """Makes Train and Stop work. Returns their events, for what should follow."""
+    by_widget = {widget: name for name, widget in panel.widgets.items()}
+
+    @errors_in(panel.status)
+    def start(values: dict[Any, Any]) -> dict[Any, Any]:
+        spec = fields.read_spec({name: values[widget] for widget, name in by_widget.items()})
+        services.runs.start(spec)
+        services.settings.save({**services.settings.load(), **spec.to_json()})
+        return {panel.status: gr.update()}
+
+    @errors_in(panel.status)
+    def stop() -> dict[Any, Any]:
+        state = services.runs.current()
+        if state is not None and state.active:
+            services.runs.stop(state.id)
+        return {panel.status: gr.update()}
+
+    started = panel.start.click(start, set(by_widget), [panel.status], **AT_ONCE)
+    return started, panel.stop.click(stop, [], [panel.status], **AT_ONCE)
+
+
+def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callable[[], dict[Any, Any]]]]:
+    """What a page shows of the run under way or the last one: part to (version, its updates)."""
+    state = services.runs.current()
+    bar, status = html.progress(state), html.run_status(state)
+    active = state is not None and state.active
+    return {
+        "progress": (bar, lambda: {panel.progress: bar}),
+        "status": ((state.id if state else "", status), lambda: {panel.status: status}),
+        "stop": (active, lambda: {panel.stop: gr.update(interactive=active)}),
+        "plot": (_points(state)[-1:], lambda: {panel.plot: gr.update(value=_frame(state))}),
+        "gallery": (state.previews if state else (), lambda: {panel.gallery: _pictures(state)}),
+    }
+
+
+def remembered(services: Services, panel: TrainPanel) -> dict[Any, Any]:
+    """For a page that opens: the last used values, where they are no longer those that the page was built with."""
+    values = fields.initial_values(services.settings.load())
+    changed = [name for name in values if values[name] != panel.values[name]]
+    return {panel.widgets[name]: gr.update(value=fields.shown(name, values[name])) for name in changed}
+
+
+def _rows(widgets: dict[str, Any], rows: tuple[tuple[str, ...], ...], values: dict[str, Any]) -> None:
+    for names in rows:
+        with gr.Row():
+            for name in names:
+                widgets[name] = fields.make_widget(name, values)
+
+
+def _connect_fields(services: Services, panel: TrainPanel) -> None:
+    filled = list(fields.preset_updates(fields.DEFAULTS["preset"]))
+    dataset, template = panel.widgets["dataset"], panel.widgets["template"]
+
+    def fill_preset(preset: str) -> dict[Any, Any]:
+        return {panel.widgets[name]: value for name, value in fields.preset_updates(preset).items()}
+
+    def fill_template(choice: str) -> Any:
+        lines = services.datasets.templates().get(choice)
+        return gr.update() if lines is None else "\n".join(lines)
+
+    @errors_in(panel.dataset_check)
+    def check(folder: str) -> dict[Any, Any]:
+        return {panel.dataset_check: html.dataset(services.datasets.inspect(folder.strip())) if folder.strip() else ""}
+
+    panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
+    panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
+    for event in (dataset.blur, dataset.submit):
+        event(check, [dataset], [panel.dataset_check], **AT_ONCE)
+
+
+def _points(state: RunState | None) -> tuple[tuple[int, float], ...]:
+    return state.losses if state else ()
+
+
+def _frame(state: RunState | None) -> Any:
+    """The losses as gradio's plots want them; None where there are none yet, which is drawn as an empty plot."""
+    import pandas
+
+    points = _points(state)
+    return pandas.DataFrame(points, columns=["step", "loss"]) if points else None
+
+
+def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
+    """The previews as pictures, not as paths: hosts serve files from few folders only."""
+    files = list(state.previews) if state else []
+    chosen = files if len(files) <= SHOWN_PREVIEWS else [files[0], *files[1 - SHOWN_PREVIEWS :]]
+    return [(_load(file), _caption(file)) for file in chosen]
+
+
+def _load(file: Path) -> Any:
+    from PIL import Image
+
+    with Image.open(file) as image:
+        image.load()
+        return image.convert("RGB")
+
+
+def _caption(file: Path) -> str:
+    number = re.search(r"(\d+)$", file.stem)
+    return f"step {int(number[1])}" if number else file.stem
