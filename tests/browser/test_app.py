@@ -355,9 +355,8 @@ def test_text_from_people_is_escaped(ui: Any) -> None:
 def test_the_budget_follows_the_text(ui: Any) -> None:
     tab(ui, "Train Embedding")
     fill(ui, "te_create_init_text", "a red star")
-    wait(
-        ui, lambda: text(ui, "te_create_budget") == "3 tokens; the embedding takes 3 of the 75 tokens of a prompt.", "3 of 75", 30
-    )
+    whole = "3 tokens; the embedding takes 3 of the 75 tokens of a prompt."
+    wait(ui, lambda: text(ui, "te_create_budget") == whole, "3 of 75", 30)
     fill(ui, "te_create_vectors", "12")
     wait(ui, lambda: text(ui, "te_create_budget").startswith("3 tokens; the embedding takes 12 of the 75"), "12 of 75", 30)
     fill(ui, "te_create_vectors", "76")

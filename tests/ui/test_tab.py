@@ -22,12 +22,18 @@ from train_embedding.services.run_state import RunState
 from train_embedding.ui import fields
 from train_embedding.ui.edge import errors_in
 
-IDS = """
-te_create_name te_create_init_text te_create_vectors te_create_overwrite te_create_button te_create_status te_create_budget
-te_train_embedding te_train_dataset te_train_dataset_check te_train_preset te_train_steps te_train_learning_rate te_train_batch_size
-te_train_button te_train_stop te_train_progress te_train_plot te_train_gallery te_train_status te_train_poll
-te_library_refresh te_library_cards te_library_details te_library_selected te_library_select te_cards_version
-""".split()
+CREATE = ("name", "init_text", "vectors", "overwrite", "button", "status", "budget")
+TRAIN = (
+    "embedding", "dataset", "dataset_check", "preset", "steps", "learning_rate", "batch_size",
+    "button", "stop", "progress", "plot", "gallery", "status", "poll",
+)  # fmt: skip
+LIBRARY = ("refresh", "cards", "details", "selected", "select")
+IDS = [
+    *(f"te_create_{name}" for name in CREATE),
+    *(f"te_train_{name}" for name in TRAIN),
+    *(f"te_library_{name}" for name in LIBRARY),
+    "te_cards_version",
+]
 LOCALIZATION = Path(__file__).parents[2] / "localizations" / "zh_CN.json"
 
 Handler = Callable[[str], Callable[..., Any]]

@@ -53,7 +53,7 @@ def fill_template(line: str, words: str, *, rng: random.Random, shuffle: bool, d
 
 
 def mark_name(text: str, name: str) -> str:
-    """The text with `[name]` wherever the embedding's name stands as a whole word, in whatever case: CLIP reads lower case only."""
+    """The text with `[name]` wherever the embedding's name stands as a whole word; CLIP, and so this, takes no heed of case."""
     pattern = f"({re.escape(NAME)}|{re.escape(FILEWORDS)})|{_whole_word(name)}"
     return re.sub(pattern, lambda match: match[1] or NAME, text, flags=re.IGNORECASE)
 

@@ -7,15 +7,18 @@ from pathlib import Path
 import torch
 
 from train_embedding.embeddings.text_encoders import family_of, key_for_width
-from train_embedding.engine.ldm import assemble, default_config, read_config
+from train_embedding.engine.ldm import assemble, check_channels, default_config, read_config
 from train_embedding.engine.model import DiffusionModel, TextEncoder
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 
-def load_checkpoint(path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, clip_skip: int = 1) -> DiffusionModel:
-    """Reads a `.safetensors` or `.ckpt` file in LDM key layout, with the `.yaml` beside it if there is one, or a diffusers folder.
+def load_checkpoint(
+    path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, clip_skip: int = 1
+) -> DiffusionModel:
+    """Reads a diffusers folder, or a `.safetensors` or `.ckpt` file in LDM key layout, with the `.yaml` beside it if there is one.
 
-    Raises NotFound, UnreadableFile for a damaged file or one that needs code to load, and HostFailed for a model that cannot be trained.
+    Raises NotFound, UnreadableFile for a damaged file or one that needs code to load, and HostFailed for a model that
+    cannot be trained.
     """
     if path.is_dir():
         return _load_folder(path, device, dtype, clip_skip)
@@ -42,7 +45,8 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UnreadableFile(f'The checkpoint "{path.name}" cannot be read: {reason}') from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    items = state.items() if isinstance(state, dict) else ()
+    tensors = {key: value for key, value in items if isinstance(value, torch.Tensor)}
     if not tensors:
         raise UnreadableFile(f'The checkpoint "{path.name}" holds no weights.')
     return tensors
@@ -62,6 +66,7 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int) ->
         scheduler = DDPMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise UnreadableFile(f'The folder "{path}" is not a diffusers model: {str(error).splitlines()[0][:120]}') from error
+    check_channels(unet.config.in_channels)
     width = text.get_input_embeddings().weight.shape[1]
     return DiffusionModel(
         unet=unet.to(device),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from train_embedding.engine.captions import picture_words
-from train_embedding.errors import NotFound, NothingToTrainOn, UnreadableFile
+from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 
-MAX_PIXELS = 200_000_000
-"Larger pictures are left out: decoding one would take over half a gigabyte."
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"})
+MAX_PIXELS = 178_956_970
+"Larger pictures are left out; where Pillow itself, by default, takes a picture for an attack."
+_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
+)  # fmt: skip
 _MASK = "-masklabel."
 
 
@@ -29,16 +33,16 @@ class Picture:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Files directly in the folder that look like pictures, by name; loss masks and hidden files are none.
+    """Files directly in the folder that are named like pictures, by name; loss masks and hidden files are none.
 
-    Raises NotFound when the folder is not there.
+    Raises NotFound when the folder is not there and NotAllowed when it may not be read.
     """
     if not folder.is_dir():
         raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training pictures.")
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
-        raise NotFound(f'The folder "{folder}" cannot be read: {error.strerror}.') from error
+        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
     return [
         file
         for file in files
@@ -46,25 +50,36 @@ def find_pictures(folder: Path) -> list[Path]:
     ]
 
 
-def read_pictures(folder: Path, width: int, height: int) -> tuple[list[Picture], list[tuple[str, str]]]:
+def read_pictures(
+    folder: Path, width: int, height: int, allowed: Sequence[Path] | None = None
+) -> tuple[list[Picture], list[tuple[str, str]]]:
     """The folder's pictures, cropped to width × height pixels, and (file name, reason) of those that cannot be used.
 
-    Raises NotFound when the folder is not there and NothingToTrainOn when no picture is left.
+    allowed: as for `check_picture`. Raises what `find_pictures` raises, and NothingToTrainOn when no picture is left.
     """
     pictures: list[Picture] = []
     skipped: list[tuple[str, str]] = []
     for file in find_pictures(folder):
         try:
+            _check_place(file, allowed)
             pictures.append(Picture(file, read_picture(file, width, height), picture_words(file)))
         except UnreadableFile as error:
             skipped.append((file.name, error.message))
     if not pictures:
-        reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
-        raise NothingToTrainOn(
-            f'The folder "{folder}" holds no usable picture; {len(skipped)} could not be read{reason}.',
-            "Put some PNG, JPEG or WebP pictures there; subfolders are not searched.",
-        )
+        raise nothing_usable(folder, skipped)
     return pictures, skipped
+
+
+def check_picture(file: Path, allowed: Sequence[Path] | None = None) -> None:
+    """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption.
+
+    allowed: folders that the picture and its caption must lie in, links resolved; None for anywhere.
+    Raises UnreadableFile with the reason.
+    """
+    _check_place(file, allowed)
+    with _opened(file) as picture:
+        picture.verify()
+    picture_words(file)
 
 
 def read_picture(file: Path, width: int, height: int) -> torch.Tensor:
@@ -72,19 +87,56 @@ def read_picture(file: Path, width: int, height: int) -> torch.Tensor:
 
     Raises UnreadableFile with the reason.
     """
+    with _opened(file) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        picture = ImageOps.fit(_without_alpha(upright), (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def nothing_usable(folder: Path, skipped: Sequence[tuple[str, str]]) -> NothingToTrainOn:
+    """The error for a folder in which no picture is left. skipped: file names and reasons."""
+    if not skipped:
+        return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
+    name, reason = skipped[0]
+    files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
+    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped. "{name}": {reason}')
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """The picture, not yet decoded. Whatever goes wrong inside the context becomes UnreadableFile with the reason."""
+    if file.suffix.lower() not in Image.registered_extensions():
+        raise UnreadableFile(f"The Pillow that is installed reads no {file.suffix} pictures.")
     try:
+        if file.stat().st_size == 0:
+            raise UnreadableFile("It is empty.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
-            with Image.open(file) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise UnreadableFile(f"It has {opened.width} × {opened.height} pixels, which is too many.")
-                upright = ImageOps.exif_transpose(opened)
-                picture = ImageOps.fit(_without_alpha(upright), (width, height), Image.Resampling.LANCZOS)
+            with Image.open(file) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise UnreadableFile(f"It has {picture.width} × {picture.height} pixels, which is too many.")
+                yield picture
+    except UnreadableFile:
+        raise
     except UnidentifiedImageError as error:
-        raise UnreadableFile("It is not a picture that can be read here.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise UnreadableFile(f"It cannot be read: {str(error)[:120] or type(error).__name__}") from error
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 127.5 - 1
+        raise UnreadableFile("It is not a picture.") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableFile("It has too many pixels.") from error
+    except Exception as error:  # a broken picture can raise nearly anything
+        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
+    if allowed is None:
+        return
+    roots = [folder.resolve() for folder in allowed]
+    for path in (file, file.with_suffix(".txt")):
+        try:
+            inside = any(path.resolve().is_relative_to(root) for root in roots)
+        except (OSError, RuntimeError) as error:
+            raise UnreadableFile(f'"{path.name}" is a link that cannot be followed.') from error
+        if not inside:
+            raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')
 
 
 def _without_alpha(picture: Image.Image) -> Image.Image:

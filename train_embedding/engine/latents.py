@@ -29,7 +29,9 @@ class Batch:
     generator: torch.Generator
 
 
-def encode_pictures(model: DiffusionModel, pictures: Sequence[Picture], stopped: Callable[[], bool] = lambda: False) -> LatentMoments:
+def encode_pictures(
+    model: DiffusionModel, pictures: Sequence[Picture], stopped: Callable[[], bool] = lambda: False
+) -> LatentMoments:
     """The posterior moments of every picture, [N, 4, h, w], on the model's device; fewer when `stopped` says so.
 
     Raises TrainingFailed when the VAE answers with NaN.

@@ -18,7 +18,8 @@ from train_embedding.engine.model import DiffusionModel, TextEncoder
 from train_embedding.errors import HostFailed, UnreadableFile
 
 CONFIGS = Path(__file__).parent / "configs"
-_CROSS_ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+_CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+"A layer that SD1, SD2 and SDXL all have; [c, width of the context]."
 _TEXT_PREFIX = "cond_stage_model.transformer."
 
 
@@ -43,8 +44,11 @@ def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     width = None if weight is None else weight.shape[1]
     if width == 768:
         return read_config(CONFIGS / "sd1.yaml")
-    name = {1024: "an SD2", 2048: "an SDXL"}.get(width or 0, "not a Stable Diffusion 1.x")
-    raise HostFailed(f"The checkpoint is {name} model; only SD1 models can be trained in this version.")
+    name = {1024: "an SD2 model", 2048: "an SDXL model"}.get(width or 0, "not a Stable Diffusion 1.x model")
+    raise HostFailed(
+        f"The checkpoint is {name}; only SD1 models can be trained in this version.",
+        "A model of another structure needs its config beside it, under the checkpoint's name with .yaml.",
+    )
 
 
 def assemble(
@@ -63,15 +67,23 @@ def assemble(
 
     Raises HostFailed when the weights do not fit the config.
     """
-    in_channels = params["unet_config"]["params"]["in_channels"]
-    if in_channels != 4:
-        raise HostFailed(f"The checkpoint's UNet takes {in_channels} channels (an inpainting model?); training needs one of 4.")
     try:
-        unet, vae = _unet(state, params), _vae(state, params)
-        text_encoder = _text_encoder(state, text_config or _text_config_from_folder(params))
-    except (RuntimeError, KeyError, AttributeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise HostFailed(f"The checkpoint's weights do not fit its config: {reason}.") from error
+        return _assembled(state, params, text_config, alphas_cumprod, clip_skip)
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise HostFailed(f"The checkpoint's weights do not fit its config ({reason}).") from error
+
+
+def _assembled(
+    state: dict[str, torch.Tensor],
+    params: dict[str, Any],
+    text_config: dict[str, Any] | None,
+    alphas_cumprod: torch.Tensor | None,
+    clip_skip: int,
+) -> DiffusionModel:
+    check_channels(params["unet_config"]["params"]["in_channels"])
+    unet, vae = _unet(state, params), _vae(state, params)
+    text_encoder = _text_encoder(state, text_config or _text_config_from_folder(params))
     if alphas_cumprod is None:
         schedule = noise_schedule(params["linear_start"], params["linear_end"], int(params["timesteps"]))
     else:
@@ -87,6 +99,12 @@ def assemble(
         resolution=8 * int(params.get("image_size", 64)),
         clip_skip=clip_skip,
     )
+
+
+def check_channels(in_channels: int) -> None:
+    """Raises HostFailed unless the UNet takes the 4 channels of a latent alone."""
+    if in_channels != 4:
+        raise HostFailed(f"The checkpoint's UNet takes {in_channels} channels (an inpainting model?); training needs one of 4.")
 
 
 def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
@@ -174,7 +192,7 @@ def _text_config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, 
 
 
 def _assigned(module: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """The module with `weights` as its own parameters. The tensors stay the caller's: new Parameter objects share their storage."""
+    """The module with `weights` as its parameters: new objects that share storage with the caller's tensors."""
     tensors = {key: tensor.detach() for key, tensor in weights.items()}
     missing, unexpected = module.load_state_dict(tensors, strict=False, assign=True)
     if missing or unexpected:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,7 +30,8 @@ def draw_pictures(
 ) -> list[Image.Image]:
     """One picture of width × height pixels per prompt and seed. Embeddings act where their names stand as whole words.
 
-    A picture depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic.
+    A picture depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
+    and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI.
     """
     tables, names = _tables(model, embeddings)
     texts = [negative_prompt, *prompts]
@@ -38,7 +40,7 @@ def draw_pictures(
     positive, negative = encoded[1:], encoded[:1].expand(len(prompts), -1, -1)
     sigmas = euler_sigmas(model.alphas_cumprod, steps)
     latents = _start_noise(seeds, width, height).to(model.device) * sigmas[0]
-    for sigma, next_sigma in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, next_sigma in pairwise(sigmas):
         noise = _guided_noise(model, latents, sigma, positive, negative, guidance)
         latents = latents + noise * (next_sigma - sigma)
     return [_picture(pixels) for pixels in model.decode_latents(latents)]

@@ -99,12 +99,13 @@ class TrainingSpec:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise InvalidSpec(f"A training run has no field {', '.join(map(repr, unknown))}.", f"It has {', '.join(sorted(known))}.")
+            named = ", ".join(map(repr, unknown))
+            raise InvalidSpec(f"A training run has no field {named}.", f"It has {', '.join(sorted(known))}.")
         missing = [name for name in ("embedding", "dataset") if not values.get(name)]
         if missing:
             raise InvalidSpec(f"A training run needs {' and '.join(missing)}.")
         for name in _TEXTS:
-            if name in values and name != "learning_rate" and not isinstance(values[name], str):
+            if name in values and not isinstance(values[name], str):
                 raise InvalidSpec(f"{name} is {values[name]!r}; it must be text.")
         merged = {**preset_values(values.get("preset", "Fast")), **values}
         rate = merged["learning_rate"]
@@ -125,7 +126,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
     },
 }  # fmt: skip
-_TEXTS = ("embedding", "dataset", "preset", "learning_rate", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling")
+_TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling")
 _WHOLE = {
     "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "seed": (0, 2**32 - 1),
     "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),

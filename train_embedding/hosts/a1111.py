@@ -236,6 +236,7 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         seed=request.seed,
         subseed=request.seed,
         sampler_name=request.sampler,
+        scheduler="Automatic",
         steps=request.steps,
         cfg_scale=request.guidance,
         width=request.width,

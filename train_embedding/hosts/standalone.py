@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
+from train_embedding.embeddings.storage import storage_failed
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
@@ -26,7 +27,8 @@ class StandaloneHost:
     """Embeddings in data_folder/embeddings, runs in data_folder/runs, caption templates in data_folder/templates.
 
     checkpoint: a file or a diffusers folder; None for the demo checkpoint. It is read when first needed and kept. Like a WebUI,
-    it knows of the embeddings folder what it saw at the last `reload_embeddings`.
+    it knows of the embeddings folder what it saw at the last `reload_embeddings`. Raises StorageFailed where the data folder cannot
+    be made.
     """
 
     def __init__(self, data_folder: Path, checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None) -> None:
@@ -40,8 +42,11 @@ class StandaloneHost:
         self._queue = threading.Lock()
         self._lock = threading.RLock()
         self.progress: Progress | None = None
-        for name in ("embeddings", "runs", "templates"):
-            (self._data / name).mkdir(parents=True, exist_ok=True)
+        for folder in (self._data / name for name in ("embeddings", "runs", "templates")):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise storage_failed(folder, error) from error
 
     def info(self) -> HostInfo:
         from train_embedding import __version__
@@ -84,6 +89,8 @@ class StandaloneHost:
         return False
 
     def reload_embeddings(self) -> None:
+        from train_embedding.engine.placeholder import CHUNK
+
         widths = self._loaded_model().widths
         found: dict[str, Embedding] = {}
         left_out: dict[str, str] = {}
@@ -96,10 +103,12 @@ class StandaloneHost:
                 except (UnreadableFile, NotFound) as error:
                     left_out[path.stem] = error.message
                     continue
-                if embedding.widths == widths:
-                    found[path.stem] = embedding
-                else:
+                if embedding.widths != widths:
                     left_out[path.stem] = f"made for {embedding.family}; the loaded checkpoint is {self._loaded_model().family}"
+                elif embedding.count > CHUNK:
+                    left_out[path.stem] = f"has {embedding.count} vectors; a prompt takes at most {CHUNK}"
+                else:
+                    found[path.stem] = embedding
         with self._lock:
             self._embeddings, self._left_out = found, left_out
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 
 MAX_TEMPLATE_SIZE = 2**20
@@ -86,21 +86,19 @@ class Datasets:
         Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned. Raises what
         `check_folder` raises, and NothingToTrainOn.
         """
-        from train_embedding.engine.dataset import find_pictures
+        from train_embedding.engine.dataset import check_picture, find_pictures, nothing_usable
 
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         pictures, skipped = 0, list[tuple[str, str]]()
         for file in find_pictures(path):
             try:
-                if allowed is not None and not _inside(file.resolve(), allowed):
-                    raise UnreadableFile("It is a link that leads outside the folders that may be used on this server.")
-                _check_picture(file)
+                check_picture(file, allowed)
                 pictures += 1
             except UnreadableFile as error:
                 skipped.append((file.name, error.message))
         if not pictures:
-            raise _nothing(path, skipped)
+            raise nothing_usable(path, skipped)
         return DatasetReport(path, pictures, tuple(skipped))
 
     def templates(self) -> dict[str, tuple[str, ...]]:
@@ -127,40 +125,6 @@ def _resolved(folder: str | Path) -> Path:
 
 def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(folder.resolve()) for folder in folders)
-
-
-def _check_picture(file: Path) -> None:
-    """Opens the picture without decoding it, which may still find cut-off data. Raises UnreadableFile with the reason."""
-    from PIL import Image
-
-    from train_embedding.engine.dataset import MAX_PIXELS
-
-    if file.suffix.lower() not in Image.registered_extensions():
-        raise UnreadableFile(f"The Pillow that is installed reads no {file.suffix} pictures.")
-    try:
-        if file.stat().st_size == 0:
-            raise UnreadableFile("It is empty.")
-        with Image.open(file) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableFile(f"It has {width} × {height} pixels, which is too many.")
-            picture.verify()
-    except UnreadableFile:
-        raise
-    except Image.UnidentifiedImageError as error:
-        raise UnreadableFile("It is not a picture.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableFile("It has too many pixels.") from error
-    except Exception as error:  # a broken picture can raise nearly anything
-        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
-
-
-def _nothing(folder: Path, skipped: list[tuple[str, str]]) -> NothingToTrainOn:
-    if not skipped:
-        return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
-    name, reason = skipped[0]
-    files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
-    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped. "{name}": {reason}')
 
 
 def _template_lines(file: Path) -> tuple[str, ...]:

@@ -74,12 +74,18 @@ def load_state(folder: Path) -> RunState:
         state = RunState(**chosen)
         state = replace(
             state,
+            id=folder.name,
             folder=folder,
+            step=int(state.step),
+            steps=int(state.steps),
+            seconds=float(state.seconds),
             losses=tuple((int(step), float(loss)) for step, loss in state.losses),
             previews=tuple(Path(path) for path in state.previews),
             files=tuple(Path(path) for path in state.files),
             notes=tuple(state.notes),
         )
+        if state.status not in STATUSES:
+            raise ValueError(f"{folder / STATE_FILE} has an unknown status")
     except TypeError as error:
         raise ValueError(f"{folder / STATE_FILE} holds no run") from error
     if state.active:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import builtins
 import logging
-import secrets
 import threading
-import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
+from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
 from train_embedding.services.run_state import RunState, load_state
 from train_embedding.services.training import Training, new_run_folder, stopped_early
@@ -49,17 +49,14 @@ class Runs:
             under_way = next((state for state in self._states.values() if state.active), None)
             if under_way is not None:
                 raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
-            run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+            run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
             folder = new_run_folder(self._host.info().runs_folder, run_id)
             state = RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps)
+            stop = threading.Event()
+            training = Training(self._host, self._library, state, self._publisher(run_id), stop.is_set)
+            state.save()
             self._states[run_id] = state
-            self._stops[run_id] = threading.Event()
-            try:
-                state.save()
-                training = Training(self._host, self._library, state, self._publisher(run_id), self._stops[run_id].is_set)
-            except TrainEmbeddingError:
-                del self._states[run_id]
-                raise
+            self._stops[run_id] = stop
             thread = threading.Thread(target=self._work, args=(run_id, training), name=f"train-embedding {run_id}", daemon=True)
             self._threads[run_id] = thread
             thread.start()
@@ -120,6 +117,8 @@ class Runs:
                 f"the loaded checkpoint is {_described(info.family, info.widths)}.",
                 "Load a checkpoint of that kind, or create a new embedding.",
             )
+        if embedding.count > MAX_VECTORS:
+            raise Conflict(f'The embedding "{name}" has {embedding.count} vectors; a prompt takes at most {MAX_VECTORS}.')
 
     def _stored(self) -> builtins.list[RunState]:
         folder = self._host.info().runs_folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +29,8 @@ REPORT_SECONDS = 1.0
 "Losses are read from the device, and the state written, this often and not every step."
 _RECENT = 20
 
+logger = logging.getLogger(__name__)
+
 Update = Callable[..., RunState]
 "Changes fields of the run's state, publishes it and returns it."
 
@@ -50,6 +53,7 @@ class Training:
         "The newest vectors that were seen to be finite and belong to the run."
         self._unread: list[tuple[int, float, torch.Tensor]] = []
         self._points: list[tuple[int, float]] = []
+        self._previews_work = True
         self._began = self._reported = 0.0
 
     def work(self) -> None:
@@ -57,10 +61,14 @@ class Training:
         import torch
 
         with self._host.exclusive(f"Training {self._spec.embedding}"):
+            if self._stopping():  # while it waited for the host
+                return
             self._publish(status="preparing")
             try:
                 with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
                     self._train(model)
+            except torch.cuda.OutOfMemoryError as error:
+                raise TrainingFailed("The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures.") from error
             finally:
                 if self._good is not None:
                     self._write_result(self._good)
@@ -72,7 +80,8 @@ class Training:
 
         resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
-        pictures, skipped = read_pictures(Path(self._spec.dataset), resolved.width, resolved.height)
+        allowed = self._host.info().allowed_folders
+        pictures, skipped = read_pictures(Path(self._spec.dataset), resolved.width, resolved.height, allowed)
         self._note(*(f'"{name}" was skipped: {reason}' for name, reason in skipped))
         self._publish(steps=resolved.steps)
         moments = encode_pictures(model, pictures, self._stopping)
@@ -110,16 +119,17 @@ class Training:
         losses = torch.stack([loss for _, _, loss in self._unread]).tolist()
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
         self._unread.clear()
-        _append_csv(self._state.folder / "loss.csv", rows)
         bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
-        finite = all(bool(torch.isfinite(vectors).all()) for vectors in event.vectors.values())
-        if bad is not None or not finite:
+        finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in event.vectors.values())
+        if finite:
+            self._good = self._embedding(event)
+        _append_csv(self._state.folder / "loss.csv", rows)
+        if not finite:
             raise TrainingFailed(
                 f"The loss became NaN or infinite at step {bad or event.step}.",
                 "Try a lower learning rate; on a GPU without full precision, start the host with --no-half.",
             )
         self._points += [(step, loss) for step, loss, _ in rows]
-        self._good = self._embedding(event)
         self._reported = time.monotonic()
         self._publish_progress(event)
 
@@ -153,7 +163,7 @@ class Training:
 
     def _preview(self, step: int, embedding: Embedding) -> None:
         spec = self._spec
-        if not spec.preview_every or self._stopping():
+        if not spec.preview_every or not self._previews_work or self._stopping():
             return
         resolved = resolve(spec, self._host.info().resolution)
         request = Txt2ImgRequest(
@@ -166,7 +176,13 @@ class Training:
             height=resolved.height,
             embeddings=(embedding,),
         )
-        picture = self._host.txt2img(request)
+        try:
+            picture = self._host.txt2img(request)
+        except Exception as error:  # whatever the host's generator raises: the training matters more than its pictures
+            logger.exception("The preview at step %d failed", step)
+            self._previews_work = False
+            self._note(f"The preview at step {step} failed, so no more are drawn: {error or type(error).__name__}")
+            return
         if self._stopping():  # the host may have broken off in the middle of it
             return
         file = self._state.folder / "previews" / f"{step:07d}.png"

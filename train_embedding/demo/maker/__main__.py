@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument("--vae-steps", type=int, default=1400)
-    parser.add_argument("--unet-steps", type=int, default=1500)
+    parser.add_argument("--unet-steps", type=int, nargs="+", default=[1500, 900], help="per round; a round ends at a low rate")
     parser.add_argument("--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again")
     arguments = parser.parse_args()
     if arguments.tokenizer_wheel:
@@ -52,17 +52,12 @@ def make(arguments: argparse.Namespace, log: Callable[[str], None]) -> None:
     latents = encode_pictures(vae, pictures) * SCALING_FACTOR
     log(f"latents: mean {latents.mean():.3f}, deviation {latents.std():.3f}")
     torch.manual_seed(seed + 1)
-    unet, text_encoder = train_unet(
-        new_unet(),
-        new_text_encoder(),
-        latents,
-        captions,
-        noise_schedule(0.00085, 0.012, 1000),
-        steps=arguments.unet_steps,
-        batch_size=88,
-        seed=seed,
-        log=log,
-    )
+    unet, text_encoder = new_unet(), new_text_encoder()
+    schedule = noise_schedule(0.00085, 0.012, 1000)
+    for number, steps in enumerate(arguments.unet_steps):
+        unet, text_encoder = train_unet(
+            unet, text_encoder, latents, captions, schedule, steps=steps, batch_size=48, seed=seed + number, log=log
+        )
     write_checkpoint(arguments.output, unet, vae, text_encoder)
     log(f"wrote {arguments.output}")
 

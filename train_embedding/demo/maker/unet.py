@@ -65,14 +65,13 @@ def train_unet(
     batch_size: int,
     seed: int,
     log: Callable[[str], None],
-    checkpoint: Callable[[UNet2DConditionModel, CLIPTextModel], None] | None = None,
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Trains both; returns their running averages, which draw better than the last weights.
 
     latents: scaled, [N, 4, 8, 8]. Epsilon prediction, a rate that falls in the last two thirds, a tenth of the captions left empty for guidance.
     """
     generator = torch.Generator().manual_seed(seed)
-    modules = torch.nn.ModuleList([unet, text_encoder]).train()
+    modules = torch.nn.ModuleList([unet, text_encoder]).train().requires_grad_(True)
     average = copy.deepcopy(modules).requires_grad_(False).eval()
     optimizer = Muon([unet, text_encoder], rate=0.02, adam_rate=2e-3)
     ids = _all_ids(captions)
@@ -93,8 +92,6 @@ def train_unet(
             torch._foreach_lerp_(list(average.parameters()), list(modules.parameters()), 1 - decay)
         if step % 100 == 0 or step == steps:
             log(f"unet step {step}/{steps} loss {loss.detach().item():.4f}")
-        if checkpoint is not None and step % 500 == 0:
-            checkpoint(average[0], average[1])  # type: ignore[arg-type]
     return average[0], average[1]  # type: ignore[return-value]
 
 

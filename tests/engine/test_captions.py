@@ -1,0 +1,171 @@
+"""Captions: what they are made of, and where the embedding stands in them."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from train_embedding.engine.captions import (
+    MAX_CAPTION_BYTES,
+    NAME,
+    fill_template,
+    mark_name,
+    picture_words,
+    split_at_name,
+    split_at_names,
+)
+from train_embedding.engine.placeholder import Vectors
+from train_embedding.errors import UnreadableFile
+
+HERE = Vectors(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("a red star.png", "a red star"),
+        ("12-a_red_star.png", "a red star"),
+        ("0003 - cat.jpg", "- cat"),
+        ("00017.png", ""),
+        ("cat 2.png", "cat 2"),
+        ("_cat_.png", "cat"),
+    ],
+)
+def test_words_from_the_file_name(tmp_path: Path, file: str, words: str) -> None:
+    assert picture_words(tmp_path / file) == words
+
+
+def test_words_from_the_caption_file(tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_bytes("\ufeffa black cat,\r\n\ton a  剣 \n".encode())
+    assert picture_words(tmp_path / "cat.png") == "a black cat, on a 剣"
+
+
+def test_an_empty_caption_file_counts(tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").touch()
+    assert picture_words(tmp_path / "cat.png") == ""
+
+
+def test_caption_files_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "cat.txt"
+    file.write_bytes(b"x" * MAX_CAPTION_BYTES)
+    assert len(picture_words(tmp_path / "cat.png")) == MAX_CAPTION_BYTES
+    file.write_bytes(b"x" * (MAX_CAPTION_BYTES + 1))
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is larger than 64 KB'):
+        picture_words(tmp_path / "cat.png")
+    file.write_bytes(b"caf\xe9")
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not UTF-8'):
+        picture_words(tmp_path / "cat.png")
+
+
+def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cat.txt").write_text("a cat")
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be read: Permission denied'):
+        picture_words(tmp_path / "cat.png")
+
+
+def filled(line: str, words: str, *, shuffle: bool = False, dropout: float = 0.0, seed: int = 0) -> str:
+    return fill_template(line, words, rng=random.Random(seed), shuffle=shuffle, dropout=dropout)
+
+
+def test_filling_a_template() -> None:
+    assert filled("a photo of [name], [filewords]", "red,  big") == "a photo of [name], red,  big"
+    assert filled("a photo of [name]", "red") == "a photo of [name]"
+    assert filled("[filewords]", "a [name] star") == "a [name] star"
+
+
+def test_a_caption_that_names_the_embedding_nowhere_gets_it_in_front() -> None:
+    assert filled("a photo of [filewords]", "a star") == "[name], a photo of a star"
+
+
+def test_dropout_drops_tags_and_never_the_name() -> None:
+    kept = [filled("[filewords]", "red, a [name] star, big", dropout=0.5, seed=seed).split(", ") for seed in range(400)]
+    assert all("a [name] star" in tags for tags in kept)
+    for tag in ("red", "big"):
+        assert 150 < sum(tag in tags for tags in kept) < 250
+    assert filled("[filewords]", "red, a [name] star, big", dropout=1.0) == "a [name] star"
+    assert filled("[filewords]", "red, big", dropout=1.0) == "[name], "
+
+
+def test_dropout_leaves_the_template_itself_alone() -> None:
+    assert filled("[name], oil, [filewords], paint", "red, big", dropout=1.0) == "[name], oil, , paint"
+
+
+def test_shuffled_tags() -> None:
+    seen = {filled("[name]: [filewords]", "a, b, c", shuffle=True, seed=seed) for seed in range(50)}
+    assert len(seen) == 6
+    assert all(sorted(text.removeprefix("[name]: ").split(", ")) == ["a", "b", "c"] for text in seen)
+    assert filled("[name]: [filewords]", "a, b, c", shuffle=True, seed=3) in seen
+
+
+@pytest.mark.parametrize(
+    ("caption", "pieces"),
+    [
+        ("a photo of [name] at night", ["a photo of ", HERE, " at night"]),
+        ("[name]", [HERE]),
+        ("a[name]b", ["a", HERE, "b"]),
+        ("[name] [name]", [HERE, HERE]),
+        ("an art, ART by Art.", ["an ", HERE, ", ", HERE, " by ", HERE, "."]),
+        ("artstation, smart, art-deco, pop-art, art_1", ["artstation, smart, art-deco, pop-art, art_1"]),
+        ("(art:1.2)", ["(", HERE, ":1.2)"]),
+        ("", []),
+    ],
+)
+def test_the_name_as_a_whole_word(caption: str, pieces: list[str | Vectors]) -> None:
+    assert split_at_name(caption, "art", HERE) == pieces
+
+
+@pytest.mark.parametrize("name", ["c++", "a.b", "$100", "x^2", "one two", "剣", "my-style", "name", "filewords", "[name"])
+def test_names_with_characters_of_regular_expressions(name: str) -> None:
+    assert split_at_name(f"a {name} b", name, HERE) == ["a ", HERE, " b"]
+    assert split_at_names(f"a {name} b", [(name, HERE)]) == ["a ", HERE, " b"]
+    assert split_at_name("a [name] b", name, HERE) == ["a ", HERE, " b"]
+
+
+def test_a_dot_in_a_name_is_a_dot() -> None:
+    assert split_at_name("a axb b", "a.b", HERE) == ["a axb b"]
+    assert split_at_names("a axb b", [("a.b", HERE)]) == ["a axb b"]
+
+
+def test_marking_the_name() -> None:
+    assert mark_name("a Sword, swordfish, [filewords], [name]", "sword") == "a [name], swordfish, [filewords], [name]"
+    assert mark_name("[filewords], a \\1 name", "name") == "[filewords], a \\1 [name]"
+
+
+def test_longer_names_are_found_first() -> None:
+    short, long = Vectors(0, 1), Vectors(1, 2)
+    for tables in ([("red", short), ("red star", long)], [("red star", long), ("red", short)]):
+        assert split_at_names("a RED star, red", tables) == ["a ", long, ", ", short]
+
+
+def test_prompts_without_names() -> None:
+    assert split_at_names("a star", []) == ["a star"]
+    assert split_at_names("  ", []) == []
+    assert split_at_names("a star", [("moon", HERE)]) == ["a star"]
+    assert split_at_names(" ", [("moon", HERE)]) == []
+
+
+@pytest.mark.parametrize(("prompt", "name"), [("a ſword", "sword"), ("a \u212aelvin", "kelvin"), ("a sİx", "six"), ("a sıx", "six")])
+def test_letters_that_match_only_when_case_is_ignored(prompt: str, name: str) -> None:
+    """They have another lower case than the letter they match."""
+    pieces = split_at_names(prompt, [(name, HERE)])
+    assert pieces in (["a ", HERE], [prompt])
+    assert NAME not in "".join(piece for piece in pieces if isinstance(piece, str))
+
+
+def test_the_many_names_of_a_large_library() -> None:
+    tables = [(f"style {number}", Vectors(number, 1)) for number in range(2000)]
+    assert split_at_names("a style 1999 style 1", tables) == ["a ", Vectors(1999, 1), Vectors(1, 1)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_caption_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cat.txt")
+    assert picture_words(tmp_path / "cat.png") == "cat"

@@ -1,0 +1,164 @@
+"""Training specs: presets, JSON, and every value that is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from train_embedding.engine.schedule import parse_schedule
+from train_embedding.engine.spec import DEFAULT_TEMPLATE, PRESETS, TrainingSpec, preset_values, resolve
+from train_embedding.errors import InvalidName, InvalidSpec
+
+NEEDED = {"embedding": "sword", "dataset": "/pictures"}
+
+
+def test_json_and_back() -> None:
+    spec = TrainingSpec(
+        embedding="剣",
+        dataset="C:\\pictures",
+        preset="WebUI classic",
+        steps=7,
+        batch_size=2,
+        learning_rate="0.005:100, 1e-3",
+        width=64,
+        height=96,
+        template=("[name]", "a [filewords] by [name]"),
+        shuffle_tags=True,
+        tag_dropout=0.25,
+        timesteps="uniform",
+        latent_sampling="random",
+        clip_gradient=1.5,
+        seed=2**32 - 1,
+        save_every=3,
+        preview_every=4,
+        preview_prompt="a [name]",
+        preview_negative_prompt="ugly",
+        preview_seed=5,
+        preview_steps=6,
+        preview_guidance=2.5,
+    )
+    default = TrainingSpec(**NEEDED)
+    assert all(getattr(spec, field.name) != getattr(default, field.name) for field in fields(TrainingSpec))
+    assert TrainingSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_default_is_the_preset_fast() -> None:
+    assert TrainingSpec.from_json(dict(NEEDED)) == TrainingSpec(**NEEDED)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name: str) -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": name})
+    assert spec.preset == name
+    assert {key: getattr(spec, key) for key in PRESETS[name]} == PRESETS[name]
+    assert TrainingSpec.from_json({**NEEDED, "preset": name, "steps": 3}) == replace(spec, steps=3)
+
+
+def test_webui_classic_is_what_tutorials_assume() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
+    assert (spec.batch_size, float(spec.learning_rate), spec.timesteps) == (1, 0.005, "uniform")
+
+
+def test_preset_values_are_a_copy() -> None:
+    preset_values("Fast")["steps"] = 1
+    assert PRESETS["Fast"]["steps"] != 1
+
+
+def test_what_json_may_say_differently() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "learning_rate": 0.001, "template": " a [name] \n\n[filewords]\n", "tag_dropout": 1})
+    assert (spec.learning_rate, spec.template, spec.tag_dropout) == ("0.001", ("a [name]", "[filewords]"), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"step": 3}, "A training run has no field 'step'."),
+        ({"b": 1, "a": 2}, "A training run has no field 'a', 'b'."),
+        ({"embedding": ""}, "A training run needs embedding."),
+        ({"embedding": None, "dataset": None}, "A training run needs embedding and dataset."),
+        ({"embedding": 5}, "embedding is 5; it must be text."),
+        ({"dataset": ["x"]}, "dataset is ['x']; it must be text."),
+        ({"preset": "Slow"}, "There is no preset 'Slow'."),
+        ({"preset": []}, "preset is []; it must be text."),
+        ({"preset": None}, "preset is None; it must be text."),
+        ({"preview_prompt": 5}, "preview_prompt is 5; it must be text."),
+        ({"preview_negative_prompt": None}, "preview_negative_prompt is None; it must be text."),
+        ({"timesteps": 5}, "timesteps is 5; it must be text."),
+        ({"timesteps": "late"}, 'The timestep policy "late" is not one of uniform, shifted.'),
+        ({"latent_sampling": "twice"}, 'The latent sampling "twice" is not one of deterministic, once, random.'),
+        ({"learning_rate": "fast"}, 'The learning rate "fast" does not parse.'),
+        ({"learning_rate": True}, 'The learning rate "True" does not parse.'),
+        ({"learning_rate": None}, 'The learning rate "None" does not parse.'),
+        ({"learning_rate": [0.1]}, 'The learning rate "[0.1]" does not parse.'),
+        ({"learning_rate": math.nan}, 'The learning rate "nan" must be above 0 and at most 100.'),
+        ({"learning_rate": 0}, 'The learning rate "0" must be above 0 and at most 100.'),
+        ({"template": []}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": " \n"}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": ["[name]", "a photo"]}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": 5}, "The caption template must be text, or a list of lines."),
+        ({"template": ["[name]", 5]}, "The caption template must be text, or a list of lines."),
+        ({"shuffle_tags": "no"}, "shuffle_tags is 'no'; it must be true or false."),
+        ({"shuffle_tags": 1}, "shuffle_tags is 1; it must be true or false."),
+        ({"tag_dropout": 1.01}, "tag_dropout is 1.01; it must be a number from 0 to 1."),
+        ({"tag_dropout": math.nan}, "tag_dropout is nan; it must be a number from 0 to 1."),
+        ({"tag_dropout": True}, "tag_dropout is True; it must be a number from 0 to 1."),
+        ({"tag_dropout": "0.5"}, "tag_dropout is '0.5'; it must be a number from 0 to 1."),
+        ({"clip_gradient": -1}, "clip_gradient is -1; it must be a number from 0 to 1e+06."),
+        ({"preview_guidance": math.inf}, "preview_guidance is inf; it must be a number from 0 to 100."),
+        ({"preview_guidance": 10**400}, f"preview_guidance is {10**400}; it must be a number from 0 to 100."),
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 1000000."),
+        ({"steps": 1_000_001}, "steps is 1000001; it must be a whole number from 1 to 1000000."),
+        ({"steps": True}, "steps is True; it must be a whole number from 1 to 1000000."),
+        ({"steps": 4.0}, "steps is 4.0; it must be a whole number from 1 to 1000000."),
+        ({"steps": "4"}, "steps is '4'; it must be a whole number from 1 to 1000000."),
+        ({"steps": None}, "steps is None; it must be a whole number from 1 to 1000000."),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number from 1 to 256."),
+        ({"batch_size": 257}, "batch_size is 257; it must be a whole number from 1 to 256."),
+        ({"width": -8}, "width is -8; it must be a whole number from 0 to 4096."),
+        ({"width": 100}, "width is 100; it must be a multiple of 8."),
+        ({"height": 12}, "height is 12; it must be a multiple of 8."),
+        ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 4294967295."),
+        ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 4294967295."),
+        ({"save_every": -1}, "save_every is -1; it must be a whole number from 0 to 1000000."),
+        ({"preview_every": -1}, "preview_every is -1; it must be a whole number from 0 to 1000000."),
+        ({"preview_seed": -1}, "preview_seed is -1; it must be a whole number from 0 to 4294967295."),
+        ({"preview_steps": 0}, "preview_steps is 0; it must be a whole number from 1 to 150."),
+    ],
+)
+def test_what_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, **values})
+    assert caught.value.message == sentence
+
+
+def test_a_name_that_cannot_be_a_file_is_refused() -> None:
+    with pytest.raises(InvalidName):
+        TrainingSpec.from_json({**NEEDED, "embedding": "../sword"})
+
+
+def test_hints_name_what_there_is() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, "preset": "Slow"})
+    assert caught.value.hint == "Presets are Fast, WebUI classic."
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, "step": 3})
+    assert "batch_size, clip_gradient" in caught.value.hint
+
+
+def test_resolving_against_a_checkpoint() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, height=96), 64)
+    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 400)
+    assert resolved.schedule == parse_schedule("5e-3")
+
+
+@pytest.mark.parametrize(("rate", "steps"), [("0.1:300", 300), ("0.1:500", 400), ("0.1:300, 0.2", 400), ("0.1:300, 0.2:350", 350)])
+def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> None:
+    assert resolve(TrainingSpec(**NEEDED, learning_rate=rate), 64).steps == steps
+
+
+def test_every_default_line_names_the_embedding() -> None:
+    assert all("[name]" in line for line in DEFAULT_TEMPLATE)

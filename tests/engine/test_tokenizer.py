@@ -1,0 +1,27 @@
+"""CLIP's tokenizer from the package's own files."""
+
+from __future__ import annotations
+
+from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer, token_ids
+
+
+def test_known_ids() -> None:
+    """As OpenAI's own tokenizer gives them."""
+    assert token_ids("a photo of a cat") == [320, 1125, 539, 320, 2368]
+    assert token_ids("Hello, World!") == [3306, 267, 1002, 256]
+    assert token_ids("") == []
+
+
+def test_no_limit_and_no_ends() -> None:
+    ids = token_ids("cat " * 100)
+    assert ids == [2368] * 100
+
+
+def test_answers_are_copies() -> None:
+    token_ids("a star").clear()
+    assert len(token_ids("a star")) == 2
+
+
+def test_special_tokens() -> None:
+    tokenizer = clip_tokenizer()
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, len(tokenizer)) == (START_OF_TEXT, END_OF_TEXT, 49408)
