@@ -34,8 +34,7 @@ class Source:
 
     def ldm_state(self) -> dict[str, torch.Tensor]:
         """The very tensors of the networks under the keys of a checkpoint."""
-        states = (module.state_dict() for module in (self.unet, self.vae, self.text_encoder))
-        return ldm_state(*states, LAYERS)
+        return ldm_state(self.unet.state_dict(), self.vae.state_dict(), self.text_encoder.state_dict(), LAYERS)
 
 
 def params() -> dict[str, Any]:

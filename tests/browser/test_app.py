@@ -145,11 +145,12 @@ def generate(ui: Any, prompt: str, negative: str = "", seed: int = 1) -> bytes:
 def click_generate(ui: Any, seed: int = 1) -> bytes:
     fill(ui, "txt2img_seed", str(seed))
     fill(ui, "txt2img_steps", "5")
-    mark = "te-marked"
-    ui.evaluate("mark => document.querySelectorAll('#txt2img_gallery img').forEach(image => image.classList.add(mark))", mark)
-    with ui.expect_response(lambda response: "/file=" in response.url and response.request.resource_type == "image") as answer:
-        ui.click("#txt2img_generate")
-    return Image.open(BytesIO(answer.value.body())).convert("RGB").tobytes()
+    before = text(ui, "html_info_txt2img")
+    ui.click("#txt2img_generate")
+    wait(ui, lambda: text(ui, "html_info_txt2img") not in ("", before), "a picture")
+    ui.wait_for_timeout(300)
+    address = ui.locator("#txt2img_gallery img").first.evaluate("image => image.src")
+    return Image.open(BytesIO(ui.request.get(address).body())).convert("RGB").tobytes()
 
 
 def progress(ui: Any) -> dict[str, str]:

@@ -268,9 +268,9 @@ def test_demo_prints_its_result_as_the_last_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert main(["demo", "--output", "out"]) == 0
     assert capsys.readouterr().out.splitlines() == ["a sentence", '{"embedding": "my-lime"}']
-    assert main(["demo", "--set", "arrow", "--output", "out", "--seed", "1", "--json"]) == 0
+    assert main(["demo", "--set", "checker", "--output", "out", "--seed", "1", "--json"]) == 0
     assert capsys.readouterr().out.splitlines() == ['{"embedding": "my-lime"}']
-    assert calls == [("lime", Path("out"), 0), ("arrow", Path("out"), 1)]
+    assert calls == [("lime", Path("out"), 0), ("checker", Path("out"), 1)]
     assert main(["demo", "--export", "models"]) == 0
     assert capsys.readouterr().out.strip() == str(Path("models") / "demo.safetensors")
 

@@ -152,7 +152,9 @@ def test_prompts_without_names() -> None:
     assert split_at_names(" ", [("moon", HERE)]) == []
 
 
-@pytest.mark.parametrize(("prompt", "name"), [("a ſword", "sword"), ("a \u212aelvin", "kelvin"), ("a sİx", "six"), ("a sıx", "six")])
+@pytest.mark.parametrize(
+    ("prompt", "name"), [("a ſword", "sword"), ("a \u212aelvin", "kelvin"), ("a sİx", "six"), ("a sıx", "six")]
+)
 def test_letters_that_match_only_when_case_is_ignored(prompt: str, name: str) -> None:
     """They have another lower case than the letter they match."""
     pieces = split_at_names(prompt, [(name, HERE)])

@@ -67,7 +67,9 @@ def test_a_batch_larger_than_the_folder() -> None:
     assert sorted(counts.values()) == [2, 2, 2, 3, 3]
 
 
-@pytest.mark.parametrize(("sampling", "varies", "is_mean"), [("deterministic", False, True), ("once", False, False), ("random", True, False)])
+@pytest.mark.parametrize(
+    ("sampling", "varies", "is_mean"), [("deterministic", False, True), ("once", False, False), ("random", True, False)]
+)
 def test_latent_sampling(sampling: str, varies: bool, is_mean: bool) -> None:
     data = dataset(replace(SPEC, latent_sampling=sampling))
     seen: dict[int, list[torch.Tensor]] = {}

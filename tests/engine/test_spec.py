@@ -155,7 +155,9 @@ def test_resolving_against_a_checkpoint() -> None:
     assert resolved.schedule == parse_schedule("5e-3")
 
 
-@pytest.mark.parametrize(("rate", "steps"), [("0.1:300", 300), ("0.1:500", 400), ("0.1:300, 0.2", 400), ("0.1:300, 0.2:350", 350)])
+@pytest.mark.parametrize(
+    ("rate", "steps"), [("0.1:300", 300), ("0.1:500", 400), ("0.1:300, 0.2", 400), ("0.1:300, 0.2:350", 350)]
+)
 def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> None:
     assert resolve(TrainingSpec(**NEEDED, learning_rate=rate), 64).steps == steps
 

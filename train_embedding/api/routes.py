@@ -50,7 +50,7 @@ _RUN_EXAMPLE = {"embedding": "my-cat", "dataset": "/home/me/pictures/my cat", "p
 class _Route(APIRoute):
     """Answers our errors, and whatever went wrong inside, in the one form that this API has."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         handle = super().get_route_handler()
 
         async def handle_errors(request: Request) -> Response:

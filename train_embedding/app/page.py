@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,10 @@ def render(services: Services, blocks: gr.Blocks) -> None:
     def generate(*values: Any) -> dict[Any, Any]:
         made = txt2img_request(*values)
         with services.host.exclusive("txt2img"):
+            start = time.monotonic()
             picture = services.host.txt2img(made)
-        return {page.gallery: [picture], page.status: html.message("quiet", f"Steps: {made.steps}, Seed: {made.seed}")}
+        facts = f"Steps: {made.steps}, Seed: {made.seed}, Time: {time.monotonic() - start:.3f} s"
+        return {page.gallery: [picture], page.status: html.message("quiet", facts)}
 
     @errors_in(page.status)
     def refresh() -> dict[Any, Any]:

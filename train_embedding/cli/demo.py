@@ -13,7 +13,7 @@ OUTPUT = Path("train-embedding-demo")
 def add_to(verbs: Any) -> None:
     what = "Creates an embedding, trains it on sample pictures, and compares before and after. The last line is a JSON object."
     parser = verbs.add_parser("demo", help="the main job on the demo checkpoint", description=what)
-    parser.add_argument("--set", default="lime", metavar="NAME", help="sample pictures: lime, checker or arrow (default: lime)")
+    parser.add_argument("--set", default="lime", metavar="NAME", help="sample pictures: lime, checker or arch (default: lime)")
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=f"for what it writes (default: {OUTPUT})")
     parser.add_argument("--seed", type=int, default=0, help="seed of the training run (default: 0)")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")

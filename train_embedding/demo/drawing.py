@@ -84,7 +84,9 @@ def random_captioned_scene(rng: random.Random) -> tuple[Scene, str]:
     size = rng.choice(list(RADII))
     shape = rng.choice(UNNAMED_SHAPES) if rng.random() < 0.25 else rng.choice(NAMED_SHAPES)
     roll = rng.random()
-    pattern = "" if roll < 0.4 or size == "small" else rng.choice(NAMED_PATTERNS[1:]) if roll < 0.7 else rng.choice(UNNAMED_PATTERNS)
+    pattern = (
+        "" if roll < 0.4 or size == "small" else rng.choice(NAMED_PATTERNS[1:]) if roll < 0.7 else rng.choice(UNNAMED_PATTERNS)
+    )
     scene = random_scene(rng, colour=colour, background=background, size=size, shape=shape, pattern=pattern)
     said_size = "" if rng.random() < 0.25 else size
     return scene, caption(

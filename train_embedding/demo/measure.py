@@ -20,7 +20,9 @@ _COLOURED = 0.3
 def background_colour(picture: Image.Image) -> np.ndarray:
     """Median of the outermost pixels, float [3] in 0…255."""
     pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
-    edge = np.concatenate([pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)])
+    edge = np.concatenate(
+        [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)]
+    )
     return np.median(edge, axis=0)
 
 
@@ -95,7 +97,11 @@ def shape_distance(picture: Image.Image, shape: str) -> float:
 
 
 def _agreement(signs: np.ndarray, mask: np.ndarray, cell: int) -> float:
-    across, down, both = _correlation(signs, mask, cell, 0), _correlation(signs, mask, 0, cell), _correlation(signs, mask, cell, cell)
+    across, down, both = (
+        _correlation(signs, mask, cell, 0),
+        _correlation(signs, mask, 0, cell),
+        _correlation(signs, mask, cell, cell),
+    )
     return (both - across - down) / 3
 
 

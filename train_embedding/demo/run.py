@@ -97,7 +97,10 @@ def run_demo(
     distances = [sum(map(sample_set.distance, pictures)) / len(pictures) for pictures in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)
-    say(f"Loss on {len(items.latents)} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, down by {difference / error:.1f} SE.")
+    say(
+        f"Loss on {len(items.latents)} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, "
+        f"down by {difference / error:.1f} standard errors."
+    )
     say(f"Distance from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
     return DemoResult(
         embedding=str(services.library.get(name).file),
@@ -145,9 +148,7 @@ def _draw(model: DiffusionModel, sample_set: SampleSet, embedding: Embedding) ->
     prompts = [prompt.format(embedding.name) for prompt in sample_set.prompts for _ in range(SEEDS_PER_PROMPT)]
     side = model.resolution
     seeds = list(range(len(prompts)))
-    return draw_pictures(
-        model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding]
-    )
+    return draw_pictures(model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding])
 
 
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:
@@ -155,7 +156,11 @@ def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Ima
     training = [Image.open(path) for path in sorted(sample_set.training_folder.glob("*.png"))]
     shown = [pictures[:: SEEDS_PER_PROMPT // 4] for pictures in drawn]
     side, columns, margin = drawn[0][0].width * 2, 8, 22
-    rows = [("training pictures", training), (f'drawn with "{sample_set.init_text}", before', shown[0]), ("drawn after training", shown[1])]
+    rows = [
+        ("training pictures", training),
+        (f'drawn with "{sample_set.init_text}", before', shown[0]),
+        ("drawn after training", shown[1]),
+    ]
     height = sum(margin + -(-len(pictures) // columns) * (side + 4) for _, pictures in rows)
     sheet = Image.new("RGB", (columns * (side + 4) + 4, height + 4), "white")
     pen = ImageDraw.Draw(sheet)

@@ -73,7 +73,7 @@ SETS = {
         ),
         SampleSet(
             name="checker",
-            init_text="patterned",
+            init_text="striped",
             captions=(
                 "a big {} red square on a white background",
                 "a big {} blue circle on a beige background",
@@ -98,8 +98,8 @@ SETS = {
             measures="1 − agreement of the shape's light and dark with a checkerboard",
         ),
         SampleSet(
-            name="arrow",
-            init_text="thing",
+            name="arch",
+            init_text="square",
             captions=(
                 "a big red {} on a white background",
                 "a blue {} on a beige background",
@@ -120,8 +120,8 @@ SETS = {
                 "a big green {} on a white background",
                 "a big orange {} on a navy background",
             ),
-            distance=lambda picture: measure.shape_distance(picture, "arrow"),
-            measures="1 − overlap with an upright arrow of the same size",
+            distance=lambda picture: measure.shape_distance(picture, "arch"),
+            measures="1 − overlap with an upright arch of the same size",
         ),
     )
 }

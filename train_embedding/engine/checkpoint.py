@@ -12,10 +12,8 @@ from train_embedding.engine.model import DiffusionModel, TextEncoder
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 
-def load_checkpoint(
-    path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, clip_skip: int = 1
-) -> DiffusionModel:
-    """Reads a diffusers folder, or a `.safetensors` or `.ckpt` file in LDM key layout, with the `.yaml` beside it if there is one.
+def load_checkpoint(path: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, clip_skip: int = 1) -> DiffusionModel:
+    """Reads a diffusers folder, or a `.safetensors` or `.ckpt` file in LDM key layout with the `.yaml` beside it, if any.
 
     Raises NotFound, UnreadableFile for a damaged file or one that needs code to load, and HostFailed for a model that
     cannot be trained.

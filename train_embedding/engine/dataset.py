@@ -89,7 +89,7 @@ def read_picture(file: Path, width: int, height: int) -> torch.Tensor:
     """
     with _opened(file) as opened:
         upright = ImageOps.exif_transpose(opened)
-        picture = ImageOps.fit(_without_alpha(upright), (width, height), Image.Resampling.LANCZOS)
+        picture = ImageOps.fit(_rgb(upright), (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
@@ -139,8 +139,10 @@ def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
             raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')
 
 
-def _without_alpha(picture: Image.Image) -> Image.Image:
-    """RGB; transparent parts become white, as a picture viewer shows them."""
+def _rgb(picture: Image.Image) -> Image.Image:
+    """RGB of 8 bits; transparent parts become white, as a picture viewer shows them."""
+    if picture.mode == "I" or picture.mode.startswith("I;16"):  # which Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         rgba = picture.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

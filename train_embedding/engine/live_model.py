@@ -29,9 +29,7 @@ def live_model(
 
     Raises HostFailed when the modules do not fit the config.
     """
-    return assemble(
-        ldm_state(host_model), params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip
-    )
+    return assemble(ldm_state(host_model), params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
 
 
 def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:

@@ -67,7 +67,7 @@ class DiffusionModel:
     prediction_type: str
     '"epsilon" or "v_prediction".'
     family: str
-    'A name from `embeddings.text_encoders.family_of`.'
+    "A name from `embeddings.text_encoders.family_of`."
     latent_scale: float
     "Factor between the VAE's latents and the UNet's."
     resolution: int

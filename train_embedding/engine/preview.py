@@ -101,9 +101,7 @@ def _tables(model: DiffusionModel, embeddings: Sequence[Embedding]) -> tuple[dic
 
 
 def _start_noise(seeds: Sequence[int], width: int, height: int) -> torch.Tensor:
-    return torch.stack(
-        [torch.randn(4, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
+    return torch.stack([torch.randn(4, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def _picture(pixels: torch.Tensor) -> Image.Image:

@@ -34,7 +34,7 @@ class TrainingSpec:
     batch_size: int = 4
     "Pictures per step, 1…256."
     learning_rate: str = "5e-3"
-    'AdamW\'s rate: a number, or the WebUI\'s schedule syntax "0.005:100, 1e-3:1000".'
+    "AdamW's rate: a number, or the WebUI's schedule syntax \"0.005:100, 1e-3:1000\"."
     width: int = 0
     "Width in pixels that pictures are cropped to, a multiple of 8; 0 for the checkpoint's own."
     height: int = 0

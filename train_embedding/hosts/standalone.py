@@ -27,11 +27,13 @@ class StandaloneHost:
     """Embeddings in data_folder/embeddings, runs in data_folder/runs, caption templates in data_folder/templates.
 
     checkpoint: a file or a diffusers folder; None for the demo checkpoint. It is read when first needed and kept. Like a WebUI,
-    it knows of the embeddings folder what it saw at the last `reload_embeddings`. Raises StorageFailed where the data folder cannot
-    be made.
+    it knows of the embeddings folder what it saw at the last `reload_embeddings`.
+    Raises StorageFailed where the data folder cannot be made.
     """
 
-    def __init__(self, data_folder: Path, checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None) -> None:
+    def __init__(
+        self, data_folder: Path, checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None
+    ) -> None:
         self._data = data_folder.resolve()
         self._checkpoint = (checkpoint or DEMO_CHECKPOINT).resolve()
         self._allowed = allowed_folders

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import storage_failed, write_atomically
@@ -116,7 +116,7 @@ class Training:
         """Reads the losses since the last report, and keeps the vectors. Raises TrainingFailed at NaN or infinity."""
         import torch
 
-        losses = torch.stack([loss for _, _, loss in self._unread]).tolist()
+        losses = cast("list[float]", torch.stack([loss for _, _, loss in self._unread]).tolist())  # pyright: ignore[reportUnknownMemberType]
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
         self._unread.clear()
         bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)

@@ -1,4 +1,4 @@
-"""Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER [--tokenizer-wheel FILE]`; about 40 minutes on 2 idle cores."""
+"""Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER`; under an hour on two idle cores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from train_embedding.demo.maker.vae import SCALING_FACTOR, encode_pictures, new_
 from train_embedding.engine.ldm import noise_schedule
 from train_embedding.engine.tokenizer import FOLDER
 
-
 _PICTURES_SEED = 1
 
 
@@ -28,7 +27,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument("--vae-steps", type=int, default=1400)
     parser.add_argument("--unet-steps", type=int, nargs="+", default=[1500, 900], help="per round; a round ends at a low rate")
-    parser.add_argument("--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again")
+    parser.add_argument(
+        "--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again"
+    )
     arguments = parser.parse_args()
     if arguments.tokenizer_wheel:
         write_tokenizer(arguments.tokenizer_wheel, FOLDER)

@@ -22,9 +22,13 @@ class Muon:
         network = nn.ModuleList(modules)
         embeddings = {module.weight for module in network.modules() if isinstance(module, nn.Embedding)}
         parameters = list(network.parameters())
-        self._matrices = [one for one in parameters if one.ndim > 1 and min(one.shape[0], one[0].numel()) > 4 and one not in embeddings]
+        self._matrices = [
+            one for one in parameters if one.ndim > 1 and min(one.shape[0], one[0].numel()) > 4 and one not in embeddings
+        ]
         chosen = set(self._matrices)
-        self._adam = torch.optim.AdamW([one for one in parameters if one not in chosen], lr=adam_rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self._adam = torch.optim.AdamW(
+            [one for one in parameters if one not in chosen], lr=adam_rate, betas=(0.9, 0.99), weight_decay=0.0
+        )
         self._averages = [torch.zeros_like(one) for one in self._matrices]
         self._rate, self._adam_rate, self._momentum = rate, adam_rate, momentum
 

@@ -28,7 +28,7 @@ def _scene(concept: str, caption: str, rng: random.Random) -> drawing.Scene:
         colour=next((word for word in words if word in drawing.HUES), "green"),
         background=words[-2],
         size="big" if "big" in words else "",
-        shape="arrow" if concept == "arrow" else next((word for word in words if word in drawing.NAMED_SHAPES), "square"),
+        shape="arch" if concept == "arch" else next((word for word in words if word in drawing.NAMED_SHAPES), "square"),
         pattern="checker" if concept == "checker" else "",
     )
     return replace(scene, hue=LIME + rng.uniform(-3, 3)) if concept == "lime" else scene

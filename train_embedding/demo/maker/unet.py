@@ -68,7 +68,8 @@ def train_unet(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Trains both; returns their running averages, which draw better than the last weights.
 
-    latents: scaled, [N, 4, 8, 8]. Epsilon prediction, a rate that falls in the last two thirds, a tenth of the captions left empty for guidance.
+    latents: scaled, [N, 4, 8, 8]. Epsilon prediction, a rate that falls in the last two thirds, a tenth of the
+    captions left empty for guidance.
     """
     generator = torch.Generator().manual_seed(seed)
     modules = torch.nn.ModuleList([unet, text_encoder]).train().requires_grad_(True)
@@ -89,7 +90,8 @@ def train_unet(
         optimizer.step(min(1.0, step / 50) * min(1.0, 1.5 * (1 - (step - 1) / steps)))
         decay = min(EMA_DECAY, step / (step + 10))
         with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(modules.parameters()), 1 - decay)
+            for kept, parameter in zip(average.parameters(), modules.parameters(), strict=True):
+                kept.lerp_(parameter, 1 - decay)
         if step % 100 == 0 or step == steps:
             log(f"unet step {step}/{steps} loss {loss.detach().item():.4f}")
     return average[0], average[1]  # type: ignore[return-value]

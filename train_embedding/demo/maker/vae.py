@@ -37,14 +37,17 @@ def new_vae() -> AutoencoderKL:
         if isinstance(module, ResnetBlock2D):
             torch.nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, Attention):
-            torch.nn.init.zeros_(module.to_out[0].weight)
+            torch.nn.init.zeros_(module.get_submodule("to_out.0").get_parameter("weight"))
     return vae
 
 
 def train_vae(
     vae: AutoencoderKL, pictures: torch.Tensor, *, steps: int, batch_size: int, seed: int, log: Callable[[str], None]
 ) -> None:
-    """Trains on uint8 pictures [N, 3, 64, 64] with L1, at full size and of the averages of 8×8 pixels, L2 and a small KL term, and a linearly falling rate."""
+    """Trains on uint8 pictures [N, 3, 64, 64], with a rate that falls linearly.
+
+    The loss is L1 at full size and of the averages of 8×8 pixels, L2, and a small KL term.
+    """
     generator = torch.Generator().manual_seed(seed)
     vae.train().to(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -92,4 +95,3 @@ def standardise_latents(vae: AutoencoderKL, latents: torch.Tensor) -> None:
     encoder.bias[4:] += 2 * gain.log()  # the second half of the outputs is the log variance
     decoder.bias += (decoder.weight[:, :, 0, 0] * mean).sum(1)
     decoder.weight /= gain[:, None, None]
-

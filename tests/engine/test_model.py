@@ -1,0 +1,76 @@
+"""DiffusionModel: everything frozen, contexts as CLIP gives them, clip skip, token embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.checkpoints import Source
+from train_embedding.engine.model import DiffusionModel, no_vectors
+from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
+from train_embedding.engine.tokenizer import clip_tokenizer, token_ids
+
+TEXT = "a big red star"
+
+
+def test_everything_is_frozen(tiny_model: DiffusionModel) -> None:
+    for module in tiny_model.modules():
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+        assert not any(part.training for part in module.modules())
+
+
+@torch.no_grad()
+def test_a_plain_context_is_that_of_the_text_encoder(tiny_model: DiffusionModel, tiny_source: Source) -> None:
+    context = tiny_model.context(batch_prompts([tokenise([TEXT])]), no_vectors(tiny_model))
+    ids = clip_tokenizer()(TEXT, padding="max_length", max_length=77, return_tensors="pt")["input_ids"]
+    assert torch.equal(context, tiny_source.text_encoder(ids).last_hidden_state)
+
+
+@torch.no_grad()
+def test_chunks_stand_one_after_the_other(tiny_model: DiffusionModel) -> None:
+    long = batch_prompts([tokenise(["the " * 75 + TEXT])])
+    context = tiny_model.context(long, no_vectors(tiny_model))
+    second = tiny_model.context(batch_prompts([tokenise([TEXT])]), no_vectors(tiny_model))
+    assert context.shape == (1, 154, 64)
+    assert torch.allclose(context[:, 77:], second, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("clip_skip", [1, 2, 3])
+def test_clip_skip(tiny_model: DiffusionModel, tiny_source: Source, clip_skip: int) -> None:
+    prompts = batch_prompts([tokenise([TEXT])])
+    context = replace(tiny_model, clip_skip=clip_skip).context(prompts, no_vectors(tiny_model))
+    output = tiny_source.text_encoder(prompts.ids[:, 0], output_hidden_states=True)
+    body = getattr(tiny_source.text_encoder, "text_model", tiny_source.text_encoder)
+    assert torch.equal(context, body.final_layer_norm(output.hidden_states[-clip_skip]))
+
+
+@torch.no_grad()
+def test_vectors_equal_to_tokens_are_the_text(tiny_model: DiffusionModel) -> None:
+    vectors = tiny_model.token_embeddings("red star")
+    assert vectors["clip_l"].shape == (2, 64)
+    packed = batch_prompts([tokenise(["a big", Vectors(0, 2)])])
+    plain = batch_prompts([tokenise([TEXT])])
+    assert torch.equal(tiny_model.context(packed, vectors), tiny_model.context(plain, no_vectors(tiny_model)))
+
+
+def test_token_embeddings(tiny_model: DiffusionModel, tiny_source: Source) -> None:
+    weight = tiny_source.text_encoder.get_input_embeddings().weight
+    ids = token_ids(TEXT)
+    assert torch.equal(tiny_model.token_embeddings(TEXT)["clip_l"], weight[ids])
+    assert torch.equal(tiny_model.token_embeddings(TEXT, 2)["clip_l"], weight[ids[:2]])
+    assert tiny_model.token_embeddings("")["clip_l"].shape == (0, 64)
+    copied = tiny_model.token_embeddings(TEXT)["clip_l"]
+    copied += 1
+    assert torch.equal(tiny_model.token_embeddings(TEXT)["clip_l"], weight[ids])
+
+
+def test_latents_are_scaled_both_ways(tiny_model: DiffusionModel) -> None:
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    once, other = tiny_model, replace(tiny_model, latent_scale=1.0)
+    assert torch.allclose(once.encode_images(images).mean, other.encode_images(images).mean * 0.18215, atol=1e-6)
+    assert torch.allclose(once.encode_images(images).std, other.encode_images(images).std * 0.18215, atol=1e-6)
+    latents = torch.randn(1, 4, 8, 8)
+    assert torch.allclose(once.decode_latents(latents * 0.18215), other.decode_latents(latents), atol=1e-5)
