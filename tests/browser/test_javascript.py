@@ -283,6 +283,7 @@ def test_new_cards_are_fetched_for_one_tab_after_the_other(ui: Any) -> None:
     ui.evaluate(
         """() => {
             window.order = [];
+            document.getElementById("te_library_cards").replaceChildren();  // none that the refresh could leave out
             for (const tab of ["txt2img", "img2img"]) {
                 document.getElementById(tab + "_textual_inversion_extra_refresh").onclick = () => {
                     order.push(tab + " asked");

@@ -19,7 +19,7 @@ from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 
 def same_weights(one: DiffusionModel, other: DiffusionModel) -> bool:
-    states = [[module.state_dict() for module in model.modules()] for model in (one, other)]
+    states = [[dict(module.named_parameters()) for module in model.modules()] for model in (one, other)]
     return all(
         set(mine) == set(theirs) and all(torch.equal(tensor, theirs[key]) for key, tensor in mine.items())
         for mine, theirs in zip(*states, strict=True)

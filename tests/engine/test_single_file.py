@@ -25,6 +25,11 @@ COMPONENTS = {
     "safety_checker": [None, None],
     "feature_extractor": [None, None],
 }
+pytestmark = [
+    pytest.mark.usefixtures("offline"),
+    # torch's tensors and numpy 2, in diffusers' scheduler.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 PROMPTS = ["a big red star on a navy background", ""]
 
 
@@ -66,13 +71,11 @@ def largest_difference(checkpoint: Path, folder: Path, prompt: str) -> int:
     return int(np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max())
 
 
-@pytest.mark.usefixtures("offline")
 def test_a_checkpoint_that_the_maker_wrote(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert largest_difference(tiny_checkpoint, tmp_path / "config", PROMPTS[0]) <= 2
 
 
 @pytest.mark.checkpoint
-@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("prompt", PROMPTS)
 def test_the_demo_checkpoint(tmp_path: Path, prompt: str) -> None:
     assert largest_difference(DEMO_CHECKPOINT, tmp_path / "config", prompt) <= 2

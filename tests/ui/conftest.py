@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,12 +30,16 @@ def services(tmp_path: Path) -> Services:
 
 
 def inside_a_loop(make: Callable[[], Any]) -> Any:
-    """Outside one, gradio 6 makes event loops for its Blocks and leaves them open."""
+    """Outside one, gradio 6 makes event loops for its Blocks and leaves them open.
+
+    In a thread of its own: this one has a loop already where Playwright's browser is still open.
+    """
 
     async def made() -> Any:
         return make()
 
-    return asyncio.run(made())
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lambda: asyncio.run(made())).result()
 
 
 @pytest.fixture

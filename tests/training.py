@@ -1,0 +1,90 @@
+"""A host, an embedding and pictures to train it on, for every room that starts runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests import checkpoints
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_embedding, write_embedding
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services import Services, training
+from train_embedding.services.run_state import RunState
+
+NAME = "sword"
+PATIENCE = 120.0
+"Seconds to wait for a run; it takes one or two on an idle machine."
+
+
+class WatchedHost(FakeHost):
+    """A fake host that lets a test act in the middle of a run. The callbacks run in the thread that trains."""
+
+    on_report: Callable[[Progress], object] = staticmethod(lambda _progress: None)
+    on_txt2img: Callable[[Txt2ImgRequest], object] = staticmethod(lambda _request: None)
+    why_no_training = ""
+
+    def info(self) -> HostInfo:
+        return replace(super().info(), why_no_training=self.why_no_training)
+
+    def report(self, progress: Progress) -> None:
+        super().report(progress)
+        self.on_report(progress)
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        picture = super().txt2img(request)
+        self.on_txt2img(request)
+        return picture
+
+
+@dataclass
+class Trainee:
+    """An untrained embedding of two vectors in the folder of a host that holds a small model, and pictures."""
+
+    host: WatchedHost
+    services: Services
+    pictures: Path
+
+    @property
+    def file(self) -> Path:
+        return self.host.info().embeddings_folder / f"{NAME}.pt"
+
+    def embedding(self) -> Embedding:
+        return read_embedding(self.file)
+
+    def spec(self, **values: Any) -> TrainingSpec:
+        """Few steps and neither snapshots nor previews, unless `values` say otherwise."""
+        given = {"embedding": NAME, "dataset": str(self.pictures), "steps": 4, "batch_size": 1, "learning_rate": "0.01"}
+        return TrainingSpec.from_json({**given, "save_every": 0, "preview_every": 0, **values})
+
+    def start(self, **values: Any) -> RunState:
+        return self.services.runs.start(self.spec(**values))
+
+    def run(self, **values: Any) -> RunState:
+        """Trains to the end."""
+        return self.wait(self.start(**values))
+
+    def wait(self, state: RunState) -> RunState:
+        ended = self.services.runs.wait(state.id, PATIENCE)
+        assert not ended.active, "the run did not end"
+        return ended
+
+
+@pytest.fixture
+def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
+    """Its runs report every step."""
+    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
+    model = checkpoints.model()
+    host = WatchedHost(tmp_path / "host", widths=model.widths, model=model)
+    made = Trainee(host, Services(host), pictures)
+    write_embedding(Embedding(NAME, model.token_embeddings("red star"), step=10), made.file)
+    host.reload_embeddings()
+    host.reloads = 0
+    return made
