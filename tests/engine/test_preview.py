@@ -109,11 +109,15 @@ class PerfectUnet(torch.nn.Module):
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_a_perfect_model_draws_its_latent(tiny_model: DiffusionModel, prediction_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_model_draws_its_latent(
+    tiny_model: DiffusionModel, prediction_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also shows that the timesteps given to the UNet are those of the noise levels, and that v is turned into noise."""
     latent = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(6))
     model: Any = replace(tiny_model, unet=PerfectUnet(latent, prediction_type), prediction_type=prediction_type)
     decoded: list[torch.Tensor] = []
-    monkeypatch.setattr(type(model), "decode_latents", lambda _self, latents: decoded.append(latents) or torch.zeros(1, 3, 64, 64))
+    monkeypatch.setattr(
+        type(model), "decode_latents", lambda _self, latents: decoded.append(latents) or torch.zeros(1, 3, 64, 64)
+    )
     drawn(model, "", steps=7)
     assert torch.allclose(decoded[0][0], latent, atol=1e-3)

@@ -16,7 +16,15 @@ from tests.services.test_run_state import CORRUPT
 from tests.training import NAME, Trainee, WatchedHost, trainee
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
-from train_embedding.errors import Conflict, HostFailed, NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
+from train_embedding.errors import (
+    Conflict,
+    HostFailed,
+    NotAllowed,
+    NotFound,
+    NothingToTrainOn,
+    TrainEmbeddingError,
+    UnreadableFile,
+)
 from train_embedding.services import Services
 from train_embedding.services.run_state import RunState
 

@@ -53,6 +53,7 @@ class RunState:
         values = asdict(self)
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
+        values["notes"] = list(self.notes)
         return {**values, "folder": str(self.folder), "losses": [list(point) for point in self.losses], "active": self.active}
 
     def save(self) -> None:

@@ -60,7 +60,7 @@ def _choice(*choices: tuple[str, str]) -> Make:
 
 def _names(value: Any, **common: Any) -> gr.Dropdown:
     """Any name may be typed: the service says what is wrong with one that it does not know."""
-    return gr.Dropdown(choices=[value] if value else [], value=value or None, allow_custom_value=True, **common)
+    return gr.Dropdown(choices=[value] if value else [], value=value or None, allow_custom_value=True, scale=1, **common)
 
 
 def _read_text(_label: str, value: Any) -> str:
@@ -85,7 +85,7 @@ def _read_as_is(_label: str, value: Any) -> Any:
 FIELDS: tuple[Field, ...] = (
     Field("embedding", "Embedding", "Training continues from where it is.", _names, _read_stripped),
     Field("dataset", "Folder of pictures", "5 to 20 pictures of one thing or style.",
-          _text(placeholder="/home/me/pictures/my cat"), _read_stripped),
+          _text("/home/me/pictures/my cat", scale=2), _read_stripped),
     Field("preset", "Preset", "Fills in the values below, which you can still change.",
           _choice(*((name, name) for name in PRESETS)), _read_as_is),
     Field("steps", "Steps", "How long to train.", _number, _read_number),
