@@ -148,7 +148,11 @@ def click_generate(ui: Any, seed: int = 1) -> bytes:
     before = text(ui, "html_info_txt2img")
     ui.click("#txt2img_generate")
     wait(ui, lambda: text(ui, "html_info_txt2img") not in ("", before), "a picture")
-    ui.wait_for_timeout(300)
+    ui.wait_for_timeout(1500)  # the gallery follows its caption, and the picture may be the same as before
+    return shown_picture(ui)
+
+
+def shown_picture(ui: Any) -> bytes:
     address = ui.locator("#txt2img_gallery img").first.evaluate("image => image.src")
     return Image.open(BytesIO(ui.request.get(address).body())).convert("RGB").tobytes()
 
@@ -200,7 +204,8 @@ def test_the_main_job(ui: Any, app: App) -> None:
     assert "12 steps" in ui.locator('#te_library_cards .te-card[data-name="my-word"]').inner_text()
     assert ui.locator("#te_train_gallery img").count() >= 1
     # used at once, in either box
-    assert generate(ui, "a big my-word star") != word
+    generate(ui, "a big my-word star")
+    wait(ui, lambda: shown_picture(ui) != word, "another picture", 20)
     assert generate(ui, "a big red star") == word
     assert generate(ui, "a big red star", "my-word") != generate(ui, "a big red star", "nothing")
 
