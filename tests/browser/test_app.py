@@ -98,7 +98,8 @@ def value(ui: Any, element: str) -> str:
 
 
 def text(ui: Any, element: str) -> str:
-    return ui.locator(f"#{element}").first.inner_text().strip()
+    """What a piece of HTML says; around it gradio keeps timers."""
+    return ui.locator(f"#{element}.prose, #{element} .prose").first.inner_text().strip()
 
 
 def tab(ui: Any, name: str) -> None:

@@ -298,6 +298,25 @@ def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatc
     assert hosts == [None, (data.resolve(), (tmp_path / "pictures").resolve())]
 
 
+def test_control_c_ends_the_app_and_the_training_in_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gradio")
+    from train_embedding.app import server
+
+    def serve(*_values: Any) -> None:
+        raise KeyboardInterrupt
+
+    calls: list[str] = []
+    monkeypatch.setattr(server, "serve", serve)
+    monkeypatch.setattr(Runs, "current", lambda _self: RunState("1", "my-cat", data, status="running"))
+    monkeypatch.setattr(Runs, "stop", lambda _self, run_id: calls.append(f"stop {run_id}"))
+    monkeypatch.setattr(Runs, "wait", lambda _self, run_id: calls.append(f"wait {run_id}"))
+    assert main(["app"]) == 0
+    assert calls == ["stop 1", "wait 1"]
+    assert "Ending the training of my-cat and keeping the result." in capsys.readouterr().out
+
+
 def test_a_picture_folder_outside_is_refused_on_a_shared_server(data: Path, tmp_path: Path) -> None:
     from train_embedding.errors import NotAllowed
 

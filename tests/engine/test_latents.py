@@ -53,6 +53,17 @@ def test_a_batch_depends_on_the_seed_and_the_step_alone() -> None:
     assert not same(one.batch(7), dataset(replace(spec, seed=1)).batch(7))
 
 
+def test_the_choice_of_captions_follows_from_the_seed() -> None:
+    def where_the_name_stands(seed: int) -> list[int]:
+        template = tuple("the " * number + "[name]" for number in range(10))
+        data = dataset(replace(SPEC, seed=seed, template=template))
+        slots = torch.cat([data.batch(step).prompts.slots for step in range(1, 11)])
+        return [int(slot.argmax()) for slot in slots[:, 0]]
+
+    assert where_the_name_stands(0) == where_the_name_stands(0) != where_the_name_stands(1)
+    assert len(set(where_the_name_stands(0))) > 4
+
+
 def test_every_picture_once_per_epoch() -> None:
     data = dataset()
     epochs = 6

@@ -39,6 +39,14 @@ def test_counting_notices_a_copy(tiny_source: Source) -> None:
     assert shared == total - 1
 
 
+def test_parameters_that_are_given_stay_the_callers(tiny_source: Source) -> None:
+    state = {key: torch.nn.Parameter(tensor, tensor.is_floating_point()) for key, tensor in tiny_source.ldm_state().items()}
+    model = assembled(dict(state))
+    taken = {id(parameter) for module in model.modules() for parameter in module.parameters()}
+    assert not taken & {id(parameter) for parameter in state.values()}
+    assert all(parameter.requires_grad == parameter.is_floating_point() for parameter in state.values())
+
+
 def test_nothing_is_left_on_the_meta_device(tiny_source: Source) -> None:
     for module in assembled(tiny_source.ldm_state()).modules():
         tensors = [*module.parameters(), *module.buffers()]

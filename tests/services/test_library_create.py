@@ -249,3 +249,14 @@ def test_budget(word_host: FakeHost) -> None:
     assert library.budget("sword " * 100, "auto") == Budget(tokens=100, vectors=75)
     with pytest.raises(InvalidInput):
         library.budget("a red sword", 76)
+
+
+def test_a_relative_embeddings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts hand on what their command line says, such as `--embeddings-dir embeddings`."""
+    monkeypatch.chdir(tmp_path)
+    library = Library(FakeHost(Path("relative")))
+    created = library.create("sksword", "", 1)
+    assert created.entry.file.resolve() == tmp_path / "relative" / "embeddings" / "sksword.pt"
+    library.create("sksword", "", 2, overwrite=True)
+    assert [path.name for path in tmp_path.rglob("sksword.pt")] == ["sksword.pt"]
+    assert library.read("sksword").count == 2

@@ -259,3 +259,18 @@ def test_an_error_is_shown_and_an_unexpected_one_is_logged_too(status: Any, capl
     assert "secret" not in fails(ZeroDivisionError("secret"))[status]
     assert caplog.records[0].levelno == logging.ERROR
     assert caplog.records[0].exc_info is not None
+
+
+def test_a_full_disk_does_not_hide_that_an_embedding_was_made(
+    handler: Handler,
+    components: Components,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(_values: dict[str, Any]) -> None:
+        raise StorageFailed("The disk is full.")
+
+    monkeypatch.setattr(services.settings, "save", full)
+    assert "Created my-cat" in handler("create")("my-cat", "cat", "1", False)[components["te_create_status"]]
+    assert "The disk is full." in caplog.text

@@ -160,7 +160,7 @@ def test_the_tab_starts_a_run_and_shows_how_it_goes(
     )
     first = _step(page)
     page.wait_for_function(f"Number(document.querySelector('#te_train_progress [data-step]').dataset.step) > {first}")
-    page.wait_for_selector("#te_train_plot canvas, #te_train_plot svg, #te_train_plot .vega-embed")
+    page.wait_for_selector("#te_train_plot .vega-embed canvas")
     page.context.close()  # the browser is gone; training is not
     run = webui.get(f"{ROUTES}/runs")[0]
     webui.wait_for_run(run["id"], lambda now: now["step"] > run["step"])
@@ -200,7 +200,9 @@ def _start_in_tab(page: Any, pictures: Path, steps: int) -> None:
     show_tab(page, "Train Embedding")
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name='{NAME}']").wait_for()
-    fill(page, "te_train_embedding", NAME)
+    page.click("#te_train_embedding input")
+    page.fill("#te_train_embedding input", NAME)
+    page.keyboard.press("Tab")
     fill(page, "te_train_dataset", str(pictures))
     page.locator("#te_train_advanced .label-wrap").click()
     for field, value in ({**SMALL, "steps": steps}).items():

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.ui import html
-from train_embedding.ui.compat import AT_ONCE, gallery
+from train_embedding.ui.compat import AT_ONCE, UNLISTED, gallery
 from train_embedding.ui.edge import errors_in
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def render(services: Services, blocks: gr.Blocks) -> None:
         services.host.reload_embeddings()
         return {page.cards: _cards(services)}
 
-    page.generate.click(generate, list(request), [page.gallery, page.status])
+    page.generate.click(generate, list(request), [page.gallery, page.status], **UNLISTED)
     page.refresh.click(refresh, [], [page.cards], **AT_ONCE)
     blocks.load(lambda: _cards(services), [], [page.cards], **AT_ONCE)
 

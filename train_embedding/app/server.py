@@ -49,7 +49,7 @@ def build(services: Services) -> gr.Blocks:
                 page.render(services, blocks)
             with gr.Tab(TITLE, id="train_embedding", elem_id="tab_train_embedding"):
                 tab.render(services)
-        blocks.load(None, None, None, **compat.javascript(_LOAD_FILES))
+        blocks.load(None, None, None, **compat.javascript(_LOAD_FILES), **compat.UNLISTED)
     return blocks
 
 

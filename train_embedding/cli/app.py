@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, services_of
 from train_embedding.errors import HostFailed
+
+if TYPE_CHECKING:
+    from train_embedding.services.runs import Runs
 
 PORT = 7860
 
@@ -32,5 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
     except ImportError as problem:
         raise HostFailed(f'The web app needs the package "{problem.name}".', 'Install the extra "app".') from problem
     allowed = (arguments.data.resolve(), *(folder.resolve() for folder in arguments.train_embedding_allow))
-    server.serve(services_of(arguments, allowed if arguments.listen else None), arguments.port, arguments.listen)
+    services = services_of(arguments, allowed if arguments.listen else None)
+    try:
+        server.serve(services, arguments.port, arguments.listen)
+    except KeyboardInterrupt:
+        print("The app has ended.")
+    finally:
+        _end_training(services.runs)
     return 0
+
+
+def _end_training(runs: Runs) -> None:
+    state = runs.current()
+    if state is not None and state.active:
+        print(f"Ending the training of {state.embedding} and keeping the result.")
+        runs.stop(state.id)
+        runs.wait(state.id)

@@ -151,7 +151,7 @@ class Library:
             return existing[-1] if existing else path_for(folder, name, NEW_SUFFIXES[0])
         if file.stem != name:
             raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
-        real = (folder / file).parent.resolve()
+        real = (file if file.is_relative_to(folder) else folder / file).parent.resolve()
         if not real.is_relative_to(folder.resolve()):
             raise InvalidInput(f'"{file}" lies outside the embeddings folder.')
         target = folder / real.relative_to(folder.resolve()) / file.name

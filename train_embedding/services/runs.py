@@ -85,8 +85,9 @@ class Runs:
 
     def list(self) -> builtins.list[RunState]:
         """Every run of this process and of earlier ones, the newest first."""
+        stored = {state.id: state for state in self._stored()}  # outside the lock, which a run that reports waits for
         with self._lock:
-            states = {state.id: state for state in self._stored()} | self._states
+            states = stored | self._states
         return sorted(states.values(), key=lambda state: state.id, reverse=True)
 
     def current(self) -> RunState | None:

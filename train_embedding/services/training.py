@@ -53,6 +53,7 @@ class Training:
         "The newest vectors that were seen to be finite and belong to the run."
         self._unread: list[tuple[int, float, torch.Tensor]] = []
         self._points: list[tuple[int, float]] = []
+        self._resolved: ResolvedSpec | None = None
         self._previews_work = True
         self._began = self._reported = 0.0
 
@@ -78,7 +79,7 @@ class Training:
         from train_embedding.engine.latents import LatentDataset, encode_pictures
         from train_embedding.engine.loop import train
 
-        resolved = resolve(self._spec, model.resolution)
+        resolved = self._resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
         allowed = self._host.info().allowed_folders
         pictures, skipped = read_pictures(Path(self._spec.dataset), resolved.width, resolved.height, allowed)
@@ -162,10 +163,9 @@ class Training:
         self._publish(files=(*self._state.files, file))
 
     def _preview(self, step: int, embedding: Embedding) -> None:
-        spec = self._spec
-        if not spec.preview_every or not self._previews_work or self._stopping():
+        spec, resolved = self._spec, self._resolved
+        if resolved is None or not spec.preview_every or not self._previews_work or self._stopping():
             return
-        resolved = resolve(spec, self._host.info().resolution)
         request = Txt2ImgRequest(
             prompt=spec.preview_prompt.replace("[name]", spec.embedding),
             negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),

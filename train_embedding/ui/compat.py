@@ -7,7 +7,9 @@ from typing import Any
 import gradio as gr
 
 MAJOR = int(gr.__version__.split(".")[0])
-AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+UNLISTED: dict[str, Any] = {"api_visibility": "private"} if MAJOR >= 6 else {"api_name": False}
+"Keeps an event out of the list of functions that gradio offers to programs; ours is the HTTP API."
+AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", **UNLISTED}
 "Arguments of an event that answers without waiting in gradio's queue, which a host fills with pictures being made."
 
 

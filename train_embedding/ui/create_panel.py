@@ -10,7 +10,7 @@ import gradio as gr
 from train_embedding.errors import TrainEmbeddingError
 from train_embedding.ui import html
 from train_embedding.ui.compat import AT_ONCE
-from train_embedding.ui.edge import errors_in
+from train_embedding.ui.edge import errors_in, remember
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -65,7 +65,7 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
     def create(name: str, init_text: str, vectors: str, overwrite: bool) -> dict[Any, Any]:
         created = services.library.create(name, init_text, vectors, overwrite)
         version.rise()
-        services.settings.save({**services.settings.load(), "create_vectors": vectors})
+        remember(services, {"create_vectors": vectors})
         return {
             panel.status: _created(created),
             panel.overwrite: False,

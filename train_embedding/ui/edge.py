@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.errors import TrainEmbeddingError
+from train_embedding.errors import StorageFailed, TrainEmbeddingError
 from train_embedding.ui import html
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -34,3 +37,11 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
         return guarded
 
     return decorate
+
+
+def remember(services: Services, values: dict[str, Any]) -> None:
+    """Saves the last used values of fields. What they were used for is done, so a failure goes to the log alone."""
+    try:
+        services.settings.save({**services.settings.load(), **values})
+    except StorageFailed as problem:
+        logger.warning("The last used values could not be remembered: %s", problem)

@@ -83,7 +83,7 @@ def _read_as_is(_label: str, value: Any) -> Any:
 
 
 FIELDS: tuple[Field, ...] = (
-    Field("embedding", "Embedding", "Training continues from where it is.", _names, _read_stripped),
+    Field("embedding", "Embedding", "The one to train.", _names, _read_stripped),
     Field("dataset", "Folder of pictures", "5 to 20 pictures of one thing or style.",
           _text("/home/me/pictures/my cat", scale=2), _read_stripped),
     Field("preset", "Preset", "Fills in the values below, which you can still change.",

@@ -12,7 +12,7 @@ import gradio as gr
 
 from train_embedding.ui import fields, html
 from train_embedding.ui.compat import AT_ONCE, gallery, line_plot
-from train_embedding.ui.edge import errors_in
+from train_embedding.ui.edge import errors_in, remember
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -86,7 +86,7 @@ def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any]:
     def start(values: dict[Any, Any]) -> dict[Any, Any]:
         spec = fields.read_spec({name: values[widget] for widget, name in by_widget.items()})
         services.runs.start(spec)
-        services.settings.save({**services.settings.load(), **spec.to_json()})
+        remember(services, spec.to_json())
         return {panel.status: gr.update()}
 
     @errors_in(panel.status)

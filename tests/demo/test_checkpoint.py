@@ -1,0 +1,81 @@
+"""The demo checkpoint's file: small, half precision, whole, and with all that a host needs beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from train_embedding.demo import drawing
+from train_embedding.demo.maker.unet import TEXT_CONFIG
+from train_embedding.demo.run import export_checkpoint
+from train_embedding.demo.sets import SETS
+from train_embedding.engine.checkpoint import load_checkpoint
+from train_embedding.engine.dataset import read_pictures
+from train_embedding.engine.latents import encode_pictures
+from train_embedding.engine.ldm import read_config
+from train_embedding.engine.preview import _picture
+from train_embedding.engine.tokenizer import FOLDER
+from train_embedding.errors import StorageFailed
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT
+
+CLIP = DEMO_CHECKPOINT.parent / "clip"
+
+
+def test_size_and_layout() -> None:
+    assert DEMO_CHECKPOINT.stat().st_size < 20e6
+    with safe_open(DEMO_CHECKPOINT, "pt") as file:
+        keys = list(file.keys())
+        assert {file.get_slice(key).get_dtype() for key in keys} == {"F16"}
+    prefixes = {key.split(".")[0] for key in keys}
+    assert prefixes == {"model", "first_stage_model", "cond_stage_model"}
+    assert "model.diffusion_model.input_blocks.0.0.weight" in keys
+
+
+def test_the_text_encoder_folder_is_whole() -> None:
+    config = json.loads((CLIP / "config.json").read_text())
+    assert {name: config[name] for name in TEXT_CONFIG} == TEXT_CONFIG
+    assert all((CLIP / file.name).read_bytes() == file.read_bytes() for file in FOLDER.iterdir())
+    params = read_config(DEMO_CHECKPOINT.with_suffix(".yaml"))
+    assert params["cond_stage_config"]["params"]["version"] == str(CLIP.resolve())
+
+
+@pytest.mark.parametrize("name", ["", "with space", "naïve 剣"])
+def test_exporting_it_to_a_webui(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / "models"
+    exported = export_checkpoint(folder)
+    assert exported == folder.resolve() / "demo.safetensors"
+    assert exported.read_bytes() == DEMO_CHECKPOINT.read_bytes()
+    version = Path(read_config(exported.with_suffix(".yaml"))["cond_stage_config"]["params"]["version"])
+    assert version.is_absolute()
+    assert (version / "vocab.json").is_file()
+    assert load_checkpoint(export_checkpoint(folder)).resolution == 64  # also over what is there
+
+
+def test_exporting_to_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageFailed, match="could not be copied"):
+        export_checkpoint(tmp_path / "file" / "models")
+
+
+@pytest.mark.checkpoint
+def test_the_vae_keeps_hue_and_pattern() -> None:
+    """What the concepts are measured by is still there in the reconstructions of pictures that show them."""
+    model = load_checkpoint(DEMO_CHECKPOINT)
+    for name, most in (("lime", 0.05), ("checker", 0.6), ("arch", 0.3)):
+        pictures, _skipped = read_pictures(SETS[name].training_folder, 64, 64)
+        decoded = model.decode_latents(encode_pictures(model, pictures).mean)
+        assert max(SETS[name].distance(_picture(pixels)) for pixels in decoded) < most
+
+
+@pytest.mark.checkpoint
+def test_latents_are_centred_and_scaled() -> None:
+    model = load_checkpoint(DEMO_CHECKPOINT)
+    folders = [one.training_folder for one in SETS.values()]
+    latents = torch.cat([encode_pictures(model, read_pictures(folder, 64, 64)[0]).mean for folder in folders])
+    assert latents.mean().abs() < 0.3
+    assert 0.7 < float(latents.std()) < 1.3
+    assert model.resolution == drawing.SIZE

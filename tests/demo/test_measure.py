@@ -1,0 +1,94 @@
+"""What is measured from pixels: each measure tells its concept from everything else that is drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train_embedding.demo import drawing, measure
+from train_embedding.demo.sets import LIME, SETS
+
+SEEDS = range(6)
+EMPTY = Image.new("RGB", (64, 64), drawing.BACKGROUNDS["gray"])
+
+
+def drawn(seed: int, *, hue: float | None = None, **values: str) -> Image.Image:
+    given = {"colour": "red", "background": "white", "size": "big", "shape": "square", "pattern": "", **values}
+    scene = drawing.random_scene(random.Random(seed), **given)
+    return drawing.draw(scene if hue is None else replace(scene, hue=hue))
+
+
+@pytest.mark.parametrize("background", drawing.BACKGROUNDS)
+@pytest.mark.parametrize("colour", drawing.HUES)
+def test_colours_and_backgrounds(colour: str, background: str) -> None:
+    for seed, (shape, pattern) in enumerate([("star", ""), ("ring", "striped"), ("circle", "dotted"), ("diamond", "")]):
+        picture = drawn(seed, colour=colour, background=background, shape=shape, pattern=pattern)
+        assert measure.named_colour(picture) == colour
+        assert measure.named_background(picture) == background
+
+
+def test_nothing_to_see() -> None:
+    assert measure.object_hue(EMPTY) is None
+    assert measure.named_colour(EMPTY) == ""
+    assert measure.named_background(EMPTY) == "gray"
+    assert measure.hue_distance(EMPTY, LIME) == measure.checker_distance(EMPTY) == measure.shape_distance(EMPTY, "arch") == 1.0
+
+
+def test_a_shape_without_colour_has_no_hue() -> None:
+    picture = drawn(1)
+    assert measure.object_hue(Image.merge("RGB", [picture.convert("L")] * 3)) is None
+
+
+def test_hues_around_the_circle() -> None:
+    for hue in (2, 88, 180, 300, 358):
+        seen = measure.object_hue(drawn(1, hue=hue))
+        assert seen is not None
+        assert min(abs(seen - hue), 360 - abs(seen - hue)) < 3
+    assert measure.hue_distance(drawn(1, hue=358), 2) == pytest.approx(4 / 180, abs=0.02)
+    assert measure.hue_distance(drawn(1, hue=182), 2) == pytest.approx(1, abs=0.02)
+
+
+def distances(distance: Callable[[Image.Image], float], pictures: list[Image.Image]) -> np.ndarray:
+    values = np.array([distance(picture) for picture in pictures])
+    assert ((values >= 0) & (values <= 1)).all()
+    return values
+
+
+def test_the_hue_of_lime() -> None:
+    near = distances(SETS["lime"].distance, [drawn(seed, hue=LIME, shape="star") for seed in SEEDS])
+    far = distances(
+        SETS["lime"].distance, [drawn(seed, colour=colour, shape="star") for seed in SEEDS for colour in drawing.HUES]
+    )
+    assert near.max() < 0.05
+    assert far.min() > 3 * near.max()
+
+
+@pytest.mark.parametrize("shape", ["square", "circle", "heart"])
+def test_the_checkerboard(shape: str) -> None:
+    near = distances(SETS["checker"].distance, [drawn(seed, shape=shape, pattern="checker") for seed in SEEDS])
+    others = [pattern for pattern in (*drawing.NAMED_PATTERNS, *drawing.UNNAMED_PATTERNS) if pattern != "checker"]
+    far = distances(SETS["checker"].distance, [drawn(seed, shape=shape, pattern=pattern) for seed in SEEDS for pattern in others])
+    assert near.max() < 0.4
+    assert far.min() > near.max() + 0.3
+
+
+@pytest.mark.parametrize("background", drawing.BACKGROUNDS)
+def test_the_arch(background: str) -> None:
+    near = distances(SETS["arch"].distance, [drawn(seed, shape="arch", background=background) for seed in SEEDS])
+    shapes = [shape for shape in (*drawing.NAMED_SHAPES, *drawing.UNNAMED_SHAPES) if shape != "arch"]
+    far = distances(
+        SETS["arch"].distance, [drawn(seed, shape=shape, background=background) for seed in SEEDS for shape in shapes]
+    )
+    assert near.max() < 0.25
+    assert far.min() > near.max()
+    assert far.mean() > near.mean() + 0.4
+
+
+def test_shapes_of_any_size_and_place() -> None:
+    for size in drawing.RADII:
+        assert measure.shape_distance(drawn(2, shape="star", size=size), "star") < 0.35
