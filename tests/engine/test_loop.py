@@ -94,6 +94,21 @@ def test_nothing_but_the_vectors_ever_gets_a_gradient(tiny_model: DiffusionModel
     assert not torch.equal(run.vectors["clip_l"], run.start())
 
 
+def test_steps_are_those_of_adamw_on_the_loss_of_the_batch(tiny_model: DiffusionModel) -> None:
+    run = Run(tiny_model)
+    moments, pictures = run.moments()
+    data = LatentDataset(moments, pictures, resolve(SPEC, 64), 2)
+    vectors = run.start()
+    average, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
+    for step, after in enumerate(run.copies, 1):
+        leaf = vectors.clone().requires_grad_()
+        loss = loop.batch_loss(tiny_model, {"clip_l": leaf}, data.batch(step), SPEC.timesteps)
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        average, square = 0.9 * average + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        vectors = vectors - 0.01 * (average / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+        assert torch.allclose(after, vectors, atol=1e-5)
+
+
 def test_the_vectors_are_trained_in_place(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model)
     assert torch.equal(run.vectors["clip_l"].detach(), run.copies[-1])

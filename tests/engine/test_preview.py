@@ -94,8 +94,10 @@ class PerfectUnet(torch.nn.Module):
         super().__init__()
         self.latent = torch.nn.Parameter(latent)
         self.prediction_type = prediction_type
+        self.timesteps: list[float] = []
 
     def forward(self, noisy: torch.Tensor, timesteps: torch.Tensor, **_options: object) -> tuple[torch.Tensor]:
+        self.timesteps.append(float(timesteps[0]))
         low = timesteps.floor().long()
         part = (timesteps - low)[:, None, None, None]
         log_sigmas = ((1 - SCHEDULE) / SCHEDULE).sqrt().log()
@@ -121,3 +123,4 @@ def test_a_perfect_model_draws_its_latent(
     )
     drawn(model, "", steps=7)
     assert torch.allclose(decoded[0][0], latent, atol=1e-3)
+    assert model.unet.timesteps == pytest.approx([999, 832.5, 666, 499.5, 333, 166.5, 0], abs=0.01)
