@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from train_embedding.engine.captions import split_at_name
-from train_embedding.engine.latents import Batch
+from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.loop import denoising_losses
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.noise import step_generator
 from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
 
+EVALUATION_STEPS = 2**41
+"Offset that keeps the evaluation's generator apart from those of the steps and of the picture order."
 _AT_ONCE = 16
 
 
@@ -44,6 +47,24 @@ def fixed_items(
         timesteps=(strata * len(model.alphas_cumprod)).long().to(latents.device),
         prompts=batch_prompts(prompts).to(latents.device),
     )
+
+
+def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, seed: int) -> list[FixedItems]:
+    """About `count` items of the pictures trained on, in groups of one size, at timesteps stratified over the whole schedule.
+
+    The items, their noise and their timesteps depend on the dataset, the count and the seed alone.
+    """
+    batches = dataset.evaluation_batches(count, seed)
+    total = sum(len(batch.latents) for batch in batches)
+    generator = step_generator(seed, EVALUATION_STEPS)
+    strata = (torch.randperm(total, generator=generator) + torch.rand(total, generator=generator)) / total
+    timesteps = (strata * len(model.alphas_cumprod)).long()
+    items: list[FixedItems] = []
+    for batch in batches:
+        mine, timesteps = timesteps[: len(batch.latents)], timesteps[len(batch.latents) :]
+        noise = torch.randn(batch.latents.shape, generator=generator).to(batch.latents.device)
+        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts))
+    return items
 
 
 @torch.no_grad()

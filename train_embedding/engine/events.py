@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+    from train_embedding.engine.state import TrainState
+    from train_embedding.engine.stopping import Evaluation
+
 
 @dataclass(frozen=True)
 class Started:
-    """The model and the pictures are ready; the first step comes next."""
+    """The model and the pictures are ready; the next step comes. steps: the run's last one, unless it ends sooner."""
 
     steps: int
+    state: TrainState
 
 
 @dataclass(frozen=True)
@@ -26,22 +29,16 @@ class Stepped:
     rate: float
     loss: torch.Tensor
     "Mean over the batch, a detached scalar on the training device: reading it waits for the device."
-    vectors: dict[str, torch.Tensor]
-    "The vectors being trained, [n, d] per text encoder: the live leaves, to be copied by whoever keeps them."
+    state: TrainState
+    "After the step: the live one, to be copied by whoever keeps something of it."
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A snapshot stands complete under its name."""
+class Evaluated:
+    """The fixed items were evaluated for the running average, before the first step or after one."""
 
-    step: int
-    file: Path
-
-
-@dataclass(frozen=True)
-class Previewed:
-    step: int
-    file: Path
+    evaluation: Evaluation
+    state: TrainState
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,8 @@ class Ended:
 
     step: int
     stopped: bool
+    state: TrainState
 
 
-Event = Started | Stepped | Saved | Previewed | Ended
+Event = Started | Stepped | Evaluated | Ended
 Listener = Callable[[Event], None]

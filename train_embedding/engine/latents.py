@@ -71,6 +71,11 @@ class LatentDataset:
         latents = self._sample(chosen, generator) if self._spec.latent_sampling == "random" else self._once[chosen]
         return Batch(latents, self._prompts(chosen.tolist(), step).to(latents.device), generator)
 
+    def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
+        """`count` fixed items, each a picture's mean latent with a caption: the same for the same seed, whatever the step."""
+        chosen = torch.arange(count) % len(self._words)
+        return [Batch(self._moments.mean[chosen], self._prompts(chosen.tolist(), 0).to(self._moments.mean.device), step_generator(seed, 0))]
+
     def _picture_at(self, position: int) -> int:
         epoch, index = divmod(position, len(self._words))
         order = torch.randperm(len(self._words), generator=step_generator(self._spec.seed, _ORDER_STEPS + epoch))

@@ -6,72 +6,107 @@ from collections.abc import Callable
 
 import torch
 
-from train_embedding.engine.events import Ended, Listener, Started, Stepped
+from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.latents import Batch, LatentDataset
-from train_embedding.engine.losses import item_losses, target_of
+from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import add_noise, draw_timesteps
-from train_embedding.engine.optimizers import new_optimizer, set_rate
-from train_embedding.engine.spec import ResolvedSpec
+from train_embedding.engine.optimizers import set_rate
+from train_embedding.engine.spec import ResolvedSpec, TrainingSpec
+from train_embedding.engine.state import TrainState
+from train_embedding.engine.stopping import verdict
+
+Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+"The losses [N] of the fixed evaluation items for some vectors."
 
 
 def train(
     model: DiffusionModel,
-    vectors: dict[str, torch.Tensor],
+    state: TrainState,
     dataset: LatentDataset,
     resolved: ResolvedSpec,
+    evaluate: Evaluate,
     announce: Listener,
     should_stop: Callable[[], bool],
 ) -> None:
-    """Trains the vectors in place.
+    """Goes on from the state to the end of the run, changing the state in place. An error leaves it after a whole step.
 
-    vectors: per text encoder a leaf tensor, fp32 [n, d] on the model's device, with requires_grad. announce: called with the
-    events in order, on the calling thread. should_stop: asked before every step.
+    announce: called with the events in order, on the calling thread. should_stop: asked before every step.
     """
     spec = resolved.spec
-    optimizer = new_optimizer(vectors.values(), resolved.schedule.at(1))
-    announce(Started(resolved.steps))
-    step, stopped = 0, False
-    while step < resolved.steps and not (stopped := should_stop()):
-        step += 1
-        rate = resolved.schedule.at(step)
-        set_rate(optimizer, rate)
-        loss = batch_loss(model, vectors, dataset.batch(step), spec.timesteps)
-        loss.backward()
+    announce(Started(resolved.steps, state))
+    if spec.evaluate_every and not state.evaluations:
+        announce(Evaluated(state.record(evaluate(state.average)), state))
+    stopped = False
+    while state.step < resolved.last_step(state.ending) and not (stopped := should_stop()):
+        step = state.step + 1
+        rate = resolved.rate(step, resolved.last_step(state.ending))
+        set_rate(state.optimizer, rate)
+        state.optimizer.zero_grad()
+        loss = accumulated_gradient(model, state.vectors, dataset, spec, step)
         if spec.clip_gradient:
-            torch.nn.utils.clip_grad_norm_(vectors.values(), spec.clip_gradient)
-        optimizer.step()
-        optimizer.zero_grad()
-        announce(Stepped(step, rate, loss.detach(), vectors))
-    announce(Ended(step, stopped))
+            torch.nn.utils.clip_grad_norm_(state.trained(), spec.clip_gradient)
+        state.optimizer.step()
+        state.follow(spec.average)
+        state.step = step
+        announce(Stepped(step, rate, loss, state))
+        if resolved.evaluates_at(state.step, state.ending):
+            evaluation = state.record(evaluate(state.average))
+            if spec.auto_stop and state.ending is None:
+                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.cooldown)
+            announce(Evaluated(evaluation, state))
+    announce(Ended(state.step, stopped, state))
 
 
-def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, policy: str) -> torch.Tensor:
+def accumulated_gradient(
+    model: DiffusionModel, vectors: dict[str, torch.Tensor], dataset: LatentDataset, spec: TrainingSpec, step: int
+) -> torch.Tensor:
+    """Leaves the gradient of the step's mean loss in the vectors; returns that loss, a detached scalar on the device."""
+    parts: list[torch.Tensor] = []
+    for part in range(spec.accumulation):
+        loss = batch_loss(model, vectors, dataset.batch((step - 1) * spec.accumulation + part + 1), spec) / spec.accumulation
+        loss.backward()
+        parts.append(loss.detach())
+    return torch.stack(parts).sum()
+
+
+def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
     """The batch's denoising loss, a scalar: one forward through the text encoders and the UNet."""
     latents = batch.latents  # [B, 4, h, w]
-    timesteps = draw_timesteps(policy, len(latents), len(model.alphas_cumprod), batch.generator).to(latents.device)
+    timesteps = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator).to(latents.device)
     noise = torch.randn(latents.shape, generator=batch.generator).to(latents.device, non_blocking=True)
-    return denoising_losses(model, vectors, batch, noise, timesteps).mean()
+    losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
+    return (losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)).mean()
 
 
 def denoising_losses(
-    model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, noise: torch.Tensor, timesteps: torch.Tensor
+    model: DiffusionModel,
+    vectors: dict[str, torch.Tensor],
+    batch: Batch,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    kind: str = "mse",
 ) -> torch.Tensor:
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
     device = batch.latents.device.type
     with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
         context = model.context(batch.prompts, vectors)  # [B, k * 77, d]
-        return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps)
+        return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps, kind)
 
 
 def losses_in_context(
-    model: DiffusionModel, context: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    model: DiffusionModel,
+    context: torch.Tensor,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    kind: str = "mse",
 ) -> torch.Tensor:
     """The loss of each item, [B], for a context [B, L, d]: the UNet's part of the step."""
     schedule = model.alphas_cumprod
     noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
     prediction = model.predict(noisy, timesteps, context)
-    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps))
+    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps), kind)
 
 
 def autocast_dtype(model: DiffusionModel) -> torch.dtype:

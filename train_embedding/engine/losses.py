@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+HUBER_C = 0.1
+"Where the pseudo-Huber loss goes over from squares to absolute values, in units of the noise's deviation."
+
 
 def target_of(
     prediction_type: str, latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
@@ -15,6 +18,25 @@ def target_of(
     return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
-def item_losses(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each item of the batch in fp32, [B]."""
-    return (prediction.float() - target.float()).square().mean((1, 2, 3))
+def item_losses(prediction: torch.Tensor, target: torch.Tensor, kind: str = "mse") -> torch.Tensor:
+    """Mean error of each item of the batch in fp32, [B]. kind: "mse" or "huber".
+
+    "huber" is the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), for which an odd picture
+    counts less than its square.
+    """
+    difference = prediction.float() - target.float()
+    if kind == "huber":
+        return (2 * HUBER_C * ((difference.square() + HUBER_C**2).sqrt() - HUBER_C)).mean((1, 2, 3))
+    return difference.square().mean((1, 2, 3))
+
+
+def min_snr_weights(
+    gamma: float, prediction_type: str, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """Weight of each item's loss, [B]: min(SNR, γ) / SNR for noise, min(SNR, γ) / (SNR + 1) for v, with
+    SNR = ᾱ_t / (1 − ᾱ_t) (Hang et al. 2023, arXiv 2303.09556, section 3.4). A γ of 0 gives ones."""
+    alpha = alphas_cumprod[timesteps]
+    if gamma <= 0:
+        return torch.ones_like(alpha)
+    ratio = alpha / (1 - alpha).clamp(min=1e-8)
+    return ratio.clamp(max=gamma) / (ratio.clamp(min=1e-8) if prediction_type == "epsilon" else ratio + 1)

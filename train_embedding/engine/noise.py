@@ -16,14 +16,15 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Generator) -> torch.Tensor:
     """Timesteps, long [count], 0…timesteps − 1.
 
-    "uniform": independent and uniform. "shifted": stratified within the batch, from a density that is uniform with 80 % of its
-    mass moved into the part 0.5…0.9 of the schedule, where a subject is learned (ZOODiP, arXiv 2503.14868), and a tail over
-    the full range for texture.
+    "uniform": independent and uniform. "stratified": uniform, one from each of `count` equal parts of the schedule. "shifted":
+    stratified likewise, from a density that is uniform with 80 % of its mass moved into the part 0.5…0.9 of the schedule, where a
+    subject is learned (ZOODiP, arXiv 2503.14868), and a tail over the full range for texture.
     """
     if policy == "uniform":
         return torch.randint(timesteps, (count,), generator=generator)
     strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-    return (_shifted_quantile(strata) * timesteps).long().clamp(max=timesteps - 1)
+    levels = strata if policy == "stratified" else _shifted_quantile(strata)
+    return (levels * timesteps).long().clamp(max=timesteps - 1)
 
 
 def _shifted_quantile(probability: torch.Tensor) -> torch.Tensor:

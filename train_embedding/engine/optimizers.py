@@ -2,16 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import torch
+from torch.optim import Optimizer
+
+from train_embedding.errors import InvalidSpec
 
 
-def new_optimizer(vectors: Iterable[torch.Tensor], rate: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay, which would pull the vectors towards zero whatever the pictures say."""
-    return torch.optim.AdamW(list(vectors), lr=rate, weight_decay=0.0)
+def new_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Optimizer:
+    """An optimizer over vectors, [n, d] each. name: "adamw", "direction" or "prodigy".
+
+    AdamW has no weight decay, which would pull the vectors towards zero whatever the pictures say. Prodigy finds its own
+    step size and multiplies it by the rate (Mishchenko & Defazio 2023, arXiv 2306.06101); it must hold the trained vectors
+    alone. Raises InvalidSpec when Prodigy is asked for and not installed.
+    """
+    tensors = list(vectors)
+    if name == "direction":
+        return DirectionSGD(tensors, rate)
+    if name == "prodigy":
+        return _prodigy(tensors, rate)
+    return torch.optim.AdamW(tensors, lr=rate, weight_decay=0.0)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+class DirectionSGD(Optimizer):
+    """Turns each vector on the sphere of its first norm: the fixed-norm step of Directional Textual Inversion.
+
+    With e = m·v, |v| = 1: the gradient of v, less κ·μ for a von Mises–Fisher prior around the first direction μ, is projected
+    onto the tangent space, divided by the root of the running mean of its squared norm, and v steps by the rate and is put
+    back on the sphere (Kim et al. 2025, arXiv 2512.13672, section 4; κ and β₂ as in the authors' code). A vector of zeros
+    has no direction and stays.
+    """
+
+    def __init__(self, vectors: Iterable[torch.Tensor], rate: float, *, prior: float = 1e-4, beta: float = 0.99) -> None:
+        super().__init__(vectors, {"lr": rate, "prior": prior, "beta": beta})
+        for tensor in self._tensors():
+            norm = tensor.detach().norm(dim=-1, keepdim=True)  # [n, 1]
+            direction = tensor.detach() / norm.clamp(min=torch.finfo(tensor.dtype).tiny)
+            self.state[tensor] = {"step": 0, "norm": norm, "first": direction, "square": torch.zeros_like(norm)}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step of every vector that has a gradient."""
+        loss = closure() if closure else None
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                if tensor.grad is not None:
+                    _turn(tensor, self.state[tensor], group["lr"], group["prior"], group["beta"])
+        return loss
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [tensor for group in self.param_groups for tensor in cast("list[torch.Tensor]", group["params"])]
+
+
+def _turn(tensor: torch.Tensor, state: dict[str, Any], rate: float, prior: float, beta: float) -> None:
+    state["step"] += 1
+    norm = state["norm"]
+    tiny = torch.finfo(tensor.dtype).tiny
+    direction = tensor / norm.clamp(min=tiny)
+    gradient = tensor.grad * norm - prior * state["first"]  # [n, d]
+    tangent = gradient - (gradient * direction).sum(-1, keepdim=True) * direction
+    state["square"].lerp_(tangent.square().sum(-1, keepdim=True), 1 - beta)
+    size = (state["square"] / (1 - beta ** state["step"])).sqrt()
+    moved = direction - rate * tangent / size.clamp(min=tiny)
+    tensor.copy_(norm * moved / moved.norm(dim=-1, keepdim=True).clamp(min=tiny))
+
+
+def _prodigy(tensors: list[torch.Tensor], rate: float) -> Optimizer:
+    if importlib.util.find_spec("prodigyopt") is None:
+        raise InvalidSpec("The optimizer Prodigy is not installed.", "Install the package prodigyopt, or choose another optimizer.")
+    from prodigyopt import Prodigy
+
+    return Prodigy(tensors, lr=rate, weight_decay=0.0)

@@ -50,8 +50,31 @@ class TrainingSpec:
     'Which noise levels are drawn: "uniform" over all, or "shifted", 80 % from the part 0.5…0.9 and 20 % from all.'
     latent_sampling: str = "deterministic"
     '"deterministic" trains on the mean of the VAE\'s posterior, "once" on one sample of it, "random" on a new one each step.'
+    optimizer: str = "adamw"
+    """"adamw", "direction", which turns the vectors and keeps their lengths (Directional Textual Inversion; rates near 0.01), or
+    "prodigy", which finds its own rate (then 1; needs the package prodigyopt)."""
+    accumulation: int = 1
+    "Batches whose gradients make one step, 1…256."
+    warmup: int = 0
+    "Steps over which the rate rises to its value."
     clip_gradient: float = 0.0
     "Largest norm of the gradient, 0 for no limit."
+    loss: str = "mse"
+    '"mse", or "huber", for which odd pictures count less.'
+    min_snr: float = 0.0
+    "γ of the min-SNR weighting of noise levels, usually 5; 0 for none."
+    average: float = 0.9
+    "Decay of the running average of the vectors, 0…0.9999: what is evaluated, saved and shown. 0 for the vectors themselves."
+    evaluate_every: int = 20
+    "Steps between evaluations on fixed pictures, noise and noise levels; 0 for none, and then the last step is kept."
+    auto_stop: bool = True
+    "Whether the run ends when the evaluations say that the embedding has learned, or does not learn."
+    min_steps: int = 0
+    "The automatic stop waits for this step."
+    cooldown: int = 50
+    "Steps at the end over which the rate falls to 0; at most a quarter of the run."
+    keep: str = "best"
+    'Which vectors are kept in the end: the "best" by evaluation, the earliest of equals, or the "last".'
     seed: int = 0
     "Seed of the noise, the timesteps, the order of the pictures and the choice of captions."
     save_every: int = 100
@@ -59,7 +82,7 @@ class TrainingSpec:
     preview_every: int = 100
     "Steps between preview pictures, 0 for none."
     preview_prompt: str = "[name]"
-    "Prompt of the previews; `[name]` is the embedding."
+    "Prompts of the previews, one in each line; `[name]` is the embedding."
     preview_negative_prompt: str = ""
     "Negative prompt of the previews."
     preview_seed: int = 1
@@ -73,18 +96,21 @@ class TrainingSpec:
         check_name(self.embedding)
         parse_schedule(self.learning_rate)
         _whole_numbers(self)
-        if self.timesteps not in TIMESTEP_POLICIES:
-            raise InvalidSpec(f'The timestep policy "{self.timesteps}" is not one of {", ".join(TIMESTEP_POLICIES)}.')
-        if self.latent_sampling not in LATENT_SAMPLING:
-            raise InvalidSpec(f'The latent sampling "{self.latent_sampling}" is not one of {", ".join(LATENT_SAMPLING)}.')
-        if not isinstance(self.shuffle_tags, bool):
-            raise InvalidSpec(f"shuffle_tags is {self.shuffle_tags!r}; it must be true or false.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InvalidSpec(f'{name} is "{getattr(self, name)}"; it must be one of {", ".join(choices)}.')
+        for name in ("shuffle_tags", "auto_stop"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidSpec(f"{name} is {getattr(self, name)!r}; it must be true or false.")
         if not self.template or any("[name]" not in line and "[filewords]" not in line for line in self.template):
             raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
-        for name, low, high in (("tag_dropout", 0.0, 1.0), ("clip_gradient", 0.0, 1e6), ("preview_guidance", 0.0, 100.0)):
+        for name, (low, high) in _NUMBERS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
+
+    def preview_prompts(self) -> list[str]:
+        return [line.strip() for line in self.preview_prompt.splitlines() if line.strip()] or ["[name]"]
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of JSON values that `from_json` turns into an equal spec."""
@@ -118,18 +144,37 @@ class TrainingSpec:
         return cls(**merged)
 
 
-TIMESTEP_POLICIES = ("uniform", "shifted")
-LATENT_SAMPLING = ("deterministic", "once", "random")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "timesteps": ("uniform", "stratified", "shifted"),
+    "latent_sampling": ("deterministic", "once", "random"),
+    "optimizer": ("adamw", "direction", "prodigy"),
+    "loss": ("mse", "huber"),
+    "keep": ("best", "last"),
+}
+"The words that a field may hold."
 PRESETS: dict[str, dict[str, Any]] = {
-    "Fast": {"steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic"},
+    "Fast": {
+        "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
+        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
+    },
+    "Quality": {
+        "steps": 1200, "batch_size": 8, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "random",
+        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
+    },
     "WebUI classic": {
         "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
+        "average": 0.0, "evaluate_every": 100, "auto_stop": False, "cooldown": 0, "keep": "last",
     },
 }  # fmt: skip
-_TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling")
+_TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
 _WHOLE = {
     "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "seed": (0, 2**32 - 1),
-    "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
+    "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000), "min_steps": (0, 1_000_000),
+    "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
+}  # fmt: skip
+_NUMBERS = {
+    "tag_dropout": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6), "average": (0.0, 0.9999),
+    "preview_guidance": (0.0, 100.0),
 }  # fmt: skip
 
 
@@ -150,13 +195,30 @@ class ResolvedSpec:
     steps: int
     "The spec's steps, or fewer where the rate schedule ends earlier."
     schedule: RateSchedule
+    cooldown: int
+    "The spec's, or less in a short run."
+
+    def last_step(self, ending: int | None) -> int:
+        """The run's last step. ending: the one that the stop rule has set, if it has."""
+        return self.steps if ending is None else min(self.steps, ending)
+
+    def rate(self, step: int, last: int) -> float:
+        """The learning rate of a step, for a run whose last step is `last`."""
+        warm = min(1.0, step / (self.spec.warmup + 1))
+        cool = min(1.0, (last - step + 1) / (self.cooldown + 1))
+        return self.schedule.at(step) * warm * cool
+
+    def evaluates_at(self, step: int, ending: int | None) -> bool:
+        every = self.spec.evaluate_every
+        return bool(every) and (step % every == 0 or step == self.last_step(ending))
 
 
 def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
     """Decides what the spec leaves open. resolution: side in pixels of the checkpoint's own pictures."""
     schedule = parse_schedule(spec.learning_rate)
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
-    return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule)
+    cooldown = min(spec.cooldown, steps // 4)
+    return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule, cooldown)
 
 
 def _whole_numbers(spec: TrainingSpec) -> None:

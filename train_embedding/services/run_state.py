@@ -23,7 +23,8 @@ class RunState:
     id: str
     embedding: str
     folder: Path
-    "Holds state.json, loss.csv, snapshots and previews."
+    """Holds state.json, what the run goes on from (start.pt, resume.pt), its log (loss.csv, events.jsonl, tensorboard), snapshots
+    and previews."""
     spec: dict[str, Any] = field(default_factory=dict[str, Any])
     status: str = "queued"
     step: int = 0
@@ -36,6 +37,10 @@ class RunState:
     eta_seconds: float | None = None
     losses: tuple[tuple[int, float], ...] = ()
     "Step and mean loss of the steps up to it, at most 200 points."
+    evaluations: tuple[tuple[int, float], ...] = ()
+    "Step and score on fixed pictures, noise and noise levels: 1 at the start, lower is better."
+    best_step: int | None = None
+    "The step whose vectors are the best so far."
     previews: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     "The embedding first, once it is written, then the snapshots."
@@ -54,7 +59,9 @@ class RunState:
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
         values["notes"] = list(self.notes)
-        return {**values, "folder": str(self.folder), "losses": [list(point) for point in self.losses], "active": self.active}
+        for name in ("losses", "evaluations"):
+            values[name] = [list(point) for point in values[name]]
+        return {**values, "folder": str(self.folder), "active": self.active}
 
     def save(self) -> None:
         """Writes state.json, all of it or nothing. Raises StorageFailed."""
@@ -81,6 +88,8 @@ def load_state(folder: Path) -> RunState:
             steps=int(state.steps),
             seconds=float(state.seconds),
             losses=tuple((int(step), float(loss)) for step, loss in state.losses),
+            evaluations=tuple((int(step), float(score)) for step, score in state.evaluations),
+            best_step=None if state.best_step is None else int(state.best_step),
             previews=tuple(Path(path) for path in state.previews),
             files=tuple(Path(path) for path in state.files),
             notes=tuple(state.notes),
@@ -90,7 +99,7 @@ def load_state(folder: Path) -> RunState:
     except TypeError as error:
         raise ValueError(f"{folder / STATE_FILE} holds no run") from error
     if state.active:
-        hint = "Its snapshots are in its folder." if state.files else ""
+        hint = "Resume it, and it goes on from where it was last saved."
         return replace(state, status="interrupted", eta_seconds=None, error="The program ended before the run did.", hint=hint)
     return state
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
@@ -16,9 +18,12 @@ from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
 from train_embedding.services.run_state import RunState, load_state
-from train_embedding.services.training import Training, new_run_folder, stopped_early
+from train_embedding.services.training import START_FILE, Training, new_run_folder, stopped_early
 
 __all__ = ["RunState", "Runs"]
+
+CHANGEABLE = ("save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps", "preview_guidance")
+"Fields of a spec that the vectors do not depend on."
 
 logger = logging.getLogger(__name__)
 
@@ -46,20 +51,55 @@ class Runs:
         report = self._datasets.inspect(spec.dataset)
         spec = replace(spec, dataset=str(report.folder))
         with self._lock:
-            under_way = next((state for state in self._states.values() if state.active), None)
-            if under_way is not None:
-                raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+            self._refuse_a_second()
             run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
             folder = new_run_folder(self._host.info().runs_folder, run_id)
-            state = RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps)
-            stop = threading.Event()
-            training = Training(self._host, self._library, state, self._publisher(run_id), stop.is_set)
-            state.save()
-            self._states[run_id] = state
-            self._stops[run_id] = stop
-            thread = threading.Thread(target=self._work, args=(run_id, training), name=f"train-embedding {run_id}", daemon=True)
-            self._threads[run_id] = thread
-            thread.start()
+            return self._begin(RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps))
+
+    def resume(self, run_id: str, changes: dict[str, Any] | None = None) -> RunState:
+        """Goes on with a run that was stopped, failed or interrupted, from where it was last saved, to the same vectors as if
+        it had never ended.
+
+        changes: fields of the spec, of those that the vectors do not depend on. Raises what `start` raises, and Conflict for a
+        run that is under way or has finished, or for another field.
+        """
+        state = self.get(run_id)
+        if state.active:
+            raise Conflict(f'The run "{run_id}" is under way.')
+        if state.status == "finished":
+            raise Conflict(f'The run "{run_id}" has finished.', "A new run goes on from the embedding's vectors.")
+        refused = sorted(set(changes or {}) - set(CHANGEABLE))
+        if refused:
+            raise Conflict(
+                f"A run that goes on cannot change {', '.join(refused)}: its result would not be that of the run that was begun.",
+                f"Change {', '.join(CHANGEABLE)}, or start a new run, which goes on from the embedding's vectors.",
+            )
+        spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
+        self._check_fits(spec.embedding, self._begun(state))
+        self._datasets.inspect(spec.dataset)
+        with self._lock:
+            self._refuse_a_second()
+            return self._begin(replace(state, spec=spec.to_json(), status="queued", error="", hint="", eta_seconds=None))
+
+    def _refuse_a_second(self) -> None:
+        under_way = next((state for state in self._states.values() if state.active), None)
+        if under_way is not None:
+            raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+
+    def _begun(self, state: RunState) -> Embedding:
+        """The embedding as it was before the run."""
+        file = state.folder / START_FILE
+        return read_embedding(file) if file.exists() else self._library.read(state.embedding)
+
+    def _begin(self, state: RunState) -> RunState:
+        stop = threading.Event()
+        training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set)
+        state.save()
+        self._states[state.id] = state
+        self._stops[state.id] = stop
+        thread = threading.Thread(target=self._work, args=(state.id, training), name=f"train-embedding {state.id}", daemon=True)
+        self._threads[state.id] = thread
+        thread.start()
         return state
 
     def stop(self, run_id: str) -> RunState:
@@ -106,7 +146,9 @@ class Runs:
         return state
 
     def _check_model(self, name: str) -> None:
-        embedding = self._library.read(name)
+        self._check_fits(name, self._library.read(name))
+
+    def _check_fits(self, name: str, embedding: Embedding) -> None:
         info = self._host.info()
         if info.why_no_training:
             raise HostFailed(info.why_no_training)

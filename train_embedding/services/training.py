@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.embeddings.storage import storage_failed, write_atomically
-from train_embedding.engine.events import Ended, Event, Started, Stepped
+from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.errors import TrainingFailed
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 from train_embedding.services.library import Library
+from train_embedding.services.run_log import RunLog
 from train_embedding.services.run_state import RunState, thinned
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
+    from train_embedding.engine.dataset import Picture
+    from train_embedding.engine.latents import LatentDataset
+    from train_embedding.engine.loop import Evaluate
     from train_embedding.engine.model import DiffusionModel
+    from train_embedding.engine.state import TrainState
 
 REPORT_SECONDS = 1.0
 "Losses are read from the device, and the state written, this often and not every step."
+EVALUATION_ITEMS = 16
+START_FILE = "start.pt"
+"The embedding as it was before the run."
 _RECENT = 20
 
 logger = logging.getLogger(__name__)
@@ -36,7 +46,7 @@ Update = Callable[..., RunState]
 
 
 class Training:
-    """Runs in one thread, inside the host's queue.
+    """Runs in one thread, inside the host's queue; a run that was interrupted goes on from what its folder holds.
 
     publish: called with the fields of the state that changed. should_stop: whether somebody asked for the end.
     """
@@ -48,17 +58,22 @@ class Training:
         self._state = state
         self._publish_fields = publish
         self._should_stop = should_stop
-        self._start = library.read(self._spec.embedding)
+        self._start = read_embedding(self._start_file) if self._start_file.exists() else library.read(self._spec.embedding)
+        self._log = RunLog(state.folder)
+        self._train_state: TrainState | None = None
         self._good: Embedding | None = None
         "The newest vectors that were seen to be finite and belong to the run."
         self._unread: list[tuple[int, float, torch.Tensor]] = []
         self._points: list[tuple[int, float]] = []
         self._resolved: ResolvedSpec | None = None
+        self._circumstances: dict[str, str] = {}
+        self._evaluate: Evaluate | None = None
+        self._stopped = False
         self._previews_work = True
         self._began = self._reported = 0.0
 
     def work(self) -> None:
-        """The whole run. Whatever ends it, the newest good vectors are written first; raises what the engine raises."""
+        """The whole run. Whatever ends it, the vectors to keep are written first; raises what the engine raises."""
         import torch
 
         with self._host.exclusive(f"Training {self._spec.embedding}"):
@@ -68,16 +83,13 @@ class Training:
             try:
                 with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
                     self._train(model)
-            except torch.cuda.OutOfMemoryError as error:
-                raise TrainingFailed("The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures.") from error
             finally:
-                if self._good is not None:
-                    self._write_result(self._good)
+                self._log.close()
+                self._write_result()
 
     def _train(self, model: DiffusionModel) -> None:
         from train_embedding.engine.dataset import read_pictures
         from train_embedding.engine.latents import LatentDataset, encode_pictures
-        from train_embedding.engine.loop import train
 
         resolved = self._resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
@@ -88,118 +100,266 @@ class Training:
         moments = encode_pictures(model, pictures, self._stopping)
         if self._stopping():
             return
-        vectors = {key: tensor.to(model.device).clone().requires_grad_() for key, tensor in self._start.vectors.items()}
         dataset = LatentDataset(moments, pictures, resolved, self._start.count)
-        train(model, vectors, dataset, resolved, self._listen, self._stopping)
+        self._evaluate = self._evaluation(model, dataset)
+        self._circumstances = self._read_circumstances(pictures)
+        self._train_state = self._new_or_saved_state(model, resolved)
+        if not self._start_file.exists():
+            write_embedding(self._start, self._start_file)
+        self._train_with_less_memory_if_need_be(model, dataset, resolved)
+
+    def _train_with_less_memory_if_need_be(self, model: DiffusionModel, dataset: LatentDataset, resolved: ResolvedSpec) -> None:
+        import torch
+
+        from train_embedding.engine.loop import train
+        from train_embedding.engine.memory import checkpointed
+
+        assert self._train_state is not None
+        assert self._evaluate is not None
+        with ExitStack() as stack:
+            for attempt in (1, 2):
+                try:
+                    train(model, self._train_state, dataset, resolved, self._evaluate, self._listen, self._stopping)
+                    return
+                except torch.cuda.OutOfMemoryError as error:
+                    if attempt == 2:
+                        raise TrainingFailed(
+                            "The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures."
+                        ) from error
+                # Outside the handler, whose traceback would hold on to the memory.
+                stack.enter_context(checkpointed(model))
+                torch.cuda.empty_cache()
+                self._note(
+                    f"The GPU ran out of memory at step {self._train_state.step + 1}; the run goes on with gradient "
+                    "checkpointing, which needs less and is slower."
+                )
+
+    def _evaluation(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
+        import torch
+
+        from train_embedding.engine.evaluation import fixed_losses, training_items
+
+        groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if self._spec.evaluate_every else []
+        return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
+
+    def _read_circumstances(self, pictures: list[Picture]) -> dict[str, str]:
+        """What the vectors of every later step depend on, beside the spec and the vectors of now."""
+        from train_embedding.engine.snapshots import pictures_digest
+
+        info = self._host.info()
+        return {
+            "the pictures or their captions": pictures_digest(pictures),
+            "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
+            "the device": f"{info.device} {info.dtype}",
+        }
+
+    def _new_or_saved_state(self, model: DiffusionModel, resolved: ResolvedSpec) -> TrainState:
+        from train_embedding.engine.snapshots import RESUME_FILE, load_resume
+        from train_embedding.engine.state import new_state
+
+        state = new_state(self._start.vectors, resolved, model.device)
+        file = self._state.folder / RESUME_FILE
+        if file.exists():
+            load_resume(file, state, self._circumstances)
+        return state
 
     def _stopping(self) -> bool:
         return self._should_stop() or self._host.interrupted()
 
     def _listen(self, event: Event) -> None:
-        if isinstance(event, Started):
-            self._preview(0, self._start)
-            self._began = self._reported = time.monotonic()
-            self._publish(status="running")
-        elif isinstance(event, Stepped):
-            self._unread.append((event.step, event.rate, event.loss))
-            due = [every and event.step % every == 0 for every in (self._spec.save_every, self._spec.preview_every)]
-            if any(due) or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
-                self._report(event)
-            if due[0]:
-                self._save_snapshot(event.step)
-            if due[1] and self._good is not None:
-                self._preview(event.step, self._good)
-            self._last = event
-        elif isinstance(event, Ended) and self._unread:
-            self._report(self._last)
+        match event:
+            case Started():
+                self._on_started(event)
+            case Stepped():
+                self._on_stepped(event)
+            case Evaluated():
+                self._on_evaluated(event)
+            case Ended():
+                self._on_ended(event)
 
-    def _report(self, event: Stepped) -> None:
+    def _on_started(self, event: Started) -> None:
+        step = event.state.step
+        self._points = self._log.go_back(step)
+        self._unread.clear()
+        self._good = self._embedding(event.state) if step else None
+        if step == 0:
+            self._save_resume(event.state)
+            self._preview(0, self._start)
+        self._log.event("started", step, steps=event.steps, seconds=self._state.seconds)
+        self._began = time.monotonic() - self._state.seconds
+        self._reported = time.monotonic()
+        self._publish(status="running", step=step)
+
+    def _on_stepped(self, event: Stepped) -> None:
+        self._unread.append((event.step, event.rate, event.loss))
+        due = [every and event.step % every == 0 for every in (self._spec.save_every, self._spec.preview_every)]
+        if any(due) or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
+            self._report(event.state)
+        if due[0]:
+            self._save_snapshot(event.step)
+        if due[1] and self._good is not None:
+            self._preview(event.step, self._good)
+        if due[0] and self._resolved is not None and not self._resolved.evaluates_at(event.step, event.state.ending):
+            self._save_resume(event.state)
+
+    def _on_evaluated(self, event: Evaluated) -> None:
+        from train_embedding.engine.stopping import best, scores
+
+        state = event.state
+        values = scores(state.evaluations)
+        self._log.event("evaluated", state.step, score=values[-1], losses=event.evaluation.losses.tolist())
+        curve = tuple((one.step, value) for one, value in zip(state.evaluations, values, strict=True))
+        self._publish(evaluations=curve, best_step=state.evaluations[best(state.evaluations)].step)
+        if state.step and self._spec.save_every and state.step % self._spec.save_every == 0:
+            self._save_resume(state)  # only now: the evaluation is part of it
+
+    def _on_ended(self, event: Ended) -> None:
+        from train_embedding.engine.stopping import CONVERGED
+
+        state = event.state
+        self._stopped = event.stopped
+        if self._unread:
+            self._report(state)
+        if state.step:
+            self._save_resume(state)
+        if event.stopped and state.step and state.evaluations and state.evaluations[-1].step != state.step and self._evaluate:
+            state.record(self._evaluate(state.average))  # after saving: a run that goes on never makes this evaluation
+        if not event.stopped and self._resolved is not None:
+            self._publish(steps=self._resolved.last_step(state.ending))
+        if state.verdict == CONVERGED:
+            self._note("The run ended by itself: the evaluations had come to rest.")
+        self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict)
+
+    def _report(self, state: TrainState) -> None:
         """Reads the losses since the last report, and keeps the vectors. Raises TrainingFailed at NaN or infinity."""
         import torch
 
+        from train_embedding.engine.state import not_finite
+
         losses = cast("list[float]", torch.stack([loss for _, _, loss in self._unread]).tolist())  # pyright: ignore[reportUnknownMemberType]
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
+        rate = self._unread[-1][1]
         self._unread.clear()
         bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
-        finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in event.vectors.values())
+        finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
         if finite:
-            self._good = self._embedding(event)
-        _append_csv(self._state.folder / "loss.csv", rows)
+            self._good = self._embedding(state)
+        self._log.losses(rows)
         if not finite:
-            raise TrainingFailed(
-                f"The loss became NaN or infinite at step {bad or event.step}.",
-                "Try a lower learning rate; on a GPU without full precision, start the host with --no-half.",
-            )
+            raise not_finite(bad or state.step)
         self._points += [(step, loss) for step, loss, _ in rows]
         self._reported = time.monotonic()
-        self._publish_progress(event)
+        self._publish_progress(state, rate)
 
-    def _publish_progress(self, event: Stepped) -> None:
+    def _publish_progress(self, state: TrainState, rate: float) -> None:
+        assert self._resolved is not None
         seconds = self._reported - self._began
         recent = [loss for _, loss in self._points[-_RECENT:]]
         loss = sum(recent) / len(recent)
-        eta = seconds / event.step * (self._state.steps - event.step)
+        last = self._resolved.last_step(state.ending)
+        eta = seconds / state.step * (last - state.step)
         self._publish(
-            step=event.step,
+            step=state.step,
+            steps=last,
             loss=loss,
-            rate=event.rate,
+            rate=rate,
             seconds=seconds,
             eta_seconds=eta,
             losses=thinned(self._points),
         )
-        self._host.report(Progress(event.step, self._state.steps, f"{self._spec.embedding}: loss {loss:.4f}"))
+        self._host.report(Progress(state.step, last, f"{self._spec.embedding}: loss {loss:.4f}"))
 
-    def _embedding(self, event: Stepped) -> Embedding:
+    def _embedding(self, state: TrainState) -> Embedding:
+        return self._as_embedding(state.average, state.step)
+
+    def _as_embedding(self, vectors: dict[str, torch.Tensor], step: int) -> Embedding:
         info = self._host.info()
-        done = (self._start.step or 0) + event.step
-        return Embedding(self._spec.embedding, event.vectors, done, info.checkpoint_name or None, info.checkpoint_hash or None)
+        done = (self._start.step or 0) + step
+        return Embedding(self._spec.embedding, vectors, done, info.checkpoint_name or None, info.checkpoint_hash or None)
+
+    @property
+    def _start_file(self) -> Path:
+        return self._state.folder / START_FILE
+
+    def _save_resume(self, state: TrainState) -> None:
+        from train_embedding.engine.snapshots import RESUME_FILE, save_resume
+
+        save_resume(self._state.folder / RESUME_FILE, state, self._circumstances)
 
     def _save_snapshot(self, step: int) -> None:
-        from train_embedding.embeddings.formats import write_embedding
-
         assert self._good is not None
         file = self._state.folder / "snapshots" / f"{self._spec.embedding}-{step}.pt"
         write_embedding(self._good, file)
-        self._publish(files=(*self._state.files, file))
+        if file not in self._state.files:
+            self._publish(files=(*self._state.files, file))
 
     def _preview(self, step: int, embedding: Embedding) -> None:
         spec, resolved = self._spec, self._resolved
         if resolved is None or not spec.preview_every or not self._previews_work or self._stopping():
             return
-        request = Txt2ImgRequest(
-            prompt=spec.preview_prompt.replace("[name]", spec.embedding),
-            negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),
-            steps=spec.preview_steps,
-            guidance=spec.preview_guidance,
-            seed=spec.preview_seed,
-            width=resolved.width,
-            height=resolved.height,
-            embeddings=(embedding,),
-        )
-        try:
-            picture = self._host.txt2img(request)
-        except Exception as error:  # whatever the host's generator raises: the training matters more than its pictures
-            logger.exception("The preview at step %d failed", step)
-            self._previews_work = False
-            self._note(f"The preview at step {step} failed, so no more are drawn: {error or type(error).__name__}")
-            return
-        if self._stopping():  # the host may have broken off in the middle of it
-            return
-        file = self._state.folder / "previews" / f"{step:07d}.png"
-        _save_png(picture, file)
-        self._publish(previews=(*self._state.previews, file))
+        for number, prompt in enumerate(spec.preview_prompts()):
+            request = Txt2ImgRequest(
+                prompt=prompt.replace("[name]", spec.embedding),
+                negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),
+                steps=spec.preview_steps,
+                guidance=spec.preview_guidance,
+                seed=spec.preview_seed,
+                width=resolved.width,
+                height=resolved.height,
+                embeddings=(embedding,),
+            )
+            try:
+                picture = self._host.txt2img(request)
+            except Exception as error:  # whatever the host's generator raises: the training matters more than its pictures
+                logger.exception("The preview at step %d failed", step)
+                self._previews_work = False
+                self._note(f"The preview at step {step} failed, so no more are drawn: {error or type(error).__name__}")
+                return
+            if self._stopping():  # the host may have broken off in the middle of it
+                return
+            self._keep_preview(picture, step, number)
 
-    def _write_result(self, embedding: Embedding) -> None:
-        entry = self._library.save(embedding)
-        self._publish(files=(entry.file, *self._state.files))
+    def _keep_preview(self, picture: Image.Image, step: int, number: int) -> None:
+        suffix = f"-{number + 1}" if number else ""
+        file = self._state.folder / "previews" / f"{step:07d}{suffix}.png"
+        _save_png(picture, file)
+        self._log.picture(f"preview {number + 1}", picture, step)
+        if file not in self._state.previews:
+            self._publish(previews=(*self._state.previews, file))
+
+    def _write_result(self) -> None:
+        """Writes the vectors to keep into the embeddings folder; nothing where no step was done or none is better than the start."""
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        entry = self._library.save(chosen)
+        self._publish(files=(entry.file, *(file for file in self._state.files if file != entry.file)))
+
+    def _chosen(self) -> Embedding | None:
+        from train_embedding.engine.stopping import NOT_LEARNING, why_not_learning
+
+        state = self._train_state
+        if state is None or self._good is None:
+            return None
+        if self._spec.keep == "last" or len(state.evaluations) < 2:
+            return self._good
+        step, vectors = state.chosen(after=0 if self._stopped else -1)
+        if not step:
+            self._note(f"No step was better than the start, so the embedding is as it was. {why_not_learning(state.evaluations, state.moved())}")
+            return None
+        if state.verdict == NOT_LEARNING:
+            self._note(why_not_learning(state.evaluations, state.moved()))
+        self._publish(best_step=step)
+        return self._as_embedding(vectors, step)
 
     def _note_schedule(self, resolved: ResolvedSpec) -> None:
         if resolved.steps < self._spec.steps:
             self._note(f"The learning rate schedule ends at step {resolved.steps}, so the run does too.")
 
     def _note(self, *sentences: str) -> None:
-        if sentences:
-            self._publish(notes=(*self._state.notes, *sentences))
+        new = [sentence for sentence in sentences if sentence not in self._state.notes]
+        if new:
+            self._publish(notes=(*self._state.notes, *new))
 
     def _publish(self, **changes: object) -> None:
         self._state = self._publish_fields(**changes)
@@ -223,24 +383,9 @@ def stopped_early(state: RunState) -> RunState:
     return replace(state, status="stopped", eta_seconds=None, notes=(*state.notes, note))
 
 
-def _append_csv(file: Path, rows: list[tuple[int, float, float]]) -> None:
-    try:
-        new = not file.exists()
-        with file.open("a", newline="") as opened:
-            writer = csv.writer(opened)
-            if new:
-                writer.writerow(("step", "loss", "learning_rate"))
-            writer.writerows(rows)
-    except OSError as error:
-        raise storage_failed(file, error) from error
-
-
-def _save_png(picture: object, file: Path) -> None:
+def _save_png(picture: Image.Image, file: Path) -> None:
     from io import BytesIO
 
-    from PIL import Image
-
-    assert isinstance(picture, Image.Image)
     data = BytesIO()
     picture.save(data, "PNG")
     write_atomically(file, data.getvalue())

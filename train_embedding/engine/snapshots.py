@@ -1,0 +1,70 @@
+"""The file that a run goes on from, to the same bits as if it had never been interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train_embedding.embeddings.storage import write_atomically
+from train_embedding.engine.dataset import Picture
+from train_embedding.engine.state import TrainState
+from train_embedding.errors import Conflict, UnreadableFile
+
+RESUME_FILE = "resume.pt"
+_VERSION = 1
+
+
+def save_resume(file: Path, state: TrainState, circumstances: Mapping[str, str]) -> None:
+    """Writes the state, all of it or nothing. circumstances: what must be the same when the run goes on. Raises StorageFailed."""
+    data = io.BytesIO()
+    torch.save({"version": _VERSION, "circumstances": dict(circumstances), "state": state.to_saved()}, data)
+    write_atomically(file, data.getvalue())
+
+
+def load_resume(file: Path, state: TrainState, circumstances: Mapping[str, str]) -> None:
+    """Brings a new state to where the run was saved.
+
+    circumstances: of now, a sentence per name for what they are. Raises UnreadableFile for a damaged file and Conflict when
+    something differs that the result depends on, naming it.
+    """
+    saved = _read(file)
+    changed = [name for name, value in circumstances.items() if saved["circumstances"].get(name) != value]
+    if changed:
+        raise Conflict(
+            f"The run cannot go on as it began: {' and '.join(changed)} changed since.",
+            "Put that back, or start a new run, which goes on from the embedding's vectors.",
+        )
+    try:
+        state.load(saved["state"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UnreadableFile(f'"{file.name}" does not fit the run: {type(error).__name__}.') from error
+
+
+def saved_step(file: Path) -> int:
+    """The step that a resume file was saved after. Raises UnreadableFile."""
+    return int(_read(file)["state"]["step"])
+
+
+def pictures_digest(pictures: Iterable[Picture]) -> str:
+    """SHA-256 over the pixels that are trained on and the words that go with them."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        for part in (picture.file.name, picture.words):
+            digest.update(part.encode() + b"\0")
+        digest.update(picture.pixels.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises its own kinds for damaged files
+        raise UnreadableFile(f'"{file.name}" cannot be read: {type(error).__name__}.') from error
+    if not isinstance(saved, dict) or saved.get("version") != _VERSION:
+        raise UnreadableFile(f'"{file.name}" was not saved by this version.')
+    return saved

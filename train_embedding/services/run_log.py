@@ -1,0 +1,113 @@
+"""The log of a run in its folder: losses as CSV, events as JSON lines, and TensorBoard's own files where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train_embedding.embeddings.storage import storage_failed, write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+LOSSES, EVENTS, TENSORBOARD = "loss.csv", "events.jsonl", "tensorboard"
+_HEAD = ("step", "loss", "learning_rate")
+
+
+class RunLog:
+    """Appends to the files of one run; each method raises StorageFailed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def losses(self, rows: list[tuple[int, float, float]]) -> None:
+        """rows: step, loss, learning rate."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        if not (self._folder / LOSSES).exists():
+            writer.writerow(_HEAD)
+        writer.writerows(rows)
+        self._append(LOSSES, text.getvalue())
+        for step, loss, rate in rows:
+            self._scalar("loss", loss, step)
+            self._scalar("learning rate", rate, step)
+
+    def event(self, kind: str, step: int, **values: Any) -> None:
+        """One line of events.jsonl, with the time in seconds since 1970."""
+        line = {"event": kind, "step": step, "time": round(time.time(), 3), **values}
+        self._append(EVENTS, json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        if kind == "evaluated":
+            self._scalar("evaluation", values["score"], step)
+
+    def picture(self, name: str, picture: Image.Image, step: int) -> None:
+        """For TensorBoard alone; the preview has a file of its own."""
+        if self._tensorboard():
+            import numpy
+
+            self._writer.add_image(name, numpy.asarray(picture.convert("RGB")), step, dataformats="HWC")
+
+    def go_back(self, step: int) -> list[tuple[int, float]]:
+        """Cuts what was logged after the step, which a resumed run logs again; returns step and loss of what is left."""
+        rows = [row for row in _csv_rows(self._folder / LOSSES) if row[0] <= step]
+        if (self._folder / LOSSES).exists():
+            text = io.StringIO()
+            writer = csv.writer(text)
+            writer.writerow(_HEAD)
+            writer.writerows(rows)
+            write_atomically(self._folder / LOSSES, text.getvalue().encode())
+        events = self._folder / EVENTS
+        if events.exists():
+            kept = [line for line in events.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            write_atomically(events, "".join(line + "\n" for line in kept).encode())
+        return [(number, loss) for number, loss, _ in rows]
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _append(self, name: str, text: str) -> None:
+        file = self._folder / name
+        try:
+            with file.open("a", encoding="utf-8", newline="") as opened:
+                opened.write(text)
+        except OSError as error:
+            raise storage_failed(file, error) from error
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        if self._tensorboard():
+            self._writer.add_scalar(name, value, step)
+
+    def _tensorboard(self) -> bool:
+        if self._writer is None and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder / TENSORBOARD))
+        return self._writer is not None
+
+
+def _csv_rows(file: Path) -> list[tuple[int, float, float]]:
+    """Whole rows alone: the last one may have been cut by the end of the process."""
+    rows: list[tuple[int, float, float]] = []
+    if file.exists():
+        with file.open(newline="", encoding="utf-8") as opened:
+            for row in csv.reader(opened):
+                try:
+                    step, loss, rate = row
+                    rows.append((int(step), float(loss), float(rate)))
+                except ValueError:
+                    continue
+    return rows
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
