@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services, training
 from train_embedding.services.run_state import RunState
+from train_embedding.services.runs import Runs
 
 NAME = "sword"
 PATIENCE = 120.0
@@ -56,6 +58,19 @@ class Trainee:
     def file(self) -> Path:
         return self.host.info().embeddings_folder / f"{NAME}.pt"
 
+    def reset(self) -> None:
+        """The embedding untrained, and no run but finished ones."""
+        assert self.host.the_model is not None
+        write_embedding(Embedding(NAME, self.host.the_model.token_embeddings("red star"), step=10), self.file)
+        self.host.reload_embeddings()
+        for state in self.fresh_runs().list():
+            if state.status != "finished":
+                shutil.rmtree(state.folder)
+
+    def fresh_runs(self) -> Runs:
+        """As another process sees them."""
+        return Services(self.host).runs
+
     def embedding(self) -> Embedding:
         return read_embedding(self.file)
 
@@ -78,14 +93,18 @@ class Trainee:
         return ended
 
 
+def new_trainee(folder: Path, pictures: Path) -> Trainee:
+    """Its host's folders lie in `folder`."""
+    model = checkpoints.model()
+    host = WatchedHost(folder, widths=model.widths, model=model)
+    made = Trainee(host, Services(host), pictures)
+    made.reset()
+    host.reloads = 0
+    return made
+
+
 @pytest.fixture
 def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
     """Its runs report every step."""
     monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
-    model = checkpoints.model()
-    host = WatchedHost(tmp_path / "host", widths=model.widths, model=model)
-    made = Trainee(host, Services(host), pictures)
-    write_embedding(Embedding(NAME, model.token_embeddings("red star"), step=10), made.file)
-    host.reload_embeddings()
-    host.reloads = 0
-    return made
+    return new_trainee(tmp_path / "host", pictures)

@@ -12,15 +12,18 @@ import torch
 from train_embedding.engine import loop
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.evaluation import fixed_items, fixed_losses
-from train_embedding.engine.events import Ended, Event, Started, Stepped
+from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.latents import LatentDataset, encode_pictures
 from train_embedding.engine.loop import train
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.spec import TrainingSpec, resolve
+from train_embedding.engine.state import new_state
+from train_embedding.engine.stopping import CONVERGED, NOT_LEARNING
 
 SPEC = TrainingSpec(
-    embedding="sword", dataset="x", steps=3, batch_size=2, learning_rate="0.01", template=("a [name]",), latent_sampling="once"
-)
+    embedding="sword", dataset="x", steps=3, batch_size=2, learning_rate="0.01", template=("a [name]",), latent_sampling="once",
+    average=0.0, evaluate_every=0, cooldown=0,
+)  # fmt: skip
 
 
 @dataclass
@@ -35,10 +38,19 @@ class Run:
     "The vectors after each step."
 
     def __post_init__(self) -> None:
-        self.vectors = {"clip_l": self.start().requires_grad_()}
+        resolved = resolve(self.spec, 64)
+        self.state = new_state({"clip_l": self.start()}, resolved, torch.device("cpu"))
         moments, pictures = self.moments()
-        data = LatentDataset(moments, pictures, resolve(self.spec, 64), 2)
-        train(self.model, self.vectors, data, resolve(self.spec, 64), self._announce, self.should_stop)
+        data = LatentDataset(moments, pictures, resolved, 2)
+        train(self.model, self.state, data, resolved, self.evaluate, self._announce, self.should_stop)
+
+    @property
+    def vectors(self) -> dict[str, torch.Tensor]:
+        return self.state.vectors
+
+    def evaluate(self, vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+        items = fixed_items(self.model, self.moments()[0].mean, ["a [name]"] * 2, "sword", 2, repeats=4, seed=9)
+        return fixed_losses(self.model, vectors, items)
 
     def start(self) -> torch.Tensor:
         return self.model.token_embeddings("red star")["clip_l"].clone()
@@ -52,7 +64,7 @@ class Run:
     def _announce(self, event: Event) -> None:
         self.events.append(event)
         if isinstance(event, Stepped):
-            self.copies.append(event.vectors["clip_l"].detach().clone())
+            self.copies.append(event.state.vectors["clip_l"].detach().clone())
 
     @property
     def steps(self) -> list[Stepped]:
@@ -61,14 +73,14 @@ class Run:
 
 def test_events_in_order(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model)
-    assert run.events[0] == Started(3)
-    assert run.events[-1] == Ended(3, False)
+    assert run.events[0] == Started(3, run.state)
+    assert run.events[-1] == Ended(3, False, run.state)
     assert [event.step for event in run.steps] == [1, 2, 3]
     assert len(run.events) == 5
     for event in run.steps:
         assert event.loss.shape == ()
         assert not event.loss.requires_grad
-        assert event.vectors is run.vectors
+        assert event.state is run.state
 
 
 def test_nothing_but_the_vectors_ever_gets_a_gradient(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +114,7 @@ def test_steps_are_those_of_adamw_on_the_loss_of_the_batch(tiny_model: Diffusion
     average, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
     for step, after in enumerate(run.copies, 1):
         leaf = vectors.clone().requires_grad_()
-        loss = loop.batch_loss(tiny_model, {"clip_l": leaf}, data.batch(step), SPEC.timesteps)
+        loss = loop.batch_loss(tiny_model, {"clip_l": leaf}, data.batch(step), SPEC)
         (gradient,) = torch.autograd.grad(loss, leaf)
         average, square = 0.9 * average + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         vectors = vectors - 0.01 * (average / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
@@ -145,7 +157,7 @@ def test_global_randomness_is_neither_used_nor_touched(tiny_model: DiffusionMode
 def test_the_rate_follows_the_schedule(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model, replace(SPEC, steps=9, learning_rate="0.1:2, 0.001:4"))
     assert [event.rate for event in run.steps] == [0.1, 0.1, 0.001, 0.001]
-    assert (run.events[0], run.events[-1]) == (Started(4), Ended(4, False))
+    assert (run.events[0], run.events[-1]) == (Started(4, run.state), Ended(4, False, run.state))
     moves = [float((after - before).abs().max()) for before, after in zip([run.start(), *run.copies], run.copies, strict=False)]
     assert moves[0] == pytest.approx(0.1, rel=0.05)
     assert max(moves[2:]) < 0.005
@@ -153,21 +165,22 @@ def test_the_rate_follows_the_schedule(tiny_model: DiffusionModel) -> None:
 
 def test_stopped_before_the_first_step(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model, should_stop=lambda: True)
-    assert run.events == [Started(3), Ended(0, True)]
+    assert run.events == [Started(3, run.state), Ended(0, True, run.state)]
     assert torch.equal(run.vectors["clip_l"], run.start())
 
 
 def test_stopped_in_the_middle(tiny_model: DiffusionModel) -> None:
     answers = iter([False, False, True])
     run = Run(tiny_model, should_stop=lambda: next(answers))
-    assert run.events[-1] == Ended(2, True)
+    assert run.events[-1] == Ended(2, True, run.state)
     assert len(run.steps) == 2
     assert torch.equal(run.copies[-1], Run(tiny_model).copies[1])
 
 
 def test_a_stop_after_the_last_step_is_none(tiny_model: DiffusionModel) -> None:
     answers = iter([False, False, False, True])
-    assert Run(tiny_model, should_stop=lambda: next(answers)).events[-1] == Ended(3, False)
+    run = Run(tiny_model, should_stop=lambda: next(answers))
+    assert run.events[-1] == Ended(3, False, run.state)
 
 
 def test_the_gradient_is_clipped(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +205,7 @@ def test_the_first_loss_is_that_of_the_start(tiny_model: DiffusionModel) -> None
     moments, pictures = run.moments()
     batch = LatentDataset(moments, pictures, resolve(SPEC, 64), 2).batch(1)
     with torch.no_grad():
-        loss = loop.batch_loss(tiny_model, {"clip_l": run.start()}, batch, SPEC.timesteps)
+        loss = loop.batch_loss(tiny_model, {"clip_l": run.start()}, batch, SPEC)
     assert run.steps[0].loss.item() == pytest.approx(loss.item(), rel=1e-5)
 
 
@@ -200,3 +213,50 @@ def test_the_first_loss_is_that_of_the_start(tiny_model: DiffusionModel) -> None
 def test_both_prediction_types_train(tiny_model: DiffusionModel, prediction_type: str) -> None:
     run = Run(replace(tiny_model, prediction_type=prediction_type))
     assert all(torch.isfinite(event.loss) for event in run.steps)
+
+
+def test_accumulated_batches_are_one_large_batch(tiny_model: DiffusionModel) -> None:
+    """The gradient of two batches is the mean of theirs."""
+    run = Run(tiny_model)
+    moments, pictures = run.moments()
+    spec = replace(SPEC, accumulation=2)
+    data = LatentDataset(moments, pictures, resolve(spec, 64), 2)
+    leaf = {"clip_l": run.start().requires_grad_()}
+    loss = loop.accumulated_gradient(tiny_model, leaf, data, spec, 2)
+    assert leaf["clip_l"].grad is not None
+    alone = {"clip_l": run.start().requires_grad_()}
+    losses = [loop.batch_loss(tiny_model, alone, data.batch(step), SPEC) for step in (3, 4)]
+    mean = torch.stack(losses).mean()
+    (gradient,) = torch.autograd.grad(mean, alone["clip_l"])
+    assert torch.allclose(leaf["clip_l"].grad, gradient, atol=1e-7)
+    assert float(loss) == pytest.approx(mean.item(), rel=1e-5)
+
+
+def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model: DiffusionModel) -> None:
+    run = Run(tiny_model, replace(SPEC, steps=5, evaluate_every=2, average=0.5))
+    kinds = [type(event).__name__ for event in run.events]
+    assert kinds == [
+        "Started", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Evaluated", "Ended",
+    ]  # fmt: skip
+    assert [event.evaluation.step for event in run.events if isinstance(event, Evaluated)] == [0, 2, 4, 5]
+    average = run.start()
+    for copy in run.copies:
+        average = average.lerp(copy, 0.5)
+    assert torch.allclose(run.state.average["clip_l"], average, atol=1e-7)
+    assert torch.equal(run.state.kept[5]["clip_l"], run.state.average["clip_l"])
+    assert torch.allclose(run.state.evaluations[-1].losses.float(), run.evaluate(run.state.average))
+
+
+def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
+    run = Run(tiny_model, replace(SPEC, steps=100, evaluate_every=1, learning_rate="1e-12"))
+    assert run.state.verdict == NOT_LEARNING
+    assert run.state.step == run.state.ending == 8
+    assert run.state.chosen()[0] == 0
+
+
+def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "verdict", lambda evaluations, _floor: CONVERGED if len(evaluations) == 4 else "")
+    run = Run(tiny_model, replace(SPEC, steps=100, evaluate_every=2, cooldown=5))
+    assert (run.state.verdict, run.state.ending, run.state.step) == (CONVERGED, 11, 11)
+    assert [round(event.rate / 0.01, 3) for event in run.steps] == [*[1.0] * 6, 0.833, 0.667, 0.5, 0.333, 0.167]
+    assert run.events[-2].evaluation.step == 11  # type: ignore[union-attr]

@@ -31,7 +31,18 @@ def test_json_and_back() -> None:
         tag_dropout=0.25,
         timesteps="uniform",
         latent_sampling="random",
+        optimizer="direction",
+        accumulation=2,
+        warmup=9,
         clip_gradient=1.5,
+        loss="huber",
+        min_snr=5.0,
+        average=0.5,
+        evaluate_every=11,
+        auto_stop=False,
+        min_steps=12,
+        cooldown=13,
+        keep="last",
         seed=2**32 - 1,
         save_every=3,
         preview_every=4,
@@ -88,8 +99,8 @@ def test_what_json_may_say_differently() -> None:
         ({"preview_prompt": 5}, "preview_prompt is 5; it must be text."),
         ({"preview_negative_prompt": None}, "preview_negative_prompt is None; it must be text."),
         ({"timesteps": 5}, "timesteps is 5; it must be text."),
-        ({"timesteps": "late"}, 'The timestep policy "late" is not one of uniform, shifted.'),
-        ({"latent_sampling": "twice"}, 'The latent sampling "twice" is not one of deterministic, once, random.'),
+        ({"timesteps": "late"}, 'timesteps is "late"; it must be one of uniform, stratified, shifted.'),
+        ({"latent_sampling": "twice"}, 'latent_sampling is "twice"; it must be one of deterministic, once, random.'),
         ({"learning_rate": "fast"}, 'The learning rate "fast" does not parse.'),
         ({"learning_rate": True}, 'The learning rate "True" does not parse.'),
         ({"learning_rate": None}, 'The learning rate "None" does not parse.'),
@@ -143,7 +154,7 @@ def test_a_name_that_cannot_be_a_file_is_refused() -> None:
 def test_hints_name_what_there_is() -> None:
     with pytest.raises(InvalidSpec) as caught:
         TrainingSpec.from_json({**NEEDED, "preset": "Slow"})
-    assert caught.value.hint == "Presets are Fast, WebUI classic."
+    assert caught.value.hint == "Presets are Fast, Quality, WebUI classic."
     with pytest.raises(InvalidSpec) as caught:
         TrainingSpec.from_json({**NEEDED, "step": 3})
     assert "batch_size, clip_gradient" in caught.value.hint
@@ -164,3 +175,29 @@ def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> Non
 
 def test_every_default_line_names_the_embedding() -> None:
     assert all("[name]" in line for line in DEFAULT_TEMPLATE)
+
+
+def test_the_rate_warms_up_and_cools_down() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, steps=20, learning_rate="1:10, 0.1:20", warmup=3, cooldown=4), 64)
+    rates = [resolved.rate(step, resolved.last_step(None)) for step in range(1, 21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[10:16] == [0.1] * 6
+    assert rates[16:] == pytest.approx([0.08, 0.06, 0.04, 0.02])
+    assert resolved.rate(8, 9) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("steps", "cooldown"), [(4, 1), (3, 0), (40, 10), (1000, 50)])
+def test_the_cooldown_of_a_short_run_is_short(steps: int, cooldown: int) -> None:
+    assert resolve(TrainingSpec(**NEEDED, steps=steps, cooldown=50), 64).cooldown == cooldown
+
+
+def test_where_evaluations_are_due() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, steps=50, evaluate_every=20), 64)
+    assert [step for step in range(1, 51) if resolved.evaluates_at(step, None)] == [20, 40, 50]
+    assert [step for step in range(1, 46) if resolved.evaluates_at(step, 45)] == [20, 40, 45]
+    assert not resolve(TrainingSpec(**NEEDED, evaluate_every=0), 64).evaluates_at(400, None)
+
+
+def test_preview_prompts() -> None:
+    assert TrainingSpec(**NEEDED, preview_prompt=" a [name]\n\nb ").preview_prompts() == ["a [name]", "b"]
+    assert TrainingSpec(**NEEDED, preview_prompt=" ").preview_prompts() == ["[name]"]

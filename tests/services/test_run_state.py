@@ -29,6 +29,8 @@ def state(tmp_path: Path) -> RunState:
         seconds=1.5,
         eta_seconds=0.5,
         losses=((1, 0.5), (7, 0.25)),
+        evaluations=((0, 1.0, 0.4), (7, 0.75, 0.3)),
+        best_step=7,
         previews=(folder / "previews" / "0000000.png",),
         files=(folder / "a.pt",),
         notes=("One.", "Two."),
@@ -58,9 +60,7 @@ def test_a_run_whose_process_died_was_interrupted(state: RunState, status: str) 
     assert not loaded.active
     assert loaded.eta_seconds is None
     assert loaded.error == "The program ended before the run did."
-    assert loaded.hint == "Its snapshots are in its folder."
-    replace(state, status=status, files=()).save()
-    assert load_state(state.folder).hint == ""
+    assert loaded.hint == "Resume it, and it goes on from where it was last saved."
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped", "failed", "interrupted"])

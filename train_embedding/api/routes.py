@@ -22,6 +22,7 @@ from train_embedding.errors import InvalidInput, TrainEmbeddingError
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
+from train_embedding.services.runs import CHANGEABLE
 
 PREFIX = "/train-embedding/v1"
 MAX_BODY = 2**20
@@ -111,13 +112,19 @@ def _add_runs(router: APIRouter, services: Services) -> None:
         """Ends a run after its current step and keeps the result."""
         return _answer(services.runs.stop(run_id).to_json())
 
+    def resume_run(run_id: str, values: Any = _BODY_IF_ANY) -> Response:
+        """Goes on with a run that was stopped, failed or interrupted, to the same vectors as if it had never ended."""
+        return _answer(services.runs.resume(run_id, values).to_json())
+
     defaults = TrainingSpec.from_json(_RUN_EXAMPLE).to_json()
     properties = {name: {"default": value} for name, value in defaults.items() if name not in _RUN_EXAMPLE}
     properties.update({name: {} for name in _RUN_EXAMPLE})
+    changeable = {name: {"default": defaults[name]} for name in CHANGEABLE}
     _add(router, "GET", "/runs", list_runs)
     _add(router, "POST", "/runs", start_run, _documented(properties, ["embedding", "dataset"], _RUN_EXAMPLE))
     _add(router, "GET", "/runs/{run_id}", get_run)
     _add(router, "POST", "/runs/{run_id}/stop", stop_run)
+    _add(router, "POST", "/runs/{run_id}/resume", resume_run, _documented(changeable, [], {}))
 
 
 def _add(router: APIRouter, method: str, path: str, endpoint: Callable[..., Response], extra: Any = None) -> None:
@@ -141,13 +148,27 @@ def _logged(endpoint: Callable[..., Response]) -> Callable[..., Response]:
 
 async def _body(request: Request) -> dict[str, Any]:
     """The body as a JSON object, whatever its content type says. Raises InvalidInput."""
+    return _parsed(await _read(request))
+
+
+async def _body_if_any(request: Request) -> dict[str, Any]:
+    """As `_body`, and {} where there is none."""
+    data = await _read(request)
+    return _parsed(data) if data.strip() else {}
+
+
+async def _read(request: Request) -> bytes:
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_BODY:
             raise InvalidInput(f"The body is larger than {MAX_BODY // 1024} KiB.")
+    return bytes(data)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(bytes(data).decode("utf-8-sig"), parse_constant=_refuse_number, parse_float=_finite)
+        values = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The body is not JSON: {str(error)[:200]}.", 'Send an object such as {"name": "my-cat"}.') from error
     if not isinstance(values, dict):
@@ -156,6 +177,7 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 _BODY: Any = Depends(_body)
+_BODY_IF_ANY: Any = Depends(_body_if_any)
 
 
 def _finite(text: str) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, services_of
-from train_embedding.engine.spec import LATENT_SAMPLING, PRESETS, TIMESTEP_POLICIES, TrainingSpec
+from train_embedding.engine.spec import CHOICES, PRESETS, TrainingSpec
 from train_embedding.errors import NotFound, TrainingFailed
 
 if TYPE_CHECKING:
@@ -31,13 +31,24 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "shuffle_tags": ("shuffle the comma-separated parts of [filewords]", {"action": argparse.BooleanOptionalAction}),
     "tag_dropout": ("chance of leaving out each of these parts", {"type": float, "metavar": "P"}),
-    "timesteps": ("which noise levels are drawn", {"choices": TIMESTEP_POLICIES}),
-    "latent_sampling": ("how a picture becomes a latent", {"choices": LATENT_SAMPLING}),
+    "timesteps": ("which noise levels are drawn", {"choices": CHOICES["timesteps"]}),
+    "latent_sampling": ("how a picture becomes a latent", {"choices": CHOICES["latent_sampling"]}),
+    "optimizer": ("free steps, turns of a fixed length, or a rate of its own", {"choices": CHOICES["optimizer"]}),
+    "accumulation": ("batches per step", {"type": int, "metavar": "N"}),
+    "warmup": ("steps over which the rate rises", {"type": int, "metavar": "N"}),
+    "loss": ("squares, or one for which odd pictures count less", {"choices": CHOICES["loss"]}),
+    "min_snr": ("γ of the min-SNR weighting; 0 for none", {"type": float, "metavar": "GAMMA"}),
+    "average": ("decay of the running average that is evaluated and saved; 0 for none", {"type": float, "metavar": "DECAY"}),
+    "evaluate_every": ("steps between evaluations on fixed noise; 0 for none", {"type": int, "metavar": "N"}),
+    "auto_stop": ("end when the evaluations have come to rest", {"action": argparse.BooleanOptionalAction}),
+    "min_steps": ("the run does not end by itself before this step", {"type": int, "metavar": "N"}),
+    "cooldown": ("last steps, with a falling rate", {"type": int, "metavar": "N"}),
+    "keep": ("which vectors are kept in the end", {"choices": CHOICES["keep"]}),
     "clip_gradient": ("largest norm of the gradient; 0 for no limit", {"type": float, "metavar": "NORM"}),
     "seed": ("of noise, order and captions", {"type": int, "metavar": "N"}),
     "save_every": ("steps between snapshots; 0 for none but the last", {"type": int, "metavar": "N"}),
     "preview_every": ("steps between previews; 0 for none", {"type": int, "metavar": "N"}),
-    "preview_prompt": ("prompt of the previews; [name] is the embedding", {"metavar": "TEXT"}),
+    "preview_prompt": ("prompts of the previews, one in each line; [name] is the embedding", {"metavar": "TEXT"}),
     "preview_negative_prompt": ("negative prompt of the previews", {"metavar": "TEXT"}),
     "preview_seed": ("seed of the previews", {"type": int, "metavar": "N"}),
     "preview_steps": ("sampling steps of a preview", {"type": int, "metavar": "N"}),
@@ -62,9 +73,13 @@ def add_to(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = services_of(arguments)
-    state = services.runs.start(spec_of(arguments, services))
-    state = follow(services.runs, state)
-    if arguments.json:
+    return finish(services.runs, services.runs.start(spec_of(arguments, services)), arguments.json)
+
+
+def finish(runs: Runs, state: RunState, as_json: bool) -> int:
+    """Follows a run to its end and prints what became of it. Raises TrainingFailed where it failed."""
+    state = follow(runs, state)
+    if as_json:
         print_json(state.to_json())
     else:
         for line in report(state):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ class Started:
     """The model and the pictures are ready; the next step comes. steps: the run's last one, unless it ends sooner."""
 
     steps: int
-    state: TrainState
+    state: TrainState = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Stepped:
     rate: float
     loss: torch.Tensor
     "Mean over the batch, a detached scalar on the training device: reading it waits for the device."
-    state: TrainState
+    state: TrainState = field(compare=False)
     "After the step: the live one, to be copied by whoever keeps something of it."
 
 
@@ -38,7 +38,7 @@ class Evaluated:
     """The fixed items were evaluated for the running average, before the first step or after one."""
 
     evaluation: Evaluation
-    state: TrainState
+    state: TrainState = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Ended:
 
     step: int
     stopped: bool
-    state: TrainState
+    state: TrainState = field(compare=False)
 
 
 Event = Started | Stepped | Evaluated | Ended

@@ -2,7 +2,7 @@
 
 It relies on these names of the WebUI, read in 1.10.1:
 
-    call_queue      queue_lock (FIFO, not re-entrant)
+    call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
     shared          state (begin, end, assign_current_image and the fields in _PROGRESS), opts, cmd_opts, total_tqdm, sd_model
     sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
@@ -23,6 +23,7 @@ import functools
 import html
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -67,6 +68,7 @@ class A1111Host:
     def __init__(self) -> None:
         self._reloading = threading.Lock()
         self._job: str | None = None
+        self._task: str | None = None  # its id in the WebUI's queue
         self._worker: int | None = None  # the thread inside `exclusive`
         self._interrupted = False
         self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
@@ -128,19 +130,60 @@ class A1111Host:
         tasks.add_task_to_queue(task)
         try:
             with call_queue.queue_lock:
-                self._job, self._worker, self._interrupted = job, threading.get_ident(), False
+                self._job, self._task, self._worker, self._interrupted = job, task, threading.get_ident(), False
                 shared.state.begin(job=job)
                 shared.state.job_count = shared.state.sampling_steps = 0
                 tasks.start_task(task)
                 try:
                     yield
                 finally:
-                    self._job = self._worker = None
+                    task = self._task  # giving way has changed it
+                    self._job = self._task = self._worker = None
                     shared.state.end()
                     shared.state.interrupted = shared.state.stopping_generation = shared.state.skipped = False
         finally:
             tasks.pending_tasks.pop(task, None)
             tasks.finish_task(task)
+
+    def give_way(self) -> None:
+        queue = call_queue.queue_lock
+        if not queue._pending_threads:
+            return
+        lent = sd_models.model_data.sd_model
+        title = lent.sd_checkpoint_info.title
+        with self._away():
+            queue.release()
+            while queue._pending_threads and not queue._lock.locked():  # until the first in line has woken and taken it
+                time.sleep(0.001)
+            queue.acquire()
+        sd_model = sd_models.model_data.sd_model
+        if sd_model is not lent or sd_model.sd_checkpoint_info.title != title:
+            raise HostFailed("The WebUI loaded another checkpoint meanwhile.", f'Load "{title}" again, and resume the run.')
+        if reason := _why_no_training(sd_model):
+            raise HostFailed(reason)
+        if next(sd_model.parameters()).device.type != torch.device(devices.device).type:
+            sd_models.send_model_to_device(sd_model)
+        _take_networks_out(sd_model)
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """The WebUI's progress belongs to others until exit, and the run stands in their queue."""
+        job, worker, borrowed = self._job, self._worker, self._borrowed
+        progress = {name: getattr(shared.state, name) for name in _PROGRESS}
+        assert self._task is not None
+        shared.state.end()
+        tasks.finish_task(self._task)
+        self._task = tasks.create_task_id("train-embedding")
+        tasks.add_task_to_queue(self._task)
+        self._job = self._worker = self._borrowed = None
+        try:
+            yield
+        finally:
+            self._job, self._worker, self._borrowed = job, worker, borrowed
+            shared.state.begin(job=job)
+            tasks.start_task(self._task)
+            for name, value in progress.items():
+                setattr(shared.state, name, value)
 
     def report(self, progress: Progress) -> None:
         """Everything is written each time: a quick handler of the WebUI that ends meanwhile clears the state."""

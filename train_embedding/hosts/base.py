@@ -93,6 +93,14 @@ class Host(Protocol):
         """Waits for the host's queue, then holds it and shows `job` in the host's progress until exit."""
         ...
 
+    def give_way(self) -> None:
+        """Lets the jobs run that wait for the host's queue, then takes the queue back; at once where none waits.
+
+        Only inside `exclusive`, and between two uses of the model. Raises HostFailed when the model that was lent is no longer
+        the loaded one.
+        """
+        ...
+
     def report(self, progress: Progress) -> None:
         """Moves the host's progress bar; only inside `exclusive`."""
         ...

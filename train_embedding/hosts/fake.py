@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
+from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class FakeHost:
         "Whether a job holds the queue now."
         self._folder = folder
         self._allowed_folders = allowed_folders
-        self._queue = threading.Lock()
+        self._turns = Turns()
         self._interrupt = threading.Event()
         for needed in ("embeddings", "train_embedding/runs", "templates"):
             (folder / needed).mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ class FakeHost:
 
     @contextmanager
     def exclusive(self, job: str) -> Generator[None, None, None]:
-        with self._queue:
+        with self._turns.turn():
             self.jobs.append(job)
             self._interrupt.clear()
             self.busy = True
@@ -86,6 +87,9 @@ class FakeHost:
         if not self.busy:
             raise HostFailed("Progress was reported outside a job.")
         self.reports.append(progress)
+
+    def give_way(self) -> None:
+        self._turns.give_way()
 
     def press_interrupt(self) -> None:
         """What a person does with the host's Interrupt button."""

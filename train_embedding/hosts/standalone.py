@@ -13,6 +13,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class StandaloneHost:
         self._hash = ""
         self._embeddings: dict[str, Embedding] | None = None
         self._left_out: dict[str, str] = {}
-        self._queue = threading.Lock()
+        self._turns = Turns()
         self._lock = threading.RLock()
         self.progress: Progress | None = None
         for folder in (self._data / name for name in ("embeddings", "runs", "templates")):
@@ -76,12 +77,18 @@ class StandaloneHost:
 
     @contextmanager
     def exclusive(self, job: str) -> Iterator[None]:
-        with self._queue:
+        with self._turns.turn():
             self.progress = Progress(0, 0, job)
             try:
                 yield
             finally:
                 self.progress = None
+
+    def give_way(self) -> None:
+        """The checkpoint of this host never changes."""
+        kept = self.progress
+        self._turns.give_way()
+        self.progress = kept
 
     def report(self, progress: Progress) -> None:
         self.progress = progress

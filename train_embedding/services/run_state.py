@@ -37,8 +37,8 @@ class RunState:
     eta_seconds: float | None = None
     losses: tuple[tuple[int, float], ...] = ()
     "Step and mean loss of the steps up to it, at most 200 points."
-    evaluations: tuple[tuple[int, float], ...] = ()
-    "Step and score on fixed pictures, noise and noise levels: 1 at the start, lower is better."
+    evaluations: tuple[tuple[int, float, float], ...] = ()
+    "On fixed pictures, noise and noise levels: step, score (1 at the start, lower is better) and mean loss."
     best_step: int | None = None
     "The step whose vectors are the best so far."
     previews: tuple[Path, ...] = ()
@@ -53,6 +53,11 @@ class RunState:
     def active(self) -> bool:
         """Whether it still works or waits to."""
         return self.status in ACTIVE
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it ended before it was done, so that it can go on."""
+        return self.status in ("stopped", "failed", "interrupted")
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
@@ -88,7 +93,7 @@ def load_state(folder: Path) -> RunState:
             steps=int(state.steps),
             seconds=float(state.seconds),
             losses=tuple((int(step), float(loss)) for step, loss in state.losses),
-            evaluations=tuple((int(step), float(score)) for step, score in state.evaluations),
+            evaluations=tuple((int(step), float(score), float(loss)) for step, score, loss in state.evaluations),
             best_step=None if state.best_step is None else int(state.best_step),
             previews=tuple(Path(path) for path in state.previews),
             files=tuple(Path(path) for path in state.files),

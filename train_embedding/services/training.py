@@ -16,7 +16,7 @@ from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.embeddings.storage import storage_failed, write_atomically
 from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
-from train_embedding.errors import TrainingFailed
+from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 from train_embedding.services.library import Library
 from train_embedding.services.run_log import RunLog
@@ -119,7 +119,7 @@ class Training:
         with ExitStack() as stack:
             for attempt in (1, 2):
                 try:
-                    train(model, self._train_state, dataset, resolved, self._evaluate, self._listen, self._stopping)
+                    train(model, self._train_state, dataset, resolved, self._evaluate, self._listen, self._stopping_or_giving_way)
                     return
                 except torch.cuda.OutOfMemoryError as error:
                     if attempt == 2:
@@ -166,6 +166,17 @@ class Training:
     def _stopping(self) -> bool:
         return self._should_stop() or self._host.interrupted()
 
+    def _stopping_or_giving_way(self) -> bool:
+        """Asked between two steps. A model that changed while others worked ends the run like a stop, with the reason noted."""
+        if self._stopping():
+            return True
+        try:
+            self._host.give_way()
+        except HostFailed as error:
+            self._note(f"The run was ended: {error}")
+            return True
+        return self._stopping()
+
     def _listen(self, event: Event) -> None:
         match event:
             case Started():
@@ -208,7 +219,7 @@ class Training:
         state = event.state
         values = scores(state.evaluations)
         self._log.event("evaluated", state.step, score=values[-1], losses=event.evaluation.losses.tolist())
-        curve = tuple((one.step, value) for one, value in zip(state.evaluations, values, strict=True))
+        curve = tuple((one.step, value, float(one.losses.mean())) for one, value in zip(state.evaluations, values, strict=True))
         self._publish(evaluations=curve, best_step=state.evaluations[best(state.evaluations)].step)
         if state.step and self._spec.save_every and state.step % self._spec.save_every == 0:
             self._save_resume(state)  # only now: the evaluation is part of it

@@ -43,6 +43,10 @@ def _lines(value: Any, **common: Any) -> gr.Textbox:
     return gr.Textbox("\n".join(value), lines=5, max_lines=12, **common)
 
 
+def _prompts(value: Any, **common: Any) -> gr.Textbox:
+    return gr.Textbox(value, lines=2, max_lines=6, **common)
+
+
 def _number(value: Any, **common: Any) -> gr.Number:
     return gr.Number(value, min_width=90, scale=1, **common)
 
@@ -99,14 +103,26 @@ FIELDS: tuple[Field, ...] = (
     Field("shuffle_tags", "Shuffle tags", "Parts of [filewords] between commas come in random order.", _checkbox, _read_as_is),
     Field("tag_dropout", "Drop tags", "Chance, 0 to 1, of leaving each part of [filewords] out.", _number, _read_number),
     Field("timesteps", "Noise levels", "Shifted learns a thing sooner; uniform is what the WebUI does.",
-          _choice(("Shifted", "shifted"), ("Uniform", "uniform")), _read_as_is),
+          _choice(("Shifted", "shifted"), ("Stratified", "stratified"), ("Uniform", "uniform")), _read_as_is),
     Field("latent_sampling", "Latent sampling", "How a picture becomes a latent: the mean, one sample, or a new one each step.",
           _choice(("Mean", "deterministic"), ("Once", "once"), ("Each step", "random")), _read_as_is),
+    Field("optimizer", "Optimizer", "AdamW moves the vectors freely; direction turns them and keeps their length.",
+          _choice(("AdamW", "adamw"), ("Direction", "direction"), ("Prodigy", "prodigy")), _read_as_is),
+    Field("accumulation", "Accumulation", "Batches per step.", _number, _read_number),
+    Field("warmup", "Warm-up", "Steps over which the rate rises.", _number, _read_number),
     Field("clip_gradient", "Gradient clip", "Largest norm; 0: no limit.", _number, _read_number),
+    Field("loss", "Loss", "With Huber, odd pictures count less.", _choice(("Squares", "mse"), ("Huber", "huber")), _read_as_is),
+    Field("min_snr", "Min-SNR γ", "Usually 5; 0: off.", _number, _read_number),
+    Field("average", "Average", "Decay of the running average that is evaluated and saved; 0: none.", _number, _read_number),
+    Field("evaluate_every", "Evaluate every", "Steps between evaluations on fixed noise; 0: none.", _number, _read_number),
+    Field("auto_stop", "Stop by itself", "When the evaluations have come to rest.", _checkbox, _read_as_is),
+    Field("min_steps", "Not before step", "The run does not stop by itself before.", _number, _read_number),
+    Field("cooldown", "Cool-down", "Last steps, with a falling rate.", _number, _read_number),
+    Field("keep", "Keep", "The best evaluated vectors, or the last.", _choice(("Best", "best"), ("Last", "last")), _read_as_is),
     Field("seed", "Seed", "Same seed, same result.", _number, _read_number),
     Field("save_every", "Save every", "Steps between snapshots; 0: only at the end.", _number, _read_number),
     Field("preview_every", "Preview every", "Steps between previews; 0: none.", _number, _read_number),
-    Field("preview_prompt", "Preview prompt", "[name] is the embedding.", _text(), _read_text),
+    Field("preview_prompt", "Preview prompts", "One in each line; [name] is the embedding.", _prompts, _read_text),
     Field("preview_negative_prompt", "Preview negative prompt", "[name] is the embedding.", _text(), _read_text),
     Field("preview_seed", "Preview seed", "The same for all previews.", _number, _read_number),
     Field("preview_steps", "Preview steps", "Sampling steps.", _number, _read_number),

@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 MAIN_ROWS = (("embedding", "dataset"),)
 PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
 ADVANCED_ROWS = (
-    ("width", "height", "seed", "clip_gradient"),
+    ("width", "height", "seed"),
     ("template",),
     ("shuffle_tags", "tag_dropout"),
     ("timesteps", "latent_sampling"),
+    ("optimizer", "loss", "keep"),
+    ("accumulation", "warmup", "clip_gradient", "min_snr"),
+    ("evaluate_every", "auto_stop", "min_steps", "cooldown", "average"),
     ("save_every", "preview_every"),
     ("preview_prompt", "preview_negative_prompt"),
     ("preview_seed", "preview_steps", "preview_guidance"),
 )
 SHOWN_PREVIEWS = 12
 "Pictures in the gallery: the first one and the newest."
+TRAINING, FIXED = "training", "fixed pictures and noise"
+"The curves of the plot."
 _OWN_TEMPLATE = "(as below)"
 
 
@@ -44,6 +49,7 @@ class TrainPanel:
     template_choice: gr.Dropdown
     start: gr.Button
     stop: gr.Button
+    resume: gr.Button
     progress: gr.HTML
     status: gr.HTML
     plot: gr.LinePlot
@@ -67,19 +73,20 @@ def build(services: Services) -> TrainPanel:
     with gr.Row():
         start = gr.Button("Train", variant="primary", elem_id="te_train_button")
         stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")
+        resume = gr.Button("Resume", interactive=False, elem_id="te_train_resume")
     panel = TrainPanel(
-        widgets, values, dataset_check, template_choice, start, stop,
+        widgets, values, dataset_check, template_choice, start, stop, resume,
         progress=gr.HTML(html.progress(None), elem_id="te_train_progress"),
         status=gr.HTML("", elem_id="te_train_status"),
-        plot=line_plot(x="step", y="loss", label="Loss", height=200, elem_id="te_train_plot"),
+        plot=line_plot(x="step", y="loss", color="of", label="Loss", height=200, elem_id="te_train_plot"),
         gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
     )  # fmt: skip
     _connect_fields(services, panel)
     return panel
 
 
-def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any]:
-    """Makes Train and Stop work. Returns their events, for what should follow."""
+def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any, Any]:
+    """Makes Train, Stop and Resume work. Returns their events, for what should follow."""
     by_widget = {widget: name for name, widget in panel.widgets.items()}
 
     @errors_in(panel.status)
@@ -96,8 +103,16 @@ def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any]:
             services.runs.stop(state.id)
         return {panel.status: gr.update()}
 
+    @errors_in(panel.status)
+    def resume() -> dict[Any, Any]:
+        state = services.runs.current()
+        if state is not None:
+            services.runs.resume(state.id)
+        return {panel.status: gr.update()}
+
     started = panel.start.click(start, set(by_widget), [panel.status], **AT_ONCE)
-    return started, panel.stop.click(stop, [], [panel.status], **AT_ONCE)
+    resumed = panel.resume.click(resume, [], [panel.status], **AT_ONCE)
+    return started, panel.stop.click(stop, [], [panel.status], **AT_ONCE), resumed
 
 
 def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callable[[], dict[Any, Any]]]]:
@@ -105,11 +120,13 @@ def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callabl
     state = services.runs.current()
     bar, status = html.progress(state), html.run_status(state)
     active = state is not None and state.active
+    resumable = state is not None and state.resumable
     return {
         "progress": (bar, lambda: {panel.progress: bar}),
         "status": ((state.id if state else "", status), lambda: {panel.status: status}),
         "stop": (active, lambda: {panel.stop: gr.update(interactive=active)}),
-        "plot": (_points(state)[-1:], lambda: {panel.plot: gr.update(value=_frame(state))}),
+        "resume": (resumable, lambda: {panel.resume: gr.update(interactive=resumable)}),
+        "plot": (_newest_points(state), lambda: {panel.plot: gr.update(value=_frame(state))}),
         "gallery": (state.previews if state else (), lambda: {panel.gallery: _pictures(state)}),
     }
 
@@ -149,16 +166,19 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
         event(check, [dataset], [panel.dataset_check], **AT_ONCE)
 
 
-def _points(state: RunState | None) -> tuple[tuple[int, float], ...]:
-    return state.losses if state else ()
+def _newest_points(state: RunState | None) -> tuple[object, ...]:
+    return (*state.losses[-1:], *state.evaluations[-1:]) if state else ()
 
 
 def _frame(state: RunState | None) -> Any:
     """The losses as gradio's plots want them; None where there are none yet, which is drawn as an empty plot."""
     import pandas
 
-    points = _points(state)
-    return pandas.DataFrame(points, columns=["step", "loss"]) if points else None
+    if state is None or not (state.losses or state.evaluations):
+        return None
+    points = [(step, loss, TRAINING) for step, loss in state.losses]
+    points += [(step, loss, FIXED) for step, _, loss in state.evaluations]
+    return pandas.DataFrame(points, columns=["step", "loss", "of"])
 
 
 def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
@@ -177,5 +197,5 @@ def _load(file: Path) -> Any:
 
 
 def _caption(file: Path) -> str:
-    number = re.search(r"(\d+)$", file.stem)
+    number = re.match(r"(\d+)", file.stem)
     return f"step {int(number[1])}" if number else file.stem
