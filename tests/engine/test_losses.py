@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from train_embedding.engine.ldm import noise_schedule
-from train_embedding.engine.losses import item_losses, target_of
+from train_embedding.engine.losses import HUBER_C, item_losses, min_snr_weights, target_of
 from train_embedding.engine.noise import add_noise
 
 TIMESTEPS = torch.tensor([5, 400, 980])
@@ -52,3 +52,20 @@ def test_losses_are_computed_in_fp32() -> None:
     prediction = torch.full((1, 4, 8, 8), 300.0, dtype=torch.float16)  # its square is no fp16 number
     losses = item_losses(prediction, torch.zeros_like(prediction))
     assert (losses.dtype, losses.item()) == (torch.float32, 90000.0)
+
+
+def test_huber_is_squares_for_the_small_and_lines_for_the_large() -> None:
+    target = torch.zeros(2, 1, 1, 1)
+    small, large = item_losses(torch.tensor([1e-3, 100.0])[:, None, None, None], target, "huber")
+    assert float(small) == pytest.approx(1e-6, rel=1e-2)
+    assert float(large) == pytest.approx(2 * HUBER_C * (100 - HUBER_C), rel=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_min_snr(prediction_type: str) -> None:
+    schedule = torch.tensor([0.99, 0.9, 0.5, 0.1])
+    snr = schedule / (1 - schedule)  # 99, 9, 1, 0.11
+    weights = min_snr_weights(5.0, prediction_type, schedule, torch.arange(4))
+    below = snr if prediction_type == "epsilon" else snr + 1
+    assert torch.allclose(weights, torch.tensor([5.0, 5.0, float(snr[2]), float(snr[3])]) / below)
+    assert torch.equal(min_snr_weights(0.0, prediction_type, schedule, torch.arange(4)), torch.ones(4))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import math
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +22,11 @@ from tests.checkpoints import pictures
 from tests.training import NAME, Trainee, trainee
 from train_embedding.embeddings import storage
 from train_embedding.embeddings.formats import read_embedding
-from train_embedding.engine import loop
+from train_embedding.engine import evaluation, loop
+from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.state import TrainState
+from train_embedding.engine.stopping import Evaluation
+from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress
 from train_embedding.services import training
 from train_embedding.services.run_state import RunState, load_state
@@ -408,3 +415,140 @@ def test_an_embedding_that_is_deleted_during_the_run(trainee: Trainee) -> None:
     trainee.host.on_report = lambda _progress: trainee.file.unlink(missing_ok=True)
     assert trainee.run().status == "finished"
     assert trainee.embedding().step == 14
+
+
+def test_evaluations_are_shown_and_the_best_is_kept(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third of six evaluations is made the best; its vectors are what is left in the end."""
+    kept: dict[int, torch.Tensor] = {}
+    real = TrainState.record
+
+    def record(self: TrainState, losses: torch.Tensor) -> Evaluation:
+        kept[self.step] = self.average["clip_l"].clone()
+        level = {0: 1.0, 2: 0.8, 4: 0.5}.get(self.step, 0.7)
+        return real(self, torch.linspace(1, 2, 16) * level)
+
+    monkeypatch.setattr(TrainState, "record", record)
+    ended = trainee.run(steps=10, evaluate_every=2, average=0.5)
+    assert ended.status == "finished"
+    assert [(step, round(score, 6)) for step, score, _ in ended.evaluations] == [
+        (0, 1.0), (2, 0.8), (4, 0.5), (6, 0.7), (8, 0.7), (10, 0.7),
+    ]  # fmt: skip
+    assert ended.evaluations[0][2] == pytest.approx(1.5)
+    assert ended.best_step == 4
+    assert torch.equal(trainee.embedding().vectors["clip_l"], kept[4])
+    assert trainee.embedding().step == 14
+    lines = [json.loads(line) for line in (ended.folder / "events.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line["event"] == "evaluated"] == [0, 2, 4, 6, 8, 10]
+
+
+def test_the_last_is_kept_where_that_is_asked_for(trainee: Trainee) -> None:
+    ended = trainee.run(steps=4, evaluate_every=1, keep="last", auto_stop=False)
+    assert trainee.embedding().step == 14
+    assert [step for step, _, _ in ended.evaluations] == [0, 1, 2, 3, 4]
+
+
+def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Trainee) -> None:
+    before = trainee.file.read_bytes()
+    ended = trainee.run(steps=100, evaluate_every=1, learning_rate="1e-9", save_every=4)
+    assert (ended.status, ended.step, ended.steps) == ("finished", 8, 8)
+    assert ended.notes == (
+        "No step was better than the start, so the embedding is as it was. "
+        "The vectors hardly moved: try a higher learning rate, or more steps.",
+    )
+    assert trainee.file.read_bytes() == before
+    assert names(ended.files) == ["sword-4.pt", "sword-8.pt"]
+
+
+def test_a_run_that_was_stopped_by_hand_keeps_what_it_did(trainee: Trainee) -> None:
+    """Its last step is evaluated too, though no evaluation was due."""
+    trainee.host.on_report = lambda progress: progress.step == 3 and trainee.services.runs.stop(trainee.services.runs.list()[0].id)
+    ended = trainee.run(steps=50, evaluate_every=20, learning_rate="1e-9")
+    assert (ended.status, ended.step) == ("stopped", 3)
+    assert trainee.embedding().step == 13
+
+
+def test_an_evaluation_that_is_no_number(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = evaluation.fixed_losses
+    calls: list[int] = []
+
+    def losses(*arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return real(*arguments) * (math.nan if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(evaluation, "fixed_losses", losses)
+    before = trainee.embedding().vectors["clip_l"]
+    ended = trainee.run(steps=9, evaluate_every=2, keep="last")
+    assert ended.status == "failed"
+    assert ended.error == "The loss became NaN or infinite at step 4."
+    after = trainee.embedding().vectors["clip_l"]
+    assert torch.isfinite(after).all()
+    assert not torch.equal(after, before)
+
+
+def test_out_of_memory_once_goes_on_with_checkpointing(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.batch_loss
+    modes: list[bool] = []
+
+    def batch_loss(model: DiffusionModel, *arguments: Any) -> torch.Tensor:
+        modes.append(model.unet.is_gradient_checkpointing)
+        if len(modes) == 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(model, *arguments)
+
+    monkeypatch.setattr(loop, "batch_loss", batch_loss)
+    ended = trainee.run(steps=4)
+    assert (ended.status, ended.step) == ("finished", 4)
+    assert modes == [False, False, False, True, True]
+    assert ended.notes == (
+        "The GPU ran out of memory at step 3; the run goes on with gradient checkpointing, which needs less and is slower.",
+    )
+    model = trainee.host.the_model
+    assert model is not None
+    assert not model.unet.is_gradient_checkpointing
+    assert not model.unet.training
+    assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4"]
+
+
+def test_others_work_between_two_steps(trainee: Trainee) -> None:
+    """A picture that is asked for at step 2 is made before the run ends."""
+    made: list[int] = []
+    threads: list[threading.Thread] = []
+
+    def generate() -> None:
+        with trainee.host.exclusive("txt2img"):
+            made.append(trainee.services.runs.list()[0].step)
+
+    def ask(progress: Progress) -> None:
+        if progress.step == 2:
+            threads.append(threading.Thread(target=generate))
+            threads[0].start()
+            while not trainee.host.others_wait():
+                time.sleep(0.001)
+
+    trainee.host.on_report = ask
+    ended = trainee.run(steps=6)
+    threads[0].join(20)
+    assert (ended.status, made) == ("finished", [2])
+
+
+def test_a_checkpoint_that_changed_meanwhile_ends_the_run(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def give_way() -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise HostFailed("Another checkpoint was loaded meanwhile.", "Load the first one.")
+
+    monkeypatch.setattr(trainee.host, "give_way", give_way)
+    ended = trainee.run(steps=9, save_every=0)
+    assert (ended.status, ended.step, ended.error) == ("stopped", 3, "")
+    assert ended.notes == ("The run was ended: Another checkpoint was loaded meanwhile. Load the first one.",)
+    assert trainee.embedding().step == 13
+    monkeypatch.undo()
+    assert trainee.wait(trainee.services.runs.resume(ended.id)).status == "finished"
+
+
+def test_several_preview_prompts(trainee: Trainee) -> None:
+    ended = trainee.run(steps=4, preview_every=4, preview_prompt="a [name]\n\nb [name]")
+    assert names(ended.previews) == ["0000000.png", "0000000-2.png", "0000004.png", "0000004-2.png"]
+    assert [request.prompt for request in trainee.host.requests] == ["a sword", "b sword"] * 2

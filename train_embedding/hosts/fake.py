@@ -91,6 +91,9 @@ class FakeHost:
     def give_way(self) -> None:
         self._turns.give_way()
 
+    def others_wait(self) -> bool:
+        return self._turns.others_wait()
+
     def press_interrupt(self) -> None:
         """What a person does with the host's Interrupt button."""
         self._interrupt.set()

@@ -28,6 +28,10 @@ class Turns:
                 self._tickets.popleft()
                 self._changed.notify_all()
 
+    def others_wait(self) -> bool:
+        with self._changed:
+            return len(self._tickets) > 1
+
     def give_way(self) -> None:
         """For the one whose turn it is: lets those work who wait now, then goes on. At once where nobody waits."""
         with self._changed:
