@@ -139,7 +139,7 @@ def family(variant: str) -> Family:
     base = variant.split()[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sum(variant.encode()))
-        unet = _randomised(UNet2DConditionModel(**_unet_config(base, 9 if variant.endswith("inpainting") else 4)))
+        unet = randomised(UNet2DConditionModel(**unet_config(base, 9 if variant.endswith("inpainting") else 4)))
     clip = None if base == "SD2" else made.text_encoder
     return Family(variant, unet, made.vae, clip, None if base == "SD1" else _openclip())
 
@@ -165,14 +165,7 @@ def wrapped(base: str) -> Callable[[str], str]:
     return name
 
 
-@cache
-def _openclip() -> OpenClip:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(77)
-        return _randomised(OpenClip(OPENCLIP_WIDTH, OPENCLIP_LAYERS, POOLED))
-
-
-def _unet_config(base: str, in_channels: int) -> dict[str, Any]:
+def unet_config(base: str, in_channels: int) -> dict[str, Any]:
     config: dict[str, Any] = {"sample_size": 8, "in_channels": in_channels, "out_channels": 4, "layers_per_block": 2}
     if base == "SDXL":
         return config | {
@@ -195,6 +188,28 @@ def _unet_config(base: str, in_channels: int) -> dict[str, Any]:
     }
 
 
+def randomised(module: Any) -> Any:
+    """Every parameter at random: new networks have zeros where a wrong weight would not be noticed."""
+    module.eval().requires_grad_(False)
+    for name, parameter in module.named_parameters():
+        if parameter.ndim > 1:
+            reads_prompt = ".attn2.to_v." in name or ".attn2.to_out." in name  # so that prompts matter to random networks
+            gain = 2.0 if reads_prompt else 0.5
+            parameter.normal_(std=0.3 if "token_embedding" in name else gain / parameter[0].numel() ** 0.5)
+        elif "norm" in name or "ln_" in name:
+            parameter.normal_(mean=1.0 if name.endswith("weight") else 0.0, std=0.1)
+        else:
+            parameter.normal_(std=0.1)
+    return module
+
+
+@cache
+def _openclip() -> OpenClip:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(77)
+        return randomised(OpenClip(OPENCLIP_WIDTH, OPENCLIP_LAYERS, POOLED))
+
+
 def _ldm_key(unet: Any, key: str) -> str:
     if key.startswith("add_embedding."):
         return re.sub(r"^add_embedding\.linear_([12])", lambda match: f"label_emb.0.{2 * int(match[1]) - 2}", key)
@@ -203,16 +218,3 @@ def _ldm_key(unet: Any, key: str) -> str:
     if upsampler and unet.config.up_block_types[int(upsampler[1])] == "UpBlock2D":
         return name.replace(".2.conv", ".1.conv")  # no attention stands before it
     return name
-
-
-def _randomised(module: Any) -> Any:
-    """Every parameter at random: new networks have zeros where a wrong weight would not be noticed."""
-    module.eval().requires_grad_(False)
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(std=0.5 / parameter[0].numel() ** 0.5 if parameter.shape[0] < 4000 else 0.3)
-        elif "norm" in name or "ln_" in name:
-            parameter.normal_(mean=1.0 if name.endswith("weight") else 0.0, std=0.1)
-        else:
-            parameter.normal_(std=0.1)
-    return module

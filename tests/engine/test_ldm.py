@@ -11,10 +11,11 @@ import pytest
 import torch
 import yaml
 
+from tests import families
 from tests.checkpoints import CONFIG, Source, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.engine.conditioning import Conditioning
-from train_embedding.engine.ldm import CONFIGS, assemble, default_config, read_config
+from train_embedding.engine.ldm import CONFIGS, _resolution, assemble, default_config, read_config
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.weights import shared_parameters
 from train_embedding.errors import HostFailed, UnreadableFile
@@ -233,3 +234,37 @@ def test_the_sd1_config_is_whole() -> None:
     config = yaml.safe_load((CONFIGS / "sd1.yaml").read_text())["model"]["params"]
     assert config["unet_config"]["params"]["context_dim"] == 768
     assert config["unet_config"]["params"]["in_channels"] == 4
+
+
+@pytest.mark.parametrize(("level", "prediction_type"), [(-2.0, "v_prediction"), (0.5, "epsilon")])
+def test_sd2s_weights_are_asked_what_they_predict(level: float, prediction_type: str) -> None:
+    """Without a config nobody else knows. The UNet here answers one number to everything."""
+    source = families.family("SD2")
+    state = {key: tensor.clone() if ".out.2." in key else tensor for key, tensor in source.state().items()}
+    state["model.diffusion_model.out.2.weight"].zero_()
+    state["model.diffusion_model.out.2.bias"].fill_(level)
+    config = source.params() | {"parameterization": "unknown"}
+    assert assemble(state, config).prediction_type == prediction_type
+
+
+def test_sdxl_files_that_say_what_they_predict() -> None:
+    source = families.family("SDXL")
+    state = {**source.state(), "v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    model = assemble(state, source.params(), text_config=TEXT_CONFIG)
+    assert model.prediction_type == "v_prediction"
+    assert float(model.alphas_cumprod[-1]) < 1e-7
+
+
+def test_a_noise_schedule_that_training_does_not_know() -> None:
+    source = families.family("SDXL")
+    config = source.params() | {"denoiser_config": {"params": {"scaling_config": {"target": "sgm.denoiser_scaling.EDMScaling"}}}}
+    with pytest.raises(HostFailed, match="EDMScaling"):
+        assemble(source.state(), config, text_config=TEXT_CONFIG)
+
+
+@pytest.mark.parametrize(("size", "width", "parameterization", "resolution"), [
+    (64, 1024, "v", 768), (64, 1024, "eps", 512), (64, 768, "v", 512), (8, 1024, "v", 64), (None, 2048, "eps", 1024),
+])  # fmt: skip
+def test_resolutions(size: int | None, width: int, parameterization: str, resolution: int) -> None:
+    config = {"unet_config": {"params": {"context_dim": width}}, **({} if size is None else {"image_size": size})}
+    assert _resolution(config, "v_prediction" if parameterization == "v" else "epsilon") == resolution

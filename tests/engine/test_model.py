@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -80,3 +81,16 @@ def test_latents_are_scaled_both_ways(tiny_model: DiffusionModel) -> None:
     assert torch.allclose(once.encode_images(images).std, other.encode_images(images).std * 0.18215, atol=1e-6)
     latents = torch.randn(1, 4, 8, 8)
     assert torch.allclose(once.decode_latents(latents * 0.18215), other.decode_latents(latents), atol=1e-5)
+
+
+def test_a_vae_that_overflows_in_half_precision_is_asked_again(tiny_model: DiffusionModel) -> None:
+    half = deepcopy(tiny_model.vae)
+    half.encoder.conv_in.weight.mul_(6e4 / float(half.encoder.conv_in.weight.abs().max()))
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    expected = replace(tiny_model, vae=half).encode_images(images)
+    half.half()
+    with torch.no_grad():
+        assert not bool(torch.isfinite(half.encode(images.half()).latent_dist.mean).all())
+    again = replace(tiny_model, vae=half).encode_images(images)
+    assert torch.allclose(again.mean, expected.mean, atol=0.02)
+    assert next(half.parameters()).dtype == torch.float16

@@ -16,7 +16,7 @@ from train_embedding.engine.model import DiffusionModel, TextEncoder
 from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.placeholder import PromptBatch
 
-CASES = (("SD1", 512), ("SD1", 256), ("SD2", 768), ("SDXL", 1024))
+CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
 "Family and side in pixels of the pictures that are counted."
 _ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
     "SD1": ({"hidden_size": 768, "num_hidden_layers": 12},),
@@ -88,9 +88,12 @@ def count_text_encoders(family: str) -> int:
     return counter.get_total_flops()
 
 
-def count_step(model: DiffusionModel, resolution: int) -> StepFlops:
-    """Counts what the UNet does in a step of `engine.loop`: forward, loss, and the backward to the prompt."""
-    conditioning = _prompt(model)
+def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True) -> StepFlops:
+    """Counts what the UNet does in a step of `engine.loop`: forward, loss, and the backward to the prompt.
+
+    to_pooled: whether the backward goes to SDXL's pooled output too, as it does where the second encoder is trained.
+    """
+    conditioning = _prompt(model, to_pooled)
     latents = torch.zeros(1, 4, resolution // 8, resolution // 8, device="meta")
     timesteps = torch.zeros(1, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as forward, torch.no_grad():
@@ -107,14 +110,14 @@ def flop_table() -> list[dict[str, Any]]:
     return [count_step(models[family], resolution).to_json() for family, resolution in CASES]
 
 
-def _prompt(model: DiffusionModel) -> Conditioning:
+def _prompt(model: DiffusionModel, to_pooled: bool) -> Conditioning:
     """An encoded prompt of 77 tokens on the meta device, to which the backward goes."""
     config = model.unet.config
     context = torch.zeros(1, 77, config.cross_attention_dim, device="meta", requires_grad=True)
     if config.addition_embed_type is None:
         return Conditioning(context)
     width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-    return Conditioning(context, torch.zeros(1, width, device="meta", requires_grad=True))
+    return Conditioning(context, torch.zeros(1, width, device="meta", requires_grad=to_pooled))
 
 
 def _text_encoder(layer: int = 1, **config: Any) -> TextEncoder:

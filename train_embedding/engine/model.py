@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -154,9 +155,15 @@ class DiffusionModel:
 
     @torch.no_grad()
     def encode_images(self, images: torch.Tensor) -> LatentMoments:
-        """images: [B, 3, H, W] in -1…1."""
-        vae = next(self.vae.parameters())
-        posterior = self.vae.encode(images.to(vae.device, vae.dtype)).latent_dist
+        """images: [B, 3, H, W] in -1…1. A VAE that overflows in half precision, as SDXL's does, is asked again in fp32."""
+        moments = self._moments(self.vae, images)
+        if next(self.vae.parameters()).dtype == torch.float16 and not bool(torch.isfinite(moments.mean).all()):
+            return self._moments(deepcopy(self.vae).float(), images)
+        return moments
+
+    def _moments(self, vae: AutoencoderKL, images: torch.Tensor) -> LatentMoments:
+        weight = next(vae.parameters())
+        posterior = vae.encode(images.to(weight.device, weight.dtype)).latent_dist
         return LatentMoments(posterior.mean.float() * self.latent_scale, posterior.std.float() * self.latent_scale)
 
     @torch.no_grad()
