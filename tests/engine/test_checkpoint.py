@@ -27,7 +27,15 @@ def same_weights(one: DiffusionModel, other: DiffusionModel) -> bool:
 
 
 def facts(model: DiffusionModel) -> tuple[object, ...]:
-    return model.prediction_type, model.family, model.latent_scale, model.resolution, model.widths, model.clip_skip, model.dtype
+    return (
+        model.prediction_type,
+        model.family,
+        model.latent_scale,
+        model.resolution,
+        model.widths,
+        model.text_encoders[0].layer,
+        model.dtype,
+    )
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ def test_dtype_and_clip_skip(tiny_checkpoint: Path) -> None:
     model = load_checkpoint(tiny_checkpoint, dtype=torch.float16, clip_skip=2)
     assert {parameter.dtype for module in model.modules() for parameter in module.parameters()} == {torch.float16}
     assert model.alphas_cumprod.dtype == torch.float32
-    assert model.clip_skip == 2
+    assert model.text_encoders[0].layer == 2
 
 
 @pytest.mark.parametrize("nested", [True, False])
@@ -99,7 +107,7 @@ def test_files_without_weights(tmp_path: Path, content: object) -> None:
 
 def test_other_models(copied: Path, tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
-    with pytest.raises(HostFailed, match="not a Stable Diffusion"):
+    with pytest.raises(HostFailed, match="not a Stable Diffusion 1, 2 or XL"):
         load_checkpoint(tmp_path / "a.safetensors")
     save_file({"a": torch.ones(2)}, copied)  # its config says otherwise
     with pytest.raises(HostFailed, match="do not fit its config"):
@@ -146,6 +154,6 @@ def test_folders_that_are_none(diffusers_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="is not a diffusers model"):
         load_checkpoint(tmp_path)
     shutil.copytree(diffusers_folder, tmp_path / "copy")
-    (tmp_path / "copy" / "text_encoder_2").mkdir()
-    with pytest.raises(HostFailed, match="SDXL"):
+    (tmp_path / "copy" / "text_encoder").rename(tmp_path / "copy" / "text_encoder_2")
+    with pytest.raises(HostFailed, match="SDXL's refiner"):
         load_checkpoint(tmp_path / "copy")

@@ -11,11 +11,16 @@ import pytest
 import torch
 import yaml
 
+from tests import families
 from tests.checkpoints import CONFIG, Source, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
-from train_embedding.engine.ldm import CONFIGS, assemble, default_config, read_config, shared_parameters
+from train_embedding.engine.conditioning import Conditioning
+from train_embedding.engine.ldm import CONFIGS, _resolution, assemble, default_config, read_config
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.weights import shared_parameters
 from train_embedding.errors import HostFailed, UnreadableFile
+
+KEY = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 
 
 def assembled(state: dict[str, torch.Tensor], config: dict[str, Any] | None = None) -> DiffusionModel:
@@ -60,7 +65,7 @@ def test_outputs_are_those_of_the_source(tiny_source: Source, tiny_model: Diffus
     assert torch.equal(tiny_model.text_encoders[0].module(ids).last_hidden_state, theirs)
     latents, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([3, 900])
     expected = tiny_source.unet(latents, timesteps, theirs, return_dict=False)[0]
-    assert torch.equal(tiny_model.predict(latents, timesteps, theirs), expected)
+    assert torch.equal(tiny_model.predict(latents, timesteps, Conditioning(theirs)), expected)
     images = torch.randn(2, 3, 64, 64)
     posterior = tiny_source.vae.encode(images).latent_dist
     assert torch.allclose(tiny_model.encode_images(images).mean / tiny_model.latent_scale, posterior.mean, atol=1e-6)
@@ -149,38 +154,44 @@ def test_weights_that_are_missing_or_too_many(tiny_source: Source) -> None:
 
 
 def test_no_clip_text_encoder(tiny_source: Source) -> None:
-    """As in SD2 checkpoints, whose text encoder is OpenCLIP's."""
-    state = {
-        key.replace("cond_stage_model.transformer.", "cond_stage_model.model."): t for key, t in tiny_source.ldm_state().items()
-    }
+    state = {key: tensor for key, tensor in tiny_source.ldm_state().items() if not key.startswith("cond_stage_model.")}
     with pytest.raises(HostFailed, match="holds no CLIP text encoder"):
         assembled(state)
 
 
-def test_an_inpainting_model_is_refused(tiny_source: Source) -> None:
-    with pytest.raises(HostFailed, match="UNet takes 9 channels"):
-        assemble(tiny_source.ldm_state(), changed(in_channels=9), text_config=TEXT_CONFIG)
+@pytest.mark.parametrize("channels", [5, 8])
+def test_depth_and_editing_models_are_refused(tiny_source: Source, channels: int) -> None:
+    with pytest.raises(HostFailed, match=f"UNet takes {channels} channels"):
+        assemble(tiny_source.ldm_state(), changed(in_channels=channels), text_config=TEXT_CONFIG)
 
 
-@pytest.mark.parametrize(
-    ("width", "sentence"),
-    [
-        (1024, "is an SD2 model; only SD1"),
-        (2048, "is an SDXL model; only SD1"),
-        (512, "is not a Stable Diffusion 1.x model"),
-        (0, "not a"),
-    ],
-)
-def test_other_families_by_their_weights(width: int, sentence: str) -> None:
-    key = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-    state = {key: torch.empty(640, width, device="meta")} if width else {}
-    with pytest.raises(HostFailed, match=sentence):
+def test_an_unclip_model_is_refused(tiny_source: Source) -> None:
+    state = {**tiny_source.ldm_state(), "model.diffusion_model.label_emb.0.0.weight": torch.ones(4, 4)}
+    with pytest.raises(HostFailed, match="unCLIP"):
+        assembled(state)
+
+
+def test_the_refiner_is_refused(tiny_source: Source) -> None:
+    state = {**tiny_source.ldm_state(), "conditioner.embedders.0.model.ln_final.weight": torch.ones(4)}
+    with pytest.raises(HostFailed, match="refiner"):
+        assembled(state)
+
+
+@pytest.mark.parametrize("width", [512, 1280, 0])
+def test_weights_of_no_known_family(width: int) -> None:
+    state = {KEY: torch.empty(640, width, device="meta")} if width else {}
+    with pytest.raises(HostFailed, match="is not a Stable Diffusion 1, 2 or XL model"):
         default_config(state)
 
 
-def test_sd1_by_its_weights() -> None:
-    key = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-    assert default_config({key: torch.empty(640, 768, device="meta")}) == read_config(CONFIGS / "sd1.yaml")
+@pytest.mark.parametrize(("width", "name"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl")])
+@pytest.mark.parametrize("channels", [4, 9])
+def test_families_by_their_weights(width: int, name: str, channels: int) -> None:
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    state = {KEY: torch.empty(640, width, device="meta"), first: torch.empty(320, channels, 3, 3, device="meta")}
+    expected = read_config(CONFIGS / f"{name}.yaml")
+    expected["unet_config"]["params"]["in_channels"] = channels
+    assert default_config(state) == expected
 
 
 def test_the_text_encoder_folder_is_found_beside_the_config(tmp_path: Path) -> None:
@@ -223,3 +234,37 @@ def test_the_sd1_config_is_whole() -> None:
     config = yaml.safe_load((CONFIGS / "sd1.yaml").read_text())["model"]["params"]
     assert config["unet_config"]["params"]["context_dim"] == 768
     assert config["unet_config"]["params"]["in_channels"] == 4
+
+
+@pytest.mark.parametrize(("level", "prediction_type"), [(-2.0, "v_prediction"), (0.5, "epsilon")])
+def test_sd2s_weights_are_asked_what_they_predict(level: float, prediction_type: str) -> None:
+    """Without a config nobody else knows. The UNet here answers one number to everything."""
+    source = families.family("SD2")
+    state = {key: tensor.clone() if ".out.2." in key else tensor for key, tensor in source.state().items()}
+    state["model.diffusion_model.out.2.weight"].zero_()
+    state["model.diffusion_model.out.2.bias"].fill_(level)
+    config = source.params() | {"parameterization": "unknown"}
+    assert assemble(state, config).prediction_type == prediction_type
+
+
+def test_sdxl_files_that_say_what_they_predict() -> None:
+    source = families.family("SDXL")
+    state = {**source.state(), "v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
+    model = assemble(state, source.params(), text_config=TEXT_CONFIG)
+    assert model.prediction_type == "v_prediction"
+    assert float(model.alphas_cumprod[-1]) < 1e-7
+
+
+def test_a_noise_schedule_that_training_does_not_know() -> None:
+    source = families.family("SDXL")
+    config = source.params() | {"denoiser_config": {"params": {"scaling_config": {"target": "sgm.denoiser_scaling.EDMScaling"}}}}
+    with pytest.raises(HostFailed, match="EDMScaling"):
+        assemble(source.state(), config, text_config=TEXT_CONFIG)
+
+
+@pytest.mark.parametrize(("size", "width", "parameterization", "resolution"), [
+    (64, 1024, "v", 768), (64, 1024, "eps", 512), (64, 768, "v", 512), (8, 1024, "v", 64), (None, 2048, "eps", 1024),
+])  # fmt: skip
+def test_resolutions(size: int | None, width: int, parameterization: str, resolution: int) -> None:
+    config = {"unet_config": {"params": {"context_dim": width}}, **({} if size is None else {"image_size": size})}
+    assert _resolution(config, "v_prediction" if parameterization == "v" else "epsilon") == resolution

@@ -8,10 +8,12 @@ from torch import nn
 
 from tests.checkpoints import Source, module_of, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
-from train_embedding.engine.ldm import noise_schedule, shared_parameters
+from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.live_model import ldm_state, live_model
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.placeholder import PromptBatch
+from train_embedding.engine.weights import shared_parameters
 
 SCHEDULE = noise_schedule(0.00085, 0.012, 1000)
 
@@ -89,11 +91,11 @@ def test_outputs_are_those_of_the_source(host: nn.Module, tiny_source: Source) -
     context = tiny_source.text_encoder(ids).last_hidden_state
     assert torch.equal(model.text_encoders[0].module(ids).last_hidden_state, context)
     theirs = tiny_source.unet(latents, timesteps, context, return_dict=False)[0]
-    assert torch.equal(model.predict(latents, timesteps, context), theirs)
+    assert torch.equal(model.predict(latents, timesteps, Conditioning(context)), theirs)
 
 
 def test_clip_skip_and_schedule_are_the_hosts(host: nn.Module) -> None:
     schedule = torch.linspace(0.99, 0.01, 1000)
     model = live_model(host, params(), text_config=TEXT_CONFIG, alphas_cumprod=schedule, clip_skip=2)
-    assert model.clip_skip == 2
+    assert (model.text_encoders[0].layer, model.text_encoders[0].normalised) == (2, True)
     assert torch.equal(model.alphas_cumprod, schedule)

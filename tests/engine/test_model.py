@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,14 @@ import torch
 
 from tests.checkpoints import Source
 from train_embedding.engine.model import DiffusionModel, no_vectors
-from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
+from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
 from train_embedding.engine.tokenizer import clip_tokenizer, token_ids
 
 TEXT = "a big red star"
+
+
+def context_of(model: DiffusionModel, prompts: PromptBatch) -> torch.Tensor:
+    return model.context(prompts, no_vectors(model)).context
 
 
 def test_everything_is_frozen(tiny_model: DiffusionModel) -> None:
@@ -23,7 +28,7 @@ def test_everything_is_frozen(tiny_model: DiffusionModel) -> None:
 
 @torch.no_grad()
 def test_a_plain_context_is_that_of_the_text_encoder(tiny_model: DiffusionModel, tiny_source: Source) -> None:
-    context = tiny_model.context(batch_prompts([tokenise([TEXT])]), no_vectors(tiny_model))
+    context = context_of(tiny_model, batch_prompts([tokenise([TEXT])]))
     ids = clip_tokenizer()(TEXT, padding="max_length", max_length=77, return_tensors="pt")["input_ids"]
     assert torch.equal(context, tiny_source.text_encoder(ids).last_hidden_state)
 
@@ -31,8 +36,8 @@ def test_a_plain_context_is_that_of_the_text_encoder(tiny_model: DiffusionModel,
 @torch.no_grad()
 def test_chunks_stand_one_after_the_other(tiny_model: DiffusionModel) -> None:
     long = batch_prompts([tokenise(["the " * 75 + TEXT])])
-    context = tiny_model.context(long, no_vectors(tiny_model))
-    second = tiny_model.context(batch_prompts([tokenise([TEXT])]), no_vectors(tiny_model))
+    context = context_of(tiny_model, long)
+    second = context_of(tiny_model, batch_prompts([tokenise([TEXT])]))
     assert context.shape == (1, 154, 64)
     assert torch.allclose(context[:, 77:], second, atol=1e-6)
 
@@ -41,7 +46,8 @@ def test_chunks_stand_one_after_the_other(tiny_model: DiffusionModel) -> None:
 @pytest.mark.parametrize("clip_skip", [1, 2, 3])
 def test_clip_skip(tiny_model: DiffusionModel, tiny_source: Source, clip_skip: int) -> None:
     prompts = batch_prompts([tokenise([TEXT])])
-    context = replace(tiny_model, clip_skip=clip_skip).context(prompts, no_vectors(tiny_model))
+    encoder = replace(tiny_model.text_encoders[0], layer=clip_skip)
+    context = context_of(replace(tiny_model, text_encoders=(encoder,)), prompts)
     output = tiny_source.text_encoder(prompts.ids[:, 0], output_hidden_states=True)
     body = getattr(tiny_source.text_encoder, "text_model", tiny_source.text_encoder)
     assert torch.equal(context, body.final_layer_norm(output.hidden_states[-clip_skip]))
@@ -53,7 +59,8 @@ def test_vectors_equal_to_tokens_are_the_text(tiny_model: DiffusionModel) -> Non
     assert vectors["clip_l"].shape == (2, 64)
     packed = batch_prompts([tokenise(["a big", Vectors(0, 2)])])
     plain = batch_prompts([tokenise([TEXT])])
-    assert torch.equal(tiny_model.context(packed, vectors), tiny_model.context(plain, no_vectors(tiny_model)))
+    assert torch.equal(tiny_model.context(packed, vectors).context, context_of(tiny_model, plain))
+    assert tiny_model.context(packed, vectors).pooled is None
 
 
 def test_token_embeddings(tiny_model: DiffusionModel, tiny_source: Source) -> None:
@@ -74,3 +81,16 @@ def test_latents_are_scaled_both_ways(tiny_model: DiffusionModel) -> None:
     assert torch.allclose(once.encode_images(images).std, other.encode_images(images).std * 0.18215, atol=1e-6)
     latents = torch.randn(1, 4, 8, 8)
     assert torch.allclose(once.decode_latents(latents * 0.18215), other.decode_latents(latents), atol=1e-5)
+
+
+def test_a_vae_that_overflows_in_half_precision_is_asked_again(tiny_model: DiffusionModel) -> None:
+    half = deepcopy(tiny_model.vae)
+    half.encoder.conv_in.weight.mul_(6e4 / float(half.encoder.conv_in.weight.abs().max()))
+    images = torch.rand(1, 3, 64, 64) * 2 - 1
+    expected = replace(tiny_model, vae=half).encode_images(images)
+    half.half()
+    with torch.no_grad():
+        assert not bool(torch.isfinite(half.encode(images.half()).latent_dist.mean).all())
+    again = replace(tiny_model, vae=half).encode_images(images)
+    assert torch.allclose(again.mean, expected.mean, atol=0.02)
+    assert next(half.parameters()).dtype == torch.float16

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.engine.ldm import noise_schedule
-from train_embedding.engine.noise import add_noise, draw_timesteps, step_generator
+from train_embedding.engine.noise import add_noise, draw_timesteps, noise_schedule, step_generator, zero_terminal_snr
 
 COUNT = 20_000
 
@@ -86,3 +85,15 @@ def test_the_schedule_of_stable_diffusion() -> None:
     assert float(schedule[0]) == pytest.approx(1 - 0.00085, abs=1e-6)
     assert float(schedule[999]) == pytest.approx(0.0046602, abs=1e-6)  # what every SD1 checkpoint's alphas_cumprod ends with
     assert bool((schedule[1:] < schedule[:-1]).all())
+
+
+def test_zero_terminal_snr() -> None:
+    schedule = noise_schedule(0.00085, 0.012, 1000)
+    rescaled = zero_terminal_snr(schedule)
+    assert float(rescaled[-1]) == pytest.approx(4.8973451890853435e-08)
+    assert float(rescaled[0]) == pytest.approx(float(schedule[0]))
+    assert bool((rescaled[1:] < rescaled[:-1]).all())
+    # √ᾱ is moved and scaled: what lies half way stays half way.
+    root, scaled = schedule.double().sqrt(), rescaled.double().sqrt()
+    part = (root[500] - root[-1]) / (root[0] - root[-1])
+    assert float(scaled[500]) == pytest.approx(float(part * root[0]), rel=1e-5)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.ldm import noise_schedule
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.preview import draw_pictures, euler_sigmas
 
 SCHEDULE = noise_schedule(0.00085, 0.012, 1000)

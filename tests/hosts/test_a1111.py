@@ -7,6 +7,7 @@ import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +19,23 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress, Txt2ImgRequest
 
+live_model = pytest.importorskip("train_embedding.engine.live_model")
+ldm = pytest.importorskip("train_embedding.engine.ldm")
+checkpoint = pytest.importorskip("train_embedding.engine.checkpoint")
+
 NAMES = (
     "call_queue", "devices", "launch_utils", "lowvram", "paths_internal", "processing", "progress", "sd_hijack", "sd_models",
     "sd_samplers", "shared", "textual_inversion", "textual_inversion.textual_inversion",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AModel:
+    """As much of a DiffusionModel as the host touches."""
+
+    crop: tuple[int, int] = (0, 0)
+    alphas_cumprod: Any = None
+    device: str = "cpu"
 
 
 class State:
@@ -61,10 +75,10 @@ class Database:
 
 
 class TextEncoder:
-    """A CLIP of width 4 whose tokens are its words' lengths."""
+    """A CLIP whose tokens are its words' lengths."""
 
-    def __init__(self) -> None:
-        self.weight = torch.arange(40.0, dtype=torch.float16).reshape(10, 4)
+    def __init__(self, width: int = 4) -> None:
+        self.weight = torch.arange(10.0 * width, dtype=torch.float16).reshape(10, width)
         layer = SimpleNamespace(wrapped=SimpleNamespace(weight=self.weight))
         text_model = SimpleNamespace(embeddings=SimpleNamespace(token_embedding=layer))
         self.wrapped = SimpleNamespace(transformer=SimpleNamespace(text_model=text_model))
@@ -166,9 +180,12 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     stand_in = WebUI(tmp_path)
     for name, module in stand_in.all.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "train_embedding.hosts.a1111", raising=False)
+    ours = ("train_embedding.hosts.a1111", "train_embedding.hosts.a1111_model")
+    for name in ours:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     yield stand_in
-    sys.modules.pop("train_embedding.hosts.a1111", None)
+    for name in ours:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -215,10 +232,11 @@ def test_a_shared_server_allows_its_own_folder_and_the_named_ones(host: Any, web
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda webui: setattr(webui.lowvram, "is_enabled", lambda _model: True), "--medvram"),
-        (lambda webui: setattr(webui.devices, "fp8", True), "fp8"),
-        (lambda webui: setattr(webui.sd_model, "is_sd1", False), "SD1"),
-        (lambda webui: setattr(webui.sd_model.model, "conditioning_key", "hybrid"), "inpainting"),
+        (lambda webui: setattr(webui.sd_model, "is_sd3", True), "SD1, SD2 and SDXL"),
+        (lambda webui: setattr(webui.sd_model, "is_ssd", True), "SD1, SD2 and SDXL"),
+        (lambda webui: setattr(webui.sd_model.model, "conditioning_key", "crossattn-adm"), "variations"),
+        (lambda webui: setattr(webui.sd_model.model, "diffusion_model", SimpleNamespace(in_channels=8)), "editing"),
+        (lambda webui: as_sdxl(webui, 1280), "refiner"),
         (lambda webui: setattr(webui.sd_model, "cond_stage_model", SimpleNamespace()), "takes no embeddings"),
     ],
 )
@@ -227,6 +245,31 @@ def test_why_there_is_no_training(host: Any, webui: WebUI, change: Any, words: s
     assert words in host.info().why_no_training
     with pytest.raises(HostFailed, match=words), host.model():
         pytest.fail("gave a model all the same")
+
+
+def as_sdxl(webui: WebUI, *widths: int) -> None:
+    """The checkpoint becomes one with sgm's text encoders of these widths."""
+    webui.sd_model.is_sd1, webui.sd_model.is_sdxl = False, True
+    webui.sd_model.conditioner = SimpleNamespace(embedders=[TextEncoder(width) for width in widths] + [SimpleNamespace()])
+
+
+def test_an_inpainting_checkpoint_can_be_trained_on(host: Any, webui: WebUI) -> None:
+    webui.sd_model.model = SimpleNamespace(conditioning_key="hybrid", diffusion_model=SimpleNamespace(in_channels=9))
+    assert host.info().why_no_training == ""
+
+
+def test_the_facts_of_sdxl(host: Any, webui: WebUI) -> None:
+    as_sdxl(webui, 768, 1280)
+    info = host.info()
+    assert (info.family, info.widths) == ("SDXL", {"clip_l": 768, "clip_g": 1280})
+    assert (info.resolution, info.why_no_training) == (1024, "")
+    tables = host.token_embeddings("a bcd ef", 2)
+    assert {key: table.shape for key, table in tables.items()} == {"clip_l": (2, 768), "clip_g": (2, 1280)}
+
+
+def test_sd2_spreads_its_vectors_over_the_whole_text(host: Any, webui: WebUI) -> None:
+    webui.sd_model.cond_stage_model = TextEncoder(1024)
+    assert host.token_embeddings("a bcd ef", 2)["clip_h"].shape == (3, 1024)
 
 
 def test_token_embeddings_are_rows_of_the_hosts_table(host: Any, webui: WebUI) -> None:
@@ -360,9 +403,7 @@ def test_interrupting_a_preview_interrupts_the_run(host: Any, webui: WebUI) -> N
 def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
     host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = pytest.importorskip("train_embedding.engine.live_model")
-    ldm = pytest.importorskip("train_embedding.engine.ldm")
-    monkeypatch.setattr(engine, "live_model", lambda *_arguments, **_options: "a model")
+    monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **_options: AModel())
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     changed, untouched = SimpleNamespace(network_current_names=("a",)), SimpleNamespace()
     restored: list[Any] = []
@@ -376,7 +417,7 @@ def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
     transformer.config = SimpleNamespace(to_dict=dict)
     webui.shared.opts.CLIP_stop_at_last_layers = 1
     with host.exclusive("job"), host.model() as model:
-        assert model == "a model"
+        assert model == AModel()
         assert restored == [changed]
         assert networks.loaded_networks == []
         host.txt2img(Txt2ImgRequest("x"))
@@ -390,6 +431,55 @@ def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
         assert restored == [changed] * 3
     host.txt2img(Txt2ImgRequest("x"))
     assert webui.during[-1]["fields"]["override_settings"] == {}
+
+
+@pytest.mark.parametrize("reason", ["fp8", "medvram"])
+def test_weights_that_cannot_be_shared_are_read_from_the_file(
+    host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str
+) -> None:
+    if reason == "fp8":
+        webui.devices.fp8 = True
+    else:
+        webui.lowvram.is_enabled = lambda _model: True
+    asked: list[tuple[Path, dict[str, Any]]] = []
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda path, **options: asked.append((path, options)) or AModel())
+    sd_model, schedule = webui.sd_model, torch.linspace(0.9, 0.1, 5, dtype=torch.float64)
+    sd_model.parameters, sd_model.modules = lambda: iter([torch.zeros(1)]), list
+    sd_model.used_config, sd_model.alphas_cumprod = "config.yaml", schedule
+    sd_model.sd_checkpoint_info.filename = str(tmp_path / "a.safetensors")
+    sd_model.first_stage_model = torch.nn.ParameterDict({"decoder": torch.nn.Parameter(torch.ones(3))})
+    webui.shared.opts.CLIP_stop_at_last_layers, webui.shared.opts.sdxl_crop_top = 2, 8
+    moves: list[str] = []
+    webui.sd_models.send_model_to_cpu = lambda _model: moves.append("away")
+    webui.sd_models.send_model_to_device = lambda _model: moves.append("back")
+    with host.exclusive("job"), host.model() as model:
+        assert moves == ["away"]
+        assert model.alphas_cumprod.dtype == torch.float32
+        assert model.alphas_cumprod.tolist() == pytest.approx(schedule.tolist())
+        assert model.crop == (8, 0)
+    assert moves == ["away", "back"]
+    ((path, options),) = asked
+    assert path == tmp_path / "a.safetensors"
+    assert options.pop("instead")["first_stage_model.decoder"].tolist() == [1, 1, 1]
+    expected = {"device": "cpu", "dtype": torch.float16, "clip_skip": 2, "config": Path("config.yaml")}
+    assert options == expected
+
+
+@pytest.mark.parametrize(("setting", "clip_skip"), [(False, None), (True, 3)])
+def test_clip_skip_of_sdxl_is_a_setting_of_its_own(
+    host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch, setting: bool, clip_skip: int | None
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **options: asked.append(options) or AModel())
+    monkeypatch.setattr(ldm, "read_config", lambda _path: {})
+    as_sdxl(webui, 768, 1280)
+    for encoder in webui.sd_model.conditioner.embedders[:2]:
+        encoder.wrapped.transformer.config = SimpleNamespace(to_dict=lambda: {"a": "config"})
+    webui.sd_model.used_config, webui.sd_model.alphas_cumprod = "config.yaml", torch.ones(1)
+    webui.shared.opts.CLIP_stop_at_last_layers, webui.shared.opts.sdxl_clip_l_skip = 3, setting
+    with host.model():
+        assert asked[0]["clip_skip"] == clip_skip
+        assert asked[0]["text_config"] == {"a": "config"}
 
 
 def _emptying(networks: Any) -> Any:

@@ -22,6 +22,15 @@ def fill(tokens: torch.Tensor, count: int) -> torch.Tensor:
     return tokens[[i * given // count for i in range(count)]].detach().to("cpu", torch.float32)
 
 
+def takes_whole_text(widths: Mapping[str, int]) -> bool:
+    """Whether vectors of these widths are spread over all tokens of a text, which is SD2's rule in the WebUI.
+
+    With SD1 the text is cut to its first n tokens for n vectors. So it is with SDXL, whose two encoders the WebUI cuts
+    differently, which fails for the texts where it matters; a vector stands for the same word in both here.
+    """
+    return set(widths) == {"clip_h"}
+
+
 def zeros(widths: Mapping[str, int], count: int) -> dict[str, torch.Tensor]:
     """Vectors of an embedding made from no text: [count, d] per text encoder."""
     import torch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,44 +10,52 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
-from train_embedding.embeddings.text_encoders import family_of, key_for_width
-from train_embedding.engine.model import DiffusionModel, TextEncoder
+from train_embedding.embeddings.text_encoders import family_of
+from train_embedding.engine.ldm_text import text_config_folder, text_encoders
+from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.noise import noise_schedule, zero_terminal_snr
+from train_embedding.engine.weights import assigned
 from train_embedding.errors import HostFailed, UnreadableFile
 
 CONFIGS = Path(__file__).parent / "configs"
+_CONFIG_OF_CONTEXT = {768: "sd1.yaml", 1024: "sd2.yaml", 2048: "sdxl.yaml"}
 _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 "A layer that SD1, SD2 and SDXL all have; [c, width of the context]."
-_TEXT_PREFIX = "cond_stage_model.transformer."
+_FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+"[c, channels that the UNet takes, 3, 3]."
+_LABELS = "model.diffusion_model.label_emb."
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """The `model.params` of an LDM config file. A text encoder folder named in it is made absolute, beside the file."""
     try:
         params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
-        version = params.get("cond_stage_config", {}).get("params", {}).get("version")
+        folder = text_config_folder(params)
+        version = folder.get("version")
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableFile(f'The model config "{path.name}" cannot be read: {type(error).__name__}.') from error
     if version and (path.parent / version).is_dir():
-        params["cond_stage_config"]["params"]["version"] = str((path.parent / version).resolve())
+        folder["version"] = str((path.parent / version).resolve())
     return params
 
 
 def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The config of the family that the weights are of, for a checkpoint without one beside it.
 
-    Raises HostFailed for a family that cannot be trained yet.
+    Raises HostFailed for weights of no known family.
     """
     weight = state.get(_CROSS_ATTENTION)
-    width = None if weight is None else weight.shape[1]
-    if width == 768:
-        return read_config(CONFIGS / "sd1.yaml")
-    name = {1024: "an SD2 model", 2048: "an SDXL model"}.get(width or 0, "not a Stable Diffusion 1.x model")
-    raise HostFailed(
-        f"The checkpoint is {name}; only SD1 models can be trained in this version.",
-        "A model of another structure needs its config beside it, under the checkpoint's name with .yaml.",
-    )
+    name = None if weight is None else _CONFIG_OF_CONTEXT.get(weight.shape[1])
+    if name is None:
+        raise HostFailed(
+            "The checkpoint is not a Stable Diffusion 1, 2 or XL model.",
+            "A model of another structure needs its config beside it, under the checkpoint's name with .yaml.",
+        )
+    params = read_config(CONFIGS / name)
+    if _FIRST_LAYER in state:
+        _unet_params(params)["in_channels"] = state[_FIRST_LAYER].shape[1]
+    return params
 
 
 def assemble(
@@ -57,13 +64,14 @@ def assemble(
     *,
     text_config: dict[str, Any] | None = None,
     alphas_cumprod: torch.Tensor | None = None,
-    clip_skip: int = 1,
+    clip_skip: int | None = None,
 ) -> DiffusionModel:
     """Builds the modules on the meta device and gives them the tensors of `state` themselves, without a copy.
 
-    state: tensors under LDM key names. params: an LDM config's `model.params`. text_config: that of a transformers CLIPTextModel,
-    for a text encoder whose number of heads cannot be told from its weights. alphas_cumprod: [T], else computed from the
-    config's linear_start and linear_end.
+    state: tensors under LDM key names. params: an LDM config's `model.params`, of CompVis's or Stability's (sgm) kind.
+    text_config: that of a transformers CLIPTextModel, for a text encoder whose number of heads cannot be told from its weights.
+    alphas_cumprod: [T], else computed from the config. clip_skip: the layer of CLIP ViT-L that is read, counted from the last;
+    None for the family's own.
 
     Raises HostFailed when the weights do not fit the config.
     """
@@ -79,49 +87,105 @@ def _assembled(
     params: dict[str, Any],
     text_config: dict[str, Any] | None,
     alphas_cumprod: torch.Tensor | None,
-    clip_skip: int,
+    clip_skip: int | None,
 ) -> DiffusionModel:
-    check_channels(params["unet_config"]["params"]["in_channels"])
-    unet, vae = _unet(state, params), _vae(state, params)
-    text_encoder = _text_encoder(state, text_config or _text_config_from_folder(params))
-    if alphas_cumprod is None:
-        schedule = noise_schedule(params["linear_start"], params["linear_end"], int(params["timesteps"]))
-    else:
-        schedule = alphas_cumprod.detach().float()
+    in_channels = _unet_params(params)["in_channels"]
+    check_channels(in_channels)
+    encoders = text_encoders(state, params, text_config, clip_skip)
+    pooled = sum(encoder.pooled_width for encoder in encoders)
+    unet, vae = _unet(state, params, pooled), _vae(state, params)
+    schedule = _noise_schedule(state, params) if alphas_cumprod is None else alphas_cumprod.detach().float()
+    prediction_type = _prediction_type(state, params, unet)
     return DiffusionModel(
         unet=unet,
         vae=vae,
-        text_encoders=(text_encoder,),
+        text_encoders=encoders,
         alphas_cumprod=schedule.to(unet.conv_in.weight.device),
-        prediction_type="v_prediction" if params.get("parameterization") == "v" else "epsilon",
-        family=family_of({text_encoder.key: text_encoder.width}),
+        prediction_type=prediction_type,
+        family=family_of({encoder.key: encoder.width for encoder in encoders}),
         latent_scale=float(params["scale_factor"]),
-        resolution=8 * int(params.get("image_size", 64)),
-        clip_skip=clip_skip,
+        resolution=_resolution(params, prediction_type),
+        inpainting=in_channels == 9,
     )
 
 
 def check_channels(in_channels: int) -> None:
-    """Raises HostFailed unless the UNet takes the 4 channels of a latent alone."""
-    if in_channels != 4:
-        raise HostFailed(f"The checkpoint's UNet takes {in_channels} channels (an inpainting model?); training needs one of 4.")
+    """Raises HostFailed unless the UNet takes a latent's 4 channels, or with them an inpainting model's mask and picture."""
+    if in_channels not in (4, 9):
+        raise HostFailed(
+            f"The checkpoint's UNet takes {in_channels} channels (a depth or editing model?); training needs one of 4, "
+            "or of 9 for inpainting."
+        )
 
 
-def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
-    """ᾱ_t = Π (1 − β), with √β linear from √start to √end, as in latent diffusion (Rombach et al. 2022); fp32 [timesteps]."""
-    betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
-    return torch.cumprod(1 - betas, 0).float()
+def _unet_params(params: dict[str, Any]) -> dict[str, Any]:
+    """CompVis's configs and Stability's later ones (sgm) differ in the name."""
+    return (params.get("unet_config") or params["network_config"])["params"]
 
 
-def _unet(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
+def _denoiser(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of an sgm config's denoiser; empty in one of CompVis's kind."""
+    return ((params.get("denoiser_config") or {}).get("params") or {}).get(name) or {}
+
+
+def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -> torch.Tensor:
+    if "denoiser_config" in params:
+        given = _denoiser(params, "discretization_config").get("params") or {}
+        values = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": given.get("num_timesteps", 1000), **given}
+    else:
+        values = params
+    schedule = noise_schedule(values["linear_start"], values["linear_end"], int(values["timesteps"]))
+    return zero_terminal_snr(schedule) if "ztsnr" in state else schedule
+
+
+def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> str:
+    """Some SDXL checkpoints carry a tensor "v_pred" for those who have no config. SD2's weights have to be asked."""
+    scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
+    if not scaling.endswith(("EpsScaling", "VScaling")):
+        raise HostFailed(f'The checkpoint\'s config asks for "{scaling}"; training knows EpsScaling and VScaling.')
+    given = params.get("parameterization")
+    predicts_v = given == "v" or scaling.endswith("VScaling") or "v_pred" in state
+    if given == "unknown" and unet.config.in_channels == 4:
+        predicts_v = _predicts_v(unet)
+    return "v_prediction" if predicts_v else "epsilon"
+
+
+@torch.no_grad()
+def _predicts_v(unet: Any) -> bool:
+    """Whether the last timestep's prediction is far from its input, as the WebUI finds out: almost all of that is noise, so
+    epsilon is about the input and v about minus the latent."""
+    weight = unet.conv_in.weight
+    noisy = torch.full((1, 4, 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
+    context = noisy.new_full((1, 2, unet.config.cross_attention_dim), 0.5)
+    unet.eval()
+    output = unet(noisy, torch.tensor([999], device=weight.device), encoder_hidden_states=context, return_dict=False)[0]
+    return float((output - noisy).float().mean()) < -1
+
+
+def _resolution(params: dict[str, Any], prediction_type: str) -> int:
+    """The config's `image_size` counts latents. sgm's configs, which SDXL has, name none; those of SD2's 768 models say 64."""
+    if "image_size" not in params:
+        return 1024
+    size = 8 * int(params["image_size"])
+    is_sd2_v = _unet_params(params).get("context_dim") == 1024 and prediction_type == "v_prediction"
+    return 768 if is_sd2_v and size == 512 else size
+
+
+def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -> Any:
+    """pooled: width of the text encoders' pooled output that the UNet is told, 0 for none."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, create_unet_diffusers_config_from_ldm
 
     config = create_unet_diffusers_config_from_ldm({"model": {"params": params}}, state)
+    if not pooled and f"{_LABELS}0.0.weight" in state:
+        raise HostFailed("The checkpoint is conditioned on pictures too (unCLIP?); training needs one of text alone.")
+    if pooled:
+        numbers = (_unet_params(params)["adm_in_channels"] - pooled) // 6  # channels for each of the six numbers of a size
+        config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": numbers}
     weights = convert_ldm_unet_checkpoint(dict(state), config)
     with _quiet(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
-    return _assigned(unet, weights)
+    return assigned(unet, weights)
 
 
 def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
@@ -132,75 +196,7 @@ def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
     weights = convert_ldm_vae_checkpoint(dict(state), config)
     with _quiet(), torch.device("meta"):
         vae = AutoencoderKL.from_config(config)
-    return _assigned(vae, weights)
-
-
-def _text_encoder(state: dict[str, torch.Tensor], config: dict[str, Any] | None) -> TextEncoder:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    weights = _text_weights(state)
-    with torch.device("meta"):
-        module = CLIPTextModel(CLIPTextConfig(**(config or _text_config_from_weights(weights))))
-    if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
-        weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
-    body = getattr(module, "text_model", module)
-    length = body.embeddings.position_embedding.num_embeddings
-    # Positions are part of the weights up to transformers 4.30, and some merging tools store them as floats.
-    weights = {key: tensor for key, tensor in weights.items() if not key.endswith("position_ids")}
-    body.embeddings.register_buffer("position_ids", torch.empty(1, length, dtype=torch.long, device="meta"), persistent=False)
-    _assigned(module, weights)
-    device = body.embeddings.position_embedding.weight.device
-    body.embeddings.position_ids = torch.arange(length, device=device).unsqueeze(0)
-    return TextEncoder(key_for_width(module.get_input_embeddings().weight.shape[1]), module)
-
-
-def _text_weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The text encoder's tensors with keys from "text_model." on; early checkpoints leave that part of the key out."""
-    weights: dict[str, torch.Tensor] = {}
-    for key, tensor in state.items():
-        if key.startswith(_TEXT_PREFIX):
-            weights["text_model." + key.removeprefix(_TEXT_PREFIX).removeprefix("text_model.")] = tensor
-    if not weights:
-        raise HostFailed("The checkpoint holds no CLIP text encoder.")
-    return weights
-
-
-def _text_config_from_folder(params: dict[str, Any]) -> dict[str, Any] | None:
-    version = (params.get("cond_stage_config", {}).get("params") or {}).get("version")
-    file = Path(version) / "config.json" if version else None
-    if file is None or not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(f'The text encoder config "{file}" cannot be read.') from error
-
-
-def _text_config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The config of a CLIP text encoder with heads of 64 channels, as all that OpenAI published have."""
-    width = weights["text_model.embeddings.token_embedding.weight"].shape[1]
-    layers = {key.split(".")[3] for key in weights if key.startswith("text_model.encoder.layers.")}
-    return {
-        "hidden_size": width,
-        "intermediate_size": weights["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": width // 64,
-        "vocab_size": weights["text_model.embeddings.token_embedding.weight"].shape[0],
-        "max_position_embeddings": weights["text_model.embeddings.position_embedding.weight"].shape[0],
-        "hidden_act": "quick_gelu",
-    }
-
-
-def _assigned(module: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """The module with `weights` as its parameters: new objects that share storage with the caller's tensors."""
-    tensors = {key: tensor.detach() for key, tensor in weights.items()}
-    missing, unexpected = module.load_state_dict(tensors, strict=False, assign=True)
-    if missing or unexpected:
-        raise HostFailed(
-            f"The checkpoint's weights do not fit its config: {len(missing)} missing and {len(unexpected)} unknown in "
-            f"{type(module).__name__}, such as {(missing or unexpected)[0]}."
-        )
-    return module
+    return assigned(vae, weights)
 
 
 @contextmanager
@@ -213,10 +209,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """How many parameters of `module` lie in the storage of a tensor of `state`, and how many there are."""
-    storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
-    parameters = list(module.parameters())
-    return sum(parameter.untyped_storage().data_ptr() in storages for parameter in parameters), len(parameters)

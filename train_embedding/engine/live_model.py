@@ -10,22 +10,23 @@ from torch import nn
 from train_embedding.engine.ldm import assemble
 from train_embedding.engine.model import DiffusionModel
 
-_HOST_PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
+_HOST_PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 
 
 def live_model(
     host_model: nn.Module,
     params: dict[str, Any],
     *,
-    text_config: dict[str, Any],
+    text_config: dict[str, Any] | None,
     alphas_cumprod: torch.Tensor,
-    clip_skip: int = 1,
+    clip_skip: int | None = None,
 ) -> DiffusionModel:
     """A DiffusionModel whose parameters share storage with those of a host's latent-diffusion model.
 
-    host_model: a module with LDM key names, such as the WebUI's `LatentDiffusion`; wrappers that the host puts around a module
-    under the attribute `wrapped` are looked through. params: its config's `model.params`. text_config: that of the host's own
-    CLIPTextModel. alphas_cumprod: the host's noise schedule [T]. clip_skip: as the host has it set, 1 for the last layer.
+    host_model: a module with LDM key names, such as the WebUI's `LatentDiffusion` or, for SDXL, `DiffusionEngine`; wrappers
+    that the host puts around a module under the attribute `wrapped` are looked through. params: its config's `model.params`.
+    text_config: that of the host's own CLIPTextModel, None where it has none (SD2). alphas_cumprod: the host's noise
+    schedule [T]. clip_skip: as the host has it set, 1 for the last layer; None where it has no say (SDXL, unless switched on).
 
     Raises HostFailed when the modules do not fit the config.
     """

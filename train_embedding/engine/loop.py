@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
@@ -90,19 +91,19 @@ def denoising_losses(
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
     device = batch.latents.device.type
     with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
-        context = model.context(batch.prompts, vectors)  # [B, k * 77, d]
+        context = model.context(batch.prompts, vectors)
         return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps, kind)
 
 
 def losses_in_context(
     model: DiffusionModel,
-    context: torch.Tensor,
+    context: Conditioning,
     latents: torch.Tensor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
     kind: str = "mse",
 ) -> torch.Tensor:
-    """The loss of each item, [B], for a context [B, L, d]: the UNet's part of the step."""
+    """The loss of each item, [B], for encoded prompts: the UNet's part of the step."""
     schedule = model.alphas_cumprod
     noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
     prediction = model.predict(noisy, timesteps, context)

@@ -8,6 +8,23 @@ _SHIFTED = (0.5, 0.9, 0.8)
 "The shifted policy's interval and the probability of drawing from it; the rest is drawn from all levels."
 
 
+def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
+    """ᾱ_t = Π (1 − β), with √β linear from √start to √end, as in latent diffusion (Rombach et al. 2022); fp32 [timesteps]."""
+    betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
+    return torch.cumprod(1 - betas, 0).float()
+
+
+def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
+    """√ᾱ shifted and scaled so that the last timestep is noise alone (Lin et al. 2024, algorithm 1); [T].
+
+    The last value is not 0 but the WebUI's 4.9e-8, so that its noise level is finite.
+    """
+    root = alphas_cumprod.double().sqrt()
+    squared = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    squared[-1] = 4.8973451890853435e-08
+    return squared.float()
+
+
 def step_generator(seed: int, step: int) -> torch.Generator:
     """The CPU generator of one step: a run resumed at any step draws what an uninterrupted one does."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.captions import split_at_names
+from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.model import DiffusionModel, no_vectors
 from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
 
@@ -37,11 +38,15 @@ def draw_pictures(
     texts = [negative_prompt, *prompts]
     batch = batch_prompts([tokenise(split_at_names(text, names)) for text in texts]).to(model.device)
     encoded = model.context(batch, tables).to(model.dtype)
-    positive, negative = encoded[1:], encoded[:1].expand(len(prompts), -1, -1)
+    positive = encoded.each(lambda rows: rows[1:])
+    negative = encoded.each(lambda rows: rows[:1].expand(len(prompts), *rows.shape[1:]))
+    if encoded.pooled is not None and not negative_prompt:  # SDXL was trained with zeros where others have an empty text
+        negative = negative.each(torch.zeros_like)
+    both = positive + negative
     sigmas = euler_sigmas(model.alphas_cumprod, steps)
     latents = _start_noise(seeds, width, height).to(model.device) * sigmas[0]
     for sigma, next_sigma in pairwise(sigmas):
-        noise = _guided_noise(model, latents, sigma, positive, negative, guidance)
+        noise = _guided_noise(model, latents, sigma, both, guidance)
         latents = latents + noise * (next_sigma - sigma)
     return [_picture(pixels) for pixels in model.decode_latents(latents)]
 
@@ -59,20 +64,18 @@ def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 def _guided_noise(
-    model: DiffusionModel,
-    latents: torch.Tensor,
-    sigma: torch.Tensor,
-    positive: torch.Tensor,
-    negative: torch.Tensor,
-    guidance: float,
+    model: DiffusionModel, latents: torch.Tensor, sigma: torch.Tensor, prompts: Conditioning, guidance: float
 ) -> torch.Tensor:
-    """The noise in latents of level σ, moved away from the negative prompt by `guidance` (Ho & Salimans 2022); [B, 4, h, w]."""
+    """The noise in latents [B, 4, h, w] of level σ, moved away from the negative prompt (Ho & Salimans 2022).
+
+    prompts: of 2B items, first those to follow, then those to leave.
+    """
     scaled = (latents / (sigma**2 + 1).sqrt()).to(model.dtype)
-    timestep = _timestep_of(model.alphas_cumprod, sigma)
-    context = torch.cat([positive, negative])
-    prediction = model.predict(torch.cat([scaled, scaled]), timestep.expand(len(context)), context).float()
+    twice = torch.cat([scaled, scaled])
+    timesteps = _timestep_of(model.alphas_cumprod, sigma).expand(len(twice))
+    prediction = model.predict(twice, timesteps, prompts).float()
     if model.prediction_type == "v_prediction":  # ε = (v + x · σ/√(σ² + 1)) / √(σ² + 1) for x of unit variance
-        prediction = (prediction + torch.cat([scaled, scaled]).float() * sigma) / (sigma**2 + 1).sqrt()
+        prediction = (prediction + twice.float() * sigma) / (sigma**2 + 1).sqrt()
     with_prompt, without = prediction.chunk(2)
     return without + guidance * (with_prompt - without)
 

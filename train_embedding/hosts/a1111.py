@@ -5,23 +5,20 @@ It relies on these names of the WebUI, read in 1.10.1:
     call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
     shared          state (begin, end, assign_current_image and the fields in _PROGRESS), opts, cmd_opts, total_tqdm, sd_model
-    sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
+    sd_models       model_data.sd_model (shared.sd_model without loading one)
     sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings,
                     find_embedding_at_position (all that the text encoders ask it for)
-    sd model        cond_stage_model or conditioner.embedders, .wrapped.transformer or .wrapped.model, the token embedding
-                    in .wrapped; alphas_cumprod, used_config, sd_checkpoint_info, image_size, is_sd1 and its siblings
     processing      StableDiffusionProcessingTxt2Img, process_images, cached_c, cached_uc, cached_hr_c, cached_hr_uc
     sd_samplers     all_samplers, all_samplers_map
-    devices         device, dtype_unet, fp8
-    lowvram         is_enabled
-    networks        of the built-in Lora extension, where it is loaded: load_networks, network_apply_weights
+    devices         device, dtype_unet
+
+What it relies on of the loaded checkpoint stands in hosts/a1111_model.py.
 """
 
 from __future__ import annotations
 
 import functools
 import html
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -34,7 +31,6 @@ from modules import (
     call_queue,
     devices,
     launch_utils,
-    lowvram,
     paths_internal,
     processing,
     sd_hijack,
@@ -45,9 +41,22 @@ from modules import (
 from modules import progress as tasks
 from modules.textual_inversion import textual_inversion
 
+from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.text_encoders import family_of, key_for_width
 from train_embedding.errors import HostFailed
+from train_embedding.hosts.a1111_model import (
+    checkpoint_facts,
+    diffusion_model,
+    keeps_weights_to_itself,
+    key_of,
+    loaded_model,
+    on_device,
+    out_of_the_way,
+    take_networks_out,
+    text_encoders,
+    why_no_training,
+    widths_of,
+)
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -84,44 +93,37 @@ class A1111Host:
             dtype=str(devices.dtype_unet).removeprefix("torch."),
             samplers=tuple(sampler.name for sampler in sd_samplers.all_samplers),
             allowed_folders=_allowed_folders(),
-            **({} if sd_model is None else _checkpoint_facts(sd_model)),
+            **({} if sd_model is None else checkpoint_facts(sd_model)),
         )
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
-        """The loaded checkpoint over the WebUI's own weights.
+        """The loaded checkpoint over the WebUI's own weights, or read from its file where these are quantised or on the move.
 
         Inside `exclusive`, the weights are on the WebUI's device and are those of the checkpoint alone: a Lora of the last
-        picture is taken out of them, as the WebUI does before its next picture. Outside, they are as they happen to be.
+        picture is taken out of them, as the WebUI does before its next picture. Outside, they are as they happen to be. While a
+        model read from the file is on the device, the WebUI's own waits in main memory.
         """
-        from train_embedding.engine.ldm import read_config
-        from train_embedding.engine.live_model import live_model
-
-        sd_model = _loaded_model()
-        if reason := _why_no_training(sd_model):
+        sd_model = loaded_model()
+        if reason := why_no_training(sd_model):
             raise HostFailed(reason)
         with ExitStack() as stack:
             if self._worker == threading.get_ident():
-                stack.enter_context(_on_device(sd_model))
+                stack.enter_context((out_of_the_way if keeps_weights_to_itself(sd_model) else on_device)(sd_model))
                 stack.enter_context(self._borrow(sd_model))
-                _take_networks_out(sd_model)
-            yield live_model(
-                sd_model,
-                read_config(Path(sd_model.used_config)),
-                text_config=sd_model.cond_stage_model.wrapped.transformer.config.to_dict(),
-                alphas_cumprod=sd_model.alphas_cumprod,
-                clip_skip=shared.opts.CLIP_stop_at_last_layers,
-            )
+                take_networks_out(sd_model)
+            yield diffusion_model(sd_model)
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]. Needs no queue, no
-        diffusers, and no particular model family or memory setting."""
-        tables = {}
-        for encoder, weight in _text_encoders(_loaded_model()):
-            ids = torch.tensor(encoder.tokenize([text])[0][:count], dtype=torch.long, device=weight.device)
-            tables[key_for_width(weight.shape[1])] = weight.detach()[ids].float().cpu()
-        if not tables:
+        """Needs no queue, no diffusers, and no particular model family or memory setting."""
+        encoders = text_encoders(loaded_model())
+        if not encoders:
             raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
+        cut = None if takes_whole_text({key_of(weight): weight.shape[1] for _, weight in encoders}) else count
+        tables = {}
+        for encoder, weight in encoders:
+            ids = torch.tensor(encoder.tokenize([text])[0][:cut], dtype=torch.long, device=weight.device)
+            tables[key_of(weight)] = weight.detach()[ids].float().cpu()
         return tables
 
     @contextmanager
@@ -214,7 +216,7 @@ class A1111Host:
     def loaded_embeddings(self) -> LoadedEmbeddings:
         database = sd_hijack.model_hijack.embedding_db
         sd_model = sd_models.model_data.sd_model
-        widths = {} if sd_model is None else _widths(sd_model)
+        widths = {} if sd_model is None else widths_of(sd_model)
         left_out = {
             name: f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
             for name, embedding in list(database.skipped_embeddings.items())
@@ -232,9 +234,11 @@ class A1111Host:
             stack.enter_context(_kept_random_state())
             stack.enter_context(_no_prompt_history())
             stack.enter_context(_embeddings_over_folder(request.embeddings))
+            if self._borrowed is not None:
+                stack.enter_context(on_device(shared.sd_model))
             images = processing.process_images(job).images
         if self._borrowed is not None:
-            _take_networks_out(shared.sd_model)
+            take_networks_out(shared.sd_model)
         if not images:
             raise HostFailed("The WebUI made no picture.", "It was interrupted before the first step.")
         shared.state.assign_current_image(images[0])
@@ -344,102 +348,11 @@ def _no_prompt_history() -> Iterator[None]:
         shared.cmd_opts.no_prompt_history = kept
 
 
-@contextmanager
-def _on_device(sd_model: Any) -> Iterator[None]:
-    """The API's "unload checkpoint" leaves the model in main memory."""
-    away = next(sd_model.parameters()).device.type != torch.device(devices.device).type
-    if away:
-        sd_models.send_model_to_device(sd_model)
-    try:
-        yield
-    finally:
-        if away:
-            sd_models.send_model_to_cpu(sd_model)
-
-
-def _take_networks_out(sd_model: Any) -> None:
-    """Puts the checkpoint's own weights back where a Lora was merged into them, from the copies that the WebUI keeps."""
-    networks = sys.modules.get("networks")
-    if networks is None or not hasattr(networks, "network_apply_weights"):
-        return
-    changed = [module for module in sd_model.modules() if getattr(module, "network_current_names", ())]
-    if networks.loaded_networks:
-        networks.load_networks([])
-    with torch.no_grad():
-        for module in changed:
-            networks.network_apply_weights(module)
-
-
 def _forget_conditioning() -> None:
     """The WebUI's cache of encoded prompts does not know which embeddings they used."""
     job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
     job.cached_c, job.cached_uc = [None, None], [None, None]
     txt2img.cached_hr_c, txt2img.cached_hr_uc = [None, None], [None, None]
-
-
-def _checkpoint_facts(sd_model: Any) -> dict[str, Any]:
-    checkpoint = sd_model.sd_checkpoint_info
-    widths = _widths(sd_model)
-    return {
-        "checkpoint_name": checkpoint.model_name,
-        "checkpoint_hash": checkpoint.shorthash or "",
-        "family": family_of(widths) if widths else "",
-        "widths": widths,
-        "resolution": _resolution(sd_model),
-        "why_no_training": _why_no_training(sd_model),
-    }
-
-
-def _loaded_model() -> Any:
-    sd_model = shared.sd_model  # loads one where none is
-    if sd_model is None:
-        raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
-    return sd_model
-
-
-def _widths(sd_model: Any) -> dict[str, int]:
-    """Width per text encoder; empty for encoders that take no embeddings."""
-    return {key_for_width(weight.shape[1]): weight.shape[1] for _, weight in _text_encoders(sd_model)}
-
-
-def _text_encoders(sd_model: Any) -> list[tuple[Any, torch.Tensor]]:
-    """The encoders that take embeddings, each with the weight [vocabulary, d] of its token embedding."""
-    conditioner = getattr(sd_model, "conditioner", None)
-    encoders = list(conditioner.embedders) if conditioner is not None else [sd_model.cond_stage_model]
-    layers = [(encoder, _token_embedding(getattr(encoder, "wrapped", None))) for encoder in encoders]
-    return [(encoder, layer.wrapped.weight) for encoder, layer in layers if layer is not None]
-
-
-def _token_embedding(clip: Any) -> Any:
-    if hasattr(clip, "transformer") and hasattr(clip.transformer, "text_model"):
-        return clip.transformer.text_model.embeddings.token_embedding
-    if hasattr(clip, "model") and hasattr(clip.model, "token_embedding"):
-        return clip.model.token_embedding
-    return None
-
-
-def _resolution(sd_model: Any) -> int:
-    """The config's `image_size` counts latents; that of SD2's 768 models says 64 all the same."""
-    if getattr(sd_model, "is_sdxl", False):
-        return 1024
-    if getattr(sd_model, "is_sd2", False) and getattr(sd_model, "parameterization", "eps") == "v":
-        return 768
-    size = getattr(sd_model, "image_size", 64)
-    return size * 8 if isinstance(size, int) and 0 < size <= 128 else 512
-
-
-def _why_no_training(sd_model: Any) -> str:
-    if lowvram.is_enabled(sd_model):
-        return "The WebUI runs with --lowvram or --medvram, which move the model's weights about; start it without to train."
-    if devices.fp8:
-        return "The WebUI keeps the checkpoint's weights in fp8; switch that off in its settings (Optimizations) to train."
-    if not _widths(sd_model):
-        return "The loaded checkpoint's text encoder takes no embeddings."
-    if not getattr(sd_model, "is_sd1", False):
-        return "Training works for SD1 checkpoints so far; the loaded one is of another family."
-    if getattr(sd_model.model, "conditioning_key", "crossattn") != "crossattn":
-        return "The loaded checkpoint is an inpainting or editing one; training works for plain SD1 checkpoints so far."
-    return ""
 
 
 def _runs_folder() -> Path:

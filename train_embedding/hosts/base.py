@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from train_embedding.embeddings.embedding import Embedding
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from train_embedding.engine.model import DiffusionModel
@@ -86,6 +87,13 @@ class Host(Protocol):
         """The loaded checkpoint's model; on exit the host is as it was.
 
         Raises HostFailed when no checkpoint is loaded or its weights cannot be used.
+        """
+        ...
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]; SD2's encoder gets them all.
+
+        Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings.
         """
         ...
 

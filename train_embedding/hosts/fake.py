@@ -15,6 +15,7 @@ from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from train_embedding.engine.model import DiffusionModel
@@ -68,9 +69,10 @@ class FakeHost:
 
     @contextmanager
     def model(self) -> Generator[DiffusionModel, None, None]:
-        if self.the_model is None:
-            raise HostFailed("No checkpoint is loaded.", "Load one first.")
-        yield self.the_model
+        yield self._model()
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        return self._model().token_embeddings(text, count)
 
     @contextmanager
     def exclusive(self, job: str) -> Generator[None, None, None]:
@@ -114,6 +116,11 @@ class FakeHost:
 
         self.requests.append(request)
         return Image.new("RGB", (request.width, request.height), tuple(request.seed * factor % 256 for factor in (37, 101, 167)))
+
+    def _model(self) -> DiffusionModel:
+        if self.the_model is None:
+            raise HostFailed("No checkpoint is loaded.", "Load one first.")
+        return self.the_model
 
     def _scan(self) -> LoadedEmbeddings:
         names: set[str] = set()

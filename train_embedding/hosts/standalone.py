@@ -17,6 +17,7 @@ from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
+    import torch
     from PIL import Image
 
     from train_embedding.engine.model import DiffusionModel
@@ -74,6 +75,9 @@ class StandaloneHost:
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
         yield self._loaded_model()
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        return self._loaded_model().token_embeddings(text, count)
 
     @contextmanager
     def exclusive(self, job: str) -> Iterator[None]:

@@ -38,11 +38,10 @@ def initial_vectors(host: Host, text: str, wanted: int | None) -> Initial:
         if not widths:
             raise HostFailed("No checkpoint is loaded, so the width of the vectors is not known.", "Load one first.")
         return Initial(zeros(widths, wanted or 1), 0, ("The text is empty, so the vectors are zeros.",))
-    with host.model() as model:
-        tokens = _rows(model.token_embeddings(text, None))
-        count = wanted or automatic(tokens)
-        cut = model.token_embeddings(text, count)
-        vectors = {key: fill(table, count) for key, table in cut.items()}
+    tokens = _rows(host.token_embeddings(text, None))
+    count = wanted or automatic(tokens)
+    cut = host.token_embeddings(text, count)
+    vectors = {key: fill(table, count) for key, table in cut.items()}
     if tokens == 0:
         return Initial(vectors, 0, ("The text has no tokens, so the vectors are zeros.",))
     if tokens <= count:

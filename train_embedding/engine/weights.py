@@ -1,0 +1,33 @@
+"""Modules that take tensors as their parameters without copying them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from train_embedding.errors import HostFailed
+
+
+def assigned(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+    """The module with `weights` as its parameters: new objects that share storage with the caller's tensors.
+
+    Raises HostFailed unless the module has a place for every tensor and a tensor for every place.
+    """
+    tensors = {key: tensor.detach() for key, tensor in weights.items()}
+    missing, unexpected = module.load_state_dict(tensors, strict=False, assign=True)
+    if missing or unexpected:
+        raise HostFailed(
+            f"The checkpoint's weights do not fit its config: {len(missing)} missing and {len(unexpected)} unknown in "
+            f"{type(module).__name__}, such as {(missing or unexpected)[0]}."
+        )
+    return module
+
+
+def shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+    """How many parameters of `module` lie in the storage of a tensor of `state`, and how many there are."""
+    storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+    parameters = list(module.parameters())
+    return sum(parameter.untyped_storage().data_ptr() in storages for parameter in parameters), len(parameters)
