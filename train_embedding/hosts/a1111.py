@@ -69,6 +69,8 @@ _PROGRESS = (
     "current_latent", "current_image", "current_image_sampling_step", "textinfo", "time_start",
 )  # fmt: skip
 "Fields of the WebUI's progress state that making a picture overwrites."
+_WAKING_SECONDS = 0.5
+"A job that was first in the queue has taken its turn by then, or ended it already."
 
 
 class A1111Host:
@@ -151,21 +153,27 @@ class A1111Host:
         queue = call_queue.queue_lock
         if not queue._pending_threads:
             return
-        lent = sd_models.model_data.sd_model
-        title = lent.sd_checkpoint_info.title
-        with self._away():
+        lent = loaded_model()
+        title, apart = lent.sd_checkpoint_info.title, keeps_weights_to_itself(lent)
+        with ExitStack() as stack:
+            stack.enter_context(self._away())
+            if apart:
+                sd_models.send_model_to_device(lent)
             queue.release()
-            while queue._pending_threads and not queue._lock.locked():  # until the first in line has woken and taken it
+            deadline = time.monotonic() + _WAKING_SECONDS
+            while not queue._lock.locked() and time.monotonic() < deadline:  # until the first in line has taken it
                 time.sleep(0.001)
             queue.acquire()
         sd_model = sd_models.model_data.sd_model
-        if sd_model is not lent or sd_model.sd_checkpoint_info.title != title:
-            raise HostFailed("The WebUI loaded another checkpoint meanwhile.", f'Load "{title}" again, and resume the run.')
-        if reason := _why_no_training(sd_model):
-            raise HostFailed(reason)
-        if next(sd_model.parameters()).device.type != torch.device(devices.device).type:
+        if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or keeps_weights_to_itself(sd_model) != apart:
+            raise HostFailed(
+                "The WebUI loaded another checkpoint meanwhile, or the same in another way.", f'Load "{title}" again, and resume the run.'
+            )
+        if apart:
+            sd_models.send_model_to_cpu(sd_model)
+        elif next(sd_model.parameters()).device.type != torch.device(devices.device).type:
             sd_models.send_model_to_device(sd_model)
-        _take_networks_out(sd_model)
+        take_networks_out(sd_model)
 
     @contextmanager
     def _away(self) -> Iterator[None]:
