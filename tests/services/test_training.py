@@ -53,7 +53,13 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
         with Image.open(path) as picture:
             assert picture.size == (64, 64)
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
-    assert sorted(path.name for path in ended.folder.iterdir()) == ["loss.csv", "previews", "snapshots", "state.json"]
+    assert sorted(path.name for path in ended.folder.iterdir()) == [
+        "loss.csv",
+        "pictures.json",
+        "previews",
+        "snapshots",
+        "state.json",
+    ]
     assert load_state(ended.folder) == ended
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, services_of
-from train_embedding.engine.spec import LATENT_SAMPLING, PRESETS, TIMESTEP_POLICIES, TrainingSpec
+from train_embedding.engine.spec import FITS, LATENT_SAMPLING, MASKS, PRESETS, TIMESTEP_POLICIES, TrainingSpec
 from train_embedding.errors import NotFound, TrainingFailed
 
 if TYPE_CHECKING:
@@ -23,8 +23,19 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "steps": ("how long to train", {"type": int, "metavar": "N"}),
     "batch_size": ("pictures per step", {"type": int, "metavar": "N"}),
     "learning_rate": ('a number, or a schedule such as "0.005:100, 1e-3:1000"', {"metavar": "RATE"}),
-    "width": ("pixels that pictures are cropped to; 0 for the checkpoint's own", {"type": int, "metavar": "N"}),
+    "width": ("pixels that pictures are brought to; 0 for the checkpoint's own", {"type": int, "metavar": "N"}),
     "height": ("likewise", {"type": int, "metavar": "N"}),
+    "buckets": ("let pictures keep about their shape instead of width × height", {"action": argparse.BooleanOptionalAction}),
+    "fit": ("how a picture gets its size: its edges cut off, or distorted", {"choices": FITS}),
+    "flip": ("mirror pictures half of the time", {"action": argparse.BooleanOptionalAction}),
+    "repeats": (
+        "search subfolders such as 3_faces too, whose pictures come three times as often",
+        {"action": argparse.BooleanOptionalAction},
+    ),
+    "masks": ("where the loss counts: NAME-masklabel.png, transparency, the first of them that is there", {"choices": MASKS}),
+    "mask_floor": ("weight of masked places", {"type": float, "metavar": "W"}),
+    "keep_tags": ("first parts of [filewords] that are neither shuffled nor left out", {"type": int, "metavar": "N"}),
+    "latent_cache": ("keep latents on the disk for further runs", {"action": argparse.BooleanOptionalAction}),
     "template": (
         "a caption line that contains [name], or the name of a caption template; may be given several times",
         {"action": "append", "metavar": "LINE"},

@@ -61,17 +61,22 @@ def denoising_losses(
     device = batch.latents.device.type
     with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
         context = model.context(batch.prompts, vectors)  # [B, k * 77, d]
-        return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps)
+        return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps, batch.weights)
 
 
 def losses_in_context(
-    model: DiffusionModel, context: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+    model: DiffusionModel,
+    context: torch.Tensor,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The loss of each item, [B], for a context [B, L, d]: the UNet's part of the step."""
+    """The loss of each item, [B], for a context [B, L, d]: the UNet's part of the step. weights: as for `item_losses`."""
     schedule = model.alphas_cumprod
     noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
     prediction = model.predict(noisy, timesteps, context)
-    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps))
+    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps), weights)
 
 
 def autocast_dtype(model: DiffusionModel) -> torch.dtype:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train_embedding.embeddings.names import check_name
+from train_embedding.engine.alternatives import check_alternatives
 from train_embedding.engine.schedule import RateSchedule, parse_schedule
 from train_embedding.errors import InvalidSpec
 
@@ -36,12 +37,31 @@ class TrainingSpec:
     learning_rate: str = "5e-3"
     "AdamW's rate: a number, or the WebUI's schedule syntax \"0.005:100, 1e-3:1000\"."
     width: int = 0
-    "Width in pixels that pictures are cropped to, a multiple of 8; 0 for the checkpoint's own."
+    "Width in pixels that pictures are brought to, a multiple of 8; 0 for the checkpoint's own."
     height: int = 0
     "Height in pixels, likewise."
+    buckets: bool = True
+    """Whether a picture keeps about its shape: it is brought to the nearest of the sizes between 2:5 and 5:2 that have no more
+    pixels than width × height, and a batch holds pictures of one size. Otherwise all pictures are width × height."""
+    fit: str = "crop"
+    'How a picture gets its size: "crop" scales it to cover that size and cuts off what stands out, "resize" distorts it.'
+    flip: bool = False
+    "Whether each picture is shown mirrored half of the time; not for what has a left and a right, such as writing."
+    repeats: bool = False
+    "Whether subfolders named like `3_faces` are searched too; their pictures come that many times as often, 1…100."
+    masks: str = "auto"
+    """Where the loss counts: "file" takes `NAME-masklabel.png` beside the picture, white for what counts; "alpha" the picture's
+    own transparency; "auto" the file or else the transparency; "none" counts every place alike."""
+    mask_floor: float = 0.1
+    "Weight, 0…1, of places that a mask leaves out, where 1 is that of places it shows."
+    keep_tags: int = 0
+    "How many of the first comma-separated parts of `[filewords]` are neither shuffled nor left out, 0…1000."
+    latent_cache: bool = True
+    "Whether latents are kept on the disk, beside the runs folder, for further runs on the same pictures."
     template: tuple[str, ...] = DEFAULT_TEMPLATE
     """Caption lines; `[name]` is the embedding, `[filewords]` the picture's `.txt` file or else its file name, which may itself
-    say `[name]`. A caption that names the embedding nowhere gets it in front."""
+    say `[name]`. A caption that names the embedding nowhere gets it in front. Of `{red|blue}`, in a line or a `.txt` file, one is
+    drawn each time; `\\{`, `\\|` and `\\}` are the characters themselves."""
     shuffle_tags: bool = False
     "Whether the comma-separated parts of `[filewords]` come in random order."
     tag_dropout: float = 0.0
@@ -77,11 +97,13 @@ class TrainingSpec:
             raise InvalidSpec(f'The timestep policy "{self.timesteps}" is not one of {", ".join(TIMESTEP_POLICIES)}.')
         if self.latent_sampling not in LATENT_SAMPLING:
             raise InvalidSpec(f'The latent sampling "{self.latent_sampling}" is not one of {", ".join(LATENT_SAMPLING)}.')
-        if not isinstance(self.shuffle_tags, bool):
-            raise InvalidSpec(f"shuffle_tags is {self.shuffle_tags!r}; it must be true or false.")
-        if not self.template or any("[name]" not in line and "[filewords]" not in line for line in self.template):
-            raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
-        for name, low, high in (("tag_dropout", 0.0, 1.0), ("clip_gradient", 0.0, 1e6), ("preview_guidance", 0.0, 100.0)):
+        for name in ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidSpec(f"{name} is {getattr(self, name)!r}; it must be true or false.")
+        _check_data(self)
+        for name, low, high in (
+            ("tag_dropout", 0.0, 1.0), ("mask_floor", 0.0, 1.0), ("clip_gradient", 0.0, 1e6), ("preview_guidance", 0.0, 100.0),
+        ):  # fmt: skip
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
@@ -120,15 +142,21 @@ class TrainingSpec:
 
 TIMESTEP_POLICIES = ("uniform", "shifted")
 LATENT_SAMPLING = ("deterministic", "once", "random")
+FITS = ("crop", "resize")
+MASKS = ("auto", "alpha", "file", "none")
 PRESETS: dict[str, dict[str, Any]] = {
     "Fast": {"steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic"},
     "WebUI classic": {
         "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
+        "buckets": False, "masks": "none",
     },
 }  # fmt: skip
-_TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling")
+_TEXTS = (
+    "embedding", "dataset", "preset", "fit", "masks", "preview_prompt", "preview_negative_prompt", "timesteps", "latent_sampling",
+)  # fmt: skip
 _WHOLE = {
-    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "seed": (0, 2**32 - 1),
+    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),
+    "seed": (0, 2**32 - 1),
     "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
 }  # fmt: skip
 
@@ -157,6 +185,20 @@ def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
     schedule = parse_schedule(spec.learning_rate)
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
     return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule)
+
+
+def _check_data(spec: TrainingSpec) -> None:
+    if spec.fit not in FITS:
+        raise InvalidSpec(f'The fit "{spec.fit}" is not one of {", ".join(FITS)}.')
+    if spec.masks not in MASKS:
+        raise InvalidSpec(f'The masks "{spec.masks}" are not one of {", ".join(MASKS)}.')
+    if not spec.template or any("[name]" not in line and "[filewords]" not in line for line in spec.template):
+        raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
+    for line in spec.template:
+        try:
+            check_alternatives(line)
+        except ValueError as error:
+            raise InvalidSpec(f'The caption line "{line}" cannot be used. {error}') from error
 
 
 def _whole_numbers(spec: TrainingSpec) -> None:

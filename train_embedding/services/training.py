@@ -18,6 +18,7 @@ from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.errors import TrainingFailed
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 from train_embedding.services.library import Library
+from train_embedding.services.pictures import prepare_pictures
 from train_embedding.services.run_state import RunState, thinned
 
 if TYPE_CHECKING:
@@ -75,21 +76,18 @@ class Training:
                     self._write_result(self._good)
 
     def _train(self, model: DiffusionModel) -> None:
-        from train_embedding.engine.dataset import read_pictures
-        from train_embedding.engine.latents import LatentDataset, encode_pictures
+        from train_embedding.engine.latents import LatentDataset
         from train_embedding.engine.loop import train
 
         resolved = self._resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
-        allowed = self._host.info().allowed_folders
-        pictures, skipped = read_pictures(Path(self._spec.dataset), resolved.width, resolved.height, allowed)
-        self._note(*(f'"{name}" was skipped: {reason}' for name, reason in skipped))
         self._publish(steps=resolved.steps)
-        moments = encode_pictures(model, pictures, self._stopping)
+        pictures, notes = prepare_pictures(self._host, model, resolved, self._state.folder, self._stopping)
+        self._note(*notes)
         if self._stopping():
             return
         vectors = {key: tensor.to(model.device).clone().requires_grad_() for key, tensor in self._start.vectors.items()}
-        dataset = LatentDataset(moments, pictures, resolved, self._start.count)
+        dataset = LatentDataset(pictures, resolved, self._start.count, model.device)
         train(model, vectors, dataset, resolved, self._listen, self._stopping)
 
     def _stopping(self) -> bool:

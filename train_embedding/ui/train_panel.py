@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.errors import NotFound
 from train_embedding.ui import fields, html
 from train_embedding.ui.compat import AT_ONCE, gallery, line_plot
 from train_embedding.ui.edge import errors_in, remember
@@ -23,7 +24,10 @@ PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
 ADVANCED_ROWS = (
     ("width", "height", "seed", "clip_gradient"),
     ("template",),
-    ("shuffle_tags", "tag_dropout"),
+    ("shuffle_tags", "tag_dropout", "keep_tags"),
+    ("buckets", "fit", "flip"),
+    ("masks", "mask_floor"),
+    ("repeats", "latent_cache"),
     ("timesteps", "latent_sampling"),
     ("save_every", "preview_every"),
     ("preview_prompt", "preview_negative_prompt"),
@@ -48,6 +52,7 @@ class TrainPanel:
     status: gr.HTML
     plot: gr.LinePlot
     gallery: gr.Gallery
+    pictures: gr.HTML
 
 
 def build(services: Services) -> TrainPanel:
@@ -73,6 +78,7 @@ def build(services: Services) -> TrainPanel:
         status=gr.HTML("", elem_id="te_train_status"),
         plot=line_plot(x="step", y="loss", label="Loss", height=200, elem_id="te_train_plot"),
         gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
+        pictures=gr.HTML("", elem_id="te_train_pictures"),
     )  # fmt: skip
     _connect_fields(services, panel)
     return panel
@@ -111,6 +117,7 @@ def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callabl
         "stop": (active, lambda: {panel.stop: gr.update(interactive=active)}),
         "plot": (_points(state)[-1:], lambda: {panel.plot: gr.update(value=_frame(state))}),
         "gallery": (state.previews if state else (), lambda: {panel.gallery: _pictures(state)}),
+        "pictures": (_read_pictures_of(state), lambda: {panel.pictures: _report(services, state)}),
     }
 
 
@@ -140,13 +147,14 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
         return gr.update() if lines is None else "\n".join(lines)
 
     @errors_in(panel.dataset_check)
-    def check(folder: str) -> dict[Any, Any]:
-        return {panel.dataset_check: html.dataset(services.datasets.inspect(folder.strip())) if folder.strip() else ""}
+    def check(folder: str, repeats: bool = False) -> dict[Any, Any]:
+        report = services.datasets.inspect(folder.strip(), repeats) if folder.strip() else None
+        return {panel.dataset_check: "" if report is None else html.dataset(report)}
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
     for event in (dataset.blur, dataset.submit):
-        event(check, [dataset], [panel.dataset_check], **AT_ONCE)
+        event(check, [dataset, panel.widgets["repeats"]], [panel.dataset_check], **AT_ONCE)
 
 
 def _points(state: RunState | None) -> tuple[tuple[int, float], ...]:
@@ -159,6 +167,21 @@ def _frame(state: RunState | None) -> Any:
 
     points = _points(state)
     return pandas.DataFrame(points, columns=["step", "loss"]) if points else None
+
+
+def _read_pictures_of(state: RunState | None) -> str:
+    """The run whose pictures have been read, as far as its state tells."""
+    return state.id if state is not None and state.status not in ("queued", "preparing") else ""
+
+
+def _report(services: Services, state: RunState | None) -> str:
+    if not _read_pictures_of(state):
+        return ""
+    assert state is not None
+    try:
+        return html.pictures(services.runs.pictures(state.id))
+    except NotFound:  # it ended before they were read
+        return ""
 
 
 def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
