@@ -43,7 +43,7 @@ ENTRY_POINTS = ("webui", "app", "cli")
 _MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "embeddings": ("torch", "safetensors", "PIL"),
-    "engine": _MODEL,
+    "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl"),
     "services": ("torch", "PIL", "numpy"),
     "hosts": (*_MODEL, "modules"),
     "ui": ("gradio", "pandas", "PIL", "markupsafe"),
@@ -194,7 +194,19 @@ def test_a_right_import_is_not(path: str, source: str) -> None:
 FRONT_ENDS = ("gradio", "fastapi", f"{PACKAGE}.ui", f"{PACKAGE}.api", f"{PACKAGE}.cli", f"{PACKAGE}.app")
 MODEL_CODE = tuple(
     f"{PACKAGE}.engine.{name}"
-    for name in ("model", "checkpoint", "live_model", "placeholder", "latents", "loop", "optimizers", "preview", "snapshots")
+    for name in (
+        "model",
+        "checkpoint",
+        "live_model",
+        "placeholder",
+        "dataset",
+        "latents",
+        "latent_cache",
+        "loop",
+        "optimizers",
+        "preview",
+        "snapshots",
+    )
 )
 
 

@@ -14,9 +14,10 @@ from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.demo.run import export_checkpoint
 from train_embedding.demo.sets import SETS
 from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.dataset import read_pictures
+from train_embedding.engine.dataset import Framing, scan_folder
 from train_embedding.engine.latents import encode_pictures
 from train_embedding.engine.ldm import read_config
+from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.preview import _picture
 from train_embedding.engine.tokenizer import FOLDER
 from train_embedding.errors import StorageFailed
@@ -61,13 +62,17 @@ def test_exporting_to_where_nothing_can_be_written(tmp_path: Path) -> None:
         export_checkpoint(tmp_path / "file" / "models")
 
 
+def latents_of(model: DiffusionModel, folder: Path) -> torch.Tensor:
+    pictures, _skipped = scan_folder(folder, Framing(((64, 64),)))
+    return torch.stack([one.moments.mean for one in encode_pictures(model, pictures)[0]])
+
+
 @pytest.mark.checkpoint
 def test_the_vae_keeps_hue_and_pattern() -> None:
     """What the concepts are measured by is still there in the reconstructions of pictures that show them."""
     model = load_checkpoint(DEMO_CHECKPOINT)
     for name, most in (("lime", 0.05), ("checker", 0.6), ("arch", 0.3)):
-        pictures, _skipped = read_pictures(SETS[name].training_folder, 64, 64)
-        decoded = model.decode_latents(encode_pictures(model, pictures).mean)
+        decoded = model.decode_latents(latents_of(model, SETS[name].training_folder))
         assert max(SETS[name].distance(_picture(pixels)) for pixels in decoded) < most
 
 
@@ -75,7 +80,7 @@ def test_the_vae_keeps_hue_and_pattern() -> None:
 def test_latents_are_centred_and_scaled() -> None:
     model = load_checkpoint(DEMO_CHECKPOINT)
     folders = [one.training_folder for one in SETS.values()]
-    latents = torch.cat([encode_pictures(model, read_pictures(folder, 64, 64)[0]).mean for folder in folders])
+    latents = torch.cat([latents_of(model, folder) for folder in folders])
     assert latents.mean().abs() < 0.3
     assert 0.7 < float(latents.std()) < 1.3
     assert model.resolution == drawing.SIZE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ import pytest
 from train_embedding.engine.captions import (
     MAX_CAPTION_BYTES,
     NAME,
+    Captions,
     fill_template,
     mark_name,
     picture_words,
     split_at_name,
     split_at_names,
 )
-from train_embedding.engine.placeholder import Vectors
+from train_embedding.engine.placeholder import PromptBatch, Vectors
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.tokenizer import token_ids
 from train_embedding.errors import UnreadableFile
 
 HERE = Vectors(0, 2)
@@ -32,6 +36,7 @@ HERE = Vectors(0, 2)
         ("00017.png", ""),
         ("cat 2.png", "cat 2"),
         ("_cat_.png", "cat"),
+        ("{3F2504E0|4F89}.png", r"\{3F2504E0\|4F89\}"),
     ],
 )
 def test_words_from_the_file_name(tmp_path: Path, file: str, words: str) -> None:
@@ -58,6 +63,9 @@ def test_caption_files_that_cannot_be_used(tmp_path: Path) -> None:
     file.write_bytes(b"caf\xe9")
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not UTF-8'):
         picture_words(tmp_path / "cat.png")
+    file.write_text("a {black|white cat")
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. It has a "\{" that no "\}" closes; write \\\{ for'):
+        picture_words(tmp_path / "cat.png")
 
 
 def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +79,8 @@ def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest
         picture_words(tmp_path / "cat.png")
 
 
-def filled(line: str, words: str, *, shuffle: bool = False, dropout: float = 0.0, seed: int = 0) -> str:
-    return fill_template(line, words, rng=random.Random(seed), shuffle=shuffle, dropout=dropout)
+def filled(line: str, words: str, *, shuffle: bool = False, dropout: float = 0.0, keep: int = 0, seed: int = 0) -> str:
+    return fill_template(line, words, rng=random.Random(seed), shuffle=shuffle, dropout=dropout, keep=keep)
 
 
 def test_filling_a_template() -> None:
@@ -103,6 +111,59 @@ def test_shuffled_tags() -> None:
     assert len(seen) == 6
     assert all(sorted(text.removeprefix("[name]: ").split(", ")) == ["a", "b", "c"] for text in seen)
     assert filled("[name]: [filewords]", "a, b, c", shuffle=True, seed=3) in seen
+
+
+def test_the_first_tags_keep_their_place() -> None:
+    seen = {filled("[filewords]", "a, b, c, d, [name]", shuffle=True, dropout=0.5, keep=2, seed=seed) for seed in range(200)}
+    assert all(text.startswith("a, b") and "[name]" in text for text in seen)
+    assert {text.removeprefix("a, b, ") for text in seen} >= {"[name]", "c, [name]", "[name], c", "d, c, [name]"}
+    assert filled("[filewords]", "a, b", shuffle=True, dropout=1.0, keep=5) == "[name], a, b"
+
+
+def test_alternatives_in_lines_and_words() -> None:
+    seen = {filled("a {photo|drawing} of [name], [filewords]", "{red, big|blue} star", seed=seed) for seed in range(100)}
+    words = ("red, big star", "blue star")
+    assert seen == {f"a {kind} of [name], {text}" for kind in ("photo", "drawing") for text in words}
+
+
+def test_tags_are_those_of_the_drawn_alternative() -> None:
+    kept = {filled("[name]: [filewords]", "{red, big|blue}, star", dropout=1.0, keep=2, seed=seed) for seed in range(50)}
+    assert kept == {"[name]: red, big", "[name]: blue, star"}
+
+
+def test_an_alternative_without_the_name_gets_it_in_front() -> None:
+    assert {filled("{[name]|a star}", "", seed=seed) for seed in range(50)} == {"[name]", "[name], a star"}
+
+
+def test_words_are_not_read_as_a_line() -> None:
+    r"""What an escape gives is text, also between alternatives of the line."""
+    assert filled("{[name] [filewords]|[name] [filewords]}", r"\{a\|b\}") == "[name] {a|b}"
+
+
+SPEC = TrainingSpec(embedding="sword", dataset="x", template=("[name] {one|two} [filewords]", "photo, [name]"))
+
+
+def said(prompts: PromptBatch) -> list[list[int]]:
+    """Token ids of the first chunks, without the start and the filling."""
+    return [[int(token) for token in ids[0][1:] if int(token) != 49407] for ids in prompts.ids]
+
+
+def test_drawn_prompts_follow_from_seed_and_step() -> None:
+    captions = Captions(SPEC, ["a Sword", "moon"], 2)
+    rows = [said(captions.draw([0, 1], step)) for step in range(1, 40)]
+    assert rows == [said(captions.draw([0, 1], step)) for step in range(1, 40)]
+    assert rows != [said(Captions(replace(SPEC, seed=1), ["a Sword", "moon"], 2).draw([0, 1], step)) for step in range(1, 40)]
+    assert {len({tuple(row[picture]) for row in rows}) for picture in (0, 1)} == {3}
+    assert captions.draw([0], 3).slots.max() == 1
+
+
+def test_fixed_prompts_are_the_first_line_with_all_tags() -> None:
+    spec = replace(SPEC, shuffle_tags=True, tag_dropout=1.0)
+    fixed = said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
+    ends = [token_ids(text) for text in ("moon, sun", "star")]
+    assert [row[-len(end) :] for row, end in zip(fixed, ends, strict=True)] == ends
+    assert all(row[0] == 0 and row[1] in (*token_ids("one"), *token_ids("two")) for row in fixed)
+    assert fixed == said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
 
 
 @pytest.mark.parametrize(

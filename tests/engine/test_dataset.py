@@ -1,19 +1,20 @@
-"""Training pictures: turned, cropped and made opaque, and what is left out with which reason."""
+"""Folders of training pictures: what is found, how it is framed, and what is left out with which reason."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from train_embedding.engine.dataset import check_picture, find_pictures, read_picture, read_pictures
+from train_embedding.engine.dataset import Framing, check_picture, find_pictures, framing_of, scan_folder
+from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+SQUARE = Framing(((64, 64),))
 
 
 def halves(size: tuple[int, int] = (64, 64), left: tuple[int, ...] = RED, right: tuple[int, ...] = BLUE) -> Image.Image:
@@ -22,81 +23,9 @@ def halves(size: tuple[int, int] = (64, 64), left: tuple[int, ...] = RED, right:
     return picture
 
 
-def colours(pixels: torch.Tensor) -> dict[str, tuple[int, ...]]:
-    """Colours of the middle of each edge, 0…255."""
-    _, height, width = pixels.shape
-    places = {
-        "left": (height // 2, 1),
-        "right": (height // 2, width - 2),
-        "top": (1, width // 2),
-        "bottom": (height - 2, width // 2),
-    }
-    return {name: tuple(round((float(value) + 1) * 127.5) for value in pixels[:, y, x]) for name, (y, x) in places.items()}
-
-
 def saved(picture: Image.Image, file: Path, **options: object) -> Path:
     picture.save(file, **options)  # pyright: ignore[reportArgumentType]
     return file
-
-
-def test_pixels(tmp_path: Path) -> None:
-    pixels = read_picture(saved(halves(), tmp_path / "a.png"), 64, 64)
-    assert (pixels.shape, pixels.dtype) == ((3, 64, 64), torch.float32)
-    assert (float(pixels.min()), float(pixels.max())) == (-1.0, 1.0)
-    assert colours(pixels)["left"] == RED
-    assert colours(pixels)["right"] == BLUE
-
-
-def test_width_and_height_in_that_order(tmp_path: Path) -> None:
-    assert read_picture(saved(halves(), tmp_path / "a.png"), 32, 16).shape == (3, 16, 32)
-
-
-@pytest.mark.parametrize(("orientation", "where"), [(1, "left"), (2, "right"), (3, "right"), (6, "top"), (8, "bottom")])
-def test_exif_orientation(tmp_path: Path, orientation: int, where: str) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = read_picture(saved(halves(), tmp_path / "a.png", exif=exif), 64, 64)
-    assert colours(pixels)[where] == RED
-
-
-def test_cropped_around_the_centre_and_not_squashed(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (192, 64), GREEN)
-    picture.paste(RED, (64, 0, 128, 64))
-    pixels = read_picture(saved(picture, tmp_path / "a.png"), 32, 32)
-    assert set(colours(pixels).values()) == {RED}
-
-
-def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
-    pixels = read_picture(saved(halves((8, 8)), tmp_path / "a.png"), 64, 64)
-    assert colours(pixels)["left"] == RED
-
-
-def test_transparent_parts_are_white(tmp_path: Path) -> None:
-    picture = halves(left=(255, 0, 0, 255), right=(0, 0, 255, 0))
-    pixels = read_picture(saved(picture, tmp_path / "a.png"), 64, 64)
-    assert (colours(pixels)["left"], colours(pixels)["right"]) == (RED, (255, 255, 255))
-
-
-def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
-    picture = halves().quantize(2)
-    transparent = picture.getpixel((63, 0))
-    pixels = read_picture(saved(picture, tmp_path / "a.gif", transparency=transparent), 64, 64)
-    assert (colours(pixels)["left"], colours(pixels)["right"]) == (RED, (255, 255, 255))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK"])
-def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
-    suffix = ".tif" if mode == "CMYK" else ".png"
-    pixels = read_picture(saved(halves(left=(255, 255, 255), right=(0, 0, 0)).convert(mode), tmp_path / f"a{suffix}"), 64, 64)
-    assert (colours(pixels)["left"], colours(pixels)["right"]) == ((255, 255, 255), (0, 0, 0))
-
-
-def test_16_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
-    values = np.zeros((64, 64), dtype=np.uint16)
-    values[:, 32:] = 128 * 257
-    file = saved(Image.fromarray(values), tmp_path / "a.png")
-    pixels = read_picture(file, 64, 64)
-    assert (colours(pixels)["left"], colours(pixels)["right"]) == ((0, 0, 0), (128, 128, 128))
 
 
 @pytest.fixture
@@ -107,16 +36,32 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+def usable(folder: Path, framing: Framing = SQUARE, allowed: list[Path] | None = None) -> tuple[list[str], dict[str, str]]:
+    """Names of the pictures that can be decoded, and the reasons of the others."""
+    pictures, skipped = scan_folder(folder, framing, allowed)
+    names: list[str] = []
+    for picture in pictures:
+        try:
+            picture.read()
+            names.append(picture.name)
+        except UnreadableFile as error:
+            skipped.append((picture.name, error.message))
+    return names, dict(skipped)
+
+
 def reasons(folder: Path) -> dict[str, str]:
-    pictures, skipped = read_pictures(folder, 64, 64)
-    assert [picture.file.name for picture in pictures] == ["good.png"]
-    return dict(skipped)
+    names, skipped = usable(folder)
+    assert names == ["good.png"]
+    return skipped
 
 
 def test_words_come_with_the_picture(folder: Path) -> None:
     (folder / "good.txt").write_text("a halved square")
-    ((picture,), skipped) = read_pictures(folder, 64, 64)
-    assert (picture.words, skipped) == ("a halved square", [])
+    ((picture,), skipped) = scan_folder(folder, SQUARE)
+    assert (picture.words, picture.captioned, skipped) == ("a halved square", True, [])
+    (folder / "good.txt").unlink()
+    ((picture,), skipped) = scan_folder(folder, SQUARE)
+    assert (picture.words, picture.captioned, skipped) == ("good", False, [])
 
 
 def test_what_is_no_training_picture_is_not_mentioned(folder: Path) -> None:
@@ -193,24 +138,100 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     (folder / "way.png").symlink_to(outside / "secret.png")
     saved(halves(), folder / "words.png")
     (folder / "words.txt").symlink_to(outside / "secret.txt")
-    pictures, skipped = read_pictures(folder, 64, 64, (folder,))
-    assert [picture.file.name for picture in pictures] == ["good.png"]
+    saved(halves(), folder / "masked.png")
+    (folder / "masked-masklabel.png").symlink_to(outside / "secret.png")
+    (folder / "2_more").symlink_to(outside)
+    framing = Framing(((64, 64),), masks="auto", repeats=True)
     sentence = "is a link that leads outside the folders that may be used on this server."
-    assert skipped == [("way.png", f'"way.png" {sentence}'), ("words.png", f'"words.txt" {sentence}')]
-    assert len(read_pictures(folder, 64, 64, (folder, outside))[0]) == 3
-    assert len(read_pictures(folder, 64, 64)[0]) == 3
+    assert usable(folder, framing, [folder]) == (
+        ["good.png"],
+        {
+            "2_more": f'"2_more" {sentence}',
+            "masked.png": f'"masked-masklabel.png" {sentence}',
+            "way.png": f'"way.png" {sentence}',
+            "words.png": f'"words.txt" {sentence}',
+        },
+    )
+    assert len(usable(folder, framing, [folder, outside])[0]) == 5
+    assert len(usable(folder, framing)[0]) == 5
     with pytest.raises(UnreadableFile, match="leads outside"):
         check_picture(folder / "words.png", (folder,))
+
+
+def test_every_picture_gets_the_size_of_its_shape(folder: Path) -> None:
+    saved(halves((300, 200)), folder / "wide.png")
+    saved(halves((200, 300)), folder / "high.png")
+    saved(halves((1000, 10)), folder / "long.png")
+    spec = TrainingSpec("sword", "x", fit="resize")
+    pictures, _ = scan_folder(folder, framing_of(resolve(spec, 64)))
+    targets = {picture.name: picture.target for picture in pictures}
+    assert targets == {"good.png": (64, 64), "wide.png": (80, 48), "high.png": (48, 80), "long.png": (96, 40)}
+    assert {picture.name: picture.size for picture in pictures}["wide.png"] == (300, 200)
+    for picture in pictures:
+        assert picture.fit == "resize"
+        assert picture.read().colour.shape == (3, *picture.target[::-1])
+    pictures, _ = scan_folder(folder, framing_of(resolve(replace(spec, buckets=False, width=72), 64)))
+    assert {picture.target for picture in pictures} == {(72, 64)}
+
+
+def test_which_mask_is_taken(folder: Path) -> None:
+    saved(halves(left=(*RED, 255), right=(*BLUE, 0)), folder / "alpha.png")
+    saved(halves(left=(*RED, 255), right=(*BLUE, 0)), folder / "both.png")
+    for name in ("both", "file"):
+        saved(Image.new("L", (64, 64)), folder / f"{name}-masklabel.png")
+    saved(halves(), folder / "file.jpg")
+
+    def masks(kind: str) -> list[str]:
+        """Of alpha.png, both.png, file.jpg and good.png."""
+        return [picture.mask for picture in scan_folder(folder, Framing(((64, 64),), masks=kind))[0]]
+
+    assert masks("auto") == ["alpha", "file", "file", ""]
+    assert masks("alpha") == ["alpha", "alpha", "", ""]
+    assert masks("file") == ["", "file", "file", ""]
+    assert masks("none") == ["", "", "", ""]
+    assert [picture.read().mask is None for picture in scan_folder(folder, Framing(((64, 64),), masks="auto"))[0]] == [
+        False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_repeated_subfolders(folder: Path) -> None:
+    for name in ("3_faces", "100_hands", "0_none", "2023_photos", "old", "12", "3_"):
+        (folder / name).mkdir()
+        saved(halves(), folder / name / "a.png")
+    (folder / "3_faces" / "2_deeper").mkdir()
+    saved(halves(), folder / "3_faces" / "2_deeper" / "a.png")
+    pictures, skipped = scan_folder(folder, Framing(((64, 64),), repeats=True))
+    assert {picture.name: picture.repeats for picture in pictures} == {"good.png": 1, "100_hands/a.png": 100, "3_faces/a.png": 3}
+    sentence = "Its number says how often its pictures come, and must be from 1 to 100."
+    assert skipped == [("0_none", sentence), ("2023_photos", sentence)]
+    assert [picture.name for picture in scan_folder(folder, SQUARE)[0]] == ["good.png"]
+
+
+def test_pictures_in_subfolders_alone_are_enough(folder: Path) -> None:
+    (folder / "1_all").mkdir()
+    (folder / "good.png").rename(folder / "1_all" / "good.png")
+    assert usable(folder, Framing(((64, 64),), repeats=True)) == (["1_all/good.png"], {})
+
+
+def test_a_picture_that_changed_is_noticed(folder: Path) -> None:
+    ((picture,), _) = scan_folder(folder, SQUARE)
+    picture.check_unchanged()
+    os.utime(picture.file, ns=(0, 0))
+    with pytest.raises(UnreadableFile, match=r"^It changed while the pictures were being read\.$"):
+        picture.check_unchanged()
+    picture.file.unlink()
+    with pytest.raises(UnreadableFile, match=r"^It is no longer there\.$"):
+        picture.check_unchanged()
 
 
 def test_nothing_to_train_on(folder: Path) -> None:
     (folder / "good.png").unlink()
     with pytest.raises(NothingToTrainOn, match="There is no picture in") as caught:
-        read_pictures(folder, 64, 64)
+        scan_folder(folder, SQUARE)
     assert caught.value.hint == "Subfolders are not searched."
     (folder / "b.png").touch()
     with pytest.raises(NothingToTrainOn, match=r'1 file was skipped\. "b\.png": It is empty\.'):
-        read_pictures(folder, 64, 64)
+        scan_folder(folder, SQUARE)
 
 
 def test_no_folder(folder: Path) -> None:

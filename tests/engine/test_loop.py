@@ -13,7 +13,7 @@ from train_embedding.engine import loop
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.evaluation import fixed_items, fixed_losses
 from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
-from train_embedding.engine.latents import LatentDataset, encode_pictures
+from train_embedding.engine.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.loop import train
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.spec import TrainingSpec, resolve
@@ -40,8 +40,7 @@ class Run:
     def __post_init__(self) -> None:
         resolved = resolve(self.spec, 64)
         self.state = new_state({"clip_l": self.start()}, resolved, torch.device("cpu"))
-        moments, pictures = self.moments()
-        data = LatentDataset(moments, pictures, resolved, 2)
+        data = LatentDataset(self.pictures(), resolved, 2)
         train(self.model, self.state, data, resolved, self.evaluate, self._announce, self.should_stop)
 
     @property
@@ -49,17 +48,23 @@ class Run:
         return self.state.vectors
 
     def evaluate(self, vectors: dict[str, torch.Tensor]) -> torch.Tensor:
-        items = fixed_items(self.model, self.moments()[0].mean, ["a [name]"] * 2, "sword", 2, repeats=4, seed=9)
+        means = torch.stack([one.moments.mean for one in self.pictures()])
+        items = fixed_items(self.model, means, ["a [name]"] * 2, "sword", 2, repeats=4, seed=9)
         return fixed_losses(self.model, vectors, items)
 
     def start(self) -> torch.Tensor:
         return self.model.token_embeddings("red star")["clip_l"].clone()
 
-    def moments(self) -> tuple[LatentMoments, list[Picture]]:
+    def pictures(self) -> list[EncodedPicture]:
         generator = torch.Generator().manual_seed(4)
         pixels = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
-        pictures = [Picture(Path(f"{i}.png"), pixels[i], "") for i in range(2)]
-        return encode_pictures(self.model, pictures), pictures
+        moments = self.model.encode_images(pixels)
+        return [
+            EncodedPicture(
+                Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), LatentMoments(moments.mean[i], moments.std[i])
+            )
+            for i in range(2)
+        ]
 
     def _announce(self, event: Event) -> None:
         self.events.append(event)
@@ -108,8 +113,7 @@ def test_nothing_but_the_vectors_ever_gets_a_gradient(tiny_model: DiffusionModel
 
 def test_steps_are_those_of_adamw_on_the_loss_of_the_batch(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model)
-    moments, pictures = run.moments()
-    data = LatentDataset(moments, pictures, resolve(SPEC, 64), 2)
+    data = LatentDataset(run.pictures(), resolve(SPEC, 64), 2)
     vectors = run.start()
     average, square = torch.zeros_like(vectors), torch.zeros_like(vectors)
     for step, after in enumerate(run.copies, 1):
@@ -130,7 +134,8 @@ def test_the_vectors_are_trained_in_place(tiny_model: DiffusionModel) -> None:
 def test_the_loss_falls(tiny_model: DiffusionModel) -> None:
     """On fixed items of the training pictures: the same noise, timesteps and prompts before and after."""
     run = Run(tiny_model, replace(SPEC, steps=25, batch_size=4, learning_rate="0.05", latent_sampling="deterministic"))
-    items = fixed_items(tiny_model, run.moments()[0].mean, ["a [name]"] * 2, "sword", 2, repeats=8, seed=9)
+    latents = torch.stack([one.moments.mean for one in run.pictures()])
+    items = fixed_items(tiny_model, latents, ["a [name]"] * 2, "sword", 2, repeats=8, seed=9)
     before = fixed_losses(tiny_model, {"clip_l": run.start()}, items)
     after = fixed_losses(tiny_model, {"clip_l": run.copies[-1]}, items)
     assert float(after.mean()) < float(before.mean()) - 0.002
@@ -202,8 +207,7 @@ def test_the_gradient_is_clipped(tiny_model: DiffusionModel, monkeypatch: pytest
 
 def test_the_first_loss_is_that_of_the_start(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model)
-    moments, pictures = run.moments()
-    batch = LatentDataset(moments, pictures, resolve(SPEC, 64), 2).batch(1)
+    batch = LatentDataset(run.pictures(), resolve(SPEC, 64), 2).batch(1)
     with torch.no_grad():
         loss = loop.batch_loss(tiny_model, {"clip_l": run.start()}, batch, SPEC)
     assert run.steps[0].loss.item() == pytest.approx(loss.item(), rel=1e-5)
@@ -236,7 +240,8 @@ def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model:
     run = Run(tiny_model, replace(SPEC, steps=5, evaluate_every=2, average=0.5))
     kinds = [type(event).__name__ for event in run.events]
     assert kinds == [
-        "Started", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Evaluated", "Ended",
+        "Started", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped",
+        "Evaluated", "Ended",
     ]  # fmt: skip
     assert [event.evaluation.step for event in run.events if isinstance(event, Evaluated)] == [0, 2, 4, 5]
     average = run.start()

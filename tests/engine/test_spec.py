@@ -26,6 +26,14 @@ def test_json_and_back() -> None:
         learning_rate="0.005:100, 1e-3",
         width=64,
         height=96,
+        buckets=False,
+        fit="resize",
+        flip=True,
+        repeats=True,
+        masks="file",
+        mask_floor=0.5,
+        keep_tags=2,
+        latent_cache=False,
         template=("[name]", "a [filewords] by [name]"),
         shuffle_tags=True,
         tag_dropout=0.25,
@@ -74,6 +82,11 @@ def test_webui_classic_is_what_tutorials_assume() -> None:
     assert (spec.batch_size, float(spec.learning_rate), spec.timesteps) == (1, 0.005, "uniform")
 
 
+def test_webui_classic_knows_neither_shapes_nor_masks() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
+    assert (spec.buckets, spec.masks, spec.flip) == (False, "none", False)
+
+
 def test_preset_values_are_a_copy() -> None:
     preset_values("Fast")["steps"] = 1
     assert PRESETS["Fast"]["steps"] != 1
@@ -114,6 +127,18 @@ def test_what_json_may_say_differently() -> None:
         ({"template": ["[name]", 5]}, "The caption template must be text, or a list of lines."),
         ({"shuffle_tags": "no"}, "shuffle_tags is 'no'; it must be true or false."),
         ({"shuffle_tags": 1}, "shuffle_tags is 1; it must be true or false."),
+        *(({name: 1}, f"{name} is 1; it must be true or false.") for name in ("buckets", "flip", "repeats", "latent_cache")),
+        ({"fit": "squash"}, 'The fit "squash" is not one of crop, resize.'),
+        ({"fit": None}, "fit is None; it must be text."),
+        ({"masks": "png"}, 'The masks "png" are not one of auto, alpha, file, none.'),
+        ({"masks": True}, "masks is True; it must be text."),
+        ({"mask_floor": 1.5}, "mask_floor is 1.5; it must be a number from 0 to 1."),
+        ({"keep_tags": -1}, "keep_tags is -1; it must be a whole number from 0 to 1000."),
+        (
+            {"template": ["a {red|blue [name]"]},
+            'The caption line "a {red|blue [name]" cannot be used. '
+            'It has a "{" that no "}" closes; write \\{ for the character itself.',
+        ),
         ({"tag_dropout": 1.01}, "tag_dropout is 1.01; it must be a number from 0 to 1."),
         ({"tag_dropout": math.nan}, "tag_dropout is nan; it must be a number from 0 to 1."),
         ({"tag_dropout": True}, "tag_dropout is True; it must be a number from 0 to 1."),
@@ -157,7 +182,7 @@ def test_hints_name_what_there_is() -> None:
     assert caught.value.hint == "Presets are Fast, Quality, WebUI classic."
     with pytest.raises(InvalidSpec) as caught:
         TrainingSpec.from_json({**NEEDED, "step": 3})
-    assert "batch_size, clip_gradient" in caught.value.hint
+    assert "batch_size, buckets" in caught.value.hint
 
 
 def test_resolving_against_a_checkpoint() -> None:

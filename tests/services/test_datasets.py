@@ -30,7 +30,9 @@ def test_counts_pictures(fake_host: FakeHost, pictures: Path) -> None:
     for name in ("a.png", "b.jpg", "c.JPEG", "d.webp", "e.bmp", "f.gif", "g.tiff", "剣.png"):
         draw(pictures / name)
     report = Datasets(fake_host).inspect(pictures)
-    assert report.to_json() == {"folder": str(pictures), "pictures": 8, "skipped": []}
+    assert report.to_json() == {
+        "folder": str(pictures), "pictures": 8, "captions": 0, "masks": 0, "skipped": [],
+    }  # fmt: skip
 
 
 def test_leaves_out_what_is_no_training_picture(fake_host: FakeHost, pictures: Path) -> None:

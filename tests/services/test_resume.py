@@ -114,7 +114,7 @@ def killed(work: Callable[[], object], seconds: float) -> bool:
         try:
             work()
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             os._exit(1)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
@@ -139,6 +139,7 @@ def test_killed_at_random_instants(trainee: Trainee, uninterrupted: Any) -> None
         run_id = ""
         trainee.reset()
         for _ in range(60):
+
             def work(run_id: str = run_id) -> None:
                 services = type(trainee.services)(trainee.host)
                 state = services.runs.resume(run_id) if run_id else services.runs.start(trainee.spec(**SPEC))
@@ -230,5 +231,5 @@ def test_a_damaged_resume_file_is_said(trainee: Trainee) -> None:
 
 def test_an_embedding_of_the_name_stays_what_it_is_until_the_end(trainee: Trainee) -> None:
     stopped = stop_at(trainee, 5, SPEC)
-    assert NAME == stopped.embedding
+    assert stopped.embedding == NAME
     assert trainee.file.exists()

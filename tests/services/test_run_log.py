@@ -47,7 +47,7 @@ def test_going_back(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     log = RunLog(tmp_path / "gone")
-    with pytest.raises(StorageFailed, match="loss.csv"):
+    with pytest.raises(StorageFailed, match=r"loss\.csv"):
         log.losses([(1, 1.0, 1.0)])
 
 

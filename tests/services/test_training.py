@@ -61,7 +61,7 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
             assert picture.size == (64, 64)
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
     assert sorted(path.name for path in ended.folder.iterdir()) == [
-        "events.jsonl", "loss.csv", "previews", "resume.pt", "snapshots", "start.pt", "state.json",
+        "events.jsonl", "loss.csv", "pictures.json", "previews", "resume.pt", "snapshots", "start.pt", "state.json",
     ]  # fmt: skip
     assert load_state(ended.folder) == ended
 
@@ -461,7 +461,9 @@ def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Tra
 
 def test_a_run_that_was_stopped_by_hand_keeps_what_it_did(trainee: Trainee) -> None:
     """Its last step is evaluated too, though no evaluation was due."""
-    trainee.host.on_report = lambda progress: progress.step == 3 and trainee.services.runs.stop(trainee.services.runs.list()[0].id)
+    trainee.host.on_report = lambda progress: (
+        progress.step == 3 and trainee.services.runs.stop(trainee.services.runs.list()[0].id)
+    )
     ended = trainee.run(steps=50, evaluate_every=20, learning_rate="1e-9")
     assert (ended.status, ended.step) == ("stopped", 3)
     assert trainee.embedding().step == 13

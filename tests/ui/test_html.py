@@ -20,7 +20,7 @@ from train_embedding.services.run_state import STATUSES, RunState
 from train_embedding.ui import html
 
 EVIL = "<img src=x onerror=alert(1)>'\"&amp;<script>"
-OWN_TAGS = {"div", "p", "span", "b", "small", "h4", "table", "tr", "th", "td"}
+OWN_TAGS = {"div", "p", "span", "b", "small", "h4", "table", "tr", "th", "td", "details", "summary"}
 
 
 class Reader(HTMLParser):
@@ -56,10 +56,24 @@ def state(**changes: object) -> RunState:
     return replace(run, **changes)  # type: ignore[arg-type]
 
 
+REPORT = {
+    "folder": EVIL,
+    "sizes": [{"size": [576, 448], "pictures": 1}, {"size": [512, 512], "pictures": 2}],
+    "used": [
+        {"file": "a.png", "size": [1024, 768], "trained_at": [576, 448], "caption": "a cat", "mask": "alpha", "mask_counts": True,
+         "repeats": 1},
+        {"file": "b.png", "size": [512, 512], "trained_at": [512, 512], "caption": EVIL, "mask": "file", "mask_counts": False,
+         "repeats": 3},
+        {"file": EVIL, "size": [64, 64], "trained_at": [512, 512], "caption": "", "mask": None, "mask_counts": False,
+         "repeats": 1},
+    ],
+    "skipped": [{"file": EVIL, "reason": EVIL}],
+}  # fmt: skip
 EVIL_PIECES = {
     "message": html.message("bad", EVIL, EVIL),
     "error": html.error(TrainEmbeddingError(EVIL, EVIL)),
     "dataset": html.dataset(DatasetReport(Path(EVIL), 1, ((EVIL, EVIL),))),
+    "pictures": html.pictures(REPORT),
     "progress": html.progress(state(embedding=EVIL, id=EVIL)),
     "active": html.run_status(state(notes=(EVIL,))),
     "failed": html.run_status(state(status="failed", error=EVIL, hint=EVIL, notes=(EVIL,))),
@@ -91,6 +105,25 @@ def test_a_card_names_its_embedding_exactly() -> None:
 )
 def test_budget(tokens: int, vectors: int, sentence: str) -> None:
     assert Reader(html.budget(Budget(tokens, vectors))).text == sentence
+
+
+def test_a_folder_in_words() -> None:
+    report = DatasetReport(Path("/pictures"), 8, (("a.png", "It is empty."),), captions=5, masks=2)
+    assert Reader(html.dataset(report)).text == "8 pictures, 5 with a text file, 2 with a mask, 1 skippeda.png: It is empty."
+    assert Reader(html.dataset(replace(report, pictures=1, captions=0, masks=0, skipped=()))).text == "1 picture"
+
+
+def test_what_became_of_the_pictures() -> None:
+    text = Reader(html.pictures(REPORT)).text
+    assert text.startswith("3 pictures: 1 at 576 × 448, 2 at 512 × 512; 1 skipped")
+    assert "a.png1024 × 768 → 576 × 448, mask from its transparencya cat" in text
+    assert "b.png512 × 512, a mask that is the same everywhere, so not used, 3 times as often" in text
+
+
+def test_very_many_pictures_are_not_all_shown() -> None:
+    read = html.pictures({**REPORT, "used": REPORT["used"][:1] * 150})
+    assert read.count("<tr>") == html.SHOWN_PICTURES
+    assert "… and 51 more" in Reader(read).text
 
 
 @pytest.mark.parametrize("status", STATUSES)

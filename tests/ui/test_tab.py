@@ -25,7 +25,7 @@ from train_embedding.ui.edge import errors_in
 CREATE = ("name", "init_text", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
     "embedding", "dataset", "dataset_check", "preset", "steps", "learning_rate", "batch_size",
-    "button", "stop", "progress", "plot", "gallery", "status", "poll",
+    "button", "stop", "progress", "plot", "gallery", "status", "pictures", "poll",
 )  # fmt: skip
 LIBRARY = ("refresh", "cards", "details", "selected", "select")
 IDS = [

@@ -108,6 +108,10 @@ def _add_runs(router: APIRouter, services: Services) -> None:
         """A run's status, step, steps, loss, rate, ETA, files and error."""
         return _answer(services.runs.get(run_id).to_json())
 
+    def get_run_pictures(run_id: str) -> Response:
+        """Which pictures a run used, at which size and with which caption and mask, and which it did not and why."""
+        return _answer(services.runs.pictures(run_id))
+
     def stop_run(run_id: str) -> Response:
         """Ends a run after its current step and keeps the result."""
         return _answer(services.runs.stop(run_id).to_json())
@@ -123,6 +127,7 @@ def _add_runs(router: APIRouter, services: Services) -> None:
     _add(router, "GET", "/runs", list_runs)
     _add(router, "POST", "/runs", start_run, _documented(properties, ["embedding", "dataset"], _RUN_EXAMPLE))
     _add(router, "GET", "/runs/{run_id}", get_run)
+    _add(router, "GET", "/runs/{run_id}/pictures", get_run_pictures)
     _add(router, "POST", "/runs/{run_id}/stop", stop_run)
     _add(router, "POST", "/runs/{run_id}/resume", resume_run, _documented(changeable, [], {}))
 

@@ -23,8 +23,22 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "steps": ("how long to train", {"type": int, "metavar": "N"}),
     "batch_size": ("pictures per step", {"type": int, "metavar": "N"}),
     "learning_rate": ('a number, or a schedule such as "0.005:100, 1e-3:1000"', {"metavar": "RATE"}),
-    "width": ("pixels that pictures are cropped to; 0 for the checkpoint's own", {"type": int, "metavar": "N"}),
+    "width": ("pixels that pictures are brought to; 0 for the checkpoint's own", {"type": int, "metavar": "N"}),
     "height": ("likewise", {"type": int, "metavar": "N"}),
+    "buckets": ("let pictures keep about their shape instead of width × height", {"action": argparse.BooleanOptionalAction}),
+    "fit": ("how a picture gets its size: its edges cut off, or distorted", {"choices": CHOICES["fit"]}),
+    "flip": ("mirror pictures half of the time", {"action": argparse.BooleanOptionalAction}),
+    "repeats": (
+        "search subfolders such as 3_faces too, whose pictures come three times as often",
+        {"action": argparse.BooleanOptionalAction},
+    ),
+    "masks": (
+        "where the loss counts: NAME-masklabel.png, transparency, or the first there is",
+        {"choices": CHOICES["masks"]},
+    ),
+    "mask_floor": ("weight of masked places", {"type": float, "metavar": "W"}),
+    "keep_tags": ("first parts of [filewords] that are neither shuffled nor left out", {"type": int, "metavar": "N"}),
+    "latent_cache": ("keep latents on the disk for further runs", {"action": argparse.BooleanOptionalAction}),
     "template": (
         "a caption line that contains [name], or the name of a caption template; may be given several times",
         {"action": "append", "metavar": "LINE"},

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from train_embedding.demo.sets import SETS, SampleSet
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.dataset import read_pictures
+from train_embedding.engine.dataset import Framing, scan_folder
 from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses, paired_difference
 from train_embedding.engine.latents import encode_pictures
 from train_embedding.engine.model import DiffusionModel
@@ -135,9 +135,10 @@ def export_checkpoint(folder: Path) -> Path:
 
 
 def _heldout_items(model: DiffusionModel, sample_set: SampleSet, name: str, vectors: int) -> FixedItems:
-    pictures, _skipped = read_pictures(sample_set.heldout_folder, model.resolution, model.resolution)
-    latents = encode_pictures(model, pictures).mean
-    return fixed_items(model, latents, [one.words for one in pictures], name, vectors, repeats=REPEATS, seed=1)
+    pictures, _skipped = scan_folder(sample_set.heldout_folder, Framing(((model.resolution, model.resolution),)))
+    encoded, _unread = encode_pictures(model, pictures)
+    latents = torch.stack([one.moments.mean for one in encoded]).to(model.device)
+    return fixed_items(model, latents, [one.picture.words for one in encoded], name, vectors, repeats=REPEATS, seed=1)
 
 
 def _on_device(embedding: Embedding, model: DiffusionModel) -> dict[str, torch.Tensor]:

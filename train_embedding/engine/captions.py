@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from train_embedding.engine.placeholder import Vectors
+from train_embedding.engine.alternatives import check_alternatives, draw_alternatives, escape_alternatives
+from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import UnreadableFile
 
 NAME = "[name]"
@@ -16,15 +18,50 @@ _NUMBER_PREFIX = re.compile(r"^[-\d]+\s*")
 MAX_CAPTION_BYTES = 64 * 1024
 
 
+class Captions:
+    """The sentences of a run's pictures. words: per picture, as `picture_words` gives them. vectors: of the embedding."""
+
+    def __init__(self, spec: TrainingSpec, words: Sequence[str], vectors: int) -> None:
+        self._spec = spec
+        self._template = [mark_name(line, spec.embedding) for line in spec.template]
+        self._words = [mark_name(text, spec.embedding) for text in words]
+        self._vectors = Vectors(0, vectors)
+
+    def draw(self, pictures: Sequence[int], step: int) -> PromptBatch:
+        """A step's prompts of these pictures: lines, alternatives and tags are drawn from the seed and the step."""
+        spec = self._spec
+        rng = random.Random(spec.seed * 1_000_003 + step)
+        captions = [
+            fill_template(
+                rng.choice(self._template),
+                self._words[picture],
+                rng=rng,
+                shuffle=spec.shuffle_tags,
+                dropout=spec.tag_dropout,
+                keep=spec.keep_tags,
+            )
+            for picture in pictures
+        ]
+        return self._prompts(captions)
+
+    def fixed(self, pictures: Sequence[int], seed: int) -> PromptBatch:
+        """Prompts for comparing: the template's first line, every tag in its place, alternatives drawn from `seed`."""
+        rng = random.Random(seed)
+        return self._prompts([fill_template(self._template[0], self._words[picture], rng=rng) for picture in pictures])
+
+    def _prompts(self, captions: Sequence[str]) -> PromptBatch:
+        return batch_prompts([tokenise(split_at_name(one, self._spec.embedding, self._vectors)) for one in captions])
+
+
 def picture_words(picture: Path) -> str:
     """What `[filewords]` stands for: the text of the `.txt` file beside the picture, else its file name.
 
-    A file name loses a number in front, and its underscores become spaces.
-    Raises UnreadableFile for a caption file that cannot be read, is too large or is not UTF-8.
+    A file name loses a number in front, its underscores become spaces, and its braces are escaped: alternatives are for texts.
+    Raises UnreadableFile for a caption file that cannot be read, is too large, is not UTF-8 or has braces that do not match.
     """
-    text_file = picture.with_suffix(".txt")
+    text_file = caption_file(picture)
     if not text_file.is_file():
-        return _NUMBER_PREFIX.sub("", picture.stem).replace("_", " ").strip()
+        return escape_alternatives(_NUMBER_PREFIX.sub("", picture.stem).replace("_", " ").strip())
     try:
         with text_file.open("rb") as opened:
             data = opened.read(MAX_CAPTION_BYTES + 1)
@@ -33,22 +70,39 @@ def picture_words(picture: Path) -> str:
     if len(data) > MAX_CAPTION_BYTES:
         raise UnreadableFile(f'The caption file "{text_file.name}" is larger than {MAX_CAPTION_BYTES // 1024} KB.')
     try:
-        return " ".join(data.decode("utf-8-sig").split())
+        words = " ".join(data.decode("utf-8-sig").split())
     except UnicodeDecodeError as error:
         raise UnreadableFile(f'The caption file "{text_file.name}" is not UTF-8 text.') from error
+    try:
+        check_alternatives(words)
+    except ValueError as error:
+        raise UnreadableFile(f'The caption file "{text_file.name}" cannot be used. {error}') from error
+    return words
 
 
-def fill_template(line: str, words: str, *, rng: random.Random, shuffle: bool, dropout: float) -> str:
+def caption_file(picture: Path) -> Path:
+    """Where the picture's caption lies, if it has one."""
+    return picture.with_suffix(".txt")
+
+
+def fill_template(
+    line: str, words: str, *, rng: random.Random, shuffle: bool = False, dropout: float = 0.0, keep: int = 0
+) -> str:
     """A template line with `[filewords]` filled in; `[name]` stays, so that no dropout can take the embedding away.
 
-    words: with `[name]` wherever they name the embedding, as `mark_name` writes it.
-    shuffle: whether the comma-separated tags of `words` come in random order. dropout: probability of leaving out each.
+    Alternatives are drawn in the line and in the words. words: with `[name]` wherever they name the embedding, as `mark_name`
+    writes it. shuffle: whether the comma-separated tags of `words` come in random order. dropout: probability of leaving out
+    each. keep: how many of the first tags are neither moved nor left out.
     """
-    tags = [tag.strip() for tag in words.split(",") if tag.strip()]
-    kept = [tag for tag in tags if NAME in tag or dropout <= 0 or rng.random() >= dropout]
-    if shuffle:
-        rng.shuffle(kept)
-    filled = line.replace(FILEWORDS, ", ".join(kept) if shuffle or dropout > 0 else words)
+    line, words = draw_alternatives(line, rng), draw_alternatives(words, rng)
+    if shuffle or dropout > 0:
+        tags = [tag.strip() for tag in words.split(",") if tag.strip()]
+        first, rest = tags[:keep], tags[keep:]
+        kept = [tag for tag in rest if NAME in tag or dropout <= 0 or rng.random() >= dropout]
+        if shuffle:
+            rng.shuffle(kept)
+        words = ", ".join(first + kept)
+    filled = line.replace(FILEWORDS, words)
     return filled if NAME in filled else f"{NAME}, {filled}"
 
 

@@ -1,35 +1,116 @@
-"""The training pictures: found, read, cropped and captioned."""
+"""The training pictures of a folder: found, measured, captioned and given their sizes; decoded when they are needed."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from train_embedding.engine.captions import picture_words
+from train_embedding.engine.buckets import Size, bucket_sizes, nearest_size
+from train_embedding.engine.captions import caption_file, picture_words
+from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
+from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 
-MAX_PIXELS = 178_956_970
-"Larger pictures are left out; where Pillow itself, by default, takes a picture for an attack."
+MAX_REPEATS = 100
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
 )  # fmt: skip
 _MASK = "-masklabel."
+_REPEATED = re.compile(r"(\d{1,9})_.+")
+
+Skipped = tuple[str, str]
+"A file's name, with its subfolder if it lies in one, and why it is not used."
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One training picture. pixels: float [3, H, W] in -1…1. words: what `[filewords]` stands for."""
+    """One training picture as it will be used. Sizes are widths and heights in pixels."""
 
+    name: str
+    "The file's name, with its subfolder if it lies in one."
     file: Path
-    pixels: torch.Tensor
     words: str
+    "What `[filewords]` stands for."
+    size: Size
+    "As a viewer shows it."
+    target: Size
+    "What it is brought to."
+    fit: str = "crop"
+    mask: str = ""
+    '"file" or "alpha", where it has one and that is to be used.'
+    captioned: bool = False
+    "Whether its words come from a text file, not from its name."
+    repeats: int = 1
+    "How many times as often as others it comes."
+    stamp: tuple[int, int] = (0, 0)
+    "The file's time of change in nanoseconds and its size in bytes when it was found."
+
+    def read(self) -> Pixels:
+        """Decodes it. Raises UnreadableFile with the reason."""
+        return read_pixels(self.file, self.target, self.fit, self.mask)
+
+    def check_unchanged(self) -> None:
+        """Raises UnreadableFile when the file is no longer the one that was found."""
+        if _stamp(self.file) != self.stamp:
+            raise UnreadableFile("It changed while the pictures were being read.")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How pictures are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
+
+    sizes: tuple[Size, ...]
+    fit: str = "crop"
+    masks: str = "none"
+    repeats: bool = False
+
+
+def framing_of(resolved: ResolvedSpec) -> Framing:
+    spec, size = resolved.spec, (resolved.width, resolved.height)
+    return Framing(bucket_sizes(*size) if spec.buckets else (size,), spec.fit, spec.masks, spec.repeats)
+
+
+def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None = None) -> tuple[list[Picture], list[Skipped]]:
+    """The folder's pictures, opened and not decoded, and those that cannot be used.
+
+    allowed: as for `check_picture`. Raises what `list_pictures` raises, and NothingToTrainOn when no picture is left.
+    """
+    files, skipped = list_pictures(folder, framing.repeats, allowed)
+    pictures: list[Picture] = []
+    for file, repeats in files:
+        name = file.relative_to(folder).as_posix()
+        try:
+            pictures.append(_scan(name, file, repeats, framing, allowed))
+        except UnreadableFile as error:
+            skipped.append((name, error.message))
+    if not pictures:
+        raise nothing_usable(folder, skipped)
+    return pictures, skipped
+
+
+def list_pictures(
+    folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
+) -> tuple[list[tuple[Path, int]], list[Skipped]]:
+    """The files of `find_pictures`, each with how often it comes, and subfolders that cannot be used.
+
+    repeats: whether to look into subfolders named like `3_faces` too. allowed: as for `check_picture`.
+    Raises what `find_pictures` raises for the folder itself.
+    """
+    found, skipped = [(file, 1) for file in find_pictures(folder)], list[Skipped]()
+    for subfolder in filter(Path.is_dir, _entries(folder)) if repeats else ():
+        named = _REPEATED.fullmatch(subfolder.name)
+        if named is None:
+            continue
+        try:
+            _check_inside(subfolder, allowed)
+            if not 1 <= int(named[1]) <= MAX_REPEATS:
+                raise UnreadableFile(f"Its number says how often its pictures come, and must be from 1 to {MAX_REPEATS}.")
+            found += [(file, int(named[1])) for file in find_pictures(subfolder)]
+        except (UnreadableFile, NotAllowed) as error:
+            skipped.append((subfolder.name, error.message))
+    return found, skipped
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -37,63 +118,25 @@ def find_pictures(folder: Path) -> list[Path]:
 
     Raises NotFound when the folder is not there and NotAllowed when it may not be read.
     """
-    if not folder.is_dir():
-        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training pictures.")
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
     return [
         file
-        for file in files
+        for file in _entries(folder)
         if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and _MASK not in file.name and file.is_file()
     ]
-
-
-def read_pictures(
-    folder: Path, width: int, height: int, allowed: Sequence[Path] | None = None
-) -> tuple[list[Picture], list[tuple[str, str]]]:
-    """The folder's pictures, cropped to width × height pixels, and (file name, reason) of those that cannot be used.
-
-    allowed: as for `check_picture`. Raises what `find_pictures` raises, and NothingToTrainOn when no picture is left.
-    """
-    pictures: list[Picture] = []
-    skipped: list[tuple[str, str]] = []
-    for file in find_pictures(folder):
-        try:
-            _check_place(file, allowed)
-            pictures.append(Picture(file, read_picture(file, width, height), picture_words(file)))
-        except UnreadableFile as error:
-            skipped.append((file.name, error.message))
-    if not pictures:
-        raise nothing_usable(folder, skipped)
-    return pictures, skipped
 
 
 def check_picture(file: Path, allowed: Sequence[Path] | None = None) -> None:
     """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption.
 
-    allowed: folders that the picture and its caption must lie in, links resolved; None for anywhere.
+    allowed: folders that the picture, its caption and its mask must lie in, links resolved; None for anywhere.
     Raises UnreadableFile with the reason.
     """
     _check_place(file, allowed)
-    with _opened(file) as picture:
-        picture.verify()
+    verify(file)
     picture_words(file)
 
 
-def read_picture(file: Path, width: int, height: int) -> torch.Tensor:
-    """One picture as float [3, height, width] in -1…1, turned as its EXIF says, scaled and cropped around its centre.
-
-    Raises UnreadableFile with the reason.
-    """
-    with _opened(file) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        picture = ImageOps.fit(_rgb(upright), (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def nothing_usable(folder: Path, skipped: Sequence[tuple[str, str]]) -> NothingToTrainOn:
+def nothing_usable(folder: Path, skipped: Sequence[Skipped]) -> NothingToTrainOn:
     """The error for a folder in which no picture is left. skipped: file names and reasons."""
     if not skipped:
         return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
@@ -102,49 +145,49 @@ def nothing_usable(folder: Path, skipped: Sequence[tuple[str, str]]) -> NothingT
     return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped. "{name}": {reason}')
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    """The picture, not yet decoded. Whatever goes wrong inside the context becomes UnreadableFile with the reason."""
-    if file.suffix.lower() not in Image.registered_extensions():
-        raise UnreadableFile(f"The Pillow that is installed reads no {file.suffix} pictures.")
+def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequence[Path] | None) -> Picture:
+    _check_place(file, allowed)
+    stamp = _stamp(file)
+    size, has_alpha = measure(file)
+    mask = ""
+    if framing.masks in ("file", "auto") and mask_file(file).is_file():
+        mask = "file"
+    elif framing.masks in ("alpha", "auto") and has_alpha:
+        mask = "alpha"
+    target = nearest_size(size, framing.sizes)
+    captioned = caption_file(file).is_file()
+    words = picture_words(file)
+    return Picture(name, file, words, size, target, framing.fit, mask, captioned, repeats, stamp)
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training pictures.")
     try:
-        if file.stat().st_size == 0:
-            raise UnreadableFile("It is empty.")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
-            with Image.open(file) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UnreadableFile(f"It has {picture.width} × {picture.height} pixels, which is too many.")
-                yield picture
-    except UnreadableFile:
-        raise
-    except UnidentifiedImageError as error:
-        raise UnreadableFile("It is not a picture.") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableFile("It has too many pixels.") from error
-    except Exception as error:  # a broken picture can raise nearly anything
-        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise UnreadableFile("It is no longer there.") from error
+    return status.st_mtime_ns, status.st_size
 
 
 def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
+    for path in (file, caption_file(file), mask_file(file)):
+        _check_inside(path, allowed)
+
+
+def _check_inside(path: Path, allowed: Sequence[Path] | None) -> None:
     if allowed is None:
         return
-    roots = [folder.resolve() for folder in allowed]
-    for path in (file, file.with_suffix(".txt")):
-        try:
-            inside = any(path.resolve().is_relative_to(root) for root in roots)
-        except (OSError, RuntimeError) as error:
-            raise UnreadableFile(f'"{path.name}" is a link that cannot be followed.') from error
-        if not inside:
-            raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """RGB of 8 bits; transparent parts become white, as a picture viewer shows them."""
-    if picture.mode == "I" or picture.mode.startswith("I;16"):  # which Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return picture.convert("RGB")
+    try:
+        inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in allowed)
+    except (OSError, RuntimeError) as error:
+        raise UnreadableFile(f'"{path.name}" is a link that cannot be followed.') from error
+    if not inside:
+        raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')

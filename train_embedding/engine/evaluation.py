@@ -21,12 +21,13 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FixedItems:
-    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts: of K items."""
+    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts: of K items; weights: [K, h, w] or None."""
 
     latents: torch.Tensor
     noise: torch.Tensor
     timesteps: torch.Tensor
     prompts: PromptBatch
+    weights: torch.Tensor | None = None
 
 
 def fixed_items(
@@ -63,7 +64,7 @@ def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, se
     for batch in batches:
         mine, timesteps = timesteps[: len(batch.latents)], timesteps[len(batch.latents) :]
         noise = torch.randn(batch.latents.shape, generator=generator).to(batch.latents.device)
-        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts))
+        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights))
     return items
 
 
@@ -74,7 +75,8 @@ def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items:
     for start in range(0, len(items.latents), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         prompts = PromptBatch(items.prompts.ids[part], items.prompts.slots[part])
-        batch = Batch(items.latents[part], prompts, torch.Generator())
+        weights = None if items.weights is None else items.weights[part]
+        batch = Batch(items.latents[part], prompts, torch.Generator(), weights=weights)
         losses.append(denoising_losses(model, vectors, batch, items.noise[part], items.timesteps[part]))
     return torch.cat(losses)
 

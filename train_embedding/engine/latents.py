@@ -2,102 +2,237 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from train_embedding.engine.captions import fill_template, mark_name, split_at_name
-from train_embedding.engine.dataset import Picture
+from train_embedding.engine.buckets import BatchOrder, Size
+from train_embedding.engine.captions import Captions
+from train_embedding.engine.dataset import Picture, Skipped
+from train_embedding.engine.latent_cache import LatentCache
+from train_embedding.engine.masks import mask_weights, pool_mask
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.noise import step_generator
-from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.placeholder import PromptBatch
 from train_embedding.engine.spec import ResolvedSpec
-from train_embedding.errors import TrainingFailed
+from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
 
-_ORDER_STEPS = 2**40
-"Offset that keeps the generators of the picture order apart from those of the steps."
+ON_DEVICE_BYTES = 2**30
+"Latents up to this size lie on the model's device; more stay in the main memory."
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from. latents: [B, 4, h, w]; generator: the source of the step's further random numbers."""
+    """What one step learns from; all of one size.
+
+    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. indices: long [B] on the CPU, which
+    pictures these are. weights: [B, h, w], how much each place counts, or None where all count alike.
+    """
 
     latents: torch.Tensor
     prompts: PromptBatch
     generator: torch.Generator
+    indices: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    weights: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A picture's latents, on the CPU. moments, mirrored: [4, h, w]; mask: [h, w] in 0…1, or None where it has none."""
+
+    picture: Picture
+    moments: LatentMoments
+    mirrored: LatentMoments | None = None
+    "Of the picture mirrored, which is not the same as the moments mirrored."
+    mask: torch.Tensor | None = None
 
 
 def encode_pictures(
-    model: DiffusionModel, pictures: Sequence[Picture], stopped: Callable[[], bool] = lambda: False
-) -> LatentMoments:
-    """The posterior moments of every picture, [N, 4, h, w], on the model's device; fewer when `stopped` says so.
+    model: DiffusionModel,
+    pictures: Sequence[Picture],
+    *,
+    flip: bool = False,
+    cache: LatentCache | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[list[EncodedPicture], list[Skipped]]:
+    """The latents of every picture, and the pictures that could not be read after all; fewer when `stopped` says so.
 
-    Raises TrainingFailed when the VAE answers with NaN.
+    flip: whether those of the mirrored pictures are wanted too. Raises TrainingFailed when the VAE answers with NaN or runs out
+    of memory, and NotFound when the folder is gone.
     """
-    means: list[torch.Tensor] = []
-    stds: list[torch.Tensor] = []
+    encoded: list[EncodedPicture] = []
+    skipped: list[Skipped] = []
     for picture in pictures:
         if stopped():
             break
-        moments = model.encode_images(picture.pixels.unsqueeze(0))
-        means.append(moments.mean)
-        stds.append(moments.std)
-    if not means:
-        return LatentMoments(torch.empty(0), torch.empty(0))
-    mean, std = torch.cat(means), torch.cat(stds)
-    if not bool(torch.isfinite(mean).all()):
-        raise TrainingFailed("The VAE turned a picture into NaN.", "Use a VAE in full precision (--no-half-vae in the WebUI).")
-    return LatentMoments(mean.to(model.device), std.to(model.device))
+        try:
+            encoded.append(_encode_picture(model, picture, flip, cache))
+        except UnreadableFile as error:
+            if not picture.file.parent.is_dir():
+                raise NotFound(
+                    f'The folder "{picture.file.parent}" is gone; it was there when the run began.',
+                    "Put it back and start again; nothing of the embedding is lost.",
+                ) from error
+            skipped.append((picture.name, error.message))
+    if cache is not None:
+        cache.trim()
+    return encoded, skipped
+
+
+def _encode_picture(model: DiffusionModel, picture: Picture, flip: bool, cache: LatentCache | None) -> EncodedPicture:
+    key = cache.key(picture) if cache is not None else ""
+    found = cache.load(key) if cache is not None else {}
+    wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if flip else ())}
+    if not wanted <= set(found):
+        found = _compute(model, picture, flip)
+        picture.check_unchanged()
+        if cache is not None:
+            cache.save(key, found)
+    picture.check_unchanged()
+    mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if flip else None
+    return EncodedPicture(picture, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
+
+
+def _compute(model: DiffusionModel, picture: Picture, flip: bool) -> dict[str, torch.Tensor]:
+    pixels = picture.read()
+    computed: dict[str, torch.Tensor] = {}
+    for prefix, colour in (("", pixels.colour), ("mirrored_", pixels.colour.flip(-1)))[: 1 + flip]:
+        moments = _moments(model, colour, picture)
+        computed[f"{prefix}mean"], computed[f"{prefix}std"] = moments.mean[0].cpu(), moments.std[0].cpu()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in computed.values()):
+        raise TrainingFailed(
+            f'The VAE turned "{picture.name}" into NaN.', "Use a VAE in full precision (--no-half-vae in the WebUI)."
+        )
+    if pixels.mask is not None:
+        computed["mask"] = pool_mask(pixels.mask, *computed["mean"].shape[1:])
+    return computed
+
+
+def _moments(model: DiffusionModel, colour: torch.Tensor, picture: Picture) -> LatentMoments:
+    try:
+        return model.encode_images(colour.unsqueeze(0))
+    except RuntimeError as error:  # CUDA's own kind is one, and the CPU has no kind of its own
+        if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+            raise
+        width, height = picture.target
+        raise TrainingFailed(
+            f'The memory was not enough to encode "{picture.name}" at {width} × {height} pixels.',
+            "Give a smaller width and height, or close what else uses the memory.",
+        ) from error
+
+
+def _bytes(pictures: Sequence[EncodedPicture]) -> int:
+    """What the latents of a dataset take at most: a mean, and a deviation or a sample, of each view."""
+    moments = [one for picture in pictures for one in (picture.moments, picture.mirrored) if one is not None]
+    return sum(one.mean.nbytes + one.std.nbytes for one in moments)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A picture as it is or mirrored. mean, start: [4, h, w], where start is what training takes unless it samples anew."""
+
+    mean: torch.Tensor
+    start: torch.Tensor
+    std: torch.Tensor | None
+    weights: torch.Tensor | None
 
 
 class LatentDataset:
-    """Batches of cached latents with their prompts; a batch depends on the seed and the step alone."""
+    """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
 
-    def __init__(self, moments: LatentMoments, pictures: Sequence[Picture], resolved: ResolvedSpec, vectors: int) -> None:
-        self._moments = moments
+    vectors: how many the embedding has. device: where batches are wanted; None for the CPU.
+    """
+
+    def __init__(
+        self, pictures: Sequence[EncodedPicture], resolved: ResolvedSpec, vectors: int, device: torch.device | None = None
+    ) -> None:
         self._spec = resolved.spec
-        self._words = [mark_name(picture.words, self._spec.embedding) for picture in pictures]
-        self._template = [mark_name(line, self._spec.embedding) for line in self._spec.template]
-        self._vectors = Vectors(0, vectors)
-        self._once = self._sample(torch.arange(len(self._words)), step_generator(self._spec.seed, 0))
+        self._device = device or torch.device("cpu")
+        self._captions = Captions(self._spec, [one.picture.words for one in pictures], vectors)
+        self._fits = _bytes(pictures) <= ON_DEVICE_BYTES
+        generator = step_generator(self._spec.seed, 0)
+        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.flip] for one in pictures]
+        self._views = [views[index :: len(pictures)] for index in range(len(pictures))]
+        groups: dict[Size, list[int]] = {}
+        for index, one in enumerate(pictures):
+            groups.setdefault(one.picture.target, []).extend([index] * one.picture.repeats)
+        self._order = BatchOrder(list(groups.values()), self._spec.batch_size, self._spec.seed)
+        self._groups = [sorted(set(group)) for group in groups.values()]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 1: the next `batch_size` pictures of the shuffled epochs."""
+        """The batch of a step, counted from 1, in the order of `BatchOrder`."""
         generator = step_generator(self._spec.seed, step)
-        first = (step - 1) * self._spec.batch_size
-        chosen = torch.tensor([self._picture_at(first + index) for index in range(self._spec.batch_size)])
-        latents = self._sample(chosen, generator) if self._spec.latent_sampling == "random" else self._once[chosen]
-        return Batch(latents, self._prompts(chosen.tolist(), step).to(latents.device), generator)
+        chosen = self._order.at(step)
+        turned = torch.rand(len(chosen), generator=generator) < 0.5 if self._spec.flip else torch.zeros(len(chosen))
+        views = [self._views[picture][int(mirrored)] for picture, mirrored in zip(chosen, turned.tolist(), strict=True)]
+        latents = self._stacked([view.start for view in views])
+        if self._spec.latent_sampling == "random":
+            noise = torch.randn(latents.shape, generator=generator).to(self._device, non_blocking=True)
+            latents = latents + self._stacked([view.std for view in views if view.std is not None]) * noise
+        return self._batch(latents, views, chosen, self._captions.draw(chosen, step), generator)
 
     def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
-        """`count` fixed items, each a picture's mean latent with a caption: the same for the same seed, whatever the step."""
-        chosen = torch.arange(count) % len(self._words)
-        return [Batch(self._moments.mean[chosen], self._prompts(chosen.tolist(), 0).to(self._moments.mean.device), step_generator(seed, 0))]
+        """The same `count` items at every call, to compare losses on: as many of each picture as of any other, to within one.
 
-    def _picture_at(self, position: int) -> int:
-        epoch, index = divmod(position, len(self._words))
-        order = torch.randperm(len(self._words), generator=step_generator(self._spec.seed, _ORDER_STEPS + epoch))
-        return int(order[index])
+        Means of the posteriors, never mirrored, with `Captions.fixed`; at most `batch_size` in a batch. Each batch has a
+        generator of its own that follows from `seed`, for its noise and timesteps.
+        """
+        order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
+        items = [order[index % len(order)] for index in range(count)]
+        batches: list[Batch] = []
+        for group in self._groups:
+            chosen = [item for item in items if item in group]
+            for start in range(0, len(chosen), self._spec.batch_size):
+                part = chosen[start : start + self._spec.batch_size]
+                number = len(batches) + 1
+                views = [self._views[picture][0] for picture in part]
+                latents = self._stacked([view.mean for view in views])
+                prompts = self._captions.fixed(part, seed * 1_000_003 + number)
+                batches.append(self._batch(latents, views, part, prompts, step_generator(seed, number)))
+        return batches
 
-    def _sample(self, chosen: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mean = self._moments.mean[chosen]
-        if self._spec.latent_sampling == "deterministic":
-            return mean
-        noise = torch.randn(mean.shape, generator=generator).to(mean.device, non_blocking=True)
-        return mean + self._moments.std[chosen] * noise
+    def _batch(
+        self,
+        latents: torch.Tensor,
+        views: Sequence[_View],
+        chosen: Sequence[int],
+        prompts: PromptBatch,
+        generator: torch.Generator,
+    ) -> Batch:
+        weights = None
+        if any(view.weights is not None for view in views):
+            alike = torch.ones(latents.shape[2:])
+            weights = self._stacked([alike if view.weights is None else view.weights for view in views])
+        return Batch(
+            latents=latents,
+            prompts=prompts.to(self._device),
+            generator=generator,
+            indices=torch.tensor(chosen),
+            weights=weights,
+        )
 
-    def _prompts(self, chosen: list[int], step: int) -> PromptBatch:
-        rng = random.Random(self._spec.seed * 1_000_003 + step)
-        prompts = []
-        for picture in chosen:
-            caption = fill_template(
-                rng.choice(self._template),
-                self._words[picture],
-                rng=rng,
-                shuffle=self._spec.shuffle_tags,
-                dropout=self._spec.tag_dropout,
-            )
-            prompts.append(tokenise(split_at_name(caption, self._spec.embedding, self._vectors)))
-        return batch_prompts(prompts)
+    def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([tensor.to(self._device, non_blocking=True) for tensor in tensors])
+
+    def _view(self, one: EncodedPicture, mirror: bool, generator: torch.Generator) -> _View:
+        moments = one.mirrored if mirror else one.moments
+        assert moments is not None, "the mirrored pictures were not encoded"
+        sampling = self._spec.latent_sampling
+        mean = start = self._placed(moments.mean)
+        if sampling == "once":
+            start = self._placed(moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator))
+        weights = mask_weights(one.mask, self._spec.mask_floor)
+        return _View(
+            mean=mean,
+            start=start,
+            std=self._placed(moments.std) if sampling == "random" else None,
+            weights=None if weights is None else self._placed(weights.flip(-1) if mirror else weights),
+        )
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor where batches are wanted or, when all of them are too many, in memory that copies there fast."""
+        if self._fits:
+            return tensor.to(self._device)
+        return tensor.pin_memory() if self._device.type == "cuda" else tensor

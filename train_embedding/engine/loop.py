@@ -91,8 +91,8 @@ def denoising_losses(
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
     device = batch.latents.device.type
     with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
-        context = model.context(batch.prompts, vectors)
-        return losses_in_context(model, context.to(model.dtype), batch.latents, noise, timesteps, kind)
+        context = model.context(batch.prompts, vectors).to(model.dtype)
+        return losses_in_context(model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights)
 
 
 def losses_in_context(
@@ -101,13 +101,15 @@ def losses_in_context(
     latents: torch.Tensor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
+    *,
     kind: str = "mse",
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The loss of each item, [B], for encoded prompts: the UNet's part of the step."""
+    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `item_losses`."""
     schedule = model.alphas_cumprod
     noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
     prediction = model.predict(noisy, timesteps, context)
-    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps), kind)
+    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps), weights, kind)
 
 
 def autocast_dtype(model: DiffusionModel) -> torch.dtype:

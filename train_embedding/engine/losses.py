@@ -18,21 +18,33 @@ def target_of(
     return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
-def item_losses(prediction: torch.Tensor, target: torch.Tensor, kind: str = "mse") -> torch.Tensor:
-    """Mean error of each item of the batch in fp32, [B]. kind: "mse" or "huber".
+def item_losses(
+    prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None, kind: str = "mse"
+) -> torch.Tensor:
+    """Mean error of each item of the batch in fp32, [B]. weights: as for `area_means`. kind: "mse" or "huber".
 
     "huber" is the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), for which an odd picture
     counts less than its square.
     """
-    difference = prediction.float() - target.float()
-    if kind == "huber":
-        return (2 * HUBER_C * ((difference.square() + HUBER_C**2).sqrt() - HUBER_C)).mean((1, 2, 3))
-    return difference.square().mean((1, 2, 3))
+    squares = (prediction.float() - target.float()).square()
+    errors = 2 * HUBER_C * ((squares + HUBER_C**2).sqrt() - HUBER_C) if kind == "huber" else squares
+    return area_means(errors, weights)
 
 
-def min_snr_weights(
-    gamma: float, prediction_type: str, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
-) -> torch.Tensor:
+def area_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The mean of each item's errors [B, C, h, w] over its channels and places, [B].
+
+    weights: [B, h, w], at least 0, how much each place counts, scaled so that their mean over each item is 1: a small mask
+    weighs as much as a large one. Where they are all alike, 0 included, and where there are none, every place counts alike.
+    """
+    if weights is None:
+        return errors.mean((1, 2, 3))
+    share = weights.float().mean((1, 2), keepdim=True)
+    scaled = torch.where(share > 0, weights.float() / share.clamp(min=1e-12), 1.0)  # [B, h, w]
+    return (errors.mean(1) * scaled).mean((1, 2))
+
+
+def min_snr_weights(gamma: float, prediction_type: str, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     """Weight of each item's loss, [B]: min(SNR, γ) / SNR for noise, min(SNR, γ) / (SNR + 1) for v, with
     SNR = ᾱ_t / (1 − ᾱ_t) (Hang et al. 2023, arXiv 2303.09556, section 3.4). A γ of 0 gives ones."""
     alpha = alphas_cumprod[timesteps]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.engine.dataset import Picture
+from train_embedding.engine.latents import EncodedPicture
 from train_embedding.engine.state import TrainState
 from train_embedding.errors import Conflict, UnreadableFile
 
@@ -50,13 +51,16 @@ def saved_step(file: Path) -> int:
     return int(_read(file)["state"]["step"])
 
 
-def pictures_digest(pictures: Iterable[Picture]) -> str:
-    """SHA-256 over the pixels that are trained on and the words that go with them."""
+def pictures_digest(pictures: Iterable[EncodedPicture]) -> str:
+    """SHA-256 over what a run takes from its pictures: latents, masks, words, and how often each comes."""
     digest = hashlib.sha256()
-    for picture in pictures:
-        for part in (picture.file.name, picture.words):
-            digest.update(part.encode() + b"\0")
-        digest.update(picture.pixels.contiguous().numpy().tobytes())
+    for one in pictures:
+        digest.update(json.dumps([one.picture.name, one.picture.words, one.picture.target, one.picture.repeats]).encode())
+        for moments in (one.moments, one.mirrored):
+            for tensor in () if moments is None else (moments.mean, moments.std):
+                digest.update(tensor.contiguous().numpy().tobytes())
+        if one.mask is not None:
+            digest.update(one.mask.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train_embedding.embeddings.names import check_name
+from train_embedding.engine.alternatives import check_alternatives
 from train_embedding.engine.schedule import RateSchedule, parse_schedule
 from train_embedding.errors import InvalidSpec
 
@@ -36,12 +37,31 @@ class TrainingSpec:
     learning_rate: str = "5e-3"
     "AdamW's rate: a number, or the WebUI's schedule syntax \"0.005:100, 1e-3:1000\"."
     width: int = 0
-    "Width in pixels that pictures are cropped to, a multiple of 8; 0 for the checkpoint's own."
+    "Width in pixels that pictures are brought to, a multiple of 8; 0 for the checkpoint's own."
     height: int = 0
     "Height in pixels, likewise."
+    buckets: bool = True
+    """Whether a picture keeps about its shape: it is brought to the nearest of the sizes between 2:5 and 5:2 that have no more
+    pixels than width × height, and a batch holds pictures of one size. Otherwise all pictures are width × height."""
+    fit: str = "crop"
+    'How a picture gets its size: "crop" scales it to cover that size and cuts off what stands out, "resize" distorts it.'
+    flip: bool = False
+    "Whether each picture is shown mirrored half of the time; not for what has a left and a right, such as writing."
+    repeats: bool = False
+    "Whether subfolders named like `3_faces` are searched too; their pictures come that many times as often, 1…100."
+    masks: str = "auto"
+    """Where the loss counts: "file" takes `NAME-masklabel.png` beside the picture, white for what counts; "alpha" the picture's
+    own transparency; "auto" the file or else the transparency; "none" counts every place alike."""
+    mask_floor: float = 0.1
+    "Weight, 0…1, of places that a mask leaves out, where 1 is that of places it shows."
+    keep_tags: int = 0
+    "How many of the first comma-separated parts of `[filewords]` are neither shuffled nor left out, 0…1000."
+    latent_cache: bool = True
+    "Whether latents are kept on the disk, beside the runs folder, for further runs on the same pictures."
     template: tuple[str, ...] = DEFAULT_TEMPLATE
     """Caption lines; `[name]` is the embedding, `[filewords]` the picture's `.txt` file or else its file name, which may itself
-    say `[name]`. A caption that names the embedding nowhere gets it in front."""
+    say `[name]`. A caption that names the embedding nowhere gets it in front. Of `{red|blue}`, in a line or a `.txt` file, one is
+    drawn each time; `\\{`, `\\|` and `\\}` are the characters themselves."""
     shuffle_tags: bool = False
     "Whether the comma-separated parts of `[filewords]` come in random order."
     tag_dropout: float = 0.0
@@ -99,11 +119,10 @@ class TrainingSpec:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InvalidSpec(f'{name} is "{getattr(self, name)}"; it must be one of {", ".join(choices)}.')
-        for name in ("shuffle_tags", "auto_stop"):
+        for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise InvalidSpec(f"{name} is {getattr(self, name)!r}; it must be true or false.")
-        if not self.template or any("[name]" not in line and "[filewords]" not in line for line in self.template):
-            raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
+        _check_template(self.template)
         for name, (low, high) in _NUMBERS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -147,6 +166,8 @@ class TrainingSpec:
 CHOICES: dict[str, tuple[str, ...]] = {
     "timesteps": ("uniform", "stratified", "shifted"),
     "latent_sampling": ("deterministic", "once", "random"),
+    "fit": ("crop", "resize"),
+    "masks": ("auto", "alpha", "file", "none"),
     "optimizer": ("adamw", "direction", "prodigy"),
     "loss": ("mse", "huber"),
     "keep": ("best", "last"),
@@ -164,16 +185,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "WebUI classic": {
         "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
         "average": 0.0, "evaluate_every": 100, "auto_stop": False, "cooldown": 0, "keep": "last",
+        "buckets": False, "masks": "none",
     },
 }  # fmt: skip
 _TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
+_FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
 _WHOLE = {
-    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "seed": (0, 2**32 - 1),
+    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000), "seed": (0, 2**32 - 1),
     "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000), "min_steps": (0, 1_000_000),
-    "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000), "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
+    "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
+    "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
 }  # fmt: skip
 _NUMBERS = {
-    "tag_dropout": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6), "average": (0.0, 0.9999),
+    "tag_dropout": (0.0, 1.0), "mask_floor": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6), "average": (0.0, 0.9999),
     "preview_guidance": (0.0, 100.0),
 }  # fmt: skip
 
@@ -219,6 +243,16 @@ def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
     cooldown = min(spec.cooldown, steps // 4)
     return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule, cooldown)
+
+
+def _check_template(template: tuple[str, ...]) -> None:
+    if not template or any("[name]" not in line and "[filewords]" not in line for line in template):
+        raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
+    for line in template:
+        try:
+            check_alternatives(line)
+        except ValueError as error:
+            raise InvalidSpec(f'The caption line "{line}" cannot be used. {error}') from error
 
 
 def _whole_numbers(spec: TrainingSpec) -> None:

@@ -167,7 +167,8 @@ class A1111Host:
         sd_model = sd_models.model_data.sd_model
         if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or keeps_weights_to_itself(sd_model) != apart:
             raise HostFailed(
-                "The WebUI loaded another checkpoint meanwhile, or the same in another way.", f'Load "{title}" again, and resume the run.'
+                "The WebUI loaded another checkpoint meanwhile, or the same in another way.",
+                f'Load "{title}" again, and resume the run.',
             )
         if apart:
             sd_models.send_model_to_cpu(sd_model)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
-from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.turns import Turns
 
 if TYPE_CHECKING:
     import torch

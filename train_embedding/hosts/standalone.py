@@ -13,8 +13,8 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.hosts.turns import Turns
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.turns import Turns
 
 if TYPE_CHECKING:
     import torch

@@ -44,10 +44,15 @@ class DatasetReport:
     "How many can be trained on."
     skipped: tuple[tuple[str, str], ...]
     "File name and reason, of pictures that cannot."
+    captions: int = 0
+    "How many of them have a text file."
+    masks: int = 0
+    "How many of them have a mask file."
 
     def to_json(self) -> dict[str, Any]:
         skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
-        return {"folder": str(self.folder), "pictures": self.pictures, "skipped": skipped}
+        counts = {"pictures": self.pictures, "captions": self.captions, "masks": self.masks}
+        return {"folder": str(self.folder), **counts, "skipped": skipped}
 
 
 class Datasets:
@@ -80,26 +85,31 @@ class Datasets:
             raise InvalidInput(f'"{path}" is a file, not a folder of pictures.')
         return path
 
-    def inspect(self, folder: str | Path) -> DatasetReport:
+    def inspect(self, folder: str | Path, repeats: bool = False) -> DatasetReport:
         """Counts the pictures directly in `folder` and opens each, without decoding it.
 
-        Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned. Raises what
-        `check_folder` raises, and NothingToTrainOn.
+        repeats: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned.
+        Raises what `check_folder` raises, and NothingToTrainOn.
         """
-        from train_embedding.engine.dataset import check_picture, find_pictures, nothing_usable
+        from train_embedding.engine.captions import caption_file
+        from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable
+        from train_embedding.engine.pictures import mask_file
 
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
-        pictures, skipped = 0, list[tuple[str, str]]()
-        for file in find_pictures(path):
+        files, skipped = list_pictures(path, repeats, allowed)
+        usable: list[Path] = []
+        for file, _repeats in files:
             try:
                 check_picture(file, allowed)
-                pictures += 1
+                usable.append(file)
             except UnreadableFile as error:
-                skipped.append((file.name, error.message))
-        if not pictures:
+                skipped.append((file.relative_to(path).as_posix(), error.message))
+        if not usable:
             raise nothing_usable(path, skipped)
-        return DatasetReport(path, pictures, tuple(skipped))
+        captions = sum(caption_file(file).is_file() for file in usable)
+        masks = sum(mask_file(file).is_file() for file in usable)
+        return DatasetReport(path, len(usable), tuple(skipped), captions, masks)
 
     def templates(self) -> dict[str, tuple[str, ...]]:
         """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""

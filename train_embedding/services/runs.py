@@ -17,12 +17,21 @@ from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
+from train_embedding.services.pictures import read_report
 from train_embedding.services.run_state import RunState, load_state
 from train_embedding.services.training import START_FILE, Training, new_run_folder, stopped_early
 
 __all__ = ["RunState", "Runs"]
 
-CHANGEABLE = ("save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps", "preview_guidance")
+CHANGEABLE = (
+    "save_every",
+    "preview_every",
+    "preview_prompt",
+    "preview_negative_prompt",
+    "preview_seed",
+    "preview_steps",
+    "preview_guidance",
+)
 "Fields of a spec that the vectors do not depend on."
 
 logger = logging.getLogger(__name__)
@@ -48,7 +57,7 @@ class Runs:
         run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
         """
         self._check_model(spec.embedding)
-        report = self._datasets.inspect(spec.dataset)
+        report = self._datasets.inspect(spec.dataset, spec.repeats)
         spec = replace(spec, dataset=str(report.folder))
         with self._lock:
             self._refuse_a_second()
@@ -122,6 +131,13 @@ class Runs:
             if state.id == run_id:
                 return state
         raise NotFound(f'There is no run "{run_id}".')
+
+    def pictures(self, run_id: str) -> dict[str, Any]:
+        """Which pictures a run used and how, and which it did not and why, as `services.pictures.report_of` tells.
+
+        Raises NotFound for a run that is none or has not read its pictures.
+        """
+        return read_report(self.get(run_id).folder)
 
     def list(self) -> builtins.list[RunState]:
         """Every run of this process and of earlier ones, the newest first."""

@@ -19,6 +19,7 @@ from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 from train_embedding.services.library import Library
+from train_embedding.services.pictures import prepare_pictures
 from train_embedding.services.run_log import RunLog
 from train_embedding.services.run_state import RunState, thinned
 
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from train_embedding.engine.dataset import Picture
-    from train_embedding.engine.latents import LatentDataset
+    from train_embedding.engine.latents import EncodedPicture, LatentDataset
     from train_embedding.engine.loop import Evaluate
     from train_embedding.engine.model import DiffusionModel
     from train_embedding.engine.state import TrainState
@@ -88,21 +88,18 @@ class Training:
                 self._write_result()
 
     def _train(self, model: DiffusionModel) -> None:
-        from train_embedding.engine.dataset import read_pictures
-        from train_embedding.engine.latents import LatentDataset, encode_pictures
+        from train_embedding.engine.latents import LatentDataset
 
         resolved = self._resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
-        allowed = self._host.info().allowed_folders
-        pictures, skipped = read_pictures(Path(self._spec.dataset), resolved.width, resolved.height, allowed)
-        self._note(*(f'"{name}" was skipped: {reason}' for name, reason in skipped))
         self._publish(steps=resolved.steps)
-        moments = encode_pictures(model, pictures, self._stopping)
+        pictures, notes = prepare_pictures(self._host, model, resolved, self._state.folder, self._stopping)
+        self._note(*notes)
         if self._stopping():
             return
-        dataset = LatentDataset(moments, pictures, resolved, self._start.count)
+        dataset = LatentDataset(pictures, resolved, self._start.count, model.device)
         self._evaluate = self._evaluation(model, dataset)
-        self._circumstances = self._read_circumstances(pictures)
+        self._circumstances = self._read_circumstances(model, pictures)
         self._train_state = self._new_or_saved_state(model, resolved)
         if not self._start_file.exists():
             write_embedding(self._start, self._start_file)
@@ -142,7 +139,7 @@ class Training:
         groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if self._spec.evaluate_every else []
         return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
 
-    def _read_circumstances(self, pictures: list[Picture]) -> dict[str, str]:
+    def _read_circumstances(self, model: DiffusionModel, pictures: list[EncodedPicture]) -> dict[str, str]:
         """What the vectors of every later step depend on, beside the spec and the vectors of now."""
         from train_embedding.engine.snapshots import pictures_digest
 
@@ -150,6 +147,7 @@ class Training:
         return {
             "the pictures or their captions": pictures_digest(pictures),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
+            "the clip skip setting": str(model.clip_skip),
             "the device": f"{info.device} {info.dtype}",
         }
 
@@ -356,7 +354,9 @@ class Training:
             return self._good
         step, vectors = state.chosen(after=0 if self._stopped else -1)
         if not step:
-            self._note(f"No step was better than the start, so the embedding is as it was. {why_not_learning(state.evaluations, state.moved())}")
+            self._note(
+                f"No step was better than the start, so the embedding is as it was. {why_not_learning(state.evaluations, state.moved())}"
+            )
             return None
         if state.verdict == NOT_LEARNING:
             self._note(why_not_learning(state.evaluations, state.moved()))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from PIL import Image
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 THUMBNAIL = 96
 "Longest side in pixels of a card's picture."
 SHOWN_SKIPPED = 5
+SHOWN_PICTURES = 100
 _WAITING = {
     "queued": "Waiting for its turn",
     "preparing": "Reading the pictures",
@@ -55,11 +56,24 @@ def budget(value: Budget) -> Markup:
 
 
 def dataset(report: DatasetReport) -> Markup:
-    """ "8 pictures, 1 skipped" and the reasons."""
+    """ "8 pictures, 5 with a text file, 1 skipped" and the reasons."""
     skipped = [f"{name}: {reason}" for name, reason in report.skipped]
-    text = _count(report.pictures, "picture") + (f", {len(skipped)} skipped" if skipped else "")
+    counts = ((report.captions, "with a text file"), (report.masks, "with a mask"), (len(skipped), "skipped"))
+    text = ", ".join([_count(report.pictures, "picture"), *(f"{number} {what}" for number, what in counts if number)])
     more = "…" if len(skipped) > SHOWN_SKIPPED else ""
     return message("quiet", text, *skipped[:SHOWN_SKIPPED], more)
+
+
+def pictures(report: Mapping[str, Any]) -> Markup:
+    """What a run made of its pictures, folded away: size, caption and mask of each, and why others were not used."""
+    used, skipped = report["used"], report["skipped"]
+    sizes = ", ".join(f"{one['pictures']} at {_size(one['size'])}" for one in report["sizes"])
+    title = f"{_count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
+    rows = [(one["file"], _facts(one), one["caption"]) for one in used] + [(one["file"], one["reason"], "") for one in skipped]
+    row = Markup("<tr><th>{}</th><td>{}</td><td>{}</td></tr>")
+    more = message("quiet", f"… and {len(rows) - SHOWN_PICTURES} more") if len(rows) > SHOWN_PICTURES else ""
+    body = _join(row.format(*cells) for cells in rows[:SHOWN_PICTURES])
+    return Markup("<details class='te-pictures'><summary>{}</summary><table>{}</table>{}</details>").format(title, body, more)
 
 
 def progress(state: RunState | None) -> Markup:
@@ -146,6 +160,20 @@ def _card(entry: Entry) -> Markup:
 
 def _steps(step: int | None) -> str:
     return _count(step, "step") if step else "untrained"
+
+
+def _facts(one: Mapping[str, Any]) -> str:
+    """Of a picture in a run's report: "1024 × 768 → 576 × 448, mask from its transparency"."""
+    sizes = _size(one["size"]) + ("" if one["size"] == one["trained_at"] else f" → {_size(one['trained_at'])}")
+    mask = {None: "", "alpha": "mask from its transparency", "file": "mask from a file"}[one["mask"]]
+    if mask and not one["mask_counts"]:
+        mask = "a mask that is the same everywhere, so not used"
+    repeats = f"{one['repeats']} times as often" if one["repeats"] > 1 else ""
+    return ", ".join(part for part in (sizes, mask, repeats) if part)
+
+
+def _size(size: Sequence[int]) -> str:
+    return f"{size[0]} × {size[1]}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -58,8 +58,8 @@ def _keep_up_to_date(
                 updates[widget] = {**updates.get(widget, {}), **update}
         return updates
 
-    outputs = [seen, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, library.cards, library.version]
-    outputs += train.widgets.values()
+    outputs = [seen, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
+    outputs += [library.cards, library.version, *train.widgets.values()]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),

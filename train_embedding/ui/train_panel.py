@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.errors import NotFound
 from train_embedding.ui import fields, html
 from train_embedding.ui.compat import AT_ONCE, gallery, line_plot
 from train_embedding.ui.edge import errors_in, remember
@@ -23,7 +24,10 @@ PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
 ADVANCED_ROWS = (
     ("width", "height", "seed"),
     ("template",),
-    ("shuffle_tags", "tag_dropout"),
+    ("shuffle_tags", "tag_dropout", "keep_tags"),
+    ("buckets", "fit", "flip"),
+    ("masks", "mask_floor"),
+    ("repeats", "latent_cache"),
     ("timesteps", "latent_sampling"),
     ("optimizer", "loss", "keep"),
     ("accumulation", "warmup", "clip_gradient", "min_snr"),
@@ -54,6 +58,7 @@ class TrainPanel:
     status: gr.HTML
     plot: gr.LinePlot
     gallery: gr.Gallery
+    pictures: gr.HTML
 
 
 def build(services: Services) -> TrainPanel:
@@ -80,6 +85,7 @@ def build(services: Services) -> TrainPanel:
         status=gr.HTML("", elem_id="te_train_status"),
         plot=line_plot(x="step", y="loss", color="of", label="Loss", height=200, elem_id="te_train_plot"),
         gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
+        pictures=gr.HTML("", elem_id="te_train_pictures"),
     )  # fmt: skip
     _connect_fields(services, panel)
     return panel
@@ -128,6 +134,7 @@ def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callabl
         "resume": (resumable, lambda: {panel.resume: gr.update(interactive=resumable)}),
         "plot": (_newest_points(state), lambda: {panel.plot: gr.update(value=_frame(state))}),
         "gallery": (state.previews if state else (), lambda: {panel.gallery: _pictures(state)}),
+        "pictures": (_read_pictures_of(state), lambda: {panel.pictures: _report(services, state)}),
     }
 
 
@@ -157,13 +164,14 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
         return gr.update() if lines is None else "\n".join(lines)
 
     @errors_in(panel.dataset_check)
-    def check(folder: str) -> dict[Any, Any]:
-        return {panel.dataset_check: html.dataset(services.datasets.inspect(folder.strip())) if folder.strip() else ""}
+    def check(folder: str, repeats: bool = False) -> dict[Any, Any]:
+        report = services.datasets.inspect(folder.strip(), repeats) if folder.strip() else None
+        return {panel.dataset_check: "" if report is None else html.dataset(report)}
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
     for event in (dataset.blur, dataset.submit):
-        event(check, [dataset], [panel.dataset_check], **AT_ONCE)
+        event(check, [dataset, panel.widgets["repeats"]], [panel.dataset_check], **AT_ONCE)
 
 
 def _newest_points(state: RunState | None) -> tuple[object, ...]:
@@ -179,6 +187,21 @@ def _frame(state: RunState | None) -> Any:
     points = [(step, loss, TRAINING) for step, loss in state.losses]
     points += [(step, loss, FIXED) for step, _, loss in state.evaluations]
     return pandas.DataFrame(points, columns=["step", "loss", "of"])
+
+
+def _read_pictures_of(state: RunState | None) -> str:
+    """The run whose pictures have been read, as far as its state tells."""
+    return state.id if state is not None and state.status not in ("queued", "preparing") else ""
+
+
+def _report(services: Services, state: RunState | None) -> str:
+    if not _read_pictures_of(state):
+        return ""
+    assert state is not None
+    try:
+        return html.pictures(services.runs.pictures(state.id))
+    except NotFound:  # it ended before they were read
+        return ""
 
 
 def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
