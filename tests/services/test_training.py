@@ -461,9 +461,8 @@ def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Tra
 
 def test_a_run_that_was_stopped_by_hand_keeps_what_it_did(trainee: Trainee) -> None:
     """Its last step is evaluated too, though no evaluation was due."""
-    trainee.host.on_report = lambda progress: (
-        progress.step == 3 and trainee.services.runs.stop(trainee.services.runs.list()[0].id)
-    )
+    runs = trainee.services.runs
+    trainee.host.on_report = lambda progress: progress.step == 3 and runs.stop(runs.list()[0].id)
     ended = trainee.run(steps=50, evaluate_every=20, learning_rate="1e-9")
     assert (ended.status, ended.step) == ("stopped", 3)
     assert trainee.embedding().step == 13

@@ -191,14 +191,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 _TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
 _FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
 _WHOLE = {
-    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000), "seed": (0, 2**32 - 1),
-    "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000), "min_steps": (0, 1_000_000),
-    "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
+    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),
+    "seed": (0, 2**32 - 1), "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000),
+    "min_steps": (0, 1_000_000), "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
     "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
 }  # fmt: skip
 _NUMBERS = {
-    "tag_dropout": (0.0, 1.0), "mask_floor": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6), "average": (0.0, 0.9999),
-    "preview_guidance": (0.0, 100.0),
+    "tag_dropout": (0.0, 1.0), "mask_floor": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6),
+    "average": (0.0, 0.9999), "preview_guidance": (0.0, 100.0),
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """When a run has learned what it can, and which of its snapshots to keep: the rules, on evaluations alone.
 
-y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise, prompts and
-timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
+y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise, prompts
+and timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def why_not_learning(evaluations: Sequence[Evaluation], moved: float) -> str:
     if moved < HARDLY_MOVED:
         return "The vectors hardly moved: try a higher learning rate, or more steps."
     return (
-        "The vectors moved and nothing came of it: the initialization text may already say what the pictures show, the captions may "
-        "name it in other words, or the pictures have nothing in common that the checkpoint can draw."
+        "The vectors moved and nothing came of it: the initialization text may already say what the pictures show, the captions "
+        "may name it in other words, or the pictures have nothing in common that the checkpoint can draw."
     )
 
 

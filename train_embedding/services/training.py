@@ -337,7 +337,7 @@ class Training:
             self._publish(previews=(*self._state.previews, file))
 
     def _write_result(self) -> None:
-        """Writes the vectors to keep into the embeddings folder; nothing where no step was done or none is better than the start."""
+        """Writes the vectors to keep into the embeddings folder; nothing where no step was better than the start."""
         chosen = self._chosen()
         if chosen is None:
             return
@@ -354,9 +354,8 @@ class Training:
             return self._good
         step, vectors = state.chosen(after=0 if self._stopped else -1)
         if not step:
-            self._note(
-                f"No step was better than the start, so the embedding is as it was. {why_not_learning(state.evaluations, state.moved())}"
-            )
+            reason = why_not_learning(state.evaluations, state.moved())
+            self._note(f"No step was better than the start, so the embedding is as it was. {reason}")
             return None
         if state.verdict == NOT_LEARNING:
             self._note(why_not_learning(state.evaluations, state.moved()))
