@@ -77,9 +77,7 @@ def _turn(tensor: torch.Tensor, state: dict[str, Any], rate: float, prior: float
 
 def _prodigy(tensors: list[torch.Tensor], rate: float) -> Optimizer:
     if importlib.util.find_spec("prodigyopt") is None:
-        raise InvalidSpec(
-            "The optimizer Prodigy is not installed.", "Install prodigyopt, or choose another optimizer."
-        )
+        raise InvalidSpec("The optimizer Prodigy is not installed.", "Install prodigyopt, or choose another optimizer.")
     from prodigyopt import Prodigy
 
     return Prodigy(tensors, lr=rate, weight_decay=0.0)

@@ -24,7 +24,8 @@ from train_embedding.services.training import START_FILE, Training, new_run_fold
 __all__ = ["RunState", "Runs"]
 
 CHANGEABLE = (
-    "save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps", "preview_guidance",
+    "save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps",
+    "preview_guidance",
 )  # fmt: skip
 "Fields of a spec that the vectors do not depend on."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -13,19 +12,19 @@ from typing import TYPE_CHECKING, cast
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
-from train_embedding.embeddings.storage import storage_failed, write_atomically
+from train_embedding.embeddings.storage import storage_failed
 from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.errors import HostFailed, TrainingFailed
-from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import Host, Progress
 from train_embedding.services.library import Library
 from train_embedding.services.pictures import prepare_pictures
+from train_embedding.services.previews import Previews
 from train_embedding.services.run_log import RunLog
 from train_embedding.services.run_state import RunState, thinned
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from train_embedding.engine.latents import EncodedPicture, LatentDataset
     from train_embedding.engine.loop import Evaluate
@@ -38,8 +37,6 @@ EVALUATION_ITEMS = 16
 START_FILE = "start.pt"
 "The embedding as it was before the run."
 _RECENT = 20
-
-logger = logging.getLogger(__name__)
 
 Update = Callable[..., RunState]
 "Changes fields of the run's state, publishes it and returns it."
@@ -69,7 +66,7 @@ class Training:
         self._circumstances: dict[str, str] = {}
         self._evaluate: Evaluate | None = None
         self._stopped = False
-        self._previews_work = True
+        self._previews: Previews | None = None
         self._began = self._reported = 0.0
 
     def work(self) -> None:
@@ -92,6 +89,8 @@ class Training:
 
         resolved = self._resolved = resolve(self._spec, model.resolution)
         self._note_schedule(resolved)
+        if self._spec.preview_every:
+            self._previews = Previews(self._host, resolved, self._state.folder, self._log, self._stopping)
         self._publish(steps=resolved.steps)
         pictures, notes = prepare_pictures(self._host, model, resolved, self._state.folder, self._stopping)
         self._note(*notes)
@@ -193,7 +192,7 @@ class Training:
         self._good = self._embedding(event.state) if step else None
         if step == 0:
             self._save_resume(event.state)
-            self._preview(0, self._start)
+            self._draw_previews(0, self._start)
         self._log.event("started", step, steps=event.steps, seconds=self._state.seconds)
         self._began = time.monotonic() - self._state.seconds
         self._reported = time.monotonic()
@@ -207,7 +206,7 @@ class Training:
         if due[0]:
             self._save_snapshot(event.step)
         if due[1] and self._good is not None:
-            self._preview(event.step, self._good)
+            self._draw_previews(event.step, self._good)
         if due[0] and self._resolved is not None and not self._resolved.evaluates_at(event.step, event.state.ending):
             self._save_resume(event.state)
 
@@ -302,39 +301,13 @@ class Training:
         if file not in self._state.files:
             self._publish(files=(*self._state.files, file))
 
-    def _preview(self, step: int, embedding: Embedding) -> None:
-        spec, resolved = self._spec, self._resolved
-        if resolved is None or not spec.preview_every or not self._previews_work or self._stopping():
+    def _draw_previews(self, step: int, embedding: Embedding) -> None:
+        if self._previews is None:
             return
-        for number, prompt in enumerate(spec.preview_prompts()):
-            request = Txt2ImgRequest(
-                prompt=prompt.replace("[name]", spec.embedding),
-                negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),
-                steps=spec.preview_steps,
-                guidance=spec.preview_guidance,
-                seed=spec.preview_seed,
-                width=resolved.width,
-                height=resolved.height,
-                embeddings=(embedding,),
-            )
-            try:
-                picture = self._host.txt2img(request)
-            except Exception as error:  # whatever the host's generator raises: the training matters more than its pictures
-                logger.exception("The preview at step %d failed", step)
-                self._previews_work = False
-                self._note(f"The preview at step {step} failed, so no more are drawn: {error or type(error).__name__}")
-                return
-            if self._stopping():  # the host may have broken off in the middle of it
-                return
-            self._keep_preview(picture, step, number)
-
-    def _keep_preview(self, picture: Image.Image, step: int, number: int) -> None:
-        suffix = f"-{number + 1}" if number else ""
-        file = self._state.folder / "previews" / f"{step:07d}{suffix}.png"
-        _save_png(picture, file)
-        self._log.picture(f"preview {number + 1}", picture, step)
-        if file not in self._state.previews:
-            self._publish(previews=(*self._state.previews, file))
+        for file in self._previews.draw(step, embedding):
+            if file not in self._state.previews:
+                self._publish(previews=(*self._state.previews, file))
+        self._note(*self._previews.problems)
 
     def _write_result(self) -> None:
         """Writes the vectors to keep into the embeddings folder; nothing where no step was better than the start."""
@@ -391,11 +364,3 @@ def stopped_early(state: RunState) -> RunState:
         return replace(state, status="stopped", eta_seconds=None)
     note = "Stopped before the first step; the embedding is as it was."
     return replace(state, status="stopped", eta_seconds=None, notes=(*state.notes, note))
-
-
-def _save_png(picture: Image.Image, file: Path) -> None:
-    from io import BytesIO
-
-    data = BytesIO()
-    picture.save(data, "PNG")
-    write_atomically(file, data.getvalue())
