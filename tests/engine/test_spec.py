@@ -223,6 +223,18 @@ def test_where_evaluations_are_due() -> None:
     assert not resolve(TrainingSpec(**NEEDED, evaluate_every=0), 64).evaluates_at(400, None)
 
 
+def test_a_prompt_to_distil_takes_the_place_of_pictures() -> None:
+    spec = TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": "a long text"})
+    assert spec.distills
+    assert spec.dataset == ""
+    assert not TrainingSpec(**NEEDED).distills
+    with pytest.raises(InvalidSpec, match="from pictures or from a prompt, not from both"):
+        TrainingSpec.from_json({**NEEDED, "teacher_prompt": "a long text"})
+    with pytest.raises(InvalidSpec, match="needs dataset") as raised:
+        TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": " "})
+    assert "teacher_prompt" in raised.value.hint
+
+
 def test_preview_prompts() -> None:
     assert TrainingSpec(**NEEDED, preview_prompt=" a [name]\n\nb ").preview_prompts() == ["a [name]", "b"]
     assert TrainingSpec(**NEEDED, preview_prompt=" ").preview_prompts() == ["[name]"]

@@ -549,6 +549,23 @@ def test_a_checkpoint_that_changed_meanwhile_ends_the_run(trainee: Trainee, monk
     assert trainee.wait(trainee.services.runs.resume(ended.id)).status == "finished"
 
 
+def test_a_prompt_is_distilled_without_pictures(trainee: Trainee) -> None:
+    before = trainee.embedding()
+    ended = trainee.run(
+        dataset="",
+        teacher_prompt="a big red star on a white background",
+        steps=30,
+        evaluate_every=10,
+        learning_rate="0.02",
+        width=16,
+        height=16,
+    )
+    assert (ended.status, ended.error) == ("finished", "")
+    assert ended.evaluations[-1][1] < 0.9
+    assert not torch.equal(trainee.embedding().vectors["clip_l"], before.vectors["clip_l"])
+    assert not (ended.folder / "pictures.json").exists()
+
+
 def test_several_preview_prompts(trainee: Trainee) -> None:
     ended = trainee.run(steps=4, preview_every=4, preview_prompt="a [name]\n\nb [name]")
     assert names(ended.previews) == ["0000000.png", "0000000-2.png", "0000004.png", "0000004-2.png"]

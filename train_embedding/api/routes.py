@@ -125,7 +125,7 @@ def _add_runs(router: APIRouter, services: Services) -> None:
     properties.update({name: {} for name in _RUN_EXAMPLE})
     changeable = {name: {"default": defaults[name]} for name in CHANGEABLE}
     _add(router, "GET", "/runs", list_runs)
-    _add(router, "POST", "/runs", start_run, _documented(properties, ["embedding", "dataset"], _RUN_EXAMPLE))
+    _add(router, "POST", "/runs", start_run, _documented(properties, ["embedding"], _RUN_EXAMPLE))
     _add(router, "GET", "/runs/{run_id}", get_run)
     _add(router, "GET", "/runs/{run_id}/pictures", get_run_pictures)
     _add(router, "POST", "/runs/{run_id}/stop", stop_run)

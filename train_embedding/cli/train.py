@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TICK = 0.2
 "Seconds between two looks at the run."
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "teacher_prompt": ("a long prompt to distil into the embedding, instead of pictures", {"metavar": "TEXT"}),
     "preset": ("values for all that is not given here", {"choices": tuple(PRESETS)}),
     "steps": ("how long to train", {"type": int, "metavar": "N"}),
     "batch_size": ("pictures per step", {"type": int, "metavar": "N"}),
@@ -75,7 +76,7 @@ def add_to(verbs: Any) -> None:
     what = "Trains an embedding. Ctrl-C ends it and keeps the result."
     parser = verbs.add_parser("train", help="train an embedding", description=what)
     parser.add_argument("embedding", metavar="NAME", help="an embedding that exists (train-embedding create makes one)")
-    parser.add_argument("dataset", metavar="FOLDER", help="folder of pictures")
+    parser.add_argument("dataset", metavar="FOLDER", nargs="?", default="", help="folder of pictures, or --teacher-prompt")
     defaults = {field.name: field.default for field in dataclasses.fields(TrainingSpec)}
     for name, (text, options) in OPTIONS.items():
         shown = "" if name == "template" or defaults[name] in ("", 0, False) else f" (default: {defaults[name]})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from train_embedding.engine.captions import split_at_name
+from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.loop import denoising_losses
 from train_embedding.engine.model import DiffusionModel
@@ -21,13 +22,14 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class FixedItems:
-    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts: of K items; weights: [K, h, w] or None."""
+    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts, teacher: of K items; weights: [K, h, w]."""
 
     latents: torch.Tensor
     noise: torch.Tensor
     timesteps: torch.Tensor
     prompts: PromptBatch
     weights: torch.Tensor | None = None
+    teacher: Conditioning | None = None
 
 
 def fixed_items(
@@ -64,7 +66,7 @@ def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, se
     for batch in batches:
         mine, timesteps = timesteps[: len(batch.latents)], timesteps[len(batch.latents) :]
         noise = torch.randn(batch.latents.shape, generator=generator).to(batch.latents.device)
-        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights))
+        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights, batch.teacher))
     return items
 
 
@@ -76,7 +78,8 @@ def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items:
         part = slice(start, start + _AT_ONCE)
         prompts = PromptBatch(items.prompts.ids[part], items.prompts.slots[part])
         weights = None if items.weights is None else items.weights[part]
-        batch = Batch(items.latents[part], prompts, torch.Generator(), weights=weights)
+        teacher = None if items.teacher is None else items.teacher.each(lambda rows, part=part: rows[part])
+        batch = Batch(items.latents[part], prompts, torch.Generator(), weights=weights, teacher=teacher)
         losses.append(denoising_losses(model, vectors, batch, items.noise[part], items.timesteps[part]))
     return torch.cat(losses)
 

@@ -9,6 +9,7 @@ import torch
 
 from train_embedding.engine.buckets import BatchOrder, Size
 from train_embedding.engine.captions import Captions
+from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.dataset import Picture, Skipped
 from train_embedding.engine.latent_cache import LatentCache
 from train_embedding.engine.masks import mask_weights, pool_mask
@@ -36,6 +37,8 @@ class Batch:
     generator: torch.Generator
     indices: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     weights: torch.Tensor | None = None
+    teacher: Conditioning | None = None
+    "Prompts whose predictions are the target, where a prompt is distilled."
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,18 @@ class _View:
 class LatentDataset:
     """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
 
-    vectors: how many the embedding has. device: where batches are wanted; None for the CPU.
+    vectors: how many the embedding has. device: where batches are wanted; None for the CPU. teacher: one prompt, encoded there.
     """
 
     def __init__(
-        self, pictures: Sequence[EncodedPicture], resolved: ResolvedSpec, vectors: int, device: torch.device | None = None
+        self,
+        pictures: Sequence[EncodedPicture],
+        resolved: ResolvedSpec,
+        vectors: int,
+        device: torch.device | None = None,
+        teacher: Conditioning | None = None,
     ) -> None:
+        self._teacher = teacher
         self._spec = resolved.spec
         self._device = device or torch.device("cpu")
         self._captions = Captions(self._spec, [one.picture.words for one in pictures], vectors)
@@ -211,6 +220,7 @@ class LatentDataset:
             generator=generator,
             indices=torch.tensor(chosen),
             weights=weights,
+            teacher=None if self._teacher is None else self._teacher.each(lambda row: row.expand(len(chosen), *row.shape[1:])),
         )
 
     def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -92,7 +92,9 @@ def denoising_losses(
     device = batch.latents.device.type
     with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
         context = model.context(batch.prompts, vectors).to(model.dtype)
-        return losses_in_context(model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights)
+        return losses_in_context(
+            model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights, teacher=batch.teacher
+        )
 
 
 def losses_in_context(
@@ -104,12 +106,21 @@ def losses_in_context(
     *,
     kind: str = "mse",
     weights: torch.Tensor | None = None,
+    teacher: Conditioning | None = None,
 ) -> torch.Tensor:
-    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `item_losses`."""
+    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `item_losses`.
+
+    teacher: what the UNet predicts for these prompts takes the place of the noise as the target.
+    """
     schedule = model.alphas_cumprod
     noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
     prediction = model.predict(noisy, timesteps, context)
-    return item_losses(prediction, target_of(model.prediction_type, latents, noise, schedule, timesteps), weights, kind)
+    if teacher is None:
+        target = target_of(model.prediction_type, latents, noise, schedule, timesteps)
+    else:
+        with torch.no_grad():
+            target = model.predict(noisy, timesteps, teacher.to(model.dtype))
+    return item_losses(prediction, target, weights, kind)
 
 
 def autocast_dtype(model: DiffusionModel) -> torch.dtype:

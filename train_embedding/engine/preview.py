@@ -16,7 +16,6 @@ from train_embedding.engine.model import DiffusionModel, no_vectors
 from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
 
 
-@torch.no_grad()
 def draw_pictures(
     model: DiffusionModel,
     prompts: Sequence[str],
@@ -29,7 +28,28 @@ def draw_pictures(
     height: int,
     embeddings: Sequence[Embedding] = (),
 ) -> list[Image.Image]:
-    """One picture of width × height pixels per prompt and seed. Embeddings act where their names stand as whole words.
+    """As `draw_latents`, decoded."""
+    latents = draw_latents(
+        model, prompts, seeds, negative_prompt=negative_prompt, steps=steps, guidance=guidance, width=width, height=height,
+        embeddings=embeddings,
+    )  # fmt: skip
+    return [_picture(pixels) for pixels in model.decode_latents(latents)]
+
+
+@torch.no_grad()
+def draw_latents(
+    model: DiffusionModel,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    negative_prompt: str = "",
+    steps: int = 20,
+    guidance: float = 7.0,
+    width: int,
+    height: int,
+    embeddings: Sequence[Embedding] = (),
+) -> torch.Tensor:
+    """One latent, [B, 4, height / 8, width / 8], per prompt and seed. Embeddings act where their names stand as whole words.
 
     A picture depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
     and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI.
@@ -48,7 +68,7 @@ def draw_pictures(
     for sigma, next_sigma in pairwise(sigmas):
         noise = _guided_noise(model, latents, sigma, both, guidance)
         latents = latents + noise * (next_sigma - sigma)
-    return [_picture(pixels) for pixels in model.decode_latents(latents)]
+    return latents
 
 
 def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:

@@ -28,6 +28,9 @@ class TrainingSpec:
     "Name of an embedding that exists in the host's embeddings folder; training continues from its vectors."
     dataset: str
     "Folder of pictures; its subfolders are not searched."
+    teacher_prompt: str = ""
+    """A prompt to distil instead of learning from pictures: the vectors are trained until the checkpoint predicts for them what it
+    predicts for this text, which may be longer than 75 tokens. Then `dataset` is empty."""
     preset: str = "Fast"
     "The preset the fields came from, for display."
     steps: int = 400
@@ -115,6 +118,8 @@ class TrainingSpec:
     def __post_init__(self) -> None:
         check_name(self.embedding)
         parse_schedule(self.learning_rate)
+        if self.teacher_prompt.strip() and self.dataset:
+            raise InvalidSpec("A run learns from pictures or from a prompt, not from both.", "Leave one of them empty.")
         _whole_numbers(self)
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
@@ -127,6 +132,11 @@ class TrainingSpec:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
+
+    @property
+    def distills(self) -> bool:
+        """Whether it learns from a prompt, not from pictures."""
+        return bool(self.teacher_prompt.strip())
 
     def preview_prompts(self) -> list[str]:
         return [line.strip() for line in self.preview_prompt.splitlines() if line.strip()] or ["[name]"]
@@ -146,9 +156,14 @@ class TrainingSpec:
         if unknown:
             named = ", ".join(map(repr, unknown))
             raise InvalidSpec(f"A training run has no field {named}.", f"It has {', '.join(sorted(known))}.")
-        missing = [name for name in ("embedding", "dataset") if not values.get(name)]
+        teacher = values.get("teacher_prompt")
+        needed = ("embedding",) if isinstance(teacher, str) and teacher.strip() else ("embedding", "dataset")
+        missing = [name for name in needed if not values.get(name)]
         if missing:
-            raise InvalidSpec(f"A training run needs {' and '.join(missing)}.")
+            raise InvalidSpec(
+                f"A training run needs {' and '.join(missing)}.",
+                "In place of a dataset, teacher_prompt gives a text to distil." if "dataset" in missing else "",
+            )
         for name in _TEXTS:
             if name in values and not isinstance(values[name], str):
                 raise InvalidSpec(f"{name} is {values[name]!r}; it must be text.")
@@ -160,7 +175,7 @@ class TrainingSpec:
         if not isinstance(lines, list | tuple) or not all(isinstance(line, str) for line in lines):
             raise InvalidSpec("The caption template must be text, or a list of lines.")
         merged["template"] = tuple(line.strip() for line in lines if line.strip())
-        return cls(**merged)
+        return cls(**{"dataset": "", **merged})
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -188,7 +203,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "buckets": False, "masks": "none",
     },
 }  # fmt: skip
-_TEXTS = ("embedding", "dataset", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
+_TEXTS = ("embedding", "dataset", "teacher_prompt", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
 _FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
 _WHOLE = {
     "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),

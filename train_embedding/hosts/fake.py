@@ -92,6 +92,7 @@ class FakeHost:
 
     def give_way(self) -> None:
         self._turns.give_way()
+        self.busy = True
 
     def others_wait(self) -> bool:
         return self._turns.others_wait()

@@ -52,8 +52,7 @@ class Runs:
         run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
         """
         self._check_model(spec.embedding)
-        report = self._datasets.inspect(spec.dataset, spec.repeats)
-        spec = replace(spec, dataset=str(report.folder))
+        spec = self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
             run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
@@ -80,10 +79,15 @@ class Runs:
             )
         spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
         self._check_fits(spec.embedding, self._begun(state))
-        self._datasets.inspect(spec.dataset)
+        self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
             return self._begin(replace(state, spec=spec.to_json(), status="queued", error="", hint="", eta_seconds=None))
+
+    def _with_checked_dataset(self, spec: TrainingSpec) -> TrainingSpec:
+        if spec.distills:
+            return spec
+        return replace(spec, dataset=str(self._datasets.inspect(spec.dataset, spec.repeats).folder))
 
     def _refuse_a_second(self) -> None:
         under_way = next((state for state in self._states.values() if state.active), None)

@@ -26,6 +26,7 @@ from train_embedding.services.run_state import RunState, thinned
 if TYPE_CHECKING:
     import torch
 
+    from train_embedding.engine.conditioning import Conditioning
     from train_embedding.engine.latents import EncodedPicture, LatentDataset
     from train_embedding.engine.loop import Evaluate
     from train_embedding.engine.model import DiffusionModel
@@ -85,6 +86,7 @@ class Training:
                 self._write_result()
 
     def _train(self, model: DiffusionModel) -> None:
+        from train_embedding.engine.distill import bare_captions
         from train_embedding.engine.latents import LatentDataset
 
         resolved = self._resolved = resolve(self._spec, model.resolution)
@@ -92,17 +94,29 @@ class Training:
         if self._spec.preview_every:
             self._previews = Previews(self._host, resolved, self._state.folder, self._log, self._stopping)
         self._publish(steps=resolved.steps)
-        pictures, notes = prepare_pictures(self._host, model, resolved, self._state.folder, self._stopping)
-        self._note(*notes)
+        pictures, teacher = self._pictures_and_teacher(model, resolved)
         if self._stopping():
             return
-        dataset = LatentDataset(pictures, resolved, self._start.count, model.device)
+        captioned = resolved if teacher is None else bare_captions(resolved)
+        dataset = LatentDataset(pictures, captioned, self._start.count, model.device, teacher)
         self._evaluate = self._evaluation(model, dataset)
         self._circumstances = self._read_circumstances(model, pictures)
         self._train_state = self._new_or_saved_state(model, resolved)
         if not self._start_file.exists():
             write_embedding(self._start, self._start_file)
         self._train_with_less_memory_if_need_be(model, dataset, resolved)
+
+    def _pictures_and_teacher(
+        self, model: DiffusionModel, resolved: ResolvedSpec
+    ) -> tuple[list[EncodedPicture], Conditioning | None]:
+        """What the run learns from: the folder's pictures, or scenes and the prompt to distil."""
+        from train_embedding.engine.distill import draw_scenes, encode_teacher
+
+        if self._spec.distills:
+            return draw_scenes(model, resolved, self._stopping), encode_teacher(model, self._spec.teacher_prompt)
+        pictures, notes = prepare_pictures(self._host, model, resolved, self._state.folder, self._stopping)
+        self._note(*notes)
+        return pictures, None
 
     def _train_with_less_memory_if_need_be(self, model: DiffusionModel, dataset: LatentDataset, resolved: ResolvedSpec) -> None:
         import torch

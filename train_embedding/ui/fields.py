@@ -90,6 +90,8 @@ FIELDS: tuple[Field, ...] = (
     Field("embedding", "Embedding", "The one to train.", _names, _read_stripped),
     Field("dataset", "Folder of pictures", "5 to 20 pictures of one thing or style.",
           _text("/home/me/pictures/my cat", scale=2), _read_stripped),
+    Field("teacher_prompt", "Prompt to distil", "Instead of pictures: packs a long prompt into the embedding.",
+          _prompts, _read_text),
     Field("preset", "Preset", "Fills in the values below, which you can still change.",
           _choice(*((name, name) for name in PRESETS)), _read_as_is),
     Field("steps", "Steps", "How long to train.", _number, _read_number),
@@ -173,7 +175,7 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
     values = {name: BY_NAME[name].read(BY_NAME[name].label, value) for name, value in raw.items()}
     if not values["embedding"]:
         raise InvalidInput("No embedding is chosen.", "Choose one, or create one at the left first.")
-    if not values["dataset"]:
+    if not values["dataset"] and not values["teacher_prompt"].strip():
         raise InvalidInput("No folder of pictures is given.", f'Write its path into "{BY_NAME["dataset"].label}".')
     return TrainingSpec.from_json(values)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAIN_ROWS = (("embedding", "dataset"),)
 PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
 ADVANCED_ROWS = (
+    ("teacher_prompt",),
     ("width", "height", "seed"),
     ("template",),
     ("shuffle_tags", "tag_dropout", "keep_tags"),
@@ -69,12 +70,12 @@ def build(services: Services) -> TrainPanel:
     dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
     _rows(widgets, PRESET_ROWS, values)
     with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
-        _rows(widgets, ADVANCED_ROWS[:1], values)
+        _rows(widgets, ADVANCED_ROWS[:2], values)
         template_choice = gr.Dropdown(
             choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE,
             label="Caption template", info="Fills in the lines below.", elem_id="te_train_template_choice",
         )  # fmt: skip
-        _rows(widgets, ADVANCED_ROWS[1:], values)
+        _rows(widgets, ADVANCED_ROWS[2:], values)
     with gr.Row():
         start = gr.Button("Train", variant="primary", elem_id="te_train_button")
         stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")

@@ -1,0 +1,58 @@
+"""Distilling a prompt: vectors with which the model predicts what it predicts for a long text. No pictures are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from train_embedding.engine.conditioning import Conditioning
+from train_embedding.engine.dataset import Picture
+from train_embedding.engine.latents import EncodedPicture
+from train_embedding.engine.model import DiffusionModel, LatentMoments, no_vectors
+from train_embedding.engine.placeholder import batch_prompts, tokenise
+from train_embedding.engine.preview import draw_latents
+from train_embedding.engine.spec import ResolvedSpec
+
+LATENTS = 32
+"Half of them drawn from the teacher's prompt and half from none, so that the embedding serves as a negative prompt too."
+_AT_ONCE = 4
+_STEPS, _GUIDANCE = 20, 5.0
+
+
+@torch.no_grad()
+def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
+    """The prompt as the UNet sees it, of one item; it may be longer than 75 tokens."""
+    return model.context(batch_prompts([tokenise([prompt])]).to(model.device), no_vectors(model))
+
+
+def draw_scenes(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedPicture]:
+    """Latents that the predictions are compared on, drawn by the model itself; fewer when `stopped` says so."""
+    spec = resolved.spec
+    scenes: list[EncodedPicture] = []
+    for start in range(0, LATENTS, _AT_ONCE):
+        if stopped():
+            break
+        from_teacher = start < LATENTS // 2
+        latents = draw_latents(
+            model,
+            [spec.teacher_prompt if from_teacher else ""] * _AT_ONCE,
+            [spec.seed * LATENTS + start + index for index in range(_AT_ONCE)],
+            steps=_STEPS,
+            guidance=_GUIDANCE if from_teacher else 1.0,
+            width=resolved.width,
+            height=resolved.height,
+        )
+        for index, latent in enumerate(latents.float().cpu(), start):
+            size = (resolved.width, resolved.height)
+            picture = Picture(f"scene {index + 1}", Path(), "", size, size)
+            scenes.append(EncodedPicture(picture, LatentMoments(latent, torch.zeros_like(latent))))
+    return scenes
+
+
+def bare_captions(resolved: ResolvedSpec) -> ResolvedSpec:
+    """The spec with captions that are the embedding alone, and nothing that pictures of a folder would need."""
+    spec = replace(resolved.spec, template=("[name]",), flip=False, latent_sampling="deterministic")
+    return replace(resolved, spec=spec)
