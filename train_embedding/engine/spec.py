@@ -29,8 +29,8 @@ class TrainingSpec:
     dataset: str
     "Folder of pictures; its subfolders are not searched."
     teacher_prompt: str = ""
-    """A prompt to distil instead of learning from pictures: the vectors are trained until the checkpoint predicts for them what it
-    predicts for this text, which may be longer than 75 tokens. Then `dataset` is empty."""
+    """A prompt to distil instead of learning from pictures: the vectors are trained until the checkpoint predicts for them what
+    it predicts for this text, which may be longer than 75 tokens. Then `dataset` is empty."""
     preset: str = "Fast"
     "The preset the fields came from, for display."
     steps: int = 400
