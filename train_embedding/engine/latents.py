@@ -207,7 +207,7 @@ class LatentDataset:
     ) -> Batch:
         weights = None
         if any(view.weights is not None for view in views):
-            alike = torch.ones(latents.shape[2:])
+            alike = torch.ones(latents.shape[2:], device=self._device)
             weights = self._stacked([alike if view.weights is None else view.weights for view in views])
         return Batch(
             latents=latents,
