@@ -48,6 +48,9 @@ class SomeRuns:
         self.states[run_id] = replace(self.get(run_id), status="stopped", loss=math.nan, losses=((1, math.inf),))
         return self.states[run_id]
 
+    def pictures(self, run_id: str) -> dict[str, Any]:
+        return {"folder": str(self.get(run_id).folder), "sizes": [], "used": [{"file": "a\udcff.png"}], "skipped": []}
+
     def list(self) -> list[RunState]:
         return [*self.states.values()][::-1]
 
@@ -197,8 +200,15 @@ def test_unknown_and_missing_fields_are_named(client: TestClient, path: str) -> 
     _assert_refused(post(client, path, {}))
 
 
+def test_the_pictures_of_a_run(client: TestClient, tmp_path: Path) -> None:
+    run_id = post(client, "runs", {"embedding": "sword", "dataset": "x"}).json()["id"]
+    report = get(client, f"runs/{run_id}/pictures")
+    assert report.status_code == 200
+    assert report.json() == {"folder": str(tmp_path), "sizes": [], "used": [{"file": "a?.png"}], "skipped": []}
+
+
 def test_an_unknown_run_is_not_found(client: TestClient) -> None:
-    for answer in (get(client, "runs/none"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
+    for answer in (get(client, "runs/none"), get(client, "runs/none/pictures"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
         assert answer.status_code == 404
         assert set(answer.json()) == {"error", "hint"}
 
@@ -228,7 +238,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 6
+    assert asked == 7
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

@@ -129,6 +129,13 @@ def test_what_can_be_transparent(tmp_path: Path, mode: str, alpha: bool) -> None
     assert measure(saved(halves().convert(mode), tmp_path / "a.png")) == ((64, 64), alpha)
 
 
+def test_a_transparent_colour_of_16_bits_does_not(tmp_path: Path) -> None:
+    file = saved(Image.fromarray(np.full((64, 64), 128 * 257, dtype=np.uint16)), tmp_path / "a.png", transparency=0)
+    assert measure(file) == ((64, 64), False)
+    pixels = read_pixels(file, (64, 64), mask="alpha")
+    assert (pixels.mask, colours(pixels.colour)["left"]) == (None, (128, 128, 128))
+
+
 def test_a_transparent_colour_counts_as_alpha(tmp_path: Path) -> None:
     assert measure(saved(halves().quantize(2), tmp_path / "a.gif", transparency=0))[1]
 

@@ -88,12 +88,12 @@ def _encode_picture(model: DiffusionModel, picture: Picture, flip: bool, cache: 
     key = cache.key(picture) if cache is not None else ""
     found = cache.load(key) if cache is not None else {}
     wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if flip else ())}
-    if not wanted <= set(found):
+    missing = not wanted <= set(found)
+    if missing:
         found = _compute(model, picture, flip)
-        picture.check_unchanged()
-        if cache is not None:
-            cache.save(key, found)
     picture.check_unchanged()
+    if missing and cache is not None:
+        cache.save(key, found)
     mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if flip else None
     return EncodedPicture(picture, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
 
@@ -212,7 +212,7 @@ class LatentDataset:
     ) -> Batch:
         weights = None
         if any(view.weights is not None for view in views):
-            alike = torch.ones(latents.shape[2:])
+            alike = torch.ones(latents.shape[2:], device=self._device)
             weights = self._stacked([alike if view.weights is None else view.weights for view in views])
         return Batch(
             latents=latents,

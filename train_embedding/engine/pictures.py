@@ -150,7 +150,9 @@ def _framed(picture: Image.Image, size: Size, fit: str, resampling: Image.Resamp
 
 
 def _has_alpha(picture: Image.Image) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info
+    """A transparent colour of a picture of 16 bits does not count: Pillow cannot make alpha of it."""
+    marked = "transparency" in picture.info and not picture.mode.startswith("I")
+    return marked or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
