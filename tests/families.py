@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -46,7 +46,7 @@ class OpenClip(nn.Module):
     def hidden(self, ids: torch.Tensor) -> list[torch.Tensor]:
         """What goes into each block, and what comes out of the last; [B, 77, d] each."""
         states = [self.token_embedding(ids) + self.positional_embedding]
-        for block in self.transformer.resblocks:
+        for block in cast("nn.ModuleList", self.transformer.resblocks):
             states.append(block(states[-1]))
         return states
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.embeddings.create import fill, zeros
+from train_embedding.embeddings.create import fill, takes_whole_text, zeros
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 12, 75])
@@ -35,3 +35,9 @@ def test_filled_in_fp32_without_gradient() -> None:
     filled = fill(torch.nn.Parameter(torch.ones(2, 4, dtype=torch.float16)), 2)
     assert filled.dtype == torch.float32
     assert not filled.requires_grad
+
+
+def test_sd2_alone_takes_the_whole_text() -> None:
+    assert takes_whole_text({"clip_h": 1024})
+    assert not takes_whole_text({"clip_l": 768})
+    assert not takes_whole_text({"clip_l": 768, "clip_g": 1280})

@@ -218,6 +218,28 @@ def test_predictions_are_those_of_the_unet(variant: str) -> None:
     assert close(model.predict(noisy, timesteps, prompt), expected)
 
 
+@torch.no_grad()
+def test_the_grey_picture_is_encoded_once_per_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = families.family("SD1 inpainting").model()
+    prompt, timesteps = encoded(model, ["a star"]), torch.tensor([3])
+    shapes: list[tuple[int, ...]] = []
+    encode = DiffusionModel.encode_images
+    monkeypatch.setattr(
+        DiffusionModel, "encode_images", lambda self, images: shapes.append(tuple(images.shape)) or encode(self, images)
+    )
+    for height in (8, 16, 8, 8):
+        model.predict(torch.zeros(1, 4, height, 8), timesteps, prompt)
+    assert shapes == [(1, 3, 64, 64), (1, 3, 128, 64)]
+
+
+def test_what_a_text_starts_with() -> None:
+    """SD2's encoder gets the whole text, as in the WebUI; with SDXL a vector stands for the same word in both encoders."""
+    sd2, sdxl = families.model("SD2"), families.model("SDXL")
+    assert torch.equal(sd2.token_embeddings("a big red star", 2)["clip_h"], sd2.token_embeddings("a big red star")["clip_h"])
+    for key, table in sdxl.token_embeddings("a big red star", 2).items():
+        assert torch.equal(table, sdxl.token_embeddings("a big red star")[key][:2])
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("negative_prompt", ["", "ugly"])
 def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> None:
@@ -300,6 +322,26 @@ def test_a_single_file_with_its_config(variant: str, tmp_path: Path) -> None:
     file = write_file(source, tmp_path, source.params())
     model = load_checkpoint(file)
     assert same_model(model, families.model(variant))
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_half_precision_spares_sdxls_vae(base: str, tmp_path: Path) -> None:
+    source = families.family(base)
+    model = load_checkpoint(write_file(source, tmp_path, source.params()), dtype=torch.float16)
+    dtypes = [{parameter.dtype for parameter in module.parameters()} for module in model.modules()]
+    vae = torch.float32 if base == "SDXL" else torch.float16
+    assert dtypes == [{torch.float16}, {vae}] + [{torch.float16}] * len(model.text_encoders)
+
+
+def test_another_config_and_another_vae(tmp_path: Path) -> None:
+    """What the WebUI was given beside the checkpoint."""
+    source = families.family("SD1")
+    file = write_file(source, tmp_path, source.params())
+    config = file.with_suffix(".yaml").rename(tmp_path / "elsewhere.yaml")
+    key = "first_stage_model.quant_conv.bias"
+    model = load_checkpoint(file, config=config, instead={key: torch.full_like(source.state()[key], 7.0)})
+    assert model.vae.quant_conv.bias.unique().tolist() == [7.0]
+    assert torch.equal(model.vae.quant_conv.weight, source.vae.quant_conv.weight)
 
 
 def test_a_config_of_the_later_kind(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def test_it_is_a_host(fake_host: FakeHost) -> None:
 def test_no_model_unless_given(fake_host: FakeHost, tmp_path: Path) -> None:
     with pytest.raises(HostFailed, match="No checkpoint"), fake_host.model():
         pass
+    with pytest.raises(HostFailed, match="No checkpoint"):
+        fake_host.token_embeddings("tree")
     model = cast(Any, object())
     with FakeHost(tmp_path, model=model).model() as given:
         assert given is model

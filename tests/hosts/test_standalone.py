@@ -114,8 +114,7 @@ def test_an_embedding_of_a_word_draws_the_word(host: StandaloneHost) -> None:
 
 
 def test_vectors_of_a_request_stand_before_those_of_the_folder(host: StandaloneHost) -> None:
-    with host.model() as model:
-        tree, star = (model.token_embeddings(text)["clip_l"] for text in ("tree", "red star"))
+    tree, star = (host.token_embeddings(text)["clip_l"] for text in ("tree", "red star"))
     put(host, "sword.pt", tree)
     host.reload_embeddings()
     assert drawn(host, "a sword", embeddings=(Embedding("sword", {"clip_l": star}),)) == drawn(host, "a red star")

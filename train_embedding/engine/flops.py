@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ def meta_model(family: str) -> DiffusionModel:
         )
 
 
+@cache
 def count_text_encoders(family: str) -> int:
     """Forward and backward of the family's text encoders to one vector each, as `engine.loop` runs them."""
     # Not on the meta device: transformers 4.30 reads a number from a tensor that it makes on the device of its input.
