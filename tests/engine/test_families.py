@@ -34,7 +34,7 @@ from train_embedding.engine.dataset import Picture
 from train_embedding.engine.evaluation import fixed_items, fixed_losses
 from train_embedding.engine.latents import LatentDataset, encode_pictures
 from train_embedding.engine.live_model import live_model
-from train_embedding.engine.loop import train
+from train_embedding.engine.loop import losses_in_context, train
 from train_embedding.engine.model import DiffusionModel, no_vectors
 from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
@@ -69,7 +69,10 @@ def transformers_openclip(source: Family, cls: type, layers: int = OPENCLIP_LAYE
     converted = convert_open_clip_checkpoint(module, dict(state), prefix="")
     keys = module.state_dict()
     strip = "" if any(key.startswith("text_model.") for key in keys) else "text_model."
-    module.load_state_dict({key.removeprefix(strip): t for key, t in converted.items() if key.removeprefix(strip) in keys})
+    weights = {key.removeprefix(strip): tensor for key, tensor in converted.items() if key.removeprefix(strip) in keys}
+    missing, unexpected = module.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all(key.endswith("position_ids") for key in missing)  # transformers 4.30 counts them among the weights
     return module
 
 
@@ -264,7 +267,7 @@ def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_learns(variant: str) -> None:
-    """A few steps on two pictures lower the loss of fixed noise on them, by every text encoder."""
+    """A few steps on two pictures lower the loss of fixed noise on them."""
     model = families.model(variant)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4)) * 2 - 1
     pictures = [Picture(Path(f"{number}.png"), pixels[number], "") for number in range(2)]
@@ -279,9 +282,22 @@ def test_a_run_learns(variant: str) -> None:
     train(model, vectors, dataset, resolve(spec, 64), lambda _event: None, lambda: False)
     after = fixed_losses(model, {key: table.detach() for key, table in vectors.items()}, items)
     assert float(after.mean()) < float(before.mean())
-    for key, table in vectors.items():
-        assert not torch.equal(table, start[key])
-        assert float(fixed_losses(model, {**start, key: table.detach()}, items).mean()) < float(before.mean())
+    assert not any(torch.equal(table, start[key]) for key, table in vectors.items())
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_gradient_of_every_encoder_leads_down(base: str) -> None:
+    model = families.model(base)
+    start = model.token_embeddings("red star")
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    items = fixed_items(model, latents, ["a [name]"] * 2, "sword", 2, repeats=2, seed=0)
+    tables = {key: table.clone().requires_grad_() for key, table in start.items()}
+    prompts = model.context(items.prompts, tables)
+    loss = losses_in_context(model, prompts, items.latents, items.noise, items.timesteps).mean()
+    for (key, table), gradient in zip(start.items(), torch.autograd.grad(loss, list(tables.values())), strict=True):
+        lower = {**start, key: table - 0.02 * gradient / gradient.norm()}
+        expected = float(loss.detach()) - 0.02 * float(gradient.norm())
+        assert float(fixed_losses(model, lower, items).mean()) == pytest.approx(expected, abs=0.004 * float(gradient.norm()))
 
 
 def same_model(one: DiffusionModel, other: DiffusionModel) -> bool:

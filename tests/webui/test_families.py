@@ -90,6 +90,6 @@ def test_a_run_trains_every_encoder_and_leaves_the_webui_as_it_was(
     after = vectors(file)
     assert set(after) == set(before)
     assert not any(after[key].equal(before[key]) for key in before)
-    assert webui.loaded()[NAME]["step"] == 8
+    assert webui.loaded()[NAME]["step"] == (None if compared["family"] == "SDXL" else 8)  # its file has room for vectors alone
     assert webui.picture(f"a {NAME}") != untrained
     assert webui.picture("a red star") == plain
