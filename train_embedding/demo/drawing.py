@@ -26,7 +26,7 @@ BACKGROUNDS = {
     "beige": (226, 206, 166),
     "brown": (88, 56, 30),
 }
-RADII = {"small": (11.0, 13.5), "": (16.0, 20.0), "big": (23.0, 27.0)}
+RADII = {"small": (13.5, 15.5), "": (18.0, 21.0), "big": (24.0, 27.5)}
 NAMED_SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "ring")
 UNNAMED_SHAPES = ("arrow", "bolt", "arch", "house", "hourglass", "crescent", "tee", "blob")
 NAMED_PATTERNS = ("", "striped", "dotted")
@@ -69,7 +69,7 @@ def random_scene(rng: random.Random, *, colour: str, background: str, size: str,
         pattern=pattern,
         background=tuple(max(0, min(255, channel + rng.randint(-8, 8))) for channel in BACKGROUNDS[background]),  # type: ignore[arg-type]
         radius=radius,
-        centre=(SIZE / 2 + rng.uniform(-room, room) * 0.8, SIZE / 2 + rng.uniform(-room, room) * 0.8),
+        centre=(SIZE / 2 + rng.uniform(-room, room) * 0.7, SIZE / 2 + rng.uniform(-room, room) * 0.7),
         rotation=rng.uniform(-10, 10),
         pattern_angle=rng.uniform(-6, 6),
         pattern_phase=(rng.uniform(0, 1), rng.uniform(0, 1)),

@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder to write demo.safetensors, demo.yaml and clip/ into")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--pictures", type=int, default=16000)
-    parser.add_argument("--vae-steps", type=int, default=1400)
-    parser.add_argument("--unet-steps", type=int, nargs="+", default=[1500, 900], help="per round; a round ends at a low rate")
+    parser.add_argument("--vae-steps", type=int, default=2000)
+    parser.add_argument("--unet-steps", type=int, nargs="+", default=[4500], help="per round; a round ends at a low rate")
     parser.add_argument(
         "--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again"
     )
