@@ -32,13 +32,14 @@ from train_embedding.engine.checkpoint import load_checkpoint
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.evaluation import fixed_items, fixed_losses
-from train_embedding.engine.latents import LatentDataset, encode_pictures
+from train_embedding.engine.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.live_model import live_model
 from train_embedding.engine.loop import losses_in_context, train
-from train_embedding.engine.model import DiffusionModel, no_vectors
+from train_embedding.engine.model import DiffusionModel, LatentMoments, no_vectors
 from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
 from train_embedding.engine.spec import TrainingSpec, resolve
+from train_embedding.engine.state import new_state
 from train_embedding.engine.tokenizer import FOLDER
 from train_embedding.engine.weights import shared_parameters
 
@@ -270,19 +271,28 @@ def test_a_run_learns(variant: str) -> None:
     """A few steps on two pictures lower the loss of fixed noise on them."""
     model = families.model(variant)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4)) * 2 - 1
-    pictures = [Picture(Path(f"{number}.png"), pixels[number], "") for number in range(2)]
-    options = {"steps": 16, "batch_size": 4, "learning_rate": "0.02", "timesteps": "uniform", "template": ("a [name]",)}
-    spec = TrainingSpec(embedding="sword", dataset="x", **options)
+    moments = model.encode_images(pixels)
+    pictures = [
+        EncodedPicture(
+            Picture(f"{number}.png", Path(f"{number}.png"), "", (64, 64), (64, 64)),
+            LatentMoments(moments.mean[number], moments.std[number]),
+        )
+        for number in range(2)
+    ]
+    options: dict[str, Any] = {"steps": 16, "batch_size": 4, "learning_rate": "0.02", "timesteps": "uniform", "cooldown": 0}
+    spec = TrainingSpec(embedding="sword", dataset="x", template=("a [name]",), evaluate_every=0, average=0.0, **options)
     start = model.token_embeddings("red star")
-    vectors = {key: table.clone().requires_grad_() for key, table in start.items()}
-    moments = encode_pictures(model, pictures)
     items = fixed_items(model, moments.mean, ["a [name]"] * 2, "sword", 2, repeats=8, seed=0)
     before = fixed_losses(model, start, items)
-    dataset = LatentDataset(moments, pictures, resolve(spec, 64), 2)
-    train(model, vectors, dataset, resolve(spec, 64), lambda _event: None, lambda: False)
-    after = fixed_losses(model, {key: table.detach() for key, table in vectors.items()}, items)
+    resolved = resolve(spec, 64)
+    state = new_state(start, resolved, torch.device("cpu"))
+    dataset = LatentDataset(pictures, resolved, 2)
+    train(
+        model, state, dataset, resolved, lambda vectors: fixed_losses(model, vectors, items), lambda _event: None, lambda: False
+    )
+    after = fixed_losses(model, state.average, items)
     assert float(after.mean()) < float(before.mean())
-    assert not any(torch.equal(table, start[key]) for key, table in vectors.items())
+    assert not any(torch.equal(table, start[key]) for key, table in state.vectors.items())
 
 
 @pytest.mark.parametrize("base", BASES)

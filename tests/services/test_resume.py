@@ -33,7 +33,7 @@ def bits(path: Path) -> bytes:
     return read_embedding(path).vectors["clip_l"].numpy().tobytes()
 
 
-def result(made: Trainee, ended: RunState) -> tuple[bytes, bytes, tuple[tuple[int, float], ...], str]:
+def result(made: Trainee, ended: RunState) -> tuple[bytes, bytes, tuple[tuple[int, float, float], ...], str]:
     """What must not depend on interruptions: the embedding, the last vectors of all, the evaluations and the losses."""
     saved = torch.load(ended.folder / RESUME_FILE, weights_only=True)["state"]
     losses = (ended.folder / "loss.csv").read_text()

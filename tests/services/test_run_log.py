@@ -52,15 +52,13 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 
 
 def test_tensorboard_where_it_is_installed(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     log = RunLog(tmp_path)
     log.losses([(1, 0.5, 0.01)])
     log.event("evaluated", 1, score=0.9)
     log.picture("preview 1", Image.new("RGB", (8, 8), "red"), 1)
     log.close()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    read = EventAccumulator(str(tmp_path / TENSORBOARD))
+    read = accumulator.EventAccumulator(str(tmp_path / TENSORBOARD))
     read.Reload()
     assert set(read.Tags()["scalars"]) == {"loss", "learning rate", "evaluation"}
     assert read.Tags()["images"] == ["preview 1"]

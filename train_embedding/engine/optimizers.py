@@ -80,4 +80,4 @@ def _prodigy(tensors: list[torch.Tensor], rate: float) -> Optimizer:
         raise InvalidSpec("The optimizer Prodigy is not installed.", "Install prodigyopt, or choose another optimizer.")
     from prodigyopt import Prodigy
 
-    return Prodigy(tensors, lr=rate, weight_decay=0.0)
+    return Prodigy(tensors, lr=rate)

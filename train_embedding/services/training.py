@@ -160,7 +160,7 @@ class Training:
         return {
             "the pictures or their captions": pictures_digest(pictures),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
-            "the clip skip setting": str(model.clip_skip),
+            "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
             "the device": f"{info.device} {info.dtype}",
         }
 
@@ -229,7 +229,8 @@ class Training:
 
         state = event.state
         values = scores(state.evaluations)
-        self._log.event("evaluated", state.step, score=values[-1], losses=event.evaluation.losses.tolist())
+        losses = cast("list[float]", event.evaluation.losses.tolist())  # pyright: ignore[reportUnknownMemberType]
+        self._log.event("evaluated", state.step, score=values[-1], losses=losses)
         curve = tuple((one.step, value, float(one.losses.mean())) for one, value in zip(state.evaluations, values, strict=True))
         self._publish(evaluations=curve, best_step=state.evaluations[best(state.evaluations)].step)
         if state.step and self._spec.save_every and state.step % self._spec.save_every == 0:
