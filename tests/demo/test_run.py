@@ -45,7 +45,8 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "STEPS", 2)
 
     def follow(runs: Runs, state: RunState) -> RunState:
-        while runs.get(state.id).step < 1:
+        while (now := runs.get(state.id)).step < 1:
+            assert now.active, now.error
             threading.Event().wait(0.05)
         runs.stop(state.id)
         return runs.wait(state.id)
@@ -53,7 +54,7 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     sentences: list[str] = []
     result = run_demo("checker", tmp_path, follow=follow, say=sentences.append)
     assert 1 <= result.steps < 400
-    assert read_embedding(Path(result.embedding)).step == result.steps
+    assert 1 <= (read_embedding(Path(result.embedding)).step or 0) <= result.steps
     assert sentences[0] == 'Created "my-checker" from the text "striped": 1 vector(s).'
     assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(result.to_json())))
     with Image.open(result.sheet) as sheet:
@@ -69,6 +70,6 @@ def test_it_learns(tmp_path: Path, name: str) -> None:
     assert result.loss_before - result.loss_after > 5 * result.standard_error > 0
     assert result.concept_distance_after < result.concept_distance_before
     embedding = read_embedding(Path(result.embedding))
-    assert (embedding.name, embedding.step, embedding.checkpoint_name) == (f"my-{name}", 400, "demo")
-    assert result.steps == 400
+    assert (embedding.name, embedding.checkpoint_name) == (f"my-{name}", "demo")
+    assert 0 < (embedding.step or 0) <= result.steps <= 400
     assert Path(result.sheet).is_file()

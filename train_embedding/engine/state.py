@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,16 +83,16 @@ class TrainState:
         return float((now - start).norm() / start.norm().clamp(min=1e-8))
 
     def to_saved(self) -> dict[str, Any]:
-        """Tensors and plain values; `load` of a new state takes them back."""
+        """Copies, as tensors and plain values; `load` of a new state takes them back."""
         return {
             "step": self.step,
             "ending": self.ending,
             "verdict": self.verdict,
             "vectors": {key: tensor.detach().cpu().clone() for key, tensor in self.vectors.items()},
             "average": {key: tensor.cpu().clone() for key, tensor in self.average.items()},
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "evaluations": [(one.step, one.losses) for one in self.evaluations],
-            "kept": self.kept,
+            "kept": dict(self.kept),
         }
 
     @torch.no_grad()
