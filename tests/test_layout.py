@@ -43,7 +43,7 @@ ENTRY_POINTS = ("webui", "app", "cli")
 _MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "embeddings": ("torch", "safetensors", "PIL"),
-    "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl"),
+    "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
     "services": ("torch", "PIL", "numpy"),
     "hosts": (*_MODEL, "modules"),
     "ui": ("gradio", "pandas", "PIL", "markupsafe"),

@@ -94,6 +94,7 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'There is no checkpoint "none.safetensors".'),
         (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
+        (["train", "old"], 2, "A training run needs dataset."),
         (["train", "old", "."], 7, "There is no picture"),
         (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, 'The learning rate "5e-3:10:20" does not parse.'),
         (["train", "old", ".", "--steps", "0"], 2, "steps is 0"),
@@ -112,7 +113,7 @@ def test_errors_are_one_line(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["create"], ["train", "a"], ["train", "a", "b", "--preset", "Slow"], ["create", "a", "--format", "ckpt"]],
+    [[], ["fly"], ["create"], ["train"], ["train", "a", "b", "--preset", "Slow"], ["create", "a", "--format", "ckpt"]],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -19,7 +19,8 @@ SMALL_GAIN = 0.05
 "An improvement over the window below this part of the whole one does not count."
 HARDLY_MOVED = 0.05
 "Vectors that moved by less than this part of their norm were hardly trained."
-_TINY = 1e-12
+_TINY = 1e-6
+"Differences below this are rounding."
 
 CONVERGED = "converged"
 NOT_LEARNING = "not learning"
@@ -59,7 +60,7 @@ def best(evaluations: Sequence[Evaluation], after: int = -1) -> int:
     lowest = first + int(ratios[first:].mean(1).argmin())
     for index in range(first, lowest):
         gain, error = _paired(ratios[index] - ratios[lowest])
-        if gain <= error:
+        if gain <= error + _TINY:
             return index
     return lowest
 
@@ -116,4 +117,4 @@ def _paired(differences: torch.Tensor) -> tuple[float, float]:
 def _ratios(evaluations: Sequence[Evaluation]) -> torch.Tensor:
     """ℓ_k(s) / ℓ_k(0), [E, N]."""
     losses = torch.stack([one.losses for one in evaluations])
-    return losses / losses[0].clamp(min=_TINY)
+    return losses / losses[0].clamp(min=1e-12)

@@ -221,5 +221,5 @@ def _load(file: Path) -> Any:
 
 
 def _caption(file: Path) -> str:
-    number = re.match(r"(\d+)", file.stem)
+    number = re.search(r"(\d+)(?:-\d+)?$", file.stem)
     return f"step {int(number[1])}" if number else file.stem
