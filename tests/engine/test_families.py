@@ -158,16 +158,6 @@ def test_the_end_is_found_behind_an_embedding() -> None:
     assert not close(packed.pooled, encoded(model, ["a big"]).pooled)
 
 
-@pytest.mark.parametrize(
-    ("variant", "clip_skip", "layer", "normalised"),
-    [("SD1", None, 1, True), ("SD1", 2, 2, True), ("SD2", 3, 2, True), ("SDXL", None, 2, False), ("SDXL", 1, 1, False)],
-)
-def test_clip_skip(variant: str, clip_skip: int | None, layer: int, normalised: bool) -> None:
-    model = families.family(variant).model(clip_skip)
-    assert (model.text_encoders[0].layer, model.text_encoders[0].normalised) == (layer, normalised)
-    assert [encoder.layer for encoder in model.text_encoders[1:]] == [2] * (len(model.text_encoders) - 1)
-
-
 @torch.no_grad()
 def test_clip_skip_of_sdxl_reads_the_layer_raw() -> None:
     source = families.family("SDXL")
