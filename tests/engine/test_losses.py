@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.engine.ldm import noise_schedule
 from train_embedding.engine.losses import item_losses, target_of
-from train_embedding.engine.noise import add_noise
+from train_embedding.engine.noise import add_noise, noise_schedule
 
 TIMESTEPS = torch.tensor([5, 400, 980])
 
