@@ -10,8 +10,9 @@ from functools import cache
 from typing import Any, cast
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from tests import checkpoints
 from train_embedding.demo.maker.ldm_layout import ldm_state, unet_key
@@ -153,6 +154,25 @@ def model(variant: str) -> DiffusionModel:
 def unet_state(unet: Any) -> dict[str, torch.Tensor]:
     """The UNet's tensors under latent diffusion's keys."""
     return {"model.diffusion_model." + _ldm_key(unet, key): tensor for key, tensor in unet.state_dict().items()}
+
+
+def true_size_state(base: str, in_channels: int) -> dict[str, torch.Tensor]:
+    """A checkpoint of the published size without values: everything on the meta device."""
+    config = unet_config(base, in_channels)
+    width = {"SD1": 768, "SD2": 1024, "SDXL": 2048}[base]
+    config |= {"cross_attention_dim": width, "block_out_channels": (320, 640, 1280, 1280)[: len(config["block_out_channels"])]}
+    config["attention_head_dim"] = {"SD1": 8, "SD2": (5, 10, 20, 20), "SDXL": (5, 10, 20)}[base]
+    if base == "SDXL":
+        embedding = {"addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816}
+        config |= {"transformer_layers_per_block": (1, 2, 10), **embedding}
+    levels = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**config)
+        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, **levels)
+        clip = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
+        openclip = OpenClip(1280, 32, 1280) if base == "SDXL" else OpenClip(1024, 24, 1024)
+    made = Family(base, unet, vae, None if base == "SD2" else clip, None if base == "SD1" else openclip)
+    return {key: tensor for key, tensor in made.state().items() if not key.endswith("position_ids")}
 
 
 def wrapped(base: str) -> Callable[[str], str]:

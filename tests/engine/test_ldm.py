@@ -14,6 +14,7 @@ import yaml
 from tests import families
 from tests.checkpoints import CONFIG, Source, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
+from train_embedding.engine import ldm
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.ldm import CONFIGS, _resolution, assemble, default_config, read_config
 from train_embedding.engine.model import DiffusionModel
@@ -192,6 +193,22 @@ def test_families_by_their_weights(width: int, name: str, channels: int) -> None
     expected = read_config(CONFIGS / f"{name}.yaml")
     expected["unet_config"]["params"]["in_channels"] = channels
     assert default_config(state) == expected
+
+
+@pytest.mark.parametrize(("base", "size"), [("SD1", 859_520_964), ("SD2", 865_910_724), ("SDXL", 2_567_463_684)])
+@pytest.mark.parametrize("in_channels", [4, 9])
+def test_files_of_the_published_size_need_no_config(
+    base: str, size: int, in_channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ldm, "_predicts_v", lambda _unet: False)
+    state = families.true_size_state(base, in_channels)
+    model = assemble(state, default_config(state))
+    assert model.family == base
+    assert model.inpainting == (in_channels == 9)
+    assert model.resolution == (1024 if base == "SDXL" else 512)
+    assert sum(parameter.numel() for parameter in model.unet.parameters()) == size + (in_channels - 4) * 320 * 9
+    assert [encoder.module.config.num_attention_heads * 64 for encoder in model.text_encoders] == [*model.widths.values()]
+    assert [encoder.layer for encoder in model.text_encoders] == {"SD1": [1], "SD2": [2], "SDXL": [2, 2]}[base]
 
 
 def test_the_text_encoder_folder_is_found_beside_the_config(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ SETS = {
         ),
         SampleSet(
             name="arch",
-            init_text="square",
+            init_text="ring",
             captions=(
                 "a big red {} on a white background",
                 "a blue {} on a beige background",

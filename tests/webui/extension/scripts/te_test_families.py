@@ -22,7 +22,8 @@ def compare(text: str = "a big red star", side: int = 64):
     with host.exclusive("compare"), host.model() as model, torch.no_grad():
         sd_model = shared.sd_model
         ours = model.context(batch_prompts([tokenise([text])]).to(model.device), no_vectors(model))
-        theirs = sd_model.get_learned_conditioning(prompt_parser.SdConditioning([text], width=side, height=side))
+        with devices.autocast():  # without which the WebUI's fp8 weights compute nothing
+            theirs = sd_model.get_learned_conditioning(prompt_parser.SdConditioning([text], width=side, height=side))
         noisy = torch.randn(1, 4, side // 8, side // 8, generator=torch.Generator().manual_seed(1)).to(devices.device)
         timestep = torch.tensor([700], device=devices.device)
         prediction = model.predict(noisy, timestep, ours)
@@ -33,7 +34,8 @@ def compare(text: str = "a big red star", side: int = 64):
         else:
             condition = {"c_crossattn": [theirs], **({"c_concat": blank} if blank else {})}
             context, pooled = theirs, None
-        expected = sd_model.apply_model(noisy, timestep, condition)
+        with devices.autocast():
+            expected = sd_model.apply_model(noisy, timestep, condition)
         latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(devices.device)
         state = sd_model.state_dict()
         return {
