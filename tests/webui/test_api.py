@@ -16,6 +16,8 @@ def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
         f"{ROUTES}/embeddings": ["get", "post"],
         f"{ROUTES}/runs": ["get", "post"],
         f"{ROUTES}/runs/{{run_id}}": ["get"],
+        f"{ROUTES}/runs/{{run_id}}/pictures": ["get"],
+        f"{ROUTES}/runs/{{run_id}}/resume": ["post"],
         f"{ROUTES}/runs/{{run_id}}/stop": ["post"],
     }
     body = paths[f"{ROUTES}/embeddings"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -84,19 +84,20 @@ def test_interrupt_stops_the_run_and_keeps_the_result(webui: WebUI, embedding: P
     assert webui.loaded()[NAME]["step"] == run["step"]
 
 
-def test_a_picture_waits_in_the_queue_and_is_as_it_would_have_been(webui: WebUI, embedding: Path, pictures: Path) -> None:
+def test_pictures_are_made_between_two_steps_and_are_as_they_would_have_been(
+    webui: WebUI, embedding: Path, pictures: Path
+) -> None:
     alone = webui.picture("a red star", seed=7)
     run_id = start(webui, pictures, steps=100_000)
     webui.wait_for_run(run_id, running)
-    made: list[bytes] = []
-    waiting = threading.Thread(target=lambda: made.append(webui.picture("a red star", seed=7)))
-    waiting.start()
-    time.sleep(3)
-    assert made == []
+    for _ in range(3):
+        before = webui.run(run_id)["step"]
+        assert webui.picture("a red star", seed=7) == alone
+        webui.wait_for_run(run_id, lambda run, before=before: run["step"] > before)
     assert webui.run(run_id)["status"] == "running"
     webui.post(f"{ROUTES}/runs/{run_id}/stop")
-    waiting.join(10 * PATIENCE)
-    assert made == [alone]
+    assert webui.wait_for_run(run_id)["status"] == "stopped"
+    assert webui.picture("a red star", seed=7) == alone
 
 
 def test_a_run_waits_for_a_picture_under_way(webui: WebUI, embedding: Path, pictures: Path) -> None:
@@ -202,7 +203,7 @@ def _start_in_tab(page: Any, pictures: Path, steps: int) -> None:
     page.locator(f"#te_library_cards [data-name='{NAME}']").wait_for()
     page.click("#te_train_embedding input")
     page.fill("#te_train_embedding input", NAME)
-    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
     fill(page, "te_train_dataset", str(pictures))
     page.locator("#te_train_advanced .label-wrap").click()
     for field, value in ({**SMALL, "steps": steps}).items():

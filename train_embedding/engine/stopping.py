@@ -80,7 +80,7 @@ def _below_start(ratios: torch.Tensor) -> bool:
 def why_not_learning(evaluations: Sequence[Evaluation], moved: float) -> str:
     """The likely reason, and what to try, in a sentence. moved: how far the vectors have moved, as a part of their norm."""
     gain, error = _paired(1 - _ratios(evaluations)[-1])
-    if gain < -error:
+    if gain < -error - _TINY:
         return "The loss on fixed noise rose: try a lower learning rate."
     if moved < HARDLY_MOVED:
         return "The vectors hardly moved: try a higher learning rate, or more steps."
