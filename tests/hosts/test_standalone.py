@@ -159,7 +159,15 @@ def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
     plain = drawn(host, "a tree")
     assert before == plain
     spec = {"embedding": "sword", "dataset": str(pictures), "steps": 3, "batch_size": 1, "learning_rate": "0.5"}
-    options = {"preview_every": 3, "save_every": 2, "preview_steps": 2, "preview_seed": 1, "preview_prompt": "a [name]", "keep": "last", "average": 0.0}
+    options = {
+        "preview_every": 3,
+        "save_every": 2,
+        "preview_steps": 2,
+        "preview_seed": 1,
+        "preview_prompt": "a [name]",
+        "keep": "last",
+        "average": 0.0,
+    }
     state = services.runs.wait(services.runs.start(TrainingSpec.from_json({**spec, **options})).id, PATIENCE)
     assert (state.status, state.step, state.error, state.notes) == ("finished", 3, "", ())
     entry = services.library.get("sword")
