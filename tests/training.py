@@ -17,7 +17,7 @@ from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
 from train_embedding.hosts.fake import FakeHost
-from train_embedding.services import Services, training
+from train_embedding.services import Services, recorder
 from train_embedding.services.run_state import RunState
 from train_embedding.services.runs import Runs
 
@@ -106,5 +106,5 @@ def new_trainee(folder: Path, pictures: Path) -> Trainee:
 @pytest.fixture
 def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
     """Its runs report every step."""
-    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
     return new_trainee(tmp_path / "host", pictures)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import Source
 from train_embedding.engine.checkpoint import load_checkpoint
 from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_pictures
+from train_embedding.engine.preview import draw_latents, pictures_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 
@@ -141,7 +141,8 @@ def test_a_diffusers_folder_equals_the_single_file(diffusers_folder: Path, tiny_
     assert facts(model) == facts(tiny_model)
     assert same_weights(model, tiny_model)
     assert torch.allclose(model.alphas_cumprod, tiny_model.alphas_cumprod, atol=1e-6)
-    drawn = [draw_pictures(one, ["a star"], [1], steps=2, width=64, height=64)[0].tobytes() for one in (model, tiny_model)]
+    latents = [draw_latents(one, ["a star"], [1], steps=2, width=64, height=64) for one in (model, tiny_model)]
+    drawn = [pictures_of(one, latent)[0].tobytes() for one, latent in zip((model, tiny_model), latents, strict=True)]
     assert max(abs(mine - theirs) for mine, theirs in zip(*drawn, strict=True)) <= 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses, paired_difference
+from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses
 from train_embedding.engine.losses import item_losses
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import add_noise
@@ -56,13 +56,3 @@ def test_a_loss_is_that_of_its_item(tiny_model: DiffusionModel) -> None:
     context = tiny_model.context(type(fixed.prompts)(fixed.prompts.ids[one], fixed.prompts.slots[one]), table(1))
     expected = item_losses(tiny_model.predict(noisy, fixed.timesteps[one], context), fixed.noise[one])
     assert float(losses[20]) == pytest.approx(float(expected), rel=1e-4)
-
-
-def test_the_paired_difference() -> None:
-    before = torch.tensor([1.0, 2.0, 3.0, 10.0])
-    after = torch.tensor([0.5, 1.0, 3.5, 8.0])
-    difference, error = paired_difference(before, after)
-    assert difference == pytest.approx(0.75)  # of 0.5, 1, −0.5, 2
-    assert error == pytest.approx((((0.25**2 + 0.25**2 + 1.25**2 + 1.25**2) / 3) ** 0.5) / 2)
-    assert paired_difference(after, before) == pytest.approx((-0.75, error))
-    assert paired_difference(before, before - 1) == (1.0, 0.0)

@@ -11,14 +11,14 @@ import torch
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import noise_schedule
-from train_embedding.engine.preview import draw_pictures, euler_sigmas
+from train_embedding.engine.preview import draw_latents, euler_sigmas, pictures_of
 
 SCHEDULE = noise_schedule(0.00085, 0.012, 1000)
 
 
 def drawn(model: DiffusionModel, prompt: str, *embeddings: Embedding, seed: int = 1, **options: Any) -> bytes:
     settings: dict[str, Any] = {"steps": 3, "width": 64, "height": 64, **options}
-    return draw_pictures(model, [prompt], [seed], embeddings=embeddings, **settings)[0].tobytes()
+    return pictures_of(model, draw_latents(model, [prompt], [seed], embeddings=embeddings, **settings))[0].tobytes()
 
 
 def embedding_of(model: DiffusionModel, text: str, name: str = "sword", count: int | None = None) -> Embedding:
@@ -62,7 +62,8 @@ def test_seeds_prompts_and_settings_matter(tiny_model: DiffusionModel) -> None:
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(tiny_model: DiffusionModel) -> None:
-    pictures = draw_pictures(tiny_model, ["a star", "a tree"], [1, 2], steps=3, width=64, height=64)
+    latents = draw_latents(tiny_model, ["a star", "a tree"], [1, 2], steps=3, width=64, height=64)
+    pictures = pictures_of(tiny_model, latents)
     alone = [drawn(tiny_model, "a star"), drawn(tiny_model, "a tree", seed=2)]
     for together, single in zip(pictures, alone, strict=True):
         assert max(abs(one - other) for one, other in zip(together.tobytes(), single, strict=True)) <= 2
@@ -73,7 +74,7 @@ def test_long_prompts(tiny_model: DiffusionModel) -> None:
 
 
 def test_width_and_height_in_that_order(tiny_model: DiffusionModel) -> None:
-    (picture,) = draw_pictures(tiny_model, ["a star"], [1], steps=1, width=96, height=64)
+    (picture,) = pictures_of(tiny_model, draw_latents(tiny_model, ["a star"], [1], steps=1, width=96, height=64))
     assert (picture.size, picture.mode) == ((96, 64), "RGB")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from train_embedding.engine.stopping import CONVERGED, NOT_LEARNING, Evaluation, best, learned, scores, verdict
+from train_embedding.engine.stopping import CONVERGED, NOT_LEARNING, Evaluation, best, learned, paired, scores, verdict
 
 ITEMS, EVERY, CAP = 16, 20, 1200
 
@@ -125,3 +125,10 @@ def test_scores_are_means_of_ratios() -> None:
     assert scores(made) == [1.0, 0.75]
     assert not learned(made)
     assert learned([made[0], Evaluation(20, torch.tensor([0.5, 1.1]).double())])
+
+
+def test_the_paired_difference() -> None:
+    difference, error = paired(torch.tensor([0.5, 1.0, -0.5, 2.0]))
+    assert difference == pytest.approx(0.75)
+    assert error == pytest.approx((((0.25**2 + 0.25**2 + 1.25**2 + 1.25**2) / 3) ** 0.5) / 2)
+    assert paired(torch.ones(4)) == (1.0, 0.0)

@@ -18,7 +18,7 @@ from tests.training import NAME, Trainee, new_trainee, trainee
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.snapshots import RESUME_FILE
 from train_embedding.errors import Conflict, NotFound
-from train_embedding.services import training
+from train_embedding.services import recorder
 from train_embedding.services.run_state import RunState
 
 __all__ = ["pictures", "trainee"]
@@ -51,7 +51,7 @@ def single_thread() -> Iterator[None]:
 
 @pytest.fixture
 def uninterrupted(tmp_path: Path, pictures: Path, single_thread: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
     other = new_trainee(tmp_path / "other", pictures)
     return result(other, other.run(**SPEC))
 

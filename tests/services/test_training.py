@@ -28,7 +28,7 @@ from train_embedding.engine.state import TrainState
 from train_embedding.engine.stopping import Evaluation
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress
-from train_embedding.services import training
+from train_embedding.services import recorder
 from train_embedding.services.run_state import RunState, load_state
 
 __all__ = ["pictures", "trainee"]
@@ -102,7 +102,7 @@ def test_the_host_is_told(trainee: Trainee) -> None:
 
 def test_reports_come_by_the_clock(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading a loss waits for the device, so not every step is read."""
-    monkeypatch.setattr(training, "REPORT_SECONDS", 1e9)
+    monkeypatch.setattr(recorder, "REPORT_SECONDS", 1e9)
     ended = trainee.run(steps=6)
     assert [report.step for report in trainee.host.reports] == [1, 6]
     assert len(rows(ended)) == len(ended.losses) == 6
@@ -241,7 +241,7 @@ def test_a_gradient_that_is_no_number(trainee: Trainee, monkeypatch: pytest.Monk
 
 
 def test_nan_between_reports(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "REPORT_SECONDS", 1e9)
+    monkeypatch.setattr(recorder, "REPORT_SECONDS", 1e9)
     at_step(monkeypatch, 4, lambda loss, _vectors: loss * float("nan"))
     ended = trainee.run(steps=9)
     kept(trainee, ended, 1)  # the first step is always read

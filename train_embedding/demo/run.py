@@ -15,11 +15,12 @@ from PIL import Image, ImageDraw
 from train_embedding.demo.sets import SETS, SampleSet
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses, paired_difference
+from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses
 from train_embedding.engine.latents import encode_pictures
 from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_pictures
+from train_embedding.engine.preview import draw_latents, pictures_of
 from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.stopping import paired
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
 from train_embedding.services import Services
@@ -93,7 +94,7 @@ def run_demo(
         items = _heldout_items(model, sample_set, name, before.count)
         losses = [fixed_losses(model, _on_device(embedding, model), items) for embedding in (before, after)]
         drawn = [_draw(model, sample_set, embedding) for embedding in (before, after)]
-    difference, error = paired_difference(*losses)
+    difference, error = paired(losses[0] - losses[1])
     distances = [sum(map(sample_set.distance, pictures)) / len(pictures) for pictures in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)
@@ -149,7 +150,8 @@ def _draw(model: DiffusionModel, sample_set: SampleSet, embedding: Embedding) ->
     prompts = [prompt.format(embedding.name) for prompt in sample_set.prompts for _ in range(SEEDS_PER_PROMPT)]
     side = model.resolution
     seeds = list(range(len(prompts)))
-    return draw_pictures(model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding])
+    latents = draw_latents(model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding])
+    return pictures_of(model, latents)
 
 
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:

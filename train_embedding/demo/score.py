@@ -14,7 +14,7 @@ from PIL import Image
 from train_embedding.demo import drawing, measure
 from train_embedding.engine.checkpoint import load_checkpoint
 from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_pictures
+from train_embedding.engine.preview import draw_latents, pictures_of
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 GUIDANCE = 5.0
@@ -52,7 +52,8 @@ def draw_prompts(model: DiffusionModel, prompts: Sequence[str], seed: int) -> li
         part = prompts[start : start + _AT_ONCE]
         seeds = range(seed + start, seed + start + len(part))
         side = model.resolution
-        pictures += draw_pictures(model, part, list(seeds), steps=STEPS, guidance=GUIDANCE, width=side, height=side)
+        latents = draw_latents(model, part, list(seeds), steps=STEPS, guidance=GUIDANCE, width=side, height=side)
+        pictures += pictures_of(model, latents)
     return pictures
 
 

@@ -13,7 +13,7 @@ Size = tuple[int, int]
 "Width and height in pixels."
 MAX_RATIO = 2.5
 "Of the longer side to the shorter; longer pictures are cut."
-_ORDER_STEPS, _ROUND_STEPS = 2**40, 2**41
+_ORDER_STEPS, _ROUND_STEPS = 2**40, 2**42
 "Offsets that keep the generators of the orders apart from those of the steps."
 _GROUP_STEPS = 2**32
 

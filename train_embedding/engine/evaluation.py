@@ -9,14 +9,12 @@ import torch
 
 from train_embedding.engine.captions import split_at_name
 from train_embedding.engine.conditioning import Conditioning
-from train_embedding.engine.latents import Batch, LatentDataset
+from train_embedding.engine.latents import EVALUATION_STEPS, Batch, LatentDataset
 from train_embedding.engine.loop import denoising_losses
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import step_generator
 from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
 
-EVALUATION_STEPS = 2**41
-"Offset that keeps the evaluation's generator apart from those of the steps and of the picture order."
 _AT_ONCE = 16
 
 
@@ -65,7 +63,7 @@ def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, se
     items: list[FixedItems] = []
     for batch in batches:
         mine, timesteps = timesteps[: len(batch.latents)], timesteps[len(batch.latents) :]
-        noise = torch.randn(batch.latents.shape, generator=generator).to(batch.latents.device)
+        noise = torch.randn(batch.latents.shape, generator=batch.generator).to(batch.latents.device)
         items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights, batch.teacher))
     return items
 
@@ -82,9 +80,3 @@ def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items:
         batch = Batch(items.latents[part], prompts, torch.Generator(), weights=weights, teacher=teacher)
         losses.append(denoising_losses(model, vectors, batch, items.noise[part], items.timesteps[part]))
     return torch.cat(losses)
-
-
-def paired_difference(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:
-    """Mean of before − after over the items, and its standard error. before, after: [K], K at least 2."""
-    difference = (before - after).double()
-    return float(difference.mean()), float(difference.std() / len(difference) ** 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -21,6 +21,8 @@ from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
 
 ON_DEVICE_BYTES = 2**30
 "Latents up to this size lie on the model's device; more stay in the main memory."
+EVALUATION_STEPS = 2**41
+"Offset that keeps the evaluation's generators apart from those of the steps and of the picture order."
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 
 
@@ -28,14 +30,13 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 class Batch:
     """What one step learns from; all of one size.
 
-    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. indices: long [B] on the CPU, which
-    pictures these are. weights: [B, h, w], how much each place counts, or None where all count alike.
+    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. weights: [B, h, w], how much each place
+    counts, or None where all count alike.
     """
 
     latents: torch.Tensor
     prompts: PromptBatch
     generator: torch.Generator
-    indices: torch.Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     weights: torch.Tensor | None = None
     teacher: Conditioning | None = None
     "Prompts whose predictions are the target, where a prompt is distilled."
@@ -174,8 +175,8 @@ class LatentDataset:
         """The batch of a step, counted from 1, in the order of `BatchOrder`."""
         generator = step_generator(self._spec.seed, step)
         chosen = self._order.at(step)
-        turned = torch.rand(len(chosen), generator=generator) < 0.5 if self._spec.flip else torch.zeros(len(chosen))
-        views = [self._views[picture][int(mirrored)] for picture, mirrored in zip(chosen, turned.tolist(), strict=True)]
+        turned = (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.flip else [False] * len(chosen)
+        views = [self._views[picture][mirrored] for picture, mirrored in zip(chosen, turned, strict=True)]
         latents = self._stacked([view.start for view in views])
         if self._spec.latent_sampling == "random":
             noise = torch.randn(latents.shape, generator=generator).to(self._device, non_blocking=True)
@@ -186,7 +187,7 @@ class LatentDataset:
         """The same `count` items at every call, to compare losses on: as many of each picture as of any other, to within one.
 
         Means of the posteriors, never mirrored, with `Captions.fixed`; at most `batch_size` in a batch. Each batch has a
-        generator of its own that follows from `seed`, for its noise and timesteps.
+        generator of its own that follows from `seed`, for its noise.
         """
         order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
         items = [order[index % len(order)] for index in range(count)]
@@ -199,7 +200,7 @@ class LatentDataset:
                 views = [self._views[picture][0] for picture in part]
                 latents = self._stacked([view.mean for view in views])
                 prompts = self._captions.fixed(part, seed * 1_000_003 + number)
-                batches.append(self._batch(latents, views, part, prompts, step_generator(seed, number)))
+                batches.append(self._batch(latents, views, part, prompts, step_generator(seed, EVALUATION_STEPS + number)))
         return batches
 
     def _batch(
@@ -218,7 +219,6 @@ class LatentDataset:
             latents=latents,
             prompts=prompts.to(self._device),
             generator=generator,
-            indices=torch.tensor(chosen),
             weights=weights,
             teacher=None if self._teacher is None else self._teacher.each(lambda row: row.expand(len(chosen), *row.shape[1:])),
         )

@@ -34,14 +34,19 @@ def train(
 
     announce: called with the events in order, on the calling thread. should_stop: asked before every step.
     """
-    spec = resolved.spec
+    spec, stopped = resolved.spec, False
     announce(Started(resolved.steps, state))
-    if spec.evaluate_every and not state.evaluations:
-        announce(Evaluated(state.record(evaluate(state.average)), state))
-    stopped = False
-    while state.step < resolved.last_step(state.ending) and not (stopped := should_stop()):
+    while True:
+        if resolved.evaluates_at(state.step, state.ending) and not state.evaluated:
+            evaluation = state.record(evaluate(state.average))
+            if spec.auto_stop and state.ending is None:
+                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.cooldown)
+            announce(Evaluated(evaluation, state))
+        last = resolved.last_step(state.ending)
+        if state.step >= last or (stopped := should_stop()):
+            break
         step = state.step + 1
-        rate = resolved.rate(step, resolved.last_step(state.ending))
+        rate = resolved.rate(step, last)
         set_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
         loss = accumulated_gradient(model, state.vectors, dataset, spec, step)
@@ -51,11 +56,6 @@ def train(
         state.follow(spec.average)
         state.step = step
         announce(Stepped(step, rate, loss, state))
-        if resolved.evaluates_at(state.step, state.ending):
-            evaluation = state.record(evaluate(state.average))
-            if spec.auto_stop and state.ending is None:
-                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.cooldown)
-            announce(Evaluated(evaluation, state))
     announce(Ended(state.step, stopped, state))
 
 
@@ -77,7 +77,9 @@ def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: B
     timesteps = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator).to(latents.device)
     noise = torch.randn(latents.shape, generator=batch.generator).to(latents.device, non_blocking=True)
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
-    return (losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)).mean()
+    if spec.min_snr:
+        losses = losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)
+    return losses.mean()
 
 
 def denoising_losses(

@@ -46,9 +46,7 @@ def area_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> tor
 
 def min_snr_weights(gamma: float, prediction_type: str, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
     """Weight of each item's loss, [B]: min(SNR, γ) / SNR for noise, min(SNR, γ) / (SNR + 1) for v, with
-    SNR = ᾱ_t / (1 − ᾱ_t) (Hang et al. 2023, arXiv 2303.09556, section 3.4). A γ of 0 gives ones."""
+    SNR = ᾱ_t / (1 − ᾱ_t) (Hang et al. 2023, arXiv 2303.09556, section 3.4). γ is above 0."""
     alpha = alphas_cumprod[timesteps]
-    if gamma <= 0:
-        return torch.ones_like(alpha)
     ratio = alpha / (1 - alpha).clamp(min=1e-8)
     return ratio.clamp(max=gamma) / (ratio.clamp(min=1e-8) if prediction_type == "epsilon" else ratio + 1)

@@ -16,26 +16,6 @@ from train_embedding.engine.model import DiffusionModel, no_vectors
 from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
 
 
-def draw_pictures(
-    model: DiffusionModel,
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    negative_prompt: str = "",
-    steps: int = 20,
-    guidance: float = 7.0,
-    width: int,
-    height: int,
-    embeddings: Sequence[Embedding] = (),
-) -> list[Image.Image]:
-    """As `draw_latents`, decoded."""
-    latents = draw_latents(
-        model, prompts, seeds, negative_prompt=negative_prompt, steps=steps, guidance=guidance, width=width, height=height,
-        embeddings=embeddings,
-    )  # fmt: skip
-    return [_picture(pixels) for pixels in model.decode_latents(latents)]
-
-
 @torch.no_grad()
 def draw_latents(
     model: DiffusionModel,
@@ -69,6 +49,11 @@ def draw_latents(
         noise = _guided_noise(model, latents, sigma, both, guidance)
         latents = latents + noise * (next_sigma - sigma)
     return latents
+
+
+def pictures_of(model: DiffusionModel, latents: torch.Tensor) -> list[Image.Image]:
+    """Latents [B, 4, h, w], such as `draw_latents` gives, as pictures of 8h × 8w pixels."""
+    return [_picture(pixels) for pixels in model.decode_latents(latents)]
 
 
 def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:

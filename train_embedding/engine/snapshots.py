@@ -30,7 +30,7 @@ def save_resume(file: Path, state: TrainState, circumstances: Mapping[str, str])
 def load_resume(file: Path, state: TrainState, circumstances: Mapping[str, str]) -> None:
     """Brings a new state to where the run was saved.
 
-    circumstances: of now, a sentence per name for what they are. Raises UnreadableFile for a damaged file and Conflict when
+    circumstances: those of now, as `save_resume` takes them. Raises UnreadableFile for a damaged file and Conflict when
     something differs that the result depends on, naming it.
     """
     saved = _read(file)
@@ -44,11 +44,6 @@ def load_resume(file: Path, state: TrainState, circumstances: Mapping[str, str])
         state.load(saved["state"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UnreadableFile(f'"{file.name}" does not fit the run: {type(error).__name__}.') from error
-
-
-def saved_step(file: Path) -> int:
-    """The step that a resume file was saved after. Raises UnreadableFile."""
-    return int(_read(file)["state"]["step"])
 
 
 def pictures_digest(pictures: Iterable[EncodedPicture]) -> str:

@@ -15,8 +15,8 @@ from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.engine.stopping import CONVERGED, Evaluation, best, scores
 from train_embedding.errors import TrainingFailed
 
-Vectors = dict[str, torch.Tensor]
-"Per text encoder fp32 [n, d]."
+Tables = dict[str, torch.Tensor]
+"Tables per text encoder, fp32 [n, d]."
 MAX_KEPT = 64
 "So many evaluations keep their vectors, step 0 and the best scores; `best` chooses among those."
 
@@ -29,19 +29,24 @@ class TrainState:
     evaluations: of the average, from step 0 on. kept: the averages that may still be chosen, by step, on the CPU.
     """
 
-    vectors: Vectors
+    vectors: Tables
     optimizer: Optimizer
-    average: Vectors
+    average: Tables
     step: int = 0
     ending: int | None = None
     "The last step, once the stop rule has spoken."
     verdict: str = ""
     "What the stop rule said."
     evaluations: list[Evaluation] = field(default_factory=list)
-    kept: dict[int, Vectors] = field(default_factory=dict)
+    kept: dict[int, Tables] = field(default_factory=dict)
 
     def trained(self) -> list[torch.Tensor]:
         return [tensor for tensor in self.vectors.values() if tensor.requires_grad]
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the vectors of this step have been evaluated."""
+        return bool(self.evaluations) and self.evaluations[-1].step == self.step
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:
@@ -70,7 +75,7 @@ class TrainState:
             self.verdict = said
             self.ending = self.step + (cooldown if said == CONVERGED else 0)
 
-    def chosen(self, after: int = -1) -> tuple[int, Vectors]:
+    def chosen(self, after: int = -1) -> tuple[int, Tables]:
         """The step and the vectors of the best evaluation among those of later steps than `after`; step 0 is the start."""
         step = self.evaluations[best(self.evaluations, after)].step
         available = min((kept for kept in self.kept if kept >= step), default=max(self.kept))
@@ -110,7 +115,7 @@ class TrainState:
 
 def new_state(start: Mapping[str, torch.Tensor], resolved: ResolvedSpec, device: torch.device) -> TrainState:
     """The state before the first step. start: vectors [n, d] per text encoder, copied. Raises InvalidSpec for an optimizer that
-    is not installed, or when no text encoder of the model is to be trained."""
+    is not installed."""
     spec = resolved.spec
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
     for tensor in vectors.values():

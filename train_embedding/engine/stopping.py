@@ -34,6 +34,12 @@ class Evaluation:
     losses: torch.Tensor
 
 
+def paired(differences: torch.Tensor) -> tuple[float, float]:
+    """Mean of the items' differences [N], N at least 2, and its standard error."""
+    values = differences.double()
+    return float(values.mean()), float(values.std()) / len(values) ** 0.5
+
+
 def scores(evaluations: Sequence[Evaluation]) -> list[float]:
     """y of each evaluation: 1 at the start, below it where the embedding has learned."""
     return [float(one) for one in _ratios(evaluations).mean(1)]
@@ -59,7 +65,7 @@ def best(evaluations: Sequence[Evaluation], after: int = -1) -> int:
     first = next(index for index, one in enumerate(evaluations) if one.step > after)
     lowest = first + int(ratios[first:].mean(1).argmin())
     for index in range(first, lowest):
-        gain, error = _paired(ratios[index] - ratios[lowest])
+        gain, error = paired(ratios[index] - ratios[lowest])
         if gain <= error + _TINY:
             return index
     return lowest
@@ -71,15 +77,9 @@ def learned(evaluations: Sequence[Evaluation]) -> bool:
     return _below_start(ratios[int(ratios.mean(1).argmin())])
 
 
-def _below_start(ratios: torch.Tensor) -> bool:
-    """Whether the items' ratios [N] lie below 1 by two standard errors or more."""
-    gain, error = _paired(1 - ratios)
-    return gain > _TINY and gain >= 2 * error
-
-
 def why_not_learning(evaluations: Sequence[Evaluation], moved: float) -> str:
     """The likely reason, and what to try, in a sentence. moved: how far the vectors have moved, as a part of their norm."""
-    gain, error = _paired(1 - _ratios(evaluations)[-1])
+    gain, error = paired(1 - _ratios(evaluations)[-1])
     if gain < -error - _TINY:
         return "The loss on fixed noise rose: try a lower learning rate."
     if moved < HARDLY_MOVED:
@@ -88,6 +88,12 @@ def why_not_learning(evaluations: Sequence[Evaluation], moved: float) -> str:
         "The vectors moved and nothing came of it: the initialization text may already say what the pictures show, the captions "
         "may name it in other words, or the pictures have nothing in common that the checkpoint can draw."
     )
+
+
+def _below_start(ratios: torch.Tensor) -> bool:
+    """Whether the items' ratios [N] lie below 1 by two standard errors or more."""
+    gain, error = paired(1 - ratios)
+    return gain > _TINY and gain >= 2 * error
 
 
 def _verdict_once(evaluations: Sequence[Evaluation]) -> str:
@@ -101,17 +107,12 @@ def _verdict_once(evaluations: Sequence[Evaluation]) -> str:
     curve = ratios.mean(1)
     window = ratios[-WINDOW:]
     earlier, later = window[: WINDOW // 2].mean(0), window[WINDOW // 2 :].mean(0)
-    gain, error = _paired(earlier - later)
+    gain, error = paired(earlier - later)
     if not learned(evaluations) or not _below_start(window.mean(0)):
         return NOT_LEARNING if gain <= error + _TINY else ""
     quiet = float(curve[-WINDOW:].var()) < VARIANCE_RATIO * float(curve.var())
     small = gain < max(error, SMALL_GAIN * (1 - float(curve.min())))
     return CONVERGED if quiet and small else ""
-
-
-def _paired(differences: torch.Tensor) -> tuple[float, float]:
-    """Mean of the items' differences [N], and its standard error."""
-    return float(differences.mean()), float(differences.std()) / len(differences) ** 0.5
 
 
 def _ratios(evaluations: Sequence[Evaluation]) -> torch.Tensor:

@@ -129,11 +129,12 @@ class StandaloneHost:
         return LoadedEmbeddings(frozenset(self._current_embeddings()), dict(self._left_out))
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        from train_embedding.engine.preview import draw_pictures
+        from train_embedding.engine.preview import draw_latents, pictures_of
 
         embeddings = self._current_embeddings() | {embedding.name: embedding for embedding in request.embeddings}
-        return draw_pictures(
-            self._loaded_model(),
+        model = self._loaded_model()
+        latents = draw_latents(
+            model,
             [request.prompt],
             [request.seed],
             negative_prompt=request.negative_prompt,
@@ -142,7 +143,8 @@ class StandaloneHost:
             width=request.width // 8 * 8,
             height=request.height // 8 * 8,
             embeddings=list(embeddings.values()),
-        )[0]
+        )
+        return pictures_of(model, latents)[0]
 
     def _current_embeddings(self) -> dict[str, Embedding]:
         with self._lock:

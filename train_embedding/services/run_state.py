@@ -59,6 +59,11 @@ class RunState:
         """Whether it ended before it was done, so that it can go on."""
         return self.status in ("stopped", "failed", "interrupted")
 
+    def stopped_early(self) -> RunState:
+        """The state of a run that was stopped, with the sentence that says what became of the embedding."""
+        notes = self.notes if self.step else (*self.notes, "Stopped before the first step; the embedding is as it was.")
+        return replace(self, status="stopped", eta_seconds=None, notes=notes)
+
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
         for name in ("previews", "files"):

@@ -10,16 +10,17 @@ from datetime import datetime
 from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import read_embedding
+from train_embedding.embeddings.storage import storage_failed
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
+from train_embedding.services.live_run import kept_start
 from train_embedding.services.pictures import read_report
 from train_embedding.services.run_state import RunState, load_state
-from train_embedding.services.training import START_FILE, Training, new_run_folder, stopped_early
+from train_embedding.services.training import Training
 
 __all__ = ["RunState", "Runs"]
 
@@ -56,7 +57,11 @@ class Runs:
         with self._lock:
             self._refuse_a_second()
             run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
-            folder = new_run_folder(self._host.info().runs_folder, run_id)
+            folder = self._host.info().runs_folder / run_id
+            try:
+                folder.mkdir(parents=True)
+            except OSError as error:
+                raise storage_failed(folder, error) from error
             return self._begin(RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps))
 
     def resume(self, run_id: str, changes: dict[str, Any] | None = None) -> RunState:
@@ -96,8 +101,7 @@ class Runs:
 
     def _begun(self, state: RunState) -> Embedding:
         """The embedding as it was before the run."""
-        file = state.folder / START_FILE
-        return read_embedding(file) if file.exists() else self._library.read(state.embedding)
+        return kept_start(state) or self._library.read(state.embedding)
 
     def _begin(self, state: RunState) -> RunState:
         stop = threading.Event()
@@ -222,7 +226,7 @@ class Runs:
             if failure is not None:
                 state = replace(state, status="failed", eta_seconds=None, error=failure.message, hint=failure.hint)
             elif state.step < state.steps:
-                state = stopped_early(state)
+                state = state.stopped_early()
             else:
                 state = replace(state, status="finished", eta_seconds=0.0)
             self._states[run_id] = state

@@ -1,0 +1,60 @@
+"""A run as it works: its state, which every change publishes, and the embedding that it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_embedding, write_embedding
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.hosts.base import Host
+from train_embedding.services.run_state import RunState
+
+if TYPE_CHECKING:
+    import torch
+
+START_FILE = "start.pt"
+"The embedding as it was before the first step."
+
+Update = Callable[..., RunState]
+"Changes fields of the run's state, publishes it and returns it."
+
+
+class LiveRun:
+    """start: the embedding that the run begins with. update: called with the fields of the state that change."""
+
+    def __init__(self, host: Host, state: RunState, start: Embedding, update: Update) -> None:
+        self.host = host
+        self.state = state
+        self.spec = TrainingSpec.from_json(state.spec)
+        self.start = start
+        self._update = update
+
+    def publish(self, **changes: object) -> None:
+        """Changes fields of the state for everybody to see. Raises StorageFailed."""
+        self.state = self._update(**changes)
+
+    def note(self, *sentences: str) -> None:
+        """Tells people something, once."""
+        new = [sentence for sentence in sentences if sentence not in self.state.notes]
+        if new:
+            self.publish(notes=(*self.state.notes, *new))
+
+    def embedding(self, vectors: dict[str, torch.Tensor], step: int) -> Embedding:
+        """Vectors after a step of this run, under the name that is trained."""
+        info = self.host.info()
+        done = (self.start.step or 0) + step
+        return Embedding(self.spec.embedding, vectors, done, info.checkpoint_name or None, info.checkpoint_hash or None)
+
+    def keep_start(self) -> None:
+        """Writes what the run begins with into its folder, unless it is there. Raises StorageFailed."""
+        file = self.state.folder / START_FILE
+        if not file.exists():
+            write_embedding(self.start, file)
+
+
+def kept_start(state: RunState) -> Embedding | None:
+    """What a run that goes on began with; None where it never began. Raises UnreadableFile."""
+    file = state.folder / START_FILE
+    return read_embedding(file) if file.exists() else None

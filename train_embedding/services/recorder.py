@@ -1,0 +1,169 @@
+"""Listens to the training loop: reports, logs, saves and previews what it announces."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, cast
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import write_embedding
+from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
+from train_embedding.engine.spec import ResolvedSpec
+from train_embedding.hosts.base import Progress
+from train_embedding.services.live_run import LiveRun
+from train_embedding.services.previews import Previews
+from train_embedding.services.run_log import RunLog
+from train_embedding.services.run_state import thinned
+
+if TYPE_CHECKING:
+    import torch
+
+    from train_embedding.engine.state import TrainState
+
+REPORT_SECONDS = 1.0
+"Losses are read from the device, and the state written, this often and not every step."
+_RECENT = 20
+
+
+class Recorder:
+    """Called with each event. circumstances: as for `save_resume`. previews: None where none are wanted.
+
+    good: the newest vectors that were seen to be finite and belong to the run, or None. stopped: whether somebody ended it.
+    """
+
+    def __init__(
+        self, live: LiveRun, resolved: ResolvedSpec, circumstances: dict[str, str], log: RunLog, previews: Previews | None
+    ) -> None:
+        self._live = live
+        self._spec = resolved.spec
+        self._resolved = resolved
+        self._circumstances = circumstances
+        self._log = log
+        self._previews = previews
+        self.good: Embedding | None = None
+        self.stopped = False
+        self._unread: list[tuple[int, float, torch.Tensor]] = []
+        self._points: list[tuple[int, float]] = []
+        self._began = self._reported = 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._on_started(event)
+            case Stepped():
+                self._on_stepped(event)
+            case Evaluated():
+                self._on_evaluated(event)
+            case Ended():
+                self._on_ended(event)
+
+    def _on_started(self, event: Started) -> None:
+        state = event.state
+        self._points = self._log.go_back(state.step)
+        self._unread.clear()
+        self.good = self._live.embedding(state.average, state.step) if state.step else None
+        if state.step == 0:
+            self._save_resume(state)
+            self._draw_previews(0, self._live.start)
+        self._log.event("started", state.step, steps=event.steps, seconds=self._live.state.seconds)
+        self._began = time.monotonic() - self._live.state.seconds
+        self._reported = time.monotonic()
+        self._live.publish(status="running", step=state.step)
+
+    def _on_stepped(self, event: Stepped) -> None:
+        self._unread.append((event.step, event.rate, event.loss))
+        saves, draws = (bool(every) and event.step % every == 0 for every in (self._spec.save_every, self._spec.preview_every))
+        if saves or draws or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
+            self._report(event.state)
+        if saves:
+            self._save_snapshot(event.step)
+            self._save_resume(event.state)
+        if draws and self.good is not None:
+            self._draw_previews(event.step, self.good)
+
+    def _on_evaluated(self, event: Evaluated) -> None:
+        from train_embedding.engine.stopping import best, scores
+
+        state = event.state
+        values = scores(state.evaluations)
+        self._log.event("evaluated", state.step, score=values[-1], losses=_numbers(event.evaluation.losses))
+        curve = tuple((one.step, value, float(one.losses.mean())) for one, value in zip(state.evaluations, values, strict=True))
+        self._live.publish(evaluations=curve, best_step=state.evaluations[best(state.evaluations)].step)
+
+    def _on_ended(self, event: Ended) -> None:
+        from train_embedding.engine.stopping import CONVERGED
+
+        state = event.state
+        self.stopped = event.stopped
+        if self._unread:
+            self._report(state)
+        if state.step:
+            self._save_resume(state)
+        if not event.stopped:
+            self._live.publish(steps=self._resolved.last_step(state.ending))
+        if state.verdict == CONVERGED:
+            self._live.note("The run ended by itself: the evaluations had come to rest.")
+        self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict)
+
+    def _report(self, state: TrainState) -> None:
+        """Reads the losses since the last report, and keeps the vectors. Raises TrainingFailed at NaN or infinity."""
+        import torch
+
+        from train_embedding.engine.state import not_finite
+
+        losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
+        rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
+        self._unread.clear()
+        bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
+        finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
+        if finite:
+            self.good = self._live.embedding(state.average, state.step)
+        self._log.losses(rows)
+        if not finite:
+            raise not_finite(bad or state.step)
+        self._points += [(step, loss) for step, loss, _ in rows]
+        self._reported = time.monotonic()
+        self._publish_progress(state, rows[-1][2])
+
+    def _publish_progress(self, state: TrainState, rate: float) -> None:
+        seconds = self._reported - self._began
+        recent = [loss for _, loss in self._points[-_RECENT:]]
+        loss = sum(recent) / len(recent)
+        last = self._resolved.last_step(state.ending)
+        self._live.publish(
+            step=state.step,
+            steps=last,
+            loss=loss,
+            rate=rate,
+            seconds=seconds,
+            eta_seconds=seconds / state.step * (last - state.step),
+            losses=thinned(self._points),
+        )
+        self._live.host.report(Progress(state.step, last, f"{self._spec.embedding}: loss {loss:.4f}"))
+
+    def _save_resume(self, state: TrainState) -> None:
+        from train_embedding.engine.snapshots import RESUME_FILE, save_resume
+
+        save_resume(self._live.state.folder / RESUME_FILE, state, self._circumstances)
+
+    def _save_snapshot(self, step: int) -> None:
+        assert self.good is not None
+        file = self._live.state.folder / "snapshots" / f"{self._spec.embedding}-{step}.pt"
+        write_embedding(self.good, file)
+        files = self._live.state.files
+        if file not in files:
+            self._live.publish(files=(*files, file))
+
+    def _draw_previews(self, step: int, embedding: Embedding) -> None:
+        if self._previews is None:
+            return
+        for file in self._previews.draw(step, embedding):
+            if file not in self._live.state.previews:
+                self._live.publish(previews=(*self._live.state.previews, file))
+        self._live.note(*self._previews.problems)
+
+
+def _numbers(values: torch.Tensor) -> list[float]:
+    """The values of a tensor [N]; waits for its device."""
+    return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
