@@ -16,7 +16,7 @@ PACKAGE = "train_embedding"
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for folder in (PACKAGE, "scripts") for path in (ROOT / folder).rglob("*.py"))
 
 # Data that every front end may name: what it hands to the services and what it gets back.
-FACTS = ("errors", "hosts.base", "engine.spec", "engine.schedule", "engine.events")
+FACTS = ("errors", "hosts.base", "engine.spec", "engine.spec_rules", "engine.presets", "engine.schedule", "engine.events")
 
 # Per room, the rooms and modules of the package that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
 INSIDE: dict[str, tuple[str, ...]] = {

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from train_embedding.engine.presets import PRESETS, preset_values
 from train_embedding.engine.schedule import parse_schedule
-from train_embedding.engine.spec import DEFAULT_TEMPLATE, PRESETS, TrainingSpec, preset_values, resolve
+from train_embedding.engine.spec import DEFAULT_TEMPLATE, TrainingSpec, resolve
 from train_embedding.errors import InvalidName, InvalidSpec
 
 NEEDED = {"embedding": "sword", "dataset": "/pictures"}
@@ -38,6 +39,11 @@ def test_json_and_back() -> None:
         shuffle_tags=True,
         tag_dropout=0.25,
         timesteps="uniform",
+        timestep_focus=0.5,
+        candidates="cat, tabby",
+        encoders="clip_g",
+        context_weight=0.1,
+        compile=True,
         latent_sampling="random",
         optimizer="direction",
         accumulation=2,

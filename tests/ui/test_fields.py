@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from train_embedding.engine.spec import PRESETS, TrainingSpec
+from train_embedding.engine.presets import PRESETS
+from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import InvalidInput, InvalidSpec
 from train_embedding.ui import fields, train_panel
 
@@ -29,7 +30,8 @@ def test_every_field_of_the_spec_has_one_widget() -> None:
 
 
 def test_every_field_has_one_place_in_the_panel() -> None:
-    rows = (*train_panel.MAIN_ROWS, *train_panel.PRESET_ROWS, *train_panel.ADVANCED_ROWS)
+    advanced = [row for _, rows in train_panel.ADVANCED for row in rows]
+    rows = (*train_panel.MAIN_ROWS, *train_panel.PRESET_ROWS, *advanced)
     assert sorted(name for row in rows for name in row) == sorted(NAMES)
 
 

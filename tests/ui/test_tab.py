@@ -22,7 +22,7 @@ from train_embedding.services.run_state import RunState
 from train_embedding.ui import fields
 from train_embedding.ui.edge import errors_in
 
-CREATE = ("name", "init_text", "vectors", "overwrite", "button", "status", "budget")
+CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
     "embedding", "dataset", "dataset_check", "preset", "steps", "learning_rate", "batch_size",
     "button", "stop", "progress", "plot", "gallery", "status", "pictures", "poll",
@@ -67,7 +67,11 @@ def visible_strings(blocks: Any) -> set[str]:
             found.add(component.value)
         if isinstance(component, gr.Radio):
             found.update(choice[0] if isinstance(choice, tuple | list) else choice for choice in component.choices)
-        if isinstance(component, gr.HTML) and "te-title" in (component.value or ""):
+        if (
+            isinstance(component, gr.HTML)
+            and component.value
+            and ("te-title" in component.value or "te-heading" in component.value)
+        ):
             found.add(component.value.split(">")[1].split("<")[0])
     return found - {""}
 
@@ -90,7 +94,7 @@ def test_the_translation_holds_nothing_else(blocks: Any) -> None:
 
 
 def test_create(handler: Handler, components: Components, services: Services) -> None:
-    updates = handler("create")("my-cat", "a red cat", "auto", False)
+    updates = handler("create")("my-cat", "a red cat", "auto", False, "tokens")
     assert "Created my-cat with 3 vectors." in updates[components["te_create_status"]]
     assert value_of(updates[components["te_train_embedding"]]) == "my-cat"
     assert services.library.get("my-cat").vectors == 3
@@ -111,7 +115,7 @@ def test_create(handler: Handler, components: Components, services: Services) ->
 def test_create_says_what_is_wrong(
     handler: Handler, components: Components, services: Services, name: str, vectors: str, sentence: str
 ) -> None:
-    updates = handler("create")(name, "cat", vectors, False)
+    updates = handler("create")(name, "cat", vectors, False, "tokens")
     assert list(updates) == [components["te_create_status"]]
     assert sentence in updates[components["te_create_status"]]
     assert services.library.list() == []
@@ -119,10 +123,13 @@ def test_create_says_what_is_wrong(
 
 def test_an_existing_name_needs_overwrite(handler: Handler, components: Components, services: Services) -> None:
     status = components["te_create_status"]
-    handler("create")("my-cat", "cat", "1", False)
-    assert "There is an embedding &#34;my-cat&#34; already." in handler("create")("my-cat", "two words", "auto", False)[status]
+    handler("create")("my-cat", "cat", "1", False, "tokens")
+    assert (
+        "There is an embedding &#34;my-cat&#34; already."
+        in handler("create")("my-cat", "two words", "auto", False, "tokens")[status]
+    )
     assert services.library.get("my-cat").vectors == 1
-    assert "Created" in handler("create")("my-cat", "two words", "auto", True)[status]
+    assert "Created" in handler("create")("my-cat", "two words", "auto", True, "tokens")[status]
     assert services.library.get("my-cat").vectors == 2
 
 
@@ -142,7 +149,7 @@ def test_poll_sends_everything_once_and_then_only_what_changed(
     }
     assert first[components["te_cards_version"]] == "0"
     assert list(handler("poll")(first[seen])) == [seen]
-    handler("create")("my-cat", "cat", "1", False)
+    handler("create")("my-cat", "cat", "1", False, "tokens")
     second = handler("poll")(first[seen])
     assert {component.elem_id for component in second} - {None} == {"te_library_cards", "te_cards_version", "te_train_embedding"}
     assert int(second[components["te_cards_version"]]) > 0
@@ -194,7 +201,7 @@ def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
 def test_train_says_what_is_wrong(
     handler: Handler, components: Components, tmp_path: Path, changes: dict[str, Any], sentence: str
 ) -> None:
-    handler("create")("my-cat", "cat", "1", False)
+    handler("create")("my-cat", "cat", "1", False, "tokens")
     (tmp_path / "empty").mkdir()
     filled = {name: value.replace("{folder}", str(tmp_path / "empty")) for name, value in changes.items()}
     updates = handler("start")(train_values(components, **filled))
@@ -234,7 +241,7 @@ def test_a_preset_fills_its_fields(handler: Handler, components: Components) -> 
 
 
 def test_details_of_a_card(handler: Handler, components: Components) -> None:
-    handler("create")("my-cat", "cat", "1", False)
+    handler("create")("my-cat", "cat", "1", False, "tokens")
     details = components["te_library_details"]
     assert "my-cat.pt" in handler("select")("my-cat")[details]
     assert "There is no embedding &#34;nobody&#34;." in handler("select")("nobody")[details]
@@ -272,5 +279,5 @@ def test_a_full_disk_does_not_hide_that_an_embedding_was_made(
         raise StorageFailed("The disk is full.")
 
     monkeypatch.setattr(services.settings, "save", full)
-    assert "Created my-cat" in handler("create")("my-cat", "cat", "1", False)[components["te_create_status"]]
+    assert "Created my-cat" in handler("create")("my-cat", "cat", "1", False, "tokens")[components["te_create_status"]]
     assert "The disk is full." in caplog.text

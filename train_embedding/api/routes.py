@@ -19,10 +19,11 @@ from fastapi.routing import APIRoute
 
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import InvalidInput, TrainEmbeddingError
+from train_embedding.services.initial import STARTS
+from train_embedding.services.runs import CHANGEABLE
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-from train_embedding.services.runs import CHANGEABLE
 
 PREFIX = "/train-embedding/v1"
 MAX_BODY = 2**20
@@ -41,6 +42,12 @@ _CREATE_FIELDS: dict[str, dict[str, Any]] = {
     "name": {"description": "The trigger word, and the file's name."},
     "init_text": {"description": "Text whose token embeddings fill the vectors; empty for zeros.", "default": ""},
     "vectors": {"description": 'How many tokens it takes, 1 to 75, or "auto" for as many as the text has.', "default": "auto"},
+    "start": {
+        "description": "What is taken: the text's token embeddings, what the text encoders put out for them, or the vectors of "
+        "the embedding that init_text names.",
+        "enum": list(STARTS),
+        "default": STARTS[0],
+    },
     "overwrite": {"description": "Replace an embedding of that name; the old file goes to the trash folder.", "default": False},
     "format": {"description": "Of the file.", "enum": list(SUFFIXES), "default": "pt"},
 }
@@ -88,6 +95,7 @@ def _add_embeddings(router: APIRouter, services: Services) -> None:
             values.get("vectors", "auto"),
             _flag(values, "overwrite"),
             SUFFIXES[file_format],
+            _text(values, "start", STARTS[0]),
         )
         return _answer({**created.entry.to_json(), "tokens": created.tokens, "notes": created.notes})
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, services_of
+from train_embedding.services.initial import STARTS
 
 FORMATS = {"pt": ".pt", "safetensors": ".safetensors"}
 
@@ -18,6 +19,10 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--vectors", default="auto", metavar="N", help="tokens that it takes, 1 to 75, or auto: as many as the text has (default)"
     )
+    parser.add_argument(
+        "--start", choices=STARTS, default=STARTS[0],
+        help="take the text's token embeddings (default), what the text encoders put out for them, or the embedding it names",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace one of that name, which goes to the trash folder")
     parser.add_argument("--format", choices=FORMATS, default="pt", help="of the file (default: pt)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -28,7 +33,12 @@ def add_to(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     library = services_of(arguments).library
     created = library.create(
-        arguments.name, arguments.init_text, arguments.vectors, arguments.overwrite, FORMATS[arguments.format]
+        arguments.name,
+        arguments.init_text,
+        arguments.vectors,
+        arguments.overwrite,
+        FORMATS[arguments.format],
+        arguments.start,
     )
     if arguments.json:
         print_json({**created.entry.to_json(), "tokens": created.tokens, "notes": created.notes})

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, services_of
-from train_embedding.engine.spec import CHOICES, PRESETS, TrainingSpec
+from train_embedding.engine.presets import PRESETS
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.spec_rules import CHOICES
 from train_embedding.errors import NotFound, TrainingFailed
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ TICK = 0.2
 "Seconds between two looks at the run."
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "teacher_prompt": ("a long prompt to distil into the embedding, instead of pictures", {"metavar": "TEXT"}),
+    "candidates": ("words or phrases, with commas between, to start from the best of", {"metavar": "WORDS"}),
+    "encoders": ("whose vectors are trained, with SDXL", {"choices": CHOICES["encoders"]}),
     "preset": ("values for all that is not given here", {"choices": tuple(PRESETS)}),
     "steps": ("how long to train", {"type": int, "metavar": "N"}),
     "batch_size": ("pictures per step", {"type": int, "metavar": "N"}),
@@ -47,12 +51,14 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "shuffle_tags": ("shuffle the comma-separated parts of [filewords]", {"action": argparse.BooleanOptionalAction}),
     "tag_dropout": ("chance of leaving out each of these parts", {"type": float, "metavar": "P"}),
     "timesteps": ("which noise levels are drawn", {"choices": CHOICES["timesteps"]}),
+    "timestep_focus": ("share of the middle noise levels in shifted ones", {"type": float, "metavar": "SHARE"}),
     "latent_sampling": ("how a picture becomes a latent", {"choices": CHOICES["latent_sampling"]}),
     "optimizer": ("free steps, turns of a fixed length, or a rate of its own", {"choices": CHOICES["optimizer"]}),
     "accumulation": ("batches per step", {"type": int, "metavar": "N"}),
     "warmup": ("steps over which the rate rises", {"type": int, "metavar": "N"}),
     "loss": ("squares, or one for which odd pictures count less", {"choices": CHOICES["loss"]}),
     "min_snr": ("γ of the min-SNR weighting; 0 for none", {"type": float, "metavar": "GAMMA"}),
+    "context_weight": ("weight of the term that keeps the say of other words; 0 for none", {"type": float, "metavar": "W"}),
     "average": ("decay of the running average that is evaluated and saved; 0 for none", {"type": float, "metavar": "DECAY"}),
     "evaluate_every": ("steps between evaluations on fixed noise; 0 for none", {"type": int, "metavar": "N"}),
     "auto_stop": ("end when the evaluations have come to rest", {"action": argparse.BooleanOptionalAction}),
@@ -60,6 +66,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "cooldown": ("last steps, with a falling rate", {"type": int, "metavar": "N"}),
     "keep": ("which vectors are kept in the end", {"choices": CHOICES["keep"]}),
     "clip_gradient": ("largest norm of the gradient; 0 for no limit", {"type": float, "metavar": "NORM"}),
+    "compile": ("compile the UNet first", {"action": argparse.BooleanOptionalAction}),
     "seed": ("of noise, order and captions", {"type": int, "metavar": "N"}),
     "save_every": ("steps between snapshots; 0 for none but the last", {"type": int, "metavar": "N"}),
     "preview_every": ("steps between previews; 0 for none", {"type": int, "metavar": "N"}),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from train_embedding.engine.conditioning import Conditioning
+from train_embedding.engine.context_term import ContextTerm
 from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
@@ -29,10 +30,12 @@ def train(
     evaluate: Evaluate,
     announce: Listener,
     should_stop: Callable[[], bool],
+    context_term: ContextTerm | None = None,
 ) -> None:
     """Goes on from the state to the end of the run, changing the state in place. An error leaves it after a whole step.
 
-    announce: called with the events in order, on the calling thread. should_stop: asked before every step.
+    announce: called with the events in order, on the calling thread. should_stop: asked before every step. context_term:
+    needed where the spec gives it a weight.
     """
     spec, stopped = resolved.spec, False
     announce(Started(resolved.steps, state))
@@ -50,6 +53,8 @@ def train(
         set_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
         loss = accumulated_gradient(model, state.vectors, dataset, spec, step)
+        if context_term is not None:
+            (spec.context_weight * context_term.loss(state.vectors, step)).backward()
         if spec.clip_gradient:
             torch.nn.utils.clip_grad_norm_(state.trained(), spec.clip_gradient)
         state.optimizer.step()
@@ -74,7 +79,8 @@ def accumulated_gradient(
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
     """The batch's denoising loss, a scalar: one forward through the text encoders and the UNet."""
     latents = batch.latents  # [B, 4, h, w]
-    timesteps = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator).to(latents.device)
+    levels = len(model.alphas_cumprod)
+    timesteps = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus).to(latents.device)
     noise = torch.randn(latents.shape, generator=batch.generator).to(latents.device, non_blocking=True)
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
     if spec.min_snr:

@@ -12,7 +12,7 @@ from torch import nn
 
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.engine.conditioning import Conditioning, size_ids
-from train_embedding.engine.placeholder import PromptBatch, spliced
+from train_embedding.engine.placeholder import CHUNK, PromptBatch, batch_prompts, spliced, tokenise
 from train_embedding.engine.tokenizer import END_OF_TEXT, token_ids
 
 if TYPE_CHECKING:
@@ -135,6 +135,17 @@ class DiffusionModel:
             encoder.key: encoder.token_embedding.weight.detach()[ids.to(encoder.token_embedding.weight.device)].float().cpu()
             for encoder in self.text_encoders
         }
+
+    @torch.no_grad()
+    def encoded_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """What the text encoders put out for the tokens that `token_embeddings` takes, at most 75, as the UNet reads it: per
+        encoder fp32 CPU [m, d]. Where Cross Initialization begins (Pang et al. 2024, arXiv 2312.15905)."""
+        chunk = tokenise([text])[0]
+        kept = len(chunk) if takes_whole_text(self.widths) else min(len(chunk), count or CHUNK)
+        prompts = batch_prompts([[chunk[:kept]]]).to(self.device)
+        tables = no_vectors(self)
+        hidden = {encoder.key: encoder.encode(prompts, tables[encoder.key])[0] for encoder in self.text_encoders}
+        return {key: states[0, 1 : kept + 1].float().cpu() for key, states in hidden.items()}
 
     def context(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
         """The prompts encoded. tables: vectors [n, d] per encoder, for the prompts' slots."""

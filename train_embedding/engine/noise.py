@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-_SHIFTED = (0.5, 0.9, 0.8)
-"The shifted policy's interval and the probability of drawing from it; the rest is drawn from all levels."
+FOCUS = (0.5, 0.9)
+"The part of the schedule that the shifted policy draws from most, where a subject is learned (ZOODiP, arXiv 2503.14868)."
 
 
 def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
@@ -30,28 +30,28 @@ def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
 
-def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Generator) -> torch.Tensor:
+def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Generator, focus: float = 0.8) -> torch.Tensor:
     """Timesteps, long [count], 0…timesteps − 1.
 
     "uniform": independent and uniform. "stratified": uniform, one from each of `count` equal parts of the schedule. "shifted":
-    stratified likewise, from a density that is uniform with 80 % of its mass moved into the part 0.5…0.9 of the schedule, where a
-    subject is learned (ZOODiP, arXiv 2503.14868), and a tail over the full range for texture.
+    stratified likewise, from a density that is uniform with the share `focus` of its mass, 0…1, moved into FOCUS; the rest is a
+    tail over the full range, for texture.
     """
     if policy == "uniform":
         return torch.randint(timesteps, (count,), generator=generator)
     strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-    levels = strata if policy == "stratified" else _shifted_quantile(strata)
+    levels = strata if policy == "stratified" else _shifted_quantile(strata, focus)
     return (levels * timesteps).long().clamp(max=timesteps - 1)
 
 
-def _shifted_quantile(probability: torch.Tensor) -> torch.Tensor:
-    """Inverse of the shifted policy's distribution function, which is linear in three parts."""
-    low, high, mass = _SHIFTED
+def _shifted_quantile(probability: torch.Tensor, mass: float) -> torch.Tensor:
+    """Inverse of the shifted policy's distribution function, which is linear in three parts; two of them vanish at mass 1."""
+    low, high = FOCUS
     tail = 1 - mass
     below, inside = tail * low, mass + tail * (high - low)
-    first = probability / tail
+    first = probability / max(tail, 1e-12)
     second = low + (probability - below) * (high - low) / inside
-    third = high + (probability - below - inside) / tail
+    third = high + (probability - below - inside) / max(tail, 1e-12)
     return torch.where(probability < below, first, torch.where(probability < below + inside, second, third))
 
 

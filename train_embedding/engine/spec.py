@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from train_embedding.embeddings.names import check_name
-from train_embedding.engine.alternatives import check_alternatives
+from train_embedding.engine.presets import preset_values
 from train_embedding.engine.schedule import RateSchedule, parse_schedule
+from train_embedding.engine.spec_rules import TEXTS, check_values
 from train_embedding.errors import InvalidSpec
 
 DEFAULT_TEMPLATE = (
@@ -31,6 +32,11 @@ class TrainingSpec:
     teacher_prompt: str = ""
     """A prompt to distil instead of learning from pictures: the vectors are trained until the checkpoint predicts for them what
     it predicts for this text, which may be longer than 75 tokens. Then `dataset` is empty."""
+    candidates: str = ""
+    """Words or phrases, separated by commas: training starts from the one whose token embeddings give the lowest loss on fixed
+    pictures and noise, or from the embedding as it is where that gives a lower one. Empty for the embedding as it is."""
+    encoders: str = "all"
+    'Whose vectors are trained: "all", or with SDXL "clip_l" or "clip_g" alone; the others stay as they are.'
     preset: str = "Fast"
     "The preset the fields came from, for display."
     steps: int = 400
@@ -70,7 +76,10 @@ class TrainingSpec:
     tag_dropout: float = 0.0
     "Probability, 0…1, of leaving out each comma-separated part of `[filewords]`; the embedding is never left out."
     timesteps: str = "shifted"
-    'Which noise levels are drawn: "uniform" over all, or "shifted", 80 % from the part 0.5…0.9 and 20 % from all.'
+    """Which noise levels are drawn: "uniform" over all, "stratified", likewise and evenly within each batch, or "shifted", also
+    evenly, most of them from the part 0.5…0.9 of the schedule."""
+    timestep_focus: float = 0.8
+    'With "shifted", the share, 0…1, that is drawn from that part; the rest is drawn from all levels.'
     latent_sampling: str = "deterministic"
     '"deterministic" trains on the mean of the VAE\'s posterior, "once" on one sample of it, "random" on a new one each step.'
     optimizer: str = "adamw"
@@ -86,6 +95,9 @@ class TrainingSpec:
     '"mse", or "huber", for which odd pictures count less.'
     min_snr: float = 0.0
     "γ of the min-SNR weighting of noise levels, usually 5; 0 for none."
+    context_weight: float = 0.0
+    """Weight of a term that keeps what the text encoder makes of the other words of a prompt as it was when the run began, so
+    that they keep their say (CoRe; there 1.5e-4). 0 for none."""
     average: float = 0.9
     "Decay of the running average of the vectors, 0…0.9999: what is evaluated, saved and shown. 0 for the vectors themselves."
     evaluate_every: int = 20
@@ -98,6 +110,8 @@ class TrainingSpec:
     "Steps at the end over which the rate falls to 0; at most a quarter of the run."
     keep: str = "best"
     'Which vectors are kept in the end: the "best" by evaluation, the earliest of equals, or the "last".'
+    compile: bool = False
+    "Whether the UNet is compiled first, which takes minutes and makes steps faster; where that fails, it runs as it is."
     seed: int = 0
     "Seed of the noise, the timesteps, the order of the pictures and the choice of captions."
     save_every: int = 100
@@ -116,27 +130,23 @@ class TrainingSpec:
     "Classifier-free guidance scale of a preview."
 
     def __post_init__(self) -> None:
-        check_name(self.embedding)
-        parse_schedule(self.learning_rate)
-        if self.teacher_prompt.strip() and self.dataset:
-            raise InvalidSpec("A run learns from pictures or from a prompt, not from both.", "Leave one of them empty.")
-        _whole_numbers(self)
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InvalidSpec(f'{name} is "{getattr(self, name)}"; it must be one of {", ".join(choices)}.')
-        for name in _FLAGS:
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidSpec(f"{name} is {getattr(self, name)!r}; it must be true or false.")
-        _check_template(self.template)
-        for name, (low, high) in _NUMBERS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InvalidSpec(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
+        check_values(vars(self))
 
     @property
     def distills(self) -> bool:
         """Whether it learns from a prompt, not from pictures."""
         return bool(self.teacher_prompt.strip())
+
+    def trained_encoders(self, available: Iterable[str]) -> list[str]:
+        """Those of the checkpoint's text encoders whose vectors are trained. Raises InvalidSpec where it is none of them."""
+        keys = list(available)
+        chosen = [key for key in keys if self.encoders in ("all", key)]
+        if not chosen:
+            raise InvalidSpec(f"The checkpoint has no text encoder {self.encoders}.", f"It has {' and '.join(keys)}.")
+        return chosen
+
+    def candidate_words(self) -> list[str]:
+        return [word.strip() for word in self.candidates.split(",") if word.strip()]
 
     def preview_prompts(self) -> list[str]:
         return [line.strip() for line in self.preview_prompt.splitlines() if line.strip()] or ["[name]"]
@@ -164,7 +174,7 @@ class TrainingSpec:
                 f"A training run needs {' and '.join(missing)}.",
                 "In place of a dataset, teacher_prompt gives a text to distil." if "dataset" in missing else "",
             )
-        for name in _TEXTS:
+        for name in TEXTS:
             if name in values and not isinstance(values[name], str):
                 raise InvalidSpec(f"{name} is {values[name]!r}; it must be text.")
         merged = {**preset_values(values.get("preset", "Fast")), **values}
@@ -176,52 +186,6 @@ class TrainingSpec:
             raise InvalidSpec("The caption template must be text, or a list of lines.")
         merged["template"] = tuple(line.strip() for line in lines if line.strip())
         return cls(**{"dataset": "", **merged})
-
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "timesteps": ("uniform", "stratified", "shifted"),
-    "latent_sampling": ("deterministic", "once", "random"),
-    "fit": ("crop", "resize"),
-    "masks": ("auto", "alpha", "file", "none"),
-    "optimizer": ("adamw", "direction", "prodigy"),
-    "loss": ("mse", "huber"),
-    "keep": ("best", "last"),
-}
-"The words that a field may hold."
-PRESETS: dict[str, dict[str, Any]] = {
-    "Fast": {
-        "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
-        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
-    },
-    "Quality": {
-        "steps": 1200, "batch_size": 8, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "random",
-        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
-    },
-    "WebUI classic": {
-        "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
-        "average": 0.0, "evaluate_every": 100, "auto_stop": False, "cooldown": 0, "keep": "last",
-        "buckets": False, "masks": "none",
-    },
-}  # fmt: skip
-_TEXTS = ("embedding", "dataset", "teacher_prompt", "preset", "preview_prompt", "preview_negative_prompt", *CHOICES)
-_FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
-_WHOLE = {
-    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),
-    "seed": (0, 2**32 - 1), "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000),
-    "min_steps": (0, 1_000_000), "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
-    "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
-}  # fmt: skip
-_NUMBERS = {
-    "tag_dropout": (0.0, 1.0), "mask_floor": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6),
-    "average": (0.0, 0.9999), "preview_guidance": (0.0, 100.0),
-}  # fmt: skip
-
-
-def preset_values(name: str) -> dict[str, Any]:
-    """The fields a preset sets. Raises InvalidSpec for a name that is none."""
-    if name not in PRESETS:
-        raise InvalidSpec(f"There is no preset {name!r}.", f"Presets are {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])
 
 
 @dataclass(frozen=True)
@@ -258,23 +222,3 @@ def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
     cooldown = min(spec.cooldown, steps // 4)
     return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule, cooldown)
-
-
-def _check_template(template: tuple[str, ...]) -> None:
-    if not template or any("[name]" not in line and "[filewords]" not in line for line in template):
-        raise InvalidSpec("Each line of the caption template must contain [name] or [filewords].")
-    for line in template:
-        try:
-            check_alternatives(line)
-        except ValueError as error:
-            raise InvalidSpec(f'The caption line "{line}" cannot be used. {error}') from error
-
-
-def _whole_numbers(spec: TrainingSpec) -> None:
-    for name, (low, high) in _WHOLE.items():
-        value = getattr(spec, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidSpec(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")
-    for name in ("width", "height"):
-        if getattr(spec, name) % 8:
-            raise InvalidSpec(f"{name} is {getattr(spec, name)}; it must be a multiple of 8.")

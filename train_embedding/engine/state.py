@@ -115,13 +115,12 @@ class TrainState:
 
 def new_state(start: Mapping[str, torch.Tensor], resolved: ResolvedSpec, device: torch.device) -> TrainState:
     """The state before the first step. start: vectors [n, d] per text encoder, copied. Raises InvalidSpec for an optimizer that
-    is not installed."""
+    is not installed, or where no text encoder of the model is to be trained."""
     spec = resolved.spec
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
-    for tensor in vectors.values():
-        tensor.requires_grad_()
+    trained = [vectors[key].requires_grad_() for key in spec.trained_encoders(vectors)]
     average = {key: tensor.detach().clone() for key, tensor in vectors.items()}
-    optimizer = new_optimizer(spec.optimizer, vectors.values(), resolved.rate(1, resolved.steps))
+    optimizer = new_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
     return TrainState(vectors, optimizer, average)
 
 

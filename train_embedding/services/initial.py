@@ -1,11 +1,13 @@
-"""What a new embedding starts from: reading the form, and the token embeddings of a text from the host's model."""
+"""What a new embedding starts from: reading the form, and vectors out of a text, the host's model or another embedding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from train_embedding.errors import HostFailed, InvalidInput
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 MAX_VECTORS = 75
 "Tokens of a prompt that a text encoder takes at once, and so the most that an embedding can use."
+STARTS = ("tokens", "output", "embedding")
+"""What vectors are taken from: the token embeddings of a text, as the WebUI does; what the text encoders put out for them (Cross
+Initialization, Pang et al. 2024, arXiv 2312.15905); or those of an embedding, named in place of the text."""
 MAX_TEXT = 10_000
 "Characters of an initialization text."
 
@@ -26,21 +31,56 @@ class Initial:
     notes: tuple[str, ...] = ()
 
 
-def initial_vectors(host: Host, text: str, wanted: int | None) -> Initial:
-    """The token embeddings of `text`, as `wanted` vectors, or as many as it has tokens where that is None.
+def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read: Callable[[str], Embedding]) -> Initial:
+    """The vectors that `start`, one of STARTS, makes of a text: as many as `wanted`, or as it has tokens where that is None.
 
-    Empty text gives zeros. Raises HostFailed without a checkpoint.
+    read: gives an embedding by its name. Empty text gives zeros. Raises HostFailed without a checkpoint, InvalidInput where the
+    embedding's name is missing, Conflict where it is for another kind of model, NotFound, UnreadableFile.
     """
-    from train_embedding.embeddings.create import fill, zeros
-
+    if start == "embedding":
+        return _from_embedding(host, text.strip(), wanted, read)
     if not text.strip():
-        widths = host.info().widths
-        if not widths:
-            raise HostFailed("No checkpoint is loaded, so the width of the vectors is not known.", "Load one first.")
-        return Initial(zeros(widths, wanted or 1), 0, ("The text is empty, so the vectors are zeros.",))
+        from train_embedding.embeddings.create import zeros
+
+        return Initial(zeros(_widths(host), wanted or 1), 0, ("The text is empty, so the vectors are zeros.",))
     tokens = _rows(host.token_embeddings(text, None))
     count = wanted or automatic(tokens)
-    cut = host.token_embeddings(text, count)
+    cut = _encoded(host, text, count) if start == "output" else host.token_embeddings(text, count)
+    return _from_text(cut, tokens, count)
+
+
+def source_tokens(text: str, start: str, read: Callable[[str], Embedding]) -> int:
+    """How many tokens there are to take: of the text, or the vectors of the embedding that it names."""
+    from train_embedding.engine.tokenizer import token_ids
+
+    if not text.strip():
+        return 0
+    return read(text.strip()).count if start == "embedding" else len(token_ids(text))
+
+
+def _from_embedding(host: Host, name: str, wanted: int | None, read: Callable[[str], Embedding]) -> Initial:
+    from train_embedding.embeddings.create import fill
+
+    if not name:
+        raise InvalidInput("No embedding to start from is named.", "Write its name in place of the initialization text.")
+    source = read(name)
+    widths = _widths(host)
+    if source.widths != widths:
+        raise Conflict(
+            f'The embedding "{name}" is for {described(source.family, source.widths)}; the loaded checkpoint is '
+            f"{described(host.info().family, widths)}.",
+            "Start from an embedding of the same kind, or load another checkpoint.",
+        )
+    count = wanted or automatic(source.count)
+    vectors = {key: fill(table, count) for key, table in source.vectors.items()}
+    left_out = f'"{name}" has {source.count} vectors, of which {count} were used, evenly spread.'
+    return Initial(vectors, source.count, (left_out,) if count < source.count else ())
+
+
+def _from_text(cut: dict[str, torch.Tensor], tokens: int, count: int) -> Initial:
+    """cut: what stands for each token that is used, [m, d] per text encoder."""
+    from train_embedding.embeddings.create import fill
+
     vectors = {key: fill(table, count) for key, table in cut.items()}
     if tokens == 0:
         return Initial(vectors, 0, ("The text has no tokens, so the vectors are zeros.",))
@@ -71,6 +111,13 @@ def vector_count(vectors: object) -> int | None:
     return count
 
 
+def checked_start(start: object) -> str:
+    """Raises InvalidInput unless it is one of STARTS."""
+    if start not in STARTS:
+        raise InvalidInput(f"The start is {start!r}; it must be one of {', '.join(STARTS)}.")
+    return str(start)
+
+
 def checked_text(text: object) -> str:
     """The text as it is. Raises InvalidInput where it is none, or too long to be meant."""
     if not isinstance(text, str):
@@ -78,6 +125,25 @@ def checked_text(text: object) -> str:
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"The initialization text has {len(text)} characters; at most {MAX_TEXT} are allowed.")
     return text
+
+
+def described(family: str, widths: dict[str, int]) -> str:
+    """A kind of model, in words."""
+    return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())
+
+
+def _encoded(host: Host, text: str, count: int) -> dict[str, torch.Tensor]:
+    import torch
+
+    with host.exclusive("Encoding the initialization text"), host.model() as model, torch.inference_mode(False):
+        return model.encoded_tokens(text, count)
+
+
+def _widths(host: Host) -> dict[str, int]:
+    widths = host.info().widths
+    if not widths:
+        raise HostFailed("No checkpoint is loaded, so the width of the vectors is not known.", "Load one first.")
+    return widths
 
 
 def _rows(tables: dict[str, torch.Tensor]) -> int:

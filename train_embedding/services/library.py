@@ -13,7 +13,15 @@ from train_embedding.embeddings.names import check_name, path_for, warnings_for_
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.entries import Entry, entries_of
-from train_embedding.services.initial import MAX_VECTORS, automatic, checked_text, initial_vectors, vector_count
+from train_embedding.services.initial import (
+    MAX_VECTORS,
+    automatic,
+    checked_start,
+    checked_text,
+    initial_vectors,
+    source_tokens,
+    vector_count,
+)
 from train_embedding.services.listing import Listing, embedding_files, link_problem
 from train_embedding.services.trash import replacing
 
@@ -57,14 +65,22 @@ class Library:
         return self._host.info().runs_folder.parent / "trash"
 
     def create(
-        self, name: str, init_text: str = "", vectors: int | str = "auto", overwrite: bool = False, suffix: str = ".pt"
+        self,
+        name: str,
+        init_text: str = "",
+        vectors: int | str = "auto",
+        overwrite: bool = False,
+        suffix: str = ".pt",
+        start: str = "tokens",
     ) -> Created:
-        """Makes an embedding of the text's token embeddings, before the transformer, as the WebUI does.
+        """Makes an embedding of the text's token embeddings, before the transformer, as the WebUI does, or as `start` says.
 
-        vectors: 1…75, or "auto" for as many as the text has tokens. Raises InvalidName, InvalidInput, Conflict where
-        the name is taken and `overwrite` is not given, HostFailed without a checkpoint, StorageFailed.
+        vectors: 1…75, or "auto" for as many as the text has tokens. start: one of `services.initial.STARTS`. Raises InvalidName,
+        InvalidInput, Conflict where the name is taken and `overwrite` is not given or the embedding to start from is for another
+        model, NotFound and UnreadableFile for that one, HostFailed without a checkpoint, StorageFailed.
         """
         check_name(name)
+        checked_start(start)
         wanted = vector_count(vectors)
         text = checked_text(init_text)
         if suffix not in NEW_SUFFIXES:
@@ -75,7 +91,7 @@ class Library:
             raise _taken(name)
         file = path_for(existing[-1].parent if existing else folder, name, suffix)
         others = {path.stem for path in embedding_files(folder)}
-        initial = initial_vectors(self._host, text, wanted)
+        initial = initial_vectors(self._host, text, wanted, start, self.read)
         entry = self.save(Embedding(name, initial.vectors, step=0), file=file, overwrite=overwrite)
         return Created(entry, initial.tokens, (*initial.notes, *warnings_for_name(name, others, _is_one_token)))
 
@@ -120,10 +136,9 @@ class Library:
         self._host.reload_embeddings()
         return self.get(embedding.name)
 
-    def budget(self, init_text: str, vectors: int | str) -> Budget:
-        """How many tokens the text has, and how many an embedding made of it would take. Raises InvalidInput."""
-        text = checked_text(init_text)
-        tokens = _count_tokens(text) if text.strip() else 0
+    def budget(self, init_text: str, vectors: int | str, start: str = "tokens") -> Budget:
+        """How many tokens the text has, and how many an embedding made of it would take. Raises what `create` raises."""
+        tokens = source_tokens(checked_text(init_text), checked_start(start), self.read)
         return Budget(tokens, vector_count(vectors) or automatic(tokens))
 
     def reload(self) -> builtins.list[Entry]:
@@ -166,14 +181,10 @@ def _has_name(path: Path, name: str) -> bool:
     return path.stem.casefold() == name.casefold() and other.exists() and other.samefile(path)
 
 
-def _count_tokens(text: str) -> int:
+def _is_one_token(text: str) -> bool:
     from train_embedding.engine.tokenizer import token_ids
 
-    return len(token_ids(text))
-
-
-def _is_one_token(text: str) -> bool:
-    return _count_tokens(text) == 1
+    return len(token_ids(text)) == 1
 
 
 def _taken(name: str) -> Conflict:

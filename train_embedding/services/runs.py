@@ -15,7 +15,7 @@ from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
-from train_embedding.services.initial import MAX_VECTORS
+from train_embedding.services.initial import MAX_VECTORS, described
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
 from train_embedding.services.pictures import read_report
@@ -49,10 +49,12 @@ class Runs:
     def start(self, spec: TrainingSpec) -> RunState:
         """Checks what can be checked at once, then trains in the background.
 
-        Raises NotFound for the embedding or the folder, UnreadableFile, NotAllowed, NothingToTrainOn, Conflict when another
+        Raises NotFound for the embedding or the folder, UnreadableFile, NotAllowed, NothingToTrainOn, InvalidSpec where the
+        checkpoint has not the text encoder that is to be trained, Conflict when another
         run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
         """
         self._check_model(spec.embedding)
+        spec.trained_encoders(self._host.info().widths)
         spec = self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
@@ -175,8 +177,8 @@ class Runs:
             raise HostFailed("No checkpoint is loaded.", "Load one, then train.")
         if embedding.widths != info.widths:
             raise Conflict(
-                f'The embedding "{name}" is for {_described(embedding.family, embedding.widths)}; '
-                f"the loaded checkpoint is {_described(info.family, info.widths)}.",
+                f'The embedding "{name}" is for {described(embedding.family, embedding.widths)}; '
+                f"the loaded checkpoint is {described(info.family, info.widths)}.",
                 "Load a checkpoint of that kind, or create a new embedding.",
             )
         if embedding.count > MAX_VECTORS:
@@ -231,7 +233,3 @@ class Runs:
                 state = replace(state, status="finished", eta_seconds=0.0)
             self._states[run_id] = state
         state.save()
-
-
-def _described(family: str, widths: dict[str, int]) -> str:
-    return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())

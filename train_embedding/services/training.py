@@ -10,6 +10,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.spec import ResolvedSpec, resolve
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
+from train_embedding.services.candidates import best_start
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import LiveRun, Update, kept_start
 from train_embedding.services.pictures import prepare_pictures
@@ -20,6 +21,7 @@ from train_embedding.services.run_state import RunState
 
 if TYPE_CHECKING:
     from train_embedding.engine.conditioning import Conditioning
+    from train_embedding.engine.context_term import ContextTerm
     from train_embedding.engine.latents import EncodedPicture, LatentDataset
     from train_embedding.engine.loop import Evaluate
     from train_embedding.engine.model import DiffusionModel
@@ -74,6 +76,10 @@ class Training:
         captioned = resolved if teacher is None else bare_captions(resolved)
         dataset = LatentDataset(pictures, captioned, self._live.start.count, model.device, teacher)
         evaluate = self._evaluation(model, dataset)
+        words = self._spec.candidate_words()
+        if words and kept_start(self._live.state) is None:
+            self._live.start, said = best_start(model, self._live.start, words, evaluate)
+            self._live.note(said)
         circumstances = self._read_circumstances(model, pictures)
         self._train_state = self._new_or_saved_state(model, resolved, circumstances)
         self._live.keep_start()
@@ -105,10 +111,11 @@ class Training:
         state, recorder = self._train_state, self._recorder
         assert state is not None
         assert recorder is not None
+        term = self._context_term(model)
         with ExitStack() as stack:
             for attempt in (1, 2):
                 try:
-                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_or_giving_way)
+                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_or_giving_way, term)
                     break
                 except torch.cuda.OutOfMemoryError as error:
                     if attempt == 2:
@@ -130,8 +137,17 @@ class Training:
 
         from train_embedding.engine.evaluation import fixed_losses, training_items
 
-        groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if self._spec.evaluate_every else []
+        wanted = self._spec.evaluate_every or self._spec.candidate_words()
+        groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
         return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
+
+    def _context_term(self, model: DiffusionModel) -> ContextTerm | None:
+        from train_embedding.engine.context_term import ContextTerm
+
+        if not self._spec.context_weight:
+            return None
+        start = {key: tensor.to(model.device) for key, tensor in self._live.start.vectors.items()}
+        return ContextTerm(model, start, self._spec.seed)
 
     def _read_circumstances(self, model: DiffusionModel, pictures: list[EncodedPicture]) -> dict[str, str]:
         """What the vectors of every later step depend on, beside the spec and the vectors of now."""

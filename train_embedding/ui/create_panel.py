@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class CreatePanel:
     name: gr.Textbox
     init_text: gr.Textbox
+    start: gr.Radio
     vectors: gr.Textbox
     overwrite: gr.Checkbox
     budget: gr.HTML
@@ -41,6 +42,11 @@ def build(services: Services) -> CreatePanel:
             label="Initialization text", info="What it means at first: words close to your pictures.",
             placeholder="cat", elem_id="te_create_init_text",
         ),
+        start=gr.Radio(
+            choices=[("Words", "tokens"), ("Words, encoded", "output"), ("An embedding", "embedding")], value="tokens",
+            label="Start from", info="The words themselves, what the text encoder makes of them, or the embedding named above.",
+            elem_id="te_create_start",
+        ),
         vectors=gr.Textbox(
             str(vectors), label="Vectors", info="1 to 75; more hold more. auto: one per token of the text.",
             elem_id="te_create_vectors",
@@ -53,8 +59,9 @@ def build(services: Services) -> CreatePanel:
         button=gr.Button("Create embedding", variant="primary", elem_id="te_create_button"),
         status=gr.HTML("", elem_id="te_create_status"),
     )  # fmt: skip
-    for widget in (panel.init_text, panel.vectors):
-        widget.change(lambda *values: _budget(services, *values), [panel.init_text, panel.vectors], [panel.budget], **AT_ONCE)
+    counted = [panel.init_text, panel.vectors, panel.start]
+    for widget in counted:
+        widget.change(lambda *values: _budget(services, *values), counted, [panel.budget], **AT_ONCE)
     return panel
 
 
@@ -62,8 +69,8 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
     """Makes the button work; `embedding` is set to the new name. Returns the event, for what should follow."""
 
     @errors_in(panel.status)
-    def create(name: str, init_text: str, vectors: str, overwrite: bool) -> dict[Any, Any]:
-        created = services.library.create(name, init_text, vectors, overwrite)
+    def create(name: str, init_text: str, vectors: str, overwrite: bool, start: str) -> dict[Any, Any]:
+        created = services.library.create(name, init_text, vectors, overwrite, start=start)
         version.rise()
         remember(services, {"create_vectors": vectors})
         return {
@@ -72,7 +79,7 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
             embedding: gr.update(choices=trainable(services), value=created.entry.name),
         }
 
-    inputs = [panel.name, panel.init_text, panel.vectors, panel.overwrite]
+    inputs = [panel.name, panel.init_text, panel.vectors, panel.overwrite, panel.start]
     return panel.button.click(create, inputs, [panel.status, panel.overwrite, embedding], **AT_ONCE)
 
 
@@ -87,8 +94,8 @@ def _created(created: Created) -> str:
     return html.message("good", f"Created {entry.name} with {count}.", f"Written to {entry.file}", *created.notes)
 
 
-def _budget(services: Services, init_text: str, vectors: str) -> str:
+def _budget(services: Services, init_text: str, vectors: str, start: str) -> str:
     try:
-        return html.budget(services.library.budget(init_text, vectors))
+        return html.budget(services.library.budget(init_text, vectors, start))
     except TrainEmbeddingError as problem:
         return html.message("quiet", problem.message, problem.hint)

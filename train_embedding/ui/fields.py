@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from train_embedding.engine.spec import PRESETS, TrainingSpec, preset_values
+from train_embedding.engine.presets import PRESETS, preset_values
+from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import InvalidInput, InvalidSpec
 
 Make = Callable[..., Any]
@@ -92,6 +93,11 @@ FIELDS: tuple[Field, ...] = (
           _text("/home/me/pictures/my cat", scale=2), _read_stripped),
     Field("teacher_prompt", "Prompt to distil", "Instead of pictures: packs a long prompt into the embedding.",
           _prompts, _read_text),
+    Field("candidates", "Candidate words",
+          "Words or phrases with commas between: training starts from the best of them, if it is better than the embedding.",
+          _text("tabby, kitten, striped cat"), _read_stripped),
+    Field("encoders", "Text encoders", "Whose vectors are trained; a choice for SDXL, which has two.",
+          _choice(("All", "all"), ("CLIP-L", "clip_l"), ("OpenCLIP-H", "clip_h"), ("OpenCLIP-bigG", "clip_g")), _read_as_is),
     Field("preset", "Preset", "Fills in the values below, which you can still change.",
           _choice(*((name, name) for name in PRESETS)), _read_as_is),
     Field("steps", "Steps", "How long to train.", _number, _read_number),
@@ -121,6 +127,7 @@ FIELDS: tuple[Field, ...] = (
     Field("tag_dropout", "Drop tags", "Chance, 0 to 1, of leaving each part of [filewords] out.", _number, _read_number),
     Field("timesteps", "Noise levels", "Shifted learns a thing sooner; uniform is what the WebUI does.",
           _choice(("Shifted", "shifted"), ("Stratified", "stratified"), ("Uniform", "uniform")), _read_as_is),
+    Field("timestep_focus", "Focus", "0 to 1: share of the middle noise levels, with Shifted.", _number, _read_number),
     Field("latent_sampling", "Latent sampling", "How a picture becomes a latent: the mean, one sample, or a new one each step.",
           _choice(("Mean", "deterministic"), ("Once", "once"), ("Each step", "random")), _read_as_is),
     Field("optimizer", "Optimizer", "AdamW moves the vectors freely; direction turns them and keeps their length.",
@@ -130,12 +137,15 @@ FIELDS: tuple[Field, ...] = (
     Field("clip_gradient", "Gradient clip", "Largest norm; 0: no limit.", _number, _read_number),
     Field("loss", "Loss", "With Huber, odd pictures count less.", _choice(("Squares", "mse"), ("Huber", "huber")), _read_as_is),
     Field("min_snr", "Min-SNR γ", "Usually 5; 0: off.", _number, _read_number),
+    Field("context_weight", "Context weight",
+          "Keeps the say of the other words in a prompt, e.g. 0.00015; 0: off.", _number, _read_number),
     Field("average", "Average", "Decay of the running average that is evaluated and saved; 0: none.", _number, _read_number),
     Field("evaluate_every", "Evaluate every", "Steps between evaluations on fixed noise; 0: none.", _number, _read_number),
     Field("auto_stop", "Stop by itself", "When the evaluations have come to rest.", _checkbox, _read_as_is),
     Field("min_steps", "Not before step", "The run does not stop by itself before.", _number, _read_number),
     Field("cooldown", "Cool-down", "Last steps, with a falling rate.", _number, _read_number),
     Field("keep", "Keep", "The best evaluated vectors, or the last.", _choice(("Best", "best"), ("Last", "last")), _read_as_is),
+    Field("compile", "Compile", "Minutes before the first step, faster steps after it.", _checkbox, _read_as_is),
     Field("seed", "Seed", "Same seed, same result.", _number, _read_number),
     Field("save_every", "Save every", "Steps between snapshots; 0: only at the end.", _number, _read_number),
     Field("preview_every", "Preview every", "Steps between previews; 0: none.", _number, _read_number),

@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 
 MAIN_ROWS = (("embedding", "dataset"),)
 PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
-ADVANCED_ROWS = (
-    ("teacher_prompt",),
-    ("width", "height", "seed"),
-    ("template",),
-    ("shuffle_tags", "tag_dropout", "keep_tags"),
-    ("buckets", "fit", "flip"),
-    ("masks", "mask_floor"),
-    ("repeats", "latent_cache"),
-    ("timesteps", "latent_sampling"),
-    ("optimizer", "loss", "keep"),
-    ("accumulation", "warmup", "clip_gradient", "min_snr"),
-    ("evaluate_every", "auto_stop", "min_steps", "cooldown", "average"),
-    ("save_every", "preview_every"),
-    ("preview_prompt", "preview_negative_prompt"),
-    ("preview_seed", "preview_steps", "preview_guidance"),
-)
+CAPTIONS = "Captions"
+ADVANCED = (
+    ("What to learn", (("teacher_prompt",), ("candidates", "encoders"), ("seed", "compile"))),
+    ("Pictures", (
+        ("width", "height"), ("buckets", "fit", "flip"), ("masks", "mask_floor"), ("repeats", "latent_cache", "latent_sampling"),
+    )),
+    (CAPTIONS, (("template",), ("shuffle_tags", "tag_dropout", "keep_tags"))),
+    ("Steps", (
+        ("timesteps", "timestep_focus"), ("optimizer", "loss"), ("accumulation", "warmup", "clip_gradient"),
+        ("min_snr", "context_weight"),
+    )),
+    ("End", (("evaluate_every", "auto_stop", "min_steps"), ("cooldown", "average", "keep"))),
+    ("Snapshots and previews", (
+        ("save_every", "preview_every"), ("preview_prompt", "preview_negative_prompt"),
+        ("preview_seed", "preview_steps", "preview_guidance"),
+    )),
+)  # fmt: skip
+"Headings under Advanced, each with its rows of fields."
 SHOWN_PREVIEWS = 12
 "Pictures in the gallery: the first one and the newest."
 TRAINING, FIXED = "training", "fixed pictures and noise"
@@ -69,13 +71,16 @@ def build(services: Services) -> TrainPanel:
     _rows(widgets, MAIN_ROWS, values)
     dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
     _rows(widgets, PRESET_ROWS, values)
+    template_choice = gr.Dropdown(
+        choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE, label="Caption template",
+        info="Fills in the lines below.", elem_id="te_train_template_choice", render=False,
+    )  # fmt: skip
     with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
-        _rows(widgets, ADVANCED_ROWS[:2], values)
-        template_choice = gr.Dropdown(
-            choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE,
-            label="Caption template", info="Fills in the lines below.", elem_id="te_train_template_choice",
-        )  # fmt: skip
-        _rows(widgets, ADVANCED_ROWS[2:], values)
+        for title, rows in ADVANCED:
+            gr.HTML(f"<h4 class='te-heading'>{title}</h4>")
+            if title == CAPTIONS:
+                template_choice.render()
+            _rows(widgets, rows, values)
     with gr.Row():
         start = gr.Button("Train", variant="primary", elem_id="te_train_button")
         stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")
