@@ -29,6 +29,13 @@ def test_shifted_draws_mostly_from_the_upper_middle() -> None:
     assert part(values, 900, 950) == pytest.approx(0.01, abs=1e-3)
 
 
+@pytest.mark.parametrize(("focus", "inside"), [(0.0, 0.4), (0.5, 0.7), (1.0, 1.0)])
+def test_the_focus_is_the_share_that_is_moved(focus: float, inside: float) -> None:
+    values = draw_timesteps("shifted", COUNT, 1000, step_generator(1, 1), focus)
+    assert part(values, 500, 900) == pytest.approx(inside, abs=2e-3)
+    assert part(values, 0, 500) == pytest.approx(0.5 * (1 - focus), abs=2e-3)
+
+
 def test_shifted_is_stratified_within_the_batch() -> None:
     """Of 8 timesteps one is in each eighth of the distribution, whatever the seed; independent ones would crowd."""
     edges = [0, 511, 568, 625, 681, 738, 795, 852, 1000]  # where an eighth of 0.1, 0.88 and 0.02 ends

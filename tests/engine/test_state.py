@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.engine.state import MAX_KEPT, TrainState, new_state
 from train_embedding.engine.stopping import CONVERGED, NOT_LEARNING
-from train_embedding.errors import TrainingFailed
+from train_embedding.errors import InvalidSpec, TrainingFailed
 
 SPEC = TrainingSpec(embedding="sword", dataset="x", steps=100, learning_rate="0.01")
 
@@ -37,6 +39,23 @@ def test_the_start_is_copied() -> None:
     stepped(made, 1)
     assert torch.equal(start["clip_l"], torch.ones(2, 3))
     assert not torch.equal(made.average["clip_l"], start["clip_l"])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "direction"])
+def test_one_text_encoder_alone_is_trained(optimizer: str) -> None:
+    start = {"clip_l": torch.full((2, 3), 0.5), "clip_g": torch.ones(2, 4)}
+    spec = replace(SPEC, encoders="clip_l", optimizer=optimizer)
+    made = new_state(start, resolve(spec, 64), torch.device("cpu"))
+    assert [tensor.shape for tensor in made.trained()] == [(2, 3)]
+    assert not made.vectors["clip_g"].requires_grad
+    stepped(made, 2)
+    assert torch.equal(made.vectors["clip_g"], start["clip_g"])
+    assert torch.equal(made.average["clip_g"], start["clip_g"])
+    assert not torch.equal(made.vectors["clip_l"].detach(), start["clip_l"])
+    with pytest.raises(InvalidSpec) as caught:
+        new_state({"clip_l": torch.ones(1, 3)}, resolve(replace(SPEC, encoders="clip_g"), 64), torch.device("cpu"))
+    assert caught.value.message == "The checkpoint has no text encoder clip_g."
+    assert caught.value.hint == "It has clip_l."
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "direction"])

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import checkpoints
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
-from train_embedding.errors import Conflict, HostFailed, InvalidInput, InvalidName, StorageFailed
+from train_embedding.errors import (
+    Conflict,
+    HostFailed,
+    InvalidInput,
+    InvalidName,
+    NotFound,
+    StorageFailed,
+    TrainEmbeddingError,
+)  # fmt: skip
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.library import Budget, Library
 
@@ -260,3 +269,55 @@ def test_a_relative_embeddings_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     library.create("sksword", "", 2, overwrite=True)
     assert [path.name for path in tmp_path.rglob("sksword.pt")] == ["sksword.pt"]
     assert library.read("sksword").count == 2
+
+
+def test_from_an_embedding(word_host: FakeHost) -> None:
+    library = Library(word_host)
+    library.create("source", "one two three four")
+    created = library.create("skscopy", "source", start="embedding")
+    assert (created.tokens, created.entry.vectors, created.entry.step, created.notes) == (4, 4, 0, ())
+    assert torch.equal(library.read("skscopy").vectors["clip_l"], library.read("source").vectors["clip_l"])
+    fewer = library.create("sksfewer", " source ", 2, start="embedding")
+    assert library.read("sksfewer").vectors["clip_l"][:, 1].tolist() == [0, 2]
+    assert fewer.notes == ('"source" has 4 vectors, of which 2 were used, evenly spread.',)
+    assert library.budget("source", "auto", "embedding") == Budget(4, 4)
+
+
+def test_an_embedding_of_another_family_is_refused(word_host: FakeHost) -> None:
+    library = Library(word_host)
+    write_embedding(
+        Embedding("big", {"clip_l": torch.ones(1, 768), "clip_g": torch.ones(1, 1280)}), folder_of(word_host) / "big.pt"
+    )
+    with pytest.raises(Conflict) as caught:
+        library.create("copy", "big", start="embedding")
+    assert caught.value.message == 'The embedding "big" is for SDXL; the loaded checkpoint is SD1.'
+    assert names_in(folder_of(word_host)) == ["big.pt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "error", "sentence"),
+    [
+        ("", "embedding", InvalidInput, "No embedding to start from is named."),
+        ("nothing", "embedding", NotFound, 'There is no embedding "nothing".'),
+        ("cat", "words", InvalidInput, "The start is 'words'; it must be one of tokens, output, embedding."),
+    ],
+)
+def test_a_bad_start_is_one_sentence(
+    word_host: FakeHost, text: str, start: str, error: type[TrainEmbeddingError], sentence: str
+) -> None:
+    with pytest.raises(error) as caught:
+        Library(word_host).create("copy", text, start=start)
+    assert caught.value.message == sentence
+    assert names_in(folder_of(word_host)) == []
+
+
+def test_from_what_the_text_encoder_puts_out(tmp_path: Path) -> None:
+    model = checkpoints.model()
+    host = FakeHost(tmp_path, widths=model.widths, model=model)
+    library = Library(host)
+    created = library.create("sksword", "a red star", start="output")
+    assert (created.tokens, created.entry.vectors) == (3, 3)
+    assert torch.equal(library.read("sksword").vectors["clip_l"], model.encoded_tokens("a red star")["clip_l"])
+    assert host.jobs == ["Encoding the initialization text"]
+    library.create("one", "a red star", 1, start="output")
+    assert torch.allclose(library.read("one").vectors["clip_l"], model.encoded_tokens("a")["clip_l"], atol=1e-5)
