@@ -180,7 +180,7 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     stand_in = WebUI(tmp_path)
     for name, module in stand_in.all.items():
         monkeypatch.setitem(sys.modules, name, module)
-    ours = ("train_embedding.hosts.a1111", "train_embedding.hosts.a1111_model")
+    ours = tuple(f"train_embedding.hosts.{name}" for name in ("a1111", "a1111_model", "a1111_txt2img"))
     for name in ours:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield stand_in

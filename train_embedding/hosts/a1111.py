@@ -4,15 +4,14 @@ It relies on these names of the WebUI, read in 1.10.1:
 
     call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
-    shared          state (begin, end, assign_current_image and the fields in _PROGRESS), opts, cmd_opts, total_tqdm, sd_model
+    shared          state (begin, end and the fields in a1111_txt2img.PROGRESS), cmd_opts
     sd_models       model_data.sd_model (shared.sd_model without loading one)
-    sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings,
-                    find_embedding_at_position (all that the text encoders ask it for)
-    processing      StableDiffusionProcessingTxt2Img, process_images, cached_c, cached_uc, cached_hr_c, cached_hr_uc
-    sd_samplers     all_samplers, all_samplers_map
+    sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings
+    processing      StableDiffusionProcessing, StableDiffusionProcessingTxt2Img: cached_c, cached_uc, cached_hr_c, cached_hr_uc
+    sd_samplers     all_samplers
     devices         device, dtype_unet
 
-What it relies on of the loaded checkpoint stands in hosts/a1111_model.py.
+What it relies on of the loaded checkpoint stands in hosts/a1111_model.py, of picture making in hosts/a1111_txt2img.py.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import html
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +38,8 @@ from modules import (
     shared,
 )
 from modules import progress as tasks
-from modules.textual_inversion import textual_inversion
 
 from train_embedding.embeddings.create import takes_whole_text
-from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.a1111_model import (
     checkpoint_facts,
@@ -57,6 +54,7 @@ from train_embedding.hosts.a1111_model import (
     why_no_training,
     widths_of,
 )
+from train_embedding.hosts.a1111_txt2img import PROGRESS, draw
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -64,11 +62,6 @@ if TYPE_CHECKING:
 
     from train_embedding.engine.model import DiffusionModel
 
-_PROGRESS = (
-    "job", "job_no", "job_count", "job_timestamp", "processing_has_refined_job_count", "sampling_step", "sampling_steps",
-    "current_latent", "current_image", "current_image_sampling_step", "textinfo", "time_start",
-)  # fmt: skip
-"Fields of the WebUI's progress state that making a picture overwrites."
 _WAKING_SECONDS = 0.5
 "A job that was first in the queue has taken its turn by then, or ended it already."
 
@@ -180,7 +173,7 @@ class A1111Host:
     def _away(self) -> Iterator[None]:
         """The WebUI's progress belongs to others until exit, and the run stands in their queue."""
         job, worker, borrowed = self._job, self._worker, self._borrowed
-        progress = {name: getattr(shared.state, name) for name in _PROGRESS}
+        progress = {name: getattr(shared.state, name) for name in PROGRESS}
         assert self._task is not None
         shared.state.end()
         tasks.finish_task(self._task)
@@ -234,24 +227,7 @@ class A1111Host:
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
         """Always-on scripts of other extensions do not run, and nothing is saved; all else is as behind Generate."""
-        if request.sampler not in sd_samplers.all_samplers_map:
-            raise HostFailed(f'The WebUI has no sampler "{request.sampler}".')
-        job = _job_for(request, self._borrowed or {})
-        with ExitStack() as stack:
-            stack.enter_context(closing(job))
-            stack.enter_context(_kept_progress())
-            stack.enter_context(_kept_random_state())
-            stack.enter_context(_no_prompt_history())
-            stack.enter_context(_embeddings_over_folder(request.embeddings))
-            if self._borrowed is not None:
-                stack.enter_context(on_device(shared.sd_model))
-            images = processing.process_images(job).images
-        if self._borrowed is not None:
-            take_networks_out(shared.sd_model)
-        if not images:
-            raise HostFailed("The WebUI made no picture.", "It was interrupted before the first step.")
-        shared.state.assign_current_image(images[0])
-        return images[0]
+        return draw(request, self._borrowed)
 
     @contextmanager
     def _borrow(self, sd_model: Any) -> Iterator[None]:
@@ -262,99 +238,6 @@ class A1111Host:
             yield
         finally:
             self._borrowed = None
-
-
-class _EmbeddingsOverFolder:
-    """The WebUI's embedding database with some embeddings in front of it; the database itself is left alone."""
-
-    def __init__(self, database: Any, embeddings: list[tuple[list[int], Any]]) -> None:
-        self._database = database
-        self._embeddings = sorted(embeddings, key=lambda entry: len(entry[0]), reverse=True)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def find_embedding_at_position(self, tokens: list[int], offset: int) -> tuple[Any, int | None]:
-        found, length = self._database.find_embedding_at_position(tokens, offset)
-        for ids, embedding in self._embeddings:
-            if len(ids) >= (length or 1) and tokens[offset : offset + len(ids)] == ids:
-                return embedding, len(ids)
-        return found, length
-
-
-def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
-    """settings: all are overridden, in this order, where one differs: fp8 must be right before the checkpoint is looked at."""
-    changed = any(getattr(shared.opts, key) != value for key, value in settings.items())
-    job = processing.StableDiffusionProcessingTxt2Img(
-        sd_model=shared.sd_model,
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        seed=request.seed,
-        subseed=request.seed,
-        sampler_name=request.sampler,
-        scheduler="Automatic",
-        steps=request.steps,
-        cfg_scale=request.guidance,
-        width=request.width,
-        height=request.height,
-        do_not_save_samples=True,
-        do_not_save_grid=True,
-        do_not_reload_embeddings=True,
-        override_settings=dict(settings) if changed else {},
-    )
-    job.cached_c, job.cached_uc = [None, None], [None, None]
-    return job
-
-
-@contextmanager
-def _embeddings_over_folder(embeddings: tuple[Embedding, ...]) -> Iterator[None]:
-    hijack, tokenize = sd_hijack.model_hijack, shared.sd_model.cond_stage_model.tokenize
-    database = hijack.embedding_db
-    entries = [(tokenize([embedding.name])[0], _for_webui(embedding)) for embedding in embeddings]
-    hijack.embedding_db = _EmbeddingsOverFolder(database, entries)
-    try:
-        yield
-    finally:
-        hijack.embedding_db = database
-
-
-def _for_webui(embedding: Embedding) -> Any:
-    vectors = {key: value.to(devices.device, torch.float32) for key, value in embedding.vectors.items()}
-    one_encoder = len(vectors) == 1
-    entry = textual_inversion.Embedding(next(iter(vectors.values())) if one_encoder else vectors, embedding.name, embedding.step)
-    entry.vectors, entry.shape = embedding.count, sum(embedding.widths.values())
-    return entry
-
-
-@contextmanager
-def _kept_progress() -> Iterator[None]:
-    """Whether somebody pressed Interrupt is not put back: it was meant for the run."""
-    state = shared.state
-    kept = {name: getattr(state, name) for name in _PROGRESS}
-    try:
-        yield
-    finally:
-        shared.total_tqdm.clear()
-        for name, value in kept.items():
-            setattr(state, name, value)
-        state.skipped = False
-
-
-@contextmanager
-def _kept_random_state() -> Iterator[None]:
-    with torch.random.fork_rng(devices=[devices.device] if devices.device.type == "cuda" else []):
-        yield
-
-
-@contextmanager
-def _no_prompt_history() -> Iterator[None]:
-    """The WebUI keeps the last prompt in `params.txt`, for the button that brings it back: that is the person's own prompt."""
-    kept = shared.cmd_opts.no_prompt_history
-    shared.cmd_opts.no_prompt_history = True
-    try:
-        yield
-    finally:
-        shared.cmd_opts.no_prompt_history = kept
 
 
 def _forget_conditioning() -> None:
