@@ -15,7 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "latent_sampling": ("deterministic", "once", "random"),
     "fit": ("crop", "resize"),
     "masks": ("auto", "alpha", "file", "none"),
-    "encoders": ("all", "clip_l", "clip_h", "clip_g"),
+    "encoders": ("all", "clip_l", "clip_g"),
     "optimizer": ("adamw", "direction", "prodigy"),
     "loss": ("mse", "huber"),
     "keep": ("best", "last"),

@@ -97,7 +97,7 @@ FIELDS: tuple[Field, ...] = (
           "Words or phrases with commas between: training starts from the best of them, if it is better than the embedding.",
           _text("tabby, kitten, striped cat"), _read_stripped),
     Field("encoders", "Text encoders", "Whose vectors are trained; a choice for SDXL, which has two.",
-          _choice(("All", "all"), ("CLIP-L", "clip_l"), ("OpenCLIP-H", "clip_h"), ("OpenCLIP-bigG", "clip_g")), _read_as_is),
+          _choice(("All", "all"), ("CLIP-L", "clip_l"), ("OpenCLIP-bigG", "clip_g")), _read_as_is),
     Field("preset", "Preset", "Fills in the values below, which you can still change.",
           _choice(*((name, name) for name in PRESETS)), _read_as_is),
     Field("steps", "Steps", "How long to train.", _number, _read_number),
