@@ -15,7 +15,7 @@ pytest.importorskip("fastapi")
 from fastapi import Depends, FastAPI, HTTPException
 from starlette.testclient import TestClient
 
-from train_embedding.api import routes
+from train_embedding.api import bodies, routes
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, NotFound
 from train_embedding.hosts.fake import FakeHost
@@ -137,7 +137,7 @@ def test_nan_and_infinity_become_null(client: TestClient) -> None:
 BAD_BODIES = [
     b"", b"{", b"nothing", b"\xff\xfe", b"null", b"[]", b"3", b'"text"', b"NaN", b'{"name": NaN}', b'{"name": Infinity}',
     b'{"name": 1e999}', b'{"name": ' + b"1" * 5000 + b"}", b'{"a":' * 100_000, b'{"name": "x" "y"}', b"[" * 100_000,
-    b" " * (routes.MAX_BODY + 1),
+    b" " * (bodies.MAX_BODY + 1),
 ]  # fmt: skip
 
 

@@ -1,0 +1,109 @@
+"""JSON in and out. Bodies are read here, not by pydantic, of which hosts pin versions 1 and 2: one reader, one form of error."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import PurePath
+from typing import Any
+
+from fastapi import Depends, Request
+from fastapi.responses import JSONResponse, Response
+
+from train_embedding.errors import InvalidInput
+
+MAX_BODY = 2**20
+"Bytes of a request's body."
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, whatever its content type says. Raises InvalidInput."""
+    return _parsed(await _read(request))
+
+
+async def _body_if_any(request: Request) -> dict[str, Any]:
+    """As `_body`, and {} where there is none."""
+    data = await _read(request)
+    return _parsed(data) if data.strip() else {}
+
+
+async def _read(request: Request) -> bytes:
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > MAX_BODY:
+            raise InvalidInput(f"The body is larger than {MAX_BODY // 1024} KiB.")
+    return bytes(data)
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"The body is not JSON: {str(error)[:200]}.", 'Send an object such as {"name": "my-cat"}.') from error
+    if not isinstance(values, dict):
+        raise InvalidInput("The body is not a JSON object.", 'Send an object such as {"name": "my-cat"}.')
+    return values
+
+
+BODY: Any = Depends(_body)
+BODY_IF_ANY: Any = Depends(_body_if_any)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_number(text)
+
+
+def _refuse_number(text: str) -> float:
+    raise InvalidInput(f"{short(text)} is not a number that this API takes.")
+
+
+def check_fields(values: dict[str, Any], known: dict[str, Any]) -> None:
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InvalidInput(f"There is no field {', '.join(map(short, unknown))}.", f"Fields are {', '.join(known)}.")
+
+
+def text_field(values: dict[str, Any], name: str, default: str | None = None) -> str:
+    if name not in values and default is None:
+        raise InvalidInput(f'The field "{name}" is missing.')
+    value = values.get(name, default)
+    if not isinstance(value, str):
+        raise InvalidInput(f'"{name}" is {short(value)}; it must be text.')
+    return value
+
+
+def flag_field(values: dict[str, Any], name: str) -> bool:
+    value = values.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidInput(f'"{name}" is {short(value)}; it must be true or false.')
+    return value
+
+
+def short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def answer(content: Any, status: int = 200) -> Response:
+    return JSONResponse(_plain(content), status)
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON has: NaN and infinity become null, paths and stray surrogates text that can be encoded."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, PurePath):
+        value = str(value)
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+
+
+def documented(properties: dict[str, Any], required: list[str], example: dict[str, Any]) -> dict[str, Any]:
+    """What the host's /docs shows of a body that FastAPI does not parse."""
+    schema = {"type": "object", "properties": properties, "required": required, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
