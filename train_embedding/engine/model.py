@@ -12,6 +12,7 @@ from torch import nn
 
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.engine.conditioning import Conditioning, size_ids
+from train_embedding.engine.frozen import freeze
 from train_embedding.engine.placeholder import PromptBatch, spliced
 from train_embedding.engine.tokenizer import END_OF_TEXT, token_ids
 
@@ -107,7 +108,7 @@ class DiffusionModel:
 
     def __post_init__(self) -> None:
         for module in self.modules():
-            module.requires_grad_(False).eval()
+            freeze(module)
 
     def modules(self) -> tuple[nn.Module, ...]:
         return (self.unet, self.vae, *(encoder.module for encoder in self.text_encoders))
