@@ -6,8 +6,9 @@ from functools import cache
 
 import pytest
 
-from train_embedding.engine.flops import CASES, StepFlops, count_step, count_text_encoders, meta_model
+from train_embedding.engine.flops import CASES, StepFlops, count_step, count_text_encoders
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.true_size import meta_model
 
 FLOOR = 2.10
 "The step as a multiple of the UNet forward, where attention is a small part of it."

@@ -170,7 +170,8 @@ class _GroupNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        input, weight, bias = _as_computed(gradient.dtype, *ctx.saved_tensors)
+        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         groups, eps = ctx.options
         layout = (len(input), input.shape[1], input[0, 0].numel(), groups)
         output, mean, deviation = torch.native_group_norm(input, weight, bias, *layout, eps)
@@ -179,7 +180,7 @@ class _GroupNorm(Function):
         gradient = _aten.native_group_norm_backward(
             gradient.contiguous(), input, mean, deviation, weight, *layout, [True, False, False]
         )[0]
-        return gradient.to(ctx.saved_tensors[0].dtype), None, None, None, None, None
+        return gradient.to(given.dtype), None, None, None, None, None
 
 
 class _LayerNorm(Function):
@@ -194,13 +195,14 @@ class _LayerNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
-        input, weight, bias = _as_computed(gradient.dtype, *ctx.saved_tensors)
+        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         shape, eps = ctx.options
         _, mean, deviation = torch.native_layer_norm(input, shape, weight, bias, eps)
         gradient = _aten.native_layer_norm_backward(
             gradient.contiguous(), input, shape, mean, deviation, weight, bias, [True, False, False]
         )[0]
-        return gradient.to(ctx.saved_tensors[0].dtype), None, None, None, None
+        return gradient.to(given.dtype), None, None, None, None
 
 
 class _Geglu(Function):
