@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from train_embedding.engine.conditioning import Conditioning
+from train_embedding.engine.devices import to_device
 from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
@@ -74,8 +75,9 @@ def accumulated_gradient(
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
     """The batch's denoising loss, a scalar: one forward through the text encoders and the UNet."""
     latents = batch.latents  # [B, 4, h, w]
-    timesteps = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator).to(latents.device)
-    noise = torch.randn(latents.shape, generator=batch.generator).to(latents.device, non_blocking=True)
+    drawn = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator)
+    timesteps = to_device(drawn, latents.device)
+    noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
     return (losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)).mean()
 
