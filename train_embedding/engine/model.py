@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from train_embedding.embeddings.create import takes_whole_text
+from train_embedding.engine.causal_mask import mask_made_on_device
 from train_embedding.engine.conditioning import Conditioning, size_ids
 from train_embedding.engine.frozen import freeze
 from train_embedding.engine.placeholder import PromptBatch, spliced
@@ -57,7 +58,7 @@ class TextEncoder:
         batch, chunks, length = prompts.ids.shape
         ids = self._padded(prompts.ids).reshape(-1, length)
         last = self.layer == 1 and self.normalised
-        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table):
+        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table), mask_made_on_device():
             output = self.module(ids, output_hidden_states=not last)
         hidden = output.last_hidden_state if last else output.hidden_states[-self.layer]
         if self.normalised and not last:
