@@ -22,9 +22,14 @@ def test_what_each_token_may_look_at(dtype: torch.dtype) -> None:
 
 def test_the_function_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modeling_clip, "_make_causal_mask", "theirs", raising=False)
-    with pytest.raises(KeyError), mask_made_on_device():
-        assert modeling_clip._make_causal_mask is causal_mask  # pyright: ignore[reportAttributeAccessIssue]
-        raise KeyError
+
+    def fail_within() -> None:
+        with mask_made_on_device():
+            assert modeling_clip._make_causal_mask is causal_mask  # pyright: ignore[reportAttributeAccessIssue]
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_within()
     assert modeling_clip._make_causal_mask == "theirs"  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -61,9 +61,14 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Settings]:
 
 def test_tf32_is_set_and_put_back(backends: tuple[Settings, Settings]) -> None:
     matmul, cudnn = backends
-    with pytest.raises(KeyError), tf32(CUDA):
-        assert (matmul.allow_tf32, cudnn.allow_tf32) == (True, True)
-        raise KeyError
+
+    def fail_within() -> None:
+        with tf32(CUDA):
+            assert (matmul.allow_tf32, cudnn.allow_tf32) == (True, True)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_within()
     assert (matmul.allow_tf32, cudnn.allow_tf32) == (False, True)
 
 
@@ -94,10 +99,15 @@ def in_channels_last(made: DiffusionModel) -> set[bool]:
 
 def test_channels_last_and_back(on_cuda: DiffusionModel) -> None:
     values = [weight.clone() for weight in on_cuda.unet.parameters()]
-    with pytest.raises(KeyError), channels_last(on_cuda):
-        assert in_channels_last(on_cuda) == {True}
-        assert all(torch.equal(*pair) for pair in zip(on_cuda.unet.parameters(), values, strict=True))
-        raise KeyError
+
+    def fail_within() -> None:
+        with channels_last(on_cuda):
+            assert in_channels_last(on_cuda) == {True}
+            assert all(torch.equal(*pair) for pair in zip(on_cuda.unet.parameters(), values, strict=True))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_within()
     assert in_channels_last(on_cuda) == {False}
     assert all(torch.equal(*pair) for pair in zip(on_cuda.unet.parameters(), values, strict=True))
 
@@ -120,8 +130,8 @@ def test_the_gradient_is_the_same_in_either_order() -> None:
 
     def gradient() -> torch.Tensor:
         context = torch.linspace(-1, 1, 77 * made.unet.config.cross_attention_dim).reshape(1, 77, -1).requires_grad_()
-        made.unet(torch.ones(1, 4, 8, 8), torch.tensor([500]), context, return_dict=False)[0].square().mean().backward()
-        return context.grad
+        output = made.unet(torch.ones(1, 4, 8, 8), torch.tensor([500]), context, return_dict=False)[0]
+        return torch.autograd.grad(output.square().mean(), context)[0]
 
     before = gradient()
     reorder(made.unet, torch.channels_last)

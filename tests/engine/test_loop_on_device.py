@@ -91,7 +91,9 @@ def step(model: DiffusionModel, spec: TrainingSpec = SPEC, announce: Callable[[E
     state = new_state({key: torch.zeros(2, width) for key, width in model.widths.items()}, resolved, device)
     moments = LatentMoments(torch.zeros(4, 8, 8), torch.ones(4, 8, 8))
     mask = torch.ones(8, 8)
-    pictures = [EncodedPicture(Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), moments, None, mask) for i in range(2)]
+    pictures = [
+        EncodedPicture(Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), moments, None, mask) for i in range(2)
+    ]
     data = LatentDataset(pictures, resolved, 2, device)
     with NoLists(), NoWaiting():
         loop.train(model, state, data, resolved, lambda _vectors: torch.zeros(1), announce, lambda: False)

@@ -32,7 +32,9 @@ def mask_made_on_device() -> Iterator[None]:
         setattr(module, _FUNCTION, before)
 
 
-def causal_mask(shape: tuple[int, int], dtype: torch.dtype, device: torch.device, past_key_values_length: int = 0) -> torch.Tensor:
+def causal_mask(
+    shape: tuple[int, int], dtype: torch.dtype, device: torch.device, past_key_values_length: int = 0
+) -> torch.Tensor:
     """0 for what a token may look at and the lowest number above it, [B, 1, n, n]. shape: (B, n)."""
     batch, length = shape
     mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)

@@ -24,18 +24,18 @@ Network = Callable[..., Any]
 @contextmanager
 def compiled(
     model: DiffusionModel,
-    on_fallback: Callable[[str], object] = logging.getLogger(__name__).warning,
+    on_fallback: Callable[[str], object] | None = None,
     compiler: Callable[[Network], Network] | None = None,
 ) -> Iterator[None]:
     """Within the context, the UNet's forward with gradients is compiled; without gradients it runs as ever.
 
     For each shape of its input the first call is made twice, forward and backward, compiled and not. When the compiler raises
     something, or what it made differs beyond the tolerance, the UNet runs uncompiled from then on and `on_fallback` is given
-    one sentence that says why. compiler: `torch.compile` for static shapes unless another is given.
+    one sentence that says why; it is logged where nobody asked for it. compiler: `torch.compile`, unless another is given.
     """
     unet = model.unet
     made = (compiler or _torch_compile)(unet.forward)
-    unet.forward = _Trial(unet, unet.forward, made, on_fallback)
+    unet.forward = _Trial(unet, unet.forward, made, on_fallback or logging.getLogger(__name__).warning)
     try:
         with plain(unet):  # whose backward the compiler knows, and plans for less memory by itself
             yield
@@ -51,9 +51,7 @@ class _Trial:
         self._right: set[tuple[Any, ...]] = set()
         self._given_up = False
 
-    def __call__(
-        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor, **options: Any
-    ) -> Any:
+    def __call__(self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor, **options: Any) -> Any:
         values = (sample, timestep, encoder_hidden_states)
         if self._given_up or not torch.is_grad_enabled():
             return self._eager(*values, **options)

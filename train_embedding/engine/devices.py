@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor there, without waiting for it: to CUDA it goes from pinned memory, from which alone a copy runs beside the program."""
+    """The tensor there, without waiting for it: to CUDA it goes from pinned memory, the only one that a copy does not block."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -22,11 +22,12 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 @contextmanager
 def tf32(device: torch.device) -> Iterator[None]:
-    """Within the context, fp32 products run on CUDA's tensor cores in TF32, with 10 bits of mantissa; then as it was set before."""
+    """Within the context, fp32 products on CUDA are made in TF32, which has 10 bits of mantissa; then as was set before."""
     if device.type != "cuda":
         yield
         return
-    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    convolution: Any = torch.backends.cudnn
     before = (matmul.allow_tf32, convolution.allow_tf32)
     try:
         matmul.allow_tf32 = convolution.allow_tf32 = True

@@ -28,11 +28,25 @@ class StepFlops:
     forward: int
     step: int
     text_encoder: int
+    attention_forward: int
+    "Of the forward, the two products of attention, both of whose factors depend on the prompt."
+    attention_step: int
+    "The same and the four products of its gradient."
 
     @property
     def ratio(self) -> float:
         """The step's UNet work as a multiple of one UNet forward."""
         return self.step / self.forward
+
+    @property
+    def layers_ratio(self) -> float:
+        """The ratio of what is not attention: frozen layers, whose backward costs at most their forward again."""
+        return (self.step - self.attention_step) / (self.forward - self.attention_forward)
+
+    @property
+    def recomputed(self) -> int:
+        """What a fused attention kernel adds on a GPU: it makes one of the products again instead of keeping the scores."""
+        return (self.attention_step - self.attention_forward) // 4
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -42,6 +56,10 @@ class StepFlops:
             "step_tflop": self.step / 1e12,
             "text_encoder_tflop": self.text_encoder / 1e12,
             "ratio": self.ratio,
+            "layers_ratio": self.layers_ratio,
+            "attention_forward_tflop": self.attention_forward / 1e12,
+            "attention_step_tflop": self.attention_step / 1e12,
+            "recomputed_by_fused_attention_tflop": self.recomputed / 1e12,
         }
 
 
@@ -70,11 +88,23 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
         model.predict(latents, timesteps, conditioning)
     with FlopCounterMode(display=False) as step, torch.enable_grad():
         losses_in_context(model, conditioning, latents, torch.zeros_like(latents), timesteps).mean().backward()
-    encoders = count_text_encoders(model.family)
-    return StepFlops(model.family, resolution, forward.get_total_flops(), step.get_total_flops(), encoders)
+    return StepFlops(
+        model.family,
+        resolution,
+        forward.get_total_flops(),
+        step.get_total_flops(),
+        count_text_encoders(model.family),
+        _attention(forward),
+        _attention(step),
+    )
 
 
 def flop_table() -> list[dict[str, Any]]:
     """One row per case of CASES, in TFLOP at batch 1."""
     models = {family: meta_model(family) for family in FAMILIES}
     return [count_step(models[family], resolution).to_json() for family, resolution in CASES]
+
+
+def _attention(counter: FlopCounterMode) -> int:
+    """Attention's part. On the meta device it is made of batched products, which nothing else in a UNet is."""
+    return counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0)

@@ -125,7 +125,7 @@ class _Linear(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (weight,) = ctx.saved_tensors
         return (gradient @ weight.to(gradient.dtype)).to(ctx.dtype), None, None
 
@@ -133,7 +133,12 @@ class _Linear(Function):
 class _Conv2d(Function):
     @staticmethod
     def forward(
-        ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...], channels: int | None
+        ctx: Any,
+        input: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        options: tuple[Any, ...],
+        channels: int | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(weight)
         ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
@@ -141,7 +146,7 @@ class _Conv2d(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (weight,) = ctx.saved_tensors
         batch, width, *sides = ctx.shape
         channels = ctx.channels or width
@@ -169,7 +174,7 @@ class _GroupNorm(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         groups, eps = ctx.options
@@ -194,7 +199,7 @@ class _LayerNorm(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         shape, eps = ctx.options
@@ -214,7 +219,7 @@ class _Geglu(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         hidden, gate = ctx.saved_tensors[0].chunk(2, -1)
         return torch.cat([gradient * F.gelu(gate), _aten.gelu_backward(gradient * hidden, gate)], -1)
 

@@ -33,14 +33,13 @@ def _is_usual(block: ResnetBlock2D) -> bool:
     )
 
 
-def tell_skips(unet: nn.Module) -> None:
-    """Tells the resnets on the way up how many of their channels come over a skip connection, in the order of diffusers' UNets."""
-    down, up = (getattr(unet, name, ()) for name in ("down_blocks", "up_blocks"))
-    skips = [unet.conv_in.out_channels] if up else []
-    for block in down:
+def tell_skips(unet: Any) -> None:
+    """Tells the resnets on the way up how many of their channels come over a skip connection, as diffusers' UNets pass them."""
+    skips: list[int] = [unet.conv_in.out_channels]
+    for block in unet.down_blocks:
         skips += [resnet.out_channels for resnet in block.resnets]
         skips += [sampler.out_channels for sampler in block.downsamplers or ()]
-    for block in up:
+    for block in unet.up_blocks:
         for resnet in block.resnets:
             resnet.skip_channels = skips.pop()
 
@@ -64,6 +63,7 @@ class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
             return super().forward(input_tensor, temb, *arguments, **options)
         wanted = self._wanted_channels(input_tensor)
         hidden = self.conv1(group_norm(self.norm1, input_tensor, silu=True), whole_groups(self.norm1, wanted))
+        assert self.time_emb_proj is not None
         hidden = hidden + self.time_emb_proj(self.nonlinearity(temb))[:, :, None, None]
         hidden = self.conv2(group_norm(self.norm2, hidden, silu=True))
         shortcut = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor, wanted)
