@@ -30,7 +30,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "ui": ("ui", "services", *FACTS),
     "api": ("api", "services", *FACTS),
     # The verbs `app` and `demo` open those rooms; nothing there leads back to the command line. `bench` measures the engine.
-    "cli": ("cli", "services", "app", "demo", "engine.flops", "hosts.detect", "hosts.standalone", *FACTS),
+    "cli": ("cli", "services", "app", "demo", "engine.flops", "engine.activations", "hosts.detect", "hosts.standalone", *FACTS),
     "app": ("app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
     "demo": ("demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
     # The WebUI executes the script by path, so what it does lies in the package.

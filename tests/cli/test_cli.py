@@ -256,6 +256,25 @@ def test_bench_flops_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == ROWS
 
 
+MEMORY = [
+    {"family": "SD1", "resolution": 512, "batch": 1, "checkpointing": False, "frozen_layers": True, "saved_gib": 0.459,
+     "peak_gib": 0.545, "weights_gib": 1.986, "smallest_card_gib": 4},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_bench_memory(as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = ModuleType("train_embedding.engine.activations")
+    module.memory_table = lambda: MEMORY  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert main(["bench", "memory", *(["--json"] if as_json else [])]) == 0
+    printed = capsys.readouterr().out
+    if as_json:
+        assert json.loads(printed) == MEMORY
+    else:
+        assert printed.splitlines()[1].split() == ["SD1", "512", "1", "yes", "no", "0.459", "0.545", "1.986", "4"]
+
+
 def test_demo_prints_its_result_as_the_last_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     calls: list[Any] = []
 

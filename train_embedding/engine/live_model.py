@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ def live_model(
 
     Raises HostFailed when the modules do not fit the config.
     """
-    return assemble(ldm_state(host_model), params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
+    state = ldm_state(host_model)
+    model = assemble(state, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
+    return replace(model, owns_weights=False)
 
 
 def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.context_term import ContextTerm
+from train_embedding.engine.devices import to_device
 from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.latents import Batch, LatentDataset
 from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
@@ -80,8 +81,9 @@ def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: B
     """The batch's denoising loss, a scalar: one forward through the text encoders and the UNet."""
     latents = batch.latents  # [B, 4, h, w]
     levels = len(model.alphas_cumprod)
-    timesteps = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus).to(latents.device)
-    noise = torch.randn(latents.shape, generator=batch.generator).to(latents.device, non_blocking=True)
+    drawn = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus)
+    timesteps = to_device(drawn, latents.device)
+    noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
     if spec.min_snr:
         losses = losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)

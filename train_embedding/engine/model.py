@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from train_embedding.embeddings.create import takes_whole_text
+from train_embedding.engine.causal_mask import mask_made_on_device
 from train_embedding.engine.conditioning import Conditioning, size_ids
+from train_embedding.engine.frozen import freeze
 from train_embedding.engine.placeholder import CHUNK, PromptBatch, batch_prompts, spliced, tokenise
 from train_embedding.engine.tokenizer import END_OF_TEXT, token_ids
 
@@ -56,7 +58,7 @@ class TextEncoder:
         batch, chunks, length = prompts.ids.shape
         ids = self._padded(prompts.ids).reshape(-1, length)
         last = self.layer == 1 and self.normalised
-        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table):
+        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table), mask_made_on_device():
             output = self.module(ids, output_hidden_states=not last)
         hidden = output.last_hidden_state if last else output.hidden_states[-self.layer]
         if self.normalised and not last:
@@ -102,12 +104,14 @@ class DiffusionModel:
     "Whether the UNet also takes a mask and the latents of a masked picture, 9 channels in all."
     crop: tuple[int, int] = (0, 0)
     "Top and left that SDXL is told its pictures were cropped at."
+    owns_weights: bool = True
+    "Whether nothing else uses its weights, so that they may be moved about."
     _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     "Per height and width of latents, what an inpainting UNet takes beside them, [1, 5, h, w]."
 
     def __post_init__(self) -> None:
         for module in self.modules():
-            module.requires_grad_(False).eval()
+            freeze(module)
 
     def modules(self) -> tuple[nn.Module, ...]:
         return (self.unet, self.vae, *(encoder.module for encoder in self.text_encoders))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from train_embedding.engine.devices import to_device
 from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT, token_ids
 
 CHUNK = 75
@@ -38,7 +39,7 @@ class PromptBatch:
     slots: torch.Tensor
 
     def to(self, device: torch.device) -> PromptBatch:
-        return PromptBatch(self.ids.to(device, non_blocking=True), self.slots.to(device, non_blocking=True))
+        return PromptBatch(to_device(self.ids, device), to_device(self.slots, device))
 
 
 def tokenise(pieces: Sequence[str | Vectors]) -> list[list[tuple[int, int]]]:
