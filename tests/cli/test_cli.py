@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -148,13 +149,14 @@ def test_caption_lines_and_templates(data: Path) -> None:
 
 
 class FakeRuns:
-    """Goes one step at each look; ends after three, or when it is stopped. `interrupt_at`: the look that Ctrl-C falls into."""
+    """Goes one step at each look; ends after three, or when it is stopped. `interrupt_at`: the look that `signals` fall into."""
 
-    def __init__(self, end: dict[str, Any], interrupt_at: int = 0) -> None:
+    def __init__(self, end: dict[str, Any], interrupt_at: int = 0, signals: tuple[int, ...] = (signal.SIGINT,)) -> None:
         self.state = RunState("1", "my-cat", Path("/runs/1"), status="running", steps=3)
         self.end = end
         self.looks = 0
         self.interrupt_at = interrupt_at
+        self.signals = signals
 
     def start(self, _spec: TrainingSpec) -> RunState:
         return self.state
@@ -162,7 +164,8 @@ class FakeRuns:
     def wait(self, _run_id: str, _timeout: float) -> RunState:
         self.looks += 1
         if self.looks == self.interrupt_at:
-            raise KeyboardInterrupt
+            for number in self.signals:
+                signal.raise_signal(number)
         if self.state.status == "stopping" or self.state.step == 2:
             self.state = dataclasses.replace(self.state, **self.end)
         else:
@@ -202,11 +205,15 @@ def test_train_as_json(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert (state["status"], state["step"], state["files"]) == ("finished", 3, [str(file) for file in FILES])
 
 
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
 def test_control_c_stops_and_keeps_the_result(
-    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signals: tuple[int, ...]
 ) -> None:
-    runs = FakeRuns({"status": "stopped", "step": 1, "files": FILES}, interrupt_at=2)
+    """A launcher passes on the Ctrl-C that has reached the process already."""
+    runs = FakeRuns({"status": "stopped", "step": 1, "files": FILES}, interrupt_at=2, signals=signals)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run_with(monkeypatch, runs) == 0
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert capsys.readouterr().out.splitlines()[:2] == ["Stopped my-cat after 1 step in 0 s.", "Written to /data/my-cat.pt"]
 
 

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from train_embedding.engine import latents as latents_module
+from train_embedding.engine.batch import Batch
 from train_embedding.engine.dataset import Framing, Picture, scan_folder
 from train_embedding.engine.latent_cache import LatentCache
-from train_embedding.engine.latents import Batch, EncodedPicture, LatentDataset, encode_pictures
+from train_embedding.engine.latents import EncodedPicture, LatentDataset, encode_pictures
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.engine.tokenizer import token_ids

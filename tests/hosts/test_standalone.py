@@ -17,6 +17,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import NotFound, StorageFailed, UnreadableFile
+from train_embedding.hosts import standalone
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
 from train_embedding.services import Services
@@ -27,6 +28,20 @@ __all__ = ["pictures", "tiny_checkpoint"]
 @pytest.fixture
 def host(tmp_path: Path, tiny_checkpoint: Path) -> StandaloneHost:
     return StandaloneHost(tmp_path / "data", tiny_checkpoint)
+
+
+@pytest.mark.parametrize(("local_rank", "number"), [(None, 0), ("1", 1), ("5", 1)])
+def test_each_process_takes_the_gpu_of_its_number(monkeypatch: pytest.MonkeyPatch, local_rank: str | None, number: int) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    if local_rank is None:
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+    else:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert standalone._own_device() == f"cuda:{number}"
+    assert taken == [number]
 
 
 def drawn(host: StandaloneHost, prompt: str, **options: Any) -> bytes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
 
 if TYPE_CHECKING:
+    from train_embedding.hosts.standalone import StandaloneHost
     from train_embedding.services import Services
 
 DATA_FOLDER = Path("train-embedding-data")
@@ -28,13 +31,51 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
 
 def services_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> Services:
     """Services over the data folder and the checkpoint that the options name. Raises NotFound without the latter."""
-    from train_embedding.hosts.standalone import StandaloneHost
     from train_embedding.services import Services
+
+    return Services(_host_of(arguments, allowed_folders))
+
+
+def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> int:
+    """Calls the verb in the main one of the processes that a launcher started, while the others help; returns its exit code.
+
+    Without a launcher that is the only one. Raises what `services_of` and the verb raise, and TrainingFailed where the others
+    cannot be reached.
+    """
+    from train_embedding.services import Services
+    from train_embedding.services.following import follow, joined
+
+    host = _host_of(arguments)
+    with joined() as processes:
+        if processes.rank == 0:
+            return verb(Services(host, processes))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends the run, and then this one
+        follow(host, processes)
+    return 0
+
+
+@contextmanager
+def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Within the context, Ctrl-C and SIGTERM call `stop`, however often they come. Launchers send SIGTERM when a process died."""
+
+    def call(_number: int, _frame: object) -> None:
+        stop()
+
+    before = {number: signal.signal(number, call) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:
+    from train_embedding.hosts.standalone import StandaloneHost
 
     checkpoint = arguments.checkpoint
     if checkpoint is not None and not checkpoint.exists():
         raise NotFound(f'There is no checkpoint "{checkpoint}".')
-    return Services(StandaloneHost(arguments.data, checkpoint, allowed_folders))
+    return StandaloneHost(arguments.data, checkpoint, allowed_folders)
 
 
 def print_json(values: Any) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.cli.common import add_host_options, services_of
+from train_embedding.cli.common import add_host_options, together
 from train_embedding.cli.train import finish
 from train_embedding.errors import NotFound
 
 if TYPE_CHECKING:
+    from train_embedding.services import Services
     from train_embedding.services.runs import Runs
 
 
@@ -23,8 +24,11 @@ def add_to(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    runs = services_of(arguments).runs
-    return finish(runs, runs.resume(arguments.id or _newest(runs)), arguments.json)
+    def resume(services: Services) -> int:
+        runs = services.runs
+        return finish(runs, runs.resume(arguments.id or _newest(runs)), arguments.json)
+
+    return together(arguments, resume)
 
 
 def _newest(runs: Runs) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.cli.common import add_host_options, count, print_json, services_of
+from train_embedding.cli.common import add_host_options, count, on_stop_signals, print_json, together
 from train_embedding.engine.presets import PRESETS
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.engine.spec_rules import CHOICES
@@ -94,8 +94,10 @@ def add_to(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = services_of(arguments)
-    return finish(services.runs, services.runs.start(spec_of(arguments, services)), arguments.json)
+    def train(services: Services) -> int:
+        return finish(services.runs, services.runs.start(spec_of(arguments, services)), arguments.json)
+
+    return together(arguments, train)
 
 
 def finish(runs: Runs, state: RunState, as_json: bool) -> int:
@@ -136,13 +138,12 @@ def follow(runs: Runs, state: RunState) -> RunState:
     """Shows a progress bar until the run has ended; Ctrl-C asks it to stop."""
     from tqdm import tqdm
 
-    with tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5) as bar:
+    bar = tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5)
+    with bar, on_stop_signals(lambda: runs.stop(state.id)):
         while state.active:
-            try:
-                state = runs.wait(state.id, TICK)
-            except KeyboardInterrupt:
-                bar.set_description("stopping")
-                state = runs.stop(state.id)
+            state = runs.wait(state.id, TICK)
+            if state.status == "stopping":
+                bar.set_description("stopping", refresh=False)
             bar.total = state.steps
             if state.step > bar.n:
                 bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)

@@ -191,17 +191,18 @@ class MemoryCounter(TorchDispatchMode):
 def as_on_cuda(dtype: torch.dtype) -> Iterator[None]:
     """Within the context, networks on any device compute as autocast has them on CUDA: products in `dtype`, norms and softmax in
     fp32, attention by a fused kernel. For counting, in a process that does nothing else meanwhile."""
-    functions = {name: _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
-    functions |= {name: _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}
-    functions["scaled_dot_product_attention"] = _casting(_fused_attention, dtype)
-    before = {name: getattr(F, name) for name in functions}
+    functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
+    functions |= {(F, name): _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}
+    functions[F, "scaled_dot_product_attention"] = _casting(_fused_attention, dtype)
+    functions[torch, "bmm"] = _casting(torch.bmm, dtype)  # attention in transformers 4.30's CLIP
+    before = {place: getattr(*place) for place in functions}
     try:
-        for name, function in functions.items():
-            setattr(F, name, function)
+        for place, function in functions.items():
+            setattr(*place, function)
         yield
     finally:
-        for name, function in before.items():
-            setattr(F, name, function)
+        for place, function in before.items():
+            setattr(*place, function)
 
 
 def _casting(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> Callable[..., torch.Tensor]:

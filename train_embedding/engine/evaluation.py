@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from train_embedding.engine.batch import Batch
 from train_embedding.engine.captions import split_at_name
 from train_embedding.engine.conditioning import Conditioning
-from train_embedding.engine.latents import EVALUATION_STEPS, Batch, LatentDataset
+from train_embedding.engine.latents import EVALUATION_STEPS, LatentDataset
 from train_embedding.engine.loop import denoising_losses
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import step_generator
@@ -71,12 +72,9 @@ def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, se
 @torch.no_grad()
 def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: FixedItems) -> torch.Tensor:
     """The loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
+    batch = Batch(items.latents, items.prompts, torch.Generator(), items.weights, items.teacher)
     losses: list[torch.Tensor] = []
     for start in range(0, len(items.latents), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        prompts = PromptBatch(items.prompts.ids[part], items.prompts.slots[part])
-        weights = None if items.weights is None else items.weights[part]
-        teacher = None if items.teacher is None else items.teacher.each(lambda rows, part=part: rows[part])
-        batch = Batch(items.latents[part], prompts, torch.Generator(), weights=weights, teacher=teacher)
-        losses.append(denoising_losses(model, vectors, batch, items.noise[part], items.timesteps[part]))
+        losses.append(denoising_losses(model, vectors, batch.rows(part), items.noise[part], items.timesteps[part]))
     return torch.cat(losses)

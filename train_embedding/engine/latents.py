@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from train_embedding.engine.batch import Batch
 from train_embedding.engine.buckets import BatchOrder, Size
 from train_embedding.engine.captions import Captions
 from train_embedding.engine.conditioning import Conditioning
@@ -16,6 +17,7 @@ from train_embedding.engine.masks import mask_weights, pool_mask
 from train_embedding.engine.model import DiffusionModel, LatentMoments
 from train_embedding.engine.noise import step_generator
 from train_embedding.engine.placeholder import PromptBatch
+from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
 
@@ -24,22 +26,6 @@ ON_DEVICE_BYTES = 2**30
 EVALUATION_STEPS = 2**41
 "Offset that keeps the evaluation's generators apart from those of the steps and of the picture order."
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step learns from; all of one size.
-
-    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. weights: [B, h, w], how much each place
-    counts, or None where all count alike.
-    """
-
-    latents: torch.Tensor
-    prompts: PromptBatch
-    generator: torch.Generator
-    weights: torch.Tensor | None = None
-    teacher: Conditioning | None = None
-    "Prompts whose predictions are the target, where a prompt is distilled."
 
 
 @dataclass(frozen=True)
@@ -147,6 +133,7 @@ class LatentDataset:
     """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
 
     vectors: how many the embedding has. device: where batches are wanted; None for the CPU. teacher: one prompt, encoded there.
+    processes: those that share each batch, of `batch_size` pictures for each of them.
     """
 
     def __init__(
@@ -156,6 +143,7 @@ class LatentDataset:
         vectors: int,
         device: torch.device | None = None,
         teacher: Conditioning | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self._teacher = teacher
         self._spec = resolved.spec
@@ -168,7 +156,9 @@ class LatentDataset:
         groups: dict[Size, list[int]] = {}
         for index, one in enumerate(pictures):
             groups.setdefault(one.picture.target, []).extend([index] * one.picture.repeats)
-        self._order = BatchOrder(list(groups.values()), self._spec.batch_size, self._spec.seed)
+        self._batch_size = self._spec.batch_size * processes.count
+        self._share = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
+        self._order = BatchOrder(list(groups.values()), self._batch_size, self._spec.seed)
         self._groups = [sorted(set(group)) for group in groups.values()]
 
     def batch(self, step: int) -> Batch:
@@ -186,7 +176,7 @@ class LatentDataset:
     def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
         """The same `count` items at every call, to compare losses on: as many of each picture as of any other, to within one.
 
-        Means of the posteriors, never mirrored, with `Captions.fixed`; at most `batch_size` in a batch. Each batch has a
+        Means of the posteriors, never mirrored, with `Captions.fixed`; none in a batch more than a step has. Each batch has a
         generator of its own that follows from `seed`, for its noise.
         """
         order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
@@ -194,8 +184,8 @@ class LatentDataset:
         batches: list[Batch] = []
         for group in self._groups:
             chosen = [item for item in items if item in group]
-            for start in range(0, len(chosen), self._spec.batch_size):
-                part = chosen[start : start + self._spec.batch_size]
+            for start in range(0, len(chosen), self._batch_size):
+                part = chosen[start : start + self._batch_size]
                 number = len(batches) + 1
                 views = [self._views[picture][0] for picture in part]
                 latents = self._stacked([view.mean for view in views])
@@ -221,6 +211,7 @@ class LatentDataset:
             generator=generator,
             weights=weights,
             teacher=None if self._teacher is None else self._teacher.each(lambda row: row.expand(len(chosen), *row.shape[1:])),
+            share=self._share,
         )
 
     def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:

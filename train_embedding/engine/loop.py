@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import torch
 
+from train_embedding.engine.batch import Batch
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.context_term import ContextTerm
 from train_embedding.engine.devices import to_device
 from train_embedding.engine.events import Ended, Evaluated, Listener, Started, Stepped
-from train_embedding.engine.latents import Batch, LatentDataset
+from train_embedding.engine.latents import LatentDataset
 from train_embedding.engine.losses import item_losses, min_snr_weights, target_of
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import add_noise, draw_timesteps
@@ -21,6 +22,8 @@ from train_embedding.engine.stopping import verdict
 
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 "The losses [N] of the fixed evaluation items for some vectors."
+Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int], torch.Tensor]
+"`accumulated_gradient`, or what takes its place where processes share the work."
 
 
 def train(
@@ -32,11 +35,12 @@ def train(
     announce: Listener,
     should_stop: Callable[[], bool],
     context_term: ContextTerm | None = None,
+    gradient: Gradient | None = None,
 ) -> None:
     """Goes on from the state to the end of the run, changing the state in place. An error leaves it after a whole step.
 
     announce: called with the events in order, on the calling thread. should_stop: asked before every step. context_term:
-    needed where the spec gives it a weight.
+    needed where the spec gives it a weight. gradient: None for `accumulated_gradient`.
     """
     spec, stopped = resolved.spec, False
     announce(Started(resolved.steps, state))
@@ -53,7 +57,7 @@ def train(
         rate = resolved.rate(step, last)
         set_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
-        loss = accumulated_gradient(model, state.vectors, dataset, spec, step)
+        loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step)
         if context_term is not None:
             (spec.context_weight * context_term.loss(state.vectors, step)).backward()
         if spec.clip_gradient:
@@ -78,12 +82,13 @@ def accumulated_gradient(
 
 
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
-    """The batch's denoising loss, a scalar: one forward through the text encoders and the UNet."""
+    """The denoising loss of the batch's share, a scalar: one forward through the text encoders and the UNet."""
     latents = batch.latents  # [B, 4, h, w]
     levels = len(model.alphas_cumprod)
     drawn = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus)
     timesteps = to_device(drawn, latents.device)
     noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
+    batch, noise, timesteps = batch.rows(batch.share), noise[batch.share], timesteps[batch.share]
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
     if spec.min_snr:
         losses = losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)

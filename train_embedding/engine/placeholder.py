@@ -41,6 +41,9 @@ class PromptBatch:
     def to(self, device: torch.device) -> PromptBatch:
         return PromptBatch(to_device(self.ids, device), to_device(self.slots, device))
 
+    def rows(self, rows: slice) -> PromptBatch:
+        return PromptBatch(self.ids[rows], self.slots[rows])
+
 
 def tokenise(pieces: Sequence[str | Vectors]) -> list[list[tuple[int, int]]]:
     """One prompt as chunks of (token id, slot), at most 75 each; an embedding is never split over two chunks."""

@@ -34,7 +34,8 @@ def load_resume(file: Path, state: TrainState, circumstances: Mapping[str, str])
     something differs that the result depends on, naming it.
     """
     saved = _read(file)
-    changed = [name for name, value in circumstances.items() if saved["circumstances"].get(name) != value]
+    before = saved["circumstances"]
+    changed = [name for name in {**circumstances, **before} if circumstances.get(name) != before.get(name)]
     if changed:
         raise Conflict(
             f"The run cannot go on as it began: {' and '.join(changed)} changed since.",

@@ -29,7 +29,8 @@ class StandaloneHost:
     """Embeddings in data_folder/embeddings, runs in data_folder/runs, caption templates in data_folder/templates.
 
     checkpoint: a file or a diffusers folder; None for the demo checkpoint. It is read when first needed and kept. Like a WebUI,
-    it knows of the embeddings folder what it saw at the last `reload_embeddings`.
+    it knows of the embeddings folder what it saw at the last `reload_embeddings`. Of several processes on a machine each takes
+    the GPU of its number, which launchers give in LOCAL_RANK.
     Raises StorageFailed where the data folder cannot be made.
     """
 
@@ -159,11 +160,22 @@ class StandaloneHost:
 
                 from train_embedding.engine.checkpoint import load_checkpoint
 
-                on_gpu = torch.cuda.is_available()
-                dtype = torch.float16 if on_gpu else torch.float32
+                device = _own_device()
+                dtype = torch.float32 if device == "cpu" else torch.float16
                 self._hash = _short_hash(self._checkpoint)
-                self._model = load_checkpoint(self._checkpoint, device="cuda" if on_gpu else "cpu", dtype=dtype)
+                self._model = load_checkpoint(self._checkpoint, device=device, dtype=dtype)
             return self._model
+
+
+def _own_device() -> str:
+    """The GPU of this process, where there is one; it is also what this thread means by "cuda" from then on."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    number = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+    torch.cuda.set_device(number)
+    return f"cuda:{number}"
 
 
 def _short_hash(checkpoint: Path) -> str:

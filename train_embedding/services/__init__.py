@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.library import Library
@@ -9,13 +10,16 @@ from train_embedding.services.settings import Settings
 
 
 class Services:
-    """Everything, over one host. An entry point builds it once per process."""
+    """Everything, over one host. An entry point builds it once per process.
 
-    def __init__(self, host: Host) -> None:
+    processes: those that train together, of which this is the main one.
+    """
+
+    def __init__(self, host: Host, processes: Processes = ALONE) -> None:
         from train_embedding.services.runs import Runs
 
         self.host = host
         self.library = Library(host)
         self.datasets = Datasets(host)
         self.settings = Settings(host)
-        self.runs = Runs(host, self.library, self.datasets)
+        self.runs = Runs(host, self.library, self.datasets, processes)

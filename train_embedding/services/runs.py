@@ -11,6 +11,7 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import storage_failed
+from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
@@ -34,12 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 class Runs:
-    """Use cases about runs. Safe to call from any thread; one run is under way at a time."""
+    """Use cases about runs. Safe to call from any thread; one run is under way at a time. processes: as for `Services`."""
 
-    def __init__(self, host: Host, library: Library, datasets: Datasets) -> None:
+    def __init__(self, host: Host, library: Library, datasets: Datasets, processes: Processes = ALONE) -> None:
         self._host = host
         self._library = library
         self._datasets = datasets
+        self._processes = processes
         self._lock = threading.RLock()
         self._states: dict[str, RunState] = {}
         "Runs of this process."
@@ -107,7 +109,7 @@ class Runs:
 
     def _begin(self, state: RunState) -> RunState:
         stop = threading.Event()
-        training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set)
+        training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set, self._processes)
         state.save()
         self._states[state.id] = state
         self._stops[state.id] = stop

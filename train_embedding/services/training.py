@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import ResolvedSpec, resolve
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from train_embedding.engine.conditioning import Conditioning
     from train_embedding.engine.context_term import ContextTerm
     from train_embedding.engine.latents import EncodedPicture, LatentDataset
-    from train_embedding.engine.loop import Evaluate
+    from train_embedding.engine.loop import Evaluate, Gradient
     from train_embedding.engine.model import DiffusionModel
     from train_embedding.engine.state import TrainState
 
@@ -33,16 +34,26 @@ EVALUATION_ITEMS = 16
 class Training:
     """Runs in one thread, inside the host's queue; a run that was interrupted goes on from what its folder holds.
 
-    update: called with the fields of the state that change. should_stop: whether somebody asked for the end.
+    update: called with the fields of the state that change. should_stop: whether somebody asked for the end. processes: those
+    that share the work, of which this is the main one.
     """
 
-    def __init__(self, host: Host, library: Library, state: RunState, update: Update, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        library: Library,
+        state: RunState,
+        update: Update,
+        should_stop: Callable[[], bool],
+        processes: Processes = ALONE,
+    ) -> None:
         self._host = host
         self._library = library
         start = kept_start(state) or library.read(state.embedding)
         self._live = LiveRun(host, state, start, update)
         self._spec = self._live.spec
         self._should_stop = should_stop
+        self._processes = processes
         self._log = RunLog(state.folder)
         self._recorder: Recorder | None = None
         self._train_state: TrainState | None = None
@@ -74,7 +85,7 @@ class Training:
         if self._stopping():
             return
         captioned = resolved if teacher is None else bare_captions(resolved)
-        dataset = LatentDataset(pictures, captioned, self._live.start.count, model.device, teacher)
+        dataset = LatentDataset(pictures, captioned, self._live.start.count, model.device, teacher, self._processes)
         evaluate = self._evaluation(model, dataset)
         words = self._spec.candidate_words()
         if words and kept_start(self._live.state) is None:
@@ -86,7 +97,8 @@ class Training:
         folder = self._live.state.folder
         previews = Previews(self._host, resolved, folder, self._log, self._stopping) if self._spec.preview_every else None
         self._recorder = Recorder(self._live, resolved, circumstances, self._log, previews)
-        self._train_with_less_memory_if_need_be(model, dataset, resolved, evaluate)
+        gradient = self._shared_gradient(captioned, pictures)
+        self._train_with_less_memory_if_need_be(model, dataset, resolved, evaluate, gradient)
 
     def _pictures_and_teacher(
         self, model: DiffusionModel, resolved: ResolvedSpec
@@ -100,8 +112,23 @@ class Training:
         self._live.note(*notes)
         return pictures, None
 
+    def _shared_gradient(self, resolved: ResolvedSpec, pictures: list[EncodedPicture]) -> Gradient | None:
+        """Hands the other processes what they learn from; None where there are none."""
+        from train_embedding.engine.shares import Lesson, SharedGradient
+
+        count = self._processes.count
+        if count == 1:
+            return None
+        self._live.note(f"Trained by {count} processes, {count * self._spec.batch_size} pictures in a batch.")
+        return SharedGradient(self._processes, Lesson(resolved, pictures, self._live.start.count))
+
     def _train_with_less_memory_if_need_be(
-        self, model: DiffusionModel, dataset: LatentDataset, resolved: ResolvedSpec, evaluate: Evaluate
+        self,
+        model: DiffusionModel,
+        dataset: LatentDataset,
+        resolved: ResolvedSpec,
+        evaluate: Evaluate,
+        gradient: Gradient | None,
     ) -> None:
         import torch
 
@@ -115,7 +142,7 @@ class Training:
         with ExitStack() as stack:
             for attempt in (1, 2):
                 try:
-                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_or_giving_way, term)
+                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_or_giving_way, term, gradient)
                     break
                 except torch.cuda.OutOfMemoryError as error:
                     if attempt == 2:
@@ -154,7 +181,9 @@ class Training:
         from train_embedding.engine.snapshots import pictures_digest
 
         info = self._host.info()
+        several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
         return {
+            **several,
             "the pictures or their captions": pictures_digest(pictures),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
             "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
