@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 SPEC = ["--steps", "6", "--learning-rate", "0.01", "--average", "0.5", "--latent-sampling", "random", "--flip"]
 EVALUATED = ["--evaluate-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
 LAUNCHERS = {
-    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port"],
-    "torchrun": ["torch.distributed.run", "--nproc-per-node", "2", "--master-port"],
+    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "{port}"],
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
 }
 
 
@@ -79,7 +79,8 @@ def two(tmp_path: Path, tiny_checkpoint: Path, pictures: Path) -> Data:
 @contextmanager
 def launched(launcher: str, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """In a session of its own, so that a signal can reach all as Ctrl-C does, and nothing is left over."""
-    command = [sys.executable, "-m", *LAUNCHERS[launcher], str(free_port()), "-m", *arguments]
+    options = [option.format(port=free_port()) for option in LAUNCHERS[launcher]]
+    command = [sys.executable, "-m", *options, "-m", *arguments]
     started = subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
