@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from train_embedding.demo import run
+from train_embedding.demo import heldout
 from train_embedding.demo.run import DemoResult, run_demo
 from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.formats import read_embedding
@@ -40,9 +40,9 @@ def test_a_run_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.checkpoint
 def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "REPEATS", 2)
-    monkeypatch.setattr(run, "SEEDS_PER_PROMPT", 4)
-    monkeypatch.setattr(run, "STEPS", 2)
+    monkeypatch.setattr(heldout, "REPEATS", 2)
+    monkeypatch.setattr(heldout, "SEEDS_PER_PROMPT", 4)
+    monkeypatch.setattr(heldout, "STEPS", 2)
 
     def follow(runs: Runs, state: RunState) -> RunState:
         while (now := runs.get(state.id)).step < 1:

@@ -9,16 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw
 
+from train_embedding.demo.heldout import GUIDANCE, HeldOut
 from train_embedding.demo.sets import SETS, SampleSet
-from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.evaluation import FixedItems, fixed_items, fixed_losses
-from train_embedding.engine.latents import encode_pictures
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_latents, pictures_of
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.engine.stopping import paired
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
@@ -26,10 +20,8 @@ from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
 from train_embedding.services import Services
 from train_embedding.services.runs import Runs, RunState
 
-REPEATS = 24
-"Times each held-out picture is evaluated, each at its own noise level."
-SEEDS_PER_PROMPT = 8
-STEPS, GUIDANCE = 20, 5.0
+_SHOWN = 16
+"Pictures of each kind on the sheet."
 
 
 @dataclass(frozen=True)
@@ -91,15 +83,15 @@ def run_demo(
     after = services.library.read(name)
     say(f"Trained {state.step} steps in {state.seconds:.0f} s on {sample_set.training_folder}.")
     with host.model() as model:
-        items = _heldout_items(model, sample_set, name, before.count)
-        losses = [fixed_losses(model, _on_device(embedding, model), items) for embedding in (before, after)]
-        drawn = [_draw(model, sample_set, embedding) for embedding in (before, after)]
+        held_out = HeldOut(model, sample_set, name, before.count)
+        losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
+        drawn = [held_out.draw(embedding) for embedding in (before, after)]
     difference, error = paired(losses[0] - losses[1])
-    distances = [sum(map(sample_set.distance, pictures)) / len(pictures) for pictures in drawn]
+    distances = [held_out.distance(pictures) for pictures in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)
     say(
-        f"Loss on {len(items.latents)} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, "
+        f"Loss on {len(losses[0])} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, "
         f"down by {difference / error:.1f} standard errors."
     )
     say(f"Distance from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
@@ -135,29 +127,10 @@ def export_checkpoint(folder: Path) -> Path:
     return target / DEMO_CHECKPOINT.name
 
 
-def _heldout_items(model: DiffusionModel, sample_set: SampleSet, name: str, vectors: int) -> FixedItems:
-    pictures, _skipped = scan_folder(sample_set.heldout_folder, Framing(((model.resolution, model.resolution),)))
-    encoded, _unread = encode_pictures(model, pictures)
-    latents = torch.stack([one.moments.mean for one in encoded]).to(model.device)
-    return fixed_items(model, latents, [one.picture.words for one in encoded], name, vectors, repeats=REPEATS, seed=1)
-
-
-def _on_device(embedding: Embedding, model: DiffusionModel) -> dict[str, torch.Tensor]:
-    return {key: tensor.to(model.device) for key, tensor in embedding.vectors.items()}
-
-
-def _draw(model: DiffusionModel, sample_set: SampleSet, embedding: Embedding) -> list[Image.Image]:
-    prompts = [prompt.format(embedding.name) for prompt in sample_set.prompts for _ in range(SEEDS_PER_PROMPT)]
-    side = model.resolution
-    seeds = list(range(len(prompts)))
-    latents = draw_latents(model, prompts, seeds, steps=STEPS, guidance=GUIDANCE, width=side, height=side, embeddings=[embedding])
-    return pictures_of(model, latents)
-
-
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:
     """Training pictures, then pictures drawn before and after training with the same prompts and seeds, twice their size."""
     training = [Image.open(path) for path in sorted(sample_set.training_folder.glob("*.png"))]
-    shown = [pictures[:: SEEDS_PER_PROMPT // 4] for pictures in drawn]
+    shown = [pictures[:: len(pictures) // _SHOWN] for pictures in drawn]
     side, columns, margin = drawn[0][0].width * 2, 8, 22
     rows = [
         ("training pictures", training),

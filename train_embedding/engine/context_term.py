@@ -16,6 +16,7 @@ from train_embedding.engine.captions import NAME
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import step_generator
 from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.precision import autocast
 
 PROMPTS = (
     "[name] on a beach", "[name] in the snow", "[name] in a city at night", "[name] in front of a mountain",
@@ -49,8 +50,7 @@ class ContextTerm:
         return ((1 - similarity) * others).sum() / others.sum()
 
     def _encoded(self, prompts: PromptBatch, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        device = self._model.device.type
-        with torch.autocast(device, enabled=device == "cuda"):
+        with autocast(self._model):
             return self._model.context(prompts, vectors).context.float()
 
 

@@ -16,6 +16,7 @@ from train_embedding.engine.losses import item_losses, min_snr_weights, target_o
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import add_noise, draw_timesteps
 from train_embedding.engine.optimizers import set_rate
+from train_embedding.engine.precision import add_gradient, autocast
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec
 from train_embedding.engine.state import TrainState
 from train_embedding.engine.stopping import verdict
@@ -59,7 +60,7 @@ def train(
         state.optimizer.zero_grad()
         loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step)
         if context_term is not None:
-            (spec.context_weight * context_term.loss(state.vectors, step)).backward()
+            add_gradient(model, spec.context_weight * context_term.loss(state.vectors, step), state.trained())
         if spec.clip_gradient:
             torch.nn.utils.clip_grad_norm_(state.trained(), spec.clip_gradient)
         state.optimizer.step()
@@ -76,7 +77,7 @@ def accumulated_gradient(
     parts: list[torch.Tensor] = []
     for part in range(spec.accumulation):
         loss = batch_loss(model, vectors, dataset.batch((step - 1) * spec.accumulation + part + 1), spec) / spec.accumulation
-        loss.backward()
+        add_gradient(model, loss, vectors.values())
         parts.append(loss.detach())
     return torch.stack(parts).sum()
 
@@ -104,8 +105,7 @@ def denoising_losses(
     kind: str = "mse",
 ) -> torch.Tensor:
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
-    device = batch.latents.device.type
-    with torch.autocast(device, dtype=autocast_dtype(model), enabled=device == "cuda"):
+    with autocast(model):
         context = model.context(batch.prompts, vectors).to(model.dtype)
         return losses_in_context(
             model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights, teacher=batch.teacher
@@ -136,10 +136,3 @@ def losses_in_context(
         with torch.no_grad():
             target = model.predict(noisy, timesteps, teacher.to(model.dtype))
     return item_losses(prediction, target, weights, kind)
-
-
-def autocast_dtype(model: DiffusionModel) -> torch.dtype:
-    """bf16 where the GPU computes in it (Ampere and newer), else fp16; only used on CUDA."""
-    if model.device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
