@@ -478,7 +478,7 @@ def test_an_evaluation_that_is_no_number(trainee: Trainee, monkeypatch: pytest.M
 
     monkeypatch.setattr(evaluation, "fixed_losses", losses)
     before = trainee.embedding().vectors["clip_l"]
-    ended = trainee.run(steps=9, evaluate_every=2, keep="last", batch_size=16)
+    ended = trainee.run(steps=9, evaluate_every=2, keep="last", batch_size=32)
     assert ended.status == "failed"
     assert ended.error == "The loss became NaN or infinite at step 4."
     after = trainee.embedding().vectors["clip_l"]

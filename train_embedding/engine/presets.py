@@ -9,7 +9,7 @@ from train_embedding.errors import InvalidSpec
 PRESETS: dict[str, dict[str, Any]] = {
     "Fast": {
         "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
-        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
+        "average": 0.9, "evaluate_every": 12, "auto_stop": True, "cooldown": 30, "keep": "best",
     },
     "Quality": {
         "steps": 1200, "batch_size": 8, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "random",

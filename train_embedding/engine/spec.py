@@ -100,13 +100,13 @@ class TrainingSpec:
     that they keep their say (CoRe; there 1.5e-4). 0 for none."""
     average: float = 0.9
     "Decay of the running average of the vectors, 0…0.9999: what is evaluated, saved and shown. 0 for the vectors themselves."
-    evaluate_every: int = 20
+    evaluate_every: int = 12
     "Steps between evaluations on fixed pictures, noise and noise levels; 0 for none, and then the last step is kept."
     auto_stop: bool = True
     "Whether the run ends when the evaluations say that the embedding has learned, or does not learn."
     min_steps: int = 0
     "The automatic stop waits for this step."
-    cooldown: int = 50
+    cooldown: int = 30
     "Steps at the end over which the rate falls to 0; at most a quarter of the run."
     keep: str = "best"
     'Which vectors are kept in the end: the "best" by evaluation, the earliest of equals, or the "last".'

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from train_embedding.engine.model import DiffusionModel
     from train_embedding.engine.state import TrainState
 
-EVALUATION_ITEMS = 16
+EVALUATION_ITEMS = 32
 
 
 class Training:
