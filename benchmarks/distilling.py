@@ -1,0 +1,259 @@
+"""Long prompts distilled into two vectors, and whose pictures come nearest to theirs: `python -m benchmarks.distilling`.
+
+Each prompt is distilled through the services, without pictures. Then latents are drawn from it, from the trigger, from its first
+two tokens and from what the embedding started from, with the same noise, once as the prompt and once as the negative prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.preview import draw_latents, pictures_of
+from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.stopping import paired
+from train_embedding.engine.tokenizer import token_ids
+from train_embedding.errors import TrainingFailed
+from train_embedding.hosts.standalone import StandaloneHost
+from train_embedding.services import Services
+
+NAME = "trigger"
+VECTORS = 2
+FIRST_SEED = 1_000_000
+"Beyond the seeds that the scenes to distil on are drawn from, so that no picture shown in training is judged."
+PICTURES, STEPS, GUIDANCE = 32, 20, 5.0
+_AT_ONCE = 16
+_COLUMNS = 8
+
+POSITIVE, NEGATIVE = "prompt", "negative"
+TEACHER, TRIGGER, FIRST, START = "long prompt", "trigger", "first two tokens", "untrained start"
+
+
+@dataclass(frozen=True)
+class Case:
+    """init_text: what the embedding starts from; beside: the prompt that goes with the long one as a negative prompt."""
+
+    teacher: str
+    init_text: str
+    beside: str = "a big thing on a beige background"
+
+
+_STAR = ", ".join(["a big striped red star on a navy background"] * 3)
+CASES = {
+    "star": Case(_STAR, "red star"),
+    "star, from its own text": Case(_STAR, _STAR),
+    "heart": Case(
+        "a big dotted yellow heart on a brown background, dotted yellow heart, big heart, brown background, yellow dots",
+        "yellow heart",
+    ),
+    "ring": Case(
+        "a big green ring on a white background, a green ring, big ring, white background, green on white, ring", "green ring"
+    ),
+    "triangle": Case(
+        "a small pink triangle on a black background, small and pink, a triangle on black, black background, pink triangle",
+        "pink triangle",
+    ),
+    "thing": Case(
+        "a big patterned orange thing on a beige background, orange and patterned, a thing that is big, beige background",
+        "orange thing",
+        "a big thing on a white background",
+    ),
+    "words to avoid": Case(
+        "red, orange, yellow, pink, striped, dotted, patterned, small, black background, navy background, brown background",
+        "dotted red",
+        "a star on a background",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much farther than the trigger's pictures others are from the long prompt's: mean over the pictures, and its error."""
+
+    distance: float
+    "Mean over the pictures of the root mean square of the latents' difference."
+    difference: float
+    standard_error: float
+
+    @property
+    def errors(self) -> float:
+        return self.difference / self.standard_error
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one prompt, in one role, POSITIVE or NEGATIVE. distance: the trigger's; margins: those of FIRST and START."""
+
+    case: str
+    role: str
+    seed: int
+    tokens: int
+    steps: int
+    seconds: float
+    distance: float
+    margins: dict[str, Margin]
+
+    def to_json(self) -> dict[str, Any]:
+        margins = {name: {**asdict(margin), "errors": margin.errors} for name, margin in self.margins.items()}
+        return {**asdict(self), "margins": margins}
+
+
+def measure(
+    name: str, seed: int = 0, *, guidance: float = GUIDANCE, sheet: list[tuple[str, list[Image.Image]]] | None = None
+) -> list[Result]:
+    """Distils one of CASES, then judges it as a prompt and as a negative prompt. sheet: gets rows of pictures to look at.
+
+    Raises TrainingFailed, and whatever else ends the run.
+    """
+    case = CASES[name]
+    with tempfile.TemporaryDirectory() as folder:
+        host = StandaloneHost(Path(folder))
+        services = Services(host)
+        services.library.create(NAME, case.init_text, VECTORS)
+        before = services.library.read(NAME)
+        spec = TrainingSpec.from_json(
+            {
+                "embedding": NAME,
+                "teacher_prompt": case.teacher,
+                "preset": "Fast",
+                "seed": seed,
+                "save_every": 0,
+                "preview_every": 0,
+            }
+        )
+        ended = services.runs.wait(services.runs.start(spec).id)
+        if ended.error:
+            raise TrainingFailed(ended.error, ended.hint)
+        after = services.library.read(NAME)
+        with host.model() as model:
+            drawn = {role: _draw(model, case, role, before, after, guidance) for role in (POSITIVE, NEGATIVE)}
+            if sheet is not None:
+                for role, latents in drawn.items():
+                    sheet += [(f"{name}, {role}: {what}", pictures_of(model, some[:_COLUMNS])) for what, some in latents.items()]
+    blank = Result(name, "", seed, len(token_ids(case.teacher)), ended.step, round(ended.seconds, 1), 0.0, {})
+    return [_judged(replace(blank, role=role), latents) for role, latents in drawn.items()]
+
+
+def first_tokens(text: str, count: int) -> str:
+    """The shortest beginning of the text that has its first tokens and no more."""
+    wanted = token_ids(text)[:count]
+    return next(text[:end] for end in range(len(text) + 1) if token_ids(text[:end]) == wanted)
+
+
+def _draw(
+    model: DiffusionModel, case: Case, role: str, before: Embedding, after: Embedding, guidance: float
+) -> dict[str, torch.Tensor]:
+    """What is compared, [PICTURES, 4, h, w] each, from the same seeds."""
+    texts = {
+        TEACHER: (case.teacher, []),
+        TRIGGER: (NAME, [after]),
+        FIRST: (first_tokens(case.teacher, VECTORS), []),
+        START: (NAME, [before]),
+    }
+    drawn: dict[str, torch.Tensor] = {}
+    for what, (text, embeddings) in texts.items():
+        prompt, negative = (text, "") if role == POSITIVE else (case.beside, text)
+        drawn[what] = _latents(model, prompt, negative, embeddings, guidance)
+    return drawn
+
+
+def _latents(model: DiffusionModel, prompt: str, negative: str, embeddings: Sequence[Embedding], guidance: float) -> torch.Tensor:
+    side = model.resolution
+    parts = [
+        draw_latents(
+            model,
+            [prompt] * _AT_ONCE,
+            range(FIRST_SEED + start, FIRST_SEED + start + _AT_ONCE),
+            negative_prompt=negative,
+            steps=STEPS,
+            guidance=guidance,
+            width=side,
+            height=side,
+            embeddings=embeddings,
+        )
+        for start in range(0, PICTURES, _AT_ONCE)
+    ]
+    return torch.cat(parts).float().cpu()
+
+
+def _judged(result: Result, latents: dict[str, torch.Tensor]) -> Result:
+    distances = {what: _distances(some, latents[TEACHER]) for what, some in latents.items() if what != TEACHER}
+    near = distances.pop(TRIGGER)
+    margins = {what: Margin(float(far.mean()), *paired(far - near)) for what, far in distances.items()}
+    return replace(result, distance=float(near.mean()), margins=margins)
+
+
+def _distances(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """The root mean square of each picture's difference, [B]; latents of pictures have a deviation near 1."""
+    return (ours - theirs).square().mean((1, 2, 3)).sqrt()
+
+
+def table(results: Sequence[Result]) -> str:
+    """Markdown; differences with their standard errors, and in how many of these."""
+    lines = [
+        f"| prompt (tokens) | as | seed | steps | {TRIGGER} | {FIRST} | farther by | errors | {START} | farther by | errors |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in results:
+        cells = [f"{one.case} ({one.tokens})", one.role, str(one.seed), str(one.steps), f"{one.distance:.3f}"]
+        for what in (FIRST, START):
+            margin = one.margins[what]
+            cells += [f"{margin.distance:.3f}", f"{margin.difference:.3f} ± {margin.standard_error:.3f}", f"{margin.errors:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
+    """The rows under their titles; pictures of a column have the same seed."""
+    side, margin = rows[0][1][0].width, 14
+    sheet = Image.new("RGB", (_COLUMNS * (side + 2), len(rows) * (side + margin)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (title, pictures) in enumerate(rows):
+        top = number * (side + margin)
+        pen.text((4, top + 1), title, fill="black")
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (column * (side + 2), top + margin))
+    return sheet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.distilling", description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--seeds", "--seed", nargs="+", type=int, default=[0], help="of the training")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the pictures judged (default: {GUIDANCE})")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="a file to write the results to")
+    parser.add_argument("--sheet", type=Path, help="a picture file to write, of the first seed")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    results: list[Result] = []
+    rows: list[tuple[str, list[Image.Image]]] = []
+    for seed in arguments.seeds:
+        for name in arguments.cases:
+            wanted = rows if arguments.sheet and seed == arguments.seeds[0] else None
+            results += measure(name, seed, guidance=arguments.guidance, sheet=wanted)
+            print(table(results[-2:]).split("\n", 2)[2], flush=True)
+    print(f"\n{table(results)}")
+    least = min(margin.errors for one in results for margin in one.margins.values())
+    print(f"\nThe least margin is {least:.1f} standard errors, over {PICTURES} pictures.")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        values = {"guidance": arguments.guidance, "torch": torch.__version__, "results": [one.to_json() for one in results]}
+        arguments.json.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    if arguments.sheet:
+        arguments.sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(rows).save(arguments.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""This project's trainer: the engine's loop as `services.training` runs it, on cached latents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.peers import Steps
+from benchmarks.peers.clock import StepClock
+from train_embedding.engine.checkpoint import load_checkpoint
+from train_embedding.engine.dataset import Framing, scan_folder
+from train_embedding.engine.events import Event, Stepped
+from train_embedding.engine.latents import LatentDataset, encode_pictures
+from train_embedding.engine.loop import train
+from train_embedding.engine.spec import TrainingSpec, resolve
+from train_embedding.engine.state import new_state
+
+
+class Ours:
+    """Holds the model in fp32. The time of a step goes from one `Stepped` event to the next, so that it is all of a step: the
+    batch, the text encoder, the UNet and back, the optimizer, the running average."""
+
+    name = "ours"
+
+    def __init__(self, checkpoint: Path, pictures: Path, resolution: int) -> None:
+        self._model = load_checkpoint(checkpoint)
+        self._pictures = str(pictures)
+        self._resolution = resolution
+        found, _ = scan_folder(pictures, Framing(((resolution, resolution),)))
+        self._encoded, _ = encode_pictures(self._model, found)
+        self._start = {key: table[:1] for key, table in self._model.token_embeddings("star").items()}
+
+    def measure(self, steps: int) -> Steps:
+        spec = self._spec(steps=steps + 1)
+        resolved = resolve(spec, self._model.resolution)
+        dataset = LatentDataset(self._encoded, resolved, 1, self._model.device)
+        state = new_state(self._start, resolved, self._model.device)
+        clock = StepClock(os.getpid())
+        with torch.enable_grad():
+            train(self._model, state, dataset, resolved, _no_evaluation, _ticking(clock), lambda: False)
+        return clock.steps()
+
+    def _spec(self, **values: Any) -> TrainingSpec:
+        side = self._resolution
+        given = {"embedding": "te-benchmark", "dataset": self._pictures, "batch_size": 1, "width": side, "height": side}
+        return TrainingSpec.from_json({**given, "buckets": False, "evaluate_every": 0, **values})
+
+
+def _ticking(clock: StepClock) -> Callable[[Event], None]:
+    def listen(event: Event) -> None:
+        if isinstance(event, Stepped):
+            loss = event.loss.item()  # on a device, the step has ended once this is known
+            clock.tick()
+            if not isfinite(loss):
+                raise RuntimeError(f"Our loss is {loss}.")
+
+    return listen
+
+
+def _no_evaluation(_vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+    raise AssertionError("the spec asks for no evaluations")

@@ -1,0 +1,46 @@
+"""The recipes that `benchmarks.learning` compares: presets, and *Fast* with one thing changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from train_embedding.engine.presets import preset_values
+
+SAMPLES = 1600
+"What each variant sees: the 400 steps of batch 4 that *Fast* may take at most."
+_WHOLE = {"auto_stop": False, "cooldown": 0, "keep": "last"}
+"Trains to the end at the full rate, so that variants are compared at equal samples."
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "Fast": {},
+    "uniform": {"timesteps": "uniform"},
+    "stratified": {"timesteps": "stratified"},
+    "focus 0.5": {"timestep_focus": 0.5},
+    "focus 1": {"timestep_focus": 1.0},
+    "rate 1e-3": {"learning_rate": "1e-3"},
+    "rate 2e-3": {"learning_rate": "2e-3"},
+    "rate 1e-2": {"learning_rate": "1e-2"},
+    "direction 5e-3": {"optimizer": "direction", "learning_rate": "5e-3"},
+    "direction 1e-2": {"optimizer": "direction", "learning_rate": "1e-2"},
+    "direction 2e-2": {"optimizer": "direction", "learning_rate": "2e-2"},
+    "prodigy": {"optimizer": "prodigy", "learning_rate": "1"},
+    "batch 1": {"batch_size": 1, "steps": SAMPLES},
+    "batch 8": {"batch_size": 8, "steps": SAMPLES // 8},
+    "no average": {"average": 0.0},
+    "min-SNR 5, stratified": {"min_snr": 5.0, "timesteps": "stratified"},
+    "random latents": {"latent_sampling": "random"},
+    "context 0.1": {"context_weight": 0.1},
+}
+"By name, what differs from *Fast*."
+AS_THEY_COME = ("Fast", "Quality", "WebUI classic")
+"Presets that run as an artist runs them, with the stop rule and the choice of the best step."
+
+
+def variant(name: str) -> dict[str, Any]:
+    """The fields of a variant of *Fast* that sees SAMPLES pictures. Raises KeyError for a name that is none."""
+    return {**preset_values("Fast"), **_WHOLE, "steps": SAMPLES // 4, **VARIANTS[name]}
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The fields of a preset. Raises InvalidSpec for a name that is none."""
+    return preset_values(name)
