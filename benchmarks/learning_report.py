@@ -134,7 +134,8 @@ def _draw(rows: Sequence[Row], sets: Sequence[str], file: Path) -> None:
                 points = [(0, 1.0), *((samples, loss / start) for samples, loss in _curve(mine))]
                 dashes = ("-", "--", ":")[number // 10 % 3]
                 axis.plot(*zip(*points, strict=True), dashes, label=name, linewidth=2.5 if name == "Fast" else 1.2)
-            axis.set(title=f"{sample_set}: {kind}s", xlabel="samples", ylabel="held-out loss / at the start", xscale="symlog")
+            axis.set(title=f"{sample_set}: {kind}s", xlabel="samples", ylabel="held-out loss / at the start")
+            axis.set_xscale("symlog", linthresh=40)
             axis.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(file, dpi=80)

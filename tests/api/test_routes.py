@@ -125,6 +125,13 @@ def test_a_run_is_started_read_and_stopped(client: TestClient, services: SomeSer
     assert (stopped.json()["status"], stopped.json()["active"]) == ("stopped", False)
 
 
+def test_a_run_may_distil_a_prompt(client: TestClient, services: SomeServices) -> None:
+    assert post(client, "runs", {"embedding": "my-cat", "teacher_prompt": "a long text"}).status_code == 200
+    assert services.runs.specs[0].distills
+    refused = post(client, "runs", {"embedding": "my-cat", "teacher_prompt": "a long text", "dataset": "/pictures"})
+    assert (refused.status_code, refused.json()["hint"]) == (422, "Leave one of them empty.")
+
+
 def test_nan_and_infinity_become_null(client: TestClient) -> None:
     run_id = post(client, "runs", {"embedding": "my-cat", "dataset": "/pictures"}).json()["id"]
     answer = client.post(f"{routes.PREFIX}/runs/{run_id}/stop")

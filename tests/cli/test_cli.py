@@ -140,6 +140,15 @@ def test_options_become_the_spec(data: Path) -> None:
     assert (classic.batch_size, classic.steps, classic.shuffle_tags, classic.tag_dropout) == (1, 7, True, 0.5)
 
 
+def test_a_prompt_to_distil_needs_no_folder(data: Path) -> None:
+    from train_embedding.cli import parser
+
+    chosen = parser().parse_args(["train", "my-cat", "--teacher-prompt", "a long text"])
+    spec = train.spec_of(chosen, Services(FakeHost(data)))
+    assert spec == TrainingSpec.from_json({"embedding": "my-cat", "teacher_prompt": "a long text"})
+    assert spec.distills
+
+
 def test_caption_lines_and_templates(data: Path) -> None:
     assert spec_for(data).template == DEFAULT_TEMPLATE
     (data / "templates").mkdir(parents=True, exist_ok=True)

@@ -39,6 +39,12 @@ def test_untouched_widgets_give_the_default_spec() -> None:
     assert fields.read_spec(raw()) == TrainingSpec.from_json({"embedding": "my-cat", "dataset": "/pictures"})
 
 
+def test_a_prompt_takes_the_place_of_the_folder() -> None:
+    spec = fields.read_spec(raw(dataset=" ", teacher_prompt="a long text"))
+    assert spec == TrainingSpec.from_json({"embedding": "my-cat", "teacher_prompt": "a long text"})
+    assert spec.distills
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_presets_values_reach_the_spec(preset: str) -> None:
     spec = fields.read_spec(raw(preset=preset, **fields.preset_updates(preset)))
