@@ -16,6 +16,7 @@ from PIL import Image
 
 from train_embedding import __version__
 from train_embedding.cli import VERBS, main, train
+from train_embedding.cli.common import on_stop_signals
 from train_embedding.engine.spec import DEFAULT_TEMPLATE, TrainingSpec
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
@@ -224,6 +225,22 @@ def test_control_c_stops_and_keeps_the_result(
     assert run_with(monkeypatch, runs) == 0
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert capsys.readouterr().out.splitlines()[:2] == ["Stopped my-cat after 1 step in 0 s.", "Written to /data/my-cat.pt"]
+
+
+def test_a_signal_that_a_launcher_passes_on_late_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with on_stop_signals(lambda: None):
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    try:
+        for number in before:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with on_stop_signals(lambda: None):
+        monkeypatch.delenv("RANK")
+    assert {number: signal.getsignal(number) for number in before} == before
 
 
 def test_a_run_that_fails_is_an_error_that_keeps_its_files(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 DATA_FOLDER = Path("train-embedding-data")
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:
@@ -49,24 +50,29 @@ def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> 
     with joined() as processes:
         if processes.rank == 0:
             return verb(Services(host, processes))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends the run, and then this one
+        for number in _STOP_SIGNALS:  # they reach all; the main process ends the run, and then this one
+            signal.signal(number, signal.SIG_IGN)
         follow(host, processes)
     return 0
 
 
 @contextmanager
 def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Within the context, Ctrl-C and SIGTERM call `stop`, however often they come. Launchers send SIGTERM when a process died."""
+    """Within the context, Ctrl-C and SIGTERM call `stop`, however often they come. Launchers send SIGTERM when a process died.
+
+    Afterwards they do what they did before, or nothing in a process of a launcher, which passes on late what has come already.
+    """
+    from train_embedding.services.following import launched
 
     def call(_number: int, _frame: object) -> None:
         stop()
 
-    before = {number: signal.signal(number, call) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, call) for number in _STOP_SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if launched() else handler)
 
 
 def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:

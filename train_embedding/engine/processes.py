@@ -76,6 +76,11 @@ ALONE = Processes()
 "What every program is that no launcher started several times; it asks nobody and loads nothing."
 
 
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher started this process as one of several. environment: as for `joined`."""
+    return "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
+
+
 @contextmanager
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     """This process among those that a launcher started with it, until the context ends; at once `ALONE` where there are none.
@@ -83,7 +88,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them. Raises TrainingFailed where the others
     cannot be reached.
     """
-    if "RANK" not in environment or int(environment.get("WORLD_SIZE", "1")) == 1:
+    if not launched(environment):
         yield ALONE
         return
     import torch.distributed as dist

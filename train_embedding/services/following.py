@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from train_embedding.engine.processes import Processes, joined
+from train_embedding.engine.processes import Processes, joined, launched
 from train_embedding.hosts.base import Host
 
-__all__ = ["Processes", "follow", "joined"]
+__all__ = ["Processes", "follow", "joined", "launched"]
 
 
 def follow(host: Host, processes: Processes) -> None:
