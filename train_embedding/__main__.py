@@ -1,8 +1,7 @@
 """`python -m train_embedding` is the command line."""
 
-import sys
-
 from train_embedding.cli import main
+from train_embedding.cli.common import leave
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -27,6 +27,8 @@ with joined() as processes:
     else:
         processes.serve(lambda task: (processes.rank, task))
         print("dismissed")
+sys.stdout.flush()
+os._exit(0)  # as the command line ends: see `cli.common.leave`
 """
 LOSE = """
 import os, signal, sys
@@ -42,6 +44,8 @@ with joined() as processes:
             processes.serve(lambda task: os.kill(os.getpid(), signal.SIGKILL) if (processes.rank, task) == (1, "die") else task)
     except TrainingFailed as error:
         print(error)
+sys.stdout.flush()
+os._exit(0)
 """
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from train_embedding.errors import NotFound
 
@@ -73,6 +75,18 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if launched() else handler)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process with an exit code. One of a launcher's ends at once: threads of gloo may still be letting go of Python's
+    objects, and an interpreter that tears itself down meanwhile aborts, which the launcher takes for a failure."""
+    from train_embedding.services.following import launched
+
+    if launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:

@@ -148,7 +148,7 @@ def follow(runs: Runs, state: RunState) -> RunState:
             if state.step > bar.n:
                 bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
                 bar.update(state.step - bar.n)
-    return state
+    return runs.wait(state.id)  # its thread, which may still be writing what it has told already
 
 
 def report(state: RunState) -> Iterable[str]:
