@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.learning_report import report
-from benchmarks.recipes import AS_THEY_COME, VARIANTS, preset, variant
+from benchmarks.recipes import AS_THEY_COME, VARIANTS, variant
 from train_embedding.demo.heldout import HeldOut
 from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.embedding import Embedding
@@ -30,6 +30,7 @@ from train_embedding.engine.events import Event, Stepped
 from train_embedding.engine.latents import LatentDataset, encode_pictures
 from train_embedding.engine.loop import train
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.presets import preset_values
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.engine.state import Tables, TrainState, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
@@ -52,7 +53,7 @@ class Job:
     threads: int = 1
 
     def spec(self) -> TrainingSpec:
-        values = preset(self.recipe) if self.kind == "preset" else variant(self.recipe)
+        values = preset_values(self.recipe) if self.kind == "preset" else variant(self.recipe)
         values["template"] = ["[filewords]"]
         folder = str(SETS[self.sample_set].training_folder)
         return TrainingSpec.from_json({**values, "embedding": NAME, "dataset": folder, "seed": self.seed})

@@ -39,8 +39,3 @@ AS_THEY_COME = ("Fast", "Quality", "WebUI classic")
 def variant(name: str) -> dict[str, Any]:
     """The fields of a variant of *Fast* that sees SAMPLES pictures. Raises KeyError for a name that is none."""
     return {**preset_values("Fast"), **_WHOLE, "steps": SAMPLES // 4, **VARIANTS[name]}
-
-
-def preset(name: str) -> dict[str, Any]:
-    """The fields of a preset. Raises InvalidSpec for a name that is none."""
-    return preset_values(name)

@@ -59,7 +59,7 @@ def test_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (heldout, "REPEATS", 2), (heldout, "SEEDS_PER_PROMPT", 1), (heldout, "STEPS", 2), (learning, "MARKS", (4, 12)),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(learning, "preset", lambda _name: {"steps": 3, "batch_size": 4, "evaluate_every": 1})
+    monkeypatch.setattr(learning, "preset_values", lambda _name: {"steps": 3, "batch_size": 4, "evaluate_every": 1})
     threads = torch.get_num_threads()
     try:
         done = run_job(Job("lime", "preset", "Fast", 0))

@@ -114,11 +114,11 @@ class Training:
 
     def _shared_gradient(self, resolved: ResolvedSpec, pictures: list[EncodedPicture]) -> Gradient | None:
         """Hands the other processes what they learn from; None where there are none."""
-        from train_embedding.engine.shares import Lesson, SharedGradient
-
         count = self._processes.count
         if count == 1:
             return None
+        from train_embedding.engine.shares import Lesson, SharedGradient
+
         self._live.note(f"Trained by {count} processes, {count * self._spec.batch_size} pictures in a batch.")
         return SharedGradient(self._processes, Lesson(resolved, pictures, self._live.start.count))
 
