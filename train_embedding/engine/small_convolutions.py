@@ -1,4 +1,4 @@
-"""3×3 convolutions over few positions on a CPU, as one matrix product: with a batch of one, oneDNN takes two to three times as long."""
+"""3×3 convolutions over few positions on a CPU, as one matrix product: oneDNN takes two to three times as long there."""
 
 from __future__ import annotations
 
