@@ -58,18 +58,33 @@ def test_some_channels_alone_get_a_gradient(taken: list[str]) -> None:
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
+        (nn.Conv2d(4, 6, 3, padding=1, stride=2), (1, 4, 16, 16)),
+        (nn.Conv2d(4, 6, 3, padding=1, stride=2), (1, 4, 9, 7)),
+        (nn.Conv2d(4, 6, 3), (1, 4, 10, 10)),
+        (nn.Conv2d(4, 6, 1), (1, 4, 8, 8)),
+        (nn.Conv2d(4, 6, (3, 1), padding=(2, 0), stride=(1, 2), dilation=(2, 1)), (1, 4, 8, 8)),
+    ],
+    ids=["stride", "stride, odd sides", "unpadded", "1x1", "all different"],
+)
+def test_every_kernel_and_stride(layer: nn.Conv2d, shape: tuple[int, ...], taken: list[str]) -> None:
+    for one, other in both_ways(layer, torch.randn(shape)):
+        torch.testing.assert_close(one, other)
+    assert taken == ["convolved", "input_gradient"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
         (nn.Conv2d(4, 4, 3, padding=1), (2, 4, 8, 8)),
         (nn.Conv2d(4, 4, 3, padding=1), (1, 4, 8, 9)),
-        (nn.Conv2d(4, 4, 3, padding=1, stride=2), (1, 4, 8, 8)),
-        (nn.Conv2d(4, 4, 3), (1, 4, 8, 8)),
-        (nn.Conv2d(4, 4, 1), (1, 4, 8, 8)),
+        (nn.Conv2d(4, 4, 3, padding=1, stride=2), (1, 4, 17, 16)),
         (nn.Conv2d(4, 4, 3, padding=1, groups=2), (1, 4, 8, 8)),
-        (nn.Conv2d(4, 4, 3, padding=2, dilation=2), (1, 4, 8, 8)),
+        (nn.Conv2d(4, 4, 3, padding=1, dtype=torch.float64), (1, 4, 8, 8)),
     ],
-    ids=["batch", "large", "stride", "unpadded", "1x1", "groups", "dilation"],
+    ids=["batch", "large", "large, stride", "groups", "float64"],
 )
 def test_others_stay_torchs(layer: nn.Conv2d, shape: tuple[int, ...], taken: list[str]) -> None:
-    for one, other in both_ways(layer, torch.randn(shape)):
+    for one, other in both_ways(layer, torch.randn(shape, dtype=layer.weight.dtype)):
         torch.testing.assert_close(one, other)
     assert taken == []
 
@@ -87,8 +102,8 @@ def test_on_cpus_alone() -> None:
     with torch.device("meta"):
         layer = nn.Conv2d(4, 4, 3, padding=1)
         options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        assert not is_small(torch.empty(1, 4, 8, 8), layer.weight, options)
-    assert is_small(torch.empty(1, 4, 8, 8), torch.empty(4, 4, 3, 3), options)
+        assert not is_small((1, 4, 8, 8), layer.weight, options)
+    assert is_small((1, 4, 8, 8), torch.empty(4, 4, 3, 3), options)
 
 
 def test_plain_layers_are_torchs(taken: list[str]) -> None:

@@ -144,8 +144,8 @@ class _Conv2d(Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(weight)
         ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
-        if is_small(input, weight, options):
-            return convolved(input, weight, bias)
+        if is_small(input.shape, weight, options):
+            return convolved(input, weight, bias, options)
         return F.conv2d(input, weight, bias, *options)
 
     @staticmethod
@@ -155,8 +155,8 @@ class _Conv2d(Function):
         batch, width, *sides = ctx.shape
         channels = ctx.channels or width
         weight = weight[:, :channels].to(gradient.dtype)
-        if is_small(gradient, weight, ctx.options):
-            result = input_gradient(gradient, weight)
+        if is_small(ctx.shape, weight, ctx.options):
+            result = input_gradient(gradient, weight, sides, ctx.options)
         else:
             stride, padding, dilation, groups = ctx.options
             # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.
