@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from train_embedding.engine.prompt_schedule import at_step, changes, has_loose_brackets
+from train_embedding.errors import InvalidInput
 
 CASES = json.loads((Path(__file__).parent / "webui_prompts.json").read_text(encoding="utf-8"))["at_steps"]
 
@@ -26,4 +27,8 @@ def test_loose_brackets() -> None:
 
 
 def test_many_brackets_take_no_time() -> None:
-    assert at_step("[" * 300 + "a:b:3", 1, 20) == "[" * 300 + "a:b:3"
+    with pytest.raises(InvalidInput, match="More than 50 brackets"):
+        at_step("[(" * 10_000, 1, 20)
+    assert at_step(("[" * 40 + "a:b:3 ") * 400, 1, 20).endswith("a:b:3 ")
+    assert at_step("[" * 40 + "a:b:3", 1, 20) == "[" * 40 + "a:b:3"
+    assert at_step("[a:b:3]" * 2000, 1, 20) == "a" * 2000

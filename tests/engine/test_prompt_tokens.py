@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from train_embedding.engine.captions import split_at_names
+from train_embedding.engine.placeholder import Vectors, tokenise
 from train_embedding.engine.prompt_tokens import CHUNK, Layout, Names, layout_of
 
 MADE = json.loads((Path(__file__).parent / "webui_prompts.json").read_text(encoding="utf-8"))
@@ -39,10 +41,10 @@ def as_webui(layout: Layout) -> list[dict[str, Any]]:
 def test_a_prompt_is_laid_out_as_in_the_webui(case: dict[str, Any], names: Names) -> None:
     layout = layout_of(case["prompt"], names, case["backtrack"])
     assert layout.count == case["count"]
-    expected, lost = case["chunks"], [note for note in layout.notes if "loses" in note]
-    if lost:  # there the WebUI's list still names the embedding, in the chunk that its place has left
-        expected = [{**chunk, "embeddings": [one for one in chunk["embeddings"] if one[0] < len(chunk["ids"])]} for chunk in expected]
-    assert as_webui(layout) == expected
+    if any("loses" in note for note in layout.notes):  # there its list still names the embedding, where its place was
+        for chunk in case["chunks"]:
+            chunk["embeddings"] = [one for one in chunk["embeddings"] if one[0] < len(chunk["ids"])]
+    assert as_webui(layout) == case["chunks"]
 
 
 def test_an_embedding_that_the_webui_loses_is_pointed_out(names: Names) -> None:
@@ -65,3 +67,13 @@ def test_a_break_inside_brackets_is_a_word(names: Names) -> None:
 
 def test_a_name_without_tokens_is_never_found() -> None:
     assert layout_of("a b", Names([("", 3), (" ", 2)])).count == 2
+
+
+@pytest.mark.parametrize("prompt", ["a photo of a house", "a red my-cat on sixteen chairs", "word " * 80, "sixteen " * 5])
+def test_a_plain_prompt_is_laid_out_as_the_engine_draws_it(prompt: str) -> None:
+    vectors = {"my-cat": 4, "sixteen": 16}
+    drawn = tokenise(split_at_names(prompt, [(name, Vectors(0, count)) for name, count in vectors.items()]))
+    chunks = layout_of(prompt, Names(vectors.items())).chunks
+    assert [[token.id or 0 for token in chunk.tokens] for chunk in chunks] == [
+        [token for token, _slot in chunk] for chunk in drawn
+    ]

@@ -14,8 +14,8 @@ _COMMENT_LINE = re.compile(r"(^|\n)#[^\n]*(\n|$)")
 _COMMENT = re.compile(r"#[^\n]*(\n|$)")
 _NETWORK = re.compile(r"<\w+:[^>]+>")
 _AND = re.compile(r"\bAND\b")
-_PART = re.compile(r"(?P<text>.*?)(?:\s*:\s*(?P<weight>[-+]?(?:\d+\.?|\d*\.\d+)))?\s*", re.DOTALL)
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
+_BREAK = re.compile(r"\bBREAK\b")
 _PIECE = re.compile(
     r"\\(?P<escaped>[()\[\]\\]?)|(?P<opening>[(\[])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|(?P<closing>[)\]])|[^\\()\[\]:]+|:"
 )
@@ -36,9 +36,9 @@ def split_at_and(prompt: str) -> list[tuple[str, float]]:
     """The prompts that AND joins, which are encoded each on its own, with their weights ("a cat :1.2 AND a dog")."""
     parts: list[tuple[str, float]] = []
     for part in _AND.split(prompt):
-        match = _PART.fullmatch(part)
-        assert match is not None  # every part of it may be missing
-        parts.append((match["text"], float(match["weight"] or 1)))
+        text, colon, weight = part.rpartition(":")
+        weighs = colon and _WEIGHT.fullmatch(weight.strip())
+        parts.append((text.rstrip(), float(weight)) if weighs else (part.rstrip(), 1.0))
     return parts
 
 
@@ -61,8 +61,10 @@ def weighted(prompt: str) -> list[tuple[str, float]]:
             del opened[len(opened) - 1 - opened[::-1].index(inside)]
             _multiply(pieces[inside[1] :], _number(match["weight"]) if match["weight"] else _factor(bracket))
         else:
-            for index, text in enumerate(_BREAK.split(match[0])):
-                pieces += [[*BREAK], [text, 1.0]] if index else [[text, 1.0]]
+            first, *others = _BREAK.split(match[0])
+            pieces.append([first.rstrip() if others else first, 1.0])
+            for index, text in enumerate(others):
+                pieces += [[*BREAK], [text.lstrip() if index == len(others) - 1 else text.strip(), 1.0]]
     for bracket in ("(", "["):
         for _, first in (place for place in opened if place[0] == bracket):
             _multiply(pieces[first:], _factor(bracket))

@@ -6,6 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from train_embedding.errors import InvalidInput
+
+DEEPEST = 50
+"Brackets within brackets that are read."
 _PLAIN = re.compile(r"(?:[^\\\[\]():|]|\\.)+")
 _STRAY = "[]():"
 "What stands for itself where it belongs to no bracket; a stray bar or backslash makes the WebUI read the whole prompt as it is."
@@ -49,7 +53,7 @@ _Part = str | _Change | _Turns | _Emphasis
 
 
 def at_step(prompt: str, step: int, steps: int) -> str:
-    """What the prompt says at a step, from 1, of so many steps."""
+    """What the prompt says at a step, from 1, of so many steps. Raises InvalidInput where too many brackets are open."""
     parts = _read(prompt)
     return prompt if parts is None else _text(parts, step, steps)
 
@@ -87,6 +91,7 @@ class _Reader:
     def __init__(self, prompt: str) -> None:
         self._prompt = prompt
         self._known: dict[int, tuple[_Part, int] | None] = {}
+        self._depth = 0
 
     def parts(self, position: int) -> tuple[list[_Part], int]:
         """Text and matching brackets as far as they go, and where they end."""
@@ -107,8 +112,12 @@ class _Reader:
 
     def _bracket(self, start: int) -> tuple[_Part, int] | None:
         if start not in self._known:
+            if self._depth == DEEPEST:
+                raise InvalidInput(f"More than {DEEPEST} brackets are open at character {start + 1} of the prompt.")
             read = self._round if self._prompt[start] == "(" else self._square
+            self._depth += 1
             self._known[start] = read(start)
+            self._depth -= 1
         return self._known[start]
 
     def _round(self, start: int) -> tuple[_Part, int] | None:
