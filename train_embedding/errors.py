@@ -3,7 +3,8 @@
     TrainEmbeddingError
     ├── InvalidInput             a value that the rules refuse
     │   ├── InvalidName
-    │   └── InvalidSpec          a training field, a rate schedule
+    │   ├── InvalidSpec          a training field, a rate schedule
+    │   └── InvalidExpression    a formula over embeddings, with the place
     ├── NotFound                 an embedding, a run, a folder or a file that is not there
     ├── Conflict                 the name is taken, another run is under way, the wrong model family
     ├── NotAllowed               a folder outside those that a shared server may touch
@@ -17,6 +18,8 @@ Front ends translate at their edge: the command line exits with `exit_code`, the
 """
 
 from __future__ import annotations
+
+from unicodedata import combining, east_asian_width
 
 
 class TrainEmbeddingError(Exception):
@@ -48,6 +51,22 @@ class InvalidName(InvalidInput):
 
 class InvalidSpec(InvalidInput):
     pass
+
+
+class InvalidExpression(InvalidInput):
+    """A formula that cannot be read or computed. column: of the character at fault, from 1."""
+
+    def __init__(self, message: str, hint: str = "", *, expression: str, column: int) -> None:
+        super().__init__(f"Column {column}: {message}", hint)
+        self.expression = expression
+        self.column = column
+
+    @property
+    def pointer(self) -> str:
+        """The formula, and below it a mark at the column; wide letters of the Far East count as two."""
+        line = "".join(" " if one.isspace() else one for one in self.expression)
+        width = sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in line[: self.column - 1])
+        return f"{line}\n{' ' * width}^"
 
 
 class NotFound(TrainEmbeddingError):

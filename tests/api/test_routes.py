@@ -19,6 +19,8 @@ from train_embedding.api import bodies, routes
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, NotFound
 from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.combining import Combining
+from train_embedding.services.inspection import Inspection
 from train_embedding.services.library import Library
 from train_embedding.services.run_state import RunState
 
@@ -58,6 +60,8 @@ class SomeRuns:
 class SomeServices:
     def __init__(self, host: FakeHost, folder: Path) -> None:
         self.library = Library(host)
+        self.inspection = Inspection(host, self.library)
+        self.combining = Combining(host, self.library)
         self.runs = SomeRuns(folder)
 
 
@@ -241,11 +245,11 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
     asked = 0
     for path, methods in paths.items():
         for method in methods:
-            answer = client.request(method, path.replace("{run_id}", "x"), content=b"{")
+            answer = client.request(method, path.replace("{run_id}", "x").replace("{name}", "x"), content=b"{")
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 8
+    assert asked == 13
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

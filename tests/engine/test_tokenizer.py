@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer, token_ids
+from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer, token_ids, token_text
 
 
 def test_known_ids() -> None:
@@ -25,3 +25,11 @@ def test_answers_are_copies() -> None:
 def test_special_tokens() -> None:
     tokenizer = clip_tokenizer()
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, len(tokenizer)) == (START_OF_TEXT, END_OF_TEXT, 49408)
+
+
+def test_a_tokens_text() -> None:
+    assert [token_text(token) for token in token_ids("artstation cat 😀")] == ["art…", "station", "cat", "😀"]
+    assert [token_text(token) for token in token_ids("猫")] == ["\\xe7…", "\\x8c…", "\\xab"]
+    assert token_text(END_OF_TEXT) == "<|endoftext|>"
+    assert token_text(0) == "!…"
+    assert all(text.isprintable() and text and " " not in text for text in map(token_text, range(49408)))

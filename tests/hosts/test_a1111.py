@@ -279,6 +279,22 @@ def test_token_embeddings_are_rows_of_the_hosts_table(host: Any, webui: WebUI) -
     assert host.token_embeddings("")["clip_l"].shape == (0, 4)
 
 
+def test_the_vocabulary_is_the_hosts_own_table(host: Any, webui: WebUI) -> None:
+    assert host.vocabulary()["clip_l"].data_ptr() == webui.sd_model.cond_stage_model.weight.data_ptr()
+    as_sdxl(webui, 768, 1280)
+    assert {key: table.shape for key, table in host.vocabulary().items()} == {"clip_l": (10, 768), "clip_g": (10, 1280)}
+
+
+def test_the_vocabulary_never_loads_a_checkpoint(host: Any, webui: WebUI) -> None:
+    webui.sd_model.cond_stage_model = SimpleNamespace()
+    with pytest.raises(HostFailed, match="takes no embeddings"):
+        host.vocabulary()
+    webui.sd_models.model_data.sd_model = None
+    del webui.shared.sd_model
+    with pytest.raises(HostFailed, match="no checkpoint loaded"):
+        host.vocabulary()
+
+
 def test_a_job_holds_the_queue_and_shows_in_the_progress(host: Any, webui: WebUI) -> None:
     state = webui.shared.state
     with host.exclusive("Training my-cat"):

@@ -27,6 +27,8 @@ def test_no_model_unless_given(fake_host: FakeHost, tmp_path: Path) -> None:
         pass
     with pytest.raises(HostFailed, match="No checkpoint"):
         fake_host.token_embeddings("tree")
+    with pytest.raises(HostFailed, match="No checkpoint"):
+        fake_host.vocabulary()
     model = cast(Any, object())
     with FakeHost(tmp_path, model=model).model() as given:
         assert given is model

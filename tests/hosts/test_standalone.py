@@ -128,6 +128,13 @@ def test_an_embedding_of_a_word_draws_the_word(host: StandaloneHost) -> None:
     assert drawn(host, "a star", negative_prompt="sword") == drawn(host, "a star", negative_prompt="tree")
 
 
+def test_the_vocabulary_is_the_models_own_table(host: StandaloneHost) -> None:
+    with host.model() as model:
+        table = model.text_encoders[0].token_embedding.weight
+    assert host.vocabulary()["clip_l"].data_ptr() == table.data_ptr()
+    assert not host.vocabulary()["clip_l"].requires_grad
+
+
 def test_vectors_of_a_request_stand_before_those_of_the_folder(host: StandaloneHost) -> None:
     tree, star = (host.token_embeddings(text)["clip_l"] for text in ("tree", "red star"))
     put(host, "sword.pt", tree)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
+from train_embedding.api.combining import add_combining
 from train_embedding.api.embeddings import add_embeddings
+from train_embedding.api.inspection import add_inspection
 from train_embedding.api.routing import Route
 from train_embedding.api.runs import add_runs
 
@@ -20,5 +22,7 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     """Adds the routes to `app`, each behind `dependencies` (FastAPI's `Depends`), as the host guards its own API."""
     router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=dependencies or [], tags=["Train Embedding"])
     add_embeddings(router, services)
+    add_inspection(router, services)
+    add_combining(router, services)
     add_runs(router, services)
     app.include_router(router)

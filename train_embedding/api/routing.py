@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from train_embedding.api.bodies import answer
-from train_embedding.errors import TrainEmbeddingError
+from train_embedding.errors import InvalidExpression, TrainEmbeddingError
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ class Route(APIRoute):
             try:
                 return await handle(request)
             except TrainEmbeddingError as problem:
-                return answer({"error": problem.message, "hint": problem.hint}, problem.http_status)
+                place = {"column": problem.column} if isinstance(problem, InvalidExpression) else {}
+                return answer({"error": problem.message, "hint": problem.hint, **place}, problem.http_status)
 
         return handle_errors
 

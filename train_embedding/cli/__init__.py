@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, create, demo, list, resume, train
+from train_embedding.cli import app, bench, convert, create, demo, inspect, list, merge, resume, tokens, train
 from train_embedding.errors import TrainEmbeddingError
 
-VERBS = (create, train, resume, list, app, demo, bench)
+VERBS = (create, train, resume, list, inspect, tokens, merge, convert, app, demo, bench)
 INTERRUPTED = 130
 "What shells answer for a program that Ctrl-C ended."
 

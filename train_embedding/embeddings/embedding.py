@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.text_encoders import KEYS, family_of
@@ -32,6 +33,8 @@ class Embedding:
     "Name of the checkpoint that it was trained on."
     checkpoint_hash: str | None = None
     "Short hash of that checkpoint."
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    "What its file says about itself besides, in short texts; written back where the form of the file can hold it."
 
     def __post_init__(self) -> None:
         if not self.vectors:

@@ -140,6 +140,10 @@ class DiffusionModel:
             for encoder in self.text_encoders
         }
 
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        """The whole token embedding per encoder, [V, d]: the very weights."""
+        return {encoder.key: encoder.token_embedding.weight.detach() for encoder in self.text_encoders}
+
     @torch.no_grad()
     def encoded_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
         """What the text encoders put out for the tokens that `token_embeddings` takes, at most 75, as the UNet reads it: per

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,3 +30,29 @@ def _token_ids(text: str) -> tuple[int, ...]:
 def token_ids(text: str) -> list[int]:
     """The token ids of a text, without start and end, however long."""
     return list(_token_ids(text))
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> tuple[str, ...]:
+    ids: dict[str, int] = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
+    return tuple(sorted(ids, key=ids.__getitem__))
+
+
+@lru_cache(maxsize=1)
+def _byte_of() -> dict[str, int]:
+    """The byte that each letter of the vocabulary stands for: printable ones for themselves, the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = (byte for byte in range(256) if byte not in printable)
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
+
+
+def token_text(token: int) -> str:
+    r"""What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \xNN, and
+    letters that cannot be seen likewise."""
+    if token in (START_OF_TEXT, END_OF_TEXT):
+        return _vocabulary()[token]
+    written = _vocabulary()[token]
+    word = written.removesuffix("</w>")
+    text = bytes(_byte_of()[letter] for letter in word).decode("utf-8", "backslashreplace")
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text).replace(" ", "\\x20")
+    return text if word != written else text + "…"

@@ -121,6 +121,16 @@ class A1111Host:
             tables[key_of(weight)] = weight.detach()[ids].float().cpu()
         return tables
 
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        """Loads no checkpoint where none is loaded: looking at a file is no reason for that."""
+        sd_model = sd_models.model_data.sd_model
+        if sd_model is None:
+            raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
+        encoders = text_encoders(sd_model)
+        if not encoders:
+            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
+        return {key_of(weight): weight.detach() for _, weight in encoders}
+
     @contextmanager
     def exclusive(self, job: str) -> Iterator[None]:
         task = tasks.create_task_id("train-embedding")

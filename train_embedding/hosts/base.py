@@ -97,6 +97,13 @@ class Host(Protocol):
         """
         ...
 
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        """The whole token embedding per encoder, [V, d]: the host's own weights, where and as it keeps them; not to be changed.
+
+        Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings.
+        """
+        ...
+
     def exclusive(self, job: str) -> AbstractContextManager[None]:
         """Waits for the host's queue, then holds it and shows `job` in the host's progress until exit."""
         ...

@@ -74,6 +74,9 @@ class FakeHost:
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
         return self._model().token_embeddings(text, count)
 
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        return self._model().vocabulary()
+
     @contextmanager
     def exclusive(self, job: str) -> Generator[None, None, None]:
         with self._turns.turn():

@@ -80,6 +80,9 @@ class StandaloneHost:
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
         return self._loaded_model().token_embeddings(text, count)
 
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        return self._loaded_model().vocabulary()
+
     @contextmanager
     def exclusive(self, job: str) -> Iterator[None]:
         with self._turns.turn():

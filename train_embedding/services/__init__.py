@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.hosts.base import Host
+from train_embedding.services.combining import Combining
 from train_embedding.services.datasets import Datasets
+from train_embedding.services.inspection import Inspection
 from train_embedding.services.library import Library
 from train_embedding.services.settings import Settings
+from train_embedding.services.vocabularies import Vocabularies
 
 
 class Services:
@@ -22,4 +25,7 @@ class Services:
         self.library = Library(host)
         self.datasets = Datasets(host)
         self.settings = Settings(host)
+        vocabularies = Vocabularies(host)
+        self.inspection = Inspection(host, self.library, vocabularies)
+        self.combining = Combining(host, self.library, vocabularies)
         self.runs = Runs(host, self.library, self.datasets, processes)

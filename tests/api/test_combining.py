@@ -1,0 +1,127 @@
+"""The routes that look inside embeddings and make new ones, over the real services and a host that knows words."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("fastapi")
+
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from tests.words import put, vocabulary_host
+from train_embedding.api import routes
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services import Services
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    host = vocabulary_host(tmp_path, {"clip_l": 12})
+    put(host, "my cat", {"clip_l": torch.eye(12)[:4] + 0.5})
+    return host
+
+
+@pytest.fixture
+def client(host: FakeHost) -> TestClient:
+    app = FastAPI()
+    routes.mount(app, Services(host))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def get(client: TestClient, path: str) -> Any:
+    return client.get(f"{routes.PREFIX}/{path}")
+
+
+def post(client: TestClient, path: str, body: Any) -> Any:
+    return client.post(f"{routes.PREFIX}/{path}", content=json.dumps(body).encode())
+
+
+def test_looking_inside(client: TestClient) -> None:
+    report = get(client, "embeddings/my%20cat?top=3&text=red&neighbours=2").json()
+    assert (report["name"], report["count"], report["origin"]) == ("my cat", 4, 'the text "red"')
+    (encoder,) = report["encoders"]
+    assert [len(vector["nearest"]) for vector in encoder["vectors"]] == [3] * 4
+    assert len(encoder["similarity"]) == 4
+    assert get(client, "embeddings/none").status_code == 404
+
+
+@pytest.mark.parametrize("query", ["top=-1", "top=x", "top=101", "top=1.5", "neighbours=%00", "top=" + "9" * 50, "top=٣"])
+def test_wrong_queries_get_a_sentence(client: TestClient, query: str) -> None:
+    refused = get(client, f"embeddings/my%20cat?{query}")
+    assert refused.status_code == 422
+    assert set(refused.json()) == {"error", "hint"}
+
+
+def test_the_similarity_is_a_picture(client: TestClient) -> None:
+    answer = get(client, "embeddings/my%20cat/similarity.png")
+    assert answer.headers["content-type"] == "image/png"
+    assert Image.open(io.BytesIO(answer.content)).size == (300, 300)
+
+
+def test_tokens(client: TestClient) -> None:
+    read = post(client, "tokens", {"prompt": "a my cat AND b"}).json()
+    assert (read["count"], read["remaining"], read["embeddings"]) == (5, 70, ["my cat"])
+    assert len(post(client, "tokens", {"prompt": "a AND b", "negative": True}).json()["parts"]) == 1
+    for wrong in ({}, {"prompt": 3}, {"prompt": "a", "step": "1"}, {"prompt": "a", "negative": 1}, {"prompt": "a", "x": 1}):
+        assert post(client, "tokens", wrong).status_code == 422
+
+
+def test_a_dry_run_shows_and_saves_nothing(client: TestClient, host: FakeHost) -> None:
+    body = {"expression": "'my cat'[0] + \"red\"", "dry_run": True, "preview_prompt": "a [name]", "top": 2}
+    result = post(client, "embeddings/merge", body).json()
+    assert (result["count"], result["entry"], result["made_from"]) == (1, None, body["expression"])
+    assert len(result["encoders"][0]["vectors"][0]["nearest"]) == 2
+    assert Image.open(io.BytesIO(base64.b64decode(result["picture"]))).size == (64, 64)
+    assert host.requests[0].prompt == "a combined"
+    assert len(get(client, "embeddings").json()) == 1
+
+
+def test_a_result_is_saved(client: TestClient) -> None:
+    body = {"expression": "'my cat' & \"red castle\"", "name": "zork"}
+    result = post(client, "embeddings/merge", body).json()
+    assert (result["entry"]["name"], result["entry"]["vectors"], result["picture"]) == ("zork", 6, None)
+    assert post(client, "embeddings/merge", body).status_code == 409
+    assert post(client, "embeddings/merge", {**body, "overwrite": True}).status_code == 200
+
+
+def test_mistakes_have_their_column(client: TestClient) -> None:
+    refused = post(client, "embeddings/merge", {"expression": "'my cat' + cat", "dry_run": True})
+    assert refused.status_code == 422
+    assert (set(refused.json()), refused.json()["column"]) == ({"error", "hint", "column"}, 12)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"expression": "'my cat'"},
+        {"expression": 3, "name": "x"},
+        {"expression": "'my cat'", "name": "a/b"},
+        {"expression": "'my cat'", "name": "x", "dry_run": "yes"},
+        {"expression": "'my cat'", "name": "x", "top": -1},
+        {"expression": "'my cat'", "name": "x", "colour": "red"},
+    ],
+)
+def test_wrong_merges_get_a_sentence_and_save_nothing(client: TestClient, wrong: dict[str, Any]) -> None:
+    refused = post(client, "embeddings/merge", wrong)
+    assert refused.status_code == 422
+    assert {"error", "hint"} <= set(refused.json())
+    assert len(get(client, "embeddings").json()) == 1
+
+
+def test_convert(client: TestClient) -> None:
+    converted = post(client, "embeddings/my%20cat/convert", {"to": "pt", "name": "zork"}).json()
+    assert (converted["name"], converted["vectors"], Path(converted["file"]).name) == ("zork", 4, "zork.pt")
+    assert post(client, "embeddings/my%20cat/convert", {"to": "sdxl"}).status_code == 409
+    assert post(client, "embeddings/none/convert", {"to": "pt"}).status_code == 404
+    for wrong in ({}, {"to": "gif"}, {"to": 1}, {"to": "pt", "name": "a/b"}):
+        assert post(client, "embeddings/my%20cat/convert", wrong).status_code == 422

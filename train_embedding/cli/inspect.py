@@ -1,0 +1,72 @@
+"""`train-embedding inspect`: what is in an embedding."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
+from train_embedding.services.picture_files import save_picture
+
+if TYPE_CHECKING:
+    from train_embedding.services.reports import EncoderReport, Report
+
+
+def add_to(verbs: Any) -> None:
+    what = "Shows the figures of an embedding's vectors, and the words that they are nearest to."
+    parser = verbs.add_parser("inspect", help="look inside an embedding", description=what)
+    parser.add_argument("name", help="of the embedding")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="nearest words per vector, 0 to 100 (default: 5)")
+    parser.add_argument("--text", default="", metavar="TEXT", help="compare with this text (default: what it was made from)")
+    parser.add_argument(
+        "--neighbours", type=int, default=0, metavar="N", help="also find the N nearest embeddings; reads all of its family"
+    )
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the similarity between the vectors")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_host_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    inspection = services_of(arguments).inspection
+    report = inspection.inspect(arguments.name, arguments.top, arguments.text, arguments.neighbours)
+    if arguments.picture:
+        save_picture(inspection.picture(report), arguments.picture)
+    if arguments.json:
+        print_json(report.to_json())
+    else:
+        print_report(report)
+    return 0
+
+
+def print_report(report: Report) -> None:
+    """The report for people, without its remarks where there are none."""
+    trained = f", trained for {count(report.step, 'step')}" if report.step else ""
+    where = f" on {report.checkpoint_name}" if report.checkpoint_name else ""
+    print(f"{report.name}: {count(report.count, 'vector')} for {report.family}{trained}{where}")
+    for key, value in report.metadata.items():
+        print(f"{key}: {value}")
+    if report.origin:
+        print(f'The column "start" is the cosine with {report.origin}.')
+    for encoder in report.encoders:
+        _print_encoder(encoder, with_start=bool(report.origin))
+    if report.neighbours:
+        print()
+        rows = [(one.name, str(one.vectors), f"{one.likeness:.3f}") for one in report.neighbours]
+        print_table(("nearest embedding", "vectors", "likeness"), rows)
+    for remark in report.remarks:
+        print(remark)
+
+
+def _print_encoder(encoder: EncoderReport, with_start: bool) -> None:
+    print()
+    usual = f", words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread:.3f}"
+    overall = "" if encoder.to_origin is None else f", start {encoder.to_origin:.3f} in all"
+    print(f"{encoder.key}, width {encoder.width}{'' if encoder.vocabulary_norm is None else usual}{overall}")
+    rows: list[list[str]] = []
+    for place, vector in enumerate(encoder.vectors):
+        start = ["-" if vector.to_origin is None else f"{vector.to_origin:.3f}"] if with_start else []
+        words = ", ".join(f"{near.text} {near.cosine:.2f}" for near in vector.nearest)
+        rows.append([str(place), f"{vector.norm:.3f}", f"{vector.smallest:.3f}", f"{vector.largest:.3f}", *start, words])
+    print_table(("vector", "norm", "min", "max", *(["start"] if with_start else []), "nearest words"), rows)

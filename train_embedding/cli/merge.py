@@ -1,0 +1,65 @@
+"""`train-embedding merge`: an embedding out of others, by a formula."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from train_embedding.cli.common import add_host_options, print_json, services_of
+from train_embedding.cli.inspect import print_report
+from train_embedding.errors import InvalidExpression
+from train_embedding.services import Services
+from train_embedding.services.combining import PREVIEW_PROMPT, UNNAMED, Combined
+from train_embedding.services.picture_files import save_picture
+
+EXAMPLES = """\
+examples:
+  my-cat + 0.5 * "red"                    embeddings bare or in 'single quotes', words in "double quotes"
+  king - "man" + "woman"                  operators need a space on both sides
+  'my cat' & style[0:2]                   one after the other; the first two vectors
+  norm(average(a, b), like a)             also concat, drop_zeros, reduce(a, 4), spread(a, 4)
+"""
+
+
+def add_to(verbs: Any) -> None:
+    what = "Computes a formula over embeddings and words, and saves the result."
+    verbatim = argparse.RawDescriptionHelpFormatter
+    parser = verbs.add_parser(
+        "merge", help="make an embedding out of others", description=what, epilog=EXAMPLES, formatter_class=verbatim
+    )
+    parser.add_argument("expression", help="the formula")
+    parser.add_argument("--name", help="of the new embedding; left out, the result is shown and not saved")
+    parser.add_argument("--overwrite", action="store_true", help="replace one of that name, which goes to the trash folder")
+    parser.add_argument("--preview", type=Path, metavar="FILE", help="draw a picture with the result, before it is saved")
+    parser.add_argument("--prompt", default=PREVIEW_PROMPT, help="of that picture; [name] is the embedding (default: [name])")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_host_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    services = services_of(arguments)
+    try:
+        combined = services.combining.evaluate(arguments.expression, arguments.name or UNNAMED)
+    except InvalidExpression as error:
+        print(error.pointer, file=sys.stderr)
+        raise
+    if arguments.preview:
+        save_picture(services.combining.draw(combined.embedding, arguments.prompt), arguments.preview)
+    _print_result(services, combined, arguments)
+    return 0
+
+
+def _print_result(services: Services, combined: Combined, arguments: argparse.Namespace) -> None:
+    report = services.inspection.report_of(combined.embedding, top=5)
+    saved = services.combining.keep(combined, arguments.overwrite) if arguments.name else None
+    notes = combined.notes if saved is None else saved.notes
+    if arguments.json:
+        print_json({**report.to_json(), "notes": notes, "entry": None if saved is None else saved.entry.to_json()})
+        return
+    print_report(report)
+    for note in notes:
+        print(note)
+    print("Nothing was saved: no --name was given." if saved is None else f"Saved {saved.entry.name}: {saved.entry.file}")

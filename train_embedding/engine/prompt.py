@@ -1,0 +1,98 @@
+"""The WebUI's prompt syntax: what of a prompt is no text, and how much each piece of the rest weighs. As in WebUI 1.10.1."""
+
+from __future__ import annotations
+
+import re
+
+from train_embedding.errors import InvalidInput
+
+BREAK = ("BREAK", -1.0)
+"The piece that ends a chunk of 75 tokens."
+BRACKET_FACTOR = 1.1
+
+_COMMENT_LINE = re.compile(r"(^|\n)#[^\n]*(\n|$)")
+_COMMENT = re.compile(r"#[^\n]*(\n|$)")
+_NETWORK = re.compile(r"<\w+:[^>]+>")
+_AND = re.compile(r"\bAND\b")
+_WEIGHT = re.compile(r"[-+]?(?:\d+\.?|\d*\.\d+)")
+_BREAK = re.compile(r"\bBREAK\b")
+_PIECE = re.compile(
+    r"\\(?P<escaped>[()\[\]\\]?)|(?P<opening>[(\[])|:\s*(?P<weight>[+-]?[.\d]+)\s*\)|(?P<closing>[)\]])|[^\\()\[\]:]+|:"
+)
+_OPENING_OF = {")": "(", "]": "["}
+
+
+def without_comments(prompt: str) -> str:
+    """The prompt without what stands from a "#" to the end of its line."""
+    return _COMMENT.sub("\n", _COMMENT_LINE.sub("\n", prompt))
+
+
+def without_networks(prompt: str) -> tuple[str, tuple[str, ...]]:
+    """The prompt without `<lora:…>` and its like, and these."""
+    return _NETWORK.sub("", prompt), tuple(match[0] for match in _NETWORK.finditer(prompt))
+
+
+def split_at_and(prompt: str) -> list[tuple[str, float]]:
+    """The prompts that AND joins, which are encoded each on its own, with their weights ("a cat :1.2 AND a dog")."""
+    parts: list[tuple[str, float]] = []
+    for part in _AND.split(prompt):
+        text, colon, weight = part.rpartition(":")
+        weighs = colon and _WEIGHT.fullmatch(weight.strip())
+        parts.append((text.rstrip(), float(weight)) if weighs else (part.rstrip(), 1.0))
+    return parts
+
+
+def weighted(prompt: str) -> list[tuple[str, float]]:
+    """The prompt as pieces of one weight each, brackets gone: `(a)` weighs 1.1, `(a:1.3)` 1.3, `[a]` 1/1.1; BREAK is a piece.
+
+    Brackets multiply; one that is never closed reaches to the end. Raises InvalidInput for a weight that is no number, at
+    which the WebUI makes no picture.
+    """
+    pieces: list[list[str | float]] = []
+    opened: list[tuple[str, int]] = []  # each bracket, and the first piece inside it
+    for match in _PIECE.finditer(prompt):
+        bracket = "(" if match["weight"] else _OPENING_OF.get(match["closing"] or "", "")
+        inside = next((place for place in reversed(opened) if place[0] == bracket), None)
+        if match["escaped"] is not None:
+            pieces.append([match["escaped"], 1.0])
+        elif match["opening"]:
+            opened.append((match["opening"], len(pieces)))
+        elif inside is not None:
+            del opened[len(opened) - 1 - opened[::-1].index(inside)]
+            _multiply(pieces[inside[1] :], _number(match["weight"]) if match["weight"] else _factor(bracket))
+        else:
+            first, *others = _BREAK.split(match[0])
+            pieces.append([first.rstrip() if others else first, 1.0])
+            for index, text in enumerate(others):
+                pieces += [[*BREAK], [text.lstrip() if index == len(others) - 1 else text.strip(), 1.0]]
+    for bracket in ("(", "["):
+        for _, first in (place for place in opened if place[0] == bracket):
+            _multiply(pieces[first:], _factor(bracket))
+    return _joined(pieces) or [("", 1.0)]
+
+
+def _factor(bracket: str) -> float:
+    return BRACKET_FACTOR if bracket == "(" else 1 / BRACKET_FACTOR
+
+
+def _multiply(pieces: list[list[str | float]], factor: float) -> None:
+    for piece in pieces:
+        piece[1] = float(piece[1]) * factor
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InvalidInput(f'"{text}" is not a number, so the WebUI cannot read the prompt.', "Mend the weight.") from error
+
+
+def _joined(pieces: list[list[str | float]]) -> list[tuple[str, float]]:
+    """Neighbours of one weight as one piece: names of embeddings are found across them."""
+    joined: list[tuple[str, float]] = []
+    for text, weight in pieces:
+        if joined and joined[-1][1] == weight:
+            joined[-1] = (joined[-1][0] + str(text), joined[-1][1])
+        else:
+            joined.append((str(text), float(weight)))
+    return joined
