@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 import torch
 
 from train_embedding.embeddings import operations
+from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.expression_nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.errors import InvalidExpression
@@ -70,8 +71,6 @@ class Calculation:
     def _value(self, node: Node) -> float | Tables:
         value = self._raw_value(node)
         if isinstance(value, Mapping):
-            if count_of(value) > MAX_BETWEEN:
-                self._fail(f"a part of the formula has {count_of(value)} vectors; at most {MAX_BETWEEN} are allowed.", node)
             finite = all(bool(torch.isfinite(table).all()) for table in value.values())
         else:
             finite = math.isfinite(value)
@@ -92,7 +91,7 @@ class Calculation:
             case Product():
                 return self._product(node)
             case Joined():
-                return operations.concatenated([self._vectors(part) for part in node.parts])
+                return self._joined(node.parts, node)
             case Cut():
                 return self._cut(node)
             case Call():
@@ -105,6 +104,14 @@ class Calculation:
         if not count_of(tables):
             self._fail(f'the text "{node.text}" has no tokens.', node)
         return tables
+
+    def _joined(self, parts: tuple[Node, ...], node: Node) -> Tables:
+        tables = [self._vectors(part) for part in parts]
+        count = sum(map(count_of, tables))
+        width = max(table.shape[1] for table in tables[0].values())
+        if count > min(MAX_BETWEEN, MAX_ELEMENTS // width):
+            self._fail(f"a part of the formula has {count} vectors, which is too many.", node)
+        return operations.concatenated(tables)
 
     def _sum(self, node: Sum) -> float | Tables:
         values = [(sign, self._value(term)) for sign, term in node.terms]
@@ -156,9 +163,10 @@ class Calculation:
 
     def _call(self, node: Call) -> Tables:
         first, rest = node.arguments[0], node.arguments[1:]
-        if node.function in ("average", "concat"):
-            tables = [self._vectors(argument) for argument in node.arguments]
-            return operations.average(tables) if node.function == "average" else operations.concatenated(tables)
+        if node.function == "concat":
+            return self._joined(node.arguments, node)
+        if node.function == "average":
+            return operations.average([self._vectors(argument) for argument in node.arguments])
         tables = self._vectors(first)
         if node.function == "drop_zeros":
             kept = operations.without_zeros(tables)
