@@ -31,4 +31,5 @@ def write(embedding: Embedding) -> Content:
     """For an embedding of one text encoder. Raises InvalidInput for another."""
     tensor = only(embedding)
     # In the order in which the WebUI writes them; it looks at no key besides these.
-    return Content({"string_to_token": {"*": _PLACEHOLDER_TOKEN}, "string_to_param": {"*": tensor}, **about(embedding)})
+    values = {"string_to_token": {"*": _PLACEHOLDER_TOKEN}, "string_to_param": {"*": tensor}, **about(embedding)}
+    return Content(values, values)
