@@ -1,4 +1,4 @@
-"""Every form of embedding file in the WebUI: what is written here it loads, with its safe unpickler on, and draws the same with."""
+"""Every form of embedding file in the WebUI: it loads what is written here, its safe unpickler on, and draws the same with it."""
 
 from __future__ import annotations
 
