@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 
 from train_embedding.api.embeddings import add_embeddings
+from train_embedding.api.library import add_library
 from train_embedding.api.routing import Route
 from train_embedding.api.runs import add_runs
 
@@ -20,5 +21,6 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     """Adds the routes to `app`, each behind `dependencies` (FastAPI's `Depends`), as the host guards its own API."""
     router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=dependencies or [], tags=["Train Embedding"])
     add_embeddings(router, services)
+    add_library(router, services)
     add_runs(router, services)
     app.include_router(router)

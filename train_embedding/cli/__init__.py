@@ -7,10 +7,25 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, create, demo, list, resume, train
+from train_embedding.cli import (
+    app,
+    bench,
+    copy,
+    create,
+    delete,
+    demo,
+    export,
+    import_,
+    list,
+    notes,
+    rename,
+    resume,
+    train,
+    trash,
+)
 from train_embedding.errors import TrainEmbeddingError
 
-VERBS = (create, train, resume, list, app, demo, bench)
+VERBS = (create, train, resume, list, rename, copy, delete, trash, import_, export, notes, app, demo, bench)
 INTERRUPTED = 130
 "What shells answer for a program that Ctrl-C ended."
 
@@ -29,7 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    built = argparse.ArgumentParser(prog="train-embedding", description="Creates and trains textual-inversion embeddings.")
+    built = argparse.ArgumentParser(
+        prog="train-embedding", description="Creates, trains and manages textual-inversion embeddings."
+    )
     built.add_argument("--version", action="version", version=__version__)
     verbs = built.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:

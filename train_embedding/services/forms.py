@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from train_embedding.errors import InvalidInput, StorageFailed, UnreadableFile
+from train_embedding.embeddings.storage import write_atomically
+from train_embedding.errors import Conflict, InvalidInput, StorageFailed, UnreadableFile
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
@@ -62,6 +63,15 @@ def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
     form = form or form_for(suffix)
     suffix = suffix or suffixes_of(form)[0]
     return f"{embedding.name}{suffix}", encode(embedding, form, suffix)
+
+
+def written_to(target: Path, file_name: str, data: bytes, overwrite: bool) -> Path:
+    """Writes an exported file to a path, or into a folder under its name. Raises Conflict without `overwrite`, StorageFailed."""
+    path = target / file_name if target.is_dir() else target
+    if path.exists() and not overwrite:
+        raise Conflict(f'"{path}" is there already.', "Name another file, or allow it to be overwritten.")
+    write_atomically(path, data)
+    return path
 
 
 def fingerprint(embedding: Embedding) -> str:

@@ -50,6 +50,10 @@ class Found:
     """A file, what it holds, and what its notes say."""
 
     path: Path
+    name: str
+    "The file's stem, or the whole name of a folder."
+    folder: str
+    'That it lies in, below the embeddings folder, such as "styles/old"; empty for that folder itself.'
     content: Content
     size: int
     "Bytes."
@@ -84,22 +88,23 @@ class Listing:
             stored = self._stored
             found = [self._found(seen, stored) for seen in walk(folder)]
             (news, read), (more, also) = self._contents.turn_over(), self._notes.turn_over()
-            gone = {
-                path for path in stored if path not in read and path not in also and Path(path).is_relative_to(folder.absolute())
-            }
+            root = folder.absolute()
+            gone = {path for path in stored.keys() - read - also if Path(path).is_relative_to(root)}
             self._index().store({**news, **more}, gone)
-            self._stored = {path: known for path, known in {**stored, **news, **more}.items() if path not in gone}
+            stored.update({**news, **more})
+            for path in gone:
+                del stored[path]
         return found
 
     def _found(self, seen: Seen, stored: dict[str, Known]) -> Found:
         notes = NotesFile()
-        name = f"{seen.path.stem}{NOTES_SUFFIX}"
+        name = f"{seen.name}{NOTES_SUFFIX}"
         if name in seen.sidecars:
             notes = self._notes_of(seen.path.with_name(name), stored)
         if seen.status is None:
-            return Found(seen.path, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
+            return Found(seen.path, seen.name, seen.folder, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
         content = self._contents.get(seen.path, seen.status, stored)
-        return Found(seen.path, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
+        return Found(seen.path, seen.name, seen.folder, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
 
     def _notes_of(self, path: Path, stored: dict[str, Known]) -> NotesFile:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -22,8 +23,9 @@ def split(name: str) -> tuple[str, str]:
     return (stem, dot + suffix) if stem and suffix else (name, "")
 
 
+@lru_cache(maxsize=2**16)
 def is_embedding_name(name: str) -> bool:
-    """Whether a file of that name holds an embedding; quick where it does not."""
+    """Whether a file of that name holds an embedding."""
     from train_embedding.embeddings.formats import SUFFIXES as FORMAT_SUFFIXES
     from train_embedding.embeddings.formats import is_embedding_file
 
