@@ -10,8 +10,8 @@ from train_embedding.engine import words
 from train_embedding.engine.tokenizer import token_ids
 from train_embedding.engine.words import is_one_token
 
-ONE = ["tree", "Tree", " art ", "über", "1", "'s", "--", "!!!", "😀", "…", "_", "é", "e\u0301", "\u200b", "🤷🏻\u200d♀️"]
-MORE = ["my-cat", "tree house", "sksword", "a1", "12", "it's", "a_b", "أحمر", "x" * 100, "", " ", "\ud800"]
+ONE = ["tree", "Tree", " art ", "1", "'s", "--", "!!!", "😀", "…", "_", "é", "e\u0301", "\u200b", "🤷🏻\u200d♀️"]
+MORE = ["my-cat", "tree house", "sksword", "a1", "12", "it's", "a_b", "über", "أحمر", "x" * 100, "", " ", "\ud800"]
 
 
 @pytest.mark.parametrize("text", ONE)

@@ -19,6 +19,7 @@ from train_embedding.services.sidecars import NOTES_SUFFIX
 
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
+_NO_NOTES = Notes()
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ def _content_at(path: Path) -> Content:
 
 def _content_from(values: Any) -> Content:
     content = Content(**values)
+    widths: Any = content.widths
+    if not isinstance(widths, dict):
+        raise TypeError("widths are a mapping")
     texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem]
     numbers: list[Any] = [content.vectors, *content.widths.values()]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
@@ -160,4 +164,7 @@ def _notes_at(path: Path) -> NotesFile:
 
 
 def _notes_from(values: Any) -> NotesFile:
-    return NotesFile(Notes(**values["notes"]))
+    notes = Notes(**values["notes"])
+    if any(type(value) is not type(getattr(_NO_NOTES, field)) for field, value in vars(notes).items()):
+        raise TypeError("these are no notes")
+    return NotesFile(notes)
