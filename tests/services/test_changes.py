@@ -64,6 +64,7 @@ def test_everything_happens(folder: Path) -> None:
 def test_a_kill_at_every_call_leaves_the_old_or_the_new_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Nothing that runs after the kill may tidy up: the process is gone. `recover` is the next process."""
     seen = set[str]()
+    number = 0
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         done = killed_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))
@@ -107,6 +108,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, call: str, number: int, action: C
 @pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
 def test_an_error_at_every_call_takes_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Until the new file has taken the place of the old one; from there on the change cannot go back."""
+    number = 0
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         problem, calls = failing_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))

@@ -259,6 +259,7 @@ def test_a_full_disk_at_any_moment(
 ) -> None:
     put(fake_host, "sword.pt", beside=(".preview.png", ".json"))
     before = state(fake_host)
+    number = 0
     for number in range(1, 100):
         with monkeypatch.context() as patch:
             patch.setattr(os, call, full_at(number, getattr(os, call)))

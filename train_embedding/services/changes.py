@@ -37,6 +37,8 @@ class Changes:
         """Waits for the changes of others; inside, what was looked up stays true. Raises Conflict, StorageFailed."""
         try:
             with file_lock(self._lock, WAIT_SECONDS):
+                for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
+                    unfinished.unlink()
                 self._finish_interrupted()
                 yield
         except TimeoutError as error:

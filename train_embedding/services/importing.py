@@ -147,7 +147,7 @@ def why_not_as_it_is(embedding: Embedding, data: bytes, suffix: str) -> str:
     if suffix not in (".pt", ".bin"):
         return f"the WebUI reads no {suffix} files"
     if data.startswith(b"PK") and not _is_plain_zip(data):
-        return "it has parts that the WebUI's safe reader refuses"
+        return "its archive is none that the WebUI's safe reader takes"
     from train_embedding.embeddings.formats.torch_file import load_torch_file
 
     return _why_not_these(load_torch_file(data, embedding.name))
