@@ -12,7 +12,7 @@ from typing import Any
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
-from train_embedding.services.forms import fingerprint, form_of
+from train_embedding.services.forms import fingerprint
 from train_embedding.services.index import Index, Known
 from train_embedding.services.notes import MAX_SIZE, Notes, notes_in
 from train_embedding.services.sidecars import NOTES_SUFFIX
@@ -132,7 +132,7 @@ def _content_at(path: Path) -> Content:
         embedding.count,
         embedding.step,
         embedding.checkpoint_name,
-        form_of(embedding, path.suffix),
+        embedding.format,
         digest,
         fingerprint(embedding),
     )
