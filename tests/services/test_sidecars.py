@@ -17,10 +17,10 @@ def test_what_belongs_to_what() -> None:
         "cat.pt", "cat.preview.png", "cat.png", "cat.JSON", "cat.txt", "cat.civitai.info", "cat.pt.optim", "cat.zip", "cat",
         "cat.v2.pt", "cat.v2.preview.png", "cat.v2.json", "cat2.json", "cats.png", "dog.preview.webp", "dog.safetensors",
     ]  # fmt: skip
-    assert {stem: sorted(files) for stem, files in grouped(names).items()} == {
-        "cat": ["cat.JSON", "cat.civitai.info", "cat.png", "cat.preview.png", "cat.pt.optim", "cat.txt"],
-        "cat.v2": ["cat.v2.json", "cat.v2.preview.png"],
-        "dog": ["dog.preview.webp"],
+    assert {name: sorted(files) for name, files in grouped(names, Path()).items()} == {
+        "cat.pt": ["cat.JSON", "cat.civitai.info", "cat.png", "cat.preview.png", "cat.pt.optim", "cat.txt"],
+        "cat.v2.pt": ["cat.v2.json", "cat.v2.preview.png"],
+        "dog.safetensors": ["dog.preview.webp"],
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.services.sidecars import grouped, is_embedding_name, split
+from train_embedding.services.sidecars import grouped, split
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,10 @@ def walk(folder: Path) -> Iterator[Seen]:
         folders: list[os.DirEntry[str]] = []
         for entry in _entries(parent):
             (folders if _is_folder(entry) else files).append(entry)
-        owned = grouped(entry.name for entry in files)
+        owned = grouped((entry.name for entry in files), parent)
         for entry in files:
-            if is_embedding_name(entry.name):
-                stem = split(entry.name)[0]
-                yield _seen(entry, stem, below, root, tuple(sorted(owned[stem])))
+            if entry.name in owned:
+                yield _seen(entry, below, root, tuple(sorted(owned[entry.name])))
         for entry in folders:
             problem = link_problem(Path(entry.path), root) if entry.is_symlink() else ""
             if problem:
@@ -61,14 +60,13 @@ def files_named(folder: Path, name: str) -> list[Path]:
     return [
         Path(parent, file)
         for parent, _, files in os.walk(folder)
-        for file in files
-        if split(file)[0].casefold() == wanted and is_embedding_name(file)
+        for file in grouped([file for file in files if split(file)[0].casefold() == wanted], Path(parent))
     ]
 
 
 def embedding_names(folder: Path) -> set[str]:
     """The names of all embedding files in `folder` and below."""
-    return {split(file)[0] for _, _, files in os.walk(folder) for file in files if is_embedding_name(file)}
+    return {split(file)[0] for parent, _, files in os.walk(folder) for file in grouped(files, Path(parent))}
 
 
 def link_problem(path: Path, root: Path) -> str:
@@ -99,7 +97,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _seen(entry: os.DirEntry[str], name: str, folder: str, root: Path, sidecars: tuple[str, ...]) -> Seen:
+def _seen(entry: os.DirEntry[str], folder: str, root: Path, sidecars: tuple[str, ...]) -> Seen:
+    name = split(entry.name)[0]
     path = Path(entry.path)
     problem = link_problem(path, root) if entry.is_symlink() else ""
     if problem:
