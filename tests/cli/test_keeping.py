@@ -36,7 +36,7 @@ def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     titles, *rows = output(capsys, "list", "--remarks").splitlines()
     assert " ".join(titles.split()) == "name family vectors step checkpoint folder form KB changed hash not loaded"
     assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
-    assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "safetensors"]
+    assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "kohya"]
     assert 'cat.pt: "old/concat-qzx.safetensors" holds the same vectors.' in rows
     assert 'old/concat-qzx.safetensors: Its name contains that of "cat".' in rows
     (entry, _) = json.loads(output(capsys, "list", "--json"))
@@ -80,7 +80,7 @@ def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "bad.pt: " in said
     assert "cat.safetensors: There is an embedding" in output(capsys, "import", str(target / "cat.safetensors"), code=6)
     (done,) = json.loads(output(capsys, "import", str(target / "cat.safetensors"), "--overwrite", "--json"))
-    assert done["entry"]["format"] == "safetensors"
+    assert done["entry"]["format"] == "kohya"
 
 
 def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,11 @@ def test_kept_as_fp32(dtype: torch.dtype) -> None:
     assert Embedding("sword", {"clip_l": vectors}).vectors["clip_l"].dtype == torch.float32
 
 
+def test_in_the_order_of_the_encoders() -> None:
+    turned = Embedding("sword", {"clip_g": torch.ones(1, 1280), "clip_l": torch.ones(1, 768)})
+    assert list(turned.vectors) == list(turned.widths) == ["clip_l", "clip_g"]
+
+
 def test_kept_as_a_copy() -> None:
     leaf = torch.ones(2, 4, requires_grad=True)
     embedding = Embedding("sword", {"clip_l": leaf})

@@ -180,7 +180,11 @@ def test_another_form(host: FakeHost, library: Library, combining: Combining) ->
     assert (folder / "a.pt").exists()
     with pytest.raises(Conflict, match='"b" already'):
         combining.convert("my cat", "pt", "b")
-    with pytest.raises(InvalidInput, match='cannot be made "png"'):
-        combining.convert("a", "png")
+    for to, form in (("png", "png"), ("webp", "picture")):
+        picture = combining.convert("a", to, f"a-{to}").entry
+        assert (picture.file.suffix, picture.format) == (f".{to}", form)
+        assert torch.equal(library.read(picture.name).vectors["clip_l"], A)
+    with pytest.raises(InvalidInput, match='cannot be made "gguf"'):
+        combining.convert("a", "gguf")
     with pytest.raises(NotFound):
         combining.convert("none", "pt")

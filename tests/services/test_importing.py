@@ -84,7 +84,6 @@ def test_what_hosts_can_read_keeps_its_bytes_and_so_its_hash(fake_host: FakeHost
 WRITTEN_ANEW = {
     "new zip.pt": saved(WEBUI, zipped=True),
     "with text.pt": saved({"clip_l": VECTORS, "clip_g": WIDE, "name": "sdxl"}),
-    "more.safetensors": save({"clip_l": VECTORS, "clip_g": WIDE, "other": torch.ones(1)}),
     "ordered.pt": saved(__import__("collections").OrderedDict({"<cat>": VECTORS})),
     "two params.pt": saved({"string_to_param": {"*": VECTORS, "note": "text"}}),
 }

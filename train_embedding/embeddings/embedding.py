@@ -26,7 +26,7 @@ class Embedding:
     name: str
     "The trigger: the stem of its file."
     vectors: dict[str, torch.Tensor]
-    'Per text encoder ("clip_l", "clip_h", "clip_g"): [n, d], the same n for all.'
+    'Per text encoder, in the order of KEYS ("clip_l", "clip_h", "clip_g"): [n, d], the same n for all.'
     step: int | None = None
     "Optimizer steps it was trained for in all; None or 0 where it was not."
     checkpoint_name: str | None = None
@@ -41,7 +41,9 @@ class Embedding:
     def __post_init__(self) -> None:
         if not self.vectors:
             raise InvalidInput(f'The embedding "{self.name}" has no vectors.')
-        object.__setattr__(self, "vectors", {key: _checked(self.name, key, vectors) for key, vectors in self.vectors.items()})
+        checked = {key: _checked(self.name, key, vectors) for key, vectors in self.vectors.items()}
+        # Some files come in any order.
+        object.__setattr__(self, "vectors", {key: checked[key] for key in KEYS if key in checked})
         object.__setattr__(self, "metadata", dict(self.metadata))
         counts = {key: len(vectors) for key, vectors in self.vectors.items()}
         if len(set(counts.values())) > 1:

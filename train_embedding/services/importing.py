@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
-from train_embedding.services.forms import encode, read_bytes
 from train_embedding.services.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def judged(file_name: str, data: bytes) -> Judged:
 
     Raises InvalidName, and UnreadableFile for whatever is no embedding.
     """
-    from train_embedding.embeddings.formats import MAX_FILE_SIZE
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE, encode, read_bytes
 
     path = PurePath(file_name)
     check_name(path.stem if path.name == file_name else file_name)
