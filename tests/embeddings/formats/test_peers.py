@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.loaders.textual_inversion import TextualInversionLoaderMixin
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 

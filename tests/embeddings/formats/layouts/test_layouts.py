@@ -78,7 +78,8 @@ def test_the_first_file_of_a_pair(file: str, first: str) -> None:
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_pair_whichever_comes_first(turned: bool) -> None:
     pair = [Embedding("a", {"clip_l": torch.ones(2, 768)}), Embedding("b", {"clip_g": torch.ones(2, 1280)})]
-    joined = diffusers.join(*(reversed(pair) if turned else pair), "sword.safetensors")
+    first, second = reversed(pair) if turned else pair
+    joined = diffusers.join(first, second, "sword.safetensors")
     assert (joined.name, joined.family, joined.format) == ("sword", "SDXL", "diffusers")
 
 
