@@ -185,15 +185,14 @@ def _tensors() -> Iterator[Case]:
     yield from both("one number, repeated a billion times", lambda: tensor_pickle(size=_long(10**6, 1000), stride=_long(0, 0)))
     yield from both("strides that go backwards", lambda: tensor_pickle(stride=_long(-2, -1)))
     yield from both("400 tensors over one storage", lambda: tensor_pickle(times=400))
-    yield Case(
-        "800 tensors, each with a storage", ".pt", lambda m: zip_file(tensor_pickle(times=800, apart=True), (plain,) * 800)
-    )
+    many, storages = tensor_pickle(times=600, apart=True), (plain,) * 600
+    yield Case("600 tensors, each with a storage", ".pt", lambda m: zip_file(many, storages))
     yield from both("a sparse tensor", lambda: tensor_pickle(function="_rebuild_sparse_tensor"))
     yield from both("a quantised tensor", lambda: tensor_pickle(function="_rebuild_qtensor"))
     yield Case("an array of numpy", ".pt", lambda m: zip_file(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R."))
-    one, many = pickle.dumps(["0"], 2), pickle.dumps(["0"] * 9000, 2)
+    one, endless = pickle.dumps(["0"], 2), pickle.dumps(["0"] * 9000, 2)
     yield Case("old layout, a storage cut short", ".pt", lambda m: legacy_file(tensor_pickle(), one, plain[:8]))
-    yield Case("old layout, storages without end", ".pt", lambda m: legacy_file(tensor_pickle(), many))
+    yield Case("old layout, storages without end", ".pt", lambda m: legacy_file(tensor_pickle(), endless))
 
 
 # --- zips ---
