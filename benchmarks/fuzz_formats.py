@@ -57,9 +57,11 @@ def _run(reader: str, seconds: int, work: Path) -> tuple[str, bool]:
 
 
 def _fuzz(reader: str, seconds: int, work: Path) -> None:
-    import atheris
+    import atheris  # pyright: ignore[reportMissingModuleSource]
 
-    with atheris.instrument_imports(include=["train_embedding", "zipfile", "pickletools", "json"]):
+    with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
+        include=["train_embedding", "zipfile", "pickletools", "json"]
+    ):
         from train_embedding.embeddings.formats import read_bytes
     from train_embedding.errors import UnreadableFile
 

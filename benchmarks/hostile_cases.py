@@ -137,14 +137,28 @@ def _copying() -> bytes:
 
 
 def tensor_pickle(
-    count: int = 4, size: str = "(K\x02K\x02t", stride: str = "(K\x02K\x01t", function: str = "_rebuild_tensor_v2", times: int = 1
+    count: int = 4,
+    size: str = "(K\x02K\x02t",
+    stride: str = "(K\x02K\x01t",
+    function: str = "_rebuild_tensor_v2",
+    times: int = 1,
+    apart: bool = False,
 ) -> bytes:
-    """The pickle of a dictionary with a tensor [2, 2] in fp32, or with what is asked for instead. count: of the storage."""
-    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0" + b"0" + b"X\x03\0\0\0cpu" + _number(count) + b"tQ"
-    built = f"ctorch._utils\n{function}\n(".encode() + storage + b"K\x00" + size.encode("latin-1") + stride.encode("latin-1")
-    one = built + b"\x89ccollections\nOrderedDict\n)RtR"
-    items = b"".join(b"X\x05\0\0\0" + f"{number:05}".encode() + one for number in range(times))
+    """The pickle of a dictionary with a tensor [2, 2] in fp32, or with what is asked for instead.
+
+    count: of the numbers in its storage; times: how many such tensors; apart: whether each has a storage of its own.
+    """
+    items = b""
+    for number in range(times):
+        key = _text(str(number if apart else 0))
+        storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + key + _text("cpu") + _number(count) + b"tQ"
+        built = f"ctorch._utils\n{function}\n(".encode() + storage + b"K\x00" + (size + stride).encode("latin-1")
+        items += _text(f"{number:05}") + built + b"\x89ccollections\nOrderedDict\n)RtR"
     return b"\x80\x02}(" + items + b"u."
+
+
+def _text(text: str) -> bytes:
+    return b"X" + struct.pack("<I", len(text)) + text.encode()
 
 
 def _number(value: int) -> bytes:
@@ -171,12 +185,14 @@ def _tensors() -> Iterator[Case]:
     yield from both("one number, repeated a billion times", lambda: tensor_pickle(size=_long(10**6, 1000), stride=_long(0, 0)))
     yield from both("strides that go backwards", lambda: tensor_pickle(stride=_long(-2, -1)))
     yield from both("400 tensors over one storage", lambda: tensor_pickle(times=400))
+    many, storages = tensor_pickle(times=600, apart=True), (plain,) * 600
+    yield Case("600 tensors, each with a storage", ".pt", lambda m: zip_file(many, storages))
     yield from both("a sparse tensor", lambda: tensor_pickle(function="_rebuild_sparse_tensor"))
     yield from both("a quantised tensor", lambda: tensor_pickle(function="_rebuild_qtensor"))
     yield Case("an array of numpy", ".pt", lambda m: zip_file(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R."))
-    one, many = pickle.dumps(["0"], 2), pickle.dumps(["0"] * 9000, 2)
+    one, endless = pickle.dumps(["0"], 2), pickle.dumps(["0"] * 9000, 2)
     yield Case("old layout, a storage cut short", ".pt", lambda m: legacy_file(tensor_pickle(), one, plain[:8]))
-    yield Case("old layout, storages without end", ".pt", lambda m: legacy_file(tensor_pickle(), many))
+    yield Case("old layout, storages without end", ".pt", lambda m: legacy_file(tensor_pickle(), endless))
 
 
 # --- zips ---

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, features
+from PIL import Image
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, is_embedding_file, read_bytes, read_embedding
@@ -18,8 +18,9 @@ from train_embedding.errors import InvalidInput, UnreadableFile
 
 HERE = Path(__file__).parent
 VECTORS = torch.arange(1.0, 9.0).reshape(2, 4) / 3
+Image.init()
 JPEG_XL = pytest.mark.skipif(importlib.util.find_spec("pillow_jxl") is None, reason="needs pillow-jxl-plugin")
-AVIF = pytest.mark.skipif(not features.check("avif"), reason="needs Pillow 11.3 or pillow-avif-plugin")
+AVIF = pytest.mark.skipif("AVIF" not in Image.OPEN, reason="needs Pillow 11.3 or pillow-avif-plugin")
 
 
 def sequence(count: int) -> list[int]:

@@ -1,8 +1,8 @@
 """A pickle read as plain data: nothing is imported, nothing is called, and no size that it names is believed.
 
-Python's unpickler and torch's reserve what a pickle asks them to: nine bytes can claim a memo of four billion entries, a
-storage of a terabyte. Here a name stays a name, and the few functions that a tensor needs are given by the caller. Work
-and memory are bounded by the number of opcodes and by the bytes there are.
+Python's own unpickler reserves what a pickle asks for: eight bytes can claim a memo of four billion entries. torch's goes on for
+as long as there are opcodes: a file of 20 kB kept it busy for 17 seconds. Here a name stays a name, and the few functions that a
+tensor needs are given by the caller. Work and memory are bounded by the number of opcodes and by the bytes there are.
 """
 
 from __future__ import annotations

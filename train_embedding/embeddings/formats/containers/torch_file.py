@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +11,7 @@ from typing import Any, cast
 import torch
 
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
+from train_embedding.embeddings.formats.containers import zip_members
 from train_embedding.embeddings.formats.containers.pickled import (
     MAX_PICKLE,
     AsksFor,
@@ -23,7 +22,7 @@ from train_embedding.embeddings.formats.containers.pickled import (
     mapping,
     read_pickle,
 )
-from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, MAX_TENSORS, Content, first_line, shown, unreadable
+from train_embedding.embeddings.formats.content import Content, first_line, shown, unreadable
 from train_embedding.errors import UnreadableFile
 
 SUFFIXES: tuple[str, ...] = (".pt", ".bin")
@@ -31,8 +30,6 @@ ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 "The first of the five pickles that the layout before torch 1.6 begins with."
 
-_MEMBER = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)")
-_DIRECTORY_ENTRY = b"PK\x01\x02"
 _PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"
 _STORAGES = {
     "torch.FloatStorage": torch.float32,
@@ -130,45 +127,16 @@ def _from_legacy(data: bytes) -> tuple[object, Callable[[_Storage], bytes]]:
 
 
 def _from_zip(data: bytes, file: str) -> tuple[object, Callable[[_Storage], bytes]]:
-    # Every entry takes some hundred bytes once it is listed, so they are counted before.
-    if data.count(_DIRECTORY_ENTRY) > MAX_TENSORS + 10:
-        raise unreadable(file, f"contains more than {MAX_TENSORS} members, far more than an embedding has.")
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        _check_members(archive.infolist(), file)
-        pickled = next(name for name in members if name.endswith("/data.pkl"))
-        folder = pickled.removesuffix("data.pkl")
-        saved, _ = read_pickle(_member(archive, members[pickled], MAX_PICKLE), _rules({}))
-        order = members.get(folder + "byteorder")
-        if order is not None and _member(archive, order, 16) != b"little":
-            raise NotData("it was saved on a big-endian machine")
-
-    def bytes_of(storage: _Storage) -> bytes:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _member(archive, members[f"{folder}data/{storage.key}"], storage.size)
-
-    return saved, bytes_of
-
-
-def _check_members(members: list[zipfile.ZipInfo], file: str) -> None:
-    for member in members:
-        if not _MEMBER.fullmatch(member.filename):
-            raise unreadable(file, f'contains "{shown(member.filename)}", which no saved tensor has.')
-        if member.flag_bits & 1:
-            raise unreadable(file, "is encrypted.")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise unreadable(file, "is compressed in a way that torch does not use.")
-    names = [member.filename for member in members]
-    if len(set(names)) < len(names) or sum(name.endswith("/data.pkl") for name in names) != 1:
-        raise unreadable(file, "is not one saved object.")
-    if sum(member.file_size for member in members) > MAX_FILE_SIZE:
-        raise unreadable(file, f"unpacks to more than {MAX_FILE_SIZE // 2**20} MB.")
-
-
-def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
-    """A member's bytes, at most `limit`. The size is asked for: read to its end, a member that lies unpacks to gigabytes."""
-    with archive.open(member) as content:
-        return content.read(min(member.file_size, limit))
+    """A folder with the pickled object, its storages one by one, and what kind of machine it was."""
+    archive = zip_members.opened(data, file)
+    names = archive.namelist()
+    pickled = next(name for name in names if name.endswith("/data.pkl"))
+    folder = pickled.removesuffix("data.pkl")
+    saved, _ = read_pickle(zip_members.content(archive, pickled, MAX_PICKLE), _rules({}))
+    order = folder + "byteorder"
+    if order in names and zip_members.content(archive, order, 16) != b"little":
+        raise NotData("it was saved on a big-endian machine")
+    return saved, lambda storage: zip_members.content(archive, f"{folder}data/{storage.key}", storage.size)
 
 
 def _rules(storages: dict[str, _Storage]) -> Rules:

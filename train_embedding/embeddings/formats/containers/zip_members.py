@@ -1,0 +1,41 @@
+"""The members of a zip that `torch.save` wrote, with none that no saved tensor has, and no more of them than they say."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+
+from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, MAX_TENSORS, shown, unreadable
+
+_MEMBER = re.compile(r"[^/]+/(data\.pkl|data/\d+|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)")
+_DIRECTORY_ENTRY = b"PK\x01\x02"
+
+
+def opened(data: bytes, file: str) -> zipfile.ZipFile:
+    """The archive, one of its members `…/data.pkl`. Raises UnreadableFile, and what `zipfile` raises for a damaged file."""
+    # Every entry takes some hundred bytes once it is listed, so they are counted before.
+    if data.count(_DIRECTORY_ENTRY) > MAX_TENSORS + 10:
+        raise unreadable(file, f"contains more than {MAX_TENSORS} members, far more than an embedding has.")
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    members = archive.infolist()
+    for member in members:
+        if not _MEMBER.fullmatch(member.filename):
+            raise unreadable(file, f'contains "{shown(member.filename)}", which no saved tensor has.')
+        if member.flag_bits & 1:
+            raise unreadable(file, "is encrypted.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise unreadable(file, "is compressed in a way that torch does not use.")
+    names = [member.filename for member in members]
+    if len(set(names)) < len(names) or sum(name.endswith("/data.pkl") for name in names) != 1:
+        raise unreadable(file, "is not one saved object.")
+    if sum(member.file_size for member in members) > MAX_FILE_SIZE:
+        raise unreadable(file, f"unpacks to more than {MAX_FILE_SIZE // 2**20} MB.")
+    return archive
+
+
+def content(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
+    """A member's bytes, at most `limit`. The size is asked for: read to its end, a member that lies unpacks to gigabytes."""
+    member = archive.getinfo(name)
+    with archive.open(member) as unpacked:
+        return unpacked.read(min(member.file_size, limit))
