@@ -10,7 +10,7 @@ from typing import Any
 from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
 from train_embedding.services.listing import Content, Found
-from train_embedding.services.notes import Notes
+from train_embedding.services.notes import NO_NOTES, Notes
 from train_embedding.services.remarks import remarks_of
 from train_embedding.services.sidecars import previews_of
 
@@ -28,25 +28,25 @@ class Entry:
     step: int | None
     checkpoint: str | None
     file: Path
-    folder: str
-    'Of the embeddings folder, with slashes, such as "styles/old"; empty for the folder itself.'
-    format: str
-    "The form that the file has; empty where it cannot be read."
-    size: int
-    "Bytes."
-    hash: str
-    "What the WebUI writes after the name under a picture (TI hashes); empty where the file cannot be read."
-    modified: float
-    "Seconds since 1970."
     loaded: bool
     "Whether a prompt that holds the name uses this file now."
     reason: str
     "Why not, a sentence; empty where it is loaded."
     preview: Path | None
-    sidecars: tuple[str, ...]
+    folder: str = ""
+    'Of the embeddings folder, with slashes, such as "styles/old"; empty for the folder itself.'
+    format: str = ""
+    "The form that the file has; empty where it cannot be read."
+    size: int = 0
+    "Bytes."
+    hash: str = ""
+    "What the WebUI writes after the name under a picture (TI hashes); empty where the file cannot be read."
+    modified: float = 0.0
+    "Seconds since 1970."
+    sidecars: tuple[str, ...] = ()
     "Names of the files beside it that go with it."
-    notes: Notes
-    remarks: tuple[str, ...]
+    notes: Notes = NO_NOTES
+    remarks: tuple[str, ...] = ()
     "Sentences: names that collide, vectors that are there twice."
 
     @property

@@ -13,7 +13,7 @@ from train_embedding.services.sidecars import grouped, split
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seen:
     """A file that is named like an embedding, or a link that leads outside, before anything is read."""
 

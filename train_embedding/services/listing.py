@@ -14,15 +14,14 @@ from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
 from train_embedding.services.forms import fingerprint
 from train_embedding.services.index import Index, Known
-from train_embedding.services.notes import MAX_SIZE, Notes, notes_in
+from train_embedding.services.notes import MAX_SIZE, NO_NOTES, Notes, notes_in
 from train_embedding.services.sidecars import NOTES_SUFFIX
 
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
-_NO_NOTES = Notes()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Content:
     """What a file holds; the vectors themselves are not kept."""
 
@@ -41,12 +40,15 @@ class Content:
 
 @dataclass(frozen=True)
 class NotesFile:
-    notes: Notes = field(default_factory=Notes)
+    notes: Notes = NO_NOTES
     problem: str = ""
     "Why the file cannot be read, a sentence; empty where it can, or where there is none."
 
 
-@dataclass(frozen=True)
+_NO_FILE = NotesFile()
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """A file, what it holds, and what its notes say."""
 
@@ -98,7 +100,7 @@ class Listing:
         return found
 
     def _found(self, seen: Seen, stored: dict[str, Known]) -> Found:
-        notes = NotesFile()
+        notes = _NO_FILE
         name = f"{seen.name}{NOTES_SUFFIX}"
         if name in seen.sidecars:
             notes = self._notes_of(seen.path.with_name(name), stored)
@@ -165,6 +167,6 @@ def _notes_at(path: Path) -> NotesFile:
 
 def _notes_from(values: Any) -> NotesFile:
     notes = Notes(**values["notes"])
-    if any(type(value) is not type(getattr(_NO_NOTES, field)) for field, value in vars(notes).items()):
+    if any(type(value) is not type(getattr(NO_NOTES, field)) for field, value in vars(notes).items()):
         raise TypeError("these are no notes")
     return NotesFile(notes)

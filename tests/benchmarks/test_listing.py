@@ -1,0 +1,25 @@
+"""The listing benchmark on a small collection: the index spares the reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import listing
+from benchmarks.listing import Times
+
+
+def test_a_small_collection(tmp_path: Path) -> None:
+    times = listing.measure(tmp_path, 300)
+    assert times.files == 300
+    assert times.warm < times.everything / 4
+    entries = listing.library_of(tmp_path).list()
+    assert len({entry.name for entry in entries}) == len(entries) == 300
+    assert sum(entry.preview is not None for entry in entries) == 75
+    assert sum(bool(entry.notes.description) for entry in entries) == 30
+    assert any("holds the same vectors" in remark for entry in entries for remark in entry.remarks)
+    assert all(entry.loaded for entry in entries)
+
+
+def test_a_row() -> None:
+    assert listing.row(Times(10_000, 8.0, 0.5, 0.25, 0.3)) == "| 10,000 | 8.000 s | 0.500 s | 0.250 s | 0.300 s | 16 | 32 |"
+    assert listing.HEAD.splitlines()[0].count("|") == listing.row(Times(1, 1.0, 1.0, 1.0, 1.0)).count("|")
