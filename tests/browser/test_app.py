@@ -317,7 +317,7 @@ def test_an_existing_name_needs_the_tick(ui: Any, app: App) -> None:
     assert 'There is an embedding "again" already.' in create(ui, "again", "big red star", "auto")
     assert "with 3 vectors" in create(ui, "again", "big red star", "auto", overwrite=True)
     assert not ui.locator("#te_create_overwrite input").is_checked()
-    assert list((app.data / "trash").glob("again.*.pt"))
+    assert list((app.data / "trash").glob("again.*/again.pt"))
 
 
 def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:

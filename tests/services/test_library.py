@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.file_cache import SETTLED_SECONDS
 from train_embedding.services.library import Library
 
 SDXL = {"clip_l": 768, "clip_g": 1280}
@@ -56,9 +59,24 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
         "step": 400,
         "checkpoint": "v1-5",
         "file": str(file),
+        "folder": "",
+        "format": "webui",
+        "size": file.stat().st_size,
+        "hash": hashlib.sha256(file.read_bytes()).hexdigest()[:12],
+        "modified": file.stat().st_mtime,
         "loaded": True,
         "reason": "",
         "preview": str(file.with_name("sword.preview.png")),
+        "sidecars": ["sword.preview.png"],
+        "notes": {
+            "description": "",
+            "notes": "",
+            "activation_text": "",
+            "negative_text": "",
+            "preferred_weight": 0.0,
+            "sd_version": "",
+        },
+        "remarks": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
     }
     json.dumps(entry.to_json())
 
@@ -191,6 +209,7 @@ def test_a_refresh_reads_only_what_changed(fake_host: FakeHost, monkeypatch: pyt
     put(fake_host, "a.pt")
     put(fake_host, "b.pt")
     (fake_host.info().embeddings_folder / "bad.pt").write_bytes(b"garbage")
+    time.sleep(2 * SETTLED_SECONDS)
     library = Library(fake_host)
     library.list()
     library.list()
@@ -238,8 +257,9 @@ def test_save_goes_where_the_embedding_is_and_keeps_the_old_one(fake_host: FakeH
     library = Library(fake_host)
     entry = library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)}))
     assert entry.file == file
-    (kept,) = library.trash_folder.iterdir()
-    assert kept.read_bytes() == old
+    (item,) = library.trashed()
+    assert (item.name, item.folder, item.files) == ("sword", "sub", ("sub/sword.safetensors",))
+    assert (library.trash_folder / item.id / "sub" / "sword.safetensors").read_bytes() == old
     assert library.read("sword").count == 1
 
 

@@ -163,9 +163,9 @@ def test_an_overwritten_file_lies_in_the_trash(word_host: FakeHost) -> None:
     for text in ("blue sword", "green sword"):
         library.create("sksword", text, overwrite=True)
     assert not library.trash_folder.is_relative_to(folder_of(word_host))
-    kept = sorted(library.trash_folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    assert [path.suffix for path in kept] == [".pt", ".pt"]
-    assert all(path.name.startswith("sksword.2") for path in kept)
+    kept = sorted(library.trash_folder.glob("*/*"), key=lambda path: path.stat().st_mtime_ns)
+    assert [path.name for path in kept] == ["sksword.pt", "sksword.pt"]
+    assert all(path.parent.name.startswith("sksword.2") for path in kept)
     assert kept[0].read_bytes() == old
     assert library.get("sksword").vectors == 2
     assert names_in(folder_of(word_host)) == ["sksword.pt"]
@@ -181,7 +181,8 @@ def test_every_file_of_that_name_gives_way(word_host: FakeHost) -> None:
     created = Library(word_host).create("sksword", "red sword", overwrite=True)
     assert created.entry.loaded
     assert names_in(folder) == ["sksword.pt", "sksword2.pt"]
-    assert sorted(path.suffix for path in Library(word_host).trash_folder.iterdir()) == [".bin", ".safetensors"]
+    (item,) = Library(word_host).trashed()
+    assert item.files == ("sksword.safetensors", "sub/sksword.bin")
 
 
 def test_it_stays_in_its_subfolder(word_host: FakeHost) -> None:
@@ -197,7 +198,7 @@ def test_an_unreadable_file_of_that_name_is_kept_too(word_host: FakeHost) -> Non
     with pytest.raises(Conflict):
         library.create("sksword", "red")
     library.create("sksword", "red", overwrite=True)
-    assert next(library.trash_folder.iterdir()).read_bytes() == b"garbage"
+    assert next(library.trash_folder.glob("*/sksword.pt")).read_bytes() == b"garbage"
 
 
 def test_a_link_to_the_outside_is_never_written_through(word_host: FakeHost, tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_relative_embeddings_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     created = library.create("sksword", "", 1)
     assert created.entry.file.resolve() == tmp_path / "relative" / "embeddings" / "sksword.pt"
     library.create("sksword", "", 2, overwrite=True)
-    assert [path.name for path in tmp_path.rglob("sksword.pt")] == ["sksword.pt"]
+    assert [path.name for path in (tmp_path / "relative" / "embeddings").rglob("*")] == ["sksword.pt"]
     assert library.read("sksword").count == 2
 
 

@@ -24,19 +24,34 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_flushed(temporary, data)
-            if temporary.read_bytes() != data:
-                raise StorageFailed(f'"{path.name}" was not written: what the disk gives back differs from what was written.')
+            _write_compared(temporary, data, path)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise storage_failed(path, error) from error
 
 
-def copy_flushed(source: Path, target: Path) -> None:
-    """Copies a file with its times to a new name, down to the disk. Raises StorageFailed and leaves no part of it."""
+def write_new(path: Path, data: bytes, meant_for: Path) -> None:
+    """Writes a file that is not there yet, down to the disk, reads it back and compares.
+
+    meant_for: the path that it will have in the end, for the message. Raises StorageFailed and leaves no part of it.
+    """
+    try:
+        _write_compared(path, data, meant_for)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise storage_failed(meant_for, error) from error
+        raise
+
+
+def copy_flushed(source: Path, target: Path, meant_for: Path | None = None) -> None:
+    """Copies a file with its times to a new name, down to the disk. Raises StorageFailed and leaves no part of it.
+
+    meant_for: the path that it will have in the end, where that is another.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -47,9 +62,9 @@ def copy_flushed(source: Path, target: Path) -> None:
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     except OSError as error:
-        raise storage_failed(target, error) from error
+        raise storage_failed(meant_for or target, error) from error
 
 
 def storage_failed(path: Path, error: OSError) -> StorageFailed:
@@ -59,6 +74,12 @@ def storage_failed(path: Path, error: OSError) -> StorageFailed:
     if isinstance(error, PermissionError):
         return StorageFailed(f'"{path.name}" could not be written: this program may not write to "{path.parent}".')
     return StorageFailed(f'"{path.name}" could not be written to "{path.parent}": {error.strerror or error}.')
+
+
+def _write_compared(path: Path, data: bytes, meant_for: Path) -> None:
+    _write_flushed(path, data)
+    if path.read_bytes() != data:
+        raise StorageFailed(f'"{meant_for.name}" was not written: what the disk gives back differs from what was written.')
 
 
 def _write_flushed(path: Path, data: bytes) -> None:
@@ -72,7 +93,7 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Makes the new name itself survive a power cut, where the system can do that."""
     if os.name == "nt":
         return

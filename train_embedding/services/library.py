@@ -1,68 +1,47 @@
-"""The embeddings there are: creating, listing, reading and saving them."""
+"""The embeddings there are: creating, listing, reading, saving, and looking after them."""
 
 from __future__ import annotations
 
 import builtins
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.names import check_name, path_for, warnings_for_name
-from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
+from train_embedding.services import preview_picture
+from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
-from train_embedding.services.initial import (
-    MAX_VECTORS,
-    automatic,
-    checked_start,
-    checked_text,
-    initial_vectors,
-    source_tokens,
-    vector_count,
-)
-from train_embedding.services.listing import Listing, embedding_files, link_problem
-from train_embedding.services.trash import replacing
+from train_embedding.services.forms import encode, exported, form_for
+from train_embedding.services.importing import Imported, import_one
+from train_embedding.services.index import FILE_NAME, Index
+from train_embedding.services.listing import Listing
+from train_embedding.services.notes import changed_file, checked_changes
+from train_embedding.services.shelf import NEW_SUFFIX, Shelf
+from train_embedding.services.sidecars import NOTES_SUFFIX, previews_of
+from train_embedding.services.trash import Trashed
 
-__all__ = ["Budget", "Created", "Entry", "Library"]
-
-NEW_SUFFIXES = (".pt", ".safetensors")
-
-
-@dataclass(frozen=True)
-class Created:
-    """A new embedding. tokens: how many the text has; notes: sentences that whoever made it should read."""
-
-    entry: Entry
-    tokens: int
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What an embedding takes of a prompt. tokens: of the text; vectors: tokens that the embedding will take."""
-
-    tokens: int
-    vectors: int
-    limit: int = MAX_VECTORS
+__all__ = ["Budget", "Created", "Entry", "Imported", "Library", "Trashed"]
 
 
 class Library:
-    """Use cases about embeddings. Safe to call from any thread.
+    """Use cases about embeddings. Safe to call from any thread, and from several processes.
 
-    An overwritten file is kept in `trash_folder` under its name and the time, such as `sword.20261122-143000.pt`.
+    An embedding is meant by its name; of several files with one name, the one in use, or that at the path `file` below the
+    embeddings folder. Whatever is deleted or overwritten is kept in the trash. Each change takes along what belongs to the
+    embedding, happens wholly or not at all, and is known to the host when the method returns. Besides the errors named, changes
+    raise StorageFailed.
     """
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._listing = Listing()
-        self._lock = threading.RLock()
+        self._shelf = Shelf(host, lambda name: self.get(name).file)
+        self._listing = Listing(lambda: Index(self._shelf.own_folder / FILE_NAME))
 
     @property
     def trash_folder(self) -> Path:
-        """Beside the host's runs folder, so that it never lies where a host looks for embeddings."""
-        return self._host.info().runs_folder.parent / "trash"
+        return self._shelf.trash.folder
 
     def create(
         self,
@@ -70,7 +49,7 @@ class Library:
         init_text: str = "",
         vectors: int | str = "auto",
         overwrite: bool = False,
-        suffix: str = ".pt",
+        suffix: str = NEW_SUFFIX,
         start: str = "tokens",
     ) -> Created:
         """Makes an embedding of the text's token embeddings, before the transformer, as the WebUI does, or as `start` says.
@@ -79,113 +58,136 @@ class Library:
         InvalidInput, Conflict where the name is taken and `overwrite` is not given or the embedding to start from is for another
         model, NotFound and UnreadableFile for that one, HostFailed without a checkpoint, StorageFailed.
         """
-        check_name(name)
-        checked_start(start)
-        wanted = vector_count(vectors)
-        text = checked_text(init_text)
-        if suffix not in NEW_SUFFIXES:
-            raise InvalidInput(f'A new embedding cannot be a "{suffix}" file.', f"Use {' or '.join(NEW_SUFFIXES)}.")
-        folder = self._host.info().embeddings_folder
-        existing = self._files_named(name)
-        if existing and not overwrite:
-            raise _taken(name)
-        file = path_for(existing[-1].parent if existing else folder, name, suffix)
-        others = {path.stem for path in embedding_files(folder)}
-        initial = initial_vectors(self._host, text, wanted, start, self.read)
-        entry = self.save(Embedding(name, initial.vectors, step=0), file=file, overwrite=overwrite)
-        return Created(entry, initial.tokens, (*initial.notes, *warnings_for_name(name, others, _is_one_token)))
-
-    def list(self) -> builtins.list[Entry]:
-        """Every embedding file, sorted by name. One that cannot be read stands there with the reason."""
-        info = self._host.info()
-        entries = entries_of(self._listing.scan(info.embeddings_folder), info, self._host.loaded_embeddings())
-        return sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name, str(entry.file)))
-
-    def get(self, name: str) -> Entry:
-        """The embedding of that name: of several files the one in use, or else one that can be read. Raises NotFound."""
-        named = [entry for entry in self.list() if entry.name == name]
-        if not named:
-            raise NotFound(f'There is no embedding "{name}".')
-        return max(named, key=lambda entry: (entry.loaded, entry.vectors > 0))
-
-    def read(self, name: str) -> Embedding:
-        """The vectors and where they come from. Raises NotFound, UnreadableFile."""
-        from train_embedding.embeddings.formats import read_embedding
-
-        entry = self.get(name)
-        if not entry.vectors:
-            raise UnreadableFile(entry.reason)
-        return read_embedding(entry.file)
-
-    def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True) -> Entry:
-        """Writes an embedding into the embeddings folder and makes the host read it.
-
-        file: where; left out, the file in use under that name, or else a new `.pt`. Whatever has the name already goes
-        to the trash folder first. Raises InvalidName, InvalidInput, Conflict without `overwrite`, StorageFailed; then
-        the old file stands as it was.
-        """
-        from train_embedding.embeddings.formats import write_embedding
-
-        with self._lock:
-            existing = self._files_named(embedding.name)
-            if existing and not overwrite:
-                raise _taken(embedding.name)
-            target = self._target(embedding.name, file, existing)
-            with replacing(existing, target, self.trash_folder):
-                write_embedding(embedding, target)
-        self._host.reload_embeddings()
-        return self.get(embedding.name)
+        new = new_embedding(self._host, self._shelf, self.read, name, init_text, vectors, overwrite, suffix, start)
+        return Created(self.save(new.embedding, file=new.file, overwrite=overwrite), new.tokens, new.notes)
 
     def budget(self, init_text: str, vectors: int | str, start: str = "tokens") -> Budget:
         """How many tokens the text has, and how many an embedding made of it would take. Raises what `create` raises."""
-        tokens = source_tokens(checked_text(init_text), checked_start(start), self.read)
-        return Budget(tokens, vector_count(vectors) or automatic(tokens))
+        return budget_of(init_text, vectors, start, self.read)
+
+    def list(self) -> builtins.list[Entry]:
+        """Every embedding file, sorted by name. One that cannot be read stands there with the reason."""
+        self._shelf.recover()
+        info = self._host.info()
+        entries = entries_of(self._listing.scan(info.embeddings_folder), info, self._host.loaded_embeddings())
+        return sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name, str(entry.file)))
 
     def reload(self) -> builtins.list[Entry]:
         """Makes the host read its embeddings again, then lists them."""
         self._host.reload_embeddings()
         return self.list()
 
-    def _files_named(self, name: str) -> builtins.list[Path]:
-        """Every embedding file of that name, the one in use last. Raises InvalidName where a link leads outside."""
-        folder = self._host.info().embeddings_folder
-        paths = [path for path in embedding_files(folder) if _has_name(path, name)]
-        for path in paths:
-            problem = link_problem(path, folder.resolve())
-            if problem:
-                raise InvalidName(problem, "Choose another name, or remove the link.")
-        if len(paths) > 1:
-            used = self.get(name).file
-            paths.sort(key=lambda path: path == used)
-        return paths
+    def get(self, name: str, file: str = "") -> Entry:
+        """The embedding of that name: of several files the one in use, or else one that can be read. Raises NotFound."""
+        named = [entry for entry in self.list() if entry.name == name and (not file or entry.path == file)]
+        if not named:
+            raise NotFound(f'There is no embedding "{name}"{f" in the file {file!r}" if file else ""}.')
+        return max(named, key=lambda entry: (entry.loaded, entry.vectors > 0))
 
-    def _target(self, name: str, file: Path | None, existing: Sequence[Path]) -> Path:
-        """Where to write, spelled as lists spell it."""
-        folder = self._host.info().embeddings_folder
-        if file is None:
-            return existing[-1] if existing else path_for(folder, name, NEW_SUFFIXES[0])
-        if file.stem != name:
-            raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
-        real = (file if file.is_relative_to(folder) else folder / file).parent.resolve()
-        if not real.is_relative_to(folder.resolve()):
-            raise InvalidInput(f'"{file}" lies outside the embeddings folder.')
-        target = folder / real.relative_to(folder.resolve()) / file.name
-        return target if target in existing else path_for(target.parent, name, file.suffix)
+    def read(self, name: str, file: str = "") -> Embedding:
+        """The vectors and where they come from. Raises NotFound, UnreadableFile."""
+        from train_embedding.embeddings.formats import read_embedding
 
+        entry = self.get(name, file)
+        if not entry.vectors:
+            raise UnreadableFile(entry.reason)
+        return read_embedding(entry.file)
 
-def _has_name(path: Path, name: str) -> bool:
-    if path.stem == name:
-        return True
-    # Where the file system does not tell cases apart, writing "art.pt" would overwrite "Art.pt".
-    other = path.with_name(f"{name}{path.suffix}")
-    return path.stem.casefold() == name.casefold() and other.exists() and other.samefile(path)
+    def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True) -> Entry:
+        """Writes an embedding into the embeddings folder; whatever has the name already goes to the trash.
 
+        file: where; left out, the file in use under that name, or else a new `.pt`. Raises InvalidName, InvalidInput, Conflict
+        without `overwrite`, StorageFailed; then the old file stands as it was.
+        """
+        self._shelf.put(embedding.name, lambda suffix: encode(embedding, form_for(suffix), suffix.lower()), file, overwrite)
+        return self._reloaded(embedding.name)
 
-def _is_one_token(text: str) -> bool:
-    from train_embedding.engine.tokenizer import token_ids
+    def rename(self, name: str, new_name: str, file: str = "") -> Entry:
+        """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained."""
+        self._shelf.rename(self.get(name, file).file, new_name)
+        return self._reloaded(new_name)
 
-    return len(token_ids(text)) == 1
+    def copy(self, name: str, new_name: str, file: str = "") -> Entry:
+        """Raises InvalidName, NotFound, Conflict where the new name is taken."""
+        self._shelf.copy(self.get(name, file).file, new_name)
+        return self._reloaded(new_name)
 
+    def delete(self, name: str, file: str = "") -> None:
+        """Puts it into the trash. Raises NotFound, InvalidName for a link to elsewhere, Conflict while it is being trained."""
+        self._shelf.delete(self.get(name, file).file)
+        self._host.reload_embeddings()
 
-def _taken(name: str) -> Conflict:
-    return Conflict(f'There is an embedding "{name}" already.', "Choose another name, or allow it to be overwritten.")
+    def trashed(self) -> builtins.list[Trashed]:
+        """What lies in the trash, the newest first."""
+        self._shelf.recover()
+        return self._shelf.trash.list()
+
+    def restore(self, trash_id: str) -> builtins.list[Entry]:
+        """Puts what lies in the trash back to where it was. Raises NotFound, Conflict where something is there already."""
+        restored = self._shelf.restore(trash_id)
+        return [entry for entry in self.reload() if entry.file in restored]
+
+    def empty_trash(self) -> int:
+        """Deletes for good what lies in the trash; answers how many items that were."""
+        return self._shelf.trash.empty()
+
+    def set_notes(self, name: str, changes: Mapping[str, object], file: str = "") -> Entry:
+        """Changes fields of `Notes` in the embedding's `name.json`; keys of other programs there stay as they are.
+
+        Raises NotFound, InvalidInput, UnreadableFile for a file of that name that holds something else.
+        """
+        checked = checked_changes(changes)
+        self._shelf.write_sidecar(
+            self.get(name, file).file, NOTES_SUFFIX, lambda old: changed_file(old, checked, f"{name}{NOTES_SUFFIX}")
+        )
+        return self.get(name, file)
+
+    def set_preview(self, name: str, picture: bytes, file: str = "") -> Entry:
+        """Makes a PNG, JPEG, WebP or GIF the embedding's preview. Raises NotFound, UnreadableFile."""
+        suffix = f".preview{preview_picture.suffix_for(picture)}"
+        entry = self.get(name, file)
+        old = [entry.file.with_name(preview) for preview in previews_of(name, entry.sidecars)]
+        self._shelf.write_sidecar(entry.file, suffix, lambda _old: picture, old)
+        return self.get(name, file)
+
+    def preview_from_run(self, name: str, run_id: str, file: str = "") -> Entry:
+        """Makes the newest picture that a run drew the embedding's preview. Raises NotFound, UnreadableFile."""
+        return self.set_preview(name, preview_picture.last_preview(self._host.info().runs_folder, run_id), file)
+
+    def draw_preview(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> Entry:
+        """Has the host draw the preview; [name] in the prompt is the embedding. Raises what `read` does, Conflict, HostFailed."""
+        return self.set_preview(name, preview_picture.drawn(self._host, self.read(name, file), prompt), file)
+
+    def preview(self, name: str, file: str = "") -> Path:
+        """The file of the preview. Raises NotFound, also where it is a link to elsewhere."""
+        entry = self.get(name, file)
+        if entry.preview is None or entry.preview.resolve().parent != entry.file.parent.resolve():
+            raise NotFound(f'The embedding "{name}" has no preview.')
+        return entry.preview
+
+    def import_files(
+        self, files: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = ""
+    ) -> builtins.list[Imported]:
+        """Puts files into a folder below the embeddings folder, each read and judged before; answers what became of each.
+
+        files: paths, or names and contents of uploads. Bytes stay as they are where hosts can read them. Raises StorageFailed.
+        """
+        allowed = self._host.info().allowed_folders
+        outcomes = [import_one(self._shelf, source, allowed, overwrite, folder) for source in files]
+        entries = {entry.file: entry for entry in self.reload()}
+        return [outcome.imported(entries) for outcome in outcomes]
+
+    def export(self, name: str, form: str = "", suffix: str = "", file: str = "") -> tuple[str, bytes]:
+        """File name and bytes, in one of `services.forms.SUFFIXES`; without a form, the file as it is.
+
+        suffix: such as ".bin", where the form has several. Raises NotFound, UnreadableFile, InvalidInput.
+        """
+        return exported(self.get(name, file).file, form, suffix)
+
+    def held(self, name: str) -> AbstractContextManager[None]:
+        """Until exit the embedding cannot be renamed or deleted. Raises Conflict where another run holds it."""
+        return self._shelf.held(name)
+
+    def _reloaded(self, name: str) -> Entry:
+        self._host.reload_embeddings()
+        return self.get(name)

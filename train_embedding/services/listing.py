@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import os
+import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.services.file_cache import FileCache
+from train_embedding.services.folders import Seen, walk
+from train_embedding.services.forms import fingerprint, form_of
+from train_embedding.services.index import Index, Known
+from train_embedding.services.notes import MAX_SIZE, Notes, notes_in
+from train_embedding.services.sidecars import NOTES_SUFFIX
 
-logger = logging.getLogger(__name__)
-
-Stamp = tuple[int, int, int, int]
+HASH_DIGITS = 12
+"Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
 
 
 @dataclass(frozen=True)
@@ -25,84 +30,129 @@ class Content:
     vectors: int = 0
     step: int | None = None
     checkpoint: str | None = None
+    format: str = ""
+    hash: str = ""
+    fingerprint: str = ""
+    "The same for two files that hold the same vectors, whatever their form."
     problem: str = ""
     "Why the file cannot be read, a sentence; empty where it can."
 
 
+@dataclass(frozen=True)
+class NotesFile:
+    notes: Notes = field(default_factory=Notes)
+    problem: str = ""
+    "Why the file cannot be read, a sentence; empty where it can, or where there is none."
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, what it holds, and what its notes say."""
+
+    path: Path
+    content: Content
+    size: int
+    "Bytes."
+    modified: float
+    "Seconds since 1970."
+    sidecars: tuple[str, ...]
+    notes: NotesFile
+
+
 class Listing:
-    """A cache over a folder. Safe to call from any thread."""
+    """A cache over a folder, in memory and in an index on the disk. Safe to call from any thread.
 
-    def __init__(self) -> None:
+    Only files that could be read are kept on the disk; what was wrong with the others each process finds out anew.
+    index: gives the index, when it is needed.
+    """
+
+    def __init__(self, index: Callable[[], Index]) -> None:
+        self._index = index
         self._lock = threading.Lock()
-        self._known: dict[Path, tuple[Stamp, Content]] = {}
+        self._stored: dict[str, Known] | None = None
+        self._contents = FileCache(_content_at, _content_from, lambda content: not content.problem)
+        self._notes = FileCache(_notes_at, _notes_from, lambda file: not file.problem)
 
-    def scan(self, folder: Path) -> list[tuple[Path, Content]]:
+    def scan(self, folder: Path) -> list[Found]:
         """Every embedding file in `folder` and below, in the order in which the WebUI walks.
 
         Symbolic links that lead outside stand in the list, with that as the problem, and are not followed.
         """
         with self._lock:
-            found = [(path, self._content(path, problem)) for path, problem in _walk(folder)]
-            present = {path for path, _ in found}
-            self._known = {path: known for path, known in self._known.items() if path in present}
+            if self._stored is None:
+                self._stored = self._index().load()
+            stored = self._stored
+            found = [self._found(seen, stored) for seen in walk(folder)]
+            (news, read), (more, also) = self._contents.turn_over(), self._notes.turn_over()
+            gone = {
+                path for path in stored if path not in read and path not in also and Path(path).is_relative_to(folder.absolute())
+            }
+            self._index().store({**news, **more}, gone)
+            self._stored = {path: known for path, known in {**stored, **news, **more}.items() if path not in gone}
         return found
 
-    def _content(self, path: Path, problem: str) -> Content:
-        if problem:
-            return Content(problem=problem)
+    def _found(self, seen: Seen, stored: dict[str, Known]) -> Found:
+        notes = NotesFile()
+        name = f"{seen.path.stem}{NOTES_SUFFIX}"
+        if name in seen.sidecars:
+            notes = self._notes_of(seen.path.with_name(name), stored)
+        if seen.status is None:
+            return Found(seen.path, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
+        content = self._contents.get(seen.path, seen.status, stored)
+        return Found(seen.path, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
+
+    def _notes_of(self, path: Path, stored: dict[str, Known]) -> NotesFile:
         try:
             status = path.stat()
         except OSError as error:
-            return Content(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
-        # The change time tells of new permissions, the inode of a file moved into place within one tick of the clock.
-        stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
-        known = self._known.get(path)
-        if known is None or known[0] != stamp:
-            known = self._known[path] = (stamp, _read(path))
-        return known[1]
+            return NotesFile(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+        return self._notes.get(path, status, stored)
 
 
-def embedding_files(folder: Path) -> list[Path]:
-    """Every file in `folder` and below that is named like an embedding, links to folders outside left out."""
-    return [path for path, _ in _walk(folder) if not path.is_dir()]
-
-
-def link_problem(path: Path, root: Path) -> str:
-    """Why a path cannot be used, a sentence: it is a link that leads out of `root`, a resolved folder; else nothing."""
-    try:
-        if not path.is_symlink() or path.resolve().is_relative_to(root):
-            return ""
-    except (OSError, RuntimeError) as error:
-        return f'"{path.name}" is a link that cannot be followed: {error}.'
-    return f'"{path.name}" is a link that leads outside the embeddings folder.'
-
-
-def _read(path: Path) -> Content:
+def _content_at(path: Path) -> Content:
     from train_embedding.embeddings.formats import read_embedding
 
     try:
         embedding = read_embedding(path)
+        # After the reading, which refuses what is too large to be an embedding; the stamp of the file is older than both.
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:HASH_DIGITS]
     except (UnreadableFile, NotFound) as error:
         return Content(problem=error.message)
-    return Content(embedding.widths, embedding.family, embedding.count, embedding.step, embedding.checkpoint_name)
+    except OSError as error:
+        return Content(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+    return Content(
+        embedding.widths,
+        embedding.family,
+        embedding.count,
+        embedding.step,
+        embedding.checkpoint_name,
+        form_of(embedding, path.suffix),
+        digest,
+        fingerprint(embedding),
+    )
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Paths of files that are named like embeddings, and of links to folders outside, each with its problem or ""."""
-    from train_embedding.embeddings.formats import is_embedding_file
-
-    root = folder.resolve()
-    for parent, folders, files in os.walk(folder, onerror=_log):
-        for name in files:
-            path = Path(parent, name)
-            if is_embedding_file(path):
-                yield path, link_problem(path, root)
-        for name in folders:
-            path = Path(parent, name)
-            problem = link_problem(path, root)
-            if problem:
-                yield path, problem
+def _content_from(values: Any) -> Content:
+    content = Content(**values)
+    texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem]
+    numbers: list[Any] = [content.vectors, *content.widths.values()]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
+        raise ValueError("this is no content of a file")
+    return content
 
 
-def _log(error: OSError) -> None:
-    logger.warning("The folder %s cannot be listed: %s", error.filename, error)
+def _notes_at(path: Path) -> NotesFile:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SIZE + 1)
+        if len(data) > MAX_SIZE:
+            raise ValueError(f"it is larger than {MAX_SIZE // 1024} KiB.")
+        return NotesFile(notes_in(data))
+    except OSError as error:
+        return NotesFile(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+    except ValueError as error:
+        return NotesFile(problem=f'"{path.name}" holds no notes that can be read: {error}')
+
+
+def _notes_from(values: Any) -> NotesFile:
+    return NotesFile(Notes(**values["notes"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -108,12 +109,15 @@ class Runs:
         return kept_start(state) or self._library.read(state.embedding)
 
     def _begin(self, state: RunState) -> RunState:
-        stop = threading.Event()
-        training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set, self._processes)
-        state.save()
-        self._states[state.id] = state
-        self._stops[state.id] = stop
-        thread = threading.Thread(target=self._work, args=(state.id, training), name=f"train-embedding {state.id}", daemon=True)
+        with ExitStack() as holding:
+            holding.enter_context(self._library.held(state.embedding))
+            stop = threading.Event()
+            training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set, self._processes)
+            state.save()
+            self._states[state.id] = state
+            self._stops[state.id] = stop
+            work = (state.id, training, holding.pop_all())
+        thread = threading.Thread(target=self._work, args=work, name=f"train-embedding {state.id}", daemon=True)
         self._threads[state.id] = thread
         thread.start()
         return state
@@ -210,10 +214,12 @@ class Runs:
 
         return publish
 
-    def _work(self, run_id: str, training: Training) -> None:
+    def _work(self, run_id: str, training: Training, holding: ExitStack) -> None:
+        """holding: what keeps the embedding's file in its place meanwhile."""
         failure: TrainEmbeddingError | None = None
         try:
-            training.work()
+            with holding:
+                training.work()
         except TrainEmbeddingError as error:
             failure = error
         except Exception as error:  # a thread's last resort: the run must end with a sentence

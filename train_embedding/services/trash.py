@@ -1,45 +1,143 @@
-"""The trash folder: what an overwritten file is kept in."""
+"""The trash folder: what was deleted or overwritten, with all that belonged to it.
+
+Each item is a folder named after the embedding and the time, and in it the files in the folders that they came from:
+`sword.20261122-143000/styles/sword.pt`. A person can find and copy them without this program. A file that lies in the trash by
+itself, `sword.20261122-143000.pt`, was put there by an early version, and is an item too.
+"""
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from train_embedding.embeddings.storage import copy_flushed, storage_failed
+from train_embedding.embeddings.storage import storage_failed
+from train_embedding.errors import NotFound
+from train_embedding.services.sidecars import is_embedding_name
+from train_embedding.services.steps import Change
+
+_STAMP = "%Y%m%d-%H%M%S"
+_ITEM = re.compile(r"(?P<name>.+)\.(?P<time>\d{8}-\d{6})(-\d+)?", re.DOTALL)
+_LEAVING = ".emptied-"
+"An item that is about to be deleted for good is renamed first, so that no half of it is ever shown."
 
 
-@contextmanager
-def replacing(existing: Sequence[Path], target: Path, trash: Path) -> Generator[None, None, None]:
-    """Keeps copies of `existing` in `trash` while the body writes `target`; then only `target` is left of the name.
+@dataclass(frozen=True)
+class Trashed:
+    """An item of the trash."""
 
-    Where the body fails, `existing` stands as it was and the copies are removed. Raises StorageFailed.
-    """
-    copies: list[Path] = []
+    id: str
+    name: str
+    file: str
+    "Name of the embedding's file, or of whatever it is that lies there alone."
+    folder: str
+    "Where it came from, below the embeddings folder; empty for the folder itself."
+    files: tuple[str, ...]
+    "All of it, by the paths that it had below the embeddings folder."
+    when: float
+    "Seconds since 1970."
+    size: int
+    "Bytes of all files."
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "files": list(self.files)}
+
+
+class Trash:
+    """Items in `folder`. What it holds of the embeddings folder keeps the path it had there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keeping(self, name: str, files: Sequence[Path], root: Path) -> Change:
+        """The change that copies files below `root` into a new item, named after the embedding."""
+        if not files:
+            return Change()
+        item = self._new_item(name)
+        return Change(copies=tuple((file, item / file.relative_to(root)) for file in files))
+
+    def list(self) -> list[Trashed]:
+        """The newest first."""
+        paths = self.folder.iterdir() if self.folder.is_dir() else ()
+        items = [item for item in (_item(path) for path in paths) if item is not None]
+        return sorted(items, key=lambda item: (item.when, item.id), reverse=True)
+
+    def get(self, trash_id: str) -> Trashed:
+        """Raises NotFound."""
+        for item in self.list():
+            if item.id == trash_id:
+                return item
+        raise NotFound(f'There is nothing named "{trash_id}" in the trash.')
+
+    def restoring(self, item: Trashed, root: Path) -> Change:
+        """The change that puts an item's files back below `root`, and takes it out of the trash."""
+        path = self.folder / item.id
+        if path.is_file():
+            return Change(copies=((path, root / item.file),), removes=(path,))
+        sources = [path / file for file in item.files]
+        folders = sorted((one for one in path.rglob("*") if one.is_dir()), key=lambda one: len(one.parts), reverse=True)
+        copies = tuple((source, root / file) for source, file in zip(sources, item.files, strict=True))
+        return Change(copies=copies, removes=(*sources, *folders, path))
+
+    def empty(self) -> int:
+        """Deletes every item for good; answers how many there were. Raises StorageFailed."""
+        items = self.list()
+        for item in items:
+            path = self.folder / item.id
+            leaving = self.folder / f"{_LEAVING}{item.id}"
+            try:
+                if path.is_file():
+                    path.unlink()
+                else:
+                    path.rename(leaving)
+            except OSError as error:
+                raise storage_failed(path, error) from error
+        for leaving in self.folder.glob(f"{_LEAVING}*") if self.folder.is_dir() else ():
+            try:
+                shutil.rmtree(leaving)
+            except OSError as error:
+                raise storage_failed(leaving, error) from error
+        return len(items)
+
+    def _new_item(self, name: str) -> Path:
+        item, number = self.folder / f"{name}.{time.strftime(_STAMP)}", 1
+        while item.exists():
+            number += 1
+            item = self.folder / f"{name}.{time.strftime(_STAMP)}-{number}"
+        return item
+
+
+def _item(path: Path) -> Trashed | None:
+    """What lies at a path of the trash folder, or None where that is no item."""
+    whole = path.is_dir()
+    match = _ITEM.fullmatch(path.name if whole else path.stem)
+    when = _seconds(match["time"]) if match else None
+    if match is None or when is None or path.is_symlink() or path.name.startswith(_LEAVING):
+        return None
+    inside = sorted(one for one in path.rglob("*") if one.is_file() and not one.is_symlink()) if whole else [path]
+    files = [one for one in inside if not one.name.endswith(".tmp")]
+    if not files:
+        return None
+    paths = [one.relative_to(path) for one in files] if whole else [Path(f"{match['name']}{path.suffix}")]
+    main = next((one for one in paths if is_embedding_name(one.name)), paths[0])
+    folder = main.parent.as_posix()
+    return Trashed(
+        id=path.name,
+        name=match["name"],
+        file=main.name,
+        folder="" if folder == "." else folder,
+        files=tuple(one.as_posix() for one in paths),
+        when=when,
+        size=sum(one.stat().st_size for one in files),
+    )
+
+
+def _seconds(text: str) -> float | None:
     try:
-        for path in existing:
-            copy = _free_name(trash, path)
-            copy_flushed(path, copy)
-            copies.append(copy)
-        yield
-    except BaseException:
-        for copy in copies:
-            copy.unlink(missing_ok=True)
-        raise
-    for path in existing:
-        try:
-            # Names that differ in case are one file on some systems.
-            if path.exists() and not path.samefile(target):
-                path.unlink()
-        except OSError as error:
-            raise storage_failed(path, error) from error
-
-
-def _free_name(trash: Path, path: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    candidate, number = trash / f"{path.stem}.{stamp}{path.suffix}", 1
-    while candidate.exists():
-        number += 1
-        candidate = trash / f"{path.stem}.{stamp}-{number}{path.suffix}"
-    return candidate
+        return time.mktime(time.strptime(text, _STAMP))
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,112 @@
+"""Changes of several files that happen wholly or not at all, whatever ends the process and whenever."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from train_embedding.embeddings.storage import storage_failed, write_atomically
+from train_embedding.errors import Conflict, StorageFailed
+from train_embedding.services.locks import file_lock
+from train_embedding.services.steps import Change, Plan, check_free, complete, discard, perform, plan_from, plan_of, stage
+
+__all__ = ["Change", "Changes"]
+
+JOURNAL, LOCK = "change.json", "change.lock"
+WAIT_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+class Changes:
+    """Carries changes out, one at a time among all processes that share `folder`.
+
+    All data is first written to temporary files beside their targets; then the journal is marked, and from there on only names
+    change. A process that finds the journal of one that ended takes its temporary files away, or does what was left to do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = folder / JOURNAL
+        self._lock = folder / LOCK
+
+    @contextmanager
+    def turn(self) -> Generator[None, None, None]:
+        """Waits for the changes of others; inside, what was looked up stays true. Raises Conflict, StorageFailed."""
+        try:
+            with file_lock(self._lock, WAIT_SECONDS):
+                self._finish_interrupted()
+                yield
+        except TimeoutError as error:
+            raise Conflict("Another program is changing the embeddings folder.", "Try again when it is done.") from error
+
+    def recover(self) -> None:
+        """Ends a change that a process left behind, where there is one and nobody is at work."""
+        if not self._journal.exists():
+            return
+        try:
+            with file_lock(self._lock):
+                self._finish_interrupted()
+        except TimeoutError:
+            logger.debug("A change is under way.")
+        except StorageFailed as error:
+            logger.warning("A change that was interrupted is left as it is: %s", error)
+
+    def carry_out(self, change: Change) -> None:
+        """Inside `turn`. Raises Conflict where a target is there already, StorageFailed; then everything is as it was."""
+        check_free(change)
+        if len(change.writes) == 1 and not (change.copies or change.moves or change.removes):
+            write_atomically(*change.writes[0])
+            return
+        plan = plan_of(change)
+        made: list[Path] = []
+        try:
+            self._note(plan, False)
+            stage(change, plan, made)
+            self._note(plan, True)
+        except BaseException:
+            discard(plan, made)
+            self._journal.unlink(missing_ok=True)
+            raise
+        # Whatever else breaks off, the journal stays, and the next turn completes the change.
+        try:
+            perform(plan, made)
+        except StorageFailed:
+            self._journal.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            raise storage_failed(self._journal, error) from error
+        self._journal.unlink(missing_ok=True)
+
+    def _note(self, plan: Plan, committed: bool) -> None:
+        try:
+            write_atomically(self._journal, json.dumps({"committed": committed, **plan.to_json()}, indent=1).encode())
+        except StorageFailed as error:
+            if isinstance(error.__cause__, OSError):  # nobody asked for a journal
+                raise storage_failed(plan.result, error.__cause__) from error
+            raise
+
+    def _finish_interrupted(self) -> None:
+        try:
+            values = json.loads(self._journal.read_bytes())
+            plan, committed = plan_from(values), bool(values["committed"])
+        except FileNotFoundError:
+            return
+        except (ValueError, TypeError, KeyError) as error:
+            aside = self._journal.with_suffix(".damaged")
+            logger.warning("The journal of an interrupted change cannot be read; it is put aside as %s: %s", aside, error)
+            self._journal.replace(aside)
+            return
+        except OSError as error:
+            raise storage_failed(self._journal, error) from error
+        logger.info("A change was interrupted; it is %s.", "completed" if committed else "taken back")
+        try:
+            if committed:
+                complete(plan)
+            else:
+                discard(plan, [])
+            self._journal.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_failed(self._journal, error) from error

@@ -1,0 +1,103 @@
+"""The embeddings folder as it lies on the disk: files that are named like embeddings, and what stands beside each."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from train_embedding.services.sidecars import grouped, is_embedding_name, split
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A file that is named like an embedding, or a link that leads outside, before anything is read."""
+
+    path: Path
+    status: os.stat_result | None
+    "None where `problem` says why."
+    problem: str = ""
+    sidecars: tuple[str, ...] = ()
+    "Names of the files in the same folder that belong to it."
+
+
+def walk(folder: Path) -> Iterator[Seen]:
+    """Every embedding file in `folder` and below, in the order in which the WebUI walks: files first, then subfolders.
+
+    Symbolic links that lead outside come too, with that as their problem, and are not followed.
+    """
+    root = folder.resolve()
+    waiting = [folder]
+    while waiting:
+        parent = waiting.pop()
+        entries = _entries(parent)
+        files = [entry for entry in entries if not _is_folder(entry)]
+        owned = grouped(entry.name for entry in files)
+        for entry in files:
+            if is_embedding_name(entry.name):
+                yield _seen(entry, root, tuple(sorted(owned[split(entry.name)[0]])))
+        folders = [entry for entry in entries if _is_folder(entry)]
+        for entry in folders:
+            problem = link_problem(Path(entry.path), root) if entry.is_symlink() else ""
+            if problem:
+                yield Seen(Path(entry.path), None, problem)
+        waiting += [Path(entry.path) for entry in reversed(folders) if not entry.is_symlink()]
+
+
+def files_named(folder: Path, name: str) -> list[Path]:
+    """Every embedding file in `folder` and below of that name, whatever its case; links to folders are not followed."""
+    wanted = name.casefold()
+    return [
+        Path(parent, file)
+        for parent, _, files in os.walk(folder)
+        for file in files
+        if split(file)[0].casefold() == wanted and is_embedding_name(file)
+    ]
+
+
+def embedding_names(folder: Path) -> set[str]:
+    """The names of all embedding files in `folder` and below."""
+    return {split(file)[0] for _, _, files in os.walk(folder) for file in files if is_embedding_name(file)}
+
+
+def link_problem(path: Path, root: Path) -> str:
+    """Why a path cannot be used, a sentence: it is a link that leads out of `root`, a resolved folder; else nothing."""
+    try:
+        if not path.is_symlink() or path.resolve().is_relative_to(root):
+            return ""
+    except (OSError, RuntimeError) as error:
+        return f'"{path.name}" is a link that cannot be followed: {error}.'
+    return f'"{path.name}" is a link that leads outside the embeddings folder.'
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        logger.warning("The folder %s cannot be listed: %s", folder, error)
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which reading then tells
+        return False
+
+
+def _seen(entry: os.DirEntry[str], root: Path, sidecars: tuple[str, ...]) -> Seen:
+    path = Path(entry.path)
+    problem = link_problem(path, root) if entry.is_symlink() else ""
+    if problem:
+        return Seen(path, None, problem, sidecars)
+    try:
+        return Seen(path, entry.stat(), "", sidecars)
+    except OSError as error:
+        return Seen(path, None, f'"{path.name}" cannot be read: {error.strerror or error}.', sidecars)

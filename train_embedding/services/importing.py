@@ -1,0 +1,198 @@
+"""Files from elsewhere: read to the end and judged before anything of them lies where a host would load it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, cast
+
+from train_embedding.embeddings.names import check_name
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
+from train_embedding.services.forms import encode, read_bytes
+from train_embedding.services.shelf import Shelf
+
+if TYPE_CHECKING:
+    from train_embedding.embeddings.embedding import Embedding
+    from train_embedding.services.entries import Entry
+
+CONVERTED = ("webui", ".pt")
+"Form and suffix that every host reads."
+
+_ZIP_MEMBER = re.compile(r"[^/]+/(data/\d+|version|byteorder|\.data/serialization_id|data\.pkl)")
+"What the safe unpickler of WebUI 1.10.1 lets through."
+_UNEXPECTED = "the WebUI expects one tensor, or clip_l and clip_g, and nothing besides"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of one file."""
+
+    file: str
+    "The name that it came with."
+    entry: Entry | None = None
+    "None where it was not imported."
+    problem: str = ""
+    "Why not, a sentence."
+    note: str = ""
+    "What was done to it, a sentence; empty where it was kept byte for byte."
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "entry": None if self.entry is None else self.entry.to_json()}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A file that may be put into the embeddings folder."""
+
+    name: str
+    suffix: str
+    data: bytes
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file, before the library is listed again."""
+
+    file: str
+    path: Path | None = None
+    problem: str = ""
+    note: str = ""
+
+    def imported(self, entries: Mapping[Path, Entry]) -> Imported:
+        return Imported(self.file, None if self.path is None else entries.get(self.path), self.problem, self.note)
+
+
+def import_one(
+    shelf: Shelf, source: Path | tuple[str, bytes], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str
+) -> Outcome:
+    """Puts one file into a folder below the embeddings folder. Raises StorageFailed; the outcome tells what else is wrong."""
+    file_name = source.name if isinstance(source, Path) else source[0]
+    try:
+        ready = judged(*received(source, allowed))
+        if overwrite:
+            shelf.refuse_held(ready.name)
+        file = shelf.place(ready.name, ready.suffix, folder)
+        return Outcome(file_name, shelf.put(ready.name, lambda _suffix: ready.data, file, overwrite), note=ready.note)
+    except StorageFailed:
+        raise
+    except TrainEmbeddingError as error:
+        return Outcome(file_name, problem=str(error))
+
+
+def received(source: Path | tuple[str, bytes], allowed: tuple[Path, ...] | None) -> tuple[str, bytes]:
+    """The name and the bytes of an upload, or of a file at a path that may be read.
+
+    allowed: the folders that a shared server may read, None for all. Raises NotAllowed, NotFound, UnreadableFile.
+    """
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE
+
+    if not isinstance(source, Path):
+        return source
+    path = _resolved(source)
+    # Asked first: on a shared server nobody shall find out which files exist elsewhere.
+    if allowed is not None and not any(path.is_relative_to(folder.resolve()) for folder in allowed):
+        raise NotAllowed(
+            f'"{source}" lies outside the folders that may be used on this server.',
+            f"Allowed are {', '.join(map(str, allowed))}." if allowed else "",
+        )
+    try:
+        if not path.exists():
+            raise NotFound(f'There is no file "{source}".')
+        if not path.is_file():
+            raise UnreadableFile(f'"{source}" is not a regular file.', "Name the files in a folder one by one.")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_SIZE + 1)
+    except OSError as error:
+        raise UnreadableFile(f'"{source}" cannot be read: {error.strerror or error}.') from error
+    return source.name, data
+
+
+def judged(file_name: str, data: bytes) -> Judged:
+    """The bytes as they are where hosts can read them, else the same vectors in the form that all can.
+
+    Raises InvalidName, and UnreadableFile for whatever is no embedding.
+    """
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE
+
+    path = PurePath(file_name)
+    check_name(path.stem if path.name == file_name else file_name)
+    if not data:
+        raise UnreadableFile(f'"{file_name}" is empty.')
+    if len(data) > MAX_FILE_SIZE:
+        raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
+    embedding = read_bytes(data, file_name)
+    problem = why_not_as_it_is(embedding, data, path.suffix.lower())
+    if not problem:
+        return Judged(path.stem, path.suffix, data)
+    form, suffix = CONVERTED
+    note = f'"{file_name}" was written anew as "{path.stem}{suffix}" with the same vectors: {problem}.'
+    return Judged(path.stem, suffix, encode(embedding, form, suffix), note)
+
+
+def why_not_as_it_is(embedding: Embedding, data: bytes, suffix: str) -> str:
+    """Why hosts could not read a file that can be read here, the end of a sentence; empty where they can.
+
+    Judged by what WebUI 1.10.1 does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
+    """
+    if suffix == ".safetensors":
+        length = int.from_bytes(data[:8], "little")
+        keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}
+        return "" if _is_expected(keys) else _UNEXPECTED
+    if suffix not in (".pt", ".bin"):
+        return f"the WebUI reads no {suffix} files"
+    if data.startswith(b"PK") and not _is_plain_zip(data):
+        return "it has parts that the WebUI's safe reader refuses"
+    from train_embedding.embeddings.formats.torch_file import load_torch_file
+
+    return _why_not_these(load_torch_file(data, embedding.name))
+
+
+def _why_not_these(values: object) -> str:
+    import torch
+
+    if type(values) is not dict:
+        return "it holds no plain dictionary"
+    named = cast("Mapping[str, object]", values)
+    if "string_to_param" in named:
+        held = named["string_to_param"]
+        parameters = cast("Mapping[str, object]", getattr(held, "_parameters", held))
+        return "" if len(parameters) == 1 else "it holds several parameters"
+    only_tensors = all(isinstance(value, torch.Tensor) for value in named.values())
+    return "" if only_tensors and _is_expected(set(named)) else _UNEXPECTED
+
+
+def _is_expected(keys: set[str]) -> bool:
+    return len(keys) == 1 or keys == {"clip_l", "clip_g"}
+
+
+def _is_plain_zip(data: bytes) -> bool:
+    """Whether the archive has only the members that the WebUI allows, and means the same to torch as to Python.
+
+    An archive can be built so that the two find different contents in it; then torch might execute what was never checked.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        if not all(map(_ZIP_MEMBER.fullmatch, members)):
+            return False
+        reader: Any = torch._C.PyTorchFileReader(io.BytesIO(data))  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportArgumentType]
+        records = {str(record) for record in reader.get_all_records()}
+        inside = {name.partition("/")[2]: content for name, content in members.items()}
+        return records == set(inside) and all(reader.get_record(name) == content for name, content in inside.items())
+    except (RuntimeError, zipfile.BadZipFile, KeyError, NotImplementedError):
+        return False
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InvalidInput(f'"{path}" does not name a file: {error}.') from error

@@ -1,0 +1,99 @@
+"""What was read of files the last time, kept on the disk: a cache that may be deleted, damaged or locked at any moment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from train_embedding import __version__
+
+FILE_NAME = "index.sqlite"
+BUSY_SECONDS = 2.0
+"How long to wait for another process that writes."
+LAYOUT = f"1 of {__version__}"
+"Whatever was kept by another release is read again: it may read more, or read it in another way."
+
+logger = logging.getLogger(__name__)
+
+Known = tuple[str, str]
+"A file's stamp, and what was read of it as JSON."
+
+
+class Index:
+    """A table from path to `Known`. It is opened for each use, so that deleting the file hurts nobody who has it open.
+
+    No method fails: without the index everything is read again, which the log tells.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def load(self) -> dict[str, Known]:
+        if not self._file.exists():
+            return {}
+        try:
+            with closing(self._open()) as connection:
+                if connection.execute("SELECT name FROM layout").fetchall() != [(LAYOUT,)]:
+                    return {}
+                rows: list[tuple[bytes, str, str]] = connection.execute("SELECT path, stamp, value FROM known").fetchall()
+            return {os.fsdecode(path): (stamp, value) for path, stamp, value in rows}
+        except sqlite3.OperationalError as error:  # no table, locked, not to be opened
+            logger.info("The index %s cannot be used now: %s", self._file, error)
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+            self._begin_anew(error)
+        return {}
+
+    def store(self, changed: Mapping[str, Known], gone: Iterable[str]) -> None:
+        """Notes what was read, and forgets the paths that are `gone`."""
+        rows = [(os.fsencode(path), stamp, value) for path, (stamp, value) in changed.items()]
+        lost = [(os.fsencode(path),) for path in gone]
+        if not rows and not lost:
+            return
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._open()) as connection, _written(connection):
+                _make_table(connection)
+                connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
+                connection.executemany("DELETE FROM known WHERE path = ?", lost)
+        except (sqlite3.OperationalError, OSError) as error:  # locked, read-only, full, deleted meanwhile
+            logger.info("The index %s cannot be written now: %s", self._file, error)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+
+    def _open(self) -> sqlite3.Connection:
+        # The rollback journal, not WAL: of a deleted index nothing may stay that belongs to it.
+        return sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
+
+    def _begin_anew(self, problem: Exception) -> None:
+        logger.warning("The index %s is damaged and is made anew: %s", self._file, problem)
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("The damaged index %s cannot be removed: %s", self._file, error)
+
+
+@contextmanager
+def _written(connection: sqlite3.Connection) -> Generator[None, None, None]:
+    """One transaction, begun as a writer so that two processes wait for one another instead of failing halfway."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _make_table(connection: sqlite3.Connection) -> None:
+    """Makes the table where it is missing, and empties that of another release."""
+    connection.execute("CREATE TABLE IF NOT EXISTS layout (name TEXT PRIMARY KEY)")
+    connection.execute("CREATE TABLE IF NOT EXISTS known (path BLOB PRIMARY KEY, stamp TEXT, value TEXT) WITHOUT ROWID")
+    if connection.execute("SELECT name FROM layout").fetchall() != [(LAYOUT,)]:
+        connection.execute("DELETE FROM layout")
+        connection.execute("INSERT INTO layout VALUES (?)", (LAYOUT,))
+        connection.execute("DELETE FROM known")

@@ -1,0 +1,115 @@
+"""What a person writes about an embedding, in the `name.json` beside it that the WebUI reads and writes too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from train_embedding.errors import InvalidInput, UnreadableFile
+
+KEYS = {
+    "description": "description",
+    "notes": "notes",
+    "activation_text": "activation text",
+    "negative_text": "negative text",
+    "preferred_weight": "preferred weight",
+    "sd_version": "sd version",
+}
+"Field to the WebUI's key."
+MAX_TEXT = 100_000
+"Characters of one field."
+MAX_SIZE = 2**20
+"Bytes of a file of notes."
+
+
+@dataclass(frozen=True)
+class Notes:
+    description: str = ""
+    "Stands on the card."
+    notes: str = ""
+    activation_text: str = ""
+    "What to write into the prompt besides the name."
+    negative_text: str = ""
+    preferred_weight: float = 0.0
+    "0 for none."
+    sd_version: str = ""
+    'Such as "SD1", "SD2", "SDXL"; what the person says, whatever the file holds.'
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+NO_NOTES = Notes()
+
+
+def notes_in(data: bytes) -> Notes:
+    """Reads a file of notes; a value of another kind than expected counts as none. Raises ValueError for what is none at all."""
+    return notes_from(_object(data))
+
+
+def notes_from(values: Mapping[str, Any]) -> Notes:
+    """values: by the WebUI's keys."""
+    found: dict[str, Any] = {}
+    for field, key in KEYS.items():
+        value = values.get(key)
+        if field == "preferred_weight":
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_SIZE:
+                found[field] = float(value)
+        elif isinstance(value, str):
+            found[field] = value
+    return Notes(**found)
+
+
+def checked_changes(changes: Mapping[str, object]) -> dict[str, Any]:
+    """The changes by the WebUI's keys. Raises InvalidInput for a field that is none, or a value of the wrong kind."""
+    checked: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field not in KEYS:
+            raise InvalidInput(f'Notes have no field "{field}".', f"Fields are {', '.join(KEYS)}.")
+        checked[KEYS[field]] = _weight(value) if field == "preferred_weight" else _text(field, value)
+    return checked
+
+
+def changed_file(data: bytes | None, changes: Mapping[str, Any], file_name: str) -> bytes | None:
+    """The file of notes with some values changed and every other key as it is; None where there is nothing to write.
+
+    data: what the file holds, None where there is none. changes: what `checked_changes` gave. Raises UnreadableFile for one that
+    is no file of notes, so that nothing in it is lost.
+    """
+    try:
+        values = {} if data is None else _object(data)
+    except ValueError as error:
+        raise UnreadableFile(
+            f'"{file_name}" holds no notes that can be read, so it is left as it is: {error}', "Move it away, and try again."
+        ) from error
+    new = {key: value for key, value in changes.items() if key in values or value}
+    if all(values.get(key) == value for key, value in new.items()):
+        return None
+    return json.dumps({**values, **new}, indent=4, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        values: object = json.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply.") from error
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object.")
+    return cast("dict[str, Any]", values)
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f'"{field}" must be text, not {type(value).__name__}.')
+    if len(value) > MAX_TEXT:
+        raise InvalidInput(f'"{field}" has {len(value)} characters; at most {MAX_TEXT} are allowed.')
+    return value
+
+
+def _weight(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or abs(value) > 100:
+        raise InvalidInput(f"The preferred weight is {value!r}; it must be a number from -100 to 100, 0 for none.")
+    return float(value)

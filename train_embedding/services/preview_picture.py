@@ -1,0 +1,87 @@
+"""The preview picture of an embedding: checked where it comes from a person, taken from a run, or drawn on the spot."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
+from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.services.initial import described
+from train_embedding.services.run_state import load_state
+
+MAX_SIZE = 16 * 2**20
+"Bytes of a picture."
+MAX_PIXELS = 64 * 10**6
+SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
+DEFAULT_PROMPT = "[name]"
+MAX_PROMPT = 10_000
+
+
+def suffix_for(picture: bytes) -> str:
+    """The suffix for a picture's file, once it has been decoded to the end. Raises UnreadableFile."""
+    from PIL import Image
+
+    if len(picture) > MAX_SIZE:
+        raise UnreadableFile(f"The picture is larger than {MAX_SIZE // 2**20} MB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            with Image.open(io.BytesIO(picture), formats=[*SUFFIXES]) as opened:
+                form = str(opened.format)
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise UnreadableFile(
+                        f"The picture has {opened.width} × {opened.height} pixels, which is too many for a preview."
+                    )
+                opened.load()
+    except UnreadableFile:
+        raise
+    except Exception as error:  # a broken picture can raise nearly anything
+        kinds = ", ".join(suffix.removeprefix(".").upper() for suffix in SUFFIXES.values())
+        raise UnreadableFile("The picture cannot be read.", f"Use a picture of one of the kinds {kinds}.") from error
+    return SUFFIXES[form]
+
+
+def last_preview(runs_folder: Path, run_id: str) -> bytes:
+    """The newest preview that a run drew. Raises NotFound, UnreadableFile."""
+    folders = {folder.name: folder for folder in runs_folder.iterdir()} if runs_folder.is_dir() else {}
+    try:
+        state = load_state(folders[run_id])
+    except (KeyError, OSError, ValueError) as error:
+        raise NotFound(f'There is no run "{run_id}".') from error
+    if not state.previews:
+        raise NotFound(f'The run "{run_id}" has drawn no previews.')
+    picture = state.folder / "previews" / state.previews[-1].name
+    try:
+        return picture.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(f'"{picture.name}" cannot be read: {error.strerror or error}.') from error
+
+
+def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes:
+    """A PNG by the host's own generator, with [name] in the prompt standing for the embedding.
+
+    Waits for the host's queue. Raises InvalidInput, Conflict for an embedding of another kind of model, HostFailed.
+    """
+    text = prompt.strip() or DEFAULT_PROMPT
+    if len(text) > MAX_PROMPT:
+        raise InvalidInput(f"The prompt has {len(text)} characters; at most {MAX_PROMPT} are allowed.")
+    info = host.info()
+    if not info.widths:
+        raise HostFailed("No checkpoint is loaded.", "Load one, then draw.")
+    if info.widths != embedding.widths:
+        raise Conflict(
+            f'"{embedding.name}" is for {described(embedding.family, embedding.widths)}; the loaded checkpoint is '
+            f"{described(info.family, info.widths)}.",
+            "Load a checkpoint of that kind.",
+        )
+    side = info.resolution
+    asked = text.replace("[name]", embedding.name)
+    request = Txt2ImgRequest(asked, seed=seed, width=side, height=side, embeddings=(embedding,))
+    with host.exclusive(f"Drawing a preview of {embedding.name}"):
+        picture = host.txt2img(request)
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()

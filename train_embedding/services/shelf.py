@@ -1,0 +1,249 @@
+"""The embeddings folder, changed safely: each change takes along what belongs to an embedding, and happens wholly or not."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from train_embedding.embeddings.names import path_for
+from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.hosts.base import Host
+from train_embedding.services.changes import Change, Changes
+from train_embedding.services.folders import files_named, link_problem
+from train_embedding.services.locks import file_lock
+from train_embedding.services.sidecars import is_embedding_name, is_its_own, shared_with_another, sidecars_of
+from train_embedding.services.trash import Trash
+
+NEW_SUFFIX = ".pt"
+OWN_FOLDER = "library"
+"Beside the runs: the index, the journal of a change under way, locks. It may be deleted while nothing is changed."
+
+
+class Shelf:
+    """Files below the host's embeddings folder. Safe to call from any thread, and from several processes.
+
+    used: gives the file that is in use of those that have a name. Every method raises StorageFailed where the disk refuses, and
+    Conflict where another process does not finish its own change; then everything is as it was.
+    """
+
+    def __init__(self, host: Host, used: Callable[[str], Path]) -> None:
+        self._host = host
+        self._used = used
+        self._lock = threading.RLock()
+
+    @property
+    def root(self) -> Path:
+        return self._host.info().embeddings_folder
+
+    @property
+    def own_folder(self) -> Path:
+        return self._host.info().runs_folder.parent / OWN_FOLDER
+
+    @property
+    def trash(self) -> Trash:
+        """Beside the host's runs folder, so that it never lies where a host looks for embeddings."""
+        return Trash(self._host.info().runs_folder.parent / "trash")
+
+    def recover(self) -> None:
+        """Ends a change that another process left behind when it was killed."""
+        Changes(self.own_folder).recover()
+
+    def files_named(self, name: str) -> list[Path]:
+        """Every embedding file of that name, the one in use last. Raises InvalidName where a link leads outside."""
+        paths = [path for path in files_named(self.root, name) if _has_name(path, name)]
+        for path in paths:
+            self._refuse_outside(path)
+        if len(paths) > 1:
+            used = self._used(name)
+            paths.sort(key=lambda path: path == used)
+        return paths
+
+    def place(self, name: str, suffix: str, folder: str = "") -> Path:
+        """Where a file of that name goes: to the one that has the name, or else into a folder below the embeddings folder.
+
+        Raises InvalidName, and InvalidInput for a folder outside.
+        """
+        existing = self.files_named(name)
+        return path_for(existing[-1].parent if existing else self._inside(self.root / folder), name, suffix)
+
+    def put(self, name: str, content: Callable[[str], bytes], file: Path | None, overwrite: bool) -> Path:
+        """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
+
+        content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. Raises
+        InvalidName, InvalidInput, Conflict without `overwrite`, and what `content` raises.
+        """
+        with self._turn() as changes:
+            existing = self.files_named(name)
+            if existing and not overwrite:
+                raise taken(name)
+            target = self._target(name, file, existing)
+            others = [path for path in existing if path != target and not (target.exists() and path.samefile(target))]
+            change = Change(
+                writes=((target, content(target.suffix)),),
+                removes=tuple(others),
+                replaces=target if target.exists() else None,
+            )
+            changes.carry_out(self.trash.keeping(name, existing, self.root) + change)
+        return target
+
+    def rename(self, file: Path, new_name: str) -> Path:
+        """Raises InvalidName, NotFound, Conflict where the name is taken or the embedding is being trained."""
+        target = path_for(file.parent, new_name, file.suffix)
+        with self._turn() as changes:
+            self._check_free_to_move(file)
+            self._check_free_name(new_name, besides=file)
+            pairs = [(path, _renamed(path, file, new_name)) for path in sidecars_of(file)]
+            shared = shared_with_another(file)
+            copies = tuple(pair for pair in pairs if shared and not is_its_own(pair[0], file))
+            moves = tuple(pair for pair in pairs if pair not in copies)
+            changes.carry_out(Change(copies=copies, moves=((file, target), *moves)))
+        return target
+
+    def copy(self, file: Path, new_name: str) -> Path:
+        """Raises InvalidName, NotFound, Conflict where the name is taken."""
+        target = path_for(file.parent, new_name, file.suffix)
+        with self._turn() as changes:
+            self._check_there(file)
+            self._check_free_name(new_name)
+            pairs = tuple((path, _renamed(path, file, new_name)) for path in sidecars_of(file))
+            changes.carry_out(Change(copies=((file, target), *pairs)))
+        return target
+
+    def delete(self, file: Path) -> None:
+        """To the trash. Raises NotFound, Conflict where the embedding is being trained."""
+        with self._turn() as changes:
+            self._check_free_to_move(file)
+            shared = shared_with_another(file)
+            files = (file, *(path for path in sidecars_of(file) if is_its_own(path, file) or not shared))
+            changes.carry_out(self.trash.keeping(file.stem, files, self.root) + Change(removes=files))
+
+    def restore(self, trash_id: str) -> list[Path]:
+        """Puts an item of the trash back to where it was. Raises NotFound, Conflict where something is there already."""
+        with self._turn() as changes:
+            item = self.trash.get(trash_id)
+            paths = [self._inside((self.root / file).parent) / Path(file).name for file in item.files]
+            embeddings = [path for path in paths if is_embedding_name(path.name)]
+            for path in embeddings:
+                self._check_free_name(path.stem)
+            changes.carry_out(self.trash.restoring(item, self.root))
+        return embeddings
+
+    def write_sidecar(
+        self, file: Path, suffix: str, content: Callable[[bytes | None], bytes | None], instead_of: Sequence[Path] = ()
+    ) -> None:
+        """Writes a file beside an embedding; those that it takes the place of go to the trash.
+
+        content: makes the new content of the old one, None where there is none; None to leave it as it is. Raises NotFound,
+        UnreadableFile for an old one that cannot be read, and what `content` raises.
+        """
+        with self._turn() as changes:
+            self._check_there(file)
+            target = file.with_name(f"{file.stem}{suffix}")
+            self._refuse_outside(target)
+            data = content(_bytes_of(target))
+            if data is None:
+                return
+            old = tuple(path for path in instead_of if path.is_file())
+            change = Change(
+                writes=((target, data),),
+                removes=tuple(path for path in old if path != target),
+                replaces=target if target.exists() else None,
+            )
+            changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
+
+    @contextmanager
+    def held(self, name: str) -> Generator[None, None, None]:
+        """Until exit nobody can rename or delete that embedding. Raises Conflict where another run holds it."""
+        try:
+            with file_lock(self._held_file(name)):
+                yield
+        except TimeoutError as error:
+            raise Conflict(f'"{name}" is being trained already.', "Wait for the end of that run, or stop it.") from error
+
+    def refuse_held(self, name: str) -> None:
+        """Raises Conflict where a run holds the embedding."""
+        file = self._held_file(name)
+        if not file.exists():
+            return
+        try:
+            with file_lock(file):
+                return
+        except TimeoutError as error:
+            raise Conflict(
+                f'"{name}" is being trained, so its file must stay where it is.', "Wait for the end of the run, or stop it."
+            ) from error
+
+    def _held_file(self, name: str) -> Path:
+        return self.own_folder / "held" / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.lock"
+
+    @contextmanager
+    def _turn(self) -> Generator[Changes, None, None]:
+        changes = Changes(self.own_folder)
+        with self._lock, changes.turn():
+            yield changes
+
+    def _target(self, name: str, file: Path | None, existing: Sequence[Path]) -> Path:
+        """Where to write, spelled as lists spell it."""
+        folder = self.root
+        if file is None:
+            return existing[-1] if existing else path_for(folder, name, NEW_SUFFIX)
+        if file.stem != name:
+            raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
+        target = self._inside((file if file.is_relative_to(folder) else folder / file).parent) / file.name
+        return target if target in existing else path_for(target.parent, name, file.suffix)
+
+    def _inside(self, folder: Path) -> Path:
+        """A folder in the embeddings folder, links resolved, spelled as lists spell it. Raises InvalidInput for others."""
+        root = self.root
+        real = folder.resolve()
+        if not real.is_relative_to(root.resolve()):
+            raise InvalidInput(f'"{folder}" lies outside the embeddings folder.')
+        return root / real.relative_to(root.resolve())
+
+    def _check_free_name(self, name: str, besides: Path | None = None) -> None:
+        for path in self.files_named(name):
+            # Where case makes no difference, a file may get its own name in another case.
+            if besides is None or path.name == f"{name}{besides.suffix}" or not path.samefile(besides):
+                raise taken(name)
+
+    def _check_free_to_move(self, file: Path) -> None:
+        self._check_there(file)
+        self.refuse_held(file.stem)
+
+    def _check_there(self, file: Path) -> None:
+        self._refuse_outside(file)
+        if not file.is_file():
+            raise NotFound(f'There is no embedding "{file}" any more.')
+
+    def _refuse_outside(self, path: Path) -> None:
+        problem = link_problem(path, self.root.resolve())
+        if problem:
+            raise InvalidName(problem, "Choose another name, or remove the link.")
+
+
+def taken(name: str) -> Conflict:
+    return Conflict(f'There is an embedding "{name}" already.', "Choose another name, or allow it to be overwritten.")
+
+
+def _has_name(path: Path, name: str) -> bool:
+    if path.stem == name:
+        return True
+    # Where the file system does not tell cases apart, writing "art.pt" would overwrite "Art.pt".
+    other = path.with_name(f"{name}{path.suffix}")
+    return path.stem.casefold() == name.casefold() and other.exists() and other.samefile(path)
+
+
+def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
+    return sidecar.with_name(f"{new_name}{sidecar.name[len(file.stem) :]}")
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error
