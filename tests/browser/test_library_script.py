@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("gradio")
 
+from tests.entries import entry
 from train_embedding.services.library import Entry
 from train_embedding.ui import cards
 from train_embedding.ui.cards import TOOLBAR
 from train_embedding.ui.library_html import details
-from tests.entries import entry
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,10 @@ LIBRARY = (
 
 
 def _page(entries: tuple[Entry, ...]) -> str:
-    fields = "".join(f"<div id='{id}'><textarea></textarea></div>" for id in ("te_library_selected", "te_library_wanted", "te_library_uploaded"))
+    fields = "".join(
+        f"<div id='{id}'><textarea></textarea></div>"
+        for id in ("te_library_selected", "te_library_wanted", "te_library_uploaded")
+    )
     buttons = "".join(f"<button id='{id}'>press</button>" for id in ("te_library_select", "te_library_draw"))
     return (
         f"<!doctype html><html><body style='margin:0'>{fields}{buttons}<div id='te_library' style='width:420px'>"
@@ -50,8 +53,10 @@ def ui(page: Any) -> Any:
 def open_page(page: Any, entries: tuple[Entry, ...]) -> Any:
     page.set_content(_page(entries))
     page.add_style_tag(path=str(STYLE))
-    page.evaluate("() => { window.pressed = []; for (const id of ['te_library_select', 'te_library_draw'])"
-                  " document.getElementById(id).onclick = () => pressed.push(id); }")
+    page.evaluate(
+        "() => { window.pressed = []; for (const id of ['te_library_select', 'te_library_draw'])"
+        " document.getElementById(id).onclick = () => pressed.push(id); }"
+    )
     page.add_script_tag(path=str(SCRIPT))
     page.wait_for_function("document.getElementById('te_library_count').textContent !== ''")
     return page

@@ -45,7 +45,7 @@ _CARD = Markup(
 _BADGE = Markup("<span class='te-badge'>{}</span>")
 
 
-class Shelf:
+class Deck:
     """The library as the pages show it: listed and drawn once for each version, whichever page asks."""
 
     def __init__(self, services: Services) -> None:
@@ -76,7 +76,7 @@ class Shelf:
 
 def key_of(entry: Entry) -> str:
     """What tells an entry from others of its name: its path below the embeddings folder."""
-    return printable(f"{entry.folder}/{entry.file.name}" if entry.folder else entry.file.name)
+    return printable(entry.path)
 
 
 def printable(text: str) -> str:

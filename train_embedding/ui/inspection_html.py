@@ -18,15 +18,16 @@ if TYPE_CHECKING:
     from train_embedding.services.inspection import PromptTokens, Report
     from train_embedding.services.reports import EncoderReport, VectorFigures
 
+_SIMILARITY = "Similarity of the vectors, from the first to the last"
+HEADS = ("Norm", "Min", "Max", "Origin", "Nearest words", "Nearest embeddings", "Vectors", "Likeness", _SIMILARITY)
+"What stands over columns and pictures."
 _REPORT = Markup("<div class='te-report'>{}</div>")
 _TABLE = Markup("<div class='te-wide'><table><tr>{}</tr>{}</table></div>")
 _HEAD, _CELL, _LINE = Markup("<th>{}</th>"), Markup("<td>{}</td>"), Markup("<tr>{}</tr>")
 _FACT = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
 _NEAR = Markup("<span class='te-near' title='{:.3f}' dir='auto'>{}</span>")
 _TOKEN = Markup("<span class='te-token{}' title='{}' dir='auto'>{}</span>")
-_PICTURE = Markup(
-    "<p class='te-more'><span>Similarity of the vectors, from the first to the last</span></p><img alt='' src='{}'>"
-)
+_PICTURE = Markup("<p class='te-more'>{}</p><img alt='' src='{}'>")
 
 
 def report(found: Report, heat_map: Image.Image | None) -> Markup:
@@ -34,9 +35,9 @@ def report(found: Report, heat_map: Image.Image | None) -> Markup:
     pieces = [_facts(found.metadata)] if found.metadata else []
     pieces += [_encoder(encoder) for encoder in found.encoders]
     if found.origin:
-        pieces.append(html.message("quiet", f'"Start" is the cosine with {found.origin}.'))
+        pieces.append(html.message("quiet", f'"Origin" is the cosine with {found.origin}.'))
     if heat_map is not None:
-        pieces.append(_PICTURE.format(_png(heat_map)))
+        pieces.append(_PICTURE.format(_SIMILARITY, _png(heat_map)))
     if found.neighbours:
         rows = [(one.name, str(one.vectors), f"{one.likeness:.3f}") for one in found.neighbours]
         pieces.append(_table(("Nearest embeddings", "Vectors", "Likeness"), rows))
@@ -65,12 +66,12 @@ def _token(text: str, weight: float, embedding: str, vector: int | None) -> Mark
 
 
 def _encoder(encoder: EncoderReport) -> Markup:
-    usual = (
-        "" if encoder.vocabulary_norm is None else f", words have {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread:.3f}"
-    )
-    title = html.message("quiet", f"{encoder.key}, width {encoder.width}{usual}")
+    text = f"{encoder.key}, width {encoder.width}"
+    if encoder.vocabulary_norm is not None:
+        text += f"; words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread or 0:.3f}"
+    title = html.message("quiet", text)
     with_start = any(vector.to_origin is not None for vector in encoder.vectors)
-    head = ("", "Norm", "Min", "Max", *(["Start"] if with_start else []), "Nearest words")
+    head = ("", "Norm", "Min", "Max", *(["Origin"] if with_start else []), "Nearest words")
     rows = [_vector(number, vector, with_start) for number, vector in enumerate(encoder.vectors, start=1)]
     return title + _TABLE.format(html.join(_HEAD.format(one) for one in head), html.join(rows))
 

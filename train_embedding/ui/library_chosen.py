@@ -77,7 +77,11 @@ def build(status: gr.HTML) -> Chosen:
             picture = gr.UploadButton("From a file", file_types=["image"], size="sm", elem_id="te_library_picture")
             with gr.Row(elem_classes=["te-line"]):
                 run = gr.Dropdown(
-                    choices=[], label="Run", info="Its newest preview.", allow_custom_value=True, elem_id="te_library_run"
+                    choices=[],
+                    label="Training run",
+                    info="Its newest preview.",
+                    allow_custom_value=True,
+                    elem_id="te_library_run",
                 )
                 take_run = gr.Button("From the run", elem_id="te_library_take_run")
             with gr.Row(elem_classes=["te-line"]):
@@ -120,15 +124,14 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         chosen.deleted, *chosen.notes.values(),
     ]  # fmt: skip
 
-    def act(button: Any, do: Callable[..., tuple[Entry | None, str]], more: Sequence[Any] = (), **how: Any) -> Any:
+    def act(button: Any, do: Callable[..., tuple[Entry, str]], more: Sequence[Any] = (), **how: Any) -> Any:
         """A button that changes the chosen embedding. `do` gives the one to show then, and what to say."""
 
         @errors_in(chosen.status)
         def handle(key: str, *values: Any) -> dict[Any, Any]:
-            entry, sentence = do(entry_of(services, key).name, *values)
+            entry, sentence = do(entry_of(services, key), *values)
             changed()
-            nothing: dict[Any, Any] = {chosen.details: "", chosen.selected: ""}
-            return {**(shown(entry) if entry else nothing), chosen.status: html.message("good", sentence)}
+            return {**shown(entry), chosen.status: html.message("good", sentence)}
 
         handle.__name__ = do.__name__
         return button(handle, [chosen.selected, *more], every, **(how or AT_ONCE))
@@ -139,26 +142,27 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
 
     library = services.library
 
-    def save_notes(name: str, *values: Any) -> tuple[Entry, str]:
-        return library.set_notes(name, notes_changes(dict(zip(chosen.notes, values, strict=True)))), "The notes are saved."
+    def save_notes(entry: Entry, *values: Any) -> tuple[Entry, str]:
+        changes = notes_changes(dict(zip(chosen.notes, values, strict=True)))
+        return library.set_notes(entry.name, changes, entry.path), "The notes are saved."
 
-    def rename(name: str, new_name: str) -> tuple[Entry, str]:
-        return library.rename(name, new_name), f"{name} is now called {new_name}."
+    def rename(entry: Entry, new_name: str) -> tuple[Entry, str]:
+        return library.rename(entry.name, new_name, entry.path), f"{entry.name} is now called {new_name}."
 
-    def copy(name: str, new_name: str) -> tuple[Entry, str]:
-        return library.copy(name, new_name), f"{new_name} is a copy of {name}."
+    def copy(entry: Entry, new_name: str) -> tuple[Entry, str]:
+        return library.copy(entry.name, new_name, entry.path), f"{new_name} is a copy of {entry.name}."
 
-    def set_picture(name: str, file: Any) -> tuple[Entry, str]:
+    def set_picture(entry: Entry, file: Any) -> tuple[Entry, str]:
         path = Path(file if isinstance(file, str) else file.name)
-        return library.set_preview(name, path.read_bytes()), "The picture is set."
+        return library.set_preview(entry.name, path.read_bytes(), entry.path), "The picture is set."
 
-    def take_run(name: str, run: str | None) -> tuple[Entry, str]:
+    def take_run(entry: Entry, run: str | None) -> tuple[Entry, str]:
         if not run:
             raise NotFound("No run is chosen.", "Choose one that has drawn previews.")
-        return library.preview_from_run(name, run), "The picture is set."
+        return library.preview_from_run(entry.name, run, entry.path), "The picture is set."
 
-    def draw_preview(name: str, prompt: str) -> tuple[Entry, str]:
-        return library.draw_preview(name, prompt), "The picture is drawn."
+    def draw_preview(entry: Entry, prompt: str) -> tuple[Entry, str]:
+        return library.draw_preview(entry.name, prompt, entry.path), "The picture is drawn."
 
     chosen.select.click(select, [chosen.selected], every, **AT_ONCE)
     _connect_export(services, chosen)
@@ -187,17 +191,19 @@ def _connect_trash(
 ) -> Sequence[Any]:
     @errors_in(chosen.status)
     def delete(key: str) -> dict[Any, Any]:
-        name = entry_of(services, key).name
-        trashed = services.library.delete(name)
+        entry = entry_of(services, key)
+        services.library.delete(entry.name, entry.path)
         changed()
-        said = library_html.deleted(name)
-        return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: said, chosen.deleted: trashed.id}
+        newest = next((one.id for one in services.library.trashed() if entry.path in one.files), "")
+        said = library_html.deleted(entry.name)
+        return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: said, chosen.deleted: newest}
 
     @errors_in(chosen.status)
     def undo(trash_id: str) -> dict[Any, Any]:
-        entry = services.library.restore(trash_id)
+        entries = services.library.restore(trash_id)
         changed()
-        return {**shown(entry), chosen.status: html.message("good", f"{entry.name} is back."), chosen.deleted: ""}
+        said = {chosen.status: library_html.restored(entries), chosen.deleted: ""}
+        return {**(shown(entries[0]) if entries else {}), **said}
 
     return (
         chosen.delete.click(delete, [chosen.selected], every, **AT_ONCE),
@@ -209,7 +215,8 @@ def _connect_export(services: Services, chosen: Chosen) -> None:
     @errors_in(chosen.status)
     def export(key: str, form: str) -> dict[Any, Any]:
         format_name, suffix = form.split()
-        file_name, data = services.library.export(entry_of(services, key).name, format_name, suffix)
+        entry = entry_of(services, key)
+        file_name, data = services.library.export(entry.name, format_name, suffix, entry.path)
         return {chosen.status: "", chosen.exported: library_html.download(file_name, data)}
 
     chosen.export.click(export, [chosen.selected, chosen.form], [chosen.status, chosen.exported], **AT_ONCE)
@@ -218,8 +225,9 @@ def _connect_export(services: Services, chosen: Chosen) -> None:
 def _connect_report(services: Services, chosen: Chosen) -> None:
     @errors_in(chosen.status)
     def inspect(key: str, near: bool) -> dict[Any, Any]:
-        name = entry_of(services, key).name
-        report = services.inspection.inspect(name, neighbours=NEIGHBOURS if near else 0)
+        entry = entry_of(services, key)
+        embedding = services.library.read(entry.name, entry.path)
+        report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
         return {chosen.status: "", chosen.report: inspection_html.report(report, services.inspection.picture(report))}
 
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)

@@ -20,6 +20,9 @@ BOXES = (
     ("img2img_prompt", "img2img", "prompt"), ("img2img_neg_prompt", "img2img", "negative"),
 )  # fmt: skip
 "The host's prompt boxes: id, page, and what they are called; the script hides the buttons of those that are not there."
+FACTS = (
+    "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
+)  # fmt: skip
 _SEND = Markup("<button type='button' class='te-send' data-box='{}'><span>{}</span> <span>{}</span></button>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
 _PORTRAIT = Markup("<img class='te-portrait' alt='' src='{}'>")
@@ -32,26 +35,17 @@ _DETAILS = Markup(
 def details(entry: Entry) -> Markup:
     """Facts and remarks, and buttons that write the embedding into a prompt."""
     widths = ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items()))
-    rows = {
-        "Model family": entry.family,
-        "Vectors": str(entry.vectors or ""),
-        "Width": widths,
-        "Trained steps": html.steps(entry.step) if entry.vectors else "",
-        "Checkpoint": entry.checkpoint or "",
-        "Form": entry.format,
-        "Hash": entry.hash,
-        "Size": size(entry.size),
-        "Changed": when(entry.modified),
-        "File": str(entry.file),
-        "Not loaded": entry.reason,
-    }
+    values = (
+        entry.family, str(entry.vectors or ""), widths, html.steps(entry.step) if entry.vectors else "", entry.checkpoint or "",
+        entry.format, entry.hash, size(entry.size), when(entry.modified), str(entry.file), entry.reason,
+    )  # fmt: skip
     notes, picture = entry.notes, thumbnails.portrait(entry.preview) if entry.preview else ""
     return _DETAILS.format(
         printable(entry.name), key_of(entry), notes.preferred_weight or "", notes.activation_text, notes.negative_text,
         printable(entry.name), _PORTRAIT.format(picture) if picture else "",
         html.join(_SEND.format(*box) for box in BOXES) if entry.loaded else "",
         html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
-        html.join(_ROW.format(name, printable(value)) for name, value in rows.items() if value),
+        html.join(_ROW.format(name, printable(value)) for name, value in zip(FACTS, values, strict=True) if value),
     )  # fmt: skip
 
 
@@ -74,6 +68,12 @@ def deleted(name: str) -> Markup:
     return Markup("<div class='te-deleted'>{}</div>").format(html.message("good", f"{name} is in the trash."))
 
 
+def restored(entries: Sequence[Entry]) -> Markup:
+    """What a restored item of the trash brought back; one that lay there alone, such as a picture, is no entry."""
+    names = ", ".join(printable(entry.name) for entry in entries)
+    return html.message("good", f"{names} is back." if names else "It is back.")
+
+
 def download(file_name: str, data: bytes) -> Markup:
     """A link that holds the file itself, which no host has to serve; the script follows it at once."""
     address = "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
@@ -85,12 +85,12 @@ def download(file_name: str, data: bytes) -> Markup:
 def imported(results: Sequence[Imported]) -> Markup:
     """One line for each file: what became of it."""
     good = [one for one in results if one.entry is not None]
-    bad = [f"{one.file_name}: {one.problem}" for one in results if one.entry is None]
+    more = [f"{printable(one.file)}: {one.problem or one.note}" for one in results if one.problem or one.note]
     if not results:
         return html.message("bad", "No file came.")
     title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
-    return html.message("good" if good else "bad", title, *bad)
+    return html.message("good" if good else "bad", title, *more)
 
 
 def trash_label(one: Trashed) -> str:
-    return f"{one.file_name} · {when(one.when)} · {size(one.size)} · {one.id}"
+    return printable(f"{one.file} · {when(one.when)} · {size(one.size)} · {one.id}")

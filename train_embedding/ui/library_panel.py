@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.ui import library_chosen, library_html, library_tools
-from train_embedding.ui.cards import TOOLBAR, Shelf
+from train_embedding.ui.cards import TOOLBAR, Deck
 from train_embedding.ui.compat import AT_ONCE
 from train_embedding.ui.edge import errors_in
 
@@ -25,7 +25,7 @@ Render = Callable[[], dict[Any, Any]]
 
 @dataclass(frozen=True)
 class LibraryPanel:
-    shelf: Shelf
+    deck: Deck
     refresh: gr.Button
     upload: gr.UploadButton
     uploaded: gr.Textbox
@@ -68,7 +68,7 @@ class LibraryVersion:
 
 
 def build(services: Services) -> LibraryPanel:
-    shelf = Shelf(services)
+    deck = Deck(services)
     with gr.Row(elem_classes=["te-heading"]):
         gr.HTML("<h3 class='te-title'>Library</h3>")
         with gr.Row(elem_id="te_library_upload"):
@@ -82,8 +82,8 @@ def build(services: Services) -> LibraryPanel:
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
         version = gr.Textbox("0", show_label=False, elem_id="te_cards_version")
-        _connect_pictures(shelf)
-    return LibraryPanel(shelf, refresh_button, upload, uploaded, cards, status, chosen, tools, version)
+        _connect_pictures(deck)
+    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -113,7 +113,7 @@ def parts(services: Services, panel: LibraryPanel, embedding: gr.Dropdown, numbe
     """What a page shows of the library, at the version `number`: part to (version, its updates)."""
 
     def render() -> dict[Any, Any]:
-        entries, cards = panel.shelf.at(number)
+        entries, cards = panel.deck.at(number)
         names = [entry.name for entry in entries if entry.loaded]
         trash = library_tools.trash_update(services)
         return {panel.cards: cards, panel.version: str(number), embedding: gr.update(choices=names), panel.tools.trashed: trash}
@@ -121,12 +121,12 @@ def parts(services: Services, panel: LibraryPanel, embedding: gr.Dropdown, numbe
     return {"library": (number, render)}
 
 
-def _connect_pictures(shelf: Shelf) -> None:
+def _connect_pictures(deck: Deck) -> None:
     """The script asks here for the pictures of the cards that came into view, and reads the answer."""
     wanted = gr.Textbox("", show_label=False, elem_id="te_library_wanted")
-    draw = gr.Button("Draw", elem_id="te_library_draw")
+    draw = gr.Button("Draw pictures", elem_id="te_library_draw")
     pictures = gr.HTML("", elem_id="te_library_pictures")
-    draw.click(shelf.pictures, [wanted], [pictures], **AT_ONCE)
+    draw.click(deck.pictures, [wanted], [pictures], **AT_ONCE)
 
 
 def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]:

@@ -72,13 +72,13 @@ def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]
         found = [one for one in services.library.trashed() if library_html.trash_label(one) == label]
         if not found:
             raise NotFound("Nothing is chosen.", "Choose what to bring back.")
-        entry = services.library.restore(found[0].id)
+        entries = services.library.restore(found[0].id)
         changed()
-        return {tools.status: html.message("good", f"{entry.name} is back."), tools.trashed: trash_update(services)}
+        return {tools.status: library_html.restored(entries), tools.trashed: trash_update(services)}
 
     @errors_in(tools.status)
     def empty() -> dict[Any, Any]:
-        said = html.message("good", f"{html.count(services.library.empty_trash(), 'file')} deleted for good.")
+        said = html.message("good", f"{html.count(services.library.empty_trash(), 'item')} deleted for good.")
         return {tools.status: said, tools.trashed: trash_update(services), tools.sure: gr.update(visible=False)}
 
     outputs = [tools.status, tools.trashed, tools.sure]

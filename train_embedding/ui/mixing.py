@@ -10,7 +10,7 @@ from train_embedding.errors import InvalidInput
 
 INPUTS = 6
 SUM, AVERAGE, CONCATENATE = "sum", "average", "concat"
-WAYS = (("Weighted sum", SUM), ("Average", AVERAGE), ("One after another", CONCATENATE))
+WAYS = (("Weighted sum", SUM), ("Mean", AVERAGE), ("One after another", CONCATENATE))
 _BARE = re.compile(r"[^\W\d][\w-]*")
 "A name that needs no quotes in a formula."
 

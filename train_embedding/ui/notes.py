@@ -31,7 +31,7 @@ NOTES = (
     NoteField("activation_text", "Activation text", "Written into the prompt with the embedding."),
     NoteField("negative_text", "Negative text", "Written into the negative prompt at the same time."),
     NoteField("preferred_weight", "Preferred weight", "As in (name:1.2); 0: none.", number=True),
-    NoteField("sd_version", "Model", "What it is for: SD1, SD2, SDXL."),
+    NoteField("sd_version", "Model family", "What it is for: SD1, SD2, SDXL."),
     NoteField("notes", "Notes", "For yourself.", lines=3),
 )
 
