@@ -12,6 +12,7 @@
     const SETTLE = 60; // milliseconds of rest before pictures are asked for
     const BATCH = 60;
     const LOST = 15000;
+    const HEIGHT = 66; // pixels of a card, as in style.css
     const ALL = 200; // as many cards are simply there; of more, those around the view
     const AROUND = 12; // rows above and below the view
     const SPARE = 4; // rows of these that must be left before others take their place
@@ -43,6 +44,7 @@
     // ---- the cards that are there ----------------------------------------------------------------------------------
 
     let list = null;
+    let version = "";
     let cards = []; // {element, text, place}, in the chosen order
     let shown = []; // those that pass the search
     let order = "name";
@@ -50,6 +52,7 @@
 
     function adopt(found) {
         list = found;
+        version = found.dataset.version;
         cards = Array.from(list.querySelectorAll(".te-card[data-key]"), (element, place) => ({
             element, place, text: folded(`${element.textContent} ${element.dataset.folder}`),
         }));
@@ -59,6 +62,7 @@
         offer("te_library_folder", cards.flatMap((card) => foldersOf(card.element.dataset.folder)));
         putKnownPictures();
         markSelected();
+        measure();
         arrange();
         list.scrollTop = scrolled;
         resized.disconnect();
@@ -159,13 +163,12 @@
     let displayed = new Set();
     let range = {from: 0, to: 0}; // rows
     let columns = 1;
-    let pitch = 1;
+    let pitch = HEIGHT;
 
     function measure() {
         const style = getComputedStyle(list);
         columns = Math.max(1, style.gridTemplateColumns.split(" ").length);
-        const card = shown.length && displayed.has(shown[0].element) ? shown[0].element.offsetHeight : 0;
-        pitch = (card || 66) + (parseFloat(style.rowGap) || 0);
+        pitch = HEIGHT + (parseFloat(style.rowGap) || 0);
     }
 
     /** The first row in view, and the one after the last. */
@@ -364,13 +367,13 @@
 
     // ---- exported files --------------------------------------------------------------------------------------------
 
-    let followed = null;
+    let followed = "";
 
     /** An export's answer is a link that holds the file. */
     function followDownload() {
         const link = document.querySelector("#te_library_exported a.te-download");
-        if (!link || link === followed) return;
-        followed = link;
+        if (!link || link.dataset.serial === followed) return;
+        followed = link.dataset.serial;
         link.click();
     }
 
@@ -389,24 +392,25 @@
 
     const observed = new Map();
 
-    function observe(id, react) {
+    /** gradio 6 patches its HTML in place, so an answer may be nothing but other values of attributes. */
+    function observe(id, attribute, react) {
         const element = document.getElementById(id);
         if (!element || observed.get(id) === element) return;
         observed.set(id, element);
-        new MutationObserver(react).observe(element, {childList: true, subtree: id !== "te_library_cards"});
+        new MutationObserver(react).observe(element, {childList: true, subtree: true, attributeFilter: [attribute]});
         react();
     }
 
     function lookForCards() {
         const found = document.querySelector(LIST);
-        if (found && found !== list) adopt(found);
+        if (found && (found !== list || found.dataset.version !== version)) adopt(found);
     }
 
     function tick() {
-        observe("te_library_cards", lookForCards);
-        observe("te_library_pictures", takePictures);
-        observe("te_library_details", followDetails);
-        observe("te_library_exported", followDownload);
+        observe("te_library_cards", "data-version", lookForCards);
+        observe("te_library_pictures", "data-serial", takePictures);
+        observe("te_library_details", "data-key", followDetails);
+        observe("te_library_exported", "data-serial", followDownload);
         lookForCards();
         if (asked && Date.now() - asked.at > LOST) askForPictures();
     }

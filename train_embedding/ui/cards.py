@@ -34,7 +34,7 @@ TOOLBAR = Markup(
 EMPTY = "No embedding yet. Create one at the left, or drop files here."
 NOTHING_FITS = "No embedding fits the search."
 _LIST = Markup(
-    "<div class='te-cards' role='listbox' aria-label='Library'>{}</div>"
+    "<div class='te-cards' role='listbox' aria-label='Library' data-version='{}'>{}</div>"
     "<p class='te-nothing' hidden>" + NOTHING_FITS + "</p><datalist id='te_library_names'></datalist>"
 )
 _CARD = Markup(
@@ -61,7 +61,7 @@ class Deck:
         with self._lock:
             if number != self._number:
                 self._entries = self._services.library.list()
-                self._html, self._number = cards(self._entries), number
+                self._html, self._number = cards(self._entries, number), number
                 self._by_key = {key_of(entry): entry for entry in self._entries}
             return self._entries, self._html
 
@@ -84,9 +84,10 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def cards(entries: Iterable[Entry]) -> Markup:
+def cards(entries: Iterable[Entry], version: int = 0) -> Markup:
+    """The list of cards. version: tells the script one state of it from another, since gradio 6 patches what is there."""
     drawn = Markup("").join(_card(entry) for entry in entries)
-    return _LIST.format(drawn or html.message("quiet", EMPTY))
+    return _LIST.format(version, drawn or html.message("quiet", EMPTY))
 
 
 def _card(entry: Entry) -> Markup:

@@ -24,6 +24,7 @@ FACTS = (
     "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
 )  # fmt: skip
 _SEND = Markup("<button type='button' class='te-send' data-box='{}'><span>{}</span> <span>{}</span></button>")
+_DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
 _PORTRAIT = Markup("<img class='te-portrait' alt='' src='{}'>")
 _DETAILS = Markup(
@@ -77,9 +78,7 @@ def restored(entries: Sequence[Entry]) -> Markup:
 def download(file_name: str, data: bytes) -> Markup:
     """A link that holds the file itself, which no host has to serve; the script follows it at once."""
     address = "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
-    return Markup("<a class='te-download' dir='auto' download='{}' href='{}'>{}</a> <small>{}</small>").format(
-        file_name, address, file_name, size(len(data))
-    )
+    return _DOWNLOAD.format(time.monotonic_ns(), file_name, address, file_name, size(len(data)))
 
 
 def imported(results: Sequence[Imported]) -> Markup:
