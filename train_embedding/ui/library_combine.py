@@ -40,7 +40,8 @@ class Combine:
 
 def build() -> Combine:
     way = gr.Radio(choices=list(WAYS), value=WAYS[0][1], label="How", elem_id="te_library_mix_way")
-    rows = [_row(number) for number in range(1, INPUTS + 1)]
+    with gr.Column(elem_classes=["te-rows"]):
+        rows = [_row(number) for number in range(1, INPUTS + 1)]
     fill = gr.Button("Write the formula", size="sm", elem_id="te_library_mix_fill")
     expression = gr.Textbox(
         "", label="Formula", info="Such as: my-cat + 0.5 * \"red\"", lines=2, elem_id="te_library_expression"
