@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+# Before torch is imported, and for the processes that tests start. Tiny networks gain nothing from more threads, and threads of
+# OpenMP that wait for each other on a machine with other work can take a hundred times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TESTS = Path(__file__).parent / "tests"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NO_CHROMIUM = "no Chromium found: install one, name it in CHROMIUM, or run `playwright install chromium`"

@@ -17,12 +17,12 @@ from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
 from train_embedding.hosts.fake import FakeHost
-from train_embedding.services import Services, recorder
+from train_embedding.services import Services, recorder, training
 from train_embedding.services.run_state import RunState
 from train_embedding.services.runs import Runs
 
 NAME = "sword"
-PATIENCE = 120.0
+PATIENCE = 600.0
 "Seconds to wait for a run; it takes one or two on an idle machine."
 
 
@@ -105,6 +105,7 @@ def new_trainee(folder: Path, pictures: Path) -> Trainee:
 
 @pytest.fixture
 def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
-    """Its runs report every step."""
+    """Its runs report every step, and evaluate few items."""
     monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "EVALUATION_ITEMS", 6)
     return new_trainee(tmp_path / "host", pictures)

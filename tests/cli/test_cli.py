@@ -33,7 +33,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err.strip()
 
 
-@pytest.mark.parametrize("verb", [verb.__name__.rpartition(".")[2] for verb in VERBS])
+@pytest.mark.parametrize("verb", [verb.__name__.rpartition(".")[2].rstrip("_") for verb in VERBS])
 def test_help_loads_nothing_heavy(verb: str) -> None:
     code = (
         "import sys\nfrom train_embedding.cli import main\n"
@@ -57,8 +57,8 @@ def test_create_and_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines()[0] == f"Created my-cat with 3 vectors: {data / 'embeddings' / 'my-cat.pt'}"
     assert main(["list"]) == 0
     titles, row = capsys.readouterr().out.splitlines()
-    assert titles.split() == ["name", "family", "vectors", "step", "not", "loaded"]
-    assert row.split() == ["my-cat", "SD1", "3", "0"]
+    assert titles.split() == ["name", "family", "vectors", "step", "form", "KB", "changed", "hash", "not", "loaded"]
+    assert row.split()[:5] == ["my-cat", "SD1", "3", "0", "webui"]
 
 
 def test_create_and_list_as_json(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from train_embedding.embeddings import calculation
 from train_embedding.embeddings.calculation import Calculation
-from train_embedding.embeddings.expression import parse
+from train_embedding.embeddings.expression import MAX_DEPTH, parse
 from train_embedding.embeddings.operations import Tables
 from train_embedding.errors import InvalidExpression
 
@@ -149,13 +150,27 @@ def test_random_formulas_are_what_the_tensors_give(seed: int) -> None:
         ("norm(a, b)", 9, "vectors stand where a number should"),
         ("b + drop_zeros(0 * a)", 5, "every vector is zeros"),
         ("many & one", 1, "the result has 76 vectors"),
-        (" & ".join(["many"] * 14), 1, "a part of the formula has 1050 vectors"),
+        (" & ".join(["many"] * 14), 1, "a part of the formula has 1050 vectors, which is too many"),
     ],
 )
 def test_what_cannot_be_computed_has_its_column(text: str, column: int, words: str) -> None:
     with pytest.raises(InvalidExpression, match=words) as caught:
         compute(text)
     assert caught.value.column == column
+
+
+def test_wide_vectors_are_not_multiplied_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calculation, "MAX_ELEMENTS", 30)
+    assert len(compute("reduce(a & four, 1)")["clip_g"]) == 1
+    with pytest.raises(InvalidExpression, match="7 vectors, which is too many"):
+        compute("reduce(concat(a, four, one), 1)")
+
+
+def test_the_deepest_formula_is_computed() -> None:
+    deepest = "a"
+    for _ in range(MAX_DEPTH // 2):
+        deepest = f"-norm(-(a - {deepest})[0:2] * 1, 1)[:] / 2 + a"
+    assert len(compute(deepest)["clip_l"]) == 2
 
 
 def test_a_part_may_be_longer_than_the_result() -> None:

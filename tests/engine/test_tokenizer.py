@@ -32,3 +32,4 @@ def test_a_tokens_text() -> None:
     assert [token_text(token) for token in token_ids("猫")] == ["\\xe7…", "\\x8c…", "\\xab"]
     assert token_text(END_OF_TEXT) == "<|endoftext|>"
     assert token_text(0) == "!…"
+    assert all(text.isprintable() and text and " " not in text for text in map(token_text, range(49408)))

@@ -23,26 +23,26 @@ def test_nearest_as_brute_force_finds_it(table: torch.Tensor, dtype: torch.dtype
     found = nearest(table, lengths_of(table), vectors, 7)
     cosines = torch.nn.functional.cosine_similarity(vectors[:, None], table.float()[None], dim=-1)  # [5, 100]
     expected = cosines.topk(7)
-    assert torch.equal(found.ids, expected.indices)
-    torch.testing.assert_close(found.cosines, expected.values)
+    assert found.ids == expected.indices.tolist()
+    torch.testing.assert_close(torch.tensor(found.cosines), expected.values)
 
 
 def test_a_token_is_nearest_to_itself_whatever_its_length(table: torch.Tensor) -> None:
     found = nearest(table, lengths_of(table), table[[3, 60]] * 9, 1)
-    assert found.ids.tolist() == [[3], [60]]
-    torch.testing.assert_close(found.cosines, torch.ones(2, 1))
+    assert found.ids == [[3], [60]]
+    torch.testing.assert_close(torch.tensor(found.cosines), torch.ones(2, 1))
 
 
 def test_zeros_in_the_vector_and_in_the_table(table: torch.Tensor) -> None:
     table[5] = 0
     found = nearest(table, lengths_of(table), torch.zeros(1, 8), 3)
-    assert found.cosines.tolist() == [[0, 0, 0]]
-    assert torch.isfinite(nearest(table, lengths_of(table), table[:1], 100).cosines).all()
+    assert found.cosines == [[0, 0, 0]]
+    assert torch.tensor(nearest(table, lengths_of(table), table[:1], 100).cosines).isfinite().all()
 
 
 def test_no_more_than_there_are(table: torch.Tensor) -> None:
-    assert nearest(table, lengths_of(table), table[:2], 500).ids.shape == (2, 100)
-    assert nearest(table, lengths_of(table), table[:2], 0).ids.shape == (2, 0)
+    assert [len(ids) for ids in nearest(table, lengths_of(table), table[:2], 500).ids] == [100, 100]
+    assert nearest(table, lengths_of(table), table[:2], 0).ids == [[], []]
 
 
 def test_lengths(table: torch.Tensor) -> None:
@@ -57,4 +57,4 @@ def test_marks_of_start_and_end_are_no_words() -> None:
     table[START_OF_TEXT:] = torch.tensor([0.0, 5.0])
     lengths = lengths_of(table)
     assert len(lengths.norms) == START_OF_TEXT
-    assert nearest(table, lengths, torch.tensor([[0.0, 1.0]]), 1).cosines.tolist() == [[0.0]]
+    assert nearest(table, lengths, torch.tensor([[0.0, 1.0]]), 1).cosines == [[0.0]]

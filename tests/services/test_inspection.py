@@ -84,6 +84,7 @@ def test_the_vocabulary_is_measured_once_per_checkpoint(
     monkeypatch.setattr(vocabulary, "lengths_of", lambda table: measured.append(table.shape[1]) or lengths_of(table))
     put(host, "sword", random_vectors(1))
     first = inspection.inspect("sword").encoders[0].vocabulary_norm
+    assert first is not None
     assert inspection.inspect("sword").encoders[0].vocabulary_norm == first
     assert measured == [12, 20]
     facts = host.info()
@@ -141,9 +142,11 @@ def test_the_text_that_the_metadata_names(inspection: Inspection) -> None:
     assert inspection.report_of(embedding).to_json()["metadata"] == {"init_text": "castle"}
 
 
-def test_a_text_without_tokens_is_said(inspection: Inspection) -> None:
-    report = inspection.report_of(Embedding("sword", random_vectors(1)), text="\u200b")
-    assert (report.origin, report.remarks) == ("", ('"\u200b" has no tokens to compare with.',))
+def test_a_text_without_tokens_is_said(host: FakeHost, inspection: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = {key: torch.zeros(0, width) for key, width in WIDTHS.items()}
+    monkeypatch.setattr(host, "token_embeddings", lambda _text, _count: nothing)
+    report = inspection.report_of(Embedding("sword", random_vectors(1)), text="\ufffd")
+    assert (report.origin, report.remarks) == ("", ('"\ufffd" has no tokens to compare with.',))
 
 
 def test_compared_with_what_the_last_run_began_with(host: FakeHost, inspection: Inspection) -> None:

@@ -178,6 +178,29 @@ def test_stopped_in_the_middle(trainee: Trainee) -> None:
     assert ended.notes == ()
 
 
+def test_the_file_stays_while_it_is_trained(trainee: Trainee) -> None:
+    refused: list[str] = []
+    library = trainee.services.library
+
+    def tidy_up(_progress: object) -> None:
+        for action in (lambda: library.rename("sword", "new"), lambda: library.delete("sword")):
+            with pytest.raises(Conflict, match="is being trained") as caught:
+                action()
+            refused.append(caught.value.message)
+
+    trainee.host.on_report = tidy_up
+    ended = trainee.run()
+    assert (ended.status, ended.error) == ("finished", "")
+    assert refused
+    assert library.rename("sword", "new").step == ended.step + 10
+
+
+def test_a_run_that_cannot_begin_holds_nothing(trainee: Trainee) -> None:
+    with trainee.services.library.held("sword"), pytest.raises(Conflict, match="being trained already"):
+        trainee.start()
+    assert trainee.run().status == "finished"
+
+
 def test_stopped_before_the_first_step(trainee: Trainee) -> None:
     trainee.host.on_txt2img = lambda _request: trainee.services.runs.stop(trainee.services.runs.list()[0].id)
     before = trainee.file.read_bytes()

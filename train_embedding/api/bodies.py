@@ -16,23 +16,27 @@ MAX_BODY = 2**20
 "Bytes of a request's body."
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, whatever its content type says. Raises InvalidInput."""
-    return _parsed(await _read(request))
+def body_of(limit: int = MAX_BODY) -> Any:
+    """A dependency: the body of at most `limit` bytes as a JSON object, whatever its content type says. Raises InvalidInput."""
+
+    async def body(request: Request) -> dict[str, Any]:
+        return _parsed(await _read(request, limit))
+
+    return Depends(body)
 
 
 async def _body_if_any(request: Request) -> dict[str, Any]:
-    """As `_body`, and {} where there is none."""
-    data = await _read(request)
+    """As `body_of`, and {} where there is none."""
+    data = await _read(request, MAX_BODY)
     return _parsed(data) if data.strip() else {}
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, limit: int) -> bytes:
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > MAX_BODY:
-            raise InvalidInput(f"The body is larger than {MAX_BODY // 1024} KiB.")
+        if len(data) > limit:
+            raise InvalidInput(f"The body is larger than {limit // 1024} KiB.")
     return bytes(data)
 
 
@@ -46,7 +50,7 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return values
 
 
-BODY: Any = Depends(_body)
+BODY: Any = body_of()
 BODY_IF_ANY: Any = Depends(_body_if_any)
 
 

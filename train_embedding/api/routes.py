@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from train_embedding.api.combining import add_combining
 from train_embedding.api.embeddings import add_embeddings
 from train_embedding.api.inspection import add_inspection
+from train_embedding.api.library import add_library
 from train_embedding.api.routing import Route
 from train_embedding.api.runs import add_runs
 
@@ -24,5 +25,6 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     add_embeddings(router, services)
     add_inspection(router, services)
     add_combining(router, services)
+    add_library(router, services)
     add_runs(router, services)
     app.include_router(router)

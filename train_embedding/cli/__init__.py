@@ -7,10 +7,32 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, convert, create, demo, inspect, list, merge, resume, tokens, train
+from train_embedding.cli import (
+    app,
+    bench,
+    convert,
+    copy,
+    create,
+    delete,
+    demo,
+    export,
+    import_,
+    inspect,
+    list,
+    merge,
+    notes,
+    rename,
+    resume,
+    tokens,
+    train,
+    trash,
+)
 from train_embedding.errors import TrainEmbeddingError
 
-VERBS = (create, train, resume, list, inspect, tokens, merge, convert, app, demo, bench)
+VERBS = (
+    create, train, resume, list, inspect, tokens, merge, convert, rename, copy, delete, trash, import_, export, notes, app, demo,
+    bench,
+)  # fmt: skip
 INTERRUPTED = 130
 "What shells answer for a program that Ctrl-C ended."
 
@@ -29,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    built = argparse.ArgumentParser(prog="train-embedding", description="Creates and trains textual-inversion embeddings.")
+    built = argparse.ArgumentParser(
+        prog="train-embedding", description="Creates, trains and manages textual-inversion embeddings."
+    )
     built.add_argument("--version", action="version", version=__version__)
     verbs = built.add_subparsers(title="verbs", metavar="VERB", required=True)
     for verb in VERBS:

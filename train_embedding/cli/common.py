@@ -32,6 +32,13 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_file_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--file", default="", metavar="PATH",
+        help="of several embeddings with that name, the one in this file below the embeddings folder (default: the one in use)",
+    )  # fmt: skip
+
+
 def services_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> Services:
     """Services over the data folder and the checkpoint that the options name. Raises NotFound without the latter."""
     from train_embedding.services import Services

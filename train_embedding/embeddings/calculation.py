@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NoReturn, Protocol
 
 import torch
 
 from train_embedding.embeddings import operations
+from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.expression_nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.errors import InvalidExpression
@@ -50,13 +52,13 @@ class Calculation:
 
     def _vectors(self, node: Node) -> Tables:
         value = self._value(node)
-        if isinstance(value, float):
-            self._fail(f"{value:g} is a number where vectors should stand.", node)
-        return value
+        if isinstance(value, Mapping):
+            return value
+        self._fail(f"{value:g} is a number where vectors should stand.", node)
 
     def _number(self, node: Node) -> float:
         value = self._value(node)
-        if not isinstance(value, float):
+        if isinstance(value, Mapping):
             self._fail("vectors stand where a number should.", node)
         return value
 
@@ -68,12 +70,10 @@ class Calculation:
 
     def _value(self, node: Node) -> float | Tables:
         value = self._raw_value(node)
-        if isinstance(value, float):
-            finite = math.isfinite(value)
-        else:
+        if isinstance(value, Mapping):
             finite = all(bool(torch.isfinite(table).all()) for table in value.values())
-            if count_of(value) > MAX_BETWEEN:
-                self._fail(f"a part of the formula has {count_of(value)} vectors; at most {MAX_BETWEEN} are allowed.", node)
+        else:
+            finite = math.isfinite(value)
         if not finite:
             self._fail("the numbers become infinite.", node)
         return value
@@ -91,7 +91,7 @@ class Calculation:
             case Product():
                 return self._product(node)
             case Joined():
-                return operations.concatenated([self._vectors(part) for part in node.parts])
+                return self._joined(node.parts, node)
             case Cut():
                 return self._cut(node)
             case Call():
@@ -105,12 +105,20 @@ class Calculation:
             self._fail(f'the text "{node.text}" has no tokens.', node)
         return tables
 
+    def _joined(self, parts: tuple[Node, ...], node: Node) -> Tables:
+        tables = [self._vectors(part) for part in parts]
+        count = sum(map(count_of, tables))
+        width = max(table.shape[1] for table in tables[0].values())
+        if count > min(MAX_BETWEEN, MAX_ELEMENTS // width):
+            self._fail(f"a part of the formula has {count} vectors, which is too many.", node)
+        return operations.concatenated(tables)
+
     def _sum(self, node: Sum) -> float | Tables:
         values = [(sign, self._value(term)) for sign, term in node.terms]
-        numbers = [sign * value for sign, value in values if isinstance(value, float)]
-        tables = [value if sign == 1 else operations.scaled(value, -1) for sign, value in values if not isinstance(value, float)]
+        numbers = [sign * value for sign, value in values if not isinstance(value, Mapping)]
+        tables = [value if sign == 1 else operations.scaled(value, -1) for sign, value in values if isinstance(value, Mapping)]
         if numbers and tables:
-            wrong = next(term for (_, term), (_, value) in zip(node.terms, values, strict=True) if isinstance(value, float))
+            wrong = next(term for (_, term), (_, value) in zip(node.terms, values, strict=True) if not isinstance(value, Mapping))
             self._fail("a number cannot be added to vectors.", wrong, "Numbers multiply vectors: 0.5 * my-cat.")
         if numbers:
             return sum(numbers)
@@ -128,7 +136,7 @@ class Calculation:
             value = self._value(part)
             if operator == "/":
                 factor = self._divided(factor, value, part)
-            elif isinstance(value, float):
+            elif not isinstance(value, Mapping):
                 factor *= value
             elif tables is None:
                 tables = value
@@ -137,17 +145,17 @@ class Calculation:
         return factor if tables is None else operations.scaled(tables, factor)
 
     def _divided(self, factor: float, value: float | Tables, part: Node) -> float:
-        if not isinstance(value, float):
+        if isinstance(value, Mapping):
             self._fail("nothing can be divided by vectors.", part)
-        if value == 0:
+        if not value:
             self._fail("this divides by zero.", part)
         return factor / value
 
     def _cut(self, node: Cut) -> Tables:
         tables = self._vectors(node.of)
         count = count_of(tables)
-        start, stop = (place + count if place is not None and place < 0 else place for place in (node.start or 0, node.stop))
-        stop = count if stop is None else stop
+        start, stop = node.start or 0, count if node.stop is None else node.stop
+        start, stop = (place + count if place < 0 else place for place in (start, stop))
         if not 0 <= start < stop <= count:
             has = "1 vector, with the place 0" if count == 1 else f"{count} vectors, with the places 0 to {count - 1}"
             self._fail(f"there is no such piece of {has}.", node)
@@ -155,9 +163,10 @@ class Calculation:
 
     def _call(self, node: Call) -> Tables:
         first, rest = node.arguments[0], node.arguments[1:]
-        if node.function in ("average", "concat"):
-            tables = [self._vectors(argument) for argument in node.arguments]
-            return operations.average(tables) if node.function == "average" else operations.concatenated(tables)
+        if node.function == "concat":
+            return self._joined(node.arguments, node)
+        if node.function == "average":
+            return operations.average([self._vectors(argument) for argument in node.arguments])
         tables = self._vectors(first)
         if node.function == "drop_zeros":
             kept = operations.without_zeros(tables)

@@ -12,8 +12,8 @@ from train_embedding.errors import InvalidInput
 if TYPE_CHECKING:
     import torch
 
-MAX_ELEMENTS = 16 * 2**20
-"Numbers per text encoder: 64 MiB in fp32. A file of a few bytes can claim more by repeating one of them."
+MAX_ELEMENTS = 4 * 2**20
+"Numbers per text encoder: 16 MiB in fp32, forty times what fills a prompt. A few bytes can claim more by repeating one number."
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +33,16 @@ class Embedding:
     "Name of the checkpoint that it was trained on."
     checkpoint_hash: str | None = None
     "Short hash of that checkpoint."
+    format: str = ""
+    "Name of the form it was read from, one of `formats.FORMAT_NAMES`; empty for one that comes from no file."
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    "What its file says about itself besides, in short texts; written back where the form of the file can hold it."
+    "What its file says about itself besides the fields above: short texts. Written back where the form can hold them."
 
     def __post_init__(self) -> None:
         if not self.vectors:
             raise InvalidInput(f'The embedding "{self.name}" has no vectors.')
         object.__setattr__(self, "vectors", {key: _checked(self.name, key, vectors) for key, vectors in self.vectors.items()})
+        object.__setattr__(self, "metadata", dict(self.metadata))
         counts = {key: len(vectors) for key, vectors in self.vectors.items()}
         if len(set(counts.values())) > 1:
             listing = " and ".join(f"{count} for {key}" for key, count in counts.items())

@@ -4,7 +4,7 @@
     sum       = product { ("+" | "-") product }
     product   = signed { ("*" | "/") signed }
     signed    = { "+" | "-" } part
-    part      = value { "[" place "]" }                 vectors by their places, from 0
+    part      = value [ "[" place "]" ]                 vectors by their places, from 0
     place     = number | [ number ] ":" [ number ]
     value     = number | name | text | function "(" argument { "," argument } ")" | "(" formula ")"
     argument  = formula | "like" formula
@@ -23,7 +23,7 @@ from train_embedding.embeddings.expression_tokens import Token, tokens_of
 from train_embedding.errors import InvalidExpression
 
 MAX_CHARACTERS = 2000
-MAX_DEPTH = 30
+MAX_DEPTH = 20
 "Brackets within brackets."
 
 FUNCTIONS = {
@@ -93,10 +93,8 @@ class _Parser:
         return part if sign == 1 else Sum(((-1, part),), column)
 
     def _part(self) -> Node:
-        node = self._value()
-        while self._now.kind == "[":
-            node = self._cut(node)
-        return node
+        value = self._value()
+        return self._cut(value) if self._now.kind == "[" else value
 
     def _cut(self, of: Node) -> Node:
         column = self._next().column

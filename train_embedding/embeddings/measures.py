@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch.nn import functional as F
+
+
+def norms(vectors: torch.Tensor) -> torch.Tensor:
+    """The length of each vector of [n, d]: [n]."""
+    return cast(torch.Tensor, vectors.norm(dim=1))  # pyright: ignore[reportUnknownMemberType]
+
+
+def numbers(tensor: torch.Tensor) -> list[Any]:
+    """The tensor as Python's own numbers, in lists as deep as it has dimensions."""
+    return cast("list[Any]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def cosines(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

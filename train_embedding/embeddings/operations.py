@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from train_embedding.embeddings.create import fill
-from train_embedding.embeddings.measures import cosine_of_each
+from train_embedding.embeddings.measures import cosine_of_each, norms
 
 Tables = Mapping[str, torch.Tensor]
 
@@ -54,18 +54,18 @@ def spread(tables: Tables, count: int) -> Tables:
     return {key: fill(table, count) for key, table in tables.items()}
 
 
-def with_norm(tables: Tables, norms: Mapping[str, float]) -> Tables:
+def with_norm(tables: Tables, wanted: Mapping[str, float]) -> Tables:
     """Each vector brought to the norm given for its text encoder; a vector of zeros stays as it is."""
     scaled_tables: dict[str, torch.Tensor] = {}
     for key, table in tables.items():
-        lengths = table.norm(dim=1, keepdim=True)
-        scaled_tables[key] = torch.where(lengths > 0, table * (norms[key] / lengths), table)
+        lengths = norms(table)[:, None]
+        scaled_tables[key] = torch.where(lengths > 0, table * (wanted[key] / lengths), table)
     return scaled_tables
 
 
 def mean_norms(tables: Tables) -> dict[str, float]:
     """The mean norm of the vectors per text encoder."""
-    return {key: float(table.norm(dim=1).mean()) for key, table in tables.items()}
+    return {key: float(norms(table).mean()) for key, table in tables.items()}
 
 
 def without_zeros(tables: Tables) -> Tables:
@@ -97,7 +97,7 @@ def reduced(tables: Tables, count: int) -> Tables:
 def _at_mean_norm(means: torch.Tensor, table: torch.Tensor, groups: Sequence[Sequence[int]]) -> torch.Tensor:
     """Means [m, d] of groups of vectors of the table [n, d], at the mean norm of each group; a group of one is its vector."""
     rows = [
-        table[group[0]] if len(group) == 1 else torch.nn.functional.normalize(mean, dim=0) * table[list(group)].norm(dim=1).mean()
+        table[group[0]] if len(group) == 1 else torch.nn.functional.normalize(mean, dim=0) * norms(table[list(group)]).mean()
         for mean, group in zip(means, groups, strict=True)
     ]
     return torch.stack(rows)

@@ -17,6 +17,8 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
+from train_embedding.engine.small_convolutions import convolved, input_gradient, is_small
+
 _aten = torch.ops.aten
 
 
@@ -142,6 +144,8 @@ class _Conv2d(Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(weight)
         ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
+        if is_small(input.shape, weight, options):
+            return convolved(input, weight, bias, options)
         return F.conv2d(input, weight, bias, *options)
 
     @staticmethod
@@ -150,13 +154,16 @@ class _Conv2d(Function):
         (weight,) = ctx.saved_tensors
         batch, width, *sides = ctx.shape
         channels = ctx.channels or width
-        stride, padding, dilation, groups = ctx.options
-        # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.
-        input = gradient.new_empty(1).expand(batch, channels, *sides)
         weight = weight[:, :channels].to(gradient.dtype)
-        result = _aten.convolution_backward(
-            gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
-        )[0]
+        if is_small(ctx.shape, weight, ctx.options):
+            result = input_gradient(gradient, weight, sides, ctx.options)
+        else:
+            stride, padding, dilation, groups = ctx.options
+            # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.
+            input = gradient.new_empty(1).expand(batch, channels, *sides)
+            result = _aten.convolution_backward(
+                gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
+            )[0]
         if channels < width:
             result = F.pad(result, (0, 0, 0, 0, 0, width - channels))
         return result.to(ctx.dtype), None, None, None, None

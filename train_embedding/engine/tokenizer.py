@@ -47,10 +47,12 @@ def _byte_of() -> dict[str, int]:
 
 
 def token_text(token: int) -> str:
-    """What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \\xNN."""
+    r"""What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \xNN, and
+    letters that cannot be seen likewise."""
     if token in (START_OF_TEXT, END_OF_TEXT):
         return _vocabulary()[token]
     written = _vocabulary()[token]
     word = written.removesuffix("</w>")
     text = bytes(_byte_of()[letter] for letter in word).decode("utf-8", "backslashreplace")
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text).replace(" ", "\\x20")
     return text if word != written else text + "…"

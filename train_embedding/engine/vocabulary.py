@@ -30,10 +30,10 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Nearest:
-    """ids: tokens [n, k], the nearest first; cosines: [n, k]. A vector of zeros has no direction: its cosines are 0."""
+    """Per vector the tokens, the nearest first, and their cosines. A vector of zeros has no direction: its cosines are 0."""
 
-    ids: torch.Tensor
-    cosines: torch.Tensor
+    ids: list[list[int]]
+    cosines: list[list[float]]
 
 
 @torch.no_grad()
@@ -50,17 +50,17 @@ def nearest(table: torch.Tensor, lengths: Lengths, vectors: torch.Tensor, count:
     of each block of rows only the best are kept.
     """
     directions = torch.nn.functional.normalize(vectors.to(table.device, torch.float32))
-    best = Nearest(torch.zeros(len(vectors), 0, dtype=torch.long), torch.zeros(len(vectors), 0))
+    best_ids, best_cosines = torch.zeros(len(vectors), 0, dtype=torch.long), torch.zeros(len(vectors), 0)  # [n, k]
     first = 0
     for rows in _words(table).split(ROWS):
         products = (directions @ rows.float().T).cpu()  # [n, ROWS]
         cosines = products / lengths.norms[first : first + len(rows)].clamp(min=1e-12)
         ids = torch.arange(first, first + len(rows)).expand_as(cosines)
-        cosines, ids = torch.cat([best.cosines, cosines], 1), torch.cat([best.ids, ids], 1)
+        cosines, ids = torch.cat([best_cosines, cosines], 1), torch.cat([best_ids, ids], 1)
         chosen = cosines.topk(min(count, cosines.shape[1]))
-        best = Nearest(ids.gather(1, chosen.indices), chosen.values)
+        best_ids, best_cosines = ids.gather(1, chosen.indices), chosen.values
         first += len(rows)
-    return best
+    return Nearest(best_ids.tolist(), best_cosines.tolist())
 
 
 def _words(table: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 from train_embedding.engine.tokenizer import FOLDER
 
@@ -12,10 +12,11 @@ _END_OF_WORD = "</w>"
 _CONTRACTIONS = frozenset(("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
 
 
+@lru_cache(maxsize=2**16)
 def is_one_token(text: str) -> bool:
     """Whether CLIP reads a text as a single token, as it does ordinary words, whatever their case."""
-    word = text.strip().lower()
-    return _is_one_piece(word) and "".join(map(_byte_names().__getitem__, word.encode("utf-8", "replace"))) in _words()
+    word = unicodedata.normalize("NFC", text.strip().lower())
+    return _is_one_piece(word) and "".join(map(_byte_names().__getitem__, word.encode("utf-8", "surrogatepass"))) in _words()
 
 
 def _is_one_piece(word: str) -> bool:

@@ -37,6 +37,8 @@ class Changes:
         """Waits for the changes of others; inside, what was looked up stays true. Raises Conflict, StorageFailed."""
         try:
             with file_lock(self._lock, WAIT_SECONDS):
+                for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
+                    unfinished.unlink()
                 self._finish_interrupted()
                 yield
         except TimeoutError as error:
@@ -68,17 +70,24 @@ class Changes:
             self._note(plan, True)
         except BaseException:
             discard(plan, made)
-            self._journal.unlink(missing_ok=True)
+            self._forget()
             raise
         # Whatever else breaks off, the journal stays, and the next turn completes the change.
         try:
             perform(plan, made)
         except StorageFailed:
-            self._journal.unlink(missing_ok=True)
+            self._forget()
             raise
         except OSError as error:
-            raise storage_failed(self._journal, error) from error
-        self._journal.unlink(missing_ok=True)
+            raise storage_failed(plan.result, error) from error
+        self._forget()
+
+    def _forget(self) -> None:
+        """Where the journal cannot be removed, the next turn finds that nothing is left to do."""
+        try:
+            self._journal.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("The journal of a change that has ended cannot be removed: %s", error)
 
     def _note(self, plan: Plan, committed: bool) -> None:
         try:

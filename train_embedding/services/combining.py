@@ -26,8 +26,9 @@ MADE_FROM = "made_from"
 UNNAMED = "combined"
 "What a result is called before it has a name."
 SDXL = "sdxl"
-FORMS = {"pt": ".pt", "safetensors": ".safetensors"}
-"What `convert` can make besides an embedding for SDXL, and the suffix of its file."
+FORMS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
+"""What `convert` can make besides an embedding for SDXL, and the suffix of its file: what hosts read from their own folder. The
+last two are pictures that carry the vectors, as a text and in their pixels."""
 PREVIEW_PROMPT = "[name]"
 PREVIEW_STEPS = 20
 
@@ -95,7 +96,7 @@ class Combining:
         return self._save(combined.embedding, combined.notes, overwrite)
 
     def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
-        """An embedding as a file of another form, "pt" or "safetensors", or as one for SDXL, "sdxl".
+        """An embedding as a file of another form, one of FORMS, or as one for SDXL, "sdxl".
 
         new_name: left out, a file of another form takes the old one's place, which goes to the trash, and one for SDXL is called
         NAME-sdxl. Raises InvalidInput for any other `to`, NotFound, UnreadableFile, InvalidName, StorageFailed, HostFailed,

@@ -22,6 +22,7 @@ from train_embedding.services.initial import (
     source_tokens,
     vector_count,
 )
+from train_embedding.services.origins import INIT_TEXT
 from train_embedding.services.shelf import NEW_SUFFIX, Shelf, taken
 
 NEW_SUFFIXES = (NEW_SUFFIX, ".safetensors")
@@ -74,7 +75,8 @@ def new_embedding(
     others = embedding_names(shelf.root)
     initial = initial_vectors(host, text, wanted, start, read)
     notes = (*initial.notes, *warnings_for_name(name, others, is_one_token))
-    return New(Embedding(name, initial.vectors, step=0), file, initial.tokens, notes)
+    known = {INIT_TEXT: text.strip()} if start != "embedding" and text.strip() else {}
+    return New(Embedding(name, initial.vectors, step=0, metadata=known), file, initial.tokens, notes)
 
 
 def budget_of(init_text: str, vectors: int | str, start: str, read: Read) -> Budget:

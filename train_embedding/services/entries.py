@@ -68,17 +68,10 @@ class Entry:
 def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:
     """One entry per file, in the order of `found`, which is the order in which the host comes to them."""
     # Of files with one name the host uses the last one that fits the checkpoint.
-    used = {one.path.stem: one.path for one in found if not one.content.problem and _fits(one.content, info)}
-    root = info.embeddings_folder
-    folders = {parent: parent.relative_to(root).as_posix() for parent in {one.path.parent for one in found}}
-    folder_of = {parent: "" if folder == "." else folder for parent, folder in folders.items()}
-
-    def shown(one: Found) -> str:
-        return f"{folder_of[one.path.parent]}/{one.path.name}".lstrip("/")
-
+    used = {one.name: one.path for one in found if not one.content.problem and _fits(one.content, info)}
+    remarks = remarks_of(found, lambda one: one.path.relative_to(info.embeddings_folder).as_posix())
     return [
-        _entry(one, folder_of[one.path.parent], _why_not_loaded(one, info, loaded, used), remarks)
-        for one, remarks in zip(found, remarks_of(found, shown), strict=True)
+        _entry(one, _why_not_loaded(one, info, loaded, used), sentences) for one, sentences in zip(found, remarks, strict=True)
     ]
 
 
@@ -87,8 +80,7 @@ def _fits(content: Content, info: HostInfo) -> bool:
 
 
 def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used: dict[str, Path]) -> str:
-    path, content = found.path, found.content
-    name = path.stem
+    path, name, content = found.path, found.name, found.content
     if content.problem:
         return content.problem
     if not _fits(content, info):
@@ -108,18 +100,18 @@ def _model(widths: dict[str, int]) -> str:
     return f"a model of width {' + '.join(str(width) for width in widths.values())}" if family == "custom" else family
 
 
-def _entry(found: Found, folder: str, reason: str, remarks: tuple[str, ...]) -> Entry:
+def _entry(found: Found, reason: str, remarks: tuple[str, ...]) -> Entry:
     path, content = found.path, found.content
-    previews = previews_of(path.stem, found.sidecars) if found.sidecars else []
+    previews = previews_of(found.name, found.sidecars) if found.sidecars else []
     return Entry(
-        name=path.name if path.is_dir() else path.stem,
+        name=found.name,
         family=content.family,
         vectors=content.vectors,
         widths=content.widths,
         step=content.step,
         checkpoint=content.checkpoint,
         file=path,
-        folder=folder,
+        folder=found.folder,
         format=content.format,
         size=found.size,
         hash=content.hash,

@@ -36,7 +36,7 @@ class FileCache(Generic[T]):
 
     def get(self, path: Path, status: os.stat_result, stored: Mapping[str, Known]) -> T:
         """The value of a file as it is now. stored: what the disk keeps, by path."""
-        key, stamp = str(path.absolute()), _stamp_of(status)
+        key, stamp = str(path if path.is_absolute() else path.absolute()), _stamp_of(status)
         was, value = self._memory.get(key) or self._decoded(stored.get(key), stamp)
         if was != stamp or value is None:
             value = self._read(path)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.services.sidecars import grouped, is_embedding_name, split
+from train_embedding.services.sidecars import grouped, split
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +18,10 @@ class Seen:
     """A file that is named like an embedding, or a link that leads outside, before anything is read."""
 
     path: Path
+    name: str
+    "The file's stem, or the whole name of a folder."
+    folder: str
+    'That it lies in, below the embeddings folder, with slashes, such as "styles/old"; empty for that folder itself.'
     status: os.stat_result | None
     "None where `problem` says why."
     problem: str = ""
@@ -31,21 +35,23 @@ def walk(folder: Path) -> Iterator[Seen]:
     Symbolic links that lead outside come too, with that as their problem, and are not followed.
     """
     root = folder.resolve()
-    waiting = [folder]
+    waiting = [(folder, "")]
     while waiting:
-        parent = waiting.pop()
-        entries = _entries(parent)
-        files = [entry for entry in entries if not _is_folder(entry)]
-        owned = grouped(entry.name for entry in files)
+        parent, below = waiting.pop()
+        files: list[os.DirEntry[str]] = []
+        folders: list[os.DirEntry[str]] = []
+        for entry in _entries(parent):
+            (folders if _is_folder(entry) else files).append(entry)
+        owned = grouped((entry.name for entry in files), parent)
         for entry in files:
-            if is_embedding_name(entry.name):
-                yield _seen(entry, root, tuple(sorted(owned[split(entry.name)[0]])))
-        folders = [entry for entry in entries if _is_folder(entry)]
+            if entry.name in owned:
+                yield _seen(entry, below, root, tuple(sorted(owned[entry.name])))
         for entry in folders:
             problem = link_problem(Path(entry.path), root) if entry.is_symlink() else ""
             if problem:
-                yield Seen(Path(entry.path), None, problem)
-        waiting += [Path(entry.path) for entry in reversed(folders) if not entry.is_symlink()]
+                yield Seen(Path(entry.path), entry.name, below, None, problem)
+        inner = [(Path(entry.path), f"{below}/{entry.name}".lstrip("/")) for entry in folders if not entry.is_symlink()]
+        waiting += reversed(inner)
 
 
 def files_named(folder: Path, name: str) -> list[Path]:
@@ -54,14 +60,13 @@ def files_named(folder: Path, name: str) -> list[Path]:
     return [
         Path(parent, file)
         for parent, _, files in os.walk(folder)
-        for file in files
-        if split(file)[0].casefold() == wanted and is_embedding_name(file)
+        for file in grouped([file for file in files if split(file)[0].casefold() == wanted], Path(parent))
     ]
 
 
 def embedding_names(folder: Path) -> set[str]:
     """The names of all embedding files in `folder` and below."""
-    return {split(file)[0] for _, _, files in os.walk(folder) for file in files if is_embedding_name(file)}
+    return {split(file)[0] for parent, _, files in os.walk(folder) for file in grouped(files, Path(parent))}
 
 
 def link_problem(path: Path, root: Path) -> str:
@@ -92,12 +97,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _seen(entry: os.DirEntry[str], root: Path, sidecars: tuple[str, ...]) -> Seen:
+def _seen(entry: os.DirEntry[str], folder: str, root: Path, sidecars: tuple[str, ...]) -> Seen:
+    name = split(entry.name)[0]
     path = Path(entry.path)
     problem = link_problem(path, root) if entry.is_symlink() else ""
     if problem:
-        return Seen(path, None, problem, sidecars)
+        return Seen(path, name, folder, None, problem, sidecars)
     try:
-        return Seen(path, entry.stat(), "", sidecars)
+        return Seen(path, name, folder, entry.stat(), "", sidecars)
     except OSError as error:
-        return Seen(path, None, f'"{path.name}" cannot be read: {error.strerror or error}.', sidecars)
+        return Seen(path, name, folder, None, f'"{path.name}" cannot be read: {error.strerror or error}.', sidecars)

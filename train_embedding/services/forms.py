@@ -1,52 +1,30 @@
-"""The forms of embedding files as the services use them: what a file's form is called, bytes to an embedding, and back."""
+"""The forms of embedding files as the services use them: which there are, exports, and what tells that vectors are the same."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train_embedding.errors import InvalidInput, StorageFailed, UnreadableFile
+from train_embedding.embeddings.storage import write_atomically
+from train_embedding.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
 
-SUFFIXES: Mapping[str, tuple[str, ...]] = {"webui": (".pt", ".bin"), "safetensors": (".safetensors",)}
-"Per form that can be written, the suffixes of its files, the usual one first."
-
-
-def form_of(embedding: Embedding, suffix: str) -> str:
-    """The form that an embedding was read from, out of a file with that suffix."""
-    return next((form for form, suffixes in SUFFIXES.items() if suffix.lower() in suffixes), "")
-
-
-def read_bytes(data: bytes, file_name: str) -> Embedding:
-    """The embedding in a file's bytes; its name is the file name's stem. Raises UnreadableFile."""
-    from train_embedding.embeddings.formats import FORMATS
-
-    path = PurePath(file_name)
-    form = next((form for form in FORMATS if form.sniff(data)), None)
-    if form is None:
-        raise UnreadableFile(f'"{file_name}" is not an embedding in any form that can be read here, or it is cut short.')
-    if path.suffix.lower() not in form.SUFFIXES:
-        raise UnreadableFile(f'"{file_name}" is not what its name says: what it holds belongs into a {form.SUFFIXES[0]} file.')
-    return form.read(data, path.stem)
-
-
-def encode(embedding: Embedding, form: str, suffix: str) -> bytes:
-    """The bytes of a file of that form and suffix, which read back as the same vectors.
-
-    Raises InvalidInput for a form that there is not, or that has no such files; StorageFailed where they would not read back.
-    """
-    from train_embedding.embeddings.formats import FORMATS
-
-    if suffix not in suffixes_of(form):
-        raise InvalidInput(f'The form "{form}" has no "{suffix}" files.', f"Use {' or '.join(suffixes_of(form))}.")
-    data = next(one for one in FORMATS if suffix in one.SUFFIXES).write(embedding)
-    if fingerprint(read_bytes(data, f"{embedding.name}{suffix}")) != fingerprint(embedding):
-        raise StorageFailed(f'"{embedding.name}{suffix}" was not written: it would not read back as the same vectors.')
-    return data
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "webui": (".pt", ".bin"),
+    "safetensors": (".safetensors",),
+    "sdxl": (".safetensors", ".pt", ".bin"),
+    "kohya": (".safetensors", ".pt", ".bin"),
+    "onetrainer": (".safetensors", ".pt", ".bin"),
+    "diffusers": (".safetensors", ".pt", ".bin"),
+    "png": (".png",),
+    "picture": (".png", ".webp", ".jxl"),
+}
+"""Per form that can be written, the suffixes of its files, the usual one first: what `embeddings.formats.suffixes_of` says, for
+front ends that shall not load torch to show their choices."""
 
 
 def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
@@ -54,7 +32,7 @@ def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
 
     suffix: left out, the form's usual one. Raises NotFound, UnreadableFile, InvalidInput.
     """
-    from train_embedding.embeddings.formats import read_embedding
+    from train_embedding.embeddings.formats import encode, read_embedding
 
     embedding = read_embedding(file)
     if not form and not suffix:
@@ -62,6 +40,15 @@ def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
     form = form or form_for(suffix)
     suffix = suffix or suffixes_of(form)[0]
     return f"{embedding.name}{suffix}", encode(embedding, form, suffix)
+
+
+def written_to(target: Path, file_name: str, data: bytes, overwrite: bool) -> Path:
+    """Writes an exported file to a path, or into a folder under its name. Raises Conflict without `overwrite`, StorageFailed."""
+    path = target / file_name if target.is_dir() else target
+    if path.exists() and not overwrite:
+        raise Conflict(f'"{path}" is there already.', "Name another file, or allow it to be overwritten.")
+    write_atomically(path, data)
+    return path
 
 
 def fingerprint(embedding: Embedding) -> str:

@@ -17,7 +17,6 @@ from train_embedding.services.forms import encode, read_bytes
 from train_embedding.services.shelf import Shelf
 
 if TYPE_CHECKING:
-    from train_embedding.embeddings.embedding import Embedding
     from train_embedding.services.entries import Entry
 
 CONVERTED = ("webui", ".pt")
@@ -127,7 +126,7 @@ def judged(file_name: str, data: bytes) -> Judged:
     if len(data) > MAX_FILE_SIZE:
         raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
     embedding = read_bytes(data, file_name)
-    problem = why_not_as_it_is(embedding, data, path.suffix.lower())
+    problem = why_not_as_it_is(data, path.suffix.lower())
     if not problem:
         return Judged(path.stem, path.suffix, data)
     form, suffix = CONVERTED
@@ -135,7 +134,7 @@ def judged(file_name: str, data: bytes) -> Judged:
     return Judged(path.stem, suffix, encode(embedding, form, suffix), note)
 
 
-def why_not_as_it_is(embedding: Embedding, data: bytes, suffix: str) -> str:
+def why_not_as_it_is(data: bytes, suffix: str) -> str:
     """Why hosts could not read a file that can be read here, the end of a sentence; empty where they can.
 
     Judged by what WebUI 1.10.1 does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
@@ -147,22 +146,27 @@ def why_not_as_it_is(embedding: Embedding, data: bytes, suffix: str) -> str:
     if suffix not in (".pt", ".bin"):
         return f"the WebUI reads no {suffix} files"
     if data.startswith(b"PK") and not _is_plain_zip(data):
-        return "it has parts that the WebUI's safe reader refuses"
-    from train_embedding.embeddings.formats.torch_file import load_torch_file
-
-    return _why_not_these(load_torch_file(data, embedding.name))
+        return "its archive is none that the WebUI's safe reader takes"
+    return _why_not_by_torch(data)
 
 
-def _why_not_these(values: object) -> str:
+def _why_not_by_torch(data: bytes) -> str:
+    """Some hosts hand such files to torch as they come, so torch's own reader must find in them what ours did, and no more."""
     import torch
 
+    # Not `torch.load`: the WebUI replaces that name by a function that takes paths only and returns None on failure.
+    from torch.serialization import load
+
+    try:
+        values: object = load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001 - a pickle can raise nearly anything; our own reader has told what was wrong, if anything
+        return "torch does not read it as plain data"
     if type(values) is not dict:
         return "it holds no plain dictionary"
-    named = cast("Mapping[str, object]", values)
+    named = cast("dict[str, object]", values)
     if "string_to_param" in named:
-        held = named["string_to_param"]
-        parameters = cast("Mapping[str, object]", getattr(held, "_parameters", held))
-        return "" if len(parameters) == 1 else "it holds several parameters"
+        parameters = named["string_to_param"]
+        return "" if isinstance(parameters, dict) and len(cast("dict[str, object]", parameters)) == 1 else _UNEXPECTED
     only_tensors = all(isinstance(value, torch.Tensor) for value in named.values())
     return "" if only_tensors and _is_expected(set(named)) else _UNEXPECTED
 

@@ -132,18 +132,22 @@ def checked_count(what: str, count: object) -> int:
 
 def _encoder_report(key: str, vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int, origin: Origin) -> EncoderReport:
     """vectors: [n, d]."""
-    from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines
+    from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines, norms, numbers
 
     start = (origin.vectors or {}).get(key)
-    nearest = _nearest_words(vectors, vocabulary, top)
-    to_origin = [None] * len(vectors) if start is None else cosine_of_each(vectors, start).tolist()
-    norms, smallest, largest = vectors.norm(dim=1).tolist(), vectors.amin(1).tolist(), vectors.amax(1).tolist()
-    figures = zip(norms, smallest, largest, nearest, to_origin, strict=True)
+    figures = zip(
+        numbers(norms(vectors)),
+        numbers(vectors.amin(1)),
+        numbers(vectors.amax(1)),
+        _nearest_words(vectors, vocabulary, top),
+        [None] * len(vectors) if start is None else numbers(cosine_of_each(vectors, start)),
+        strict=True,
+    )
     return EncoderReport(
         key=key,
         width=vectors.shape[1],
         vectors=tuple(VectorFigures(*one) for one in figures),
-        similarity=tuple(tuple(row) for row in cosines(vectors, vectors).tolist()),
+        similarity=tuple(tuple(row) for row in numbers(cosines(vectors, vectors))),
         vocabulary_norm=None if vocabulary is None else vocabulary.lengths.mean,
         vocabulary_spread=None if vocabulary is None else vocabulary.lengths.spread,
         to_origin=None if start is None else cosine_of_all(vectors, start),
@@ -152,6 +156,7 @@ def _encoder_report(key: str, vectors: torch.Tensor, vocabulary: Vocabulary | No
 
 def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[Near, ...]]:
     """Per vector; none for a vector of zeros, which points nowhere."""
+    from train_embedding.embeddings.measures import numbers
     from train_embedding.engine.tokenizer import token_text
 
     if vocabulary is None or not top:
@@ -159,5 +164,5 @@ def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: in
     found = vocabulary.nearest(vectors, top)
     return [
         tuple(Near(token, token_text(token), cosine) for token, cosine in zip(ids, values, strict=True)) if some else ()
-        for ids, values, some in zip(found.ids.tolist(), found.cosines.tolist(), vectors.any(1).tolist(), strict=True)
+        for ids, values, some in zip(found.ids, found.cosines, numbers(vectors.any(1)), strict=True)
     ]

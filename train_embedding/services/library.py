@@ -13,7 +13,7 @@ from train_embedding.hosts.base import Host
 from train_embedding.services import preview_picture
 from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
-from train_embedding.services.forms import encode, exported, form_for
+from train_embedding.services.forms import exported, form_for
 from train_embedding.services.importing import Imported, import_one
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
@@ -99,6 +99,8 @@ class Library:
         file: where; left out, the file in use under that name, or else a new `.pt`. Raises InvalidName, InvalidInput, Conflict
         without `overwrite`, StorageFailed; then the old file stands as it was.
         """
+        from train_embedding.embeddings.formats import encode
+
         self._shelf.put(embedding.name, lambda suffix: encode(embedding, form_for(suffix), suffix.lower()), file, overwrite)
         return self._reloaded(embedding.name)
 

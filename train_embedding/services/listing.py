@@ -12,13 +12,14 @@ from typing import Any
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
-from train_embedding.services.forms import fingerprint, form_of
+from train_embedding.services.forms import fingerprint
 from train_embedding.services.index import Index, Known
 from train_embedding.services.notes import MAX_SIZE, Notes, notes_in
 from train_embedding.services.sidecars import NOTES_SUFFIX
 
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
+_NO_NOTES = Notes()
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Found:
     """A file, what it holds, and what its notes say."""
 
     path: Path
+    name: str
+    "The file's stem, or the whole name of a folder."
+    folder: str
+    'That it lies in, below the embeddings folder, such as "styles/old"; empty for that folder itself.'
     content: Content
     size: int
     "Bytes."
@@ -84,22 +89,23 @@ class Listing:
             stored = self._stored
             found = [self._found(seen, stored) for seen in walk(folder)]
             (news, read), (more, also) = self._contents.turn_over(), self._notes.turn_over()
-            gone = {
-                path for path in stored if path not in read and path not in also and Path(path).is_relative_to(folder.absolute())
-            }
+            root = folder.absolute()
+            gone = {path for path in stored.keys() - read - also if Path(path).is_relative_to(root)}
             self._index().store({**news, **more}, gone)
-            self._stored = {path: known for path, known in {**stored, **news, **more}.items() if path not in gone}
+            stored.update({**news, **more})
+            for path in gone:
+                del stored[path]
         return found
 
     def _found(self, seen: Seen, stored: dict[str, Known]) -> Found:
         notes = NotesFile()
-        name = f"{seen.path.stem}{NOTES_SUFFIX}"
+        name = f"{seen.name}{NOTES_SUFFIX}"
         if name in seen.sidecars:
             notes = self._notes_of(seen.path.with_name(name), stored)
         if seen.status is None:
-            return Found(seen.path, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
+            return Found(seen.path, seen.name, seen.folder, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
         content = self._contents.get(seen.path, seen.status, stored)
-        return Found(seen.path, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
+        return Found(seen.path, seen.name, seen.folder, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
 
     def _notes_of(self, path: Path, stored: dict[str, Known]) -> NotesFile:
         try:
@@ -126,7 +132,7 @@ def _content_at(path: Path) -> Content:
         embedding.count,
         embedding.step,
         embedding.checkpoint_name,
-        form_of(embedding, path.suffix),
+        embedding.format,
         digest,
         fingerprint(embedding),
     )
@@ -134,6 +140,9 @@ def _content_at(path: Path) -> Content:
 
 def _content_from(values: Any) -> Content:
     content = Content(**values)
+    widths: Any = content.widths
+    if not isinstance(widths, dict):
+        raise TypeError("widths are a mapping")
     texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem]
     numbers: list[Any] = [content.vectors, *content.widths.values()]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
@@ -155,4 +164,7 @@ def _notes_at(path: Path) -> NotesFile:
 
 
 def _notes_from(values: Any) -> NotesFile:
-    return NotesFile(Notes(**values["notes"]))
+    notes = Notes(**values["notes"])
+    if any(type(value) is not type(getattr(_NO_NOTES, field)) for field, value in vars(notes).items()):
+        raise TypeError("these are no notes")
+    return NotesFile(notes)

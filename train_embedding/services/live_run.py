@@ -45,7 +45,14 @@ class LiveRun:
         """Vectors after a step of this run, under the name that is trained."""
         info = self.host.info()
         done = (self.start.step or 0) + step
-        return Embedding(self.spec.embedding, vectors, done, info.checkpoint_name or None, info.checkpoint_hash or None)
+        return Embedding(
+            self.spec.embedding,
+            vectors,
+            done,
+            info.checkpoint_name or None,
+            info.checkpoint_hash or None,
+            metadata=self.start.metadata,
+        )
 
     def keep_start(self) -> None:
         """Writes what the run begins with into its folder, unless it is there. Raises StorageFailed."""

@@ -17,14 +17,14 @@ _HEAD = 4
 def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[tuple[str, ...]]:
     """Sentences per file, in the order of `found`; none for files that cannot be read. path_of: what a file is called in them."""
     readable = [one for one in found if not one.content.problem]
-    by_name = _groups(readable, lambda one: one.path.stem)
+    by_name = _groups(readable, lambda one: one.name)
     by_vectors = _groups(readable, lambda one: one.content.fingerprint)
     inside, around = containing(tuple(sorted(by_name)))
     remarks: list[tuple[str, ...]] = []
     for one in found:
         sentences = [one.notes.problem] if one.notes.problem else []
         if not one.content.problem:
-            name = one.path.stem
+            name = one.name
             for twins, text in (
                 (by_name[name], "has the same name"),
                 (by_vectors[one.content.fingerprint], "holds the same vectors"),

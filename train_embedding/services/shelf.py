@@ -14,7 +14,7 @@ from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
 from train_embedding.services.locks import file_lock
-from train_embedding.services.sidecars import is_embedding_name, is_its_own, shared_with_another, sidecars_of
+from train_embedding.services.sidecars import is_its_own, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
 
 NEW_SUFFIX = ".pt"
@@ -124,12 +124,12 @@ class Shelf:
         """Puts an item of the trash back to where it was. Raises NotFound, Conflict where something is there already."""
         with self._turn() as changes:
             item = self.trash.get(trash_id)
-            paths = [self._inside((self.root / file).parent) / Path(file).name for file in item.files]
-            embeddings = [path for path in paths if is_embedding_name(path.name)]
-            for path in embeddings:
-                self._check_free_name(path.stem)
+            for file in item.files:
+                self._inside((self.root / file).parent)
+            for file in item.embeddings:
+                self._check_free_name(Path(file).stem)
             changes.carry_out(self.trash.restoring(item, self.root))
-        return embeddings
+        return [self.root / file for file in item.embeddings]
 
     def write_sidecar(
         self, file: Path, suffix: str, content: Callable[[bytes | None], bytes | None], instead_of: Sequence[Path] = ()

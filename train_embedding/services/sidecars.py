@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -11,8 +12,9 @@ PREVIEW_SUFFIXES = tuple(f"{mark}{suffix}" for mark in (".preview", "") for suff
 NOTES_SUFFIX = ".json"
 OPTIMIZER_SUFFIX = ".optim"
 "The WebUI's trainer keeps the optimizer's state of `name.pt` in `name.pt.optim`."
-_OF_OTHERS = (".avif", ".jxl", ".txt", ".md", ".info", ".yaml", ".yml", ".csv", ".html", ".url", ".sha256")
-SUFFIXES = frozenset((*PICTURE_SUFFIXES, NOTES_SUFFIX, OPTIMIZER_SUFFIX, *_OF_OTHERS))
+PICTURES = frozenset((*PICTURE_SUFFIXES, ".avif", ".jxl"))
+_OF_OTHERS = (".txt", ".md", ".info", ".yaml", ".yml", ".csv", ".html", ".url", ".sha256")
+SUFFIXES = frozenset((*PICTURES, NOTES_SUFFIX, OPTIMIZER_SUFFIX, *_OF_OTHERS))
 "Last suffix of what may stand beside an embedding, such as `name.civitai.info`."
 
 
@@ -22,47 +24,46 @@ def split(name: str) -> tuple[str, str]:
     return (stem, dot + suffix) if stem and suffix else (name, "")
 
 
-def is_embedding_name(name: str) -> bool:
-    """Whether a file of that name holds an embedding; quick where it does not."""
-    from train_embedding.embeddings.formats import SUFFIXES as FORMAT_SUFFIXES
+def is_embedding(path: Path) -> bool:
+    """Whether a file holds an embedding, as its name says, or a picture's content where the name leaves it open."""
     from train_embedding.embeddings.formats import is_embedding_file
 
-    return split(name)[1].lower() in FORMAT_SUFFIXES and is_embedding_file(Path(name))
+    return _is_named_so(path.name) or (_may_be_either(path.name) and is_embedding_file(path))
 
 
-def grouped(names: Iterable[str]) -> dict[str, list[str]]:
-    """Of the names of files in one folder, per stem of an embedding the names of what belongs to it.
+def grouped(names: Iterable[str], folder: Path) -> dict[str, list[str]]:
+    """Of the names of files in one folder, those of embeddings, each with the names of what belongs to it.
 
-    A file belongs to the embedding with the longest stem that its name begins with, up to a dot.
+    A file belongs to the embedding with the longest stem that its name begins with, up to a dot. A picture beside an embedding of
+    its own stem is that one's preview, whatever it carries.
     """
-    owned: dict[str, list[str]] = {}
-    others: list[str] = []
-    for name in names:
+    names = list(names)
+    embeddings = [name for name in names if _is_named_so(name)]
+    stems = {split(name)[0] for name in embeddings}
+    embeddings += [name for name in names if _may_be_either(name) and split(name)[0] not in stems and is_embedding(folder / name)]
+    owned: dict[str, list[str]] = {split(name)[0]: [] for name in embeddings}
+    for name in set(names).difference(embeddings):
         stem, suffix = split(name)
-        if is_embedding_name(name):
-            owned[stem] = []
-        elif suffix.lower() in SUFFIXES:
-            others.append(name)
-    for name in others:
-        stem = split(name)[0]
-        while stem not in owned and "." in stem:
-            stem = stem.rpartition(".")[0]
-        if stem in owned:
-            owned[stem].append(name)
-    return owned
+        if suffix.lower() in SUFFIXES:
+            while stem not in owned and "." in stem:
+                stem = stem.rpartition(".")[0]
+            if stem in owned:
+                owned[stem].append(name)
+    return {name: owned[split(name)[0]] for name in embeddings}
 
 
 def sidecars_of(file: Path) -> list[Path]:
     """What belongs to the embedding at `file`; links are left out that lead out of its folder. Raises OSError."""
     folder = file.parent.resolve()
-    names = grouped(path.name for path in file.parent.iterdir()).get(file.stem, [])
+    names = grouped((path.name for path in file.parent.iterdir()), file.parent).get(file.name, [])
     paths = [file.with_name(name) for name in sorted(names)]
     return [path for path in paths if path.is_file() and path.resolve().parent == folder]
 
 
 def shared_with_another(file: Path) -> bool:
     """Whether another embedding of the same stem lies in the folder, so that all but the optimizer's state is both's."""
-    return any(path.stem == file.stem and path != file and is_embedding_name(path.name) for path in file.parent.iterdir())
+    embeddings = grouped((path.name for path in file.parent.iterdir()), file.parent)
+    return any(split(name)[0] == file.stem and name != file.name for name in embeddings)
 
 
 def is_its_own(sidecar: Path, file: Path) -> bool:
@@ -74,3 +75,22 @@ def previews_of(stem: str, names: Iterable[str]) -> list[str]:
     """Which of an embedding's sidecars are its preview, the one that is shown first."""
     present = set(names)
     return [name for name in (f"{stem}{suffix}" for suffix in PREVIEW_SUFFIXES) if name in present]
+
+
+@lru_cache(maxsize=2**16)
+def _is_named_so(name: str) -> bool:
+    """Whether a file of that name holds an embedding; pictures may or may not."""
+    from train_embedding.embeddings.formats import is_embedding_file
+
+    return _suffix_says_so(name) and not _may_be_either(name) and is_embedding_file(Path(name))
+
+
+def _may_be_either(name: str) -> bool:
+    """Whether a file of that name may be a picture that carries an embedding, or just a picture."""
+    return split(name)[1].lower() in PICTURES and _suffix_says_so(name)
+
+
+def _suffix_says_so(name: str) -> bool:
+    from train_embedding.embeddings.formats import SUFFIXES as FORMAT_SUFFIXES
+
+    return split(name)[1].lower() in FORMAT_SUFFIXES

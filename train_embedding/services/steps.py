@@ -126,11 +126,10 @@ def perform(plan: Plan, made: Iterable[Path]) -> None:
         for source, at in (*steps, *last):
             os.replace(source, at)
             done.append((source, at))
+        for at in {path.parent for _, path in done}:
+            flush_folder(at)
         for at, _ in plan.removes:
             _remove(at)
-        for at in {path.parent for _, path in done} | {path.parent for path, _ in plan.removes}:
-            if at.is_dir():
-                flush_folder(at)
     except OSError as error:
         gone = any(step in done for step in last) or any(not os.path.lexists(path) for path, _ in plan.removes)
         if not gone:

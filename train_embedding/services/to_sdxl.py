@@ -38,11 +38,11 @@ def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding
             "Load an SDXL checkpoint.",
         )
     found = current["clip_l"].nearest(vectors, 1)
-    ids, cosines, pointing = found.ids[:, 0], found.cosines[:, 0].tolist(), vectors.any(1)
-    table = current["clip_g"].table
-    rows = table[ids.to(table.device)].float().cpu()
+    ids, cosines = [one for (one,) in found.ids], [one for (one,) in found.cosines]
+    table, pointing = current["clip_g"].table, vectors.any(1)
+    rows = table[torch.tensor(ids, device=table.device)].float().cpu()
     second = torch.where(pointing[:, None], rows, torch.zeros_like(rows))
-    words = [token_text(token) for token in ids.tolist()]
+    words = [token_text(token) for token in ids]
     matches = [f"{place}: {word} {cosine:.2f}" for place, (word, cosine) in enumerate(zip(words, cosines, strict=True))]
     metadata = {
         "made_from": f"{quoted(embedding.name)} from SD1 to SDXL by the nearest token of each vector",

@@ -17,7 +17,7 @@ from typing import Any
 
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.errors import NotFound
-from train_embedding.services.sidecars import is_embedding_name
+from train_embedding.services.sidecars import is_embedding
 from train_embedding.services.steps import Change
 
 _STAMP = "%Y%m%d-%H%M%S"
@@ -38,13 +38,15 @@ class Trashed:
     "Where it came from, below the embeddings folder; empty for the folder itself."
     files: tuple[str, ...]
     "All of it, by the paths that it had below the embeddings folder."
+    embeddings: tuple[str, ...]
+    "Those of them that are embeddings."
     when: float
     "Seconds since 1970."
     size: int
     "Bytes of all files."
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "files": list(self.files)}
+        return {**asdict(self), "files": list(self.files), "embeddings": list(self.embeddings)}
 
 
 class Trash:
@@ -123,7 +125,8 @@ def _item(path: Path) -> Trashed | None:
     if not files:
         return None
     paths = [one.relative_to(path) for one in files] if whole else [Path(f"{match['name']}{path.suffix}")]
-    main = next((one for one in paths if is_embedding_name(one.name)), paths[0])
+    embeddings = [one for one, file in zip(paths, files, strict=True) if is_embedding(file)]
+    main = (embeddings or paths)[0]
     folder = main.parent.as_posix()
     return Trashed(
         id=path.name,
@@ -131,6 +134,7 @@ def _item(path: Path) -> Trashed | None:
         file=main.name,
         folder="" if folder == "." else folder,
         files=tuple(one.as_posix() for one in paths),
+        embeddings=tuple(one.as_posix() for one in embeddings),
         when=when,
         size=sum(one.stat().st_size for one in files),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import struct
 from pathlib import Path
@@ -11,24 +12,42 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import (
-    FORMATS,
+    CONTAINERS,
+    FORMAT_NAMES,
     MAX_FILE_SIZE,
-    SUFFIXES,
+    encode,
+    format_of,
     is_embedding_file,
+    read_bytes,
     read_embedding,
+    suffixes_of,
     write_embedding,
 )
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 
 WIDTHS = [{"clip_l": 768}, {"clip_h": 1024}, {"clip_g": 1280}, {"clip_l": 64}, {"clip_l": 768, "clip_g": 1280}]
+ABOUT = {"how": "0.5 * sword + 0.5 * 剣", "trained for": "1 hour"}
+
+
+def written(format: str, suffix: str) -> bool:
+    """Whether such a file can be written here."""
+    return suffix != ".jxl" or importlib.util.find_spec("pillow_jxl") is not None
+
+
+FORMS = [(name, suffix) for name in FORMAT_NAMES for suffix in suffixes_of(name) if written(name, suffix)]
+HELD = [(name, suffix) for name, suffix in FORMS if suffix == ".safetensors" or name in ("webui", "png", "picture")]
+"Forms with a place for what the file says about itself."
+USUAL = [".pt", ".bin", ".safetensors", ".png", ".webp"]
+"Suffixes that an embedding can be written under on every machine."
 
 
 def an_embedding(widths: dict[str, int], count: int = 3, name: str = "sword") -> Embedding:
     generator = torch.Generator().manual_seed(1)
     vectors = {key: torch.randn(count, width, generator=generator) for key, width in widths.items()}
-    return Embedding(name, vectors, step=120, checkpoint_name="v1-5", checkpoint_hash="cc6cb27103")
+    return Embedding(name, vectors, 120, "v1-5", "cc6cb27103", metadata=ABOUT)
 
 
 def listing(folder: Path) -> list[str]:
@@ -36,25 +55,83 @@ def listing(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_round_trip(tmp_path: Path, suffix: str, widths: dict[str, int]) -> None:
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_round_trip(tmp_path: Path, form: str, suffix: str, widths: dict[str, int]) -> None:
     written = an_embedding(widths)
     path = tmp_path / f"sword{suffix}"
-    write_embedding(written, path)
+    write_embedding(written, path, form)
+    assert is_embedding_file(path)
     read = read_embedding(path)
     assert read.name == "sword"
+    # The width alone tells the text encoder where there is one, and the keys do where there are several.
     assert read.widths == widths
     assert all(torch.equal(read.vectors[key], written.vectors[key]) for key in widths)
-    # The WebUI calls .detach() on every value of an SDXL .pt, so nothing but tensors can stand there.
-    if suffix == ".safetensors" or len(widths) == 1:
+    # The WebUI calls .detach() on every value for SDXL, and takes a lone tensor only without company.
+    if suffix == ".safetensors" or ((form, suffix) in HELD and len(widths) == 1):
         assert (read.step, read.checkpoint_name, read.checkpoint_hash) == (120, "v1-5", "cc6cb27103")
+        assert read.metadata == ABOUT
+    else:
+        assert (read.step, read.checkpoint_name, read.metadata) == (None, None, {})
     assert listing(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.SUFFIXES[0])
-def test_sniffs_its_own_and_no_other(format: object) -> None:
-    data = [each.write(an_embedding({"clip_l": 8})) for each in FORMATS]
-    assert [each.sniff(content) for each in FORMATS for content in data] == [True, False, False, True]
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_every_bit_of_a_number_survives(form: str, suffix: str) -> None:
+    numbers = [0.1, -0.0, 1e-45, 1.1754942e-38, 3.4028235e38, -3.4028235e38, 1 / 3, 16777217.0]
+    vectors = torch.tensor([numbers], dtype=torch.float32)
+    read = read_bytes(encode(Embedding("sword", {"clip_l": vectors}), form, suffix), f"sword{suffix}")
+    assert torch.equal(read.vectors["clip_l"].view(torch.int32), vectors.view(torch.int32))
+
+
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_a_file_tells_its_form(form: str, suffix: str) -> None:
+    one, two = (encode(an_embedding(widths), form, suffix) for widths in WIDTHS[3:])
+    # What every host reads in a .safetensors is kohya's form.
+    assert format_of(one, f"a{suffix}") == {"safetensors": "kohya"}.get(form, form)
+    assert format_of(two, f"a{suffix}") == (form if form in ("png", "picture") else "sdxl")
+    assert {format_of(one, f"a{suffix}"), format_of(two, f"a{suffix}")} <= set(FORMAT_NAMES)
+
+
+def test_the_usual_form_of_a_suffix(tmp_path: Path) -> None:
+    forms = {".pt": "webui", ".bin": "webui", ".safetensors": "kohya", ".png": "png", ".webp": "picture"}
+    for suffix, form in forms.items():
+        write_embedding(an_embedding({"clip_l": 8}), tmp_path / f"a{suffix}")
+        assert read_embedding(tmp_path / f"a{suffix}").format == form
+
+
+def test_an_upload_is_named_by_its_stem() -> None:
+    data = encode(an_embedding({"clip_l": 8}), "kohya", ".pt")
+    for sent in ("sword.v2.pt", "C:\\me\\sword.v2.pt", "../../sword.v2.pt", "/etc/sword.v2.PT"):
+        assert read_bytes(data, sent).name == "sword.v2"
+
+
+def test_a_name_inside_that_is_not_the_files_is_told() -> None:
+    assert read_bytes(encode(an_embedding({"clip_l": 8}), "png", ".png"), "other.png").metadata["name"] == "sword"
+
+
+def test_containers_sniff_their_own_and_no_other() -> None:
+    forms = ("webui", "safetensors", "png", "picture")
+    usual = [encode(an_embedding({"clip_l": 8}), name, suffixes_of(name)[0]) for name in forms]
+    # A picture with a text is a picture too; the text is looked for first.
+    assert [[each.sniff(data) for data in usual] for each in CONTAINERS] == [
+        [True, False, False, False],
+        [False, True, False, False],
+        [False, False, True, False],
+        [False, False, True, True],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "reason"),
+    [
+        ("webui", ".safetensors", r'"webui" has no "\.safetensors"'),
+        ("picture", ".avif", "avif"),
+        ("ckpt", ".pt", 'no form "ckpt"'),
+    ],
+)
+def test_a_form_that_there_is_not(form: str, suffix: str, reason: str) -> None:
+    with pytest.raises(InvalidInput, match=reason):
+        encode(an_embedding({"clip_l": 8}), form, suffix)
 
 
 def test_a_non_latin_name(tmp_path: Path) -> None:
@@ -64,7 +141,7 @@ def test_a_non_latin_name(tmp_path: Path) -> None:
 
 
 def test_no_metadata(tmp_path: Path) -> None:
-    for suffix in SUFFIXES:
+    for suffix in USUAL:
         path = tmp_path / f"sword{suffix}"
         write_embedding(Embedding("sword", {"clip_l": torch.ones(1, 8)}), path)
         read = read_embedding(path)
@@ -102,7 +179,7 @@ def header_length_claims_too_much() -> bytes:
     return struct.pack("<Q", 2**60) + b"{}" + b"\0" * 64
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", USUAL)
 @pytest.mark.parametrize(
     "content",
     [
@@ -117,35 +194,39 @@ def test_garbage_gives_one_clear_error(tmp_path: Path, suffix: str, content: byt
     path.write_bytes(content)
     with pytest.raises(UnreadableFile) as caught:
         read_embedding(path)
-    assert "sword" in caught.value.message
+    assert f'"sword{suffix}"' in caught.value.message
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_every_truncation_gives_one_clear_error(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"sword{suffix}"
-    write_embedding(an_embedding({"clip_l": 16}), path)
-    whole = path.read_bytes()
-    for size in range(0, len(whole), 11):
-        path.write_bytes(whole[:size])
-        with pytest.raises(UnreadableFile):
-            read_embedding(path)
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_flipped_byte_never_gives_another_error(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"sword{suffix}"
-    write_embedding(an_embedding({"clip_l": 4}), path)
-    whole = path.read_bytes()
-    positions = range(0, len(whole), 3)
-    refused = 0
-    for position in positions:
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xA5]) + whole[position + 1 :])
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_cut_at_any_byte_it_is_refused_or_reads_the_same(form: str, suffix: str) -> None:
+    embedding = Embedding("sword", {"clip_l": torch.arange(1.0, 9.0).reshape(1, 8)})
+    whole = encode(embedding, form, suffix)
+    for size in range(len(whole)):
+        sentence, read = "", None
         try:
-            read_embedding(path)
+            read = read_bytes(whole[:size], f"sword{suffix}")
+        except UnreadableFile as error:
+            sentence = error.message
+        if read is None:
+            assert sentence.startswith(f'"sword{suffix}" ')
+            assert "\n" not in sentence
+        else:  # the text of a PNG stands before its pixels
+            assert form in ("png", "picture")
+            assert torch.equal(read.vectors["clip_l"], embedding.vectors["clip_l"])
+
+
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_a_flipped_byte_never_gives_another_error(form: str, suffix: str) -> None:
+    whole = encode(an_embedding({"clip_l": 4}, count=1), form, suffix)
+    step = max(1, len(whole) // 500)
+    refused = 0
+    for position in range(0, len(whole), step):
+        try:
+            read_bytes(whole[:position] + bytes([whole[position] ^ 0xA5]) + whole[position + 1 :], f"sword{suffix}")
         except UnreadableFile:
             refused += 1
-    assert refused > len(positions) // 3
+    assert refused > len(whole) // step // 8
 
 
 def test_empty_large_and_odd_files(tmp_path: Path) -> None:
@@ -154,7 +235,7 @@ def test_empty_large_and_odd_files(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(MAX_FILE_SIZE + 1)
     (tmp_path / "folder.pt").mkdir()
-    for path, reason in ((empty, "is empty"), (large, "larger than 64 MB"), (tmp_path / "folder.pt", "not a regular file")):
+    for path, reason in ((empty, "is empty"), (large, "larger than 32 MB"), (tmp_path / "folder.pt", "not a regular file")):
         with pytest.raises(UnreadableFile, match=reason):
             read_embedding(path)
     with pytest.raises(NotFound):
@@ -183,7 +264,7 @@ def test_nan_is_refused(tmp_path: Path) -> None:
             read_embedding(tmp_path / f"sword{suffix}")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", USUAL)
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     path = tmp_path / f"sword{suffix}"
     write_embedding(an_embedding({"clip_l": 8}), path)
@@ -201,7 +282,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_what_would_not_read_back_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = an_embedding({"clip_l": 8}, count=2)
-    monkeypatch.setattr(FORMATS[0], "read", lambda data, name: other)
+    monkeypatch.setattr(formats, "_read", lambda data, file: other)
     with pytest.raises(StorageFailed, match="read back"):
         write_embedding(an_embedding({"clip_l": 8}), tmp_path / "sword.pt")
     assert listing(tmp_path) == []

@@ -1,41 +1,86 @@
-"""Embedding files: each format has `SUFFIXES`, `sniff`, `read` and `write`; here they are chosen, read and written safely."""
+"""Embedding files: a form is a layout (which keys) in a container (torch file, safetensors, picture), and read as what it is."""
 
 from __future__ import annotations
 
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import safetensors_file, webui_pt
+from train_embedding.embeddings.formats.containers import (
+    Container,
+    pictures,
+    pixels,
+    png_chunks,
+    png_text,
+    safetensors_file,
+    torch_file,
+)
+from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, unreadable
+from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
+from train_embedding.embeddings.formats.layouts.common import tensors_in
+from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 
-MAX_FILE_SIZE = 64 * 2**20
-"Bytes; 75 vectors for SDXL take 0.6 MB."
+__all__ = [
+    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "format_of", "is_embedding_file",
+    "read_bytes", "read_embedding", "read_pair", "suffixes_of", "write_embedding",
+]  # fmt: skip
+
+CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
+LAYOUTS: tuple[Layout, ...] = (webui, sdxl, kohya, onetrainer, diffusers)
+"In the order in which a file is tried: any single tensor would do for the last."
 
 
-class Format(Protocol):
-    """What each module of this folder offers."""
+@dataclass(frozen=True)
+class Format:
+    """A form that can be written: its layout for one text encoder (for several it is `sdxl`), and its container by suffix."""
 
-    SUFFIXES: tuple[str, ...]
-
-    def sniff(self, data: bytes) -> bool: ...
-
-    def read(self, data: bytes, name: str) -> Embedding: ...
-
-    def write(self, embedding: Embedding) -> bytes: ...
+    layout: Layout
+    containers: Mapping[str, Container]
 
 
-FORMATS: tuple[Format, ...] = (webui_pt, safetensors_file)
-SUFFIXES = tuple(suffix for format in FORMATS for suffix in format.SUFFIXES)
+_TORCH: dict[str, Container] = {suffix: torch_file for suffix in torch_file.SUFFIXES}  # noqa: C420 - for its type
+_SAFE: dict[str, Container] = {".safetensors": safetensors_file}
+FORMATS: dict[str, Format] = {
+    "webui": Format(webui, _TORCH),
+    # What every host reads from such a file. Read back, it is kohya's form, or that of SDXL.
+    "safetensors": Format(kohya, _SAFE),
+    "sdxl": Format(sdxl, {**_SAFE, **_TORCH}),
+    "kohya": Format(kohya, {**_SAFE, **_TORCH}),
+    "onetrainer": Format(onetrainer, {**_SAFE, **_TORCH}),
+    "diffusers": Format(diffusers, {**_SAFE, **_TORCH}),
+    "png": Format(webui, {".png": png_text}),
+    # Not `.avif`, which Pillow writes with losses only.
+    "picture": Format(webui, {suffix: pixels for suffix in pixels.SUFFIXES if suffix != ".avif"}),
+}
+"By name; where a suffix alone is given, the first one that has it."
+FORMAT_NAMES = tuple(FORMATS)
+SUFFIXES = tuple(dict.fromkeys(suffix for container in CONTAINERS for suffix in container.SUFFIXES))
 
 
 def is_embedding_file(path: Path) -> bool:
-    """Whether the name says that it holds an embedding; `*.preview.*` never does."""
-    return path.suffix.lower() in SUFFIXES and Path(path.stem).suffix.lower() != ".preview"
+    """Whether it is named like an embedding, and if it is a picture, carries one; `*.preview.*` never is.
+
+    Of pictures as little is read as will do, once for as long as they do not change; other files are not opened.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or Path(path.stem).suffix.lower() == ".preview":
+        return False
+    if suffix not in pixels.SUFFIXES:
+        return True
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_SIZE:
+        return False
+    return _carries(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def read_embedding(path: Path) -> Embedding:
@@ -43,49 +88,132 @@ def read_embedding(path: Path) -> Embedding:
 
     Nothing in the file is executed. Raises NotFound, or UnreadableFile with one sentence for whatever else is wrong.
     """
-    data = _bytes_of(path)
-    format = next((format for format in FORMATS if format.sniff(data)), None)
-    if format is None:
-        raise UnreadableFile(f'"{path.name}" is not an embedding in any form that can be read here, or it is cut short.')
-    if path.suffix.lower() not in format.SUFFIXES:
-        raise UnreadableFile(
-            f'"{path.name}" is not what its name says: what it holds belongs into a {format.SUFFIXES[0]} file.',
-            "Rename it if you trust where it came from.",
-        )
-    return format.read(data, path.stem)
+    return _read(_bytes_of(path), path.name)
 
 
-def write_embedding(embedding: Embedding, path: Path) -> None:
-    """Writes `path` in the format its suffix names, all of it or nothing, and only what reads back as the same values.
+def read_bytes(data: bytes, file_name: str) -> Embedding:
+    """Reads an embedding that has no place on the disk yet, such as an upload; its name is the file's stem, without folders.
 
-    Raises InvalidInput for a suffix that is none of SUFFIXES, StorageFailed when the file cannot be written.
+    Raises UnreadableFile. The name is checked by whoever gives the embedding a place.
     """
-    format = next((format for format in FORMATS if path.suffix.lower() in format.SUFFIXES), None)
-    if format is None:
-        raise InvalidInput(f'An embedding cannot be written to a "{path.suffix}" file.', f"Use one of {', '.join(SUFFIXES)}.")
-    data = format.write(embedding)
-    if not _same_values(embedding, format.read(data, embedding.name)):
-        raise StorageFailed(f'"{path.name}" was not written: it would not read back as the same vectors.')
-    write_atomically(path, data)
+    return _read(data, _base(file_name))
+
+
+def read_pair(first: bytes, second: bytes, file_name: str) -> Embedding:
+    """The embedding of two files, one for each text encoder of SDXL, as diffusers' example writes them.
+
+    file_name: of the first; `first_of_pair` tells which files belong together. Raises UnreadableFile.
+    """
+    file = _base(file_name)
+    return diffusers.join(_read(first, file), _read(second, file), file)
+
+
+def format_of(data: bytes, file_name: str) -> str:
+    """The name of the form that a file has, one of FORMAT_NAMES. Raises UnreadableFile."""
+    return read_bytes(data, file_name).format
+
+
+def suffixes_of(format_name: str) -> tuple[str, ...]:
+    """The suffixes that files of this form have, the usual one first. Raises InvalidInput for an unknown name."""
+    return tuple(_format(format_name).containers)
+
+
+def encode(embedding: Embedding, format_name: str, suffix: str) -> bytes:
+    """The bytes of a file, which were seen to read back as the same vectors.
+
+    Raises InvalidInput for a form or suffix that there is not, or is not here, StorageFailed where it would not read back.
+    """
+    suffix = suffix.lower()
+    format = _format(format_name)
+    container = format.containers.get(suffix)
+    if container is None:
+        suffixes = ", ".join(format.containers)
+        raise InvalidInput(f'The form "{format_name}" has no "{suffix}" files.', f"Use {suffixes}.")
+    layout = sdxl if len(embedding.vectors) > 1 else format.layout
+    data = container.write(layout.write(embedding), suffix)
+    file = f"{embedding.name}{suffix}"
+    try:
+        same = _same_values(embedding, _read(data, file))
+    except UnreadableFile as error:  # a kind of picture that is not free of loss here, vectors by the thousand
+        raise StorageFailed(f"It was not written, since it would not read back: {error.message}") from error
+    if not same:
+        raise StorageFailed(f'"{file}" was not written: it would not read back as the same vectors.')
+    return data
+
+
+def write_embedding(embedding: Embedding, path: Path, format: str | None = None) -> None:
+    """Writes `path` in the form named, or the usual one for its suffix: all of it or nothing, and only what reads back as it was.
+
+    Raises InvalidInput for a suffix that is none of the form's, StorageFailed when the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    usual = next((name for name, each in FORMATS.items() if suffix in each.containers), None)
+    if usual is None:
+        written = dict.fromkeys(suffix for each in FORMATS.values() for suffix in each.containers)
+        raise InvalidInput(f'An embedding cannot be written to a "{path.suffix}" file.', f"Use one of {', '.join(written)}.")
+    write_atomically(path, encode(embedding, format or usual, suffix))
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise InvalidInput(f'There is no form "{name}" of embedding files.', f"Use one of {', '.join(FORMATS)}.")
+    return FORMATS[name]
+
+
+def _base(file_name: str) -> str:
+    return file_name.replace("\\", "/").rpartition("/")[2]
+
+
+def _read(data: bytes, file: str) -> Embedding:
+    if not data:
+        raise unreadable(file, "is empty.")
+    if len(data) > MAX_FILE_SIZE:
+        raise _too_large(file)
+    container = next((container for container in CONTAINERS if container.sniff(data)), None)
+    if container is None:
+        raise unreadable(file, "is not an embedding in any form that can be read here, or it is cut short.")
+    if Path(file).suffix.lower() not in container.SUFFIXES:
+        usual = pictures.suffix_of(data) or container.SUFFIXES[0]
+        reason = f"is not what its name says: what it holds belongs into a {usual} file."
+        raise unreadable(file, reason, "Rename it if you trust where it came from.")
+    content = container.read(data, file)
+    layout = next((layout for layout in LAYOUTS if layout.sniff(content)), None)
+    if layout is None:
+        count = len(tensors_in(content.values))
+        hint = "" if count else "It may be something else than an embedding."
+        raise unreadable(file, f"holds {count} tensors; an embedding has one, or one for each text encoder.", hint)
+    return layout.read(content, file)
 
 
 def _bytes_of(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile(f'"{path.name}" is not a regular file.')
-        if status.st_size == 0:
-            raise UnreadableFile(f'"{path.name}" is empty.')
-        if status.st_size <= MAX_FILE_SIZE:
-            with path.open("rb") as file:
-                data = file.read(MAX_FILE_SIZE + 1)
-            if len(data) <= MAX_FILE_SIZE:
-                return data
-        raise UnreadableFile(f'"{path.name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
+            raise unreadable(path.name, "is not a regular file.")
+        if status.st_size > MAX_FILE_SIZE:
+            raise _too_large(path.name)
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_SIZE + 1)
     except FileNotFoundError as error:
         raise NotFound(f'There is no file "{path}".') from error
     except OSError as error:
-        raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error
+        raise unreadable(path.name, f"cannot be read: {error.strerror or error}.") from error
+
+
+def _too_large(file: str) -> UnreadableFile:
+    return unreadable(file, f"is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.")
+
+
+@lru_cache(maxsize=2**14)
+def _carries(path: Path, *stamp: int) -> bool:
+    """Whether a picture carries an embedding. stamp: what changes when the file does."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(png_chunks.SIGNATURE)) == png_chunks.SIGNATURE and png_chunks.embedding_text(file) is not None:
+                return True
+    except (png_chunks.NotPNG, OSError):
+        return False
+    return pixels.carries_values(path)
 
 
 def _same_values(one: Embedding, other: Embedding) -> bool:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import webui_pt
-from train_embedding.embeddings.formats.torch_file import LEGACY_MAGIC
+from train_embedding.embeddings.formats import encode, read_bytes
+from train_embedding.embeddings.formats.containers.torch_file import LEGACY_MAGIC
 from train_embedding.errors import UnreadableFile
 
 VECTORS = torch.arange(8.0).reshape(2, 4)
@@ -36,7 +36,7 @@ def webui_file(parameters: object = None, **changes: Any) -> bytes:
 
 
 def test_reads_what_the_webui_wrote() -> None:
-    embedding = webui_pt.read(webui_file(), "sword")
+    embedding = read_bytes(webui_file(), "sword.pt")
     assert torch.equal(embedding.vectors["clip_l"], VECTORS)
     assert (embedding.name, embedding.step, embedding.checkpoint_name, embedding.checkpoint_hash) == (
         "sword", 4999, "v1-5", "cc6cb27103",
@@ -56,30 +56,29 @@ def test_reads_what_the_webui_wrote() -> None:
     ids=range(6),
 )
 def test_other_layouts(values: dict[str, object]) -> None:
-    assert torch.equal(webui_pt.read(saved(values), "sword").vectors["clip_l"], VECTORS)
+    assert torch.equal(read_bytes(saved(values), "sword.pt").vectors["clip_l"], VECTORS)
 
 
 def test_a_single_vector_without_its_dimension() -> None:
-    assert webui_pt.read(saved({"<cat-toy>": torch.ones(1024)}), "sword").widths == {"clip_h": 1024}
+    assert read_bytes(saved({"<cat-toy>": torch.ones(1024)}), "sword.pt").widths == {"clip_h": 1024}
 
 
 def test_sdxl() -> None:
-    embedding = webui_pt.read(saved({"clip_l": torch.ones(2, 768), "clip_g": torch.zeros(2, 1280)}), "sword")
+    embedding = read_bytes(saved({"clip_l": torch.ones(2, 768), "clip_g": torch.zeros(2, 1280)}), "sword.pt")
     assert embedding.family == "SDXL"
     assert float(embedding.vectors["clip_l"].mean()) == 1.0
 
 
-@pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="needs torch 2.5")
 def test_a_parameter_dict() -> None:
     parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(VECTORS)})
-    assert torch.equal(webui_pt.read(webui_file(parameters), "sword").vectors["clip_l"], VECTORS)
+    assert torch.equal(read_bytes(webui_file(parameters), "sword.pt").vectors["clip_l"], VECTORS)
 
 
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
         ([VECTORS], "holds a list"),
-        (VECTORS, "holds a Tensor"),
+        (VECTORS, "holds a tensor"),
         ({}, "holds 0 tensors"),
         ({"string_to_param": {}}, "holds 0 tensors"),
         ({"string_to_param": VECTORS}, "holds 0 tensors"),
@@ -94,17 +93,17 @@ def test_a_parameter_dict() -> None:
 )
 def test_refused(values: object, reason: str) -> None:
     with pytest.raises(UnreadableFile, match=reason):
-        webui_pt.read(saved(values), "sword")
+        read_bytes(saved(values), "sword.pt")
 
 
 @pytest.mark.parametrize("step", ["12x", -5, True, [1], 1.5])
 def test_an_odd_step_is_no_step(step: object) -> None:
-    assert webui_pt.read(webui_file(step=step), "sword").step is None
+    assert read_bytes(webui_file(step=step), "sword.pt").step is None
 
 
 def test_written_in_the_old_layout_with_nothing_that_the_safe_unpickler_refuses() -> None:
     """modules/safe.py of WebUI 1.10.1 lets these names through, and no zip of torch 2.6 and newer."""
-    data = webui_pt.write(Embedding("sword", {"clip_l": VECTORS}, step=0))
+    data = encode(Embedding("sword", {"clip_l": VECTORS}, step=0), "webui", ".pt")
     assert data.startswith(LEGACY_MAGIC)
     stream, names = io.BytesIO(data), set[str]()
     for _ in range(5):
@@ -113,7 +112,7 @@ def test_written_in_the_old_layout_with_nothing_that_the_safe_unpickler_refuses(
 
 
 def test_written_as_the_webui_writes() -> None:
-    data = webui_pt.write(Embedding("sword", {"clip_l": VECTORS}, 7, "v1-5", "cc6cb27103"))
+    data = encode(Embedding("sword", {"clip_l": VECTORS}, 7, "v1-5", "cc6cb27103"), "webui", ".pt")
     values = torch.serialization.load(io.BytesIO(data), weights_only=True)
     tensor = values["string_to_param"].pop("*")
     assert values == {
@@ -130,6 +129,7 @@ def test_written_as_the_webui_writes() -> None:
 
 def test_sdxl_is_written_as_tensors_alone() -> None:
     vectors = {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}
-    values = torch.serialization.load(io.BytesIO(webui_pt.write(Embedding("sword", vectors, 7, "sdxl"))), weights_only=True)
+    data = encode(Embedding("sword", vectors, 7, "sdxl"), "webui", ".pt")
+    values = torch.serialization.load(io.BytesIO(data), weights_only=True)
     assert set(values) == {"clip_l", "clip_g"}
     assert all(isinstance(value, torch.Tensor) for value in values.values())

@@ -1,4 +1,4 @@
-"""The `.safetensors` form: the layouts of other trainers, and the metadata in the header."""
+"""`.safetensors`: the layouts of other trainers, and the metadata in the header."""
 
 from __future__ import annotations
 
@@ -9,40 +9,41 @@ import torch
 from safetensors.torch import load, save
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import safetensors_file
+from train_embedding.embeddings.formats import encode, read_bytes
 from train_embedding.errors import UnreadableFile
 
 VECTORS = torch.arange(8.0).reshape(2, 4)
+FORM = ("safetensors", ".safetensors")
 
 
 @pytest.mark.parametrize("key", ["emb_params", "clip_l", "<cat-toy>"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_one_tensor_under_any_key(key: str, dtype: torch.dtype) -> None:
-    embedding = safetensors_file.read(save({key: VECTORS.to(dtype)}), "sword")
+    embedding = read_bytes(save({key: VECTORS.to(dtype)}), "sword.safetensors")
     assert torch.equal(embedding.vectors["clip_l"], VECTORS)
 
 
 def test_sdxl() -> None:
     data = save({"clip_l": torch.ones(2, 768), "clip_g": torch.zeros(2, 1280)})
-    assert safetensors_file.read(data, "sword").family == "SDXL"
+    assert read_bytes(data, "sword.safetensors").family == "SDXL"
 
 
 def test_written_for_others_to_read() -> None:
-    one = load(safetensors_file.write(Embedding("sword", {"clip_h": torch.ones(2, 1024)})))
+    one = load(encode(Embedding("sword", {"clip_h": torch.ones(2, 1024)}), *FORM))
     assert set(one) == {"emb_params"}
-    two = load(safetensors_file.write(Embedding("sword", {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)})))
+    two = load(encode(Embedding("sword", {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}), *FORM))
     assert set(two) == {"clip_l", "clip_g"}
 
 
 def test_metadata_stands_in_the_header() -> None:
-    data = safetensors_file.write(Embedding("sword", {"clip_l": VECTORS}, 7, "v1-5", "cc6cb27103"))
+    data = encode(Embedding("sword", {"clip_l": VECTORS}, 7, "v1-5", "cc6cb27103"), *FORM)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert header["__metadata__"] == {"name": "sword", "step": "7", "sd_checkpoint": "cc6cb27103", "sd_checkpoint_name": "v1-5"}
 
 
 @pytest.mark.parametrize(("step", "expected"), [("7", 7), ("", None), ("-1", None), ("9" * 5000, None), ("²", None)])
 def test_odd_metadata(step: str, expected: int | None) -> None:
-    assert safetensors_file.read(save({"emb_params": VECTORS}, {"step": step}), "sword").step == expected
+    assert read_bytes(save({"emb_params": VECTORS}, {"step": step}), "sword.safetensors").step == expected
 
 
 @pytest.mark.parametrize(
@@ -55,4 +56,4 @@ def test_odd_metadata(step: str, expected: int | None) -> None:
 )
 def test_refused(tensors: dict[str, torch.Tensor], reason: str) -> None:
     with pytest.raises(UnreadableFile, match=reason):
-        safetensors_file.read(save(tensors), "sword")
+        read_bytes(save(tensors), "sword.safetensors")

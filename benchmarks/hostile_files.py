@@ -1,0 +1,190 @@
+"""What hostile files do to the readers of embeddings: `python -m benchmarks.hostile_files`, on Linux or macOS.
+
+Each file of `benchmarks.hostile_cases` is read in a process forked for it, which notes the sentence or the shape that came of
+it, the time, and how much more memory it took at its highest than a process that reads an ordinary embedding. A payload that
+ran would leave a file behind, and an import a new module; both are looked for. Exits with 1 if a limit was passed.
+`--case TEXT` reads those alone whose name holds the text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks.hostile_cases import Case, cases
+from train_embedding.embeddings.formats.containers import decoder_process
+from train_embedding.embeddings.formats.containers.pictures import MAX_PIXELS
+
+SECONDS, MEMORY = 2.0, 256
+"What a file may take; MB."
+_SCALE = 2**20 if sys.platform == "darwin" else 2**10
+_DECODED_APART = {".avif": "AVIF", ".jxl": "JXL"}
+_LAZY = ("json.", "encodings.", "torch.", "numpy.", "safetensors.")
+"Modules that reading an ordinary file may load when it does so for the first time."
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file. memory: MB above reading an ordinary embedding."""
+
+    case: str
+    size: int
+    result: str
+    refused: bool
+    seconds: float
+    memory: float
+    harm: str = ""
+
+    @property
+    def within_limits(self) -> bool:
+        return not self.harm and self.seconds <= SECONDS and self.memory <= MEMORY
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--case", default="", help="only the cases whose name holds this text")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = [outcome(case, Path(folder)) for case in cases() if chosen.case in case.name]
+        outcomes += truncations(Path(folder)) if not chosen.case else []
+    print(table(outcomes))
+    return 0 if all(each.within_limits for each in outcomes) else 1
+
+
+def outcome(case: Case, folder: Path) -> Outcome:
+    """Reads the file of a case in a process of its own. folder: an empty one."""
+    marker = folder / "ran"
+    file = folder / f"evil{case.suffix}"
+    file.write_bytes(case.make(str(marker)))
+    plain = _in_a_fork(_ordinary_file(folder))
+    read = _in_a_fork(file)
+    left = sorted(path.name for path in folder.iterdir())
+    harm = str(read["harm"]) or (f"left {left}" if left != [file.name, "ordinary.pt"] else "")
+    size, apart = file.stat().st_size, _decoder_memory(file)
+    for path in folder.iterdir():
+        path.unlink()
+    memory = max(0.0, float(read["memory"]) - float(plain["memory"])) + apart
+    return Outcome(case.name, size, str(read["result"]), bool(read["refused"]), float(read["seconds"]), memory, harm)
+
+
+def truncations(folder: Path) -> list[Outcome]:
+    """A small file of every form, cut at each of its bytes; the slowest read of each, and how many were refused."""
+    from train_embedding.embeddings.embedding import Embedding
+    from train_embedding.embeddings.formats import FORMATS, encode, read_bytes
+    from train_embedding.errors import InvalidInput, UnreadableFile
+
+    found: list[Outcome] = []
+    embedding = Embedding("small", {"clip_l": torch.arange(1.0, 9.0).reshape(1, 8)})
+    for name, form in FORMATS.items():
+        for suffix in form.containers:
+            try:
+                data = encode(embedding, name, suffix)
+            except InvalidInput:  # a kind of picture that Pillow does not have here
+                continue
+            refused, slowest = 0, 0.0
+            for size in range(len(data)):
+                start = time.perf_counter()
+                try:
+                    read_bytes(data[:size], f"small{suffix}")
+                except UnreadableFile:
+                    refused += 1
+                slowest = max(slowest, time.perf_counter() - start)
+            result = f"{refused} of {len(data)} refused"
+            found.append(Outcome(f"{name} {suffix}, cut at each byte", len(data), result, refused > 0, slowest, 0.0))
+    return found
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The outcomes as Markdown."""
+    rows = ["| file | size | what happened | time | memory |", "|---|---:|---|---:|---:|"]
+    for each in outcomes:
+        happened = f"**{each.harm}**" if each.harm else each.result.replace("|", "\\|")
+        rows.append(f"| {each.case} | {_size(each.size)} | {happened} | {each.seconds:.2f} s | {each.memory:.0f} MB |")
+    worst = max(outcomes, key=lambda each: each.seconds), max(outcomes, key=lambda each: each.memory)
+    harmed = [each.case for each in outcomes if each.harm]
+    rows += ["", f"{len(outcomes)} files. Longest: {worst[0].seconds:.2f} s ({worst[0].case})."]
+    rows += [f"Most memory: {worst[1].memory:.0f} MB ({worst[1].case})."]
+    rows += [f"Ran, imported, wrote, renamed or died: {', '.join(harmed) or 'none'}."]
+    return "\n".join(rows)
+
+
+def _in_a_fork(file: Path) -> dict[str, str | float | bool]:
+    """Reads a file in a forked process. memory: its peak in MB."""
+    from train_embedding.embeddings.formats import read_embedding
+
+    read_embedding(_ordinary_file(file.parent))  # what is loaded once is loaded before the fork
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(receiver)
+        with os.fdopen(sender, "w") as pipe:
+            pipe.write(json.dumps(_read(file)))
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver) as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    return json.loads(told) if told else {"result": "", "refused": False, "seconds": 0, "memory": 0, "harm": "died"}
+
+
+def _read(file: Path) -> dict[str, str | float | bool]:
+    from train_embedding.embeddings.formats import read_embedding
+    from train_embedding.errors import UnreadableFile
+
+    before, content = set(sys.modules), file.read_bytes()
+    del content
+    start, harm = time.perf_counter(), ""
+    try:
+        embedding = read_embedding(file)
+        refused, result = False, f"reads: {embedding.count} vectors for {' and '.join(embedding.vectors)}"
+    except UnreadableFile as error:
+        refused, result = True, error.message
+    except Exception as error:  # noqa: BLE001 - what the table is for
+        refused, result, harm = False, "", f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - start
+    imported = [name for name in set(sys.modules) - before if not name.startswith(_LAZY)]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _SCALE
+    harm = harm or (f"imported {imported}" if imported and file.suffix != ".jxl" else "")
+    return {"result": result, "refused": refused, "seconds": seconds, "memory": memory, "harm": harm}
+
+
+def _decoder_memory(file: Path) -> float:
+    """Peak MB of the process that decodes such a picture; 0 for other files.
+
+    A process begins with its parent's peak as its own, hence the small one between.
+    """
+    if file.suffix not in _DECODED_APART:
+        return 0.0
+    between = "import resource, subprocess, sys; subprocess.run(sys.argv[2:], stdin=open(sys.argv[1]), capture_output=True); "
+    between += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    kind = _DECODED_APART[file.suffix]
+    decoder = [sys.executable, str(Path(decoder_process.__file__)), kind, f"pillow_{kind.lower()}", str(MAX_PIXELS)]
+    told = subprocess.run([sys.executable, "-c", between, str(file), *decoder], capture_output=True, text=True, check=True)
+    return int(told.stdout) / _SCALE
+
+
+def _ordinary_file(folder: Path) -> Path:
+    file = folder / "ordinary.pt"
+    if not file.exists():
+        values = {"string_to_param": {"*": torch.ones(4, 768)}, "name": "ordinary", "step": 1}
+        torch.save(values, file, _use_new_zipfile_serialization=False)
+    return file
+
+
+def _size(count: int) -> str:
+    return f"{count} B" if count < 1000 else f"{count / 1000:.0f} kB" if count < 10**6 else f"{count / 10**6:.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""What listing a collection costs, with and without the index on the disk: `python -m benchmarks.listing`.
+
+Makes collections of embeddings of 4 vectors for SD1 in a temporary folder, with previews and notes beside a part of them, and
+times `Library.list()` over a host that answers at once: what a host itself takes to load embeddings is not counted. A fresh
+process is one that has imported torch, as every host has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import write_embedding
+from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
+from train_embedding.services.library import Library
+
+WORDS = """bad easy deep real ink comic photo style water colour hands prompt art night light old castle forest cyber neon soft
+dream star moon fox cat dragon knight rose glass paper clay steam gold silver ruin sea storm desert winter summer tower city"""
+FOLDERS = ("", "styles", "people", "negative/hands", "old")
+NOTES = {"description": "a description", "activation text": "by lamplight", "preferred weight": 0.8}
+REPEATS = 5
+
+
+class QuickHost:
+    """A host that has loaded every embedding already and answers at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = frozenset(path.stem for path in (folder / "embeddings").rglob("*.pt"))
+
+    def info(self) -> HostInfo:
+        return HostInfo("benchmark", self.folder / "embeddings", self.folder / "runs", family="SD1", widths={"clip_l": 768})
+
+    def loaded_embeddings(self) -> LoadedEmbeddings:
+        return LoadedEmbeddings(self.names, {})
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds."""
+
+    files: int
+    everything: float
+    "Reading every file, with no index."
+    fresh: float
+    "With the index, in a fresh process."
+    warm: float
+    "Again in the same process, with nothing changed."
+    changed: float
+    "Again, after 10 files were written."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    if chosen.once:
+        print(json.dumps(timed(lambda: library_of(chosen.once).list())))
+        return 0
+    print(HEAD)
+    for files in chosen.files:
+        with tempfile.TemporaryDirectory(dir=chosen.work) as folder:
+            print(row(measure(Path(folder), files)), flush=True)
+    return 0
+
+
+HEAD = """\
+| embeddings | all are read | index, fresh process | again, nothing changed | again, 10 changed | all : fresh | all : again |
+|---|---|---|---|---|---|---|"""
+
+
+def row(times: Times) -> str:
+    shown = " | ".join(f"{seconds:.3f} s" for seconds in (times.everything, times.fresh, times.warm, times.changed))
+    return f"| {times.files:,} | {shown} | {times.everything / times.fresh:.0f} | {times.everything / times.warm:.0f} |"
+
+
+def measure(folder: Path, files: int) -> Times:
+    make_collection(folder, files)
+    library = library_of(folder)
+    everything = []
+    for _ in range(3):
+        shutil.rmtree(folder / "library", ignore_errors=True)
+        library = library_of(folder)
+        everything.append(timed(library.list))
+    fresh = [in_a_fresh_process(folder) for _ in range(REPEATS)]
+    warm = [timed(library.list) for _ in range(REPEATS)]
+    changed = []
+    for number in range(REPEATS):
+        for path in sorted((folder / "embeddings").rglob("*.pt"))[number * 10 : number * 10 + 10]:
+            write(path, seed=files + number)
+        time.sleep(0.2)
+        changed.append(timed(library.list))
+    return Times(files, *(statistics.median(times) for times in (everything, fresh, warm, changed)))
+
+
+def make_collection(folder: Path, files: int) -> None:
+    """One in four has a preview, one in ten notes, one in a hundred the vectors of another."""
+    words = WORDS.split()
+    for number in range(files):
+        name = f"{words[number % len(words)]}-{words[number // len(words) % len(words)]}-{number:x}"
+        path = folder / "embeddings" / FOLDERS[number % len(FOLDERS)] / f"{name}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, seed=number if number % 100 else 0)
+        if number % 4 == 0:
+            path.with_suffix(".preview.png").write_bytes(b"\x89PNG")
+        if number % 10 == 0:
+            path.with_suffix(".json").write_text(json.dumps(NOTES), encoding="utf-8")
+
+
+def write(path: Path, seed: int) -> None:
+    vectors = torch.randn(4, 768, generator=torch.Generator().manual_seed(seed))
+    write_embedding(Embedding(path.stem, {"clip_l": vectors}, 400, "v1-5"), path)
+
+
+def library_of(folder: Path) -> Library:
+    host: Any = QuickHost(folder)
+    return Library(host)
+
+
+def in_a_fresh_process(folder: Path) -> float:
+    command = [sys.executable, "-m", "benchmarks.listing", "--once", str(folder)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def parser() -> argparse.ArgumentParser:
+    built = argparse.ArgumentParser(prog="python -m benchmarks.listing", description=(__doc__ or "").partition(":")[0])
+    built.add_argument("--files", type=int, nargs="+", default=[2000, 10000], help="sizes of the collections")
+    built.add_argument("--work", type=Path, help="where to make them (default: the system's temporary folder)")
+    built.add_argument("--once", type=Path, help=argparse.SUPPRESS)
+    return built
+
+
+if __name__ == "__main__":
+    sys.exit(main())

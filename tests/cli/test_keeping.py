@@ -1,0 +1,122 @@
+"""The verbs that look after a collection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from train_embedding.cli import main
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import write_embedding
+
+
+@pytest.fixture
+def cat(data: Path) -> Path:
+    return put(data / "embeddings" / "cat.pt")
+
+
+def put(file: Path, value: float = 1.0) -> Path:
+    write_embedding(Embedding(file.stem, {"clip_l": torch.full((2, 768), value)}, 400, "v1-5"), file)
+    return file
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    assert main([*arguments]) == code
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(cat.parent / "old" / "concat-qzx.safetensors")
+    titles, *rows = output(capsys, "list", "--remarks").splitlines()
+    assert " ".join(titles.split()) == "name family vectors step checkpoint folder form KB changed hash not loaded"
+    assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
+    assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "safetensors"]
+    assert 'cat.pt: "old/concat-qzx.safetensors" holds the same vectors.' in rows
+    assert 'old/concat-qzx.safetensors: Its name contains that of "cat".' in rows
+    (entry, _) = json.loads(output(capsys, "list", "--json"))
+    assert len(entry["hash"]) == 12
+    assert entry["notes"]["description"] == ""
+
+
+def test_rename_copy_delete_restore(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "rename", "cat", "dog").startswith("Renamed cat to dog: ")
+    assert output(capsys, "copy", "dog", "ünï 剣").startswith("Copied dog to ünï 剣: ")
+    assert output(capsys, "delete", "dog", "ünï 剣").splitlines() == ["dog is in the trash.", "ünï 剣 is in the trash."]
+    assert not list(cat.parent.iterdir())
+    titles, *rows = output(capsys, "trash").splitlines()
+    assert titles.split() == ["id", "name", "folder", "since", "files", "KB"]
+    assert sorted(row.split()[1] for row in rows if "dog" in row) == ["dog"]
+    items = json.loads(output(capsys, "trash", "list", "--json"))
+    assert output(capsys, "trash", "restore", *(item["id"] for item in items)).count("Restored") == 2
+    assert output(capsys, "trash") == "The trash is empty.\n"
+    assert sorted(path.name for path in cat.parent.iterdir()) == ["dog.pt", "ünï 剣.pt"]
+    output(capsys, "delete", "dog")
+    assert output(capsys, "trash", "empty") == "Deleted 1 item for good.\n"
+
+
+def test_one_of_several(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(cat.parent / "sub" / "cat.pt", 2.0)
+    output(capsys, "delete", "cat", "--file", "cat.pt")
+    assert not cat.exists()
+    assert 'There is no embedding "cat"' in output(capsys, "delete", "cat", "--file", "cat.pt", code=3)
+
+
+def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "elsewhere"
+    target.mkdir()
+    assert "cat.safetensors" in output(capsys, "export", "cat", str(target), "--format", "safetensors")
+    assert str(target / "other.bin") in output(capsys, "export", "cat", str(target / "other.bin"), "--format", "webui")
+    assert "is there already" in output(capsys, "export", "cat", str(target / "other.bin"), code=4)
+    output(capsys, "export", "cat", str(target / "other.bin"), "--overwrite")
+    (target / "bad.pt").write_bytes(b"garbage")
+    said = output(capsys, "import", str(target / "other.bin"), str(target / "bad.pt"), "--folder", "new", code=6)
+    assert f"Imported other: {cat.parent / 'new' / 'other.bin'}" in said
+    assert "bad.pt: " in said
+    assert "cat.safetensors: There is an embedding" in output(capsys, "import", str(target / "cat.safetensors"), code=6)
+    (done,) = json.loads(output(capsys, "import", str(target / "cat.safetensors"), "--overwrite", "--json"))
+    assert done["entry"]["format"] == "safetensors"
+
+
+def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "notes", "cat") == "cat has no notes.\n"
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.jpg")
+    said = output(
+        capsys, "notes", "cat", "--description", "a cat", "--preferred-weight", "0.8", "--preview", str(tmp_path / "picture.jpg")
+    )
+    assert said.splitlines() == [
+        "description: a cat",
+        "preferred weight: 0.8",
+        f"preview: {cat.with_name('cat.preview.jpg')}",
+    ]
+    assert json.loads(cat.with_suffix(".json").read_text())["preferred weight"] == 0.8
+    assert "description" not in output(capsys, "notes", "cat", "--description", "")
+    assert json.loads(output(capsys, "notes", "cat", "--preview-prompt", "a [name]", "--json"))["preview"].endswith(".png")
+    assert "There is no picture" in output(capsys, "notes", "cat", "--preview", "none.png", code=3)
+    assert 'no run "none"' in output(capsys, "notes", "cat", "--preview-run", "none", code=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["rename", "cat", "a/b"], 2),
+        (["rename", "nobody", "new"], 3),
+        (["copy", "cat", "cat"], 4),
+        (["delete", "nobody"], 3),
+        (["trash", "restore"], 2),
+        (["trash", "restore", "nothing"], 3),
+        (["trash", "empty", "x"], 2),
+        (["export", "cat", "--suffix", ".exe"], 2),
+        (["notes", "cat", "--preferred-weight", "1000"], 2),
+    ],
+)
+def test_errors_are_one_line(cat: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:
+    said = output(capsys, *arguments, code=code)
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert cat.exists()

@@ -1,0 +1,120 @@
+"""Which keys mean what: kohya's, OneTrainer's, diffusers', SDXL's, and what is said of the rest."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats.content import Content
+from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
+from train_embedding.embeddings.formats.layouts.common import MAX_TEXT, MAX_TEXTS
+from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
+from train_embedding.errors import InvalidInput, UnreadableFile
+
+VECTORS = torch.arange(8.0).reshape(2, 4)
+LAYOUTS: list[Layout] = [webui, sdxl, kohya, onetrainer, diffusers]
+ONE = Embedding("sword", {"clip_l": VECTORS})
+TWO = Embedding("sword", {"clip_l": VECTORS, "clip_g": VECTORS})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.NAME)
+def test_reads_what_it_writes(layout: Layout) -> None:
+    content = layout.write(ONE)
+    assert layout.sniff(content)
+    read = layout.read(content, "sword.pt")
+    assert torch.equal(read.vectors["clip_l"], VECTORS)
+    assert read.format == layout.NAME
+
+
+@pytest.mark.parametrize("layout", [webui, kohya, onetrainer, diffusers], ids=lambda layout: layout.NAME)
+def test_one_text_encoder_only(layout: Layout) -> None:
+    with pytest.raises(InvalidInput, match="clip_l and clip_g"):
+        layout.write(TWO)
+
+
+@pytest.mark.parametrize(
+    ("layout", "key"), [(kohya, "emb_params"), (onetrainer, "emp_params"), (diffusers, "sword"), (sdxl, "clip_l")]
+)
+def test_the_keys(layout: Layout, key: str) -> None:
+    assert list(layout.write(ONE).values) == [key]
+
+
+@pytest.mark.parametrize("key", ["emp_params_out", "clip_l_out"])
+def test_vectors_for_the_encoders_output_are_refused(key: str) -> None:
+    content = Content({key: VECTORS, "clip_l": VECTORS} if key == "clip_l_out" else {key: VECTORS})
+    layout = next(layout for layout in LAYOUTS if layout.sniff(content))
+    with pytest.raises(UnreadableFile, match=r'"sword\.safetensors" holds vectors for'):
+        layout.read(content, "sword.safetensors")
+
+
+def test_onetrainers_input_vectors_are_taken_and_not_its_output_vectors() -> None:
+    read = onetrainer.read(Content({"emp_params": VECTORS, "emp_params_out": -VECTORS}), "sword.safetensors")
+    assert torch.equal(read.vectors["clip_l"], VECTORS)
+
+
+def test_sd3_is_not_taken_for_sdxl() -> None:
+    content = Content({"clip_l": VECTORS, "clip_g": VECTORS, "t5": VECTORS})
+    with pytest.raises(UnreadableFile, match='"t5" too'):
+        sdxl.read(content, "sword.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("file", "first"),
+    [
+        ("learned_embeds_2.safetensors", "learned_embeds.safetensors"),
+        ("learned_embeds_2-steps-500.safetensors", "learned_embeds-steps-500.safetensors"),
+        ("剣_2.bin", "剣.bin"),
+        ("learned_embeds.safetensors", ""),
+        ("sword_20.safetensors", ""),
+        ("_2.pt", ""),
+        ("sword_2", ""),
+    ],
+)
+def test_the_first_file_of_a_pair(file: str, first: str) -> None:
+    assert first_of_pair(file) == first
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_pair_whichever_comes_first(turned: bool) -> None:
+    pair = [Embedding("a", {"clip_l": torch.ones(2, 768)}), Embedding("b", {"clip_g": torch.ones(2, 1280)})]
+    joined = diffusers.join(*(reversed(pair) if turned else pair), "sword.safetensors")
+    assert (joined.name, joined.family, joined.format) == ("sword", "SDXL", "diffusers")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [(ONE, ONE, "no pair"), (TWO, ONE, "no pair"), (ONE, Embedding("b", {"clip_g": torch.ones(3, 1280)}), "different numbers")],
+)
+def test_no_pair(first: Embedding, second: Embedding, reason: str) -> None:
+    with pytest.raises(UnreadableFile, match=reason):
+        diffusers.join(first, second, "sword.safetensors")
+
+
+def test_what_a_file_says_about_itself() -> None:
+    said = {
+        "a": "text",
+        "b": 3,
+        "c": 1.5,
+        "d": True,
+        "step": 4,
+        "sd_checkpoint": "cc",
+        "sd_checkpoint_name": "v1",
+        "format": "pt",
+    }
+    odd = {"e": None, "f": [1], "g": "", "h": "x" * (MAX_TEXT + 1), "i": "\ud800", "": "x", "j" * 5000: "x", "k": 2**70}
+    read = kohya.read(Content({"emb_params": VECTORS}, {**said, **odd}), "sword.pt")
+    assert read.metadata == {"a": "text", "b": "3", "c": "1.5", "d": "True"}
+    assert (read.step, read.checkpoint_name, read.checkpoint_hash) == (4, "v1", "cc")
+
+
+def test_it_does_not_say_without_end() -> None:
+    many = {str(number): "x" for number in range(1000)}
+    assert len(kohya.read(Content({"emb_params": VECTORS}, many), "sword.pt").metadata) == MAX_TEXTS
+
+
+def test_fields_are_not_taken_from_metadata() -> None:
+    metadata = {"step": "9", "name": "other", "string_to_param": "x"}
+    written = webui.write(Embedding("sword", {"clip_l": VECTORS}, 3, metadata=metadata))
+    assert webui.read(written, "sword.pt").step == 3
+    assert written.values["name"] == "sword"

@@ -1,0 +1,235 @@
+"""Files from elsewhere: kept as they are where hosts can read them, converted where not, refused where they are no embedding."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_embedding
+from train_embedding.errors import NotFound, StorageFailed
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.library import Library
+
+VECTORS = torch.arange(2 * 768, dtype=torch.float32).reshape(2, 768) / 1000
+WIDE = torch.ones(2, 1280)
+
+
+def saved(values: object, zipped: bool = False) -> bytes:
+    data = io.BytesIO()
+    torch.save(values, data, _use_new_zipfile_serialization=zipped)
+    return data.getvalue()
+
+
+def plain_zip(values: object) -> bytes:
+    """What torch before 2.6 writes: no members but those that the WebUI knows."""
+    source, target = zipfile.ZipFile(io.BytesIO(saved(values, zipped=True))), io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for member in source.namelist():
+            if member.rpartition("/")[2] in ("data.pkl", "version", "byteorder", "0"):
+                archive.writestr(member, source.read(member))
+    return target.getvalue()
+
+
+WEBUI = {"string_to_token": {"*": 265}, "string_to_param": {"*": VECTORS}, "name": "x", "step": 3}
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch pwned",)
+
+
+@pytest.fixture
+def library(fake_host: FakeHost) -> Library:
+    return Library(fake_host)
+
+
+def files_in(host: FakeHost) -> list[str]:
+    folder = host.info().embeddings_folder
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+AS_IT_IS = {
+    "webui.pt": saved(WEBUI),
+    "old zip.pt": plain_zip(WEBUI),
+    "bin.bin": saved({"<cat>": VECTORS}),
+    "one-dim.bin": saved({"<cat>": VECTORS[0]}),
+    "half.pt": saved({"string_to_param": {"*": VECTORS.half()}}),
+    "kohya.safetensors": save({"emb_params": VECTORS}),
+    "sdxl.safetensors": save({"clip_l": VECTORS, "clip_g": WIDE}),
+    "sdxl.pt": saved({"clip_l": VECTORS, "clip_g": WIDE}),
+    "ünï 剣.PT": saved(WEBUI),
+}
+
+
+@pytest.mark.parametrize("name", AS_IT_IS)
+def test_what_hosts_can_read_keeps_its_bytes_and_so_its_hash(fake_host: FakeHost, library: Library, name: str) -> None:
+    ((done),) = library.import_files([(name, AS_IT_IS[name])])
+    assert (done.file, done.problem, done.note) == (name, "", "")
+    assert done.entry is not None
+    assert done.entry.file == fake_host.info().embeddings_folder / name
+    assert done.entry.file.read_bytes() == AS_IT_IS[name]
+    assert done.entry.hash == hashlib.sha256(AS_IT_IS[name]).hexdigest()[:12]
+
+
+WRITTEN_ANEW = {
+    "new zip.pt": saved(WEBUI, zipped=True),
+    "with text.pt": saved({"clip_l": VECTORS, "clip_g": WIDE, "name": "sdxl"}),
+    "more.safetensors": save({"clip_l": VECTORS, "clip_g": WIDE, "other": torch.ones(1)}),
+    "ordered.pt": saved(__import__("collections").OrderedDict({"<cat>": VECTORS})),
+    "two params.pt": saved({"string_to_param": {"*": VECTORS, "note": "text"}}),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_ANEW)
+def test_what_hosts_cannot_read_is_written_anew(library: Library, name: str) -> None:
+    (done,) = library.import_files([(name, WRITTEN_ANEW[name])])
+    assert done.entry is not None, done.problem
+    assert f'"{name}" was written anew as "{Path(name).stem}.pt" with the same vectors' in done.note
+    assert done.entry.file.suffix == ".pt"
+    assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
+    (again,) = library.import_files([("again.pt", done.entry.file.read_bytes())])
+    assert again.entry is not None
+    assert again.note == "", "the form that every host reads"
+
+
+def test_an_archive_that_means_two_things(library: Library) -> None:
+    """Python reads the last directory of the archive; the bytes before may be another archive, for another reader."""
+    benign = plain_zip(WEBUI)
+    other = plain_zip({"string_to_param": {"*": VECTORS + 1}})
+    forged = other + benign
+    (done,) = library.import_files([("forged.pt", forged)])
+    assert done.entry is not None
+    assert "its archive" in done.note
+    assert done.entry.file.read_bytes() not in forged
+
+
+REFUSED = {
+    "evil.pt": (saved({"string_to_param": Evil()}), "nothing in it was run"),
+    "evil zip.pt": (saved({"string_to_param": Evil()}, zipped=True), "nothing in it was run"),
+    "evil.bin": (pickle.dumps(Evil()), "not an embedding"),
+    "garbage.pt": (b"garbage", "not an embedding"),
+    "empty.pt": (b"", "empty"),
+    "cut.pt": (saved(WEBUI)[:500], "damaged"),
+    "wrong.safetensors": (saved(WEBUI), "not what its name says"),
+    "text.txt": (b"hello", "not an embedding"),
+    "none": (saved(WEBUI), "not what its name says"),
+    "a/b.pt": (saved(WEBUI), "'/'"),
+    "..\\b.pt": (saved(WEBUI), "'\\'"),
+    "../b.pt": (saved(WEBUI), "'/'"),
+    "con.pt": (saved(WEBUI), "reserved"),
+    ".pt": (saved(WEBUI), "begins with"),
+    "": (saved(WEBUI), "empty"),
+    "nan.pt": (saved({"<cat>": torch.full((1, 768), float("nan"))}), "NaN"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_leaves_no_trace(
+    fake_host: FakeHost, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, sentence = REFUSED[name]
+    (done,) = library.import_files([(name, data)])
+    assert (done.file, done.entry) == (name, None)
+    assert sentence in done.problem
+    assert files_in(fake_host) == []
+    assert not list(tmp_path.rglob("pwned"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_several_at_once_from_paths_and_uploads(fake_host: FakeHost, library: Library, tmp_path: Path) -> None:
+    (tmp_path / "one.pt").write_bytes(saved(WEBUI))
+    (tmp_path / "bad.pt").write_bytes(b"garbage")
+    (tmp_path / "folder.pt").mkdir()
+    sources = [tmp_path / "one.pt", tmp_path / "bad.pt", tmp_path / "none.pt", tmp_path / "folder.pt", ("up.pt", saved(WEBUI))]
+    reloads = fake_host.reloads
+    done = library.import_files(sources, folder="from/elsewhere")
+    assert [(one.file, one.entry is not None) for one in done] == [
+        ("one.pt", True), ("bad.pt", False), ("none.pt", False), ("folder.pt", False), ("up.pt", True),
+    ]  # fmt: skip
+    assert "There is no file" in done[2].problem
+    assert "not a regular file" in done[3].problem
+    assert files_in(fake_host) == ["from", "from/elsewhere", "from/elsewhere/one.pt", "from/elsewhere/up.pt"]
+    assert fake_host.reloads == reloads + 1
+    assert all(one.entry.loaded for one in done if one.entry)
+    assert (tmp_path / "one.pt").exists()
+
+
+def test_a_taken_name(fake_host: FakeHost, library: Library) -> None:
+    library.save(Embedding("cat", {"clip_l": torch.zeros(1, 768)}), file=Path("sub/cat.safetensors"))
+    library.set_notes("cat", {"notes": "mine"})
+    (refused,) = library.import_files([("cat.pt", saved(WEBUI))])
+    assert "already" in refused.problem
+    (done,) = library.import_files([("cat.pt", saved(WEBUI))], overwrite=True)
+    assert done.entry is not None
+    assert (done.entry.path, done.entry.notes.notes) == ("sub/cat.pt", "mine")
+    assert library.trashed()[0].files == ("sub/cat.safetensors",)
+    assert "sub/cat.safetensors" not in files_in(fake_host)
+    with library.held("cat"):
+        (refused,) = library.import_files([("cat.pt", saved(WEBUI))], overwrite=True)
+        assert "being trained" in refused.problem
+
+
+@pytest.mark.parametrize("folder", ["..", "../x", "/tmp", "a/../../x"])
+def test_folders_outside(fake_host: FakeHost, library: Library, folder: str) -> None:
+    (done,) = library.import_files([("cat.pt", saved(WEBUI))], folder=folder)
+    assert "outside the embeddings folder" in done.problem
+    assert files_in(fake_host) == []
+
+
+def test_a_shared_server_reads_no_other_folders(tmp_path: Path) -> None:
+    allowed, secret = tmp_path / "allowed", tmp_path / "secret"
+    for folder in (allowed, secret):
+        folder.mkdir()
+        (folder / "cat.pt").write_bytes(saved(WEBUI))
+    (allowed / "link.pt").symlink_to(secret / "cat.pt")
+    library = Library(FakeHost(tmp_path / "host", allowed_folders=(allowed,)))
+    sources = [
+        secret / "cat.pt",
+        secret / "none.pt",
+        allowed / "link.pt",
+        allowed / ".." / "secret" / "cat.pt",
+        allowed / "cat.pt",
+    ]
+    done = library.import_files(sources)
+    assert [one.entry is not None for one in done] == [False, False, False, False, True]
+    assert all("lies outside the folders that may be used" in one.problem for one in done[:4]), "what exists there is not told"
+
+
+def test_a_full_disk(fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFailed, match="disk is full"):
+        library.import_files([("cat.pt", saved(WEBUI))])
+    assert files_in(fake_host) == []
+
+
+def test_exporting(library: Library, tmp_path: Path) -> None:
+    library.import_files([("cat.pt", AS_IT_IS["webui.pt"])])
+    assert library.export("cat") == ("cat.pt", AS_IT_IS["webui.pt"])
+    for form, suffix, file_name in (
+        ("safetensors", "", "cat.safetensors"),
+        ("webui", ".bin", "cat.bin"),
+        ("", ".bin", "cat.bin"),
+    ):
+        name, data = library.export("cat", form, suffix)
+        assert name == file_name
+        (tmp_path / name).write_bytes(data)
+        assert torch.equal(read_embedding(tmp_path / name).vectors["clip_l"], VECTORS)
+    for form, suffix in (("onnx", ""), ("safetensors", ".pt"), ("", ".exe")):
+        with pytest.raises(Exception, match=r"form|cannot be written"):
+            library.export("cat", form, suffix)
+    with pytest.raises(NotFound):
+        library.export("nobody")

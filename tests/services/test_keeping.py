@@ -1,0 +1,315 @@
+"""Renaming, copying, deleting, restoring: everything that belongs to an embedding follows, and nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import write_embedding
+from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.library import Library
+
+BESIDE = (".preview.png", ".json", ".txt", ".civitai.info", ".pt.optim")
+SCRIPTS = ["剣", "меч", "سيف", "חרב", "ดาบ", "तलवार", "ünï cödé", "e\u0301pée", "👩‍🎨", "a.b.c", "two words", "x" * 100]
+
+
+def put(host: FakeHost, path: str, value: float = 1.0, beside: tuple[str, ...] = BESIDE) -> Path:
+    file = host.info().embeddings_folder / path
+    write_embedding(Embedding(file.stem, {"clip_l": torch.full((2, 768), value)}), file)
+    for suffix in beside:
+        file.with_name(f"{file.stem}{suffix}").write_text(json.dumps({"of": file.stem, "as": suffix}), encoding="utf-8")
+    host.reload_embeddings()
+    return file
+
+
+def state(host: FakeHost) -> dict[str, bytes]:
+    folder = host.info().embeddings_folder
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def names(host: FakeHost) -> set[str]:
+    return set(state(host))
+
+
+def all_of(name: str, folder: str = "") -> set[str]:
+    return {f"{folder}{name}{suffix}" for suffix in (".pt", *BESIDE)}
+
+
+def picture(form: str = "PNG", size: tuple[int, int] = (8, 8)) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size, "red").save(data, form)
+    return data.getvalue()
+
+
+@pytest.fixture
+def library(fake_host: FakeHost) -> Library:
+    return Library(fake_host)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_there_and_back_in_every_script(fake_host: FakeHost, library: Library, name: str) -> None:
+    put(fake_host, "sub/sksword.pt")
+    before = state(fake_host)
+    entry = library.rename("sksword", name)
+    assert (entry.name, entry.loaded, entry.folder) == (name, True, "sub")
+    assert names(fake_host) == all_of(name, "sub/")
+    assert library.rename(name, "sksword").name == "sksword"
+    assert state(fake_host) == before
+    assert library.copy("sksword", name).loaded
+    assert names(fake_host) == all_of("sksword", "sub/") | all_of(name, "sub/")
+    library.delete(name)
+    assert state(fake_host) == before
+    (item,) = library.trashed()
+    assert (item.name, item.file, item.folder) == (name, f"{name}.pt", "sub")
+    (restored,) = library.restore(item.id)
+    assert (restored.name, restored.loaded) == (name, True)
+    assert library.trashed() == []
+    assert names(fake_host) == all_of("sksword", "sub/") | all_of(name, "sub/")
+
+
+def test_the_host_knows_at_once(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "one.pt")
+    library.rename("one", "two")
+    assert fake_host.loaded_embeddings().names == {"two"}
+    library.copy("two", "three")
+    assert fake_host.loaded_embeddings().names == {"two", "three"}
+    library.delete("two")
+    assert fake_host.loaded_embeddings().names == {"three"}
+    library.restore(library.trashed()[0].id)
+    assert fake_host.loaded_embeddings().names == {"two", "three"}
+
+
+def test_names_that_are_refused(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sksword.pt")
+    before = state(fake_host)
+    for bad in ("", "a/b", "../out", "con", "a\nb", ".hidden", "x" * 101, "a.preview"):
+        for action in (library.rename, library.copy):
+            with pytest.raises(InvalidName):
+                action("sksword", bad)
+    assert state(fake_host) == before
+
+
+def test_a_taken_name(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "one.pt")
+    put(fake_host, "sub/two.safetensors", value=2.0, beside=())
+    before = state(fake_host)
+    for new_name in ("two", "one"):
+        for action in (library.rename, library.copy):
+            with pytest.raises(Conflict, match="already"):
+                action("one", new_name)
+    assert state(fake_host) == before
+
+
+def test_what_lies_about_is_not_overwritten(fake_host: FakeHost, library: Library) -> None:
+    """Somebody's notes under the new name, with no embedding to them."""
+    file = put(fake_host, "one.pt")
+    file.with_name("two.json").write_text("mine", encoding="utf-8")
+    before = state(fake_host)
+    for action in (library.rename, library.copy):
+        with pytest.raises(Conflict, match=r"two\.json"):
+            action("one", "two")
+    assert state(fake_host) == before
+
+
+def test_the_case_alone(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "one.pt")
+    assert library.rename("one", "One").name == "One"
+    assert names(fake_host) == all_of("One")
+
+
+def test_unknown_names(library: Library) -> None:
+    for action in (lambda: library.rename("no", "yes"), lambda: library.copy("no", "yes"), lambda: library.delete("no")):
+        with pytest.raises(NotFound, match="no"):
+            action()
+    with pytest.raises(NotFound):
+        library.restore("no.20261122-143000")
+
+
+def test_an_odd_name_from_elsewhere(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "(old) sword.pt")
+    library.delete("(old) sword")
+    library.restore(library.trashed()[0].id)
+    assert names(fake_host) == all_of("(old) sword")
+    assert library.rename("(old) sword", "old-sword").loaded
+
+
+def test_one_of_several_files(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "twin.pt", 1.0)
+    put(fake_host, "sub/twin.pt", 2.0)
+    assert library.get("twin").path == "sub/twin.pt"
+    library.delete("twin", "twin.pt")
+    assert names(fake_host) == all_of("twin", "sub/")
+    with pytest.raises(NotFound, match="twin"):
+        library.delete("twin", "twin.pt")
+    with pytest.raises(Conflict, match="already"):
+        library.restore(library.trashed()[0].id)
+    library.rename("twin", "other")
+    library.restore(library.trashed()[0].id)
+    assert names(fake_host) == all_of("twin") | all_of("other", "sub/")
+
+
+def test_two_files_of_one_name_in_one_folder_share_what_is_beside_them(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "twin.pt", 1.0)
+    put(fake_host, "twin.safetensors", 2.0, beside=())
+    library.rename("twin", "two", "twin.pt")
+    shared = {"twin.preview.png", "twin.json", "twin.txt", "twin.civitai.info"}
+    assert names(fake_host) == {"twin.safetensors", *shared} | all_of("two")
+    library.copy("two", "twin2")
+    put(fake_host, "two.bin", 3.0, beside=())
+    library.delete("two", "two.pt")
+    assert names(fake_host) >= {"two.bin", "two.json", "two.preview.png"}
+    assert library.trashed()[0].files == ("two.pt", "two.pt.optim")
+
+
+def test_links(fake_host: FakeHost, library: Library, tmp_path: Path) -> None:
+    file = put(fake_host, "sub/real.pt", beside=())
+    outside = put(fake_host, "moved.pt", beside=()).rename(tmp_path / "outside.pt")
+    folder = fake_host.info().embeddings_folder
+    (folder / "out.pt").symlink_to(outside)
+    (folder / "out folder").symlink_to(tmp_path)
+    (folder / "alias.pt").symlink_to(file)
+    (folder / "alias.txt").symlink_to(tmp_path / "outside.pt")
+    for name in ("out", "out folder"):
+        for action in (lambda name=name: library.rename(name, "in"), lambda name=name: library.delete(name)):
+            with pytest.raises(InvalidName, match="outside"):
+                action()
+        with pytest.raises(InvalidName, match="outside"):
+            library.copy(name, "in")
+    library.rename("alias", "other")
+    assert (folder / "other.pt").is_symlink()
+    assert (folder / "alias.txt").is_symlink(), "a link out of the folder is nobody's"
+    library.delete("other")
+    assert file.exists()
+    library.restore(library.trashed()[0].id)
+    assert not (folder / "other.pt").is_symlink()
+    assert outside.exists()
+
+
+def test_a_trash_item_cannot_lead_outside(fake_host: FakeHost, library: Library, tmp_path: Path) -> None:
+    item = library.trash_folder / "sword.20261122-143000" / "away"
+    item.mkdir(parents=True)
+    (item / "sword.pt").write_bytes(b"x")
+    (tmp_path / "elsewhere").mkdir()
+    (fake_host.info().embeddings_folder / "away").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Exception, match="outside"):
+        library.restore("sword.20261122-143000")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_restoring_what_was_overwritten(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sub/sword.pt", 1.0)
+    library.save(Embedding("sword", {"clip_l": torch.zeros(3, 768)}))
+    assert names(fake_host) == all_of("sword", "sub/"), "notes and preview stay with the name"
+    (item,) = library.trashed()
+    assert item.files == ("sub/sword.pt",)
+    library.delete("sword")
+    library.restore(item.id)
+    assert library.read("sword").count == 2
+
+
+def test_the_early_layout_of_the_trash(fake_host: FakeHost, library: Library) -> None:
+    file = put(fake_host, "sword.pt", beside=())
+    library.trash_folder.mkdir()
+    file.rename(library.trash_folder / "sword.20261122-143000-3.pt")
+    (entry,) = library.restore("sword.20261122-143000-3.pt")
+    assert (entry.file, entry.loaded, library.trashed()) == (file, True, [])
+
+
+def test_one_that_is_being_trained_stays(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sword.pt")
+    put(fake_host, "other.pt", 2.0)
+    before = state(fake_host)
+    with library.held("sword"):
+        for action in (lambda: library.rename("sword", "new"), lambda: library.delete("sword")):
+            with pytest.raises(Conflict, match='"sword" is being trained'):
+                action()
+        with pytest.raises(Conflict), Library(fake_host).held("sword"):
+            pass
+        assert state(fake_host) == before
+        library.rename("other", "another")
+        library.copy("sword", "copied")
+        library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)}))
+    library.rename("sword", "new")
+
+
+ACTIONS: dict[str, Callable[[Library], Any]] = {
+    "rename": lambda library: library.rename("sword", "new"),
+    "copy": lambda library: library.copy("sword", "new"),
+    "delete": lambda library: library.delete("sword"),
+    "preview": lambda library: library.set_preview("sword", picture("JPEG")),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_at_any_moment(
+    fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch, call: str, action: str
+) -> None:
+    put(fake_host, "sword.pt", beside=(".preview.png", ".json"))
+    before = state(fake_host)
+    number = 0
+    for number in range(1, 100):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, full_at(number, getattr(os, call)))
+            try:
+                ACTIONS[action](library)
+                break
+            except StorageFailed as error:
+                assert "disk is full" in str(error)  # noqa: PT017 - it need not be raised
+        assert state(fake_host) == before
+        assert library.trashed() == []
+    assert number > 4
+    assert state(fake_host) != before
+
+
+def full_at(number: int, real: Callable[..., Any]) -> Callable[..., Any]:
+    calls = 0
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **options)
+
+    return full
+
+
+def test_many_threads(fake_host: FakeHost, library: Library) -> None:
+    """Each renames and deletes its own; all but the last of those that want one name are refused."""
+    for number in range(4):
+        put(fake_host, f"own{number}.pt", float(number))
+    won, failures = list[int](), list[Exception]()
+
+    def work(number: int) -> None:
+        try:
+            library.rename(f"own{number}", f"mine{number}")
+            try:
+                library.rename(f"mine{number}", "wanted")
+                won.append(number)
+            except Conflict:
+                library.delete(f"mine{number}")
+        except Exception as error:  # noqa: BLE001 - a thread's failure must reach the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(won) == 1
+    assert names(fake_host) == all_of("wanted")
+    assert len(library.trashed()) == 3

@@ -1,0 +1,47 @@
+"""Every form of embedding file in the WebUI: it loads what is written here, its safe unpickler on, and draws the same with it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.webui.server import PREFIX, WebUI, vectors_in
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import FORMAT_NAMES, read_embedding, suffixes_of, write_embedding
+
+FORMS = [(name, suffix) for name in FORMAT_NAMES for suffix in suffixes_of(name) if suffix != ".jxl"]
+# OneTrainer's and diffusers' forms are to it a lone tensor under some key.
+PICTURE = "a {} by monet"
+
+
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_the_webui_loads_what_is_written(webui: WebUI, form: str, suffix: str) -> None:
+    plain, name = f"{PREFIX}plain", f"{PREFIX}{form}"
+    webui.create(plain, "big red star", vectors=3)
+    vectors = vectors_in(webui.embeddings / f"{plain}.pt")
+    write_embedding(Embedding(name, {"clip_l": vectors}, step=5), webui.embeddings / f"{name}{suffix}", form)
+    webui.call("POST", "/sdapi/v1/refresh-embeddings", {})
+    loaded = webui.loaded()[name]
+    assert (loaded["vectors"], loaded["shape"]) == (3, vectors.shape[1])
+    assert webui.picture(PICTURE.format(name)) == webui.picture(PICTURE.format(plain))
+
+
+@pytest.mark.parametrize(("form", "suffix"), FORMS)
+def test_and_for_sdxl_leaves_out_what_does_not_fit(webui: WebUI, form: str, suffix: str) -> None:
+    """With a checkpoint of another family, what the WebUI could read is skipped; what it could not, it does not know at all."""
+    name = f"{PREFIX}{form}"
+    vectors = {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}
+    write_embedding(Embedding(name, vectors), webui.embeddings / f"{name}{suffix}", form)
+    webui.call("POST", "/sdapi/v1/refresh-embeddings", {})
+    skipped = webui.get("/sdapi/v1/embeddings")["skipped"]
+    assert (skipped[name]["vectors"], skipped[name]["shape"]) == (2, 768 + 1280)
+
+
+def test_what_the_webui_writes_is_read(webui: WebUI) -> None:
+    name = f"{PREFIX}native"
+    body = {"name": name, "num_vectors_per_token": 2, "overwrite_old": False, "init_text": "red star"}
+    webui.post("/sdapi/v1/create/embedding", body)
+    path = webui.embeddings / f"{name}.pt"
+    read = read_embedding(path)
+    assert read.format == "webui"
+    assert torch.equal(read.vectors["clip_l"], vectors_in(path))

@@ -1,0 +1,165 @@
+"""Pictures as pixels and back: decoded within bounds on their size, and drawn where an embedding needs one to travel in."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import torch
+from PIL import Image
+
+from train_embedding.embeddings.formats.containers import png_chunks
+from train_embedding.embeddings.formats.content import first_line, unreadable
+from train_embedding.errors import InvalidInput
+
+MAX_PIXELS = 6 * 2**20
+"Of a picture that is decoded: 2048 × 2048 with room for the vectors beside it."
+
+_FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
+_PLUGINS = {"AVIF": "pillow_avif", "JXL": "pillow_jxl"}
+"Packages that teach Pillow a kind of picture which it does not know by itself, or did not before release 11.3."
+_LOSSLESS: dict[str, dict[str, object]] = {
+    "PNG": {},
+    "WEBP": {"lossless": True, "exact": True, "quality": 80, "method": 2},
+    "JXL": {"lossless": True, "effort": 3},
+}
+_DECODER = Path(__file__).with_name("decoder_process.py")
+_PATIENCE = 20.0
+"Seconds for the process that decodes; it ends itself after two of the processor's."
+_SIDE = 256
+
+
+def kind_of(data: bytes) -> str:
+    """Pillow's name for the kind of picture that begins here, of those that can carry an embedding; else nothing."""
+    if data.startswith(png_chunks.SIGNATURE):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1"):
+        return "AVIF"
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
+        return "JXL"
+    return ""
+
+
+def suffix_of(data: bytes) -> str:
+    """The suffix for the kind of picture that begins here; nothing where there is none."""
+    return next((suffix for suffix, kind in _FORMATS.items() if kind == kind_of(data)), "")
+
+
+def pixels(data: bytes, file: str) -> torch.Tensor:
+    """The colours of a picture, uint8 [height, width, 3]. Raises UnreadableFile."""
+    kind = kind_of(data)
+    try:
+        if kind == "PNG":
+            told = png_chunks.header(io.BytesIO(data))
+            _check_size(told.width, told.height, file)
+            return _decoded(png_chunks.pixels_alone(data), kind)
+        if kind == "WEBP":
+            alone = _lossless_webp(data, file)
+            return _decoded(alone, kind)
+    except png_chunks.NotPNG as error:
+        raise unreadable(file, f"is damaged: {error}.") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise unreadable(file, f"is damaged: {first_line(error)}") from error
+    return _decoded_apart(data, kind, file)
+
+
+def top(path: Path, rows: int) -> torch.Tensor | None:
+    """The first rows of a PNG file, read without the rest of it; None for another kind of picture. Raises UnreadableFile."""
+    try:
+        with path.open("rb") as file:
+            if file.read(8) != png_chunks.SIGNATURE:
+                return None
+            told = png_chunks.header(file)
+            _check_size(told.width, min(told.height, rows), path.name)
+            alone = png_chunks.top_alone(file, rows)
+        return None if alone is None else _decoded(alone, "PNG")
+    except (png_chunks.NotPNG, OSError, SyntaxError, ValueError) as error:
+        raise unreadable(path.name, f"is damaged: {first_line(error)}") from error
+
+
+def encode(colours: torch.Tensor, suffix: str) -> bytes:
+    """A file that keeps every bit of the colours, uint8 [height, width, 3]. Raises InvalidInput where Pillow has no such kind."""
+    kind = _FORMATS[suffix]
+    _teach(kind)
+    if kind not in Image.SAVE:
+        package = f"{_PLUGINS[kind].replace('_', '-')}-plugin" if kind in _PLUGINS else "Pillow with that kind built in"
+        raise InvalidInput(f'A "{suffix}" picture cannot be written here.', f"It needs {package}.")
+    height, width, _ = colours.shape
+    picture = Image.frombytes("RGB", (width, height), colours.contiguous().numpy().tobytes())
+    packed = io.BytesIO()
+    picture.save(packed, kind, **_LOSSLESS[kind])
+    return packed.getvalue()
+
+
+def drawn(values: Mapping[str, object]) -> torch.Tensor:
+    """A picture of vectors, uint8 [256, 256, 3]: a band for each, dark for small numbers and bright for large ones."""
+    held = values.get("string_to_param", values)
+    tensors = [value for value in cast("Mapping[str, object]", held).values() if isinstance(value, torch.Tensor)]
+    vectors = tensors[0].float().abs()
+    shades = (vectors / vectors.max().clamp(min=1e-30) * 175 + 80).to(torch.uint8)  # never black
+    rows = torch.arange(_SIDE) * len(shades) // _SIDE
+    columns = torch.arange(_SIDE) * shades.shape[1] // _SIDE
+    band = shades[rows][:, columns]  # [256, 256]
+    return torch.stack((band, band.flip(1), band.flip(0)), dim=2)
+
+
+def _check_size(width: int, height: int, file: str) -> None:
+    if width * height > MAX_PIXELS or not width * height:
+        raise unreadable(file, f"is a picture of {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.1f} million are decoded.")
+
+
+def _decoded(data: bytes, kind: str) -> torch.Tensor:
+    with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+        return _as_tensor(picture.convert("RGB").tobytes(), picture.width, picture.height)
+
+
+def _as_tensor(content: bytes, width: int, height: int) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8).reshape(height, width, 3)
+
+
+def _lossless_webp(data: bytes, file: str) -> bytes:
+    """The lossless picture in a WebP file, as a file of its own without animation and metadata."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        content = data[position + 8 : position + 8 + length]
+        if kind == b"VP8L":
+            if len(content) < length or content[:1] != b"\x2f":
+                raise unreadable(file, "is cut short.")
+            size = int.from_bytes(content[1:5], "little")
+            _check_size((size & 0x3FFF) + 1, (size >> 14 & 0x3FFF) + 1, file)
+            padded = content + b"\0" * (length % 2)
+            return b"RIFF" + struct.pack("<I", 12 + len(padded)) + b"WEBPVP8L" + struct.pack("<I", length) + padded
+        position += 8 + length + length % 2
+    raise unreadable(file, "is a picture that carries no embedding.")
+
+
+def _decoded_apart(data: bytes, kind: str, file: str) -> torch.Tensor:
+    """AVIF and JPEG XL, whose decoders find out what they need only as they go, in a process with limits of its own."""
+    command = [sys.executable, str(_DECODER), kind, _PLUGINS[kind], str(MAX_PIXELS)]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise unreadable(file, "takes too long to decode.") from error
+    told, _, content = done.stdout.partition(b"\n")
+    width, _, height = told.decode("ascii", "replace").partition(" ")
+    if done.returncode or not width.isdecimal() or not height.isdecimal() or len(content) != int(width) * int(height) * 3:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise unreadable(file, f"cannot be decoded as {kind}: {lines[-1][:200] if lines else 'the decoder was ended'}.")
+    return _as_tensor(content, int(width), int(height))
+
+
+def _teach(kind: str) -> None:
+    Image.init()
+    plugin = _PLUGINS.get(kind)
+    if plugin and kind not in Image.SAVE and importlib.util.find_spec(plugin):
+        importlib.import_module(plugin)

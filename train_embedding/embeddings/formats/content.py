@@ -1,0 +1,60 @@
+"""What an embedding file holds, between its container (torch file, safetensors, picture) and its layout (which keys)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from train_embedding.errors import UnreadableFile
+
+MAX_FILE_SIZE = 32 * 2**20
+"Bytes; 75 vectors for SDXL take 0.6 MB, and a picture that carries them some more."
+MAX_TENSORS = 1000
+"An embedding has one or two; with more, even naming them all takes time."
+
+_SHOWN, _TOLD = 100, 160
+_JOINERS = "\u200c\u200d"
+"Format characters that scripts and emoji need, and that do not turn a line."
+
+
+@dataclass(frozen=True)
+class Content:
+    """The values of a file under their keys, and what stands beside them."""
+
+    values: Mapping[str, object]
+    "Tensors, and in the WebUI's layout a dictionary of them."
+    metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    "What the file says about itself; where a container has no place apart for that, its values once more."
+    form: str = ""
+    "The form's name where the container alone decides it."
+
+
+def unreadable(file: str, reason: str, hint: str = "") -> UnreadableFile:
+    """A refusal: one sentence, on one line, that begins with the file's name. reason: what follows it, with its full stop."""
+    return UnreadableFile(f'"{shown(file)}" {printable(reason)}', hint)
+
+
+def shown(file: str) -> str:
+    """A file's name as a sentence can hold it: shortened in its middle, and without what would break or turn the line."""
+    half = _SHOWN // 2
+    return printable(file if len(file) <= _SHOWN else f"{file[:half]}…{file[-half:]}")
+
+
+def printable(text: str) -> str:
+    """The text with control characters, marks of direction and lone surrogates written as their numbers."""
+    return "".join(_escaped(character) if _is_odd(character) else character for character in text)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for the end of a sentence."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"{line.rstrip('.') if len(line) <= _TOLD else line[:_TOLD] + '…'}."
+
+
+def _is_odd(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in _JOINERS
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}"

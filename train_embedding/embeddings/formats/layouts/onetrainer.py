@@ -1,0 +1,29 @@
+"""OneTrainer, for one text encoder: the vectors under `emp_params`."""
+
+from __future__ import annotations
+
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats.content import Content, unreadable
+from train_embedding.embeddings.formats.layouts.common import about, only, single
+
+NAME: str = "onetrainer"
+_KEY, _OUTPUT_KEY = "emp_params", "emp_params_out"
+
+
+def sniff(content: Content) -> bool:
+    return any(isinstance(content.values.get(key), torch.Tensor) for key in (_KEY, _OUTPUT_KEY))
+
+
+def read(content: Content, file: str) -> Embedding:
+    """Raises UnreadableFile where there are only vectors that stand in for what the text encoder puts out."""
+    tensor = content.values.get(_KEY)
+    if not isinstance(tensor, torch.Tensor):
+        raise unreadable(file, "holds vectors for the text encoder's output, which OneTrainer alone can use.")
+    return single(content, file, tensor, NAME)
+
+
+def write(embedding: Embedding) -> Content:
+    """For an embedding of one text encoder. Raises InvalidInput for another."""
+    return Content({_KEY: only(embedding)}, about(embedding))

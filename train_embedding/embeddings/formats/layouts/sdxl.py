@@ -1,0 +1,30 @@
+"""A tensor per text encoder, under `clip_l` and `clip_g`: what every trainer writes for SDXL, and every host reads."""
+
+from __future__ import annotations
+
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats.content import Content, unreadable
+from train_embedding.embeddings.formats.layouts.common import about, embedding_of
+from train_embedding.embeddings.text_encoders import KEYS
+
+NAME: str = "sdxl"
+
+
+def sniff(content: Content) -> bool:
+    return any(isinstance(content.values.get(key), torch.Tensor) for key in KEYS)
+
+
+def read(content: Content, file: str) -> Embedding:
+    """Raises UnreadableFile where there are vectors for further text encoders, as for SD3 or Flux."""
+    tensors = {key: value for key, value in content.values.items() if isinstance(value, torch.Tensor)}
+    others = [key for key in tensors if key not in KEYS]
+    if others:
+        raise unreadable(file, f'holds vectors for "{others[0][:40]}" too, a text encoder of none of the known models.')
+    return embedding_of(content, file, tensors, NAME)
+
+
+def write(embedding: Embedding) -> Content:
+    """The tensors stand alone: the WebUI calls `.detach()` on every value."""
+    return Content(dict(embedding.vectors), about(embedding))

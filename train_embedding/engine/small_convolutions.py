@@ -1,0 +1,46 @@
+"""Convolutions to few positions on a CPU, as one matrix product: with a batch of one, oneDNN takes two to ten times as long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+POSITIONS = 64
+"Pixels of the largest output that gains, 8 × 8; at 16 × 16 both ways take about as long."
+
+
+def is_small(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...]) -> bool:
+    """Whether a convolution is better done here. input: its shape; weight: in the dtype of what it is multiplied by.
+
+    options: stride, padding, dilation and groups, as torch's layer has them.
+    """
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or options[-1] != 1 or input[0] != 1:
+        return False
+    height, width = _output_sides(input, weight, options)
+    return height * width <= POSITIONS
+
+
+def convolved(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...]) -> torch.Tensor:
+    """As `torch.nn.functional.conv2d`. input: [1, c, h, w]; weight: [o, c, kh, kw]; gives [1, o, h', w']."""
+    stride, padding, dilation, _ = options
+    columns = F.unfold(input, weight.shape[2:], dilation, padding, stride)[0]  # [c·kh·kw, h'·w']
+    table = weight.flatten(1)  # [o, c·kh·kw]
+    output = table @ columns if bias is None else torch.addmm(bias[:, None], table, columns)
+    return output.view(1, -1, *_output_sides(input.shape, weight, options))
+
+
+def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, sides: Sequence[int], options: tuple[Any, ...]) -> torch.Tensor:
+    """Of the output's gradient, [1, o, h', w'], that of the input, [1, c, h, w]. sides: h and w."""
+    stride, padding, dilation, _ = options
+    # This order of the factors is the faster one: the weights are read along their rows.
+    columns = (gradient[0].flatten(1).t() @ weight.flatten(1)).t()  # [c·kh·kw, h'·w']
+    return F.fold(columns[None], tuple(sides), tuple(weight.shape[2:]), dilation, padding, stride)
+
+
+def _output_sides(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...]) -> list[int]:
+    """Height and width, as the documentation of `torch.nn.Conv2d` gives them."""
+    sides = zip(input[2:], weight.shape[2:], *options[:3], strict=True)
+    return [1 + (side + 2 * pad - gap * (kernel - 1) - 1) // step for side, kernel, step, pad, gap in sides]
