@@ -120,10 +120,9 @@ def measure(folder: Path, number: int, seconds: float, speed: float, polled: flo
     start = time.perf_counter()
     html = cards.cards(entries)
     made = 1000 * (time.perf_counter() - start)
-    pictures = sum(len(thumbnails.address(one.preview)) for one in entries if one.preview)
-    thumbnails.forget()
     with _page(_served(services)) as page:
         seen = _look(page, seconds, speed, polled)
+    pictures = sum(len(thumbnails.address(one.preview)) for one in entries if one.preview)
     return Result(cards=len(entries), made_ms=made, cards_bytes=len(html.encode()), pictures_bytes=pictures, **seen)
 
 

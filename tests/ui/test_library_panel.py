@@ -123,9 +123,16 @@ def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, servic
 
 
 def test_export(handler: Handler, components: Components, services: Services) -> None:
-    [(_, form), *_] = [choice for choice in components["te_library_form"].choices if "webui .pt" in choice]
-    updates = handler("export")("my-cat.safetensors", form)
-    assert "my-cat.pt" in said(updates, components["te_library_exported"])
+    choices = components["te_library_form"].choices
+    forms = [choice if isinstance(choice, str) else choice[1] for choice in choices]
+    for form, name in (
+        ("as it is", "my-cat.safetensors"),
+        ("webui .pt", "my-cat.pt"),
+        ("kohya .safetensors", "my-cat.safetensors"),
+    ):
+        assert form in forms
+        updates = handler("export")("my-cat.safetensors", form)
+        assert name in said(updates, components["te_library_exported"])
 
 
 def test_a_look_inside(handler: Handler, components: Components) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 NEIGHBOURS = 10
+AS_IT_IS = "as it is"
+"Among the forms of an export."
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _connect_trash(
 def _connect_export(services: Services, chosen: Chosen) -> None:
     @errors_in(chosen.status)
     def export(key: str, form: str) -> dict[Any, Any]:
-        format_name, suffix = form.split()
+        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
         entry = entry_of(services, key)
         file_name, data = services.library.export(entry.name, format_name, suffix, entry.path)
         return {chosen.status: "", chosen.exported: library_html.download(file_name, data)}
@@ -240,7 +242,7 @@ def _runs(services: Services, name: str) -> list[str]:
 
 
 def _forms() -> list[str]:
-    """Every form and suffix that an embedding can be written in, as "webui .pt"."""
+    """Every form and suffix that an embedding can be written in, as "webui .pt", and the one that it has."""
     from train_embedding.services.forms import SUFFIXES
 
-    return [f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes]
+    return [AS_IT_IS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]

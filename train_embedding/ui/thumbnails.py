@@ -42,11 +42,6 @@ def portrait(file: Path) -> str:
     return _address(file, PORTRAIT)
 
 
-def forget() -> None:
-    """Lets the pictures be made anew."""
-    _kept.cache_clear()
-
-
 @lru_cache(maxsize=KEPT)
 def _kept(file: Path, _stamp: int) -> str:
     return _address(file, SIDE)
