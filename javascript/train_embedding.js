@@ -1,5 +1,6 @@
 /*
- * Train Embedding in the browser: double click on a card, polling while training runs, refreshing the host's cards.
+ * Train Embedding in the browser: double click on a card, sending to prompts, polling while training runs, refreshing the
+ * host's cards. The Library panel's own part is in train_embedding_library.js.
  *
  * It serves the WebUI and the standalone app. All it relies on are element ids and `data-name`; of the host's own
  * functions and variables it uses, where they exist, `opts.extra_networks_add_text_separator` and `applyExtraNetworkFilter`.
@@ -77,8 +78,11 @@
     }
 
     function withTrigger(prompt, trigger) {
-        if (holds(prompt, trigger)) return prompt;
-        return prompt === "" ? trigger : prompt + separator() + trigger;
+        return holds(prompt, trigger) ? prompt : joined(prompt, trigger);
+    }
+
+    function joined(prompt, text) {
+        return prompt === "" ? text : prompt + separator() + text;
     }
 
     // ---- double click on a card ------------------------------------------------------------------------------------
@@ -123,7 +127,6 @@
         }
         if (event.detail < 2 || first === null || first.key !== card.key) {
             remember(card);
-            if (card.element.matches(".te-card")) select(card.name);
             return;
         }
         event.stopPropagation();
@@ -140,14 +143,35 @@
         finish(card);
     }, true);
 
-    // ---- the library's selection -----------------------------------------------------------------------------------
+    // ---- sending to a prompt ---------------------------------------------------------------------------------------
 
-    function select(name) {
-        const field = document.querySelector("#te_library_selected textarea, #te_library_selected input");
-        if (!field) return;
-        field.value = name;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-        setTimeout(() => press("te_library_select"), 50); // gradio takes the value over a moment later
+    /** A button beside an embedding's details writes it into its box, with the texts and the weight that its notes name. */
+    document.addEventListener("click", (event) => {
+        const button = event.target instanceof Element ? event.target.closest("#te_library_details .te-send[data-box]") : null;
+        if (!button) return;
+        const {name, weight, activation, negative} = button.closest(".te-details").dataset;
+        const box = button.dataset.box;
+        const trigger = Number(weight) && Number(weight) !== 1 ? `(${name}:${weight})` : name;
+        if (!holds(promptIn(box), name)) append(box, trigger);
+        if (box.endsWith("_neg_prompt")) return;
+        for (const [id, words] of [[box, activation], [box.replace("_prompt", "_neg_prompt"), negative]]) {
+            if (words && !promptIn(id).includes(words)) append(id, words);
+        }
+    });
+
+    function promptIn(id) {
+        const box = textOf(id);
+        return box ? box.value : "";
+    }
+
+    function append(id, text) {
+        write(id, joined(promptIn(id), text));
+    }
+
+    function hideButtonsWithoutABox() {
+        for (const button of document.querySelectorAll("#te_library_details .te-send[data-box]")) {
+            button.hidden = textOf(button.dataset.box) === null;
+        }
     }
 
     function press(id) {
@@ -293,6 +317,7 @@
         }
         pollWhenDue();
         refreshWhenChanged();
+        hideButtonsWithoutABox();
     }
 
     setInterval(tick, TICK);

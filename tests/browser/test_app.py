@@ -384,3 +384,64 @@ def test_the_folder_is_counted(ui: Any) -> None:
     ui.locator("#te_train_dataset textarea").blur()
     count = len(list(PICTURES.glob("*.png")))
     wait(ui, lambda: text(ui, "te_train_dataset_check").startswith(f"{count} pictures"), "the count", 30)
+
+
+def library_card(ui: Any, name: str) -> Any:
+    return ui.locator(f"#te_library_cards .te-card[data-name={json.dumps(name, ensure_ascii=False)}]")
+
+
+def choose_card(ui: Any, name: str) -> None:
+    tab(ui, "Train Embedding")
+    library_card(ui, name).click()
+    wait(ui, lambda: ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name)}]").count() == 1, "the details", 30)
+
+
+def unfold(ui: Any, title: str) -> None:
+    ui.locator("#te_library button.label-wrap").filter(has_text=title).click()
+
+
+def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
+    create(ui, "before", "red", "2")
+    choose_card(ui, "before")
+    unfold(ui, "Rename, copy, delete")
+    wait(ui, lambda: value(ui, "te_library_new_name") == "before", "the name in the field", 30)
+    fill(ui, "te_library_new_name", "after")
+    ui.click("#te_library_rename")
+    wait(ui, lambda: library_card(ui, "after").count() == 1 and library_card(ui, "before").count() == 0, "the new card", 30)
+    wait(ui, lambda: library_card(ui, "after").get_attribute("aria-selected") == "true", "the mark on it", 30)
+    tab(ui, "txt2img")
+    wait(ui, lambda: card(ui, "after").count() == 1, "the card of the txt2img page", 30)
+    tab(ui, "Train Embedding")
+    ui.click("#te_library_delete")
+    wait(ui, lambda: "after is in the trash." in text(ui, "te_library_status"), "the deletion", 30)
+    wait(ui, lambda: library_card(ui, "after").count() == 0, "the card's end", 30)
+    ui.click("#te_library_undo")
+    wait(ui, lambda: library_card(ui, "after").count() == 1, "the card again", 30)
+    assert (app.data / "embeddings" / "after.pt").is_file()
+
+
+def test_files_are_imported_under_their_own_names(ui: Any, app: App, tmp_path: Path) -> None:
+    create(ui, "to-copy", "red", "2")
+    files = [tmp_path / "c++ 星空.pt", tmp_path / "broken.pt"]
+    files[0].write_bytes((app.data / "embeddings" / "to-copy.pt").read_bytes())
+    files[1].write_bytes(b"no embedding")
+    ui.set_input_files("#te_library_upload input[type=file]", [str(file) for file in files])
+    wait(ui, lambda: "1 embedding imported." in text(ui, "te_library_status"), "the import", 60)
+    assert "broken.pt" in text(ui, "te_library_status")
+    wait(ui, lambda: library_card(ui, "c++ 星空").count() == 1, "the card", 30)
+
+
+def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:
+    create(ui, "noted", "red", "1")
+    choose_card(ui, "noted")
+    unfold(ui, "Notes")
+    fill(ui, "te_library_negative_text", "blurry")
+    ui.click("#te_library_save_notes")
+    wait(ui, lambda: text(ui, "te_library_status") == "The notes are saved.", "the notes", 30)
+    tab(ui, "txt2img")
+    fill(ui, "txt2img_prompt", "a")
+    fill(ui, "txt2img_neg_prompt", "dark")
+    tab(ui, "Train Embedding")
+    ui.click("#te_library_details .te-send[data-box=txt2img_prompt]")
+    assert (value(ui, "txt2img_prompt"), value(ui, "txt2img_neg_prompt")) == ("a noted", "dark blurry")
+    assert not ui.locator("#te_library_details .te-send[data-box=img2img_prompt]").is_visible()

@@ -12,6 +12,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 SCRIPT = Path(__file__).parents[2] / "javascript" / "train_embedding.js"
+LIBRARY_SCRIPT = SCRIPT.with_name("train_embedding_library.js")
 NAMES = ("my-cat", "art", "a.b+c", "c++", "two words", "$1", "^start", "ünï", "o'brien & co")
 BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
 
@@ -58,7 +59,8 @@ def _page() -> str:
         for tab in ("txt2img", "img2img")
     )
     own = "".join(
-        f'<div class="te-card" data-name="{escape(name)}" style="width:120px;display:inline-block">{escape(name)}</div>'
+        f'<div class="te-card" data-name="{escape(name)}" data-key="{escape(name)}" data-folder=""'
+        f' style="width:120px;display:inline-block">{escape(name)}</div>'
         for name in NAMES
     )
     tab = (
@@ -75,6 +77,7 @@ def _page() -> str:
 def ui(page: Any) -> Any:
     page.set_content(_page())
     page.add_script_tag(path=str(SCRIPT))
+    page.add_script_tag(path=str(LIBRARY_SCRIPT))
     return page
 
 
@@ -240,6 +243,7 @@ def test_the_script_leaves_no_globals(page: Any) -> None:
     page.set_content(_page())
     before = set(page.evaluate("Object.keys(window)"))
     page.add_script_tag(path=str(SCRIPT))
+    page.add_script_tag(path=str(LIBRARY_SCRIPT))
     page.wait_for_timeout(700)
     assert set(page.evaluate("Object.keys(window)")) - before <= {"told"}
 
@@ -327,3 +331,51 @@ def test_version_zero_means_that_nothing_changed(ui: Any) -> None:
     )
     ui.wait_for_timeout(1500)
     assert ui.evaluate("refreshed") == 0
+
+
+DETAILS = """({name, weight, activation, negative}) => {
+    const details = Object.assign(document.createElement("div"), {id: "te_library_details"});
+    const inner = Object.assign(document.createElement("div"), {className: "te-details"});
+    Object.assign(inner.dataset, {name, key: name, weight, activation, negative});
+    for (const box of ["txt2img_prompt", "txt2img_neg_prompt", "elsewhere_prompt"]) {
+        const button = Object.assign(document.createElement("button"), {className: "te-send", textContent: box});
+        button.dataset.box = box;
+        inner.append(button);
+    }
+    details.append(inner);
+    document.body.append(details);
+}"""
+
+
+def show_details(ui: Any, name: str, weight: str = "", activation: str = "", negative: str = "") -> None:
+    ui.evaluate(DETAILS, {"name": name, "weight": weight, "activation": activation, "negative": negative})
+
+
+def send(ui: Any, box: str) -> None:
+    ui.click(f".te-send[data-box={box}]")
+
+
+def test_buttons_write_the_embedding_into_their_box_once(ui: Any) -> None:
+    show_details(ui, "art")
+    fill(ui, txt2img_prompt="artstation", txt2img_neg_prompt="")
+    for _ in range(2):
+        send(ui, "txt2img_prompt")
+        send(ui, "txt2img_neg_prompt")
+    assert [value(ui, box) for box in BOXES] == ["artstation art", "art", "", ""]
+
+
+def test_what_the_notes_name_is_written_too(ui: Any) -> None:
+    show_details(ui, "my-cat", "0.8", "sitting, striped", "dog")
+    fill(ui, txt2img_prompt="a photo", txt2img_neg_prompt="blurry")
+    for _ in range(2):
+        send(ui, "txt2img_prompt")
+    assert value(ui, "txt2img_prompt") == "a photo (my-cat:0.8) sitting, striped"
+    assert value(ui, "txt2img_neg_prompt") == "blurry dog"
+    send(ui, "txt2img_neg_prompt")
+    assert value(ui, "txt2img_neg_prompt") == "blurry dog (my-cat:0.8)"
+
+
+def test_a_button_without_its_box_is_hidden(ui: Any) -> None:
+    show_details(ui, "my-cat")
+    ui.wait_for_selector(".te-send[data-box=elsewhere_prompt]", state="hidden")
+    assert ui.locator(".te-send[data-box=txt2img_prompt]").is_visible()

@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("gradio")
 
-from PIL import Image
-
-from train_embedding.errors import TrainEmbeddingError
+from tests.ui.reading import EVIL, OWN_TAGS, Reader
+from train_embedding.errors import InvalidExpression, TrainEmbeddingError
 from train_embedding.services.datasets import DatasetReport
-from train_embedding.services.entries import Entry
 from train_embedding.services.library import Budget
 from train_embedding.services.run_state import STATUSES, RunState
 from train_embedding.ui import html
-
-EVIL = "<img src=x onerror=alert(1)>'\"&amp;<script>"
-OWN_TAGS = {"div", "p", "span", "b", "small", "h4", "table", "tr", "th", "td", "details", "summary"}
-
-
-class Reader(HTMLParser):
-    """Collects tags, texts and attribute values as a browser would see them."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.names: set[str] = set()
-        self.attributes: list[str] = []
-        self.text = ""
-        self.feed(str(source))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.names.update(name for name, _ in attrs)
-        self.attributes += [value or "" for _, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def entry(**changes: object) -> Entry:
-    values = {
-        "name": "my-cat", "family": "SD1", "vectors": 2, "widths": {"clip_l": 768}, "step": 400, "checkpoint": "v1-5",
-        "file": Path("/embeddings/my-cat.pt"), "loaded": True, "reason": "", "preview": None,
-    }  # fmt: skip
-    return Entry(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def state(**changes: object) -> RunState:
@@ -78,8 +44,7 @@ EVIL_PIECES = {
     "active": html.run_status(state(notes=(EVIL,))),
     "failed": html.run_status(state(status="failed", error=EVIL, hint=EVIL, notes=(EVIL,))),
     "finished": html.run_status(state(status="finished", embedding=EVIL, files=(Path("/x") / EVIL,), notes=(EVIL,))),
-    "cards": html.cards([entry(name=EVIL), entry(name=EVIL, loaded=False, reason=EVIL, family=EVIL)]),
-    "details": html.details(entry(name=EVIL, family=EVIL, checkpoint=EVIL, reason=EVIL, widths={EVIL: 1}, file=Path(EVIL))),
+    "formula": html.error(InvalidExpression(EVIL, expression=EVIL, column=1)),
 }
 
 
@@ -89,10 +54,6 @@ def test_text_from_people_stays_text(piece: str) -> None:
     assert read.tags <= OWN_TAGS
     assert "onerror" not in read.names
     assert EVIL in read.text
-
-
-def test_a_card_names_its_embedding_exactly() -> None:
-    assert EVIL in Reader(html.cards([entry(name=EVIL)])).attributes
 
 
 @pytest.mark.parametrize(
@@ -159,25 +120,6 @@ def test_duration(seconds: float, shown: str) -> None:
     assert html.duration(seconds) == shown
 
 
-def test_a_preview_becomes_a_small_picture_in_the_page(tmp_path: Path) -> None:
-    file = tmp_path / "my-cat.preview.png"
-    Image.new("RGB", (512, 256), "red").save(file)
-    [source] = [value for value in Reader(html.cards([entry(preview=file)])).attributes if value.startswith("data:")]
-    assert len(source) < 5000
-
-
-def test_a_damaged_preview_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "my-cat.preview.png"
-    file.write_bytes(b"no picture")
-    assert "data:" not in html.cards([entry(preview=file)])
-    assert "my-cat.preview.png" in caplog.text
-
-
-def test_an_empty_library_says_what_to_do() -> None:
-    assert "Create one" in html.cards([])
-
-
-def test_a_card_that_is_left_out_says_why() -> None:
-    card = html.cards([entry(loaded=False, reason="Its vectors are for SDXL.")])
-    assert "te-left-out" in card
-    assert "Its vectors are for SDXL." in card
+def test_a_wrong_formula_is_shown_with_a_mark_below() -> None:
+    problem = InvalidExpression("a number is missing.", expression="a + * 2", column=5)
+    assert Reader(html.error(problem)).text == "Column 5: a number is missing.a + * 2\n    ^"

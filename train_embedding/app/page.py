@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Page:
 def render(services: Services, blocks: gr.Blocks) -> None:
     """Adds the page to `blocks`, which is being built."""
     page = _build(services)
+    numbers = itertools.count(1)
     request = (page.prompt, page.negative_prompt, page.steps, page.guidance, page.seed, page.width, page.height)
 
     @errors_in(page.status)
@@ -50,7 +52,8 @@ def render(services: Services, blocks: gr.Blocks) -> None:
         with services.host.exclusive("txt2img"):
             start = time.monotonic()
             picture = services.host.txt2img(made)
-        facts = f"Steps: {made.steps}, Seed: {made.seed}, Time: {time.monotonic() - start:.3f} s"
+        seconds = time.monotonic() - start
+        facts = f"Picture {next(numbers)}, Steps: {made.steps}, Seed: {made.seed}, Time: {seconds:.3f} s"
         return {page.gallery: [picture], page.status: html.message("quiet", facts)}
 
     @errors_in(page.status)

@@ -27,6 +27,10 @@ FILES = {
     "style.css": (STATIC / "style.css", ROOT / "style.css"),
     "page.css": (STATIC / "page.css",),
     "train_embedding.js": (STATIC / "train_embedding.js", ROOT / "javascript" / "train_embedding.js"),
+    "train_embedding_library.js": (
+        STATIC / "train_embedding_library.js",
+        ROOT / "javascript" / "train_embedding_library.js",
+    ),
     "page.js": (STATIC / "page.js",),
 }
 """What the page loads: the first place is a wheel's, the second a clone's, whose root is laid out for the WebUI."""
@@ -35,7 +39,7 @@ _LOAD_FILES = """() => {
     const link = Object.assign(document.createElement("link"), {rel: "stylesheet", href: "train-embedding/static/" + name});
     document.head.append(link);
   }
-  for (const name of ["train_embedding.js", "page.js"]) {
+  for (const name of ["train_embedding.js", "train_embedding_library.js", "page.js"]) {
     const script = Object.assign(document.createElement("script"), {src: "train-embedding/static/" + name, async: false});
     document.head.append(script);
   }

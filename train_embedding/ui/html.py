@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
-from PIL import Image
 
-from train_embedding.errors import TrainEmbeddingError
+from train_embedding.errors import InvalidExpression, TrainEmbeddingError
 
 if TYPE_CHECKING:
     from train_embedding.services.datasets import DatasetReport
-    from train_embedding.services.library import Budget, Entry
+    from train_embedding.services.library import Budget
     from train_embedding.services.runs import RunState
 
-logger = logging.getLogger(__name__)
-
-THUMBNAIL = 96
-"Longest side in pixels of a card's picture."
 SHOWN_SKIPPED = 5
 SHOWN_PICTURES = 100
 _WAITING = {
@@ -36,14 +26,17 @@ _ENDED = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed", "int
 
 def message(kind: str, text: str, *more: str) -> Markup:
     """A sentence and the lines under it. kind: "good", "bad" or "quiet"."""
-    lines = _join(Markup("<p class='te-more'>{}</p>").format(line) for line in more if line)
+    lines = join(Markup("<p class='te-more'>{}</p>").format(line) for line in more if line)
     return Markup("<div class='te-message te-{}' role='{}'><p>{}</p>{}</div>").format(
         kind, "alert" if kind == "bad" else "status", text, lines
     )
 
 
 def error(problem: TrainEmbeddingError) -> Markup:
-    return message("bad", problem.message, problem.hint)
+    said = message("bad", problem.message, problem.hint)
+    if isinstance(problem, InvalidExpression):
+        return said + Markup("<pre class='te-pointer'>{}</pre>").format(problem.pointer)
+    return said
 
 
 def budget(value: Budget) -> Markup:
@@ -59,7 +52,7 @@ def dataset(report: DatasetReport) -> Markup:
     """ "8 pictures, 5 with a text file, 1 skipped" and the reasons."""
     skipped = [f"{name}: {reason}" for name, reason in report.skipped]
     counts = ((report.captions, "with a text file"), (report.masks, "with a mask"), (len(skipped), "skipped"))
-    text = ", ".join([_count(report.pictures, "picture"), *(f"{number} {what}" for number, what in counts if number)])
+    text = ", ".join([count(report.pictures, "picture"), *(f"{number} {what}" for number, what in counts if number)])
     more = "…" if len(skipped) > SHOWN_SKIPPED else ""
     return message("quiet", text, *skipped[:SHOWN_SKIPPED], more)
 
@@ -68,11 +61,11 @@ def pictures(report: Mapping[str, Any]) -> Markup:
     """What a run made of its pictures, folded away: size, caption and mask of each, and why others were not used."""
     used, skipped = report["used"], report["skipped"]
     sizes = ", ".join(f"{one['pictures']} at {_size(one['size'])}" for one in report["sizes"])
-    title = f"{_count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
+    title = f"{count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
     rows = [(one["file"], _facts(one), one["caption"]) for one in used] + [(one["file"], one["reason"], "") for one in skipped]
     row = Markup("<tr><th>{}</th><td>{}</td><td>{}</td></tr>")
     more = message("quiet", f"… and {len(rows) - SHOWN_PICTURES} more") if len(rows) > SHOWN_PICTURES else ""
-    body = _join(row.format(*cells) for cells in rows[:SHOWN_PICTURES])
+    body = join(row.format(*cells) for cells in rows[:SHOWN_PICTURES])
     return Markup("<details class='te-pictures'><summary>{}</summary><table>{}</table>{}</details>").format(title, body, more)
 
 
@@ -117,28 +110,8 @@ def run_status(state: RunState | None) -> Markup:
     if state.active:
         return message("quiet", "Training goes on when this page is closed.", *state.notes)
     verb = "Trained" if state.status == "finished" else "Stopped"
-    text = f"{verb} {state.embedding} after {_count(state.step, 'step')} in {duration(state.seconds)}."
+    text = f"{verb} {state.embedding} after {count(state.step, 'step')} in {duration(state.seconds)}."
     return message("good", text, *_files(state), *state.notes)
-
-
-def cards(entries: Iterable[Entry]) -> Markup:
-    shown = _join(_card(entry) for entry in entries)
-    return Markup("<div class='te-cards'>{}</div>").format(shown or message("quiet", "No embedding yet. Create one at the left."))
-
-
-def details(entry: Entry) -> Markup:
-    widths = ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items()))
-    rows = {
-        "Model family": entry.family,
-        "Vectors": str(entry.vectors),
-        "Width": widths,
-        "Trained steps": _steps(entry.step),
-        "Checkpoint": entry.checkpoint or "",
-        "File": str(entry.file),
-        "Not loaded": entry.reason,
-    }
-    body = _join(Markup("<tr><th>{}</th><td>{}</td></tr>").format(name, value) for name, value in rows.items() if value)
-    return Markup("<div class='te-details'><h4>{}</h4><table>{}</table></div>").format(entry.name, body)
 
 
 def duration(seconds: float) -> str:
@@ -148,18 +121,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _card(entry: Entry) -> Markup:
-    facts = [entry.family, _count(entry.vectors, "vector"), _steps(entry.step)]
-    line = " · ".join(facts) if entry.loaded else entry.reason
-    picture = _thumbnail(entry.preview) if entry.preview else ""
-    image = Markup("<img alt='' src='{}'>" if picture else "<span class='te-blank'>{}</span>").format(picture or entry.name[:1])
-    return Markup(
-        "<div class='te-card{}' data-name='{}' title='{}' tabindex='0'>{}<div><b>{}</b><small>{}</small></div></div>"
-    ).format("" if entry.loaded else " te-left-out", entry.name, line, image, entry.name, line)
+def steps(step: int | None) -> str:
+    """ "400 steps", or "untrained"."""
+    return count(step, "step") if step else "untrained"
 
 
-def _steps(step: int | None) -> str:
-    return _count(step, "step") if step else "untrained"
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def join(pieces: Iterable[Markup]) -> Markup:
+    return Markup("").join(pieces)
 
 
 def _facts(one: Mapping[str, Any]) -> str:
@@ -176,31 +148,5 @@ def _size(size: Sequence[int]) -> str:
     return f"{size[0]} × {size[1]}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _files(state: RunState) -> list[str]:
     return [f"Written to {state.files[0]}"] if state.files and not state.active else []
-
-
-def _join(pieces: Iterable[Markup]) -> Markup:
-    return Markup("").join(pieces)
-
-
-def _thumbnail(file: Path) -> str:
-    try:
-        return _encoded_thumbnail(file, file.stat().st_mtime_ns)
-    except (OSError, ValueError, Image.DecompressionBombError) as problem:
-        logger.warning("The preview %s cannot be shown: %s", file, problem)
-        return ""
-
-
-@lru_cache(maxsize=4096)
-def _encoded_thumbnail(file: Path, _modified: int) -> str:
-    """A small picture as a data address, so that no host has to serve the file."""
-    with Image.open(file) as image:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        data = BytesIO()
-        image.convert("RGB").save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode("ascii")

@@ -1,15 +1,18 @@
-"""The Library panel: the embeddings there are, and the details of one."""
+"""The Library panel: the embeddings there are, the details of one, and what can be done with them."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.ui import html
+from train_embedding.ui import library_chosen, library_html, library_tools
+from train_embedding.ui.cards import TOOLBAR, Deck
 from train_embedding.ui.compat import AT_ONCE
 from train_embedding.ui.edge import errors_in
 
@@ -22,13 +25,15 @@ Render = Callable[[], dict[Any, Any]]
 
 @dataclass(frozen=True)
 class LibraryPanel:
+    deck: Deck
     refresh: gr.Button
+    upload: gr.UploadButton
+    uploaded: gr.Textbox
+    "Hidden: what the script says of the files, as JSON: names, folder, overwrite."
     cards: gr.HTML
-    details: gr.HTML
-    selected: gr.Textbox
-    "Hidden: the script writes the name of the clicked card here,"
-    select: gr.Button
-    "and clicks this."
+    status: gr.HTML
+    chosen: library_chosen.Chosen
+    tools: library_tools.Tools
     version: gr.Textbox
     "Hidden: a number that rises whenever the library changed; the script then refreshes the host's cards."
 
@@ -63,43 +68,76 @@ class LibraryVersion:
 
 
 def build(services: Services) -> LibraryPanel:
+    deck = Deck(services)
     with gr.Row(elem_classes=["te-heading"]):
         gr.HTML("<h3 class='te-title'>Library</h3>")
+        with gr.Row(elem_id="te_library_upload"):
+            upload = gr.UploadButton("Import", file_count="multiple", size="sm", elem_id="te_library_import")
         refresh_button = gr.Button("Refresh", size="sm", elem_id="te_library_refresh")
+    gr.HTML(TOOLBAR, elem_id="te_library_toolbar")
     cards = gr.HTML("", elem_id="te_library_cards")
-    details = gr.HTML("", elem_id="te_library_details")
+    status = gr.HTML("", elem_id="te_library_status")
+    chosen = library_chosen.build(status)
+    tools = library_tools.build(status)
     with gr.Column(elem_classes=["te-hidden"]):
-        selected = gr.Textbox("", show_label=False, elem_id="te_library_selected")
-        select_button = gr.Button("Show details", elem_id="te_library_select")
+        uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
         version = gr.Textbox("0", show_label=False, elem_id="te_cards_version")
-    panel = LibraryPanel(refresh_button, cards, details, selected, select_button, version)
-
-    @errors_in(panel.details)
-    def select(name: str) -> dict[Any, Any]:
-        return {panel.details: html.details(services.library.get(name))}
-
-    panel.select.click(select, [panel.selected], [panel.details], **AT_ONCE)
-    return panel
+        _connect_pictures(deck)
+    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version)
 
 
-def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Any:
-    """Makes the refresh button work. Returns the event, for what should follow."""
+def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
+    """Makes everything in the panel work. Returns the events that may have changed the library, for what should follow."""
 
-    @errors_in(panel.details)
+    @errors_in(panel.status)
     def refresh() -> dict[Any, Any]:
         services.library.reload()
         version.rise()
-        return {panel.details: ""}
+        return {panel.status: ""}
 
-    return panel.refresh.click(refresh, [], [panel.details], **AT_ONCE)
+    @errors_in(panel.status)
+    def take(files: Any, told: str) -> dict[Any, Any]:
+        imported = services.library.import_files(*_uploads(files, told))
+        version.rise()
+        return {panel.status: library_html.imported(imported)}
+
+    return (
+        panel.refresh.click(refresh, [], [panel.status], **AT_ONCE),
+        panel.upload.upload(take, [panel.upload, panel.uploaded], [panel.status], **AT_ONCE),
+        *library_chosen.connect(services, panel.chosen, version.rise),
+        *library_tools.connect(services, panel.tools, version.rise),
+    )
 
 
 def parts(services: Services, panel: LibraryPanel, embedding: gr.Dropdown, number: int) -> dict[str, tuple[Any, Render]]:
     """What a page shows of the library, at the version `number`: part to (version, its updates)."""
 
     def render() -> dict[Any, Any]:
-        entries = services.library.list()
+        entries, cards = panel.deck.at(number)
         names = [entry.name for entry in entries if entry.loaded]
-        return {panel.cards: html.cards(entries), panel.version: str(number), embedding: gr.update(choices=names)}
+        trash = library_tools.trash_update(services)
+        return {panel.cards: cards, panel.version: str(number), embedding: gr.update(choices=names), panel.tools.trashed: trash}
 
     return {"library": (number, render)}
+
+
+def _connect_pictures(deck: Deck) -> None:
+    """The script asks here for the pictures of the cards that came into view, and reads the answer."""
+    wanted = gr.Textbox("", show_label=False, elem_id="te_library_wanted")
+    draw = gr.Button("Draw pictures", elem_id="te_library_draw")
+    pictures = gr.HTML("", elem_id="te_library_pictures")
+    draw.click(deck.pictures, [wanted], [pictures], **AT_ONCE)
+
+
+def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]:
+    """The uploaded files under the names that they had in the browser, whether to overwrite, and the folder to write to.
+
+    gradio takes some characters out of names; where the script told of other files, its names are what counts.
+    """
+    paths = [Path(file if isinstance(file, str) else file.name) for file in files or ()]
+    values: Any = json.loads(told) if told else {}
+    names = values.get("names", [])
+    if len(names) != len(paths):
+        names = [path.name for path in paths]
+    contents = [(str(name), path.read_bytes()) for name, path in zip(names, paths, strict=True)]
+    return contents, bool(values.get("overwrite")), str(values.get("folder", ""))

@@ -59,11 +59,11 @@ def _keep_up_to_date(
         return updates
 
     outputs = [seen, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
-    outputs += [library.cards, library.version, *train.widgets.values()]
+    outputs += [library.cards, library.version, library.tools.trashed, *train.widgets.values()]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),
-        library_panel.connect(services, library, library_version),
+        *library_panel.connect(services, library, library_version),
     )
     for event in events:
         event.then(poll, [seen], outputs, **AT_ONCE)

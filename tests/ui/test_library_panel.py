@@ -1,0 +1,185 @@
+"""The Library panel's handlers over a host whose checkpoint has a vocabulary: every service they call, and its errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+import torch
+from PIL import Image
+
+from tests.ui.reading import Reader
+from tests.words import put, vocabulary_host
+from train_embedding.services import Services
+from train_embedding.ui.library_html import trash_label
+from train_embedding.ui.notes import NOTES
+
+Handler = Callable[[str], Callable[..., Any]]
+Components = dict[str, Any]
+WIDTHS = {"clip_l": 8}
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    host = vocabulary_host(tmp_path, WIDTHS)
+    for number, name in enumerate(("my-cat", "my dog")):
+        put(host, name, {"clip_l": torch.randn(2, 8, generator=torch.Generator().manual_seed(number))})
+    return Services(host)
+
+
+def names(services: Services) -> list[str]:
+    return [entry.name for entry in services.library.list()]
+
+
+def said(updates: dict[Any, Any], component: Any) -> str:
+    return Reader(updates[component]).text
+
+
+@pytest.fixture
+def status_of(components: Components) -> Callable[[dict[Any, Any]], str]:
+    return lambda updates: said(updates, components["te_library_status"])
+
+
+def uploaded(folder: Path, name: str, data: bytes) -> str:
+    """A file as gradio leaves it: under a name without the characters that it does not like."""
+    file = folder / "".join(character for character in name if character.isalnum() or character in "._-")
+    file.write_bytes(data)
+    return str(file)
+
+
+def test_choosing_a_card_shows_everything(handler: Handler, components: Components, services: Services) -> None:
+    services.library.set_notes("my-cat", {"description": "A cat.", "preferred_weight": 0.8})
+    updates = handler("select")("my-cat.safetensors")
+    assert "my-cat.safetensors" in said(updates, components["te_library_details"])
+    assert updates[components["te_library_description"]] == "A cat."
+    assert updates[components["te_library_preferred_weight"]] == 0.8
+    assert updates[components["te_library_new_name"]] == "my-cat"
+
+
+@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is chosen."), ("gone.pt", 'There is no embedding "gone.pt".')])
+def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentence: str) -> None:
+    for name, values in (("select", ()), ("rename", ("x",)), ("delete", ()), ("inspect", (False,)), ("export", ("webui .pt",))):
+        assert sentence in status_of(handler(name)(key, *values))
+
+
+def test_notes_are_saved(handler: Handler, status_of: Any, services: Services) -> None:
+    values = {"description": "A cat.", "preferred_weight": 1.2}
+    updates = handler("save_notes")("my-cat.safetensors", *(values.get(field.name, "") for field in NOTES))
+    assert status_of(updates) == "The notes are saved."
+    assert services.library.get("my-cat").notes.preferred_weight == 1.2
+
+
+def test_rename_and_copy_show_the_new_one(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    updates = handler("rename")("my-cat.safetensors", "our-cat")
+    assert status_of(updates) == "my-cat is now called our-cat."
+    assert updates[components["te_library_selected"]] == "our-cat.safetensors"
+    updates = handler("copy")("our-cat.safetensors", "twin")
+    assert updates[components["te_library_selected"]] == "twin.safetensors"
+    assert names(services) == ["my dog", "our-cat", "twin"]
+    assert "already" in status_of(handler("copy")("our-cat.safetensors", "twin"))
+    assert "contains '/'" in status_of(handler("rename")("our-cat.safetensors", "a/b"))
+
+
+def test_delete_and_undo(handler: Handler, components: Components, status_of: Any, blocks: Any, services: Services) -> None:
+    updates = handler("delete")("my-cat.safetensors")
+    assert names(services) == ["my dog"]
+    assert "te-deleted" in updates[components["te_library_status"]]
+    assert updates[components["te_library_details"]] == ""
+    [trash_id] = [value for component, value in updates.items() if component.elem_id is None]
+    assert status_of(handler("undo")(trash_id)) == "my-cat is back."
+    assert names(services) == ["my dog", "my-cat"]
+
+
+def test_the_trash(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    handler("delete")("my-cat.safetensors")
+    handler("delete")("my dog.safetensors")
+    choices = handler("poll")(None)[components["te_library_trashed"]]["choices"]
+    labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
+    assert labels == [trash_label(one) for one in services.library.trashed()]
+    assert "Nothing is chosen." in status_of(handler("restore")(None))
+    assert "is back" in status_of(handler("restore")(labels[0]))
+    assert status_of(handler("empty")()) == "1 item deleted for good."
+    assert services.library.trashed() == []
+
+
+def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, services: Services, tmp_path: Path) -> None:
+    data = BytesIO()
+    Image.new("RGB", (32, 32), "red").save(data, "PNG")
+    picture = uploaded(tmp_path, "x.png", data.getvalue())
+    assert status_of(handler("set_picture")("my-cat.safetensors", picture)) == "The picture is set."
+    assert services.library.get("my-cat").preview is not None
+    broken = uploaded(tmp_path, "y.png", b"x")
+    assert "picture" in status_of(handler("set_picture")("my-cat.safetensors", broken))
+    assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "The picture is drawn."
+    assert services.host.requests[-1].prompt == "a my dog"  # type: ignore[attr-defined]
+    assert "No run is chosen." in status_of(handler("take_run")("my-cat.safetensors", None))
+
+
+def test_export(handler: Handler, components: Components, services: Services) -> None:
+    choices = components["te_library_form"].choices
+    forms = [choice if isinstance(choice, str) else choice[1] for choice in choices]
+    for form, name in (
+        ("as it is", "my-cat.safetensors"),
+        ("webui .pt", "my-cat.pt"),
+        ("kohya .safetensors", "my-cat.safetensors"),
+    ):
+        assert form in forms
+        updates = handler("export")("my-cat.safetensors", form)
+        assert name in said(updates, components["te_library_exported"])
+
+
+def test_a_look_inside(handler: Handler, components: Components) -> None:
+    updates = handler("inspect")("my-cat.safetensors", True)
+    text = said(updates, components["te_library_report"])
+    assert "Nearest words" in text
+    assert "my dog2" in text
+
+
+def test_tokens_of_a_prompt(handler: Handler, components: Components) -> None:
+    text = said(handler("tokenize")("a photo of my-cat"), components["te_library_tokens"])
+    assert text.startswith("5 tokens of 75, 70 left.")
+    assert "my-cat 1my-cat 2" in text
+    assert handler("tokenize")("  ")[components["te_library_tokens"]] == ""
+
+
+def test_combining(handler: Handler, components: Components, services: Services) -> None:
+    report = components["te_library_combined"]
+    rows = ["my-cat", "my dog", "", "", "", "", 0.5, 0.5, 1, 1, 1, 1]
+    formula = handler("fill")("sum", *rows)[components["te_library_expression"]]
+    assert formula == "0.5 * my-cat + 0.5 * 'my dog'"
+    assert "Nearest words" in said(handler("preview")(formula), report)
+    assert names(services) == ["my dog", "my-cat"], "a preview saves nothing"
+    drawn = handler("draw")(formula, "a [name]")[components["te_library_mix_picture"]]
+    assert isinstance(drawn["value"], Image.Image)
+    assert "Created both with 2 vectors." in said(handler("save")(formula, "both", False), report)
+    assert "already" in said(handler("save")(formula, "both", False), report)
+    assert "No embedding is named." in said(handler("fill")("sum", *[""] * 6, *[1] * 6), report)
+    assert "my-cat + * 2\n         ^" in said(handler("preview")("my-cat + * 2"), report)
+
+
+def test_import_under_the_names_that_the_files_had(
+    handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path
+) -> None:
+    data = (services.host.info().embeddings_folder / "my-cat.safetensors").read_bytes()
+    files = [uploaded(tmp_path, "c++.safetensors", data), uploaded(tmp_path, "broken.pt", b"x")]
+    told = json.dumps({"names": ["c++.safetensors", "broken.pt"], "folder": "new", "overwrite": False})
+    before = handler("poll")(None)[components["te_cards_version"]]
+    text = status_of(handler("take")(files, told))
+    assert text.startswith("1 embedding imported.")
+    assert "broken.pt" in text
+    assert services.library.get("c++").folder == "new"
+    assert int(handler("poll")(None)[components["te_cards_version"]]) > int(before)
+    # without word of the script, or with word of other files, their names are those that came
+    text = status_of(handler("take")(files[:1], told))
+    assert services.library.get("c").name == "c", text
+
+
+def test_a_failed_import_is_a_sentence(handler: Handler, status_of: Any) -> None:
+    assert "No file came." in status_of(handler("take")(None, ""))

@@ -1,0 +1,248 @@
+"""What can be done with the embedding whose card was clicked: notes, preview, name, form, trash, a look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from train_embedding.errors import NotFound
+from train_embedding.ui import html, inspection_html, library_html
+from train_embedding.ui.cards import key_of
+from train_embedding.ui.compat import AT_ONCE, UNLISTED
+from train_embedding.ui.edge import errors_in
+from train_embedding.ui.notes import NOTES, notes_changes, notes_values
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+    from train_embedding.services.library import Entry
+
+
+NEIGHBOURS = 10
+AS_IT_IS = "as it is"
+"Among the forms of an export."
+
+
+@dataclass(frozen=True)
+class Chosen:
+    status: gr.HTML
+    "The panel's, for what became of an action."
+    details: gr.HTML
+    selected: gr.Textbox
+    "Hidden: the script writes the key of the clicked card here,"
+    select: gr.Button
+    "and clicks this."
+    notes: dict[str, Any]
+    "The widget of each field of Notes."
+    save_notes: gr.Button
+    picture: gr.UploadButton
+    run: gr.Dropdown
+    take_run: gr.Button
+    prompt: gr.Textbox
+    draw: gr.Button
+    name: gr.Textbox
+    rename: gr.Button
+    copy: gr.Button
+    delete: gr.Button
+    undo: gr.Button
+    deleted: gr.State
+    "What the undo button brings back: an id in the trash."
+    form: gr.Dropdown
+    export: gr.Button
+    exported: gr.HTML
+    near: gr.Checkbox
+    inspect: gr.Button
+    report: gr.HTML
+
+
+def build(status: gr.HTML) -> Chosen:
+    deleted = gr.State("")
+    undo = gr.Button("Undo the deletion", size="sm", elem_id="te_library_undo")
+    details = gr.HTML("", elem_id="te_library_details")
+    with gr.Column(elem_classes=["te-hidden"]):
+        selected = gr.Textbox("", show_label=False, elem_id="te_library_selected")
+        select = gr.Button("Show details", elem_id="te_library_select")
+    with gr.Column(elem_id="te_library_chosen"):
+        with gr.Accordion("Notes", open=False):
+            notes = {field.name: field.make() for field in NOTES}
+            save_notes = gr.Button("Save notes", elem_id="te_library_save_notes")
+        with gr.Accordion("Look inside", open=False):
+            near = gr.Checkbox(
+                False, label="Nearest embeddings too", info="Reads all of the same kind.", elem_id="te_library_neighbours"
+            )
+            inspect = gr.Button("Look inside", elem_id="te_library_inspect")
+            report = gr.HTML("", elem_id="te_library_report")
+        with gr.Accordion("Preview picture", open=False):
+            picture = gr.UploadButton("From a file", file_types=["image"], size="sm", elem_id="te_library_picture")
+            with gr.Row(elem_classes=["te-line"]):
+                run = gr.Dropdown(
+                    choices=[],
+                    label="Training run",
+                    info="Its newest preview.",
+                    allow_custom_value=True,
+                    elem_id="te_library_run",
+                )
+                take_run = gr.Button("From the run", elem_id="te_library_take_run")
+            with gr.Row(elem_classes=["te-line"]):
+                prompt = gr.Textbox("[name]", label="Prompt", info="[name] is the embedding.", elem_id="te_library_prompt")
+                draw = gr.Button("Draw", elem_id="te_library_draw_preview")
+        with gr.Accordion("Rename, copy, delete", open=False):
+            with gr.Row(elem_classes=["te-line"]):
+                name = gr.Textbox("", label="New name", max_lines=1, elem_id="te_library_new_name")
+                rename = gr.Button("Rename", elem_id="te_library_rename")
+                copy = gr.Button("Copy", elem_id="te_library_copy")
+            delete = gr.Button("Delete", variant="stop", elem_id="te_library_delete")
+        with gr.Accordion("Export", open=False), gr.Row(elem_classes=["te-line"]):
+            form = gr.Dropdown(choices=(forms := _forms()), value=forms[0], label="Form", elem_id="te_library_form")
+            export = gr.Button("Export", elem_id="te_library_export")
+        exported = gr.HTML("", elem_id="te_library_exported")
+    return Chosen(
+        status, details, selected, select, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
+        delete, undo, deleted, form, export, exported, near, inspect, report,
+    )  # fmt: skip
+
+
+def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> Sequence[Any]:
+    """Makes the widgets work; `changed` is called after a change. Returns the events that may have changed the library."""
+
+    def shown(entry: Entry) -> dict[Any, Any]:
+        """The updates that show an embedding, other things being closed."""
+        values = notes_values(entry.notes)
+        return {
+            chosen.details: library_html.details(entry),
+            chosen.selected: key_of(entry),
+            chosen.name: entry.name,
+            chosen.run: gr.update(choices=_runs(services, entry.name), value=None),
+            chosen.report: "",
+            chosen.exported: "",
+            **{chosen.notes[name]: value for name, value in values.items()},
+        }
+
+    every = [
+        chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.exported,
+        chosen.deleted, *chosen.notes.values(),
+    ]  # fmt: skip
+
+    def act(button: Any, do: Callable[..., tuple[Entry, str]], more: Sequence[Any] = (), **how: Any) -> Any:
+        """A button that changes the chosen embedding. `do` gives the one to show then, and what to say."""
+
+        @errors_in(chosen.status)
+        def handle(key: str, *values: Any) -> dict[Any, Any]:
+            entry, sentence = do(entry_of(services, key), *values)
+            changed()
+            return {**shown(entry), chosen.status: html.message("good", sentence)}
+
+        handle.__name__ = do.__name__
+        return button(handle, [chosen.selected, *more], every, **(how or AT_ONCE))
+
+    @errors_in(chosen.status)
+    def select(key: str) -> dict[Any, Any]:
+        return {**shown(entry_of(services, key)), chosen.status: "", chosen.deleted: ""}
+
+    library = services.library
+
+    def save_notes(entry: Entry, *values: Any) -> tuple[Entry, str]:
+        changes = notes_changes(dict(zip(chosen.notes, values, strict=True)))
+        return library.set_notes(entry.name, changes, entry.path), "The notes are saved."
+
+    def rename(entry: Entry, new_name: str) -> tuple[Entry, str]:
+        return library.rename(entry.name, new_name, entry.path), f"{entry.name} is now called {new_name}."
+
+    def copy(entry: Entry, new_name: str) -> tuple[Entry, str]:
+        return library.copy(entry.name, new_name, entry.path), f"{new_name} is a copy of {entry.name}."
+
+    def set_picture(entry: Entry, file: Any) -> tuple[Entry, str]:
+        path = Path(file if isinstance(file, str) else file.name)
+        return library.set_preview(entry.name, path.read_bytes(), entry.path), "The picture is set."
+
+    def take_run(entry: Entry, run: str | None) -> tuple[Entry, str]:
+        if not run:
+            raise NotFound("No run is chosen.", "Choose one that has drawn previews.")
+        return library.preview_from_run(entry.name, run, entry.path), "The picture is set."
+
+    def draw_preview(entry: Entry, prompt: str) -> tuple[Entry, str]:
+        return library.draw_preview(entry.name, prompt, entry.path), "The picture is drawn."
+
+    chosen.select.click(select, [chosen.selected], every, **AT_ONCE)
+    _connect_export(services, chosen)
+    _connect_report(services, chosen)
+    return (
+        act(chosen.save_notes.click, save_notes, list(chosen.notes.values())),
+        act(chosen.rename.click, rename, [chosen.name]),
+        act(chosen.copy.click, copy, [chosen.name]),
+        act(chosen.picture.upload, set_picture, [chosen.picture]),
+        act(chosen.take_run.click, take_run, [chosen.run]),
+        act(chosen.draw.click, draw_preview, [chosen.prompt], **UNLISTED),
+        *_connect_trash(services, chosen, changed, shown, every),
+    )
+
+
+def entry_of(services: Services, key: str) -> Entry:
+    """The embedding of a card. Raises NotFound where there is none (any more)."""
+    for entry in services.library.list():
+        if key_of(entry) == key:
+            return entry
+    raise NotFound(f'There is no embedding "{key}".' if key else "No embedding is chosen.", "Click a card first.")
+
+
+def _connect_trash(
+    services: Services, chosen: Chosen, changed: Callable[[], None], shown: Callable[[Entry], dict[Any, Any]], every: list[Any]
+) -> Sequence[Any]:
+    @errors_in(chosen.status)
+    def delete(key: str) -> dict[Any, Any]:
+        entry = entry_of(services, key)
+        services.library.delete(entry.name, entry.path)
+        changed()
+        newest = next((one.id for one in services.library.trashed() if entry.path in one.files), "")
+        said = library_html.deleted(entry.name)
+        return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: said, chosen.deleted: newest}
+
+    @errors_in(chosen.status)
+    def undo(trash_id: str) -> dict[Any, Any]:
+        entries = services.library.restore(trash_id)
+        changed()
+        said = {chosen.status: library_html.restored(entries), chosen.deleted: ""}
+        return {**(shown(entries[0]) if entries else {}), **said}
+
+    return (
+        chosen.delete.click(delete, [chosen.selected], every, **AT_ONCE),
+        chosen.undo.click(undo, [chosen.deleted], every, **AT_ONCE),
+    )
+
+
+def _connect_export(services: Services, chosen: Chosen) -> None:
+    @errors_in(chosen.status)
+    def export(key: str, form: str) -> dict[Any, Any]:
+        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
+        entry = entry_of(services, key)
+        file_name, data = services.library.export(entry.name, format_name, suffix, entry.path)
+        return {chosen.status: "", chosen.exported: library_html.download(file_name, data)}
+
+    chosen.export.click(export, [chosen.selected, chosen.form], [chosen.status, chosen.exported], **AT_ONCE)
+
+
+def _connect_report(services: Services, chosen: Chosen) -> None:
+    @errors_in(chosen.status)
+    def inspect(key: str, near: bool) -> dict[Any, Any]:
+        entry = entry_of(services, key)
+        embedding = services.library.read(entry.name, entry.path)
+        report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
+        return {chosen.status: "", chosen.report: inspection_html.report(report, services.inspection.picture(report))}
+
+    chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
+
+
+def _runs(services: Services, name: str) -> list[str]:
+    """Runs that drew previews, those of this embedding first."""
+    runs = [run for run in services.runs.list() if run.previews]
+    return [run.id for run in sorted(runs, key=lambda run: run.embedding != name)]
+
+
+def _forms() -> list[str]:
+    """Every form and suffix that an embedding can be written in, as "webui .pt", and the one that it has."""
+    from train_embedding.services.forms import SUFFIXES
+
+    return [AS_IT_IS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]

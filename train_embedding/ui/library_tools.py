@@ -1,0 +1,88 @@
+"""The tools below the cards: combining embeddings, a prompt's tokens, the trash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from train_embedding.errors import NotFound
+from train_embedding.ui import html, inspection_html, library_combine, library_html
+from train_embedding.ui.compat import AT_ONCE
+from train_embedding.ui.edge import errors_in
+
+if TYPE_CHECKING:
+    from train_embedding.services import Services
+
+
+@dataclass(frozen=True)
+class Tools:
+    status: gr.HTML
+    "The panel's, for what became of an action."
+    combine: library_combine.Combine
+    prompt: gr.Textbox
+    tokens: gr.HTML
+    trashed: gr.Dropdown
+    restore: gr.Button
+    empty: gr.Button
+    sure: gr.Row
+    "Shown once the trash is to be emptied."
+    really: gr.Button
+    keep: gr.Button
+
+
+def build(status: gr.HTML) -> Tools:
+    with gr.Accordion("Combine", open=False, elem_id="te_library_mix"):
+        combine = library_combine.build()
+    with gr.Accordion("Tokens of a prompt", open=False, elem_id="te_library_tokenizer"):
+        prompt = gr.Textbox("", label="Prompt", lines=2, elem_id="te_library_tokens_prompt")
+        tokens = gr.HTML("", elem_id="te_library_tokens")
+    with gr.Accordion("Trash", open=False, elem_id="te_library_trash"):
+        trashed = gr.Dropdown(choices=[], label="In the trash", allow_custom_value=True, elem_id="te_library_trashed")
+        with gr.Row():
+            restore = gr.Button("Restore", size="sm", elem_id="te_library_restore")
+            empty = gr.Button("Empty the trash", size="sm", elem_id="te_library_empty")
+        with gr.Row(visible=False) as sure:
+            really = gr.Button("Delete all of it for good", variant="stop", size="sm", elem_id="te_library_empty_really")
+            keep = gr.Button("Keep it", size="sm", elem_id="te_library_empty_not")
+    return Tools(status, combine, prompt, tokens, trashed, restore, empty, sure, really, keep)
+
+
+def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
+    """Makes the tools work; `changed` is called after a change. Returns the events that may have changed the library."""
+
+    @errors_in(tools.tokens)
+    def tokenize(prompt: str) -> dict[Any, Any]:
+        return {tools.tokens: inspection_html.tokens(services.inspection.tokenize(prompt)) if prompt.strip() else ""}
+
+    tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
+    return library_combine.connect(services, tools.combine, changed), _connect_trash(services, tools, changed)
+
+
+def trash_update(services: Services) -> Any:
+    """The choices of what can be restored, the newest first."""
+    return gr.update(choices=[library_html.trash_label(one) for one in services.library.trashed()], value=None)
+
+
+def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]) -> Any:
+    @errors_in(tools.status)
+    def restore(label: str | None) -> dict[Any, Any]:
+        found = [one for one in services.library.trashed() if library_html.trash_label(one) == label]
+        if not found:
+            raise NotFound("Nothing is chosen.", "Choose what to bring back.")
+        entries = services.library.restore(found[0].id)
+        changed()
+        return {tools.status: library_html.restored(entries), tools.trashed: trash_update(services)}
+
+    @errors_in(tools.status)
+    def empty() -> dict[Any, Any]:
+        said = html.message("good", f"{html.count(services.library.empty_trash(), 'item')} deleted for good.")
+        return {tools.status: said, tools.trashed: trash_update(services), tools.sure: gr.update(visible=False)}
+
+    outputs = [tools.status, tools.trashed, tools.sure]
+    tools.empty.click(lambda: gr.update(visible=True), [], [tools.sure], **AT_ONCE)
+    tools.keep.click(lambda: gr.update(visible=False), [], [tools.sure], **AT_ONCE)
+    tools.really.click(empty, [], outputs, **AT_ONCE)
+    return tools.restore.click(restore, [tools.trashed], outputs, **AT_ONCE)

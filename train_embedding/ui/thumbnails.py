@@ -1,0 +1,66 @@
+"""Small pictures for the cards, as data addresses, so that no host has to serve files; each is made once."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+logger = logging.getLogger(__name__)
+
+SIDE = 96
+"Longest side in pixels, on a card."
+PORTRAIT = 384
+"The same, beside the details of one embedding."
+KEPT = 6000
+"How many stay in memory, of about 3 kB each."
+LARGEST = 50_000_000
+"Pixels of a file that is still opened: decoded, that is 150 MB."
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"What Pillow raises for files that are no pictures, or broken ones."
+
+
+def stamp(file: Path | None) -> int:
+    """Tells one state of a file from another; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns if file is not None else 0
+    except OSError:
+        return 0
+
+
+def address(file: Path) -> str:
+    """A data address of the picture made small; empty where the file cannot be shown, which the log then explains."""
+    return _kept(file, stamp(file))
+
+
+def portrait(file: Path) -> str:
+    """As `address`, larger, and made anew each time."""
+    return _address(file, PORTRAIT)
+
+
+@lru_cache(maxsize=KEPT)
+def _kept(file: Path, _stamp: int) -> str:
+    return _address(file, SIDE)
+
+
+def _address(file: Path, side: int) -> str:
+    try:
+        return "data:image/jpeg;base64," + base64.b64encode(_small(file, side)).decode("ascii")
+    except UNREADABLE as problem:
+        logger.warning("The preview %s cannot be shown: %s", file, problem)
+        return ""
+
+
+def _small(file: Path, side: int) -> bytes:
+    with Image.open(file) as image:
+        if image.width * image.height > LARGEST:
+            raise ValueError(f"it has {image.width} × {image.height} pixels")
+        image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
+        image.thumbnail((side, side))
+        data = BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=80)
+    return data.getvalue()
