@@ -94,8 +94,8 @@ def test_a_download_holds_the_file() -> None:
 
 
 def test_what_lies_in_the_trash_is_told_apart() -> None:
-    first = Trashed("cat.1", "cat", "cat.pt", "", ("cat.pt",), 0.0, 100)
-    second = Trashed("cat.2", "cat", "cat.pt", "", ("cat.pt",), 0.0, 100)
+    first = Trashed("cat.1", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 0.0, 100)
+    second = Trashed("cat.2", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 0.0, 100)
     assert library_html.trash_label(first) != library_html.trash_label(second)
 
 

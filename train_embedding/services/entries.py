@@ -86,7 +86,7 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
     if not _fits(content, info):
         made_for = f"It was made for {_model(content.widths)}; the loaded checkpoint is {_model(info.widths)}."
         return made_for if name in loaded.names else loaded.left_out.get(name, made_for)
-    if used[name] != path:
+    if used[name] is not path:
         return f'The host uses "{used[name]}", which has the same name.'
     if name in loaded.names:
         return ""

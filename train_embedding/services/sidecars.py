@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -77,12 +77,18 @@ def previews_of(stem: str, names: Iterable[str]) -> list[str]:
     return [name for name in (f"{stem}{suffix}" for suffix in PREVIEW_SUFFIXES) if name in present]
 
 
-@lru_cache(maxsize=2**16)
 def _is_named_so(name: str) -> bool:
     """Whether a file of that name holds an embedding; pictures may or may not."""
+    stem, suffix = split(name)
+    return not _may_be_either(name) and _are_suffixes_of_embeddings(split(stem)[1].lower(), suffix.lower())
+
+
+@lru_cache(maxsize=2**12)
+def _are_suffixes_of_embeddings(inner: str, outer: str) -> bool:
+    """What the name says is said by its last two suffixes: `.pt` is one, `.preview.pt` is not."""
     from train_embedding.embeddings.formats import is_embedding_file
 
-    return _suffix_says_so(name) and not _may_be_either(name) and is_embedding_file(Path(name))
+    return _suffix_says_so(f"name{outer}") and is_embedding_file(Path(f"name{inner}{outer}"))
 
 
 def _may_be_either(name: str) -> bool:
@@ -91,6 +97,11 @@ def _may_be_either(name: str) -> bool:
 
 
 def _suffix_says_so(name: str) -> bool:
+    return split(name)[1].lower() in _format_suffixes()
+
+
+@cache
+def _format_suffixes() -> frozenset[str]:
     from train_embedding.embeddings.formats import SUFFIXES as FORMAT_SUFFIXES
 
-    return split(name)[1].lower() in FORMAT_SUFFIXES
+    return frozenset(FORMAT_SUFFIXES)

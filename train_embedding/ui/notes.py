@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 if TYPE_CHECKING:
-    from train_embedding.services.library import Notes
+    from train_embedding.services.notes import Notes
 
 
 @dataclass(frozen=True)
