@@ -10,14 +10,14 @@ import argparse
 import json
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
 from train_embedding.ui import cards, thumbnails
 
+ROOT = Path(__file__).parents[1]
 ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 FOLDERS = ("", "styles", "styles/old", "negative")
 PREVIEW_SIDE = 512
@@ -105,7 +106,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="of scrolling")
     parser.add_argument("--speed", type=float, default=6000.0, metavar="PX", help="pixels a second")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", type=Path, metavar="FOLDER", help="serve a folder that has been filled, and nothing else")
     arguments = parser.parse_args()
+    if arguments.serve:
+        server.serve(Services(FakeHost(arguments.serve)), port=0)
+        return
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), arguments.cards, arguments.seconds, arguments.speed)
     print(json.dumps(asdict(result)) if arguments.json else table(result))
@@ -120,7 +125,7 @@ def measure(folder: Path, number: int, seconds: float, speed: float, polled: flo
     start = time.perf_counter()
     html = cards.cards(entries)
     made = 1000 * (time.perf_counter() - start)
-    with _page(_served(services)) as page:
+    with _served(folder) as address, _page(address) as page:
         seen = _look(page, seconds, speed, polled)
     pictures = sum(len(thumbnails.address(one.preview)) for one in entries if one.preview)
     return Result(cards=len(entries), made_ms=made, cards_bytes=len(html.encode()), pictures_bytes=pictures, **seen)
@@ -165,11 +170,19 @@ def _share(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def _served(services: Services) -> str:
-    """The address of a server that lives as long as this process."""
-    said: Queue[str] = Queue()
-    threading.Thread(target=server.serve, args=(services, 0), kwargs={"ready": said.put}, daemon=True).start()
-    return said.get(timeout=120).split()[2]
+@contextmanager
+def _served(folder: Path) -> Iterator[str]:
+    """The address of a server over the folder, in a process of its own."""
+    command = [sys.executable, "-u", "-m", "benchmarks.library_scroll", "--serve", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            said = next((line for line in process.stdout if line.startswith("Running on ")), "")
+            if not said:
+                raise SystemExit("The server did not start.")
+            yield said.split()[2]
+        finally:
+            process.terminate()
 
 
 @contextmanager
