@@ -2,7 +2,8 @@
 
 Makes collections of embeddings of 4 vectors for SD1 in a temporary folder, with previews and notes beside a part of them, and
 times `Library.list()` over a host that answers at once: what a host itself takes to load embeddings is not counted. A fresh
-process is one that has imported torch, as every host has.
+process is one that has imported torch, as every host has. Each figure is the best of several times, as timeit takes it: what
+else the machine does can only add to it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +31,7 @@ WORDS = """bad easy deep real ink comic photo style water colour hands prompt ar
 dream star moon fox cat dragon knight rose glass paper clay steam gold silver ruin sea storm desert winter summer tower city"""
 FOLDERS = ("", "styles", "people", "negative/hands", "old")
 NOTES = {"description": "a description", "activation text": "by lamplight", "preferred weight": 0.8}
-REPEATS = 5
+REPEATS = 9
 
 
 class QuickHost:
@@ -50,7 +50,7 @@ class QuickHost:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds."""
+    """Seconds, each the best of several times."""
 
     files: int
     everything: float
@@ -101,7 +101,7 @@ def measure(folder: Path, files: int) -> Times:
             write(path, seed=files + number)
         time.sleep(0.2)
         changed.append(timed(library.list))
-    return Times(files, *(statistics.median(times) for times in (everything, fresh, warm, changed)))
+    return Times(files, *(min(times) for times in (everything, fresh, warm, changed)))
 
 
 def make_collection(folder: Path, files: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import read_embedding
+from train_embedding.embeddings.formats import encode, read_embedding
 from train_embedding.errors import NotFound, StorageFailed
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.library import Library
@@ -99,6 +99,37 @@ def test_what_hosts_cannot_read_is_written_anew(library: Library, name: str) -> 
     (again,) = library.import_files([("again.pt", done.entry.file.read_bytes())])
     assert again.entry is not None
     assert again.note == "", "the form that every host reads"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_diffusers_two_files_for_sdxl_become_one(library: Library, turned: bool) -> None:
+    one = ("learned_embeds.safetensors", save({"clip_l": VECTORS}))
+    two = ("learned_embeds_2.safetensors", save({"clip_g": WIDE}))
+    (done,) = library.import_files([two, one] if turned else [one, two])
+    assert done.entry is not None, done.problem
+    assert done.file == "learned_embeds.safetensors and learned_embeds_2.safetensors"
+    assert "vectors for both text encoders" in done.note
+    assert (done.entry.file.name, done.entry.family) == ("learned_embeds.pt", "SDXL")
+    read = read_embedding(done.entry.file)
+    assert torch.equal(read.vectors["clip_l"], VECTORS)
+    assert torch.equal(read.vectors["clip_g"], WIDE)
+    assert [entry.name for entry in library.list()] == ["learned_embeds"]
+
+
+def test_names_alone_make_no_pair(library: Library) -> None:
+    done = library.import_files([("cat_2.pt", saved(WEBUI)), ("cat.pt", saved(WEBUI)), ("dog_2.pt", saved(WEBUI))])
+    assert [(one.file, one.problem) for one in done] == [("cat_2.pt", ""), ("cat.pt", ""), ("dog_2.pt", "")]
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("png", ".png"), ("picture", ".png"), ("picture", ".webp")])
+def test_pictures_keep_their_bytes_unless_they_call_the_embedding_otherwise(library: Library, form: str, suffix: str) -> None:
+    data = encode(Embedding("cat", {"clip_l": VECTORS}), form, suffix)
+    same, other = library.import_files([(f"cat{suffix}", data), (f"dog{suffix}", data)])
+    assert same.entry is not None
+    assert (same.entry.file.read_bytes(), same.note) == (data, "")
+    assert other.entry is not None
+    assert other.entry.file.name == "dog.pt"
+    assert 'the WebUI would call it "cat"' in other.note
 
 
 def test_an_archive_that_means_two_things(library: Library) -> None:

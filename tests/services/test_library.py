@@ -263,6 +263,20 @@ def test_save_goes_where_the_embedding_is_and_keeps_the_old_one(fake_host: FakeH
     assert library.read("sword").count == 1
 
 
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".avif"])
+def test_save_over_a_picture(fake_host: FakeHost, suffix: str) -> None:
+    """What cannot be written, as AVIF, becomes the usual file, and the old one goes to the trash."""
+    file = fake_host.info().embeddings_folder / "old" / f"cat{suffix}"
+    file.parent.mkdir()
+    form, of = ("picture", ".webp") if suffix == ".webp" else ("png", ".png")
+    file.write_bytes(formats.encode(Embedding("cat", {"clip_l": torch.ones(1, 768)}), form, of))
+    library = Library(fake_host)
+    entry = library.save(Embedding("cat", {"clip_l": torch.zeros(1, 768)}))
+    assert entry.file == file.with_suffix(".pt" if suffix == ".avif" else suffix)
+    assert not library.read("cat").vectors["clip_l"].any()
+    assert suffix == entry.file.suffix or not file.exists()
+
+
 def test_save_without_overwriting(fake_host: FakeHost) -> None:
     file = put(fake_host, "sub/sword.safetensors")
     old = file.read_bytes()

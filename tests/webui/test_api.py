@@ -14,11 +14,17 @@ def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
     paths = webui.get("/openapi.json")["paths"]
     assert {path: sorted(methods) for path, methods in paths.items() if path.startswith(ROUTES)} == {
         f"{ROUTES}/embeddings": ["get", "post"],
+        f"{ROUTES}/embeddings/import": ["post"],
         f"{ROUTES}/embeddings/merge": ["post"],
-        f"{ROUTES}/embeddings/{{name}}": ["get"],
+        f"{ROUTES}/embeddings/{{name}}": ["delete", "get", "patch"],
         f"{ROUTES}/embeddings/{{name}}/convert": ["post"],
+        f"{ROUTES}/embeddings/{{name}}/copy": ["post"],
+        f"{ROUTES}/embeddings/{{name}}/file": ["get"],
+        f"{ROUTES}/embeddings/{{name}}/preview": ["get", "put"],
         f"{ROUTES}/embeddings/{{name}}/similarity.png": ["get"],
         f"{ROUTES}/tokens": ["post"],
+        f"{ROUTES}/trash": ["delete", "get"],
+        f"{ROUTES}/trash/{{trash_id}}/restore": ["post"],
         f"{ROUTES}/runs": ["get", "post"],
         f"{ROUTES}/runs/{{run_id}}": ["get"],
         f"{ROUTES}/runs/{{run_id}}/pictures": ["get"],

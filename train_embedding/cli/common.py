@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,15 +113,20 @@ def print_json(values: Any) -> None:
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as they need to be; numbers stand to the right."""
     lines = [titles, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    widths = [max(_columns(line[column]) for line in lines) for column in range(len(titles))]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
     for line in lines:
-        columns = zip(line, widths, right, strict=True)
-        print("  ".join(cell.rjust(width) if flush else cell.ljust(width) for cell, width, flush in columns).rstrip())
+        columns = [(cell, " " * (width - _columns(cell)), flush) for cell, width, flush in zip(line, widths, right, strict=True)]
+        print("  ".join(gap + cell if flush else cell + gap for cell, gap, flush in columns).rstrip())
 
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _columns(text: str) -> int:
+    """How many columns a text takes on a terminal: Chinese characters take two, combining marks none."""
+    return sum(0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def _is_number(text: str) -> bool:

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,8 @@ from train_embedding.services.shelf import Shelf
 if TYPE_CHECKING:
     from train_embedding.services.entries import Entry
 
+Source = Path | tuple[str, bytes]
+"A path, or the name and the content of an upload."
 CONVERTED = ("webui", ".pt")
 "Form and suffix that every host reads."
 
@@ -47,10 +49,14 @@ class Imported:
 class Judged:
     """A file that may be put into the embeddings folder."""
 
+    file: str
+    "The name that it came with."
     name: str
     suffix: str
     data: bytes
     note: str = ""
+    original: bytes = b""
+    "As it came."
 
 
 @dataclass(frozen=True)
@@ -66,24 +72,66 @@ class Outcome:
         return Imported(self.file, None if self.path is None else entries.get(self.path), self.problem, self.note)
 
 
-def import_one(
-    shelf: Shelf, source: Path | tuple[str, bytes], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str
-) -> Outcome:
-    """Puts one file into a folder below the embeddings folder. Raises StorageFailed; the outcome tells what else is wrong."""
-    file_name = source.name if isinstance(source, Path) else source[0]
+def import_all(
+    shelf: Shelf, sources: Sequence[Source], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str
+) -> list[Outcome]:
+    """Puts files into a folder below the embeddings folder, as one those two that belong together.
+
+    Raises StorageFailed; the outcomes tell what else is wrong, one for each file or pair.
+    """
+    ready = _joined([_judged_source(source, allowed) for source in sources])
+    return [one if isinstance(one, Outcome) else _import_one(shelf, one, overwrite, folder) for one in ready]
+
+
+def _import_one(shelf: Shelf, ready: Judged, overwrite: bool, folder: str) -> Outcome:
     try:
-        ready = judged(*received(source, allowed))
         if overwrite:
             shelf.refuse_held(ready.name)
         file = shelf.place(ready.name, ready.suffix, folder)
-        return Outcome(file_name, shelf.put(ready.name, lambda _suffix: ready.data, file, overwrite), note=ready.note)
+        return Outcome(ready.file, shelf.put(ready.name, lambda _suffix: ready.data, file, overwrite), note=ready.note)
     except StorageFailed:
         raise
     except TrainEmbeddingError as error:
-        return Outcome(file_name, problem=str(error))
+        return Outcome(ready.file, problem=str(error))
 
 
-def received(source: Path | tuple[str, bytes], allowed: tuple[Path, ...] | None) -> tuple[str, bytes]:
+def _judged_source(source: Source, allowed: tuple[Path, ...] | None) -> Judged | Outcome:
+    try:
+        return judged(*received(source, allowed))
+    except TrainEmbeddingError as error:
+        return Outcome(source.name if isinstance(source, Path) else source[0], problem=str(error))
+
+
+def _joined(files: Sequence[Judged | Outcome]) -> list[Judged | Outcome]:
+    """The files with the two of each pair as one: diffusers' example writes one for each of SDXL's text encoders."""
+    from train_embedding.embeddings.formats import first_of_pair
+
+    left = list(files)
+    for second in files:
+        first = next((one for one in left if isinstance(one, Judged) and one.file == first_of_pair(second.file)), None)
+        if first is None or not isinstance(second, Judged):
+            continue
+        pair = _pair(first, second)
+        if pair is not None:
+            left[left.index(first)] = pair
+            left.remove(second)
+    return left
+
+
+def _pair(first: Judged, second: Judged) -> Judged | None:
+    """The one embedding that two files hold; None where each is one of its own."""
+    from train_embedding.embeddings.formats import encode, read_pair
+
+    try:
+        embedding = read_pair(first.original, second.original, first.file)
+    except UnreadableFile:
+        return None
+    _, suffix = CONVERTED
+    note = f'"{first.file}" and "{second.file}" became "{embedding.name}{suffix}": vectors for both text encoders of SDXL.'
+    return Judged(f"{first.file} and {second.file}", embedding.name, suffix, encode(embedding, "sdxl", suffix), note)
+
+
+def received(source: Source, allowed: tuple[Path, ...] | None) -> tuple[str, bytes]:
     """The name and the bytes of an upload, or of a file at a path that may be read.
 
     allowed: the folders that a shared server may read, None for all. Raises NotAllowed, NotFound, UnreadableFile.
@@ -125,25 +173,26 @@ def judged(file_name: str, data: bytes) -> Judged:
     if len(data) > MAX_FILE_SIZE:
         raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
     embedding = read_bytes(data, file_name)
-    problem = why_not_as_it_is(data, path.suffix.lower())
+    problem = why_not_as_it_is(data, path.suffix.lower(), embedding.metadata.get("name", ""))
     if not problem:
-        return Judged(path.stem, path.suffix, data)
+        return Judged(file_name, path.stem, path.suffix, data, original=data)
     form, suffix = CONVERTED
     note = f'"{file_name}" was written anew as "{path.stem}{suffix}" with the same vectors: {problem}.'
-    return Judged(path.stem, suffix, encode(embedding, form, suffix), note)
+    return Judged(file_name, path.stem, suffix, encode(embedding, form, suffix), note, data)
 
 
-def why_not_as_it_is(data: bytes, suffix: str) -> str:
+def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
     """Why hosts could not read a file that can be read here, the end of a sentence; empty where they can.
 
-    Judged by what WebUI 1.10.1 does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
+    called: the name that the file itself gives the embedding, where that is another than the file's. Judged by what WebUI 1.10.1
+    does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
     """
     if suffix == ".safetensors":
         length = int.from_bytes(data[:8], "little")
         keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}
         return "" if _is_expected(keys) else _UNEXPECTED
-    if suffix not in (".pt", ".bin"):
-        return f"the WebUI reads no {suffix} files"
+    if suffix not in (".pt", ".bin"):  # a picture, which the WebUI calls what stands in it
+        return f'the WebUI would call it "{called}"' if called else ""
     if data.startswith(b"PK") and not _is_plain_zip(data):
         return "its archive is none that the WebUI's safe reader takes"
     return _why_not_by_torch(data)

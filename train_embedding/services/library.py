@@ -14,7 +14,7 @@ from train_embedding.services import preview_picture
 from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
 from train_embedding.services.forms import exported, form_for
-from train_embedding.services.importing import Imported, import_one
+from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
 from train_embedding.services.notes import changed_file, checked_changes
@@ -172,10 +172,11 @@ class Library:
     ) -> builtins.list[Imported]:
         """Puts files into a folder below the embeddings folder, each read and judged before; answers what became of each.
 
-        files: paths, or names and contents of uploads. Bytes stay as they are where hosts can read them. Raises StorageFailed.
+        files: paths, or names and contents of uploads; two that diffusers wrote for SDXL's text encoders become one. Bytes stay
+        as they are where hosts can read them. Raises StorageFailed.
         """
         allowed = self._host.info().allowed_folders
-        outcomes = [import_one(self._shelf, source, allowed, overwrite, folder) for source in files]
+        outcomes = import_all(self._shelf, files, allowed, overwrite, folder)
         entries = {entry.file: entry for entry in self.reload()}
         return [outcome.imported(entries) for outcome in outcomes]
 

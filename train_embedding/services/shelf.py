@@ -13,6 +13,7 @@ from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound
 from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
+from train_embedding.services.forms import SUFFIXES
 from train_embedding.services.locks import file_lock
 from train_embedding.services.sidecars import is_its_own, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
@@ -189,7 +190,11 @@ class Shelf:
         """Where to write, spelled as lists spell it."""
         folder = self.root
         if file is None:
-            return existing[-1] if existing else path_for(folder, name, NEW_SUFFIX)
+            used = existing[-1] if existing else None
+            # A form that can only be read makes way for the usual one.
+            if used is not None and any(used.suffix.lower() in suffixes for suffixes in SUFFIXES.values()):
+                return used
+            return path_for(folder if used is None else used.parent, name, NEW_SUFFIX)
         if file.stem != name:
             raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
         target = self._inside((file if file.is_relative_to(folder) else folder / file).parent) / file.name
