@@ -104,8 +104,9 @@
     /** When a page opens, and when the poll has told of another version than the one that is shown. */
     function updateWhenChanged() {
         const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
-        const current = list && list.isConnected && Number(field && field.value) <= Number(version);
-        if (!field || current || Date.now() - requestedAt < UPDATE_LOST) return;
+        if (!field || field.value === "") return; // the first poll's values come before
+        const current = list && list.isConnected && Number(field.value) <= Number(version);
+        if (current || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
         press("te_library_update");
     }

@@ -190,7 +190,7 @@ def test_the_main_job(ui: Any, app: App) -> None:
     """Create, card, double click, generate, train, generate."""
     word = generate(ui, "a big red star")
     assert "Created my-word with 1 vector." in create(ui, "my-word", "red", "1")
-    assert value(ui, "te_train_embedding") == "my-word"
+    wait(ui, lambda: value(ui, "te_train_embedding") == "my-word", "the new name in its field", 30)
     tab(ui, "txt2img")
     wait(ui, lambda: card(ui, "my-word").count() == 1, "the new card", 20)
     fill(ui, "txt2img_prompt", "a big")
@@ -202,7 +202,7 @@ def test_the_main_job(ui: Any, app: App) -> None:
     tab(ui, "Train Embedding")
     assert train(ui, "my-word") | {"status": "finished", "step": "12"} == progress(ui)
     assert str(app.data / "embeddings" / "my-word.pt") in text(ui, "te_train_status")
-    assert "12 steps" in ui.locator('#te_library_cards .te-card[data-name="my-word"]').inner_text()
+    wait(ui, lambda: "12 steps" in library_card(ui, "my-word").inner_text(), "the steps on the card", 30)
     assert ui.locator("#te_train_gallery img").count() >= 1
     # used at once, in either box
     generate(ui, "a big my-word star")
@@ -255,14 +255,15 @@ def test_a_page_opened_during_training_shows_it(ui: Any, app: App) -> None:
     wait(ui, lambda: int(progress(ui)["step"]) > step, "progress on the new page")
     wait(ui, lambda: "left" in text(ui, "te_train_progress") and "loss" in text(ui, "te_train_progress"), "ETA and loss")
     # the fields as they were used last
-    assert (value(ui, "te_train_embedding"), value(ui, "te_train_steps")) == ("long-run", "100000")
+    wait(ui, lambda: value(ui, "te_train_embedding") == "long-run", "the name used last", 30)
+    assert value(ui, "te_train_steps") == "100000"
     # a second run has to wait
     ui.click("#te_train_button")
     wait(ui, lambda: '"long-run" is being trained.' in text(ui, "te_train_status"), "the refusal", 30)
     ui.click("#te_train_stop")
     wait(ui, lambda: progress(ui)["status"] == "stopped", "the stop")
     wait(ui, lambda: "long-run.pt" in text(ui, "te_train_status"), "the name of the kept file", 30)
-    assert "untrained" not in ui.locator('#te_library_cards .te-card[data-name="long-run"]').inner_text()
+    wait(ui, lambda: "untrained" not in library_card(ui, "long-run").inner_text(), "the steps on the card", 30)
 
 
 def test_stop_before_the_first_step_loses_nothing(ui: Any, app: App) -> None:

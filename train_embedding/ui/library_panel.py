@@ -83,7 +83,7 @@ def build(services: Services) -> LibraryPanel:
     tools = library_tools.build(status)
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
-        version = gr.Textbox("0", show_label=False, elem_id="te_cards_version")
+        version = gr.Textbox("", show_label=False, elem_id="te_cards_version")
         update = gr.Button("Show cards", elem_id="te_library_update")
         _connect_pictures(deck)
     return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version, update)
