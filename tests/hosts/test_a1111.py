@@ -90,7 +90,7 @@ class TextEncoder:
 class Job:
     """`StableDiffusionProcessingTxt2Img`."""
 
-    cached_c = cached_uc = cached_hr_c = cached_hr_uc = None
+    cached_c = cached_uc = cached_hr_c = cached_hr_uc = ("old", "conditioning")
 
     def __init__(self, **fields: Any) -> None:
         self.fields = fields
@@ -128,7 +128,7 @@ class WebUI:
     def _contents(self) -> dict[str, dict[str, Any]]:
         options = SimpleNamespace(
             embeddings_dir=str(self.folder / "embeddings"), textual_inversion_templates_dir=str(self.folder / "templates"),
-            webui_is_non_local=False, hide_ui_dir_config=False, train_embedding_allow=[], no_prompt_history=False,
+            webui_is_non_local=False, hide_ui_dir_config=False, train_embedding_allow=[], no_prompt_history=False, disable_safe_unpickle=False,
         )  # fmt: skip
         sampler = SimpleNamespace(name="Euler")
         self.finished: list[str] = []
@@ -180,7 +180,7 @@ def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebUI]:
     stand_in = WebUI(tmp_path)
     for name, module in stand_in.all.items():
         monkeypatch.setitem(sys.modules, name, module)
-    ours = tuple(f"train_embedding.hosts.{name}" for name in ("a1111", "a1111_model", "a1111_txt2img"))
+    ours = tuple(f"train_embedding.hosts.{name}" for name in ("a1111", "a1111_model", "webui_host", "webui_txt2img"))
     for name in ours:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield stand_in
@@ -404,6 +404,7 @@ def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
     host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **_options: AModel())
+    monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     changed, untouched = SimpleNamespace(network_current_names=("a",)), SimpleNamespace()
     restored: list[Any] = []
@@ -471,6 +472,7 @@ def test_clip_skip_of_sdxl_is_a_setting_of_its_own(
 ) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **options: asked.append(options) or AModel())
+    monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     as_sdxl(webui, 768, 1280)
     for encoder in webui.sd_model.conditioner.embedders[:2]:
@@ -512,8 +514,13 @@ def test_outside_a_webui_there_is_no_host(monkeypatch: pytest.MonkeyPatch) -> No
         detect()
 
 
-@pytest.mark.parametrize(("module", "title"), [("modules_forge", "Forge"), ("installer", r"SD\.Next")])
-def test_relatives_are_named(webui: WebUI, monkeypatch: pytest.MonkeyPatch, module: str, title: str) -> None:
-    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
-    with _detected() as detect, pytest.raises(HostFailed, match=title):
+def test_relatives_are_named(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "installer", types.ModuleType("installer"))
+    with _detected() as detect, pytest.raises(HostFailed, match=r"SD\.Next"):
+        detect()
+
+
+def test_an_unknown_forge_is_said_to_be_one(webui: WebUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "modules_forge", types.ModuleType("modules_forge"))
+    with _detected() as detect, pytest.raises(HostFailed, match="this version of Forge"):
         detect()
