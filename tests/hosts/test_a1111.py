@@ -128,7 +128,8 @@ class WebUI:
     def _contents(self) -> dict[str, dict[str, Any]]:
         options = SimpleNamespace(
             embeddings_dir=str(self.folder / "embeddings"), textual_inversion_templates_dir=str(self.folder / "templates"),
-            webui_is_non_local=False, hide_ui_dir_config=False, train_embedding_allow=[], no_prompt_history=False, disable_safe_unpickle=False,
+            webui_is_non_local=False, hide_ui_dir_config=False, train_embedding_allow=[],
+            no_prompt_history=False, disable_safe_unpickle=False,
         )  # fmt: skip
         sampler = SimpleNamespace(name="Euler")
         self.finished: list[str] = []

@@ -32,8 +32,9 @@ _HEAD = 64
 def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projection: bool) -> dict[str, torch.Tensor]:
     """The tensors under `prefix` with the keys of transformers; every one is a view of what was given.
 
-    Those that have these keys already, as in Forge, are taken as they are. OpenCLIP keeps a block's q, k and v in one `in_proj_weight` [3d, d], of which three narrow views are taken, and its
-    `text_projection` [d, p] the other way round. projection: whether that one is wanted.
+    Those that have these keys already, as in Forge, are taken as they are. OpenCLIP keeps a block's q, k and v in one
+    `in_proj_weight` [3d, d], of which three narrow views are taken, and its `text_projection` [d, p] the other way round.
+    projection: whether that one is wanted.
     """
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     if any(key.startswith(_TRANSFORMERS) for key in found):

@@ -22,48 +22,57 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from backend import memory_management
-from modules import call_queue, devices, sd_models, shared, ui_extra_networks_textual_inversion
+from modules import call_queue, sd_models, shared, ui_extra_networks_textual_inversion
 
 from train_embedding.errors import HostFailed
 from train_embedding.hosts import forge_model
 from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
 from train_embedding.hosts.forge_file import facts_of_file
-from train_embedding.hosts.forge_loan import Loan
+from train_embedding.hosts.forge_host import PartsHost
 from train_embedding.hosts.forge_model import Reading, Schedule
-from train_embedding.hosts.webui_host import WebUIHost, forget_conditioning, left_out_for_width
+from train_embedding.hosts.webui_host import forget_conditioning, left_out_for_width
 from train_embedding.hosts.webui_txt2img import Shelf, draw
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from train_embedding.engine.model import DiffusionModel
-
 _LISTS = ("ids_lookup", "word_embeddings", "skipped_embeddings")
 "What a database of embeddings holds of its folder."
 
 
-class ForgeHost(WebUIHost):
+class ForgeHost(PartsHost):
     """`hosts.base.Host` over Forge's modules."""
 
     title = "Stable Diffusion WebUI Forge"
+    memory = memory_management
+    load_options: dict[str, Any] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         super().__init__()
         self._reloading = threading.Lock()
-        self._loan: Loan | None = None
 
     def _checkpoint_facts(self) -> dict[str, Any]:
         """Of what is lent, else of what the next picture is made with: the chosen checkpoint, loaded or not."""
         sd_model = self._at_hand()
         if sd_model is not None:
-            dtype = str(_inner(sd_model).computation_dtype).removeprefix("torch.")
-            return {**forge_model.checkpoint_facts(sd_model, _schedule(sd_model)), "dtype": dtype}
+            return self._facts_of(sd_model)
         chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
         return {} if chosen is None else facts_of_file(chosen)
 
-    def _runs_pickles(self) -> bool:
-        """Forge reads with a bare `torch.load`, which executes nothing since 2.6."""
-        return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
+    def _readings(self, sd_model: Any) -> dict[str, Reading]:
+        skip = int(shared.opts.CLIP_stop_at_last_layers)
+        return {
+            engine.embedding_key: Reading(max(skip, engine.minimal_clip_skip), engine.final_layer_norm, engine.id_pad)
+            for engine in _engines(sd_model)
+        }
+
+    def _schedule(self, sd_model: Any) -> Schedule:
+        predictor = _inner(sd_model).predictor
+        alphas = getattr(predictor, "alphas_cumprod", torch.empty(0))  # other families' have none
+        return Schedule(alphas, predictor.prediction_type, getattr(sd_model.model_config, "ztsnr", False))
+
+    def _computes_in(self, sd_model: Any) -> torch.dtype:
+        return _inner(sd_model).computation_dtype
 
     def _at_hand(self) -> Any:
         """The lent model, or the loaded one where it is the chosen one; else None."""
@@ -81,32 +90,6 @@ class ForgeHost(WebUIHost):
         with nullcontext() if self._working() else call_queue.queue_lock:
             return _loaded()
 
-    @contextmanager
-    def model(self) -> Iterator[DiffusionModel]:
-        """The chosen checkpoint over Forge's own weights, or read from its file where these are quantised or there is no room.
-
-        Inside `exclusive`, Forge has put it on the device, without anybody's Lora, and has been told what training needs.
-        """
-        sd_model = self._needed()
-        schedule = _schedule(sd_model)
-        if reason := forge_model.why_no_training(sd_model, schedule):
-            raise HostFailed(reason)
-
-        def build(from_file: bool) -> DiffusionModel:
-            if not from_file:
-                return forge_model.live(sd_model, _readings(sd_model), schedule)
-            dtype = _inner(sd_model).computation_dtype
-            return forge_model.read(sd_model, _readings(sd_model), schedule, str(devices.device), dtype)
-
-        if not self._working():
-            yield build(forge_model.keeps_weights_to_itself(sd_model))
-            return
-        self._loan = Loan(sd_model, memory_management, build)
-        try:
-            yield self._loan.model
-        finally:
-            self._loan = None
-
     def _token_tables(self) -> list[tuple[str, torch.Tensor, Any]]:
         sd_model = self._needed()
         engines = {engine.embedding_key: engine for engine in _engines(sd_model)}
@@ -115,24 +98,6 @@ class ForgeHost(WebUIHost):
             for key, tower in forge_model.towers(sd_model).items()
             if key in forge_model.widths_of(sd_model)
         ]
-
-    @contextmanager
-    def _model_given_back(self) -> Iterator[None]:
-        loan, self._loan = self._loan, None
-        try:
-            yield
-        finally:
-            self._loan = loan
-        self._take_back()
-
-    def _take_back(self) -> None:
-        loan = self._loan
-        if loan is None:
-            return
-        if sd_models.model_data.sd_model is not loan.sd_model:
-            title = loan.sd_model.sd_checkpoint_info.title
-            raise HostFailed("Forge loaded another checkpoint meanwhile.", f'Choose "{title}" again, and resume the run.')
-        loan.take_back()
 
     def reload_embeddings(self) -> None:
         """All of Forge's lists, outside the queue: it must work during a training run. No list is ever seen half read."""
@@ -212,26 +177,6 @@ def _engines(sd_model: Any) -> list[Any]:
     names = ("text_processing_engine", "text_processing_engine_l", "text_processing_engine_g")
     engines = (getattr(sd_model, name, None) for name in names)
     return [engine for engine in engines if hasattr(engine, "embeddings")]
-
-
-def _readings(sd_model: Any) -> dict[str, Reading]:
-    skip = int(shared.opts.CLIP_stop_at_last_layers)
-    return {
-        engine.embedding_key: Reading(max(skip, engine.minimal_clip_skip), engine.final_layer_norm, engine.id_pad)
-        for engine in _engines(sd_model)
-    }
-
-
-def _schedule(sd_model: Any) -> Schedule:
-    from train_embedding.engine.live_model import plain
-    from train_embedding.engine.noise import zero_terminal_snr
-
-    predictor = _inner(sd_model).predictor
-    alphas = getattr(predictor, "alphas_cumprod", None)
-    alphas = torch.empty(0) if alphas is None else plain(alphas)  # another family's
-    if alphas.numel() and getattr(sd_model.model_config, "ztsnr", False):
-        alphas = zero_terminal_snr(alphas)
-    return Schedule(alphas, predictor.prediction_type)
 
 
 def _read_anew(database: Any, **options: Any) -> dict[str, Any]:

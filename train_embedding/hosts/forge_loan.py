@@ -1,8 +1,8 @@
 """A checkpoint in Forge's parts while it is lent for training. Only Forge's and reForge's processes can import this.
 
 It relies on these names of their memory managers, read in Forge dfdcbab6 and reForge 3b56b268: load_models_gpu(patchers,
-memory_required=bytes), unload_all_models. Both put models on the device when these are needed, and take them away, or leave a part
-of their weights in main memory, when there is no room.
+memory_required=bytes), unload_all_models. The managers put models on the device when these are needed, and take them away, or
+leave a part of their weights in main memory, when there is no room.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ROOM = {"is_sd1": 2.2 * _GIB, "is_sd2": 5 * _GIB, "is_sdxl": 16.5 * _GIB}
 
 
 class Loan:
-    """sd_model: the program's. memory: its manager. build: makes the DiffusionModel, over the program's weights or, for True, read
-    from the checkpoint's file."""
+    """sd_model: the program's. memory: its manager. build: makes the DiffusionModel, over the program's weights or, for True,
+    read from the file. options: of the manager's `load_models_gpu`."""
 
     def __init__(self, sd_model: Any, memory: Any, build: Callable[[bool], DiffusionModel], **options: Any) -> None:
         self.sd_model = sd_model

@@ -45,10 +45,19 @@ class Reading:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A program's noise: ᾱ of each timestep [T], and what the UNet predicts of it, in diffusers' words."""
+    """A program's noise: ᾱ of each timestep [T], what the UNet predicts in diffusers' words, and whether the last timestep is
+    meant to be all noise though ᾱ does not say so."""
 
     alphas_cumprod: torch.Tensor
     prediction_type: str
+    to_zero: bool = False
+
+    def read(self) -> torch.Tensor:
+        from train_embedding.engine.live_model import plain
+        from train_embedding.engine.noise import zero_terminal_snr
+
+        alphas = plain(self.alphas_cumprod).float()
+        return zero_terminal_snr(alphas) if self.to_zero else alphas
 
 
 def parts(sd_model: Any) -> Any:
@@ -118,13 +127,13 @@ def is_quantised(module: Any) -> bool:
 
 
 def live(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule) -> DiffusionModel:
-    """Over the program's own weights. What it keeps on another device than the UNet is copied there."""
+    """Over the program's own weights; of text encoders and VAE a copy where they do not fit the UNet, see `tensors_of`."""
     from train_embedding.engine.ldm import default_config
     from train_embedding.engine.live_model import live_model
 
     state = tensors_of(sd_model)
     params = {**default_config(state), "parameterization": "v" if schedule.prediction_type == "v_prediction" else "eps"}
-    model = live_model(state, params, text_config=None, alphas_cumprod=schedule.alphas_cumprod)
+    model = live_model(state, params, text_config=None, alphas_cumprod=schedule.read())
     return _as_read(model, readings)
 
 
@@ -143,18 +152,20 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
         raise HostFailed(
             f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."
         ) from error
-    model = replace(model, alphas_cumprod=schedule.alphas_cumprod.float().to(model.device))
+    model = replace(model, alphas_cumprod=schedule.read().to(model.device))
     return _as_read(replace(model, prediction_type=schedule.prediction_type), readings)
 
 
 def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
-    """The program's tensors under the names that a checkpoint has, all on the UNet's device."""
+    """The program's tensors under the names that a checkpoint has, fit to work together: all on the UNet's device and, where no
+    autocast does it in passing, in the UNet's number format. The programs do both for each layer as it computes."""
     from train_embedding.engine.live_model import named_tensors
 
     state = named_tensors(unet_of(sd_model), "model.diffusion_model.")
-    device = next(iter(state.values())).device
+    like = next(iter(state.values()))
     others = {**_vae_tensors(sd_model), **_text_tensors(sd_model)}
-    return state | {key: tensor if tensor.device == device else tensor.to(device) for key, tensor in others.items()}
+    dtypes = {key: tensor.dtype if like.is_cuda else like.dtype for key, tensor in others.items()}
+    return state | {key: tensor.to(like.device, dtypes[key]) for key, tensor in others.items()}
 
 
 def _vae_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
