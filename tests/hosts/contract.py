@@ -129,8 +129,8 @@ def the_model_trains_and_is_left_as_it_was(host: Host) -> None:
         gradients = _gradients(model)
         assert all(bool(torch.isfinite(gradient).all()) and bool(gradient.any()) for gradient in gradients)
         assert _pixels(host, "a tree", seed=5) == before, "a preview is what the person would get"
-        again = _gradients(model)
-        assert all(torch.equal(one, other) for one, other in zip(gradients, again, strict=True))
+        for one, other in zip(gradients, _gradients(model), strict=True):  # sums over threads may differ in the last digit
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
     with host.exclusive("draws"):
         assert _pixels(host, "a tree", seed=5) == before
 

@@ -5,6 +5,7 @@ It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b
     shared          state (assign_current_image and the fields in PROGRESS), opts, cmd_opts, total_tqdm, sd_model
     database        of embeddings: find_embedding_at_position (all that the text encoders ask it for)
     processing      StableDiffusionProcessingTxt2Img, process_images
+    scripts         ScriptRunner
     sd_samplers     all_samplers_map
     textual_inversion.textual_inversion     Embedding
     devices         device
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, processing, sd_samplers, shared
+from modules import devices, processing, scripts, sd_samplers, shared
 from modules.textual_inversion import textual_inversion
 
 from train_embedding.embeddings.embedding import Embedding
@@ -86,6 +87,7 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         do_not_reload_embeddings=True,
         override_settings=dict(settings) if changed else {},
     )
+    job.scripts = scripts.ScriptRunner()  # of no scripts; reForge does not expect that there is none
     job.cached_c, job.cached_uc = [None] * len(job.cached_c), [None] * len(job.cached_uc)
     return job
 
