@@ -143,11 +143,13 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
     Raises HostFailed where the file holds what cannot be trained on, or the device has no room for it.
     """
     from train_embedding.engine.checkpoint import load_checkpoint
+    from train_embedding.engine.live_model import plain
 
     file = Path(sd_model.sd_checkpoint_info.filename)
-    others = {**_vae_tensors(sd_model), **_text_tensors(sd_model)}
+    others = {key: plain(tensor) for key, tensor in {**_vae_tensors(sd_model), **_text_tensors(sd_model)}.items()}
     try:
-        model = load_checkpoint(file, device=device, dtype=dtype, instead=others)
+        with torch.inference_mode(False):
+            model = load_checkpoint(file, device=device, dtype=dtype, instead=others)
     except torch.cuda.OutOfMemoryError as error:
         raise HostFailed(
             f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."

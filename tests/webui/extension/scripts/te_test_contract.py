@@ -6,7 +6,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from modules import script_callbacks
+from modules import script_callbacks, shared
 
 
 def contract():
@@ -24,6 +24,7 @@ def check(name: str):
     """In a thread of its own, as runs work in."""
     from train_embedding.hosts.detect import detect
 
+    shared.opts.data["show_progress_type"] = "Approx cheap"  # what it is set to at first would download a network
     failed: list[str] = []
 
     def run():
