@@ -206,4 +206,4 @@ def _read_as(encoders: Iterable[TextEncoder], readings: Mapping[str, Reading]) -
 
 
 def _in_channels(sd_model: Any) -> int:
-    return unet_of(sd_model).input_blocks[0][0].weight.shape[1]  # [c, channels that it takes, 3, 3]
+    return unet_of(sd_model).get_parameter("input_blocks.0.0.weight").shape[1]  # [c, channels that it takes, 3, 3]
