@@ -66,7 +66,7 @@ def sd_model(folder: Path) -> Any:
     """A checkpoint in Forge's parts: weights made in inference mode, the token embedding wrapped."""
     state = source().ldm_state()
 
-    def part(prefix: str, name: Any = str) -> nn.Module:
+    def part(prefix: str, name: Any = str) -> Any:
         with torch.inference_mode():
             tensors = {key.removeprefix(prefix): tensor.clone() for key, tensor in state.items() if key.startswith(prefix)}
             return module_of(tensors, name)
@@ -148,7 +148,7 @@ class Forge(WebUI):
 @pytest.fixture
 def forge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Forge]:
     stand_in = Forge(tmp_path)
-    for name, module in stand_in.all.items():
+    for name, module in dict(stand_in.all).items():
         monkeypatch.setitem(sys.modules, name, module)
     for name in OURS:
         monkeypatch.delitem(sys.modules, f"train_embedding.hosts.{name}", raising=False)

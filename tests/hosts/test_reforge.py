@@ -57,7 +57,7 @@ class ReForge(WebUI):
 @pytest.fixture
 def reforge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReForge]:
     stand_in = ReForge(tmp_path)
-    for name, module in stand_in.all.items():
+    for name, module in dict(stand_in.all).items():
         monkeypatch.setitem(sys.modules, name, module)
     for name in OURS:
         monkeypatch.delitem(sys.modules, f"train_embedding.hosts.{name}", raising=False)

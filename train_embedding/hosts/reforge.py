@@ -56,7 +56,8 @@ class ReForgeHost(PartsHost, A1111Host):
     def _schedule(self, sd_model: Any) -> Schedule:
         inner = parts(sd_model).unet.model
         sigmas = getattr(inner.model_sampling, "sigmas", torch.empty(0))
-        return Schedule(1 / (sigmas.double() ** 2 + 1), _PREDICTIONS.get(inner.model_type.name, inner.model_type.name))
+        kind = str(inner.model_type.name)
+        return Schedule(1 / (sigmas.double() ** 2 + 1), _PREDICTIONS.get(kind, kind))
 
     def _computes_in(self, sd_model: Any) -> torch.dtype:
         inner = parts(sd_model).unet.model
