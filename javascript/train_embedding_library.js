@@ -12,8 +12,10 @@
     const SETTLE = 60; // milliseconds of rest before pictures are asked for
     const BATCH = 60;
     const LOST = 15000;
+    const SELDOM = 1000; // milliseconds between requests while the list is being scrolled
     const HEIGHT = 66; // pixels of a card, as in style.css
     const ALL = 200; // as many cards are simply there; of more, those around the view
+    const UPDATE_LOST = 5000;
     const AROUND = 12; // rows above and below the view
     const SPARE = 4; // rows of these that must be left before others take their place
 
@@ -53,6 +55,7 @@
     function adopt(found) {
         list = found;
         version = found.dataset.version;
+        requestedAt = 0;
         cards = Array.from(list.querySelectorAll(".te-card[data-key]"), (element, place) => ({
             element, place, text: folded(`${element.textContent} ${element.dataset.folder}`),
         }));
@@ -92,6 +95,19 @@
     function indented(id, value) {
         const parts = id === "te_library_folder" ? value.split("/") : [value];
         return "\u2003".repeat(parts.length - 1) + parts[parts.length - 1];
+    }
+
+    // ---- asking for the cards --------------------------------------------------------------------------------------
+
+    let requestedAt = 0;
+
+    /** When a page opens, and when the poll has told of another version than the one that is shown. */
+    function updateWhenChanged() {
+        const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
+        const current = list && list.isConnected && Number(field && field.value) <= Number(version);
+        if (!field || current || Date.now() - requestedAt < UPDATE_LOST) return;
+        requestedAt = Date.now();
+        press("te_library_update");
     }
 
     // ---- searching, filtering, sorting -----------------------------------------------------------------------------
@@ -287,9 +303,11 @@
         for (const {element} of cards) show(element, known.get(stateOf(element)) || "");
     }
 
+    let askedAt = 0;
+
     function askSoon() {
         clearTimeout(timer);
-        timer = setTimeout(askForPictures, SETTLE);
+        timer = setTimeout(askForPictures, Date.now() - askedAt > SELDOM ? 0 : SETTLE);
     }
 
     /** For the cards in view, and then for those around it. */
@@ -303,6 +321,7 @@
             .filter((element) => element.dataset.picture && !known.has(stateOf(element)))
             .slice(0, BATCH);
         if (wanted.length === 0) return;
+        askedAt = Date.now();
         asked = {serial: ++serial, cards: wanted, at: Date.now()};
         const keys = wanted.map((element) => element.dataset.key);
         ask("te_library_wanted", "te_library_draw", JSON.stringify({serial, keys}));
@@ -318,7 +337,7 @@
         }
         if (asked.cards.some((element) => !element.isConnected)) putKnownPictures();
         asked = null;
-        askForPictures();
+        askSoon();
     }
 
     function show(card, address) {
@@ -412,6 +431,7 @@
         observe("te_library_details", "data-key", followDetails);
         observe("te_library_exported", "data-serial", followDownload);
         lookForCards();
+        updateWhenChanged();
         if (asked && Date.now() - asked.at > LOST) askForPictures();
     }
 

@@ -100,7 +100,7 @@ def test_delete_and_undo(handler: Handler, components: Components, status_of: An
 def test_the_trash(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
     handler("delete")("my-cat.safetensors")
     handler("delete")("my dog.safetensors")
-    choices = handler("poll")(None)[components["te_library_trashed"]]["choices"]
+    choices = handler("update")(True)[components["te_library_trashed"]]["choices"]
     labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
     assert labels == [trash_label(one) for one in services.library.trashed()]
     assert "Nothing is chosen." in status_of(handler("restore")(None))

@@ -35,7 +35,9 @@ class LibraryPanel:
     chosen: library_chosen.Chosen
     tools: library_tools.Tools
     version: gr.Textbox
-    "Hidden: a number that rises whenever the library changed; the script then refreshes the host's cards."
+    "Hidden: a number that rises whenever the library changed; the script then refreshes the host's cards,"
+    update: gr.Button
+    "and clicks this for ours."
 
 
 class LibraryVersion:
@@ -82,8 +84,9 @@ def build(services: Services) -> LibraryPanel:
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
         version = gr.Textbox("0", show_label=False, elem_id="te_cards_version")
+        update = gr.Button("Show cards", elem_id="te_library_update")
         _connect_pictures(deck)
-    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version)
+    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version, update)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -109,16 +112,31 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
     )
 
 
-def parts(services: Services, panel: LibraryPanel, embedding: gr.Dropdown, number: int) -> dict[str, tuple[Any, Render]]:
-    """What a page shows of the library, at the version `number`: part to (version, its updates)."""
+def parts(panel: LibraryPanel, number: int) -> dict[str, tuple[Any, Render]]:
+    """What the poll shows of the library, at the version `number`: that alone; the script then asks for the cards."""
+    return {"library": (number, lambda: {panel.version: str(number)})}
 
-    def render() -> dict[Any, Any]:
-        entries, cards = panel.deck.at(number)
-        names = [entry.name for entry in entries if entry.loaded]
+
+def connect_update(
+    services: Services, panel: LibraryPanel, version: LibraryVersion, embedding: gr.Dropdown, first: Render
+) -> None:
+    """What the script asks for when the version has changed, and when a page opens: the cards, and the choices of names.
+
+    They are no outputs of the poll: gradio looks at every output of an event, and thousands of choices take it long.
+    first: the update of `embedding` for a page that opens.
+    """
+    opened = gr.State(False)
+
+    @errors_in(panel.status)
+    def update(shown: bool) -> dict[Any, Any]:
+        entries, cards = panel.deck.at(version.look())
+        choices = gr.update(choices=[entry.name for entry in entries if entry.loaded])
         trash = library_tools.trash_update(services)
-        return {panel.cards: cards, panel.version: str(number), embedding: gr.update(choices=names), panel.tools.trashed: trash}
+        names = choices if shown else {**choices, **first()}
+        return {panel.cards: cards, embedding: names, panel.tools.trashed: trash, opened: True}
 
-    return {"library": (number, render)}
+    outputs = [panel.status, panel.cards, embedding, panel.tools.trashed, opened]
+    panel.update.click(update, [opened], outputs, **AT_ONCE)
 
 
 def _connect_pictures(deck: Deck) -> None:

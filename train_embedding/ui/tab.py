@@ -48,18 +48,22 @@ def _keep_up_to_date(
     @errors_in(train.status)
     def poll(known: dict[str, Any] | None) -> dict[Any, Any]:
         now = train_panel.parts(services, train)
-        now |= library_panel.parts(services, library, embedding, library_version.look())
+        now |= library_panel.parts(library, library_version.look())
         updates: dict[Any, Any] = {seen: {part: version for part, (version, _) in now.items()}}
         for part, (version, render_part) in now.items():
             if known is None or known.get(part) != version:
                 updates.update(render_part())
         if known is None:
             for widget, update in train_panel.remembered(services, train).items():
-                updates[widget] = {**updates.get(widget, {}), **update}
+                if widget is not embedding:
+                    updates[widget] = update
         return updates
 
+    def remembered_name() -> dict[Any, Any]:
+        return train_panel.remembered(services, train).get(embedding, {})
+
     outputs = [seen, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
-    outputs += [library.cards, library.version, library.tools.trashed, *train.widgets.values()]
+    outputs += [library.version, *(widget for widget in train.widgets.values() if widget is not embedding)]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),
@@ -67,4 +71,5 @@ def _keep_up_to_date(
     )
     for event in events:
         event.then(poll, [seen], outputs, **AT_ONCE)
+    library_panel.connect_update(services, library, library_version, embedding, remembered_name)
     button.click(poll, [seen], outputs, **AT_ONCE)
