@@ -85,18 +85,18 @@ def row(times: Times) -> str:
     return f"| {times.files:,} | {shown} | {times.everything / times.fresh:.0f} | {times.everything / times.warm:.0f} |"
 
 
-def measure(folder: Path, files: int) -> Times:
+def measure(folder: Path, files: int, repeats: int = REPEATS) -> Times:
     make_collection(folder, files)
     library = library_of(folder)
     everything = []
-    for _ in range(3):
+    for _ in range(min(3, repeats)):
         shutil.rmtree(folder / "library", ignore_errors=True)
         library = library_of(folder)
         everything.append(timed(library.list))
-    fresh = [in_a_fresh_process(folder) for _ in range(REPEATS)]
-    warm = [timed(library.list) for _ in range(REPEATS)]
+    fresh = [in_a_fresh_process(folder) for _ in range(repeats)]
+    warm = [timed(library.list) for _ in range(repeats)]
     changed = []
-    for number in range(REPEATS):
+    for number in range(repeats):
         for path in sorted((folder / "embeddings").rglob("*.pt"))[number * 10 : number * 10 + 10]:
             write(path, seed=files + number)
         time.sleep(0.2)

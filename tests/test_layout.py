@@ -45,7 +45,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "embeddings": ("torch", "safetensors", "PIL"),
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
     "services": ("torch", "PIL", "numpy"),
-    "hosts": (*_MODEL, "modules"),
+    "hosts": (*_MODEL, "modules", "backend", "ldm_patched"),  # the last two are Forge's and reForge's
     "ui": ("gradio", "pandas", "PIL", "markupsafe"),
     "api": ("fastapi", "starlette", "pydantic"),
     "cli": ("tqdm",),

@@ -33,7 +33,7 @@ from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.evaluation import fixed_items, fixed_losses
 from train_embedding.engine.latents import EncodedPicture, LatentDataset
-from train_embedding.engine.live_model import live_model
+from train_embedding.engine.live_model import ldm_state, live_model
 from train_embedding.engine.loop import batch_loss, losses_in_context, train
 from train_embedding.engine.model import DiffusionModel, LatentMoments, no_vectors
 from train_embedding.engine.noise import noise_schedule
@@ -186,7 +186,9 @@ def test_nothing_is_copied(variant: str) -> None:
     host = module_of(state, families.wrapped(source.base))
     if source.base == "SDXL":
         host.cond_stage_model = host.conditioner
-    live = live_model(host, source.params(), text_config=source.text_config, alphas_cumprod=noise_schedule(0.00085, 0.012, 1000))
+    live = live_model(
+        ldm_state(host), source.params(), text_config=source.text_config, alphas_cumprod=noise_schedule(0.00085, 0.012, 1000)
+    )
     for model in (source.model(), live):
         counts = [shared_parameters(module, state) for module in model.modules()]
         assert [shared for shared, _all in counts] == [total for _shared, total in counts]

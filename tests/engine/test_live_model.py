@@ -9,7 +9,7 @@ from torch import nn
 from tests.checkpoints import Source, module_of, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.engine.conditioning import Conditioning
-from train_embedding.engine.live_model import ldm_state, live_model
+from train_embedding.engine.live_model import ldm_state, live_model, plain, share_again, still_shares
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import noise_schedule
 from train_embedding.engine.placeholder import PromptBatch
@@ -34,7 +34,7 @@ def host(tiny_source: Source) -> nn.Module:
 
 
 def live(host: nn.Module) -> DiffusionModel:
-    return live_model(host, params(), text_config=TEXT_CONFIG, alphas_cumprod=SCHEDULE, clip_skip=1)
+    return live_model(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=SCHEDULE, clip_skip=1)
 
 
 def test_wrappers_are_looked_through(host: nn.Module, tiny_source: Source) -> None:
@@ -96,6 +96,53 @@ def test_outputs_are_those_of_the_source(host: nn.Module, tiny_source: Source) -
 
 def test_clip_skip_and_schedule_are_the_hosts(host: nn.Module) -> None:
     schedule = torch.linspace(0.99, 0.01, 1000)
-    model = live_model(host, params(), text_config=TEXT_CONFIG, alphas_cumprod=schedule, clip_skip=2)
+    model = live_model(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=schedule, clip_skip=2)
     assert (model.text_encoders[0].layer, model.text_encoders[0].normalised) == (2, True)
     assert torch.equal(model.alphas_cumprod, schedule)
+
+
+@pytest.fixture
+def inference_host(tiny_source: Source) -> nn.Module:
+    """The source's weights as Forge holds them: loaded in inference mode."""
+    with torch.inference_mode():
+        return module_of({key: tensor.clone() for key, tensor in tiny_source.ldm_state().items()}, wrapped)
+
+
+def test_weights_of_inference_mode_are_shared_and_let_a_gradient_through(inference_host: nn.Module) -> None:
+    state = ldm_state(inference_host)
+    assert all(tensor.is_inference() for tensor in state.values())
+    model = live(inference_host)
+    for module in model.modules():
+        shared, total = shared_parameters(module, state)
+        assert shared == total > 50
+    table = torch.randn(1, 64, requires_grad=True)
+    prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
+    context = model.context(prompts, {"clip_l": table})
+    model.predict(torch.randn(1, 4, 8, 8), torch.tensor([5]), context).sum().backward()
+    assert table.grad is not None
+    assert float(table.grad.abs().sum()) > 0
+
+
+def test_a_plain_tensor_is_over_the_same_numbers() -> None:
+    with torch.inference_mode():
+        whole = torch.arange(12.0).reshape(3, 4)
+        part = whole[1:, ::2]
+    view = plain(part)
+    assert not view.is_inference()
+    assert view.tolist() == part.tolist()
+    assert view.data_ptr() == part.data_ptr()
+    assert plain(view).data_ptr() == view.data_ptr()
+
+
+def test_a_model_moves_along_with_the_hosts_weights(host: nn.Module) -> None:
+    model = live(host)
+    assert still_shares(model, ldm_state(host))
+    weight = model.unet.conv_in.weight
+    for parameter in host.parameters():
+        parameter.data = parameter.data.clone()  # what moving to another device and back leaves
+    assert not still_shares(model, ldm_state(host))
+    before = model.text_encoders[0].token_embedding.weight.clone()
+    share_again(model, live(host))
+    assert still_shares(model, ldm_state(host))
+    assert model.unet.conv_in.weight is weight, "what holds the parameter sees the new numbers"
+    assert torch.equal(model.text_encoders[0].token_embedding.weight, before)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from tests.families import OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, OpenClip
+from tests.families import OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, OpenClip, randomised
 from train_embedding.engine.openclip import openclip_config, openclip_weights
 
 
 def state() -> dict[str, torch.Tensor]:
-    tower = OpenClip(OPENCLIP_WIDTH, OPENCLIP_LAYERS, POOLED)
+    tower = randomised(OpenClip(OPENCLIP_WIDTH, OPENCLIP_LAYERS, POOLED))
     return {f"a.prefix.{key}": tensor for key, tensor in tower.state_dict().items()} | {"another.ln_final.weight": torch.ones(1)}
 
 
@@ -43,3 +43,12 @@ def test_the_config_follows_from_the_weights() -> None:
     assert (config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]) == (128, 3, 2)
     assert (config["intermediate_size"], config["projection_dim"], config["max_position_embeddings"]) == (512, 96, 77)
     assert (config["vocab_size"], config["hidden_act"]) == (49408, "gelu")
+
+
+def test_transformers_own_names_are_taken_as_they_are() -> None:
+    named = {f"a.prefix.{key}": tensor for key, tensor in openclip_weights(state(), "a.prefix.", projection=True).items()}
+    mixed = {**state(), **named}
+    for projection in (True, False):
+        weights = openclip_weights(mixed, "a.prefix.", projection=projection)
+        assert weights.keys() == openclip_weights(state(), "a.prefix.", projection=projection).keys()
+        assert all(weights[key] is named[f"a.prefix.{key}"] for key in weights)

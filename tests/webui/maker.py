@@ -1,7 +1,9 @@
 """Small checkpoints of every family with the true widths, for a real WebUI: `python -m tests.webui.maker WEBUI_DATA_FOLDER`.
 
 Writes te-NAME.safetensors with its config into models/Stable-diffusion, and puts this folder's `extension` beside the others: it
-tells OpenCLIP of text towers with few layers, and compares the WebUI's model with ours over HTTP.
+tells OpenCLIP and Forge of text towers with few layers, compares the program's model with ours over HTTP, and runs
+tests/hosts/contract.py in the program's own process. Forge reads no configs: for it there are `sd1-narrow` and `sdxl-narrow`,
+which have the published structure with fewer channels.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any
 
 import torch
 import yaml
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -23,20 +26,24 @@ from tests import checkpoints
 from tests.families import OpenClip, randomised, unet_config, unet_state
 from train_embedding.demo.maker.ldm_layout import ldm_state
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
+from train_embedding.engine.ldm import CONFIGS, read_config
 from train_embedding.engine.tokenizer import FOLDER
 
 NAMES = ("sd1-inpainting", "sd2", "sd2-v", "sd2-inpainting", "sdxl", "sdxl-inpainting")
+NARROW = ("sd1-narrow", "sdxl-narrow")
 EXTENSION = Path(__file__).parent / "extension"
 CLIP = {**TEXT_CONFIG, "hidden_size": 768, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 12}
 TOWERS = {"sd2": ("te-tiny-H", 1024), "sdxl": ("te-tiny-bigG", 1280)}
 "Per family the architecture in extension/openclip, and its width."
-CHANNELS = 64
+CHANNELS, VAE_CHANNELS = 64, 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what the WebUI is given as --data-dir")
-    parser.add_argument("names", nargs="*", default=NAMES, help=f"of {', '.join(NAMES)}; all where none is named")
+    parser.add_argument(
+        "names", nargs="*", default=NAMES, help=f"of {', '.join((*NAMES, *NARROW))}; all but the last two if none is named"
+    )
     arguments = parser.parse_args()
     shutil.copytree(EXTENSION, arguments.folder / "extensions" / "te-test-families", dirs_exist_ok=True)
     models = arguments.folder / "models" / "Stable-diffusion"
@@ -53,6 +60,9 @@ def write(folder: Path, name: str) -> Path:
     torch.manual_seed(sum(name.encode()))
     base = name.split("-")[0]
     file = folder / f"te-{name}.safetensors"
+    if name in NARROW:
+        save_file({key: tensor.half().contiguous() for key, tensor in _narrow_state(base).items()}, file)
+        return file
     state = ldm_state({}, checkpoints.source().vae.state_dict(), {}, LAYERS)
     state |= unet_state(_unet(name)) | _text_state(base)
     save_file({key: tensor.half().contiguous() for key, tensor in state.items()}, file)
@@ -62,6 +72,20 @@ def write(folder: Path, name: str) -> Path:
         target = "ldm.models.diffusion.ddpm.LatentInpaintDiffusion"
     file.with_suffix(".yaml").write_text(yaml.safe_dump({"model": {"target": target, "params": params}}, sort_keys=False))
     return file
+
+
+def _narrow_state(base: str) -> dict[str, torch.Tensor]:
+    """As the family's default config wants it, with fewer channels."""
+    params = read_config(CONFIGS / f"{base}.yaml")
+    params["unet_config"]["params"]["model_channels"] = CHANNELS
+    params["first_stage_config"]["params"]["ddconfig"]["ch"] = VAE_CHANNELS
+    config = {"model": {"params": params}}
+    unet = create_unet_diffusers_config_from_ldm(config, {})
+    if base == "sdxl":
+        unet |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": 256}
+    vae = randomised(AutoencoderKL.from_config(create_vae_diffusers_config_from_ldm(config, {})))
+    state = ldm_state({}, vae.state_dict(), {}, 2)
+    return state | unet_state(randomised(UNet2DConditionModel.from_config(unet))) | _text_state(base)
 
 
 def _unet(name: str) -> Any:

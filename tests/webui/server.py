@@ -56,6 +56,10 @@ class WebUI:
         return answer.body
 
     @property
+    def is_forge(self) -> bool:
+        return "forge_preset" in self.get("/sdapi/v1/options")
+
+    @property
     def embeddings(self) -> Path:
         return self.folder / "embeddings"
 

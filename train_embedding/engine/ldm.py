@@ -24,6 +24,8 @@ _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.
 "A layer that SD1, SD2 and SDXL all have; [c, width of the context]."
 _FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 "[c, channels that the UNet takes, 3, 3]."
+_FIRST_VAE_LAYER = "first_stage_model.encoder.conv_in.weight"
+"[c, 3, 3, 3]"
 _LABELS = "model.diffusion_model.label_emb."
 
 
@@ -54,7 +56,10 @@ def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         )
     params = read_config(CONFIGS / name)
     if _FIRST_LAYER in state:
-        _unet_params(params)["in_channels"] = state[_FIRST_LAYER].shape[1]
+        channels, in_channels = state[_FIRST_LAYER].shape[:2]
+        _unet_params(params).update(model_channels=channels, in_channels=in_channels)
+    if _FIRST_VAE_LAYER in state:
+        params["first_stage_config"]["params"]["ddconfig"]["ch"] = state[_FIRST_VAE_LAYER].shape[0]
     return params
 
 

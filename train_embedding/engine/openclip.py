@@ -23,6 +23,8 @@ _IN_BLOCK = {
     "mlp.c_proj": "mlp.fc2",
     "attn.out_proj": "self_attn.out_proj",
 }
+_TRANSFORMERS = "text_model."
+_PROJECTION = "text_projection.weight"
 _HEAD = 64
 "Channels of an attention head in ViT-H/14 and ViT-bigG/14."
 
@@ -30,13 +32,17 @@ _HEAD = 64
 def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projection: bool) -> dict[str, torch.Tensor]:
     """The tensors under `prefix` with the keys of transformers; every one is a view of what was given.
 
-    OpenCLIP keeps a block's q, k and v in one `in_proj_weight` [3d, d], of which three narrow views are taken, and its
-    `text_projection` [d, p] the other way round. projection: whether that one is wanted.
+    Those that have these keys already, as in Forge, are taken as they are. OpenCLIP keeps a block's q, k and v in one
+    `in_proj_weight` [3d, d], of which three narrow views are taken, and its `text_projection` [d, p] the other way round.
+    projection: whether that one is wanted.
     """
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    if any(key.startswith(_TRANSFORMERS) for key in found):
+        kept = (_TRANSFORMERS, _PROJECTION) if projection else _TRANSFORMERS
+        return {key: tensor for key, tensor in found.items() if key.startswith(kept)}
     weights = {name: found[key] for key, name in _ENDS.items() if key in found}
     if projection and "text_projection" in found:
-        weights["text_projection.weight"] = found["text_projection"].t()
+        weights[_PROJECTION] = found["text_projection"].t()
     for key, tensor in found.items():
         if key.startswith(_BLOCK):
             number, _, rest = key.removeprefix(_BLOCK).partition(".")
@@ -47,7 +53,7 @@ def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projecti
 def openclip_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """The config of a transformers CLIPTextModel for weights that `openclip_weights` gave."""
     length, width = weights["text_model.embeddings.position_embedding.weight"].shape
-    projection = weights.get("text_projection.weight")
+    projection = weights.get(_PROJECTION)
     return {
         "hidden_size": width,
         "intermediate_size": weights["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0],

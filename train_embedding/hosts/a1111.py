@@ -1,45 +1,25 @@
 """The AUTOMATIC1111 Stable Diffusion WebUI as a host. Only the WebUI's own process can import this.
 
-It relies on these names of the WebUI, read in 1.10.1:
+It relies on these names of the WebUI, read in 1.10.1, and on those that webui_host.py names:
 
-    call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
-    progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
-    shared          state (begin, end and the fields in a1111_txt2img.PROGRESS), cmd_opts
-    sd_models       model_data.sd_model (shared.sd_model without loading one)
+    shared          sd_model, opts, cmd_opts.disable_safe_unpickle
+    sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
     sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings
-    processing      StableDiffusionProcessing, StableDiffusionProcessingTxt2Img: cached_c, cached_uc, cached_hr_c, cached_hr_uc
-    sd_samplers     all_samplers
-    devices         device, dtype_unet
+    devices         device
 
-What it relies on of the loaded checkpoint stands in hosts/a1111_model.py, of picture making in hosts/a1111_txt2img.py.
+What it relies on of the loaded checkpoint stands in hosts/a1111_model.py, of picture making in hosts/webui_txt2img.py.
 """
 
 from __future__ import annotations
 
-import functools
-import html
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import (
-    call_queue,
-    devices,
-    launch_utils,
-    paths_internal,
-    processing,
-    sd_hijack,
-    sd_models,
-    sd_samplers,
-    shared,
-)
-from modules import progress as tasks
+from modules import devices, sd_hijack, sd_models, shared
 
-from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.a1111_model import (
     checkpoint_facts,
@@ -54,42 +34,33 @@ from train_embedding.hosts.a1111_model import (
     why_no_training,
     widths_of,
 )
-from train_embedding.hosts.a1111_txt2img import PROGRESS, draw
-from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
+from train_embedding.hosts.webui_host import WebUIHost, forget_conditioning, left_out_for_width
+from train_embedding.hosts.webui_txt2img import Shelf, draw
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from train_embedding.engine.model import DiffusionModel
 
-_WAKING_SECONDS = 0.5
-"A job that was first in the queue has taken its turn by then, or ended it already."
 
-
-class A1111Host:
+class A1111Host(WebUIHost):
     """`hosts.base.Host` over the WebUI's modules."""
 
+    title = "AUTOMATIC1111 WebUI"
+
     def __init__(self) -> None:
+        super().__init__()
         self._reloading = threading.Lock()
-        self._job: str | None = None
-        self._task: str | None = None  # its id in the WebUI's queue
-        self._worker: int | None = None  # the thread inside `exclusive`
-        self._interrupted = False
         self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
 
-    def info(self) -> HostInfo:
+    def _checkpoint_facts(self) -> dict[str, Any]:
         sd_model = sd_models.model_data.sd_model
-        return HostInfo(
-            name=f"AUTOMATIC1111 WebUI {_version()}",
-            embeddings_folder=Path(shared.cmd_opts.embeddings_dir),
-            runs_folder=_runs_folder(),
-            templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
-            device=str(devices.device),
-            dtype=str(devices.dtype_unet).removeprefix("torch."),
-            samplers=tuple(sampler.name for sampler in sd_samplers.all_samplers),
-            allowed_folders=_allowed_folders(),
-            **({} if sd_model is None else checkpoint_facts(sd_model)),
-        )
+        return {} if sd_model is None else checkpoint_facts(sd_model)
+
+    def _runs_pickles(self) -> bool:
+        """Its own unpickler knows a fixed list of harmless names, unless it was told not to use it."""
+        return bool(shared.cmd_opts.disable_safe_unpickle)
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
@@ -103,23 +74,17 @@ class A1111Host:
         if reason := why_no_training(sd_model):
             raise HostFailed(reason)
         with ExitStack() as stack:
-            if self._worker == threading.get_ident():
+            if self._working():
                 stack.enter_context((out_of_the_way if keeps_weights_to_itself(sd_model) else on_device)(sd_model))
                 stack.enter_context(self._borrow(sd_model))
                 take_networks_out(sd_model)
             yield diffusion_model(sd_model)
 
-    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """Needs no queue, no diffusers, and no particular model family or memory setting."""
-        encoders = text_encoders(loaded_model())
-        if not encoders:
-            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
-        cut = None if takes_whole_text({key_of(weight): weight.shape[1] for _, weight in encoders}) else count
-        tables = {}
-        for encoder, weight in encoders:
-            ids = torch.tensor(encoder.tokenize([text])[0][:cut], dtype=torch.long, device=weight.device)
-            tables[key_of(weight)] = weight.detach()[ids].float().cpu()
-        return tables
+    def _token_tables(self) -> list[tuple[str, torch.Tensor, Any]]:
+        return [
+            (key_of(weight), weight.detach(), lambda text, encoder=encoder: encoder.tokenize([text])[0])
+            for encoder, weight in text_encoders(loaded_model())
+        ]
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
         """Loads no checkpoint where none is loaded: looking at a file is no reason for that."""
@@ -132,41 +97,16 @@ class A1111Host:
         return {key_of(weight): weight.detach() for _, weight in encoders}
 
     @contextmanager
-    def exclusive(self, job: str) -> Iterator[None]:
-        task = tasks.create_task_id("train-embedding")
-        tasks.add_task_to_queue(task)
-        try:
-            with call_queue.queue_lock:
-                self._job, self._task, self._worker, self._interrupted = job, task, threading.get_ident(), False
-                shared.state.begin(job=job)
-                shared.state.job_count = shared.state.sampling_steps = 0
-                tasks.start_task(task)
-                try:
-                    yield
-                finally:
-                    task = self._task  # giving way has changed it
-                    self._job = self._task = self._worker = None
-                    shared.state.end()
-                    shared.state.interrupted = shared.state.stopping_generation = shared.state.skipped = False
-        finally:
-            tasks.pending_tasks.pop(task, None)
-            tasks.finish_task(task)
-
-    def give_way(self) -> None:
-        queue = call_queue.queue_lock
-        if not queue._pending_threads:
-            return
-        lent = loaded_model()
+    def _model_given_back(self) -> Iterator[None]:
+        lent, borrowed = loaded_model(), self._borrowed
         title, apart = lent.sd_checkpoint_info.title, keeps_weights_to_itself(lent)
-        with ExitStack() as stack:
-            stack.enter_context(self._away())
-            if apart:
-                sd_models.send_model_to_device(lent)
-            queue.release()
-            deadline = time.monotonic() + _WAKING_SECONDS
-            while not queue._lock.locked() and time.monotonic() < deadline:  # until the first in line has taken it
-                time.sleep(0.001)
-            queue.acquire()
+        if apart:
+            sd_models.send_model_to_device(lent)
+        self._borrowed = None
+        try:
+            yield
+        finally:
+            self._borrowed = borrowed
         sd_model = sd_models.model_data.sd_model
         if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or keeps_weights_to_itself(sd_model) != apart:
             raise HostFailed(
@@ -179,41 +119,6 @@ class A1111Host:
             sd_models.send_model_to_device(sd_model)
         take_networks_out(sd_model)
 
-    @contextmanager
-    def _away(self) -> Iterator[None]:
-        """The WebUI's progress belongs to others until exit, and the run stands in their queue."""
-        job, worker, borrowed = self._job, self._worker, self._borrowed
-        progress = {name: getattr(shared.state, name) for name in PROGRESS}
-        assert self._task is not None
-        shared.state.end()
-        tasks.finish_task(self._task)
-        self._task = tasks.create_task_id("train-embedding")
-        tasks.add_task_to_queue(self._task)
-        self._job = self._worker = self._borrowed = None
-        try:
-            yield
-        finally:
-            self._job, self._worker, self._borrowed = job, worker, borrowed
-            shared.state.begin(job=job)
-            tasks.start_task(self._task)
-            for name, value in progress.items():
-                setattr(shared.state, name, value)
-
-    def report(self, progress: Progress) -> None:
-        """Everything is written each time: a quick handler of the WebUI that ends meanwhile clears the state."""
-        state = shared.state
-        if self._job is not None:
-            state.job = self._job
-        state.job_count, state.job_no = progress.steps, progress.step
-        state.sampling_steps = state.sampling_step = 0
-        state.textinfo = html.escape(progress.text)
-
-    def interrupted(self) -> bool:
-        """The button means `stopping_generation` where more than one picture is expected, which our step counts look like."""
-        state = shared.state
-        self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
-        return self._interrupted
-
     def reload_embeddings(self) -> None:
         """Outside the queue, as the refresh button of the WebUI's cards does it: it must work during a training run.
 
@@ -223,21 +128,26 @@ class A1111Host:
             return
         with self._reloading:
             sd_hijack.model_hijack.embedding_db.load_textual_inversion_embeddings(force_reload=True)
-        _forget_conditioning()
+        forget_conditioning()
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
         database = sd_hijack.model_hijack.embedding_db
         sd_model = sd_models.model_data.sd_model
         widths = {} if sd_model is None else widths_of(sd_model)
-        left_out = {
-            name: f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
-            for name, embedding in list(database.skipped_embeddings.items())
-        }
+        skipped = list(database.skipped_embeddings.items())
+        left_out = {name: left_out_for_width(embedding, widths) for name, embedding in skipped}
         return LoadedEmbeddings(frozenset(list(database.word_embeddings)), left_out)
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
         """Always-on scripts of other extensions do not run, and nothing is saved; all else is as behind Generate."""
-        return draw(request, self._borrowed)
+        sd_model = shared.sd_model
+        shelf = Shelf(sd_hijack.model_hijack.embedding_db, lambda text: sd_model.cond_stage_model.tokenize([text])[0])
+        if self._borrowed is None:
+            return draw(request, [shelf], {})
+        with on_device(sd_model):
+            picture = draw(request, [shelf], self._borrowed)
+        take_networks_out(shared.sd_model)
+        return picture
 
     @contextmanager
     def _borrow(self, sd_model: Any) -> Iterator[None]:
@@ -248,28 +158,3 @@ class A1111Host:
             yield
         finally:
             self._borrowed = None
-
-
-def _forget_conditioning() -> None:
-    """The WebUI's cache of encoded prompts does not know which embeddings they used."""
-    job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
-    job.cached_c, job.cached_uc = [None, None], [None, None]
-    txt2img.cached_hr_c, txt2img.cached_hr_uc = [None, None], [None, None]
-
-
-def _runs_folder() -> Path:
-    """The WebUI serves its whole data folder to the browser, except what lies under a name that starts with a dot."""
-    return Path(paths_internal.data_path).absolute() / ".train-embedding" / "runs"
-
-
-def _allowed_folders() -> tuple[Path, ...] | None:
-    options = shared.cmd_opts
-    if not (options.webui_is_non_local or options.hide_ui_dir_config):
-        return None
-    named = getattr(options, "train_embedding_allow", None) or []
-    return tuple(Path(folder).absolute() for folder in [paths_internal.data_path, *named])
-
-
-@functools.cache
-def _version() -> str:
-    return launch_utils.git_tag()

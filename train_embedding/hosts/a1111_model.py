@@ -150,10 +150,10 @@ def _resolution(sd_model: Any) -> int:
 
 def _live_model(sd_model: Any) -> DiffusionModel:
     from train_embedding.engine.ldm import read_config
-    from train_embedding.engine.live_model import live_model
+    from train_embedding.engine.live_model import ldm_state, live_model
 
     return live_model(
-        sd_model,
+        ldm_state(sd_model),
         read_config(Path(sd_model.used_config)),
         text_config=_text_config(sd_model),
         alphas_cumprod=sd_model.alphas_cumprod,

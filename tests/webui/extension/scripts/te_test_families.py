@@ -1,5 +1,5 @@
 # pyright: reportMissingImports=false
-"""A WebUI extension for tests/webui: small OpenCLIP text towers, and a route that compares the WebUI's model with ours."""
+"""An extension for tests/webui: small OpenCLIP text towers, and a route that compares the program's model with ours."""
 
 from pathlib import Path
 
@@ -11,8 +11,64 @@ for file in sorted((Path(__file__).parents[1] / "openclip").glob("*.json")):
     open_clip.add_model_config(file)
 
 
+class WebUIModel:
+    """The forward pass of AUTOMATIC1111's."""
+
+    def __init__(self, sd_model):
+        self.sd_model = sd_model
+
+    @property
+    def state(self):
+        return self.sd_model.state_dict()
+
+    @property
+    def alphas(self):
+        return self.sd_model.alphas_cumprod
+
+    def encode(self, text, side):
+        """Context and, of SDXL, what it is told besides."""
+        with devices.autocast():  # without which the WebUI's fp8 weights compute nothing
+            made = self.sd_model.get_learned_conditioning(prompt_parser.SdConditioning([text], width=side, height=side))
+        return (made["crossattn"], made["vector"]) if isinstance(made, dict) else (made, None)
+
+    def predict(self, noisy, timestep, context, vector, blank):
+        condition = {"c_crossattn": [context]} if vector is None else {"crossattn": context, "vector": vector}
+        if blank is not None:
+            condition["c_concat"] = blank if vector is not None else [blank]
+        with devices.autocast():
+            return self.sd_model.apply_model(noisy, timestep, condition)
+
+    def decode(self, latents):
+        return self.sd_model.decode_first_stage(latents)
+
+
+class ForgeModel(WebUIModel):
+    """That of Forge and reForge, which keep a checkpoint in parts."""
+
+    @property
+    def parts(self):
+        return self.sd_model.forge_objects_original
+
+    @property
+    def state(self):
+        modules = (self.parts.unet.model, self.parts.vae.first_stage_model, self.parts.clip.cond_stage_model)
+        return {f"{number} {key}": tensor for number, module in enumerate(modules) for key, tensor in module.state_dict().items()}
+
+    @property
+    def alphas(self):
+        predictor = getattr(self.parts.unet.model, "predictor", None)
+        return self.sd_model.alphas_cumprod if predictor is None else predictor.alphas_cumprod
+
+    def predict(self, noisy, timestep, context, vector, blank):
+        unet = self.parts.unet.model.diffusion_model
+        dtype = next(unet.parameters()).dtype
+        inputs = noisy if blank is None else torch.cat([noisy, blank], 1)
+        told = {} if vector is None else {"y": vector.to(dtype)}
+        return unet(inputs.to(dtype), timestep.float(), context=context.to(dtype), **told).float()
+
+
 def compare(text: str = "a big red star", side: int = 64):
-    """Largest differences between the WebUI's own forward and ours, relative to its largest number, and what is shared."""
+    """Largest differences between the program's own forward and ours, relative to its largest number, and what is shared."""
     from train_embedding.engine.model import no_vectors
     from train_embedding.engine.placeholder import batch_prompts, tokenise
     from train_embedding.engine.weights import shared_parameters
@@ -21,32 +77,25 @@ def compare(text: str = "a big red star", side: int = 64):
     host = detect()
     with host.exclusive("compare"), host.model() as model, torch.no_grad():
         sd_model = shared.sd_model
+        theirs = ForgeModel(sd_model) if hasattr(sd_model, "forge_objects_original") else WebUIModel(sd_model)
         ours = model.context(batch_prompts([tokenise([text])]).to(model.device), no_vectors(model))
-        with devices.autocast():  # without which the WebUI's fp8 weights compute nothing
-            theirs = sd_model.get_learned_conditioning(prompt_parser.SdConditioning([text], width=side, height=side))
+        context, vector = theirs.encode(text, side)
         noisy = torch.randn(1, 4, side // 8, side // 8, generator=torch.Generator().manual_seed(1)).to(devices.device)
         timestep = torch.tensor([700], device=devices.device)
-        prediction = model.predict(noisy, timestep, ours)
-        blank = [model._blank_picture(noisy)] if model.inpainting else []
-        if isinstance(theirs, dict):
-            condition = {**theirs, **({"c_concat": blank} if blank else {})}
-            context, pooled = theirs["crossattn"], theirs["vector"][:, : ours.pooled.shape[1]]
-        else:
-            condition = {"c_crossattn": [theirs], **({"c_concat": blank} if blank else {})}
-            context, pooled = theirs, None
-        with devices.autocast():
-            expected = sd_model.apply_model(noisy, timestep, condition)
+        blank = model._blank_picture(noisy) if model.inpainting else None
         latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(devices.device)
-        state = sd_model.state_dict()
+        state = theirs.state
         return {
             "family": model.family,
             "prediction_type": model.prediction_type,
             "inpainting": model.inpainting,
             "context": _difference(ours.context, context),
-            "pooled": 0.0 if pooled is None else _difference(ours.pooled, pooled),
-            "prediction": _difference(prediction, expected),
-            "decoded": _difference(model.decode_latents(latents), sd_model.decode_first_stage(latents)),
-            "alphas": _difference(model.alphas_cumprod, sd_model.alphas_cumprod),
+            "pooled": 0.0 if vector is None else _difference(ours.pooled, vector[:, : ours.pooled.shape[1]]),
+            "prediction": _difference(
+                model.predict(noisy, timestep, ours), theirs.predict(noisy, timestep, context, vector, blank)
+            ),
+            "decoded": _difference(model.decode_latents(latents).clamp(-1, 1), theirs.decode(latents).clamp(-1, 1)),
+            "alphas": _difference(model.alphas_cumprod, theirs.alphas),
             "shared": [shared_parameters(module, state) for module in model.modules()],
         }
 

@@ -1,10 +1,11 @@
 """Pictures made by the WebUI's own generator, with vectors that no file holds.
 
-It relies on these names of the WebUI, read in 1.10.1:
+It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
 
     shared          state (assign_current_image and the fields in PROGRESS), opts, cmd_opts, total_tqdm, sd_model
-    sd_hijack       model_hijack.embedding_db: find_embedding_at_position (all that the text encoders ask it for)
+    database        of embeddings: find_embedding_at_position (all that the text encoders ask it for)
     processing      StableDiffusionProcessingTxt2Img, process_images
+    scripts         ScriptRunner
     sd_samplers     all_samplers_map
     textual_inversion.textual_inversion     Embedding
     devices         device
@@ -12,17 +13,17 @@ It relies on these names of the WebUI, read in 1.10.1:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, processing, sd_hijack, sd_samplers, shared
+from modules import devices, processing, scripts, sd_samplers, shared
 from modules.textual_inversion import textual_inversion
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import HostFailed
-from train_embedding.hosts.a1111_model import on_device, take_networks_out
 from train_embedding.hosts.base import Txt2ImgRequest
 
 if TYPE_CHECKING:
@@ -35,47 +36,35 @@ PROGRESS = (
 "Fields of the WebUI's progress state that making a picture overwrites."
 
 
-def draw(request: Txt2ImgRequest, borrowed: dict[str, Any] | None) -> Image.Image:
-    """One picture. borrowed: settings that must hold because the model is lent for training; None where it is not.
+@dataclass(frozen=True)
+class Shelf:
+    """Where a text encoder looks for embeddings."""
+
+    database: Any
+    "The WebUI's list of them."
+    tokenize: Callable[[str], list[int]]
+
+
+def draw(request: Txt2ImgRequest, shelves: Sequence[Shelf], settings: dict[str, Any]) -> Image.Image:
+    """One picture. shelves: one per database; the request's embeddings stand in front of each. settings: that must hold.
 
     Raises HostFailed for a sampler that there is not, and where the WebUI made no picture.
     """
     if request.sampler not in sd_samplers.all_samplers_map:
         raise HostFailed(f'The WebUI has no sampler "{request.sampler}".')
-    job = _job_for(request, borrowed or {})
+    job = _job_for(request, settings)
     with ExitStack() as stack:
         stack.enter_context(closing(job))
         stack.enter_context(_kept_progress())
         stack.enter_context(_kept_random_state())
         stack.enter_context(_no_prompt_history())
-        stack.enter_context(_embeddings_over_folder(request.embeddings))
-        if borrowed is not None:
-            stack.enter_context(on_device(shared.sd_model))
+        for shelf in shelves:
+            stack.enter_context(_in_front(shelf, request.embeddings))
         images = processing.process_images(job).images
-    if borrowed is not None:
-        take_networks_out(shared.sd_model)
     if not images:
         raise HostFailed("The WebUI made no picture.", "It was interrupted before the first step.")
     shared.state.assign_current_image(images[0])
     return images[0]
-
-
-class _EmbeddingsOverFolder:
-    """The WebUI's embedding database with some embeddings in front of it; the database itself is left alone."""
-
-    def __init__(self, database: Any, embeddings: list[tuple[list[int], Any]]) -> None:
-        self._database = database
-        self._embeddings = sorted(embeddings, key=lambda entry: len(entry[0]), reverse=True)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._database, name)
-
-    def find_embedding_at_position(self, tokens: list[int], offset: int) -> tuple[Any, int | None]:
-        found, length = self._database.find_embedding_at_position(tokens, offset)
-        for ids, embedding in self._embeddings:
-            if len(ids) >= (length or 1) and tokens[offset : offset + len(ids)] == ids:
-                return embedding, len(ids)
-        return found, length
 
 
 def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
@@ -98,20 +87,34 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         do_not_reload_embeddings=True,
         override_settings=dict(settings) if changed else {},
     )
-    job.cached_c, job.cached_uc = [None, None], [None, None]
+    job.scripts = scripts.ScriptRunner()  # of no scripts; reForge does not expect that there is none
+    job.cached_c, job.cached_uc = [None] * len(job.cached_c), [None] * len(job.cached_uc)
     return job
 
 
 @contextmanager
-def _embeddings_over_folder(embeddings: tuple[Embedding, ...]) -> Iterator[None]:
-    hijack, tokenize = sd_hijack.model_hijack, shared.sd_model.cond_stage_model.tokenize
-    database = hijack.embedding_db
-    entries = [(tokenize([embedding.name])[0], _for_webui(embedding)) for embedding in embeddings]
-    hijack.embedding_db = _EmbeddingsOverFolder(database, entries)
+def _in_front(shelf: Shelf, embeddings: tuple[Embedding, ...]) -> Iterator[None]:
+    """The database finds these embeddings before those it holds, which stay as they are: it may be read anew meanwhile."""
+    find = shelf.database.find_embedding_at_position
+    entries = [(shelf.tokenize(embedding.name), _for_webui(embedding)) for embedding in embeddings]
+    entries.sort(key=lambda entry: len(entry[0]), reverse=True)
+
+    def find_these_first(tokens: list[int], offset: int) -> tuple[Any, int | None]:
+        found, length = find(tokens, offset)
+        for ids, embedding in entries:
+            if len(ids) >= (length or 1) and tokens[offset : offset + len(ids)] == ids:
+                return embedding, len(ids)
+        return found, length
+
+    own = vars(shelf.database).get("find_embedding_at_position")  # an extension's
+    shelf.database.find_embedding_at_position = find_these_first
     try:
         yield
     finally:
-        hijack.embedding_db = database
+        if own is None:
+            del shelf.database.find_embedding_at_position
+        else:
+            shelf.database.find_embedding_at_position = own
 
 
 def _for_webui(embedding: Embedding) -> Any:
