@@ -205,7 +205,7 @@ def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, A
     next((button for button in tabs if button.get_attribute("role") == "tab"), tabs[-1]).click()
     page.wait_for_selector("#te_library_cards .te-card img")
     opened = 1000 * (time.perf_counter() - start)
-    page.locator("#te_library_cards").scroll_into_view_if_needed()
+    page.locator("#te_library_cards").first.scroll_into_view_if_needed()
     page.wait_for_function(f"({_MISSING})() === 0")
     polls = _transferred(page, polled)
     scrolled = page.evaluate(_SCROLL, [seconds, speed])

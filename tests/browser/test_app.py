@@ -398,7 +398,7 @@ def choose_card(ui: Any, name: str) -> None:
 
 
 def unfold(ui: Any, title: str) -> None:
-    ui.locator("#te_library button.label-wrap").filter(has_text=title).click()
+    ui.locator("#te_library .label-wrap").filter(has_text=title).click()
 
 
 def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
