@@ -303,13 +303,43 @@ def test_quantised_weights_are_read_from_the_file(host: Any, forge: Forge, monke
     with torch.inference_mode():
         unet.quantised = nn.Parameter(torch.zeros(2).to(torch.float8_e4m3fn), requires_grad=False)
     with host.exclusive("job"), host.model():
-        assert forge.unloads == 1, "Forge's own model makes way"
+        assert (forge.loaded_to, forge.unloads) == ([], 1), "Forge's own model makes way"
     ((path, options),) = asked
     assert path == forge.folder / "tiny.safetensors"
     assert (options["device"], options["dtype"]) == ("cpu", torch.float32)
     kinds = {key.split(".")[0] for key in options["instead"]}
     assert kinds == {"first_stage_model", "cond_stage_model"}
     assert not any(tensor.is_inference() for tensor in options["instead"].values())
+
+
+def test_weights_of_which_a_part_stays_in_main_memory_are_read_too(
+    host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = forge.parts.unet.model.diffusion_model
+    with host.model() as model:
+        read = model
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda _path, **_options: read)
+    load = forge.all["backend.memory_management"].load_models_gpu
+
+    def load_a_part(*arguments: Any, **options: Any) -> None:
+        load(*arguments, **options)
+        unet.elsewhere = nn.Parameter(torch.zeros(2, device="meta"), requires_grad=False)
+
+    forge.all["backend.memory_management"].load_models_gpu = load_a_part
+    with host.exclusive("job"), host.model():
+        assert (len(forge.loaded_to), forge.unloads) == (1, 1)
+        host.txt2img(Txt2ImgRequest("x"))
+        assert (len(forge.loaded_to), forge.unloads) == (1, 2), "Forge's own came for the preview, and makes way again"
+
+
+def test_no_room_for_what_is_read_is_said(host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_path: Path, **_options: Any) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", full)
+    forge.parts.unet.model.diffusion_model.packed = nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)
+    with host.exclusive("job"), pytest.raises(HostFailed, match="no room on the GPU"), host.model():
+        pytest.fail("gave a model all the same")
 
 
 def test_a_file_that_is_quantised_itself_cannot_be_trained_on(host: Any, forge: Forge) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from train_embedding.hosts.forge_model import keeps_weights_to_itself, parts, tensors_of
+from train_embedding.hosts.forge_model import is_quantised, keeps_weights_to_itself, parts, tensors_of, unet_of
 
 if TYPE_CHECKING:
     from train_embedding.engine.model import DiffusionModel
@@ -31,8 +31,10 @@ class Loan:
         self._memory = memory
         self._build = build
         self._options = options
-        self._claim()
-        self._apart = keeps_weights_to_itself(sd_model)
+        self._apart = is_quantised(unet_of(sd_model))
+        if not self._apart:
+            self._claim()
+            self._apart = keeps_weights_to_itself(sd_model)
         if self._apart:
             self._make_way()
         self.model = build(self._apart)
