@@ -64,7 +64,7 @@ class Engine:
 
 def sd_model(folder: Path) -> Any:
     """A checkpoint in Forge's parts: weights made in inference mode, the token embedding wrapped."""
-    state = source().ldm_state()
+    state = {key: tensor for key, tensor in source().ldm_state().items() if not key.endswith("position_ids")}
 
     def part(prefix: str, name: Any = str) -> Any:
         with torch.inference_mode():
