@@ -70,6 +70,19 @@ def zip_file(pickled: bytes, storages: tuple[bytes, ...] = (), compression: int 
     return packed.getvalue()
 
 
+def vectors_and_call(marker: str, zipped: bool) -> bytes:
+    """An embedding as the WebUI saves it, 2 vectors of 768 ones, that calls `touch` besides."""
+    values = {
+        "string_to_param": {"*": torch.ones(2, 768)},
+        "name": "evil",
+        "step": 7,
+        "more": Calls(os.system, f"touch '{marker}'"),
+    }
+    packed = io.BytesIO()
+    torch.save(values, packed, _use_new_zipfile_serialization=zipped)
+    return packed.getvalue()
+
+
 def _calls() -> Iterator[Case]:
     def touches(marker: str, protocol: int) -> bytes:
         return pickle.dumps({"string_to_param": {"*": Calls(os.system, f"touch '{marker}'")}}, protocol)
@@ -88,6 +101,8 @@ def _calls() -> Iterator[Case]:
         ".pt",
         lambda m: zip_file(pickle.dumps(Calls(getattr, Calls(os.system, f"touch '{m}'"), "x"), 2)),
     )
+    yield Case("`os.system` beside sound vectors, zip", ".pt", lambda m: vectors_and_call(m, True))
+    yield Case("`os.system` beside sound vectors, old layout", ".bin", lambda m: vectors_and_call(m, False))
     yield Case("an import alone (`import antigravity`)", ".pt", lambda m: zip_file(b"\x80\x02cantigravity\ngeohash\n."))
     yield Case("the opcode INST", ".pt", lambda m: zip_file(f"(S'touch {m}'\nios\nsystem\n.".encode()))
     yield Case("the opcode EXT1", ".pt", lambda m: zip_file(b"\x80\x02\x82\x01."))

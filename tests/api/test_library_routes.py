@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
+from benchmarks.hostile_cases import vectors_and_call
 from train_embedding.api import library as module
 from train_embedding.api import routes
 from train_embedding.embeddings.embedding import Embedding
@@ -61,6 +62,18 @@ def picture() -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (4, 4)).save(data, "PNG")
     return data.getvalue()
+
+
+def test_a_dangerous_file_is_rescued(client: TestClient, services: Services, tmp_path: Path) -> None:
+    folder = services.host.info().embeddings_folder
+    (folder / "evil.pt").write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
+    (entry,) = ask(client, "GET", "embeddings").json()
+    assert "posix.system" in entry["danger"]
+    assert entry["rescuable"]
+    rescued = ask(client, "POST", of("evil") + "/rescue")
+    assert (rescued.status_code, rescued.json()["danger"], rescued.json()["vectors"]) == (200, "", 2)
+    assert ask(client, "POST", of("evil") + "/rescue").status_code == 409
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

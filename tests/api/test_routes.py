@@ -250,7 +250,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 23
+    assert asked == 24
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

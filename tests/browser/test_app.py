@@ -18,6 +18,7 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+from benchmarks.hostile_cases import vectors_and_call
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -419,6 +420,23 @@ def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
     ui.click("#te_library_undo")
     wait(ui, lambda: library_card(ui, "after").count() == 1, "the card again", 30)
     assert (app.data / "embeddings" / "after.pt").is_file()
+
+
+def test_a_dangerous_file_is_made_harmless(ui: Any, app: App, tmp_path: Path) -> None:
+    file = app.data / "embeddings" / "evil.pt"
+    file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
+    ui.click("#te_library_refresh")
+    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 1, "the marked card", 30)
+    choose_card(ui, "evil")
+    assert "posix.system" in text(ui, "te_library_details")
+    ui.click("#te_library_rescue")
+    wait(ui, lambda: "nothing but its vectors" in text(ui, "te_library_status"), "the rescue", 30)
+    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 0, "the card without its mark", 30)
+    assert not ui.locator("#te_library_rescue").is_visible()
+    assert not (tmp_path / "ran").exists()
+    unfold(ui, "Rename, copy, delete")
+    ui.click("#te_library_delete")
+    wait(ui, lambda: library_card(ui, "evil").count() == 0, "the card's end", 30)
 
 
 def test_files_are_imported_under_their_own_names(ui: Any, app: App, tmp_path: Path) -> None:

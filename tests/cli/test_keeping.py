@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.hostile_cases import vectors_and_call
 from train_embedding.cli import main
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
@@ -42,6 +43,16 @@ def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (entry, _) = json.loads(output(capsys, "list", "--json"))
     assert len(entry["hash"]) == 12
     assert entry["notes"]["description"] == ""
+
+
+def test_a_dangerous_file_is_told_and_rescued(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = cat.with_name("evil.pt")
+    evil.write_bytes(vectors_and_call(str(cat.with_name("ran")), zipped=True))
+    assert 'evil.pt: "evil.pt" asks for "posix.system". Nothing of it is run here' in output(capsys, "list")
+    assert output(capsys, "rescue", "evil") == f"evil holds nothing but its vectors now: {evil}\n"
+    assert "asks for" not in output(capsys, "list")
+    assert "asks for nothing" in output(capsys, "rescue", "cat", code=4)
+    assert not cat.with_name("ran").exists()
 
 
 def test_rename_copy_delete_restore(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,8 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
             "sd_version": "",
         },
         "remarks": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
+        "danger": "",
+        "rescuable": False,
     }
     json.dumps(entry.to_json())
 

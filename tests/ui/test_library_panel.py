@@ -15,6 +15,7 @@ pytest.importorskip("gradio")
 import torch
 from PIL import Image
 
+from benchmarks.hostile_cases import vectors_and_call
 from tests.ui.reading import Reader
 from tests.words import put, vocabulary_host
 from train_embedding.services import Services
@@ -95,6 +96,19 @@ def test_delete_and_undo(handler: Handler, components: Components, status_of: An
     [trash_id] = [value for component, value in updates.items() if component.elem_id is None]
     assert status_of(handler("undo")(trash_id)) == "my-cat is back."
     assert names(services) == ["my dog", "my-cat"]
+
+
+def test_a_dangerous_file(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
+    file = services.host.info().embeddings_folder / "evil.pt"
+    file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
+    assert "te-danger" in handler("update")(True)[components["te_library_cards"]]
+    shown = handler("select")("evil.pt")[components["te_library_details"]]
+    assert "te-rescuable" in shown
+    assert "posix.system" in shown
+    updates = handler("rescue")("evil.pt")
+    assert status_of(updates) == "evil holds nothing but its vectors now; the old file is in the trash."
+    assert "te-rescuable" not in updates[components["te_library_details"]]
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_trash(handler: Handler, components: Components, status_of: Any, services: Services) -> None:

@@ -24,7 +24,7 @@ from train_embedding.ui import fields
 from train_embedding.ui.cards import EMPTY, NOTHING_FITS
 from train_embedding.ui.edge import errors_in
 from train_embedding.ui.inspection_html import HEADS as REPORT_HEADS
-from train_embedding.ui.library_html import FACTS
+from train_embedding.ui.library_html import ADVICE, FACTS
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
@@ -99,7 +99,7 @@ COMING = {
     "Train Embedding", "Loss", "Training goes on when this page is closed.", EMPTY, NOTHING_FITS, *FACTS, *REPORT_HEADS,
     "txt2img", "img2img", "prompt", "negative", "The notes are saved.", "The picture is set.", "The picture is drawn.",
     "Click a card first.", "No embedding is chosen.", "Nothing is chosen.", "No run is chosen.", "No embedding is named.",
-    "No file came.", "Nothing was imported.",
+    "No file came.", "Nothing was imported.", *ADVICE,
 }  # fmt: skip
 "What pieces of HTML say that come later."
 

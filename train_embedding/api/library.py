@@ -67,6 +67,10 @@ def add_library(router: APIRouter, services: Services) -> None:
         check_fields(values, {"name": {}})
         return answer(library.copy(name, text_field(values, "name"), file).to_json())
 
+    def rescue_embedding(name: str, file: str = _WHICH) -> Response:
+        """Puts the vectors of a file that could do harm into one that cannot; the old one goes to the trash."""
+        return answer(library.rescue(name, file).to_json())
+
     def delete_embedding(name: str, file: str = _WHICH) -> Response:
         """Puts an embedding, with all that belongs to it, into the trash."""
         library.delete(name, file)
@@ -90,6 +94,7 @@ def add_library(router: APIRouter, services: Services) -> None:
     add(router, "PATCH", "/embeddings/{name}", change_embedding, documented(_PATCH_FIELDS, [], {"name": "my-cat-2"}))
     add(router, "DELETE", "/embeddings/{name}", delete_embedding)
     add(router, "POST", "/embeddings/{name}/copy", copy_embedding, documented({"name": {}}, ["name"], {"name": "my-cat-2"}))
+    add(router, "POST", "/embeddings/{name}/rescue", rescue_embedding)
     add(router, "POST", "/embeddings/import", import_embeddings, documented(_IMPORT_FIELDS, [], {"path": "/home/me/my-cat.pt"}))
     add(router, "GET", "/embeddings/{name}/file", get_file)
 

@@ -22,6 +22,7 @@ from train_embedding.cli import (
     merge,
     notes,
     rename,
+    rescue,
     resume,
     tokens,
     train,
@@ -30,8 +31,8 @@ from train_embedding.cli import (
 from train_embedding.errors import TrainEmbeddingError
 
 VERBS = (
-    create, train, resume, list, inspect, tokens, merge, convert, rename, copy, delete, trash, import_, export, notes, app, demo,
-    bench,
+    create, train, resume, list, inspect, tokens, merge, convert, rescue, rename, copy, delete, trash, import_, export, notes,
+    app, demo, bench,
 )  # fmt: skip
 INTERRUPTED = 130
 "What shells answer for a program that Ctrl-C ended."

@@ -30,10 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_json([entry.to_json() for entry in entries])
     elif entries:
         _print(entries)
-        if arguments.remarks:
-            for entry in entries:
-                for remark in entry.remarks:
-                    print(f"{entry.path}: {remark}")
+        for entry in entries:
+            remarks = entry.remarks if arguments.remarks else ()
+            for remark in filter(None, (entry.danger, *remarks)):
+                print(f"{entry.path}: {remark}")
     else:
         print(f"No embedding in {arguments.data}. Make one with: train-embedding create NAME --init-text TEXT")
     return 0

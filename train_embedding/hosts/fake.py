@@ -35,6 +35,8 @@ class FakeHost:
         model: DiffusionModel | None = None,
         allowed_folders: tuple[Path, ...] | None = None,
     ) -> None:
+        self.runs_pickles = False
+        "As `HostInfo.runs_pickles`."
         self.widths = {"clip_l": 768} if widths is None else widths
         self.the_model = model
         self.jobs: list[str] = []
@@ -65,6 +67,7 @@ class FakeHost:
             samplers=("Euler",),
             resolution=64,
             allowed_folders=self._allowed_folders,
+            runs_pickles=self.runs_pickles,
         )
 
     @contextmanager

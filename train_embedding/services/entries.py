@@ -9,7 +9,8 @@ from typing import Any
 
 from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
-from train_embedding.services.listing import Content, Found
+from train_embedding.services.contents import IN_DOUBT, Content
+from train_embedding.services.listing import Found
 from train_embedding.services.notes import NO_NOTES, Notes
 from train_embedding.services.remarks import remarks_of
 from train_embedding.services.sidecars import previews_of
@@ -48,6 +49,10 @@ class Entry:
     notes: Notes = NO_NOTES
     remarks: tuple[str, ...] = ()
     "Sentences: names that collide, vectors that are there twice."
+    danger: str = ""
+    "What the file could do to a program that trusts it, two sentences; empty where it could do nothing."
+    rescuable: bool = False
+    "Whether `Library.rescue` can put its vectors into a file that does no harm."
 
     @property
     def path(self) -> str:
@@ -70,9 +75,9 @@ def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings)
     # Of files with one name the host uses the last one that fits the checkpoint.
     used = {one.name: one.path for one in found if not one.content.problem and _fits(one.content, info)}
     remarks = remarks_of(found, lambda one: one.path.relative_to(info.embeddings_folder).as_posix())
-    return [
-        _entry(one, _why_not_loaded(one, info, loaded, used), sentences) for one, sentences in zip(found, remarks, strict=True)
-    ]
+    reasons = [_why_not_loaded(one, info, loaded, used) for one in found]
+    dangers = [_danger(one, info) for one in found]
+    return [_entry(*facts) for facts in zip(found, reasons, remarks, dangers, strict=True)]
 
 
 def _fits(content: Content, info: HostInfo) -> bool:
@@ -100,7 +105,7 @@ def _model(widths: dict[str, int]) -> str:
     return f"a model of width {' + '.join(str(width) for width in widths.values())}" if family == "custom" else family
 
 
-def _entry(found: Found, reason: str, remarks: tuple[str, ...]) -> Entry:
+def _entry(found: Found, reason: str, remarks: tuple[str, ...], danger: str) -> Entry:
     path, content = found.path, found.content
     previews = previews_of(found.name, found.sidecars) if found.sidecars else []
     return Entry(
@@ -122,4 +127,17 @@ def _entry(found: Found, reason: str, remarks: tuple[str, ...]) -> Entry:
         sidecars=found.sidecars,
         notes=found.notes.notes,
         remarks=remarks,
+        danger=danger,
+        rescuable=content.rescuable,
     )
+
+
+def _danger(found: Found, info: HostInfo) -> str:
+    """Of what is only not known to be harmless, a host that runs nothing needs no word."""
+    harm = found.content.harm
+    if not harm or (not info.runs_pickles and harm in IN_DOUBT):
+        return ""
+    what = f'"{found.path.name}" {harm}.'
+    if info.runs_pickles:
+        return f"{what} {info.name} runs whatever such a file asks for when it reads the folder."
+    return f"{what} Nothing of it is run here; a program with a torch before 2.6, such as Forge as it comes, would run it."

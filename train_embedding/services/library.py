@@ -10,7 +10,7 @@ from pathlib import Path
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
-from train_embedding.services import preview_picture
+from train_embedding.services import preview_picture, rescue
 from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
 from train_embedding.services.forms import exported, form_for
@@ -119,13 +119,30 @@ class Library:
         self._shelf.delete(self.get(name, file).file)
         self._host.reload_embeddings()
 
+    def rescue(self, name: str, file: str = "") -> Entry:
+        """Puts its vectors into a file that asks for nothing, in the place of one that could do harm, which goes to the trash.
+
+        Raises NotFound, Conflict where the file does no harm or the embedding is being trained, UnreadableFile where no vectors
+        can be read.
+        """
+        entry = self.get(name, file)
+        self._shelf.rewrite(entry.file, lambda suffix: rescue.harmless(entry, suffix))
+        self._host.reload_embeddings()
+        return self.get(name, entry.path)
+
     def trashed(self) -> builtins.list[Trashed]:
         """What lies in the trash, the newest first."""
         self._shelf.recover()
         return self._shelf.trash.list()
 
     def restore(self, trash_id: str) -> builtins.list[Entry]:
-        """Puts what lies in the trash back to where it was. Raises NotFound, Conflict where something is there already."""
+        """Puts what lies in the trash back to where it was.
+
+        Raises NotFound, Conflict where something is there already, or the host would run what a file of it asks for.
+        """
+        info, trash = self._host.info(), self._shelf.trash
+        if info.runs_pickles:
+            rescue.refuse_harmful(trash.paths(trash.get(trash_id)), info.name)
         restored = self._shelf.restore(trash_id)
         return [entry for entry in self.reload() if entry.file in restored]
 

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.services.contents import UNSEEN, Content, content_at, content_from
 from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
-from train_embedding.services.forms import fingerprint
 from train_embedding.services.index import Index, Known
 from train_embedding.services.notes import MAX_SIZE, NO_NOTES, Notes, notes_in
 from train_embedding.services.sidecars import NOTES_SUFFIX
-
-HASH_DIGITS = 12
-"Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a file holds; the vectors themselves are not kept."""
-
-    widths: dict[str, int] = field(default_factory=dict[str, int])
-    family: str = ""
-    vectors: int = 0
-    step: int | None = None
-    checkpoint: str | None = None
-    format: str = ""
-    hash: str = ""
-    fingerprint: str = ""
-    "The same for two files that hold the same vectors, whatever their form."
-    problem: str = ""
-    "Why the file cannot be read, a sentence; empty where it can."
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,7 @@ class Listing:
         self._index = index
         self._lock = threading.Lock()
         self._stored: dict[str, Known] | None = None
-        self._contents = FileCache(_content_at, _content_from, lambda content: not content.problem)
+        self._contents = FileCache(content_at, content_from, lambda content: not content.problem)
         self._notes = FileCache(_notes_at, _notes_from, lambda file: not file.problem)
 
     def scan(self, folder: Path) -> list[Found]:
@@ -105,7 +83,9 @@ class Listing:
         if name in seen.sidecars:
             notes = self._notes_of(seen.path.with_name(name), stored)
         if seen.status is None:
-            return Found(seen.path, seen.name, seen.folder, Content(problem=seen.problem), 0, 0.0, seen.sidecars, notes)
+            return Found(
+                seen.path, seen.name, seen.folder, Content(problem=seen.problem, harm=UNSEEN), 0, 0.0, seen.sidecars, notes
+            )
         content = self._contents.get(seen.path, seen.status, stored)
         return Found(seen.path, seen.name, seen.folder, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
 
@@ -115,41 +95,6 @@ class Listing:
         except OSError as error:
             return NotesFile(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
         return self._notes.get(path, status, stored)
-
-
-def _content_at(path: Path) -> Content:
-    from train_embedding.embeddings.formats import read_embedding
-
-    try:
-        embedding = read_embedding(path)
-        # After the reading, which refuses what is too large to be an embedding; the stamp of the file is older than both.
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:HASH_DIGITS]
-    except (UnreadableFile, NotFound) as error:
-        return Content(problem=error.message)
-    except OSError as error:
-        return Content(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
-    return Content(
-        embedding.widths,
-        embedding.family,
-        embedding.count,
-        embedding.step,
-        embedding.checkpoint_name,
-        embedding.format,
-        digest,
-        fingerprint(embedding),
-    )
-
-
-def _content_from(values: Any) -> Content:
-    content = Content(**values)
-    widths: Any = content.widths
-    if not isinstance(widths, dict):
-        raise TypeError("widths are a mapping")
-    texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem]
-    numbers: list[Any] = [content.vectors, *content.widths.values()]
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
-        raise ValueError("this is no content of a file")
-    return content
 
 
 def _notes_at(path: Path) -> NotesFile:

@@ -90,6 +90,13 @@ class Shelf:
             changes.carry_out(self.trash.keeping(name, existing, self.root) + change)
         return target
 
+    def rewrite(self, file: Path, content: Callable[[str], bytes]) -> None:
+        """Writes one file anew; the old one goes to the trash. Raises NotFound, Conflict while it is trained."""
+        with self._turn() as changes:
+            self._check_free_to_move(file)
+            change = Change(writes=((file, content(file.suffix)),), replaces=file)
+            changes.carry_out(self.trash.keeping(file.stem, [file], self.root) + change)
+
     def rename(self, file: Path, new_name: str) -> Path:
         """Raises InvalidName, NotFound, Conflict where the name is taken or the embedding is being trained."""
         target = path_for(file.parent, new_name, file.suffix)

@@ -77,13 +77,17 @@ class Trash:
 
     def restoring(self, item: Trashed, root: Path) -> Change:
         """The change that puts an item's files back below `root`, and takes it out of the trash."""
-        path = self.folder / item.id
+        path, sources = self.folder / item.id, self.paths(item)
         if path.is_file():
             return Change(copies=((path, root / item.file),), removes=(path,))
-        sources = [path / file for file in item.files]
         folders = sorted((one for one in path.rglob("*") if one.is_dir()), key=lambda one: len(one.parts), reverse=True)
         copies = tuple((source, root / file) for source, file in zip(sources, item.files, strict=True))
         return Change(copies=copies, removes=(*sources, *folders, path))
+
+    def paths(self, item: Trashed) -> Sequence[Path]:
+        """Where its files lie now, in the order of `files`."""
+        path = self.folder / item.id
+        return [path] if path.is_file() else [path / file for file in item.files]
 
     def empty(self) -> int:
         """Deletes every item for good; answers how many there were. Raises StorageFailed."""

@@ -35,6 +35,7 @@ class Chosen:
     "Hidden: the script writes the key of the clicked card here,"
     select: gr.Button
     "and clicks this."
+    rescue: gr.Button
     notes: dict[str, Any]
     "The widget of each field of Notes."
     save_notes: gr.Button
@@ -65,6 +66,7 @@ def build(status: gr.HTML) -> Chosen:
     with gr.Column(elem_classes=["te-hidden"]):
         selected = gr.Textbox("", show_label=False, elem_id="te_library_selected")
         select = gr.Button("Show details", elem_id="te_library_select")
+    rescue = gr.Button("Convert safely", variant="primary", size="sm", elem_id="te_library_rescue")
     with gr.Column(elem_id="te_library_chosen"):
         with gr.Accordion("Notes", open=False):
             notes = {field.name: field.make() for field in NOTES}
@@ -100,7 +102,7 @@ def build(status: gr.HTML) -> Chosen:
             export = gr.Button("Export", elem_id="te_library_export")
         exported = gr.HTML("", elem_id="te_library_exported")
     return Chosen(
-        status, details, selected, select, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
+        status, details, selected, select, rescue, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
         delete, undo, deleted, form, export, exported, near, inspect, report,
     )  # fmt: skip
 
@@ -148,6 +150,10 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         changes = notes_changes(dict(zip(chosen.notes, values, strict=True)))
         return library.set_notes(entry.name, changes, entry.path), "The notes are saved."
 
+    def rescue(entry: Entry) -> tuple[Entry, str]:
+        saved = library.rescue(entry.name, entry.path)
+        return saved, f"{entry.name} holds nothing but its vectors now; the old file is in the trash."
+
     def rename(entry: Entry, new_name: str) -> tuple[Entry, str]:
         return library.rename(entry.name, new_name, entry.path), f"{entry.name} is now called {new_name}."
 
@@ -171,6 +177,7 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
     _connect_report(services, chosen)
     return (
         act(chosen.save_notes.click, save_notes, list(chosen.notes.values())),
+        act(chosen.rescue.click, rescue),
         act(chosen.rename.click, rename, [chosen.name]),
         act(chosen.copy.click, copy, [chosen.name]),
         act(chosen.picture.upload, set_picture, [chosen.picture]),

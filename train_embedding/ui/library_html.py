@@ -23,6 +23,11 @@ BOXES = (
 FACTS = (
     "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
 )  # fmt: skip
+ADVICE = (
+    "Its vectors can be read without running anything: convert it safely, or delete it.",
+    "Its vectors cannot be read. Delete it, and get the embedding anew.",
+)
+"For a dangerous file: one that can be rescued, one that cannot."
 _SEND = Markup("<button type='button' class='te-send' data-box='{}'><span>{}</span> <span>{}</span></button>")
 _DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
@@ -45,9 +50,17 @@ def details(entry: Entry) -> Markup:
         printable(entry.name), key_of(entry), notes.preferred_weight or "", notes.activation_text, notes.negative_text,
         printable(entry.name), _PORTRAIT.format(picture) if picture else "",
         html.join(_SEND.format(*box) for box in BOXES) if entry.loaded else "",
-        html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
+        _danger(entry) + html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
         html.join(_ROW.format(name, printable(value)) for name, value in zip(FACTS, values, strict=True) if value),
     )  # fmt: skip
+
+
+def _danger(entry: Entry) -> Markup:
+    """The class shows the button that rescues the vectors."""
+    if not entry.danger:
+        return Markup("")
+    said = html.message("bad", printable(entry.danger), ADVICE[0] if entry.rescuable else ADVICE[1])
+    return Markup("<div class='te-rescuable'>{}</div>").format(said) if entry.rescuable else said
 
 
 def size(count: int) -> str:

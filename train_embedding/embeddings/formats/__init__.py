@@ -20,7 +20,7 @@ from train_embedding.embeddings.formats.containers import (
     safetensors_file,
     torch_file,
 )
-from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, unreadable
+from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, unreadable
 from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import tensors_in
 from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
@@ -29,7 +29,7 @@ from train_embedding.errors import InvalidInput, NotFound, StorageFailed, Unread
 
 __all__ = [
     "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "format_of", "is_embedding_file",
-    "read_bytes", "read_embedding", "read_pair", "suffixes_of", "write_embedding",
+    "read_bytes", "read_embedding", "read_pair", "rescued", "suffixes_of", "write_embedding",
 ]  # fmt: skip
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
@@ -108,6 +108,17 @@ def read_pair(first: bytes, second: bytes, file_name: str) -> Embedding:
     return diffusers.join(_read(first, file), _read(second, file), file)
 
 
+def rescued(data: bytes, file_name: str) -> Embedding:
+    """What a `.pt` or `.bin` that asks for more than data holds besides: nothing is run, and what it asks for is left out.
+
+    Raises UnreadableFile where no embedding is left.
+    """
+    file = _base(file_name)
+    if not torch_file.sniff(data):
+        raise unreadable(file, "was not saved by torch.")
+    return _arranged(torch_file.read(data, file, leave_out=True), file)
+
+
 def format_of(data: bytes, file_name: str) -> str:
     """The name of the form that a file has, one of FORMAT_NAMES. Raises UnreadableFile."""
     return read_bytes(data, file_name).format
@@ -176,7 +187,10 @@ def _read(data: bytes, file: str) -> Embedding:
         usual = pictures.suffix_of(data) or container.SUFFIXES[0]
         reason = f"is not what its name says: what it holds belongs into a {usual} file."
         raise unreadable(file, reason, "Rename it if you trust where it came from.")
-    content = container.read(data, file)
+    return _arranged(container.read(data, file), file)
+
+
+def _arranged(content: Content, file: str) -> Embedding:
     layout = next((layout for layout in LAYOUTS if layout.sniff(content)), None)
     if layout is None:
         count = len(tensors_in(content.values))

@@ -8,16 +8,9 @@ from typing import Any
 
 import pytest
 
-from train_embedding.embeddings.formats.containers.pickled import (
-    MAX_OPCODES,
-    AsksFor,
-    Instance,
-    Name,
-    NotData,
-    Rules,
-    mapping,
-    read_pickle,
-)
+from train_embedding.embeddings.formats.containers.pickle_machine import MAX_OPCODES
+from train_embedding.embeddings.formats.containers.pickle_rules import AsksFor, Instance, Name, NotData, Rules, mapping
+from train_embedding.embeddings.formats.containers.pickled import read_pickle
 
 PLAIN = Rules({"collections.OrderedDict": mapping})
 shared: list[object] = [1]

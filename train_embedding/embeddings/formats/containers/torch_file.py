@@ -12,16 +12,8 @@ import torch
 
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats.containers import zip_members
-from train_embedding.embeddings.formats.containers.pickled import (
-    MAX_PICKLE,
-    AsksFor,
-    Instance,
-    Name,
-    NotData,
-    Rules,
-    mapping,
-    read_pickle,
-)
+from train_embedding.embeddings.formats.containers.pickle_rules import AsksFor, Instance, Name, NotData, Rules, Stranger, mapping
+from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, read_pickle
 from train_embedding.embeddings.formats.content import Content, first_line, shown, unreadable
 from train_embedding.errors import UnreadableFile
 
@@ -73,10 +65,13 @@ def sniff(data: bytes) -> bool:
     return data.startswith((ZIP_MAGIC, LEGACY_MAGIC))
 
 
-def read(data: bytes, file: str) -> Content:
-    """The dictionary that was saved, with its tensors on the CPU. Raises UnreadableFile; nothing in the file is run."""
+def read(data: bytes, file: str, leave_out: bool = False) -> Content:
+    """The dictionary that was saved, with its tensors on the CPU. Raises UnreadableFile; nothing in the file is run.
+
+    leave_out: reads a file that asks for more than data too, without what it asks for.
+    """
     try:
-        saved, bytes_of = _from_zip(data, file) if data.startswith(ZIP_MAGIC) else _from_legacy(data)
+        saved, bytes_of = _from_zip(data, file, leave_out) if data.startswith(ZIP_MAGIC) else _from_legacy(data, leave_out)
         if not isinstance(saved, dict):
             raise unreadable(file, f"holds a {_kind(saved)}, not the dictionary that an embedding is.")
         values = _plain(cast("dict[object, object]", saved), bytes_of)
@@ -103,10 +98,10 @@ def write(content: Content, suffix: str) -> bytes:
     return packed.getvalue()
 
 
-def _from_legacy(data: bytes) -> tuple[object, Callable[[_Storage], bytes]]:
+def _from_legacy(data: bytes, leave_out: bool) -> tuple[object, Callable[[_Storage], bytes]]:
     """Four pickles (a magic number, a version, what kind of machine, the object), a fifth with the storages' keys, and these."""
     storages: dict[str, _Storage] = {}
-    rules = _rules(storages)
+    rules = _rules(storages, leave_out)
     position = len(LEGACY_MAGIC)
     _, position = read_pickle(data, rules, position)
     machine, position = read_pickle(data, rules, position)
@@ -126,20 +121,20 @@ def _from_legacy(data: bytes) -> tuple[object, Callable[[_Storage], bytes]]:
     return saved, lambda storage: data[slice(*places[storage.key])]
 
 
-def _from_zip(data: bytes, file: str) -> tuple[object, Callable[[_Storage], bytes]]:
+def _from_zip(data: bytes, file: str, leave_out: bool) -> tuple[object, Callable[[_Storage], bytes]]:
     """A folder with the pickled object, its storages one by one, and what kind of machine it was."""
     archive = zip_members.opened(data, file)
     names = archive.namelist()
     pickled = next(name for name in names if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
-    saved, _ = read_pickle(zip_members.content(archive, pickled, MAX_PICKLE), _rules({}))
+    saved, _ = read_pickle(zip_members.content(archive, pickled, MAX_PICKLE), _rules({}, leave_out))
     order = folder + "byteorder"
     if order in names and zip_members.content(archive, order, 16) != b"little":
         raise NotData("it was saved on a big-endian machine")
     return saved, lambda storage: zip_members.content(archive, f"{folder}data/{storage.key}", storage.size)
 
 
-def _rules(storages: dict[str, _Storage]) -> Rules:
+def _rules(storages: dict[str, _Storage], leave_out: bool) -> Rules:
     """What the pickle of a saved tensor may contain; the storages it names are put into `storages`."""
 
     def persistent(reference: Any) -> object:
@@ -156,7 +151,7 @@ def _rules(storages: dict[str, _Storage]) -> Rules:
             raise NotData("it names one storage in two ways")
         return storage
 
-    return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _STORAGES or name in _DTYPES, persistent)
+    return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _STORAGES or name in _DTYPES, persistent, leave_out)
 
 
 def _rebuilt(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> _Tensor:
@@ -191,6 +186,8 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "collections.OrderedDict": _ordered,
 }
 _DTYPES = frozenset(str(dtype) for dtype in _STORAGES.values())
+HARMLESS = frozenset({*_FUNCTIONS, *_STORAGES, *_DTYPES, _PARAMETER_DICT})
+"Names that saved tensors ask for, and that do nothing but make them."
 
 
 def _plain(saved: dict[object, object], bytes_of: Callable[[_Storage], bytes]) -> dict[str, object]:
@@ -222,11 +219,13 @@ def _plain(saved: dict[object, object], bytes_of: Callable[[_Storage], bytes]) -
             state = value.state
             value = cast("dict[object, object]", state).get("_parameters") if isinstance(state, dict) else None
         if deeper and isinstance(value, dict):
-            items = cast("dict[object, object]", value).items()
-            return {str(key): plain(each, False) for key, each in items}
+            return values(cast("dict[object, object]", value), False)
         return value
 
-    return {str(key): plain(value, True) for key, value in saved.items()}
+    def values(of: dict[object, object], deeper: bool) -> dict[str, object]:
+        return {str(key): plain(each, deeper) for key, each in of.items() if not isinstance(each, Stranger)}
+
+    return values(saved, True)
 
 
 def _kind(saved: object) -> str:

@@ -1,0 +1,205 @@
+"""Python's pickle machine over plain data: no opcode imports or calls anything, or believes a size that it is told."""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Callable
+from typing import Any, cast
+
+from train_embedding.embeddings.formats.containers.pickle_rules import (
+    AsksFor,
+    CutShort,
+    Instance,
+    Name,
+    NotData,
+    Rules,
+    Stranger,
+    mapping,
+    pairs_of,
+)
+
+MAX_OPCODES = 20_000
+"A saved embedding has about a hundred."
+
+_MAX_LINE = 4096
+
+
+class Stream(io.BytesIO):
+    def readline(self, size: int | None = -1) -> bytes:
+        """At most a line's worth, so that no number is as long as the file."""
+        return super().readline(_MAX_LINE)
+
+
+class Machine:
+    def __init__(self, stream: Stream, rules: Rules) -> None:
+        self.stream = stream
+        self.rules = rules
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+        self.asked: list[str] = []
+
+    def run(self) -> object:
+        for _ in range(MAX_OPCODES):
+            code = self.stream.read(1).decode("latin-1")
+            if code not in _CODES:
+                raise CutShort("its pickle is cut short")
+            if code == _STOP:
+                return self.stack.pop()
+            opcode, act = _ACTIONS.get(code, (None, None))
+            if opcode is None or act is None:
+                raise NotData(f"its pickle has the opcode {code!r}, which no saved tensor needs")
+            act(self, None if opcode.arg is None else opcode.arg.reader(self.stream))
+        raise NotData("its pickle is longer than that of any embedding")
+
+    def since_mark(self) -> list[Any]:
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def last(self, count: int) -> tuple[Any, ...]:
+        """Takes the last values off the stack."""
+        taken = tuple(self.stack[len(self.stack) - count :])
+        if len(taken) < count:
+            raise CutShort("its pickle takes what is not there")
+        del self.stack[len(self.stack) - count :]
+        return taken
+
+    def pop(self) -> None:
+        """Takes a mark off where that is what comes last."""
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.last(1)
+
+    def name(self, text: str) -> None:
+        rules = self.rules
+        if text not in rules.functions and text not in rules.classes and not rules.names(text):
+            if not rules.strangers:
+                raise AsksFor(text)
+            self.asked.append(text)
+            self.push(Stranger(text))
+        else:
+            self.push(Name(text))
+
+    def reduce(self) -> None:
+        function, arguments = self.last(2)
+        if isinstance(function, Stranger):
+            self.push(function)
+            return
+        if not isinstance(function, Name) or function.text not in self.rules.functions or not isinstance(arguments, tuple):
+            raise NotData("its pickle calls something that is no function")
+        self.push(self.rules.functions[function.text](*cast("tuple[object, ...]", arguments)))
+
+    def new(self, made: object, arguments: object) -> None:
+        if isinstance(made, Stranger):
+            self.push(made)
+            return
+        if not isinstance(made, Name) or made.text not in self.rules.classes or arguments != ():
+            raise NotData("its pickle makes an object of something that is no class")
+        self.push(Instance(made.text))
+
+    def instance(self, text: str) -> None:
+        """INST: the class is named last, behind what it is made of."""
+        arguments = tuple(cast("list[object]", self.since_mark()))
+        self.name(text)
+        self.new(self.last(1)[0], arguments)
+
+    def object(self) -> None:
+        """OBJ: the class stands first, before what it is made of."""
+        made, *arguments = cast("list[object]", self.since_mark())
+        self.new(made, tuple(arguments))
+
+    def build(self) -> None:
+        (state,) = self.last(1)
+        target = self.stack[-1]
+        if isinstance(target, Instance):
+            target.state = state
+        elif not isinstance(target, dict | Stranger):  # an OrderedDict may have attributes, which mean nothing here
+            raise NotData("its pickle gives a state to plain data")
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Stranger):
+            return
+        if not isinstance(target, dict):
+            raise NotData("its pickle fills something that is no dictionary")
+        cast("dict[object, object]", target).update(mapping(pairs_of(items)))
+
+    def append(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Stranger):
+            return
+        if not isinstance(target, list):
+            raise NotData("its pickle fills something that is no list")
+        cast("list[object]", target).extend(items)
+
+    def outside(self, reference: object) -> None:
+        if self.rules.persistent is None or not isinstance(reference, tuple):  # torch takes no other reference either
+            raise CutShort("its pickle refers to something outside")
+        self.push(self.rules.persistent(cast("tuple[object, ...]", reference)))
+
+
+def _dotted(argument: object) -> str:
+    """A name that a line or two of the pickle spell."""
+    return ".".join(str(argument).split(" "))
+
+
+_STOP = "."
+_CODES = frozenset(opcode.code for opcode in pickletools.opcodes)
+_Action = Callable[[Machine, Any], object]
+_VALUES = (
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "UNICODE", "BINUNICODE"),
+    *("SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+)
+_BY_NAME: dict[str, _Action] = {
+    **{name: lambda machine, argument: machine.push(argument) for name in _VALUES},
+    "PROTO": lambda machine, argument: None,
+    "FRAME": lambda machine, argument: None,
+    "NONE": lambda machine, argument: machine.push(None),
+    "NEWTRUE": lambda machine, argument: machine.push(True),
+    "NEWFALSE": lambda machine, argument: machine.push(False),
+    "MARK": lambda machine, argument: machine.marks.append(len(machine.stack)),
+    "POP": lambda machine, argument: machine.pop(),
+    "POP_MARK": lambda machine, argument: machine.since_mark(),
+    "DUP": lambda machine, argument: machine.push(machine.stack[-1]),
+    "EMPTY_DICT": lambda machine, argument: machine.push({}),
+    "EMPTY_LIST": lambda machine, argument: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, argument: machine.push(()),
+    # A set is read as the list of what it holds, which need not be hashed then.
+    "EMPTY_SET": lambda machine, argument: machine.push([]),
+    "ADDITEMS": lambda machine, argument: machine.append(machine.since_mark()),
+    "LIST": lambda machine, argument: machine.push(machine.since_mark()),
+    "TUPLE": lambda machine, argument: machine.push(tuple(machine.since_mark())),
+    "TUPLE1": lambda machine, argument: machine.push(machine.last(1)),
+    "TUPLE2": lambda machine, argument: machine.push(machine.last(2)),
+    "TUPLE3": lambda machine, argument: machine.push(machine.last(3)),
+    "DICT": lambda machine, argument: machine.push(mapping(pairs_of(machine.since_mark()))),
+    "SETITEM": lambda machine, argument: machine.set_items(list(machine.last(2))),
+    "SETITEMS": lambda machine, argument: machine.set_items(machine.since_mark()),
+    "APPEND": lambda machine, argument: machine.append(list(machine.last(1))),
+    "APPENDS": lambda machine, argument: machine.append(machine.since_mark()),
+    "PUT": lambda machine, argument: machine.memo.update({argument: machine.stack[-1]}),
+    "BINPUT": lambda machine, argument: machine.memo.update({argument: machine.stack[-1]}),
+    "LONG_BINPUT": lambda machine, argument: machine.memo.update({argument: machine.stack[-1]}),
+    "MEMOIZE": lambda machine, argument: machine.memo.update({len(machine.memo): machine.stack[-1]}),
+    "GET": lambda machine, argument: machine.push(machine.memo[argument]),
+    "BINGET": lambda machine, argument: machine.push(machine.memo[argument]),
+    "LONG_BINGET": lambda machine, argument: machine.push(machine.memo[argument]),
+    "GLOBAL": lambda machine, argument: machine.name(_dotted(argument)),
+    "STACK_GLOBAL": lambda machine, argument: machine.name(".".join(str(part) for part in machine.last(2))),
+    "REDUCE": lambda machine, argument: machine.reduce(),
+    "NEWOBJ": lambda machine, argument: machine.new(*machine.last(2)),
+    "NEWOBJ_EX": lambda machine, argument: machine.new(*machine.last(3)[:2]),
+    "INST": lambda machine, argument: machine.instance(_dotted(argument)),
+    "OBJ": lambda machine, argument: machine.object(),
+    "BUILD": lambda machine, argument: machine.build(),
+    "BINPERSID": lambda machine, argument: machine.outside(machine.last(1)[0]),
+    "PERSID": lambda machine, argument: machine.outside(argument),
+}
+_ACTIONS = {opcode.code: (opcode, _BY_NAME[opcode.name]) for opcode in pickletools.opcodes if opcode.name in _BY_NAME}

@@ -1,0 +1,103 @@
+"""What an embedding file holds, as lists tell of it, and what harm it could do to a program that trusts it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.services.forms import fingerprint
+
+HASH_DIGITS = 12
+"Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
+UNSEEN = "was not looked into"
+IN_DOUBT = (UNSEEN, "holds more than could be looked through")
+"What stands in place of a harm that is known; the second is `embeddings.formats.harm.UNFOLLOWED`, which needs torch."
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a file holds; the vectors themselves are not kept."""
+
+    widths: dict[str, int] = field(default_factory=dict[str, int])
+    family: str = ""
+    vectors: int = 0
+    step: int | None = None
+    checkpoint: str | None = None
+    format: str = ""
+    hash: str = ""
+    fingerprint: str = ""
+    "The same for two files that hold the same vectors, whatever their form."
+    problem: str = ""
+    "Why the file cannot be read, a sentence; empty where it can."
+    harm: str = ""
+    "What speaks against handing it to a program that runs pickles, as `embeddings.formats.harm` tells it."
+    rescuable: bool = False
+    "Whether it does such harm, and its vectors can be read all the same."
+
+
+def content_at(path: Path) -> Content:
+    """Reads a file; one that cannot be read gives the reason, and what harm is in it."""
+    from train_embedding.embeddings.formats import read_embedding
+    from train_embedding.embeddings.formats.harm import harm_in
+
+    try:
+        embedding = read_embedding(path)
+        data = path.read_bytes()  # after the reading, which refuses what is too large; the stamp of the file is older than both
+    except (UnreadableFile, NotFound) as error:
+        return _unreadable(path, error.message)
+    except OSError as error:
+        return Content(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+    harm = harm_in(data, path.name)
+    return Content(
+        embedding.widths,
+        embedding.family,
+        embedding.count,
+        embedding.step,
+        embedding.checkpoint_name,
+        embedding.format,
+        hashlib.sha256(data).hexdigest()[:HASH_DIGITS],
+        fingerprint(embedding),
+        harm=harm,
+        rescuable=bool(harm),
+    )
+
+
+def content_from(values: Any) -> Content:
+    """A content that was kept as JSON. Raises TypeError, ValueError, KeyError for whatever is none."""
+    content = Content(**values)
+    widths: Any = content.widths
+    if not isinstance(widths, dict):
+        raise TypeError("widths are a mapping")
+    texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem, content.harm]
+    numbers: list[Any] = [content.vectors, *content.widths.values()]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
+        raise ValueError("this is no content of a file")
+    return content
+
+
+def _unreadable(path: Path, problem: str) -> Content:
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE
+    from train_embedding.embeddings.formats.harm import harm_in
+
+    try:
+        if not path.is_file():  # a pipe, which would never end
+            return Content(problem=problem)
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_SIZE + 1)
+    except OSError:  # gone meanwhile, or never to be read, as the problem tells
+        return Content(problem=problem)
+    harm = harm_in(data, path.name)
+    return Content(problem=problem, harm=harm, rescuable=bool(harm) and _can_be_rescued(data, path.name))
+
+
+def _can_be_rescued(data: bytes, file_name: str) -> bool:
+    from train_embedding.embeddings.formats import rescued
+
+    try:
+        rescued(data, file_name)
+    except UnreadableFile:
+        return False
+    return True
