@@ -227,6 +227,13 @@ def test_token_embeddings_are_plain_rows_of_the_table(host: Any, forge: Forge) -
     assert host.vocabulary()["clip_l"].data_ptr() == table.data_ptr()
 
 
+def test_the_vocabulary_never_loads_a_checkpoint(host: Any, forge: Forge) -> None:
+    forge.data.sd_model, forge.data.forge_hash = SimpleNamespace(cond_stage_model=None), ""
+    with pytest.raises(HostFailed, match="no checkpoint loaded") as caught:
+        host.vocabulary()
+    assert "Make a picture first" in caught.value.hint
+
+
 def test_what_needs_a_model_loads_the_chosen_one_in_the_queue(host: Any, forge: Forge) -> None:
     forge.data.sd_model, forge.data.forge_hash = SimpleNamespace(cond_stage_model=None), ""
     host.token_embeddings("a")

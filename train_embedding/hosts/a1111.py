@@ -55,7 +55,7 @@ class A1111Host(WebUIHost):
         self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        sd_model = sd_models.model_data.sd_model
+        sd_model = self._at_hand()
         return {} if sd_model is None else checkpoint_facts(sd_model)
 
     def _runs_pickles(self) -> bool:
@@ -70,7 +70,7 @@ class A1111Host(WebUIHost):
         picture is taken out of them, as the WebUI does before its next picture. Outside, they are as they happen to be. While a
         model read from the file is on the device, the WebUI's own waits in main memory.
         """
-        sd_model = loaded_model()
+        sd_model = self._needed()
         if reason := why_no_training(sd_model):
             raise HostFailed(reason)
         with ExitStack() as stack:
@@ -80,21 +80,17 @@ class A1111Host(WebUIHost):
                 take_networks_out(sd_model)
             yield diffusion_model(sd_model)
 
-    def _token_tables(self) -> list[tuple[str, torch.Tensor, Any]]:
+    def _at_hand(self) -> Any:
+        return sd_models.model_data.sd_model
+
+    def _needed(self) -> Any:
+        return loaded_model()
+
+    def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         return [
             (key_of(weight), weight.detach(), lambda text, encoder=encoder: encoder.tokenize([text])[0])
-            for encoder, weight in text_encoders(loaded_model())
+            for encoder, weight in text_encoders(sd_model)
         ]
-
-    def vocabulary(self) -> dict[str, torch.Tensor]:
-        """Loads no checkpoint where none is loaded: looking at a file is no reason for that."""
-        sd_model = sd_models.model_data.sd_model
-        if sd_model is None:
-            raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
-        encoders = text_encoders(sd_model)
-        if not encoders:
-            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
-        return {key_of(weight): weight.detach() for _, weight in encoders}
 
     @contextmanager
     def _model_given_back(self) -> Iterator[None]:

@@ -44,6 +44,7 @@ class ForgeHost(PartsHost):
     """`hosts.base.Host` over Forge's modules."""
 
     title = "Stable Diffusion WebUI Forge"
+    how_to_load = "Make a picture first: it loads the chosen checkpoint then."
     memory = memory_management
     load_options: dict[str, Any] = {}  # noqa: RUF012
 
@@ -90,8 +91,7 @@ class ForgeHost(PartsHost):
         with nullcontext() if self._working() else call_queue.queue_lock:
             return _loaded()
 
-    def _token_tables(self) -> list[tuple[str, torch.Tensor, Any]]:
-        sd_model = self._needed()
+    def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         engines = {engine.embedding_key: engine for engine in _engines(sd_model)}
         return [
             (key, forge_model.token_table(tower), lambda text, engine=engines[key]: engine.tokenize([text])[0])

@@ -34,10 +34,6 @@ class PartsHost(WebUIHost):
         self._loan: Loan | None = None
 
     @abstractmethod
-    def _needed(self) -> Any:
-        """The program's model, loaded if need be. Raises HostFailed where there is none to load."""
-
-    @abstractmethod
     def _readings(self, sd_model: Any) -> dict[str, Reading]:
         """Per text encoder what the program reads of it, under its settings of now."""
 

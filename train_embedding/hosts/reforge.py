@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from ldm_patched.modules import model_management
-from modules import sd_models, shared
+from modules import shared
 
 from train_embedding.hosts.a1111 import A1111Host
-from train_embedding.hosts.a1111_model import key_of, loaded_model, text_encoders
+from train_embedding.hosts.a1111_model import key_of, text_encoders
 from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.hosts.forge_host import PartsHost
 from train_embedding.hosts.forge_model import Reading, Schedule, parts
@@ -40,11 +40,8 @@ class ReForgeHost(PartsHost, A1111Host):
     "Training's room is asked for, but the model is not left in main memory for it."
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        sd_model = sd_models.model_data.sd_model
+        sd_model = self._at_hand()
         return {} if sd_model is None else self._facts_of(sd_model)
-
-    def _needed(self) -> Any:
-        return loaded_model()
 
     def _readings(self, sd_model: Any) -> dict[str, Reading]:
         skip = int(shared.opts.CLIP_stop_at_last_layers)

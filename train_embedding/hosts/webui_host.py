@@ -44,6 +44,8 @@ class WebUIHost(ABC):
 
     title = ""
     "What the program is called."
+    how_to_load = "Choose one at the top of its page."
+    "A checkpoint."
 
     def __init__(self) -> None:
         self._job: str | None = None
@@ -73,7 +75,15 @@ class WebUIHost(ABC):
     def _runs_pickles(self) -> bool: ...
 
     @abstractmethod
-    def _token_tables(self) -> list[tuple[str, torch.Tensor, list[int] | Any]]:
+    def _at_hand(self) -> Any:
+        """The program's model; None where none is loaded."""
+
+    @abstractmethod
+    def _needed(self) -> Any:
+        """The program's model, loaded if need be. Raises HostFailed where there is none to load."""
+
+    @abstractmethod
+    def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         """Per text encoder its key, the weight [vocabulary, d] of its token embedding, and what tells a text's ids."""
 
     @abstractmethod
@@ -81,14 +91,20 @@ class WebUIHost(ABC):
         """Within the context others use the model. Raises HostFailed at its end where it is no longer what was lent."""
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """The whole token-embedding table per text encoder, [vocabulary, d]: the program's own weights."""
-        return {key: weight for key, weight, _ in self._tables()}
+        """The whole token-embedding table per text encoder, [vocabulary, d]: the program's own weights.
+
+        Loads no checkpoint where none is loaded: looking at a file is no reason for that.
+        """
+        sd_model = self._at_hand()
+        if sd_model is None:
+            raise HostFailed(f"{self.title} has no checkpoint loaded.", self.how_to_load)
+        return {key: weight for key, weight, _ in self._tables(sd_model)}
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
         """Needs no diffusers, and no particular model family or memory setting."""
         import torch
 
-        tables = self._tables()
+        tables = self._tables(self._needed())
         cut = None if takes_whole_text({key: weight.shape[1] for key, weight, _ in tables}) else count
         rows = {}
         for key, weight, tokenize in tables:
@@ -96,8 +112,8 @@ class WebUIHost(ABC):
             rows[key] = weight[ids].float().cpu()
         return rows
 
-    def _tables(self) -> list[tuple[str, torch.Tensor, Any]]:
-        tables = self._token_tables()
+    def _tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
+        tables = self._token_tables(sd_model)
         if not tables:
             raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
         return tables
