@@ -1,8 +1,9 @@
 """What hostile files do to the readers of embeddings: `python -m benchmarks.hostile_files`, on Linux or macOS.
 
-Each file of `benchmarks.hostile_cases` is read in a process forked for it, which notes the sentence or the shape that came of
-it, the time, and how much more memory it took at its highest than a process that reads an ordinary embedding. A payload that
-ran would leave a file behind, and an import a new module; both are looked for. Exits with 1 if a limit was passed.
+Each file of `benchmarks.hostile_cases` is read in a process forked for it, as a list of the library reads it. That process notes
+the sentence or the shape that came of it, the time, and how much more memory it took at its highest than one that reads an
+ordinary embedding. A payload that ran would leave a file behind, and an import a new module; both are looked for. Exits with 1 if
+a limit was passed.
 `--case TEXT` reads those alone whose name holds the text.
 """
 
@@ -139,11 +140,11 @@ def _in_a_fork(file: Path) -> dict[str, str | float | bool]:
 
 
 def _read(file: Path) -> dict[str, str | float | bool]:
-    from train_embedding.embeddings.formats import read_embedding
+    from train_embedding.embeddings.formats import read_embedding, rescued
+    from train_embedding.embeddings.formats.harm import harm_in
     from train_embedding.errors import UnreadableFile
 
-    before, content = set(sys.modules), file.read_bytes()
-    del content
+    before, data = set(sys.modules), file.read_bytes()
     start, harm = time.perf_counter(), ""
     try:
         embedding = read_embedding(file)
@@ -152,6 +153,12 @@ def _read(file: Path) -> dict[str, str | float | bool]:
         refused, result = True, error.message
     except Exception as error:  # noqa: BLE001 - what the table is for
         refused, result, harm = False, "", f"{type(error).__name__}: {error}"
+    try:
+        if harm_in(data, file.name):  # as a list does
+            rescued(data, file.name)
+            result += " Its vectors can be saved."
+    except UnreadableFile:
+        pass
     seconds = time.perf_counter() - start
     imported = [name for name in set(sys.modules) - before if not name.startswith(_LAZY)]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _SCALE

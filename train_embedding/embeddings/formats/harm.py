@@ -47,6 +47,8 @@ def _in_zip(data: bytes) -> str:
         return ""
     if not zip_members.has_one_meaning(data):
         return AMBIGUOUS
+    if zip_members.has_too_many(data):
+        return UNFOLLOWED
     asked: list[str] = []
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -17,8 +17,7 @@ _END_SIZE, _END_64_SIZE, _LOCATOR_64_SIZE = 22, 56, 20
 
 def opened(data: bytes, file: str) -> zipfile.ZipFile:
     """The archive, one of its members `…/data.pkl`. Raises UnreadableFile, and what `zipfile` raises for a damaged file."""
-    # Every entry takes some hundred bytes once it is listed, so they are counted before.
-    if data.count(_DIRECTORY_ENTRY) > MAX_TENSORS + 10:
+    if has_too_many(data):
         raise unreadable(file, f"contains more than {MAX_TENSORS} members, far more than an embedding has.")
     archive = zipfile.ZipFile(io.BytesIO(data))
     members = archive.infolist()
@@ -42,6 +41,11 @@ def content(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     member = archive.getinfo(name)
     with archive.open(member) as unpacked:
         return unpacked.read(min(member.file_size, limit))
+
+
+def has_too_many(data: bytes) -> bool:
+    """Whether there are more members than an embedding has. Each takes some hundred bytes once it is listed, so ask before."""
+    return data.count(_DIRECTORY_ENTRY) > MAX_TENSORS + 10
 
 
 def has_an_end(data: bytes) -> bool:
