@@ -130,6 +130,8 @@ def _pickles() -> Iterator[Case]:
     yield Case("a number of 2³¹ bytes", ".pt", lambda m: zip_file(b"\x80\x02\x8b\xff\xff\xff\x7f\x01."))
     yield Case("a number of a million digits", ".pt", lambda m: zip_file(b"L" + b"9" * 10**6 + b"L\n."))
     yield Case("lists nested 15,000 deep", ".pt", lambda m: zip_file(b"\x80\x02" + b"]" * 15_000 + b"a" * 14_999 + b"."))
+    nested = b"\x80\x04)" + b"2\x86" * 60 + b"2\x93."
+    yield Case("a name of tuples 60 deep, each twice", ".pt", lambda m: zip_file(nested))
     yield Case("a key that takes 2⁶⁰ steps to hash", ".pt", lambda m: zip_file(b"\x80\x02})" + b"2\x86" * 60 + b"Ns."))
     yield Case("keys that collide", ".pt", lambda m: zip_file(_colliding()))
     yield Case("a list copied again and again", ".pt", lambda m: zip_file(_copying()))

@@ -87,6 +87,13 @@ class Machine:
         else:
             self.push(Name(text))
 
+    def stacked_name(self) -> None:
+        """STACK_GLOBAL: no reader takes anything but texts, and of tuples in tuples the text would have no end."""
+        module, name = self.last(2)
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise CutShort("its pickle has a name that is no text")
+        self.name(f"{module}.{name}")
+
     def reduce(self) -> None:
         function, arguments = self.last(2)
         if isinstance(function, Stranger):
@@ -192,7 +199,7 @@ _BY_NAME: dict[str, _Action] = {
     "BINGET": lambda machine, argument: machine.push(machine.memo[argument]),
     "LONG_BINGET": lambda machine, argument: machine.push(machine.memo[argument]),
     "GLOBAL": lambda machine, argument: machine.name(_dotted(argument)),
-    "STACK_GLOBAL": lambda machine, argument: machine.name(".".join(str(part) for part in machine.last(2))),
+    "STACK_GLOBAL": lambda machine, argument: machine.stacked_name(),
     "REDUCE": lambda machine, argument: machine.reduce(),
     "NEWOBJ": lambda machine, argument: machine.new(*machine.last(2)),
     "NEWOBJ_EX": lambda machine, argument: machine.new(*machine.last(3)[:2]),
