@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.hosts.base import Host
 from train_embedding.services.run_state import RunState
@@ -56,6 +55,8 @@ class LiveRun:
 
     def keep_start(self) -> None:
         """Writes what the run begins with into its folder, unless it is there. Raises StorageFailed."""
+        from train_embedding.embeddings.formats import write_embedding
+
         file = self.state.folder / START_FILE
         if not file.exists():
             write_embedding(self.start, file)
@@ -63,5 +64,7 @@ class LiveRun:
 
 def kept_start(state: RunState) -> Embedding | None:
     """What a run that goes on began with; None where it never began. Raises UnreadableFile."""
+    from train_embedding.embeddings.formats import read_embedding
+
     file = state.folder / START_FILE
     return read_embedding(file) if file.exists() else None

@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import write_embedding
 from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.hosts.base import Progress
@@ -148,6 +147,8 @@ class Recorder:
         save_resume(self._live.state.folder / RESUME_FILE, state, self._circumstances)
 
     def _save_snapshot(self, step: int) -> None:
+        from train_embedding.embeddings.formats import write_embedding
+
         assert self.good is not None
         file = self._live.state.folder / "snapshots" / f"{self._spec.embedding}-{step}.pt"
         write_embedding(self.good, file)
