@@ -31,7 +31,8 @@ def counted_by_the_webui(webui: WebUI, prompt: str) -> tuple[int, int]:
     """What the counter above its prompt box shows."""
     config = webui.get("/config")
     button = next(one["id"] for one in config["components"] if one["props"].get("elem_id") == "txt2img_token_button")
-    index = next(place for place, one in enumerate(config["dependencies"]) if button in one["targets"])
+    its_own = (button, [button, "click"])  # as gradio 3 and gradio 4 tell it
+    index = next(place for place, one in enumerate(config["dependencies"]) if any(each in its_own for each in one["targets"]))
     answer = webui.post("/run/predict", {"fn_index": index, "data": [prompt, 20, []], "session_hash": "te"})
     shown = re.search(r">(\d+)/(\d+)<", answer["data"][0])
     assert shown is not None, answer
