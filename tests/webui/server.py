@@ -69,6 +69,13 @@ class WebUI:
     def loaded(self) -> dict[str, Any]:
         return self.get("/sdapi/v1/embeddings")["loaded"]
 
+    def reload(self) -> None:
+        """Makes the program read its folder again; Forge's own route reads the list of its API alone, and creating all lists."""
+        if self.is_forge:
+            self.create(f"{PREFIX}reload", "a")
+        else:
+            self.call("POST", "/sdapi/v1/refresh-embeddings", {})
+
     def picture(self, prompt: str, negative_prompt: str = "", seed: int = 1) -> bytes:
         """The pixels of a small picture by the WebUI's own API."""
         from PIL import Image
