@@ -91,6 +91,11 @@ class Combining:
         `overwrite` is not given, StorageFailed."""
         return self.keep(self.evaluate(expression, name), overwrite)
 
+    def check_free(self, name: str, overwrite: bool = False) -> None:
+        """Before a picture is drawn of what is to be saved. Raises InvalidName, Conflict where `keep` would."""
+        if not overwrite:
+            self._library.check_free(name)
+
     def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
         """Puts a result into the library, under the name that it was evaluated with. Raises Conflict, StorageFailed."""
         return self._save(combined.embedding, combined.notes, overwrite)

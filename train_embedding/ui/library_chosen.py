@@ -242,10 +242,10 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 
 
-def _runs(services: Services, name: str) -> list[str]:
-    """Runs that drew previews, those of this embedding first."""
+def _runs(services: Services, name: str) -> list[tuple[str, str]]:
+    """Runs that drew previews, those of this embedding first: what each is called, and its id."""
     runs = [run for run in services.runs.list() if run.previews]
-    return [run.id for run in sorted(runs, key=lambda run: run.embedding != name)]
+    return [(library_html.run_label(run), run.id) for run in sorted(runs, key=lambda run: run.embedding != name)]
 
 
 def _forms() -> list[str]:

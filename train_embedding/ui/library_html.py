@@ -14,6 +14,7 @@ from train_embedding.ui.cards import key_of, printable
 
 if TYPE_CHECKING:
     from train_embedding.services.library import Entry, Imported, Trashed
+    from train_embedding.services.runs import RunState
 
 BOXES = (
     ("txt2img_prompt", "txt2img", "prompt"), ("txt2img_neg_prompt", "txt2img", "negative"),
@@ -102,6 +103,11 @@ def imported(results: Sequence[Imported]) -> Markup:
         return html.message("bad", "No file came.")
     title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
     return html.message("good" if good else "bad", title, *more)
+
+
+def run_label(run: RunState) -> str:
+    """ "my-cat · step 400 · 20261125-143000-123"."""
+    return printable(f"{run.embedding} · step {run.step} · {run.id}")
 
 
 def trash_label(one: Trashed) -> str:
