@@ -82,7 +82,9 @@ def test_size(count: int, shown: str) -> None:
 
 def test_what_became_of_files() -> None:
     good, bad = Imported("a.pt", entry()), Imported("b.pt", problem="It is cut short.")
-    assert Reader(library_html.imported([good, bad])).text == "1 embedding imported.b.pt: It is cut short."
+    assert Reader(library_html.imported([good, bad])).text == "1 embedding imported. 1 file refused.b.pt: It is cut short."
+    named = Imported("b.pt", problem='"b.pt" is cut short.')
+    assert Reader(library_html.imported([named])).text == 'Nothing was imported."b.pt" is cut short.', "not named twice"
     assert "te-bad" in library_html.imported([bad])
     assert "Nothing was imported." in library_html.imported([bad])
     assert "No file came." in library_html.imported([])

@@ -48,6 +48,14 @@ def arrived(sources: Sequence[Source], allowed: tuple[Path, ...] | None) -> list
     ]
 
 
+def upload(name: str, file: Path) -> tuple[str, bytes]:
+    """A file that was uploaded under that name, as a source: as much of it as tells that it is too large."""
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE
+
+    with file.open("rb") as opened:
+        return name, opened.read(MAX_FILE_SIZE + 1)
+
+
 def _place(source: Source) -> _Place:
     return (source.parent, source.name) if isinstance(source, Path) else (None, source[0])
 

@@ -96,13 +96,21 @@ def download(file_name: str, data: bytes) -> Markup:
 
 
 def imported(results: Sequence[Imported]) -> Markup:
-    """One line for each file: what became of it."""
-    good = [one for one in results if one.entry is not None]
-    more = [f"{printable(one.file)}: {one.problem or one.note}" for one in results if one.problem or one.note]
+    """How many came, and a line for each that did not, or not as it was."""
     if not results:
         return html.message("bad", "No file came.")
+    good = [one for one in results if one.entry is not None]
+    refused = len(results) - len(good)
     title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
-    return html.message("good" if good else "bad", title, *more)
+    if good and refused:
+        title = f"{title} {html.count(refused, 'file')} refused."
+    return html.message("good" if good else "bad", title, *(_told(one) for one in results if one.problem or one.note))
+
+
+def _told(one: Imported) -> str:
+    """The sentence, after the file's name where it does not begin with that."""
+    sentence = one.problem or one.note
+    return printable(sentence if sentence.startswith(f'"{one.file}"') else f"{one.file}: {sentence}")
 
 
 def run_label(run: RunState) -> str:
