@@ -73,9 +73,9 @@ def size(count: int) -> str:
     return f"{count:.1f} GB"
 
 
-def when(moment: float) -> str:
+def when(moment: float, seconds: bool = False) -> str:
     """ "2026-11-25 14:30", in the server's time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def deleted(name: str) -> Markup:
@@ -119,4 +119,5 @@ def run_label(run: RunState) -> str:
 
 
 def trash_label(one: Trashed) -> str:
-    return printable(f"{one.file} · {when(one.when)} · {size(one.size)} · {one.id}")
+    """ "my-cat.pt · 2026-11-25 14:30:05 · 3.1 KB"."""
+    return printable(f"{one.file} · {when(one.when, seconds=True)} · {size(one.size)}")
