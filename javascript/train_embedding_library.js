@@ -1,6 +1,7 @@
 /*
  * The Library panel in the browser: searching, filtering and sorting its cards, pictures for those in view, the keyboard,
- * and files dropped on it. Data from names and files only ever becomes text, an option's value or a picture's address.
+ * files dropped on it, and messages brought into view. Data from names and files only ever becomes text, an option's value
+ * or a picture's address.
  */
 (function() {
     "use strict";
@@ -385,6 +386,25 @@
         if (overwrite) overwrite.checked = false;
     }, true);
 
+    // ---- what became of a click ------------------------------------------------------------------------------------
+
+    let said = "";
+
+    /** The message stands below the cards, often far from the button that was clicked. */
+    function bringMessageIntoView() {
+        const message = document.querySelector("#te_library_status .te-message");
+        const text = message ? message.textContent : "";
+        if (text === said) return;
+        said = text;
+        if (!message || message.offsetParent === null) return;
+        const {top, bottom} = message.getBoundingClientRect();
+        if (top < 0 || bottom > window.innerHeight) message.scrollIntoView({block: "center", behavior: "smooth"});
+    }
+
+    document.addEventListener("click", (event) => {
+        if (event.target instanceof Element && event.target.closest("#te_library button")) said = "";
+    }, true);
+
     // ---- exported files --------------------------------------------------------------------------------------------
 
     let followed = "";
@@ -431,6 +451,7 @@
         observe("te_library_pictures", "data-serial", takePictures);
         observe("te_library_details", "data-key", followDetails);
         observe("te_library_exported", "data-serial", followDownload);
+        observe("te_library_status", "role", bringMessageIntoView);
         lookForCards();
         updateWhenChanged();
         if (asked && Date.now() - asked.at > LOST) askForPictures();

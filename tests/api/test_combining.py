@@ -85,11 +85,12 @@ def test_a_dry_run_shows_and_saves_nothing(client: TestClient, host: FakeHost) -
     assert len(get(client, "embeddings").json()) == 1
 
 
-def test_a_result_is_saved(client: TestClient) -> None:
+def test_a_result_is_saved(client: TestClient, host: FakeHost) -> None:
     body = {"expression": "'my cat' & \"red castle\"", "name": "zork"}
     result = post(client, "embeddings/merge", body).json()
     assert (result["entry"]["name"], result["entry"]["vectors"], result["picture"]) == ("zork", 6, None)
-    assert post(client, "embeddings/merge", body).status_code == 409
+    assert post(client, "embeddings/merge", {**body, "preview_prompt": "a [name]"}).status_code == 409
+    assert host.requests == [], "refused before anything is drawn"
     assert post(client, "embeddings/merge", {**body, "overwrite": True}).status_code == 200
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 pytest.importorskip("gradio")
 
 from benchmarks.hostile_cases import vectors_and_call
+from tests.dragging import drag_in, drop
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -395,7 +396,8 @@ def library_card(ui: Any, name: str) -> Any:
 def choose_card(ui: Any, name: str) -> None:
     tab(ui, "Train Embedding")
     library_card(ui, name).click()
-    wait(ui, lambda: ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name)}]").count() == 1, "the details", 30)
+    details = ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name, ensure_ascii=False)}]")
+    wait(ui, lambda: details.count() == 1, "the details", 30)
 
 
 def unfold(ui: Any, title: str) -> None:
@@ -448,6 +450,51 @@ def test_files_are_imported_under_their_own_names(ui: Any, app: App, tmp_path: P
     wait(ui, lambda: "1 embedding imported." in text(ui, "te_library_status"), "the import", 60)
     assert "broken.pt" in text(ui, "te_library_status")
     wait(ui, lambda: library_card(ui, "c++ 星空").count() == 1, "the card", 30)
+
+
+def test_files_dragged_onto_the_library_are_imported(ui: Any, app: App, tmp_path: Path) -> None:
+    create(ui, "to-drag", "red", "2")
+    dragged, notes, preview = tmp_path / "拖放 c++ 星.pt", tmp_path / "拖放 c++ 星.json", tmp_path / "拖放 c++ 星.preview.png"
+    dragged.write_bytes((app.data / "embeddings" / "to-drag.pt").read_bytes())
+    notes.write_text('{"description": "Dragged."}')
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(preview)
+    plain, holiday = tmp_path / "dragged-plain.pt", tmp_path / "holiday.txt"
+    plain.write_bytes(dragged.read_bytes())
+    holiday.write_text("sun")
+    files = [preview, dragged, holiday, notes, plain]
+    drag_in(ui, files, "#te_library_cards")
+    assert ui.locator("#te_library.te-drop").count() == 1
+    drop(ui, files, "#te_library_cards")
+    wait(ui, lambda: "2 embeddings imported. 1 file refused." in text(ui, "te_library_status"), "the import", 60)
+    assert ui.locator("#te_library.te-drop").count() == 0
+    assert '"holiday.txt" is not an embedding' in text(ui, "te_library_status")
+    assert f'"{preview.name}", "{notes.name}" came along.' in text(ui, "te_library_status")
+    wait(ui, lambda: library_card(ui, "dragged-plain").count() == 1, "the card", 30)
+    wait(ui, lambda: library_card(ui, dragged.stem).locator("img").count() == 1, "the card with its picture", 30)
+    choose_card(ui, dragged.stem)
+    unfold(ui, "Notes")
+    wait(ui, lambda: value(ui, "te_library_description") == "Dragged.", "the notes", 30)
+
+
+def test_a_runs_newest_preview_and_a_drawn_one_become_the_cards_picture(ui: Any, app: App) -> None:
+    create(ui, "pictured", "red", "1")
+    run = train(ui, "pictured")["run"]
+    choose_card(ui, "pictured")
+    unfold(ui, "Preview picture")
+    ui.locator("#te_library_run input").first.click()
+    ui.locator("#te_library_run [role=listbox] li, #te_library_run ul.options li, ul.options li").filter(
+        has_text=run
+    ).first.click()
+    ui.click("#te_library_take_run")
+    wait(ui, lambda: text(ui, "te_library_status") == "The picture is set.", "the picture", 30)
+    wait(ui, lambda: library_card(ui, "pictured").locator("img").count() == 1, "the picture on the card", 30)
+    newest = sorted((app.data / "runs" / run / "previews").iterdir())[-1]
+    assert (app.data / "embeddings" / "pictured.preview.png").read_bytes() == newest.read_bytes()
+    before = library_card(ui, "pictured").locator("img").get_attribute("src")
+    fill(ui, "te_library_prompt", "a big [name] on navy")
+    ui.click("#te_library_draw_preview")
+    wait(ui, lambda: text(ui, "te_library_status") == "The picture is drawn.", "the picture", 60)
+    wait(ui, lambda: library_card(ui, "pictured").locator("img").get_attribute("src") != before, "the new picture", 30)
 
 
 def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:

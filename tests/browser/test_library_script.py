@@ -39,7 +39,8 @@ def _page(entries: tuple[Entry, ...]) -> str:
     return (
         f"<!doctype html><html><body style='margin:0'>{fields}{buttons}<div id='te_library' style='width:420px'>"
         f"<div id='te_library_upload'><input type='file' multiple></div><div id='te_library_toolbar'>{TOOLBAR}</div>"
-        f"<div id='te_library_cards'>{cards.cards(entries)}</div><div id='te_library_details'></div>"
+        f"<div id='te_library_cards'>{cards.cards(entries)}</div><div id='te_library_status'></div>"
+        "<div id='te_library_details'></div>"
         "<div id='te_library_pictures'></div><div id='te_library_exported'></div>"
         "<div class='te-name'><input id='name'></div></div></body></html>"
     )
@@ -295,6 +296,28 @@ def test_dropped_files_reach_the_upload_with_their_names(ui: Any) -> None:
     assert ui.evaluate(DROP) == [True, True, True, names, False]
     assert json.loads(value(ui, "te_library_uploaded")) == {"names": names, "folder": "fruit", "overwrite": True}
     assert not ui.is_checked("#te_library_overwrite")
+
+
+def say(ui: Any, text: str) -> None:
+    """As gradio puts an answer there."""
+    said = "html => { document.getElementById('te_library_status').innerHTML = html; }"
+    ui.evaluate(said, f"<div class='te-message' role='status'><p>{text}</p></div>" if text else "")
+
+
+def test_a_message_far_from_the_button_comes_into_view(ui: Any) -> None:
+    ui.evaluate("() => document.body.insertAdjacentHTML('beforeend', '<div style=\"height:3000px\"></div>')")
+    ui.evaluate("() => document.getElementById('te_library').insertAdjacentHTML('beforeend', '<button id=\"far\">far</button>')")
+    ui.wait_for_timeout(500)  # the script looks for the place of messages
+    for text in ("It is saved.", "It is saved."):  # the same one again, after another click
+        say(ui, "")
+        ui.evaluate("() => { window.scrollTo(0, 2500); document.getElementById('far').click(); }")
+        say(ui, text)
+        ui.wait_for_function("() => { const at = document.querySelector('.te-message').getBoundingClientRect();"
+                             " return at.top >= 0 && at.bottom <= innerHeight; }")  # fmt: skip
+    ui.evaluate("() => window.scrollTo(0, 2500)")
+    ui.evaluate("() => document.getElementById('te_library_status').append(document.createElement('i'))")
+    ui.wait_for_timeout(700)
+    assert ui.evaluate("window.scrollY") == 2500, "an old message stays where it is"
 
 
 def test_an_export_is_downloaded_once(ui: Any) -> None:

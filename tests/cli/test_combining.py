@@ -73,7 +73,8 @@ def test_merge(host: FakeHost, capsys: Output) -> None:
     assert lines[-1] == f"Saved zork: {host.info().embeddings_folder / 'zork.pt'}"
     assert size_of("zork.png") == (64, 64)
     assert host.requests[0].prompt == "a zork"
-    assert main(["merge", "my-cat", "--name", "zork"]) == 4
+    assert main(["merge", "my-cat", "--name", "zork", "--preview", "late.png"]) == 4
+    assert not Path("late.png").exists(), "refused before anything is drawn"
     assert main(["merge", "my-cat", "--name", "zork", "--overwrite", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["entry"]["vectors"] == 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train_embedding.embeddings.text_encoders import family_of, key_for_width
+from train_embedding.embeddings.text_encoders import family_of, key_for_width, model_of
 
 
 @pytest.mark.parametrize(("width", "key"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g"), (128, "clip_l")])
@@ -25,3 +25,8 @@ def test_key_for_width(width: int, key: str) -> None:
 )
 def test_family_of(widths: dict[str, int], family: str) -> None:
     assert family_of(widths) == family
+
+
+def test_model_of() -> None:
+    assert model_of({"clip_l": 768, "clip_g": 1280}) == "SDXL"
+    assert model_of({"clip_l": 64, "clip_g": 80}) == "a model of width 64 + 80"

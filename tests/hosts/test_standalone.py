@@ -116,8 +116,8 @@ def test_embeddings_are_known_after_a_reload(host: StandaloneHost) -> None:
     loaded = host.loaded_embeddings()
     assert loaded.names == {"fits"}
     assert sorted(loaded.left_out) == ["bad", "large", "many"]
-    assert loaded.left_out["large"] == "made for SD1; the loaded checkpoint is custom"
-    assert loaded.left_out["many"] == "has 76 vectors; a prompt takes at most 75"
+    assert loaded.left_out["large"] == "It was made for SD1; the loaded checkpoint is a model of width 64."
+    assert loaded.left_out["many"] == "It has 76 vectors; a prompt takes at most 75."
 
 
 def test_an_embedding_of_a_word_draws_the_word(host: StandaloneHost) -> None:

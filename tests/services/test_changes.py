@@ -14,8 +14,11 @@ import pytest
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.changes import JOURNAL, Change, Changes
 
-OLD = {"a.pt": b"embedding", "a.json": b"notes", "gone.txt": b"gone", "kept.pt": b"before"}
-NEW = {"b.pt": b"embedding", "b.json": b"notes", "sub/copy.json": b"notes", "new.txt": b"new", "kept.pt": b"after"}
+OLD = {"a.pt": b"embedding", "a.json": b"notes", "gone.txt": b"gone", "kept.pt": b"before", "kept.json": b"old"}
+NEW = {
+    "b.pt": b"embedding", "b.json": b"notes", "sub/copy.json": b"notes", "new.txt": b"new", "kept.pt": b"after",
+    "kept.json": b"newer",
+}  # fmt: skip
 
 
 class Killed(BaseException):
@@ -36,11 +39,11 @@ def put(folder: Path) -> Path:
 
 def the_change(folder: Path) -> Change:
     return Change(
-        writes=((folder / "new.txt", b"new"), (folder / "kept.pt", b"after")),
+        writes=((folder / "new.txt", b"new"), (folder / "kept.json", b"newer"), (folder / "kept.pt", b"after")),
         copies=((folder / "a.json", folder / "sub" / "copy.json"),),
         moves=((folder / "a.pt", folder / "b.pt"), (folder / "a.json", folder / "b.json")),
         removes=(folder / "gone.txt",),
-        replaces=folder / "kept.pt",
+        replaces=(folder / "kept.pt", folder / "kept.json"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def test_pictures_of_every_kind(tmp_path: Path, mode: str) -> None:
 
 
 def broken(folder: Path) -> dict[str, Path]:
-    files = {name: folder / f"{name}.png" for name in ("text", "cut", "huge", "gone")}
+    files = {name: folder / f"{name}.png" for name in ("text", "cut", "huge")}
     files["text"].write_bytes(b"no picture")
     Image.effect_noise((64, 64), 90).save(files["cut"])
     files["cut"].write_bytes(files["cut"].read_bytes()[:500])
@@ -132,8 +133,23 @@ def broken(folder: Path) -> dict[str, Path]:
     return files
 
 
-@pytest.mark.parametrize("kind", ["text", "cut", "huge", "gone"])
+@pytest.mark.parametrize("kind", ["text", "cut", "huge"])
 def test_a_file_that_cannot_be_shown_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str) -> None:
     file = broken(tmp_path)[kind]
     assert thumbnails.address(file) == ""
     assert file.name in caplog.text
+
+
+def test_a_page_may_ask_for_the_picture_of_what_has_been_deleted(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    services.library.create("cat", "red")
+    data = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(data, "PNG")
+    preview = services.library.set_preview("cat", data.getvalue()).preview
+    assert preview is not None
+    deck = Deck(services)
+    deck.at(1)
+    services.library.delete("cat")
+    answer = Reader(deck.pictures(json.dumps({"serial": 3, "keys": ["cat.pt"]}))).attributes
+    assert answer == ["3", '{"cat.pt": ""}']
+    assert thumbnails.portrait(preview) == ""
+    assert caplog.text == ""

@@ -82,7 +82,9 @@ def test_size(count: int, shown: str) -> None:
 
 def test_what_became_of_files() -> None:
     good, bad = Imported("a.pt", entry()), Imported("b.pt", problem="It is cut short.")
-    assert Reader(library_html.imported([good, bad])).text == "1 embedding imported.b.pt: It is cut short."
+    assert Reader(library_html.imported([good, bad])).text == "1 embedding imported. 1 file refused.b.pt: It is cut short."
+    named = Imported("b.pt", problem='"b.pt" is cut short.')
+    assert Reader(library_html.imported([named])).text == 'Nothing was imported."b.pt" is cut short.', "not named twice"
     assert "te-bad" in library_html.imported([bad])
     assert "Nothing was imported." in library_html.imported([bad])
     assert "No file came." in library_html.imported([])
@@ -93,10 +95,10 @@ def test_a_download_holds_the_file() -> None:
     assert base64.b64decode(address.split(",")[1]) == b"abc"
 
 
-def test_what_lies_in_the_trash_is_told_apart() -> None:
-    first = Trashed("cat.1", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 0.0, 100)
-    second = Trashed("cat.2", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 0.0, 100)
-    assert library_html.trash_label(first) != library_html.trash_label(second)
+def test_what_lies_in_the_trash() -> None:
+    label = library_html.trash_label(Trashed("cat.1", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 5.0, 100))
+    assert label.startswith("cat.pt · 19")
+    assert label.endswith(":05 · 100 bytes")
 
 
 def test_the_inside() -> None:

@@ -18,7 +18,9 @@ from PIL import Image
 from benchmarks.hostile_cases import vectors_and_call
 from tests.ui.reading import Reader
 from tests.words import put, vocabulary_host
+from train_embedding.embeddings.embedding import Embedding
 from train_embedding.services import Services
+from train_embedding.ui import library_files
 from train_embedding.ui.library_html import trash_label
 from train_embedding.ui.notes import NOTES
 
@@ -115,10 +117,10 @@ def test_the_trash(handler: Handler, components: Components, status_of: Any, ser
     handler("delete")("my-cat.safetensors")
     handler("delete")("my dog.safetensors")
     choices = handler("update")(True)[components["te_library_trashed"]]["choices"]
-    labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
-    assert labels == [trash_label(one) for one in services.library.trashed()]
+    assert [tuple(choice) for choice in choices] == [(trash_label(one), one.id) for one in services.library.trashed()]
     assert "Nothing is chosen." in status_of(handler("restore")(None))
-    assert "is back" in status_of(handler("restore")(labels[0]))
+    assert 'nothing named "x" in the trash' in status_of(handler("restore")("x"))
+    assert "is back" in status_of(handler("restore")(choices[0][1]))
     assert status_of(handler("empty")()) == "1 item deleted for good."
     assert services.library.trashed() == []
 
@@ -134,6 +136,45 @@ def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, servic
     assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "The picture is drawn."
     assert services.host.requests[-1].prompt == "a my dog"  # type: ignore[attr-defined]
     assert "No run is chosen." in status_of(handler("take_run")("my-cat.safetensors", None))
+
+
+def test_converting(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    updates = handler("convert")("my-cat.safetensors", ".pt file", "")
+    assert "my-cat was converted." in status_of(updates)
+    assert updates[components["te_library_selected"]] == "my-cat.pt"
+    updates = handler("convert")("my-cat.pt", ".png file", " picture ")
+    assert updates[components["te_library_selected"]] == "picture.png"
+    assert names(services) == ["my dog", "my-cat", "picture"]
+    assert "has that form already" in status_of(handler("convert")("my-cat.pt", ".pt file", ""))
+    assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "for SDXL", ""))
+
+
+def test_converting_to_sdxl(tmp_path: Path) -> None:
+    host = vocabulary_host(tmp_path, {"clip_l": 768, "clip_g": 1280})
+    services = Services(host)
+    services.library.save(Embedding("red", {"clip_l": host.token_embeddings("red castle")["clip_l"]}))
+    entry, *sentences = library_files.converted(services, services.library.get("red"), library_files.FOR_SDXL, "")
+    assert (entry.name, entry.family, entry.loaded) == ("red-sdxl", "SDXL", True)
+    assert sentences[:2] == ["red was converted.", f"Written to {entry.file}"]
+    assert any("red" in sentence for sentence in sentences[2:])
+    assert torch.equal(services.library.read("red-sdxl").vectors["clip_g"], host.token_embeddings("red castle")["clip_g"])
+
+
+def test_importing_by_path(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "my downloads"
+    folder.mkdir()
+    (folder / "new 剣.safetensors").write_bytes(services.library.export("my-cat")[1])
+    (folder / "new 剣.json").write_text('{"description": "A sword."}')
+    updates = handler("bring")(f'\n "{folder / "new 剣.safetensors"}" \n')
+    assert "1 embedding imported." in status_of(updates)
+    assert '"new 剣.json" came along.' in status_of(updates)
+    assert updates[components["te_library_paths"]] == ""
+    assert services.library.get("new 剣").notes.description == "A sword."
+    wrong = str(folder / "none.pt")
+    updates = handler("bring")(wrong)
+    assert "There is no file" in status_of(updates)
+    assert updates[components["te_library_paths"]] == wrong, "what is to be corrected stays"
+    assert status_of(handler("bring")("")) == "No file came."
 
 
 def test_export(handler: Handler, components: Components, services: Services) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks.hostile_cases import Calls
+from tests.dragging import drag_in, drop
 from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, host_card, show_cards, show_tab, vectors_in, write_vectors
 
 NAME = f"{PREFIX}sixteen"
@@ -105,3 +106,29 @@ def test_a_dangerous_file_is_told_and_made_harmless(webui: WebUI, dropped: str, 
     assert torch.equal(vectors_in(webui.embeddings / f"{name}.pt"), vectors)
     assert webui.loaded()[name]["vectors"] == 16
     assert not (tmp_path / "ran").exists()
+
+
+def test_files_dragged_onto_the_library_are_imported(page: Any, webui: WebUI, dropped: str, tmp_path: Path) -> None:
+    dragged, notes = tmp_path / f"{PREFIX}拖放 c++ 星.pt", tmp_path / f"{PREFIX}拖放 c++ 星.json"
+    dragged.write_bytes((webui.embeddings / f"{NAME}.pt").read_bytes())
+    notes.write_text('{"description": "Dragged."}')
+    holiday = tmp_path / "holiday.txt"
+    holiday.write_text("sun")
+    show_tab(page, "Train Embedding")
+    page.locator(f"#te_library_cards [data-name={json.dumps(f'{PREFIX}seed')}]").wait_for()
+    drag_in(page, [notes, holiday, dragged], "#te_library_cards")
+    assert page.locator("#te_library.te-drop").count() == 1
+    drop(page, [notes, holiday, dragged], "#te_library_cards")
+    page.wait_for_function(
+        "document.getElementById('te_library_status').textContent.includes('1 embedding imported. 1 file refused.')"
+    )
+    assert page.locator("#te_library.te-drop").count() == 0
+    said = page.inner_text("#te_library_status")
+    assert '"holiday.txt" is not an embedding' in said
+    assert f'"{notes.name}" came along.' in said
+    name = json.dumps(dragged.stem, ensure_ascii=False)
+    page.locator(f"#te_library_cards [data-name={name}]").wait_for()
+    page.locator(f"#txt2img_textual_inversion_cards .card[data-name={name}]").wait_for(state="attached")
+    assert webui.loaded()[dragged.stem]["vectors"] == 16
+    entry = next(entry for entry in webui.get(f"{ROUTES}/embeddings") if entry["name"] == dragged.stem)
+    assert entry["notes"]["description"] == "Dragged."

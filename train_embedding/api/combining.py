@@ -46,6 +46,8 @@ def add_combining(router: APIRouter, services: Services) -> None:
         name = text_field(values, "name", "")
         if not name and not dry:
             raise InvalidInput('The field "name" is missing.', "Give one, or ask for a dry run.")
+        if not dry:
+            services.combining.check_free(name, overwrite)
         combined = services.combining.evaluate(expression, name or UNNAMED)
         report = services.inspection.report_of(combined.embedding, values.get("top", 10))
         picture = png(services.combining.draw(combined.embedding, prompt)) if prompt else None

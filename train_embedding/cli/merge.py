@@ -41,6 +41,8 @@ def add_to(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     services = services_of(arguments)
+    if arguments.name:
+        services.combining.check_free(arguments.name, arguments.overwrite)
     try:
         combined = services.combining.evaluate(arguments.expression, arguments.name or UNNAMED)
     except InvalidExpression as error:

@@ -30,3 +30,9 @@ def key_for_width(width: int) -> str:
 def family_of(widths: Mapping[str, int]) -> str:
     """The model family, "SD1", "SD2" or "SDXL", of a text encoder's key to width mapping; "custom" for any other."""
     return _FAMILIES.get(frozenset(widths.items()), "custom")
+
+
+def model_of(widths: Mapping[str, int]) -> str:
+    """The kind of model in words, by the widths of its text encoders: "SDXL", or "a model of width 64"."""
+    family = family_of(widths)
+    return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.turns import Turns
@@ -121,9 +122,11 @@ class StandaloneHost:
                     left_out[path.stem] = error.message
                     continue
                 if embedding.widths != widths:
-                    left_out[path.stem] = f"made for {embedding.family}; the loaded checkpoint is {self._loaded_model().family}"
+                    left_out[path.stem] = (
+                        f"It was made for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(widths)}."
+                    )
                 elif embedding.count > CHUNK:
-                    left_out[path.stem] = f"has {embedding.count} vectors; a prompt takes at most {CHUNK}"
+                    left_out[path.stem] = f"It has {embedding.count} vectors; a prompt takes at most {CHUNK}."
                 else:
                     found[path.stem] = embedding
         with self._lock:

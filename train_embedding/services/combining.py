@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, path_for, warnings_for_name
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.services.entries import Entry
-from train_embedding.services.initial import described
 from train_embedding.services.library import Library
 from train_embedding.services.to_sdxl import to_sdxl
 from train_embedding.services.vocabularies import Vocabularies
@@ -91,6 +91,11 @@ class Combining:
         `overwrite` is not given, StorageFailed."""
         return self.keep(self.evaluate(expression, name), overwrite)
 
+    def check_free(self, name: str, overwrite: bool = False) -> None:
+        """Before a picture is drawn of what is to be saved. Raises InvalidName, Conflict where `keep` would."""
+        if not overwrite:
+            self._library.check_free(name)
+
     def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
         """Puts a result into the library, under the name that it was evaluated with. Raises Conflict, StorageFailed."""
         return self._save(combined.embedding, combined.notes, overwrite)
@@ -123,7 +128,7 @@ class Combining:
         """
         info = self._host.info()
         if embedding.widths != info.widths:
-            kind = described(embedding.family, embedding.widths)
+            kind = model_of(embedding.widths)
             raise Conflict(f'"{embedding.name}" is for {kind}; the loaded checkpoint cannot draw it.', "Load one of that kind.")
         text = prompt.replace("[name]", embedding.name)
         if embedding.name not in text:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train_embedding.embeddings.text_encoders import family_of
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
 from train_embedding.services.contents import IN_DOUBT, Content
 from train_embedding.services.listing import Found
@@ -89,7 +89,7 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
     if content.problem:
         return content.problem
     if not _fits(content, info):
-        made_for = f"It was made for {_model(content.widths)}; the loaded checkpoint is {_model(info.widths)}."
+        made_for = f"It was made for {model_of(content.widths)}; the loaded checkpoint is {model_of(info.widths)}."
         return made_for if name in loaded.names else loaded.left_out.get(name, made_for)
     if used[name] is not path:
         return f'The host uses "{used[name]}", which has the same name.'
@@ -98,11 +98,6 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
     if not info.widths:
         return "No checkpoint is loaded."
     return loaded.left_out.get(name, "The host has not read it yet; refresh the list.")
-
-
-def _model(widths: dict[str, int]) -> str:
-    family = family_of(widths)
-    return f"a model of width {' + '.join(str(width) for width in widths.values())}" if family == "custom" else family
 
 
 def _entry(found: Found, reason: str, remarks: tuple[str, ...], danger: str) -> Entry:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.expression_nodes import Name, Node, nodes_of
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidExpression, NotFound
 from train_embedding.hosts.base import Host
-from train_embedding.services.initial import described
 from train_embedding.services.library import Library
 from train_embedding.services.vocabularies import Vocabularies
 
@@ -90,6 +90,5 @@ class Ingredients:
 
 
 def _kind(widths: dict[str, int]) -> str:
-    from train_embedding.embeddings.text_encoders import family_of
 
-    return described(family_of(widths), widths)
+    return model_of(widths)

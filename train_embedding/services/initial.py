@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host
 
@@ -67,8 +68,7 @@ def _from_embedding(host: Host, name: str, wanted: int | None, read: Callable[[s
     widths = _widths(host)
     if source.widths != widths:
         raise Conflict(
-            f'The embedding "{name}" is for {described(source.family, source.widths)}; the loaded checkpoint is '
-            f"{described(host.info().family, widths)}.",
+            f'The embedding "{name}" is for {model_of(source.widths)}; the loaded checkpoint is {model_of(widths)}.',
             "Start from an embedding of the same kind, or load another checkpoint.",
         )
     count = wanted or automatic(source.count)
@@ -125,11 +125,6 @@ def checked_text(text: object) -> str:
     if len(text) > MAX_TEXT:
         raise InvalidInput(f"The initialization text has {len(text)} characters; at most {MAX_TEXT} are allowed.")
     return text
-
-
-def described(family: str, widths: dict[str, int]) -> str:
-    """A kind of model, in words."""
-    return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())
 
 
 def _encoded(host: Host, text: str, count: int) -> dict[str, torch.Tensor]:

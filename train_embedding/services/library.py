@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.names import check_name
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services import preview_picture, rescue
@@ -18,7 +19,7 @@ from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
 from train_embedding.services.notes import changed_file, checked_changes
-from train_embedding.services.shelf import NEW_SUFFIX, Shelf
+from train_embedding.services.shelf import NEW_SUFFIX, Shelf, taken
 from train_embedding.services.sidecars import NOTES_SUFFIX, previews_of
 from train_embedding.services.trash import Trashed
 
@@ -103,6 +104,12 @@ class Library:
 
         self._shelf.put(embedding.name, lambda suffix: encode(embedding, form_for(suffix), suffix.lower()), file, overwrite)
         return self._reloaded(embedding.name)
+
+    def check_free(self, name: str) -> None:
+        """For what takes long to make: raises Conflict where the name is taken, InvalidName for one that is none."""
+        check_name(name)
+        if self._shelf.files_named(name):
+            raise taken(name)
 
     def rename(self, name: str, new_name: str, file: str = "") -> Entry:
         """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained."""

@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
-from train_embedding.services.initial import described
 from train_embedding.services.run_state import load_state
 
 MAX_SIZE = 16 * 2**20
@@ -73,8 +73,7 @@ def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes
         raise HostFailed("No checkpoint is loaded.", "Load one, then draw.")
     if info.widths != embedding.widths:
         raise Conflict(
-            f'"{embedding.name}" is for {described(embedding.family, embedding.widths)}; the loaded checkpoint is '
-            f"{described(info.family, info.widths)}.",
+            f'"{embedding.name}" is for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(info.widths)}.',
             "Load a checkpoint of that kind.",
         )
     side = info.resolution

@@ -12,12 +12,13 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import storage_failed
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
-from train_embedding.services.initial import MAX_VECTORS, described
+from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
 from train_embedding.services.pictures import read_report
@@ -183,8 +184,7 @@ class Runs:
             raise HostFailed("No checkpoint is loaded.", "Load one, then train.")
         if embedding.widths != info.widths:
             raise Conflict(
-                f'The embedding "{name}" is for {described(embedding.family, embedding.widths)}; '
-                f"the loaded checkpoint is {described(info.family, info.widths)}.",
+                f'The embedding "{name}" is for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(info.widths)}.',
                 "Load a checkpoint of that kind, or create a new embedding.",
             )
         if embedding.count > MAX_VECTORS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
 from train_embedding.services.forms import SUFFIXES
 from train_embedding.services.locks import file_lock
-from train_embedding.services.sidecars import is_its_own, shared_with_another, sidecars_of
+from train_embedding.services.sidecars import is_its_own, previews_of, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
 
 NEW_SUFFIX = ".pt"
@@ -70,10 +71,18 @@ class Shelf:
         existing = self.files_named(name)
         return path_for(existing[-1].parent if existing else self._inside(self.root / folder), name, suffix)
 
-    def put(self, name: str, content: Callable[[str], bytes], file: Path | None, overwrite: bool) -> Path:
+    def put(
+        self,
+        name: str,
+        content: Callable[[str], bytes],
+        file: Path | None,
+        overwrite: bool,
+        beside: Callable[[Path], Sequence[tuple[Path, bytes]]] = lambda _target: (),
+    ) -> Path:
         """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
 
-        content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. Raises
+        content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. beside: the
+        sidecars to write with it, once its place is known; those that they take the place of go to the trash too. Raises
         InvalidName, InvalidInput, Conflict without `overwrite`, and what `content` raises.
         """
         with self._turn() as changes:
@@ -82,19 +91,23 @@ class Shelf:
                 raise taken(name)
             target = self._target(name, file, existing)
             others = [path for path in existing if path != target and not (target.exists() and path.samefile(target))]
+            sidecars = beside(target)
+            in_the_way = self._in_the_way(target, [path for path, _ in sidecars]) if overwrite else []
+            old = [path for path in in_the_way if path not in existing]
+            targets = [path for path, _ in sidecars] + [target]
             change = Change(
-                writes=((target, content(target.suffix)),),
-                removes=tuple(others),
-                replaces=target if target.exists() else None,
+                writes=(*sidecars, (target, content(target.suffix))),
+                removes=(*others, *(path for path in old if path not in targets)),
+                replaces=(*(path for path in old if path in targets), *([target] if target.exists() else [])),
             )
-            changes.carry_out(self.trash.keeping(name, existing, self.root) + change)
+            changes.carry_out(self.trash.keeping(name, [*existing, *old], self.root) + change)
         return target
 
     def rewrite(self, file: Path, content: Callable[[str], bytes]) -> None:
         """Writes one file anew; the old one goes to the trash. Raises NotFound, Conflict while it is trained."""
         with self._turn() as changes:
             self._check_free_to_move(file)
-            change = Change(writes=((file, content(file.suffix)),), replaces=file)
+            change = Change(writes=((file, content(file.suffix)),), replaces=(file,))
             changes.carry_out(self.trash.keeping(file.stem, [file], self.root) + change)
 
     def rename(self, file: Path, new_name: str) -> Path:
@@ -158,7 +171,7 @@ class Shelf:
             change = Change(
                 writes=((target, data),),
                 removes=tuple(path for path in old if path != target),
-                replaces=target if target.exists() else None,
+                replaces=(target,) if target.exists() else (),
             )
             changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
 
@@ -206,6 +219,15 @@ class Shelf:
             raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
         target = self._inside((file if file.is_relative_to(folder) else folder / file).parent) / file.name
         return target if target in existing else path_for(target.parent, name, file.suffix)
+
+    def _in_the_way(self, file: Path, sidecars: Sequence[Path]) -> list[Path]:
+        """What stands where new sidecars of a file go, and the pictures that a new picture is shown instead of."""
+        for path in sidecars:
+            self._refuse_outside(path)
+        names = os.listdir(file.parent) if file.parent.is_dir() else []
+        shown = previews_of(file.stem, names) if previews_of(file.stem, [path.name for path in sidecars]) else []
+        there = [path for path in sidecars if path.name in names]
+        return list(dict.fromkeys([*there, *(file.with_name(name) for name in shown)]))
 
     def _inside(self, folder: Path) -> Path:
         """A folder in the embeddings folder, links resolved, spelled as lists spell it. Raises InvalidInput for others."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Container, Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -43,26 +44,35 @@ def grouped(names: Iterable[str], folder: Path) -> dict[str, list[str]]:
     embeddings += [name for name in names if _may_be_either(name) and split(name)[0] not in stems and is_embedding(folder / name)]
     owned: dict[str, list[str]] = {split(name)[0]: [] for name in embeddings}
     for name in set(names).difference(embeddings):
-        stem, suffix = split(name)
-        if suffix.lower() in SUFFIXES:
-            while stem not in owned and "." in stem:
-                stem = stem.rpartition(".")[0]
-            if stem in owned:
-                owned[stem].append(name)
+        stem = _longest_stem(name, owned)
+        if stem:
+            owned[stem].append(name)
     return {name: owned[split(name)[0]] for name in embeddings}
+
+
+def owners(names: Sequence[str]) -> dict[str, str]:
+    """Of names that have no folder yet, those of sidecars, each with the name of the embedding that it belongs to.
+
+    As `grouped`, of several embeddings of one stem the first one; a picture that belongs to none counts as an embedding itself.
+    """
+    embeddings = {split(name)[0]: name for name in reversed(names) if _is_named_so(name)}
+    pictures = [name for name in names if _may_be_either(name) and split(split(name)[0])[1].lower() != ".preview"]
+    every = {split(name)[0]: name for name in pictures if not _longest_stem(name, embeddings)} | embeddings
+    stems = {name: _longest_stem(name, every) for name in names if name not in every.values() and not _is_named_so(name)}
+    return {name: every[stem] for name, stem in stems.items() if stem}
 
 
 def sidecars_of(file: Path) -> list[Path]:
     """What belongs to the embedding at `file`; links are left out that lead out of its folder. Raises OSError."""
     folder = file.parent.resolve()
-    names = grouped((path.name for path in file.parent.iterdir()), file.parent).get(file.name, [])
+    names = grouped(_names_near(file), file.parent).get(file.name, [])
     paths = [file.with_name(name) for name in sorted(names)]
     return [path for path in paths if path.is_file() and path.resolve().parent == folder]
 
 
 def shared_with_another(file: Path) -> bool:
     """Whether another embedding of the same stem lies in the folder, so that all but the optimizer's state is both's."""
-    embeddings = grouped((path.name for path in file.parent.iterdir()), file.parent)
+    embeddings = grouped(_names_near(file), file.parent)
     return any(split(name)[0] == file.stem and name != file.name for name in embeddings)
 
 
@@ -75,6 +85,21 @@ def previews_of(stem: str, names: Iterable[str]) -> list[str]:
     """Which of an embedding's sidecars are its preview, the one that is shown first."""
     present = set(names)
     return [name for name in (f"{stem}{suffix}" for suffix in PREVIEW_SUFFIXES) if name in present]
+
+
+def _longest_stem(name: str, stems: Container[str]) -> str:
+    """Of the stems, the longest that a sidecar's name begins with; empty where there is none, and for what is no sidecar."""
+    stem, suffix = split(name)
+    if suffix.lower() not in SUFFIXES:
+        return ""
+    while stem not in stems and "." in stem:
+        stem = stem.rpartition(".")[0]
+    return stem if stem in stems else ""
+
+
+def _names_near(file: Path) -> list[str]:
+    """The names in an embedding's folder that can have to do with it: no others need be looked at."""
+    return [name for name in os.listdir(file.parent) if name.startswith(f"{split(file.name)[0]}.")]
 
 
 def _is_named_so(name: str) -> bool:

@@ -20,7 +20,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Change:
-    """What shall be done to files. Nothing is overwritten but `replaces`, one of the targets of `writes`."""
+    """What shall be done to files. Nothing is overwritten but `replaces`, some of the targets of `writes`."""
 
     writes: tuple[tuple[Path, bytes], ...] = ()
     "Target and content."
@@ -30,7 +30,7 @@ class Change:
     "Source and target, in one folder."
     removes: tuple[Path, ...] = ()
     "Files, and folders that are empty by then."
-    replaces: Path | None = None
+    replaces: tuple[Path, ...] = ()
 
     def __add__(self, other: Change) -> Change:
         return Change(
@@ -38,7 +38,7 @@ class Change:
             self.copies + other.copies,
             self.moves + other.moves,
             self.removes + other.removes,
-            self.replaces or other.replaces,
+            self.replaces + other.replaces,
         )
 
 
@@ -50,7 +50,7 @@ class Plan:
     """
 
     staged: tuple[tuple[Path, Path, bool], ...]
-    "Temporary file, target, and whether the target may be replaced; the one that may comes last."
+    "Temporary file, target, and whether the target may be replaced; those that may come last."
     moves: tuple[tuple[Path, Path, Stamp], ...]
     removes: tuple[tuple[Path, Stamp], ...]
 
@@ -71,7 +71,7 @@ class Plan:
 def check_free(change: Change) -> None:
     """Raises Conflict where something is there already that would be overwritten."""
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
-    taken = [target for target in targets if target != change.replaces and os.path.lexists(target)]
+    taken = [target for target in targets if target not in change.replaces and os.path.lexists(target)]
     # Where case makes no difference, the new name of a file may be itself.
     taken += [target for source, target in change.moves if os.path.lexists(target) and not _same_file(source, target)]
     if taken:
@@ -83,7 +83,7 @@ def plan_of(change: Change) -> Plan:
     key = f".{os.getpid()}-{secrets.token_hex(4)}"
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
     staged = [
-        (target.with_name(f"{key}-{number}.tmp"), target, target == change.replaces) for number, target in enumerate(targets)
+        (target.with_name(f"{key}-{number}.tmp"), target, target in change.replaces) for number, target in enumerate(targets)
     ]
     try:
         return Plan(
@@ -117,9 +117,12 @@ def stage(change: Change, plan: Plan, made: list[Path]) -> None:
 
 def perform(plan: Plan, made: Iterable[Path]) -> None:
     """Renames and removes. Raises StorageFailed, with everything taken back unless something is gone for good by then."""
-    last = [(temporary, target) for temporary, target, replaces in plan.staged if replaces]
+    replacing = [(temporary, target) for temporary, target, replaces in plan.staged if replaces]
     steps = [(temporary, target) for temporary, target, replaces in plan.staged if not replaces]
     steps += [(source, target) for source, target, _ in plan.moves]
+    # All but the last one are moved aside, from where they can come back.
+    steps += [step for temporary, target in replacing[:-1] for step in ((target, _aside(temporary)), (temporary, target))]
+    last = replacing[-1:]
     done: list[tuple[Path, Path]] = []
     at = Path()
     try:
@@ -128,7 +131,7 @@ def perform(plan: Plan, made: Iterable[Path]) -> None:
             done.append((source, at))
         for at in {path.parent for _, path in done}:
             flush_folder(at)
-        for at, _ in plan.removes:
+        for at in (*(_aside(temporary) for temporary, _ in replacing), *(path for path, _ in plan.removes)):
             _remove(at)
     except OSError as error:
         gone = any(step in done for step in last) or any(not os.path.lexists(path) for path, _ in plan.removes)
@@ -144,6 +147,7 @@ def complete(plan: Plan) -> None:
     clear = True
     for temporary, target, replaces in plan.staged:
         if not temporary.exists():
+            _remove(_aside(temporary))
             continue
         if replaces or not os.path.lexists(target):
             os.replace(temporary, target)
@@ -151,6 +155,7 @@ def complete(plan: Plan) -> None:
             clear = False
             logger.warning("%s is in the way of a change that was interrupted.", target)
             temporary.unlink()
+        _remove(_aside(temporary))
     for source, target, stamp in plan.moves:
         if _is(source, stamp) and not os.path.lexists(target):
             os.replace(source, target)
@@ -162,11 +167,17 @@ def complete(plan: Plan) -> None:
 def discard(plan: Plan, made: Iterable[Path]) -> None:
     """Takes the temporary files away, and those folders that were made for them and are empty."""
     for temporary, _, _ in plan.staged:
-        if os.path.lexists(temporary):
-            temporary.unlink()
+        for path in (temporary, _aside(temporary)):
+            if os.path.lexists(path):
+                path.unlink()
     for folder in made:  # the deepest first
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _aside(temporary: Path) -> Path:
+    """Where the old file waits while the temporary one takes its place."""
+    return temporary.with_suffix(".old.tmp")
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.expression_tokens import quoted
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict
-from train_embedding.services.initial import described
 from train_embedding.services.vocabularies import Vocabularies
 
 CLOSE = 0.707
@@ -28,7 +28,7 @@ def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding
     from train_embedding.engine.tokenizer import token_text
 
     if set(embedding.vectors) != {"clip_l"}:
-        kind = described(embedding.family, embedding.widths)
+        kind = model_of(embedding.widths)
         raise Conflict(f'"{embedding.name}" is for {kind}; only an embedding for SD1 can be made one for SDXL.')
     current = vocabularies.current()
     vectors = embedding.vectors["clip_l"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import NotFound
-from train_embedding.ui import html, inspection_html, library_html
+from train_embedding.ui import html, inspection_html, library_files, library_html
 from train_embedding.ui.cards import key_of
 from train_embedding.ui.compat import AT_ONCE, UNLISTED
 from train_embedding.ui.edge import errors_in
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 
 NEIGHBOURS = 10
-AS_IT_IS = "as it is"
-"Among the forms of an export."
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,7 @@ class Chosen:
     undo: gr.Button
     deleted: gr.State
     "What the undo button brings back: an id in the trash."
-    form: gr.Dropdown
-    export: gr.Button
-    exported: gr.HTML
+    files: library_files.Files
     near: gr.Checkbox
     inspect: gr.Button
     report: gr.HTML
@@ -97,13 +93,10 @@ def build(status: gr.HTML) -> Chosen:
                 rename = gr.Button("Rename", elem_id="te_library_rename")
                 copy = gr.Button("Copy", elem_id="te_library_copy")
             delete = gr.Button("Delete", variant="stop", elem_id="te_library_delete")
-        with gr.Accordion("Export", open=False), gr.Row(elem_classes=["te-line"]):
-            form = gr.Dropdown(choices=(forms := _forms()), value=forms[0], label="Form", elem_id="te_library_form")
-            export = gr.Button("Export", elem_id="te_library_export")
-        exported = gr.HTML("", elem_id="te_library_exported")
+        files = library_files.build()
     return Chosen(
         status, details, selected, select, rescue, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
-        delete, undo, deleted, form, export, exported, near, inspect, report,
+        delete, undo, deleted, files, near, inspect, report,
     )  # fmt: skip
 
 
@@ -119,23 +112,23 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
             chosen.name: entry.name,
             chosen.run: gr.update(choices=_runs(services, entry.name), value=None),
             chosen.report: "",
-            chosen.exported: "",
+            chosen.files.exported: "",
             **{chosen.notes[name]: value for name, value in values.items()},
         }
 
     every = [
-        chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.exported,
+        chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.files.exported,
         chosen.deleted, *chosen.notes.values(),
     ]  # fmt: skip
 
-    def act(button: Any, do: Callable[..., tuple[Entry, str]], more: Sequence[Any] = (), **how: Any) -> Any:
-        """A button that changes the chosen embedding. `do` gives the one to show then, and what to say."""
+    def act(button: Any, do: Callable[..., tuple[Any, ...]], more: Sequence[Any] = (), **how: Any) -> Any:
+        """A button that changes the chosen embedding. `do` gives the one to show then, and the sentences to say."""
 
         @errors_in(chosen.status)
         def handle(key: str, *values: Any) -> dict[Any, Any]:
-            entry, sentence = do(entry_of(services, key), *values)
+            entry, *sentences = do(entry_of(services, key), *values)
             changed()
-            return {**shown(entry), chosen.status: html.message("good", sentence)}
+            return {**shown(entry), chosen.status: html.message("good", *sentences)}
 
         handle.__name__ = do.__name__
         return button(handle, [chosen.selected, *more], every, **(how or AT_ONCE))
@@ -172,8 +165,11 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
     def draw_preview(entry: Entry, prompt: str) -> tuple[Entry, str]:
         return library.draw_preview(entry.name, prompt, entry.path), "The picture is drawn."
 
+    def convert(entry: Entry, to: str, new_name: str) -> tuple[Any, ...]:
+        return library_files.converted(services, entry, to, new_name)
+
     chosen.select.click(select, [chosen.selected], every, **AT_ONCE)
-    _connect_export(services, chosen)
+    library_files.connect_export(services, chosen.files, chosen.status, chosen.selected, lambda key: entry_of(services, key))
     _connect_report(services, chosen)
     return (
         act(chosen.save_notes.click, save_notes, list(chosen.notes.values())),
@@ -183,6 +179,7 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         act(chosen.picture.upload, set_picture, [chosen.picture]),
         act(chosen.take_run.click, take_run, [chosen.run]),
         act(chosen.draw.click, draw_preview, [chosen.prompt], **UNLISTED),
+        act(chosen.files.convert.click, convert, [chosen.files.to, chosen.files.name], **UNLISTED),
         *_connect_trash(services, chosen, changed, shown, every),
     )
 
@@ -220,17 +217,6 @@ def _connect_trash(
     )
 
 
-def _connect_export(services: Services, chosen: Chosen) -> None:
-    @errors_in(chosen.status)
-    def export(key: str, form: str) -> dict[Any, Any]:
-        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
-        entry = entry_of(services, key)
-        file_name, data = services.library.export(entry.name, format_name, suffix, entry.path)
-        return {chosen.status: "", chosen.exported: library_html.download(file_name, data)}
-
-    chosen.export.click(export, [chosen.selected, chosen.form], [chosen.status, chosen.exported], **AT_ONCE)
-
-
 def _connect_report(services: Services, chosen: Chosen) -> None:
     @errors_in(chosen.status)
     def inspect(key: str, near: bool) -> dict[Any, Any]:
@@ -242,14 +228,7 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 
 
-def _runs(services: Services, name: str) -> list[str]:
-    """Runs that drew previews, those of this embedding first."""
+def _runs(services: Services, name: str) -> list[tuple[str, str]]:
+    """Runs that drew previews, those of this embedding first: what each is called, and its id."""
     runs = [run for run in services.runs.list() if run.previews]
-    return [run.id for run in sorted(runs, key=lambda run: run.embedding != name)]
-
-
-def _forms() -> list[str]:
-    """Every form and suffix that an embedding can be written in, as "webui .pt", and the one that it has."""
-    from train_embedding.services.forms import SUFFIXES
-
-    return [AS_IT_IS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]
+    return [(library_html.run_label(run), run.id) for run in sorted(runs, key=lambda run: run.embedding != name)]

@@ -14,6 +14,7 @@ from train_embedding.ui.cards import key_of, printable
 
 if TYPE_CHECKING:
     from train_embedding.services.library import Entry, Imported, Trashed
+    from train_embedding.services.runs import RunState
 
 BOXES = (
     ("txt2img_prompt", "txt2img", "prompt"), ("txt2img_neg_prompt", "txt2img", "negative"),
@@ -72,9 +73,9 @@ def size(count: int) -> str:
     return f"{count:.1f} GB"
 
 
-def when(moment: float) -> str:
+def when(moment: float, seconds: bool = False) -> str:
     """ "2026-11-25 14:30", in the server's time."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def deleted(name: str) -> Markup:
@@ -95,14 +96,28 @@ def download(file_name: str, data: bytes) -> Markup:
 
 
 def imported(results: Sequence[Imported]) -> Markup:
-    """One line for each file: what became of it."""
-    good = [one for one in results if one.entry is not None]
-    more = [f"{printable(one.file)}: {one.problem or one.note}" for one in results if one.problem or one.note]
+    """How many came, and a line for each that did not, or not as it was."""
     if not results:
         return html.message("bad", "No file came.")
+    good = [one for one in results if one.entry is not None]
+    refused = len(results) - len(good)
     title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
-    return html.message("good" if good else "bad", title, *more)
+    if good and refused:
+        title = f"{title} {html.count(refused, 'file')} refused."
+    return html.message("good" if good else "bad", title, *(_told(one) for one in results if one.problem or one.note))
+
+
+def _told(one: Imported) -> str:
+    """The sentence, after the file's name where it does not begin with that."""
+    sentence = one.problem or one.note
+    return printable(sentence if sentence.startswith(f'"{one.file}"') else f"{one.file}: {sentence}")
+
+
+def run_label(run: RunState) -> str:
+    """ "my-cat · step 400 · 20261125-143000-123"."""
+    return printable(f"{run.embedding} · step {run.step} · {run.id}")
 
 
 def trash_label(one: Trashed) -> str:
-    return printable(f"{one.file} · {when(one.when)} · {size(one.size)} · {one.id}")
+    """ "my-cat.pt · 2026-11-25 14:30:05 · 3.1 KB"."""
+    return printable(f"{one.file} · {when(one.when, seconds=True)} · {size(one.size)}")

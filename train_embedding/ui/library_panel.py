@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.services.arrivals import upload
 from train_embedding.ui import library_chosen, library_html, library_tools
 from train_embedding.ui.cards import TOOLBAR, Deck
 from train_embedding.ui.compat import AT_ONCE
@@ -157,5 +158,5 @@ def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]
     names = values.get("names", [])
     if len(names) != len(paths):
         names = [path.name for path in paths]
-    contents = [(str(name), path.read_bytes()) for name, path in zip(names, paths, strict=True)]
+    contents = [upload(str(name), path) for name, path in zip(names, paths, strict=True)]
     return contents, bool(values.get("overwrite")), str(values.get("folder", ""))

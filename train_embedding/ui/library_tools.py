@@ -1,9 +1,10 @@
-"""The tools below the cards: combining embeddings, a prompt's tokens, the trash."""
+"""The tools below the cards: importing by path, combining embeddings, a prompt's tokens, the trash."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 class Tools:
     status: gr.HTML
     "The panel's, for what became of an action."
+    paths: gr.Textbox
+    bring: gr.Button
     combine: library_combine.Combine
     prompt: gr.Textbox
     tokens: gr.HTML
@@ -34,6 +37,10 @@ class Tools:
 
 
 def build(status: gr.HTML) -> Tools:
+    with gr.Accordion("Import by path", open=False, elem_id="te_library_by_path"):
+        info = "Of files on the server, one in each line; what stands beside them comes along."
+        paths = gr.Textbox("", label="Paths", info=info, lines=2, elem_id="te_library_paths")
+        bring = gr.Button("Import these files", size="sm", elem_id="te_library_bring")
     with gr.Accordion("Combine", open=False, elem_id="te_library_mix"):
         combine = library_combine.build()
     with gr.Accordion("Tokens of a prompt", open=False, elem_id="te_library_tokenizer"):
@@ -47,7 +54,7 @@ def build(status: gr.HTML) -> Tools:
         with gr.Row(visible=False) as sure:
             really = gr.Button("Delete all of it for good", variant="stop", size="sm", elem_id="te_library_empty_really")
             keep = gr.Button("Keep it", size="sm", elem_id="te_library_empty_not")
-    return Tools(status, combine, prompt, tokens, trashed, restore, empty, sure, really, keep)
+    return Tools(status, paths, bring, combine, prompt, tokens, trashed, restore, empty, sure, really, keep)
 
 
 def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
@@ -57,22 +64,32 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
     def tokenize(prompt: str) -> dict[Any, Any]:
         return {tools.tokens: inspection_html.tokens(services.inspection.tokenize(prompt)) if prompt.strip() else ""}
 
+    @errors_in(tools.status)
+    def bring(text: str) -> dict[Any, Any]:
+        paths = [Path(line.strip().strip('"')) for line in text.splitlines() if line.strip()]
+        done = services.library.import_files(paths)
+        changed()
+        return {tools.status: library_html.imported(done), tools.paths: text if any(one.problem for one in done) else ""}
+
     tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
-    return library_combine.connect(services, tools.combine, changed), _connect_trash(services, tools, changed)
+    return (
+        tools.bring.click(bring, [tools.paths], [tools.status, tools.paths], **AT_ONCE),
+        library_combine.connect(services, tools.combine, changed),
+        _connect_trash(services, tools, changed),
+    )
 
 
 def trash_update(services: Services) -> Any:
     """The choices of what can be restored, the newest first."""
-    return gr.update(choices=[library_html.trash_label(one) for one in services.library.trashed()], value=None)
+    return gr.update(choices=[(library_html.trash_label(one), one.id) for one in services.library.trashed()], value=None)
 
 
 def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]) -> Any:
     @errors_in(tools.status)
-    def restore(label: str | None) -> dict[Any, Any]:
-        found = [one for one in services.library.trashed() if library_html.trash_label(one) == label]
-        if not found:
+    def restore(trash_id: str | None) -> dict[Any, Any]:
+        if not trash_id:
             raise NotFound("Nothing is chosen.", "Choose what to bring back.")
-        entries = services.library.restore(found[0].id)
+        entries = services.library.restore(trash_id)
         changed()
         return {tools.status: library_html.restored(entries), tools.trashed: trash_update(services)}
 

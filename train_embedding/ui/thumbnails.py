@@ -33,13 +33,14 @@ def stamp(file: Path | None) -> int:
 
 
 def address(file: Path) -> str:
-    """A data address of the picture made small; empty where the file cannot be shown, which the log then explains."""
-    return _kept(file, stamp(file))
+    """A data address of the picture made small; empty where the file is gone, or cannot be shown, which the log then explains."""
+    when = stamp(file)
+    return _kept(file, when) if when else ""  # a page may ask for what has been deleted since it was drawn
 
 
 def portrait(file: Path) -> str:
     """As `address`, larger, and made anew each time."""
-    return _address(file, PORTRAIT)
+    return _address(file, PORTRAIT) if stamp(file) else ""
 
 
 @lru_cache(maxsize=KEPT)
