@@ -102,7 +102,7 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
     assert report.encoders[0].vectors[0].nearest == ()
     assert report.encoders[0].vocabulary_norm is None
     assert report.remarks == (
-        "There are no nearest words: No checkpoint is loaded.",
+        "There are no nearest words: No checkpoint is loaded. Load one first.",
         "There is nothing to compare with the text: No checkpoint is loaded.",
     )
 

@@ -90,7 +90,7 @@ class Inspection:
         try:
             current = self._vocabularies.current()
         except HostFailed as error:
-            return {}, (f"There are no nearest words: {error.message}",)
+            return {}, (f"There are no nearest words: {error}",)
         fitting = {key: current[key] for key, width in embedding.widths.items() if key in current and current[key].width == width}
         missing = [f"{key} ({width})" for key, width in embedding.widths.items() if key not in fitting]
         if not missing:
