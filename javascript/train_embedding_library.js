@@ -398,7 +398,7 @@
         said = text;
         if (!message || message.offsetParent === null) return;
         const {top, bottom} = message.getBoundingClientRect();
-        if (top < 0 || bottom > window.innerHeight) message.scrollIntoView({block: "center", behavior: "smooth"});
+        if (top < 0 || bottom > window.innerHeight) message.scrollIntoView({block: "center"});
     }
 
     document.addEventListener("click", (event) => {

@@ -98,7 +98,7 @@ def test_a_download_holds_the_file() -> None:
 def test_what_lies_in_the_trash() -> None:
     label = library_html.trash_label(Trashed("cat.1", "cat", "cat.pt", "", ("cat.pt",), ("cat.pt",), 5.0, 100))
     assert label.startswith("cat.pt · 19")
-    assert label.endswith(":05 · 100 bytes")
+    assert label.endswith(" · 100 bytes · cat.1")
 
 
 def test_the_inside() -> None:

@@ -160,7 +160,7 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
     def take_run(entry: Entry, run: str | None) -> tuple[Entry, str]:
         if not run:
             raise NotFound("No run is chosen.", "Choose one that has drawn previews.")
-        return library.preview_from_run(entry.name, run, entry.path), "The picture is set."
+        return library.preview_from_run(entry.name, library_html.run_of(run), entry.path), "The picture is set."
 
     def draw_preview(entry: Entry, prompt: str) -> tuple[Entry, str]:
         return library.draw_preview(entry.name, prompt, entry.path), "The picture is drawn."
@@ -228,7 +228,7 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 
 
-def _runs(services: Services, name: str) -> list[tuple[str, str]]:
-    """Runs that drew previews, those of this embedding first: what each is called, and its id."""
+def _runs(services: Services, name: str) -> list[str]:
+    """Labels of runs that drew previews, those of this embedding first."""
     runs = [run for run in services.runs.list() if run.previews]
-    return [(library_html.run_label(run), run.id) for run in sorted(runs, key=lambda run: run.embedding != name)]
+    return [library_html.run_label(run) for run in sorted(runs, key=lambda run: run.embedding != name)]

@@ -73,9 +73,9 @@ def size(count: int) -> str:
     return f"{count:.1f} GB"
 
 
-def when(moment: float, seconds: bool = False) -> str:
+def when(moment: float) -> str:
     """ "2026-11-25 14:30", in the server's time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M", time.localtime(moment))
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def deleted(name: str) -> Markup:
@@ -114,10 +114,15 @@ def _told(one: Imported) -> str:
 
 
 def run_label(run: RunState) -> str:
-    """ "my-cat · step 400 · 20261125-143000-123"."""
+    """ "my-cat · step 400 · 20261125-143000-123"; `run_of` gives the id back."""
     return printable(f"{run.embedding} · step {run.step} · {run.id}")
 
 
+def run_of(label: str) -> str:
+    """The id at a label's end; gradio 3 shows both parts of a choice that has a label and a value."""
+    return label.rpartition(" · ")[2]
+
+
 def trash_label(one: Trashed) -> str:
-    """ "my-cat.pt · 2026-11-25 14:30:05 · 3.1 KB"."""
-    return printable(f"{one.file} · {when(one.when, seconds=True)} · {size(one.size)}")
+    """ "my-cat.pt · 2026-11-25 14:30 · 3.1 KB · my-cat.20261125-143005"; the id at its end tells it from all others."""
+    return printable(f"{one.file} · {when(one.when)} · {size(one.size)} · {one.id}")

@@ -81,15 +81,16 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
 
 def trash_update(services: Services) -> Any:
     """The choices of what can be restored, the newest first."""
-    return gr.update(choices=[(library_html.trash_label(one), one.id) for one in services.library.trashed()], value=None)
+    return gr.update(choices=[library_html.trash_label(one) for one in services.library.trashed()], value=None)
 
 
 def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]) -> Any:
     @errors_in(tools.status)
-    def restore(trash_id: str | None) -> dict[Any, Any]:
-        if not trash_id:
+    def restore(label: str | None) -> dict[Any, Any]:
+        if not label:
             raise NotFound("Nothing is chosen.", "Choose what to bring back.")
-        entries = services.library.restore(trash_id)
+        chosen = [one.id for one in services.library.trashed() if library_html.trash_label(one) == label]
+        entries = services.library.restore(chosen[0] if chosen else label)
         changed()
         return {tools.status: library_html.restored(entries), tools.trashed: trash_update(services)}
 
