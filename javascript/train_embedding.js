@@ -168,7 +168,8 @@
         write(id, joined(promptIn(id), text));
     }
 
-    function hideButtonsWithoutABox() {
+    /** Buttons arrive hidden, so that none shows whose box this page lacks. */
+    function showButtonsWithABox() {
         for (const button of document.querySelectorAll("#te_library_details .te-send[data-box]")) {
             button.hidden = textOf(button.dataset.box) === null;
         }
@@ -317,7 +318,7 @@
         }
         pollWhenDue();
         refreshWhenChanged();
-        hideButtonsWithoutABox();
+        showButtonsWithABox();
     }
 
     setInterval(tick, TICK);

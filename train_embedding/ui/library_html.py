@@ -29,7 +29,7 @@ ADVICE = (
     "Its vectors cannot be read. Delete it, and get the embedding anew.",
 )
 "For a dangerous file: one that can be rescued, one that cannot."
-_SEND = Markup("<button type='button' class='te-send' data-box='{}'><span>{}</span> <span>{}</span></button>")
+_SEND = Markup("<button type='button' class='te-send' data-box='{}' hidden><span>{}</span> <span>{}</span></button>")
 _DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
 _PORTRAIT = Markup("<img class='te-portrait' alt='' src='{}'>")
