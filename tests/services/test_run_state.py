@@ -45,6 +45,13 @@ def test_what_is_saved_comes_back(state: RunState) -> None:
     assert load_state(state.folder) == state
 
 
+def test_snapshots_are_no_result(state: RunState, tmp_path: Path) -> None:
+    assert state.result == state.files[0]
+    snapshot = tmp_path / state.id / "snapshots" / "a-5.pt"
+    assert replace(state, files=(snapshot,)).result is None
+    assert replace(state, files=()).result is None
+
+
 def test_json_says_whether_it_is_active(state: RunState) -> None:
     for status in STATUSES:
         values = replace(state, status=status).to_json()

@@ -302,7 +302,7 @@ def test_no_room_for_a_snapshot(trainee: Trainee, monkeypatch: pytest.MonkeyPatc
     ended = trainee.run(save_every=1)
     kept(trainee, ended, 2)
     assert ended.error == '"sword-2.pt" could not be written: the disk is full.'
-    assert ended.hint == "Free some space and save again."
+    assert ended.hint == "Free some space and try again; a run can be resumed."
     assert names(ended.files) == ["sword.pt", "sword-1.pt"]
     assert no_leftovers(trainee)
 
@@ -344,7 +344,7 @@ def test_no_room_for_anything(trainee: Trainee, monkeypatch: pytest.MonkeyPatch)
     before = trainee.file.read_bytes()
     full_disk(monkeypatch, trainee, lambda _path: True)
     ended = trainee.run()
-    assert ended.status == "failed"
+    assert (ended.status, ended.result) == ("failed", None)
     assert ended.error == '"sword.pt" could not be written: the disk is full.'
     assert trainee.file.read_bytes() == before
     assert not trainee.services.library.trashed()

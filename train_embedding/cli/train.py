@@ -156,6 +156,6 @@ def report(state: RunState) -> Iterable[str]:
     if not state.error:
         verb = "Trained" if state.status == "finished" else "Stopped"
         yield f"{verb} {state.embedding} after {count(state.step, 'step')} in {state.seconds:.0f} s."
-    if state.files:
-        yield f"Written to {state.files[0]}"
+    if state.result:
+        yield f"Written to {state.result}"
     yield from state.notes

@@ -70,7 +70,9 @@ def copy_flushed(source: Path, target: Path, meant_for: Path | None = None) -> N
 def storage_failed(path: Path, error: OSError) -> StorageFailed:
     """The sentence for a failed write to `path`."""
     if error.errno in _FULL:
-        return StorageFailed(f'"{path.name}" could not be written: the disk is full.', "Free some space and save again.")
+        return StorageFailed(
+            f'"{path.name}" could not be written: the disk is full.', "Free some space and try again; a run can be resumed."
+        )
     if isinstance(error, PermissionError):
         return StorageFailed(f'"{path.name}" could not be written: this program may not write to "{path.parent}".')
     return StorageFailed(f'"{path.name}" could not be written to "{path.parent}": {error.strerror or error}.')

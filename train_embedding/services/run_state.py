@@ -59,6 +59,12 @@ class RunState:
         """Whether it ended before it was done, so that it can go on."""
         return self.status in ("stopped", "failed", "interrupted")
 
+    @property
+    def result(self) -> Path | None:
+        """The embedding's file, once it is written; snapshots may be there without it."""
+        first = self.files[0] if self.files else None
+        return None if first is None or first.parent.parts[-2:] == (self.id, "snapshots") else first
+
     def stopped_early(self) -> RunState:
         """The state of a run that was stopped, with the sentence that says what became of the embedding."""
         notes = self.notes if self.step else (*self.notes, "Stopped before the first step; the embedding is as it was.")

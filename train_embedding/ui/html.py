@@ -149,4 +149,4 @@ def _size(size: Sequence[int]) -> str:
 
 
 def _files(state: RunState) -> list[str]:
-    return [f"Written to {state.files[0]}"] if state.files and not state.active else []
+    return [f"Written to {state.result}"] if state.result and not state.active else []
