@@ -143,6 +143,36 @@ def test_an_archive_that_means_two_things(library: Library) -> None:
     assert done.entry.file.read_bytes() not in forged
 
 
+def with_a_deflated_version() -> tuple[bytearray, zipfile.ZipInfo]:
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(plain_zip(WEBUI))) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(name, bytes(1_000_000) if name.endswith("/version") else source.read(name))
+        (member,) = (one for one in archive.infolist() if one.filename.endswith("/version"))
+    return bytearray(target.getvalue()), member
+
+
+def written_anew(library: Library, data: bytes) -> None:
+    (done,) = library.import_files([("odd.pt", data)])
+    assert "its archive" in done.note
+    assert done.entry is not None
+    assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
+
+
+def test_a_member_that_no_vector_needs_is_damaged(library: Library) -> None:
+    data, member = with_a_deflated_version()
+    start = member.header_offset + 30 + len(member.filename)
+    data[start : start + member.compress_size] = b"\xff" * member.compress_size
+    written_anew(library, bytes(data))
+
+
+def test_a_member_that_no_vector_needs_unpacks_to_more_than_it_says(library: Library) -> None:
+    data, member = with_a_deflated_version()
+    said = member.file_size.to_bytes(4, "little")
+    assert data.count(said) == 2  # before the member, and in the directory
+    written_anew(library, bytes(data.replace(said, (16).to_bytes(4, "little"))))
+
+
 REFUSED = {
     "evil.pt": (saved({"string_to_param": Evil()}), "nothing in it was run"),
     "evil zip.pt": (saved({"string_to_param": Evil()}, zipped=True), "nothing in it was run"),

@@ -13,7 +13,7 @@ from train_embedding.hosts.base import Progress
 from train_embedding.services.live_run import LiveRun
 from train_embedding.services.previews import Previews
 from train_embedding.services.run_log import RunLog
-from train_embedding.services.run_state import thinned
+from train_embedding.services.run_state import SNAPSHOTS, thinned
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ class Recorder:
         from train_embedding.embeddings.formats import write_embedding
 
         assert self.good is not None
-        file = self._live.state.folder / "snapshots" / f"{self._spec.embedding}-{step}.pt"
+        file = self._live.state.folder / SNAPSHOTS / f"{self._spec.embedding}-{step}.pt"
         write_embedding(self.good, file)
         files = self._live.state.files
         if file not in files:

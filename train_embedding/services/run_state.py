@@ -13,6 +13,8 @@ ACTIVE = ("queued", "preparing", "running", "stopping")
 STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
 "The last one is a run whose process ended before the run did."
 STATE_FILE = "state.json"
+SNAPSHOTS = "snapshots"
+"The folder of snapshots in that of a run."
 MAX_POINTS = 200
 
 
@@ -63,7 +65,7 @@ class RunState:
     def result(self) -> Path | None:
         """The embedding's file, once it is written; snapshots may be there without it."""
         first = self.files[0] if self.files else None
-        return None if first is None or first.parent.parts[-2:] == (self.id, "snapshots") else first
+        return None if first is None or first.parent.parts[-2:] == (self.id, SNAPSHOTS) else first
 
     def stopped_early(self) -> RunState:
         """The state of a run that was stopped, with the sentence that says what became of the embedding."""
