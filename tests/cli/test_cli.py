@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -341,6 +342,28 @@ def test_app_on_a_taken_port_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         port = taken.getsockname()[1]
         assert main(["app", "--port", str(port)]) == 4
     assert f"Port {port} cannot be used" in error_line(capsys)
+
+
+def test_the_address_of_the_app_is_said_once_it_answers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    import socket
+
+    from fastapi import FastAPI
+
+    from train_embedding.app import server
+
+    monkeypatch.setattr(server, "application", lambda _services: FastAPI())
+    said: list[str] = []
+
+    def ready(sentence: str) -> None:
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", sentence)[1])  # type: ignore[index]
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        said.append(sentence)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        server.serve(Services(FakeHost(data)), port=0, ready=ready)
+    assert len(said) == 1
 
 
 def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

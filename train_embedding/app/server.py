@@ -73,15 +73,31 @@ def application(services: Services) -> fastapi.FastAPI:
     return gr.mount_gradio_app(app, blocks, path="/")
 
 
+class _Server(uvicorn.Server):
+    """Calls `ready` once connections are accepted."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
 def serve(services: Services, port: int = 7860, listen: bool = False, ready: Callable[[str], None] = print) -> None:
-    """Serves until interrupted; `ready` gets a sentence that names the address. Raises Conflict when the port is taken."""
+    """Serves until interrupted; `ready` gets a sentence that names the address, once the page can be opened there.
+
+    Raises Conflict when the port is taken.
+    """
     host = "0.0.0.0" if listen else "127.0.0.1"
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()
         except OSError as problem:
             raise Conflict(f"Port {port} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
         config = uvicorn.Config(application(services), log_level="warning")
-        ready(f"Running on http://127.0.0.1:{listener.getsockname()[1]}/ (Ctrl-C ends it)")
-        uvicorn.Server(config).run(sockets=[listener])
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        _Server(config, lambda: ready(f"Running on {address} (Ctrl-C ends it)")).run(sockets=[listener])
