@@ -155,6 +155,11 @@ def click_generate(ui: Any, seed: int = 1) -> bytes:
     return shown_picture(ui)
 
 
+def wait_for_picture(ui: Any, wanted: Callable[[bytes], bool], what: str) -> None:
+    """For a gallery that follows its caption later still."""
+    wait(ui, lambda: wanted(shown_picture(ui)), what, 20)
+
+
 def shown_picture(ui: Any) -> bytes:
     address = ui.locator("#txt2img_gallery img").first.evaluate("image => image.src")
     return Image.open(BytesIO(ui.request.get(address).body())).convert("RGB").tobytes()
@@ -200,22 +205,32 @@ def test_the_main_job(ui: Any, app: App) -> None:
     card(ui, "my-word").dblclick()
     wait(ui, lambda: value(ui, "txt2img_prompt") == "a big my-word", "the trigger in the prompt", 10)
     # an untrained embedding of a word is that word
-    assert generate(ui, "a big my-word star") == word
+    generate(ui, "a big my-word star")
+    wait_for_picture(ui, lambda picture: picture == word, "the picture of the word")
     tab(ui, "Train Embedding")
     assert train(ui, "my-word") | {"status": "finished", "step": "12"} == progress(ui)
-    assert str(app.data / "embeddings" / "my-word.pt") in text(ui, "te_train_status")
+    wait(ui, lambda: str(app.data / "embeddings" / "my-word.pt") in text(ui, "te_train_status"), "the file's name", 30)
     wait(ui, lambda: "12 steps" in library_card(ui, "my-word").inner_text(), "the steps on the card", 30)
-    assert ui.locator("#te_train_gallery img").count() >= 1
+    wait(ui, lambda: ui.locator("#te_train_gallery img").count() >= 1, "a preview", 30)
     # used at once, in either box
     generate(ui, "a big my-word star")
-    wait(ui, lambda: shown_picture(ui) != word, "another picture", 20)
-    assert generate(ui, "a big red star") == word
-    assert generate(ui, "a big red star", "my-word") != generate(ui, "a big red star", "nothing")
+    wait_for_picture(ui, lambda picture: picture != word, "another picture")
+    generate(ui, "a big red star")
+    wait_for_picture(ui, lambda picture: picture == word, "the word's picture, as before")
+    generate(ui, "a big red star", "my-word")
+    wait_for_picture(ui, lambda picture: picture != word, "the negative prompt's picture")
+    negative = shown_picture(ui)
+    generate(ui, "a big red star", "nothing")
+    wait_for_picture(ui, lambda picture: picture != negative, "another negative prompt's picture")
 
 
 def test_auto_vectors_are_the_text_itself(ui: Any) -> None:
     assert "with 3 vectors" in create(ui, "packed", "big red star", "auto")
-    assert generate(ui, "a packed on a navy background") == generate(ui, "a big red star on a navy background")
+    words = generate(ui, "a big red star on a navy background")
+    generate(ui, "a small blue ring on a gold background")
+    wait_for_picture(ui, lambda picture: picture != words, "another picture")
+    generate(ui, "a packed on a navy background")
+    wait_for_picture(ui, lambda picture: picture == words, "the picture of the words")
 
 
 def test_double_click_in_the_negative_box(ui: Any) -> None:
@@ -227,7 +242,8 @@ def test_double_click_in_the_negative_box(ui: Any) -> None:
     ui.click("#txt2img_neg_prompt textarea")
     for _ in range(2):
         card(ui, "my.neg+1").dblclick()
-        ui.wait_for_timeout(500)
+        wait(ui, lambda: value(ui, "txt2img_neg_prompt") == "myXneg+1 my.neg+1", "the trigger, once", 10)
+        ui.wait_for_timeout(700)
         assert value(ui, "txt2img_neg_prompt") == "myXneg+1 my.neg+1"
     assert value(ui, "txt2img_prompt") == "a red star"
 
@@ -240,7 +256,8 @@ def test_a_single_click_inserts_and_a_second_removes(ui: Any) -> None:
     ui.click("#txt2img_prompt textarea")
     for after in ("a star toggle", "a star"):
         card(ui, "toggle").click()
-        ui.wait_for_timeout(700)
+        wait(ui, lambda after=after: value(ui, "txt2img_prompt") == after, after, 10)
+        ui.wait_for_timeout(700)  # longer than a double click
         assert value(ui, "txt2img_prompt") == after
 
 
@@ -277,7 +294,7 @@ def test_stop_before_the_first_step_loses_nothing(ui: Any, app: App) -> None:
     ui.click("#te_train_stop")
     wait(ui, lambda: progress(ui)["run"] != before and progress(ui)["active"] == "false", "the stop")
     assert progress(ui)["status"] == "stopped"
-    assert "too-soon" in text(ui, "te_train_status")
+    wait(ui, lambda: "too-soon" in text(ui, "te_train_status"), "the name of the kept file", 30)
     assert progress(ui)["step"] != "0" or file.read_bytes() == content
 
 
@@ -434,7 +451,7 @@ def test_a_dangerous_file_is_made_harmless(ui: Any, app: App, tmp_path: Path) ->
     ui.click("#te_library_rescue")
     wait(ui, lambda: "nothing but its vectors" in text(ui, "te_library_status"), "the rescue", 30)
     wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 0, "the card without its mark", 30)
-    assert not ui.locator("#te_library_rescue").is_visible()
+    wait(ui, lambda: not ui.locator("#te_library_rescue").is_visible(), "the end of the button", 30)
     assert not (tmp_path / "ran").exists()
     unfold(ui, "Rename, copy, delete")
     ui.click("#te_library_delete")

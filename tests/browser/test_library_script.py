@@ -229,13 +229,12 @@ def answered(ui: Any, asked: int, picture: str = PICTURE) -> list[str]:
 
 
 def all_answered(ui: Any) -> list[str]:
-    """Answers until nothing is asked for any more; what was asked for since the last time."""
-    keys: list[str] = []
-    done = ui.evaluate("window.answered || 0")
+    """Answers until nothing is asked for any more; what was asked for since the last time, which is something."""
+    done = ui.evaluate("window.answered || 0") + 1
+    keys = answered(ui, done)
     for _ in range(20):
-        ui.wait_for_timeout(300)
-        asked = ui.evaluate("pressed.filter(id => id === 'te_library_draw').length")
-        if asked == done:
+        ui.wait_for_timeout(500)
+        if ui.evaluate("pressed.filter(id => id === 'te_library_draw').length") == done:
             break
         done += 1
         keys += answered(ui, done)
