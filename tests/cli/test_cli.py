@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -344,26 +343,24 @@ def test_app_on_a_taken_port_is_an_error(data: Path, capsys: pytest.CaptureFixtu
     assert f"Port {port} cannot be used" in error_line(capsys)
 
 
-def test_the_address_of_the_app_is_said_once_it_answers(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_the_app_is_said_once_it_answers(data: Path) -> None:
     pytest.importorskip("gradio")
-    import socket
-
-    from fastapi import FastAPI
-
-    from train_embedding.app import server
-
-    monkeypatch.setattr(server, "application", lambda _services: FastAPI())
-    said: list[str] = []
-
-    def ready(sentence: str) -> None:
-        port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", sentence)[1])  # type: ignore[index]
-        socket.create_connection(("127.0.0.1", port), timeout=60).close()
-        said.append(sentence)
-        signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        server.serve(Services(FakeHost(data)), port=0, ready=ready)
-    assert len(said) == 1
+    code = (  # a process of its own: a server wants a thread without an event loop, and signals
+        "import re, signal, socket, sys\nfrom pathlib import Path\nfrom fastapi import FastAPI\n"
+        "from train_embedding.app import server\nfrom train_embedding.hosts.fake import FakeHost\n"
+        "from train_embedding.services import Services\n"
+        "def ready(sentence):\n"
+        "    port = int(re.search(r'http://127\\.0\\.0\\.1:(\\d+)/', sentence)[1])\n"
+        "    socket.create_connection(('127.0.0.1', port), timeout=60).close()\n"
+        "    print('it answers')\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "server.application = lambda _services: FastAPI()\n"
+        "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
+        "except KeyboardInterrupt: pass\n"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert (done.returncode, done.stdout) == (0, "it answers\n"), done.stderr
 
 
 def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
