@@ -82,6 +82,7 @@ def test_details_and_deletion_in_the_webui(page: Any, webui: WebUI, dropped: str
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name={json.dumps(NAME)}]").click()
     page.wait_for_function(f"document.getElementById('te_library_details').textContent.includes('{dropped}')")
+    page.locator("#te_library_details .te-send:visible").nth(3).wait_for()
     assert page.locator("#te_library_details .te-send:visible").count() == 4
     page.click("#te_library_details .te-send[data-box=img2img_neg_prompt]")
     assert page.input_value("#img2img_neg_prompt textarea") == NAME
