@@ -34,6 +34,15 @@ def webui() -> WebUI:
     return server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_progress(webui: WebUI) -> Iterator[None]:
+    """The WebUI's live previews of SDXL would otherwise download a network."""
+    before = webui.get("/sdapi/v1/options")["show_progress_type"]
+    webui.post("/sdapi/v1/options", {"show_progress_type": "Approx cheap"})
+    yield
+    webui.post("/sdapi/v1/options", {"show_progress_type": before})
+
+
 @pytest.fixture(autouse=True)
 def _clean(webui: WebUI) -> Iterator[None]:
     yield

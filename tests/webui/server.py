@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "te-test-"
+SDXL_WIDTHS = [768, 1280]
 ROUTES = "/train-embedding/v1"
 PATIENCE = float(os.environ.get("WEBUI_PATIENCE", "60"))
 "Seconds to wait for something that should happen at once; more for a busy machine."
@@ -106,12 +107,12 @@ def wait_for(read: Callable[[], Any], until: Callable[[Any], bool] = bool, secon
 
 
 def vectors_in(file: Path) -> Any:
-    """The tensor [n, d] of a WebUI embedding file, whichever torch wrote it."""
+    """The tensor [n, d] of a WebUI embedding file, whichever torch wrote it; of SDXL's two they stand side by side."""
     import torch
 
-    return (
-        torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)["string_to_param"]["*"].detach().float()
-    )
+    data = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
+    tables = [data["clip_l"], data["clip_g"]] if "clip_l" in data else [data["string_to_param"]["*"]]
+    return torch.cat([table.detach().float() for table in tables], dim=1)
 
 
 def write_vectors(file: Path, vectors: Any) -> None:
@@ -119,6 +120,10 @@ def write_vectors(file: Path, vectors: Any) -> None:
     import torch
 
     name = file.stem
+    if vectors.shape[1] == sum(SDXL_WIDTHS):
+        tables = [part.clone() for part in vectors.split(SDXL_WIDTHS, dim=1)]
+        torch.save(dict(zip(("clip_l", "clip_g"), tables, strict=True)), file, _use_new_zipfile_serialization=False)
+        return
     data = {"string_to_token": {"*": 265}, "string_to_param": {"*": vectors}, "name": name, "step": 0}
     torch.save({**data, "sd_checkpoint": None, "sd_checkpoint_name": None}, file, _use_new_zipfile_serialization=False)
 

@@ -43,7 +43,8 @@ def test_the_list_tells_what_is_loaded_and_what_is_not(webui: WebUI) -> None:
     entries = {entry["name"]: entry for entry in webui.get(f"{ROUTES}/embeddings")}
     listed = entries[f"{PREFIX}listed"]
     assert listed["loaded"]
-    assert (listed["vectors"], listed["step"], listed["reason"]) == (1, 0, "")
+    assert (listed["vectors"], listed["reason"]) == (1, "")
+    assert listed["step"] in (0, None)  # SDXL's file has room for vectors alone
     assert Path(listed["file"]) == webui.embeddings / f"{PREFIX}listed.pt"
     assert not entries[f"{PREFIX}broken"]["loaded"]
     assert entries[f"{PREFIX}broken"]["reason"]

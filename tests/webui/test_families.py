@@ -5,7 +5,6 @@ Needs the extension and one of the checkpoints that `python -m tests.webui.maker
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,6 @@ from tests.webui.server import PREFIX, ROUTES, WebUI, vectors_in
 NAME = f"{PREFIX}family"
 WIDTHS = {"SD1": {"clip_l": 768}, "SD2": {"clip_h": 1024}, "SDXL": {"clip_l": 768, "clip_g": 1280}}
 SMALL = {"batch_size": 2, "width": 64, "height": 64, "steps": 8, "learning_rate": "0.05", "preview_steps": 2}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_progress(webui: WebUI) -> Iterator[None]:
-    """The WebUI's live previews of SDXL would otherwise download a network."""
-    before = webui.get("/sdapi/v1/options")["show_progress_type"]
-    webui.post("/sdapi/v1/options", {"show_progress_type": "Approx cheap"})
-    yield
-    webui.post("/sdapi/v1/options", {"show_progress_type": before})
 
 
 @pytest.fixture(scope="module")
