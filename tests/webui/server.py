@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train_embedding.embeddings.text_encoders import CLIP_L, OPENCLIP_BIGG
+
 PREFIX = "te-test-"
-SDXL_WIDTHS = [768, 1280]
 ROUTES = "/train-embedding/v1"
 PATIENCE = float(os.environ.get("WEBUI_PATIENCE", "60"))
 "Seconds to wait for something that should happen at once; more for a busy machine."
@@ -106,13 +107,25 @@ def wait_for(read: Callable[[], Any], until: Callable[[Any], bool] = bool, secon
         time.sleep(0.2)
 
 
-def vectors_in(file: Path) -> Any:
-    """The tensor [n, d] of a WebUI embedding file, whichever torch wrote it; of SDXL's two they stand side by side."""
+def tables_in(file: Path) -> dict[str, Any]:
+    """The tensors [n, d] of an embedding file, whichever torch wrote it: "clip_l" and "clip_g" of SDXL, else "single"."""
     import torch
 
     data = torch.load(io.BytesIO(file.read_bytes()), map_location="cpu", weights_only=True)
-    tables = [data["clip_l"], data["clip_g"]] if "clip_l" in data else [data["string_to_param"]["*"]]
-    return torch.cat([table.detach().float() for table in tables], dim=1)
+    tables = data if "clip_l" in data else {"single": data["string_to_param"]["*"]}
+    return {name: table.detach().float() for name, table in tables.items()}
+
+
+def vectors_in(file: Path) -> Any:
+    """One tensor [n, d]; SDXL's two stand side by side."""
+    import torch
+
+    return torch.cat(list(tables_in(file).values()), dim=1)
+
+
+def step_kept(file: Path, step: int) -> int | None:
+    """What is read from the file as its step: SDXL's form has room for vectors alone."""
+    return None if "clip_l" in tables_in(file) else step
 
 
 def write_vectors(file: Path, vectors: Any) -> None:
@@ -120,9 +133,10 @@ def write_vectors(file: Path, vectors: Any) -> None:
     import torch
 
     name = file.stem
-    if vectors.shape[1] == sum(SDXL_WIDTHS):
-        tables = [part.clone() for part in vectors.split(SDXL_WIDTHS, dim=1)]
-        torch.save(dict(zip(("clip_l", "clip_g"), tables, strict=True)), file, _use_new_zipfile_serialization=False)
+    if vectors.shape[1] == CLIP_L + OPENCLIP_BIGG:
+        tables = zip(("clip_l", "clip_g"), vectors.split([CLIP_L, OPENCLIP_BIGG], dim=1), strict=True)
+        data = {encoder: table.clone() for encoder, table in tables}
+        torch.save(data, file, _use_new_zipfile_serialization=False)
         return
     data = {"string_to_token": {"*": 265}, "string_to_param": {"*": vectors}, "name": name, "step": 0}
     torch.save({**data, "sd_checkpoint": None, "sd_checkpoint_name": None}, file, _use_new_zipfile_serialization=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui.server import PREFIX, ROUTES, SDXL_WIDTHS, WebUI, fill, show_tab, vectors_in, wait_for
+from tests.webui.server import PREFIX, ROUTES, WebUI, fill, show_tab, tables_in, vectors_in, wait_for
 
 TEXTS = (
     ("tree", 1),
@@ -39,7 +39,7 @@ def test_the_values_are_those_that_the_webui_writes(webui: WebUI, text: str, cou
         pytest.skip("Forge cannot create embeddings: its own route for it fails")
     ours, theirs = f"{PREFIX}ours", f"{PREFIX}theirs"
     created = webui.create(ours, text, vectors=count)
-    if vectors_in(Path(created["file"])).shape[1] == sum(SDXL_WIDTHS):
+    if "clip_l" in tables_in(Path(created["file"])):
         pytest.skip("the WebUI writes no SDXL embeddings that it could read")
     answer = webui.post(
         "/sdapi/v1/create/embedding", {"name": theirs, "num_vectors_per_token": count, "overwrite_old": False, "init_text": text}

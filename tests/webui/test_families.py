@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui.server import PREFIX, ROUTES, WebUI, vectors_in
+from tests.webui.server import PREFIX, ROUTES, WebUI, step_kept, tables_in, vectors_in
 
 NAME = f"{PREFIX}family"
 WIDTHS = {"SD1": {"clip_l": 768}, "SD2": {"clip_h": 1024}, "SDXL": {"clip_l": 768, "clip_g": 1280}}
@@ -28,13 +28,6 @@ def compared(webui: WebUI) -> dict[str, Any]:
     return answer.body
 
 
-def vectors(file: Path) -> dict[str, Any]:
-    import torch
-
-    data = torch.load(file, map_location="cpu", weights_only=True)
-    return data if "clip_l" in data else {"single": vectors_in(file)}
-
-
 def test_the_numbers_are_those_of_the_webui(compared: dict[str, Any]) -> None:
     for part in ("context", "pooled", "prediction", "decoded"):
         assert compared[part] <= 1e-4, compared
@@ -49,10 +42,10 @@ def test_every_weight_is_shared(compared: dict[str, Any]) -> None:
 def test_an_embedding_of_a_text_draws_what_the_text_draws(webui: WebUI, compared: dict[str, Any]) -> None:
     webui.create(NAME, "a big red star")
     (file,) = webui.embeddings.glob(f"{NAME}.*")
-    widths = [table.shape[1] for table in vectors(file).values()]
+    widths = [table.shape[1] for table in tables_in(file).values()]
     assert widths == list(WIDTHS[compared["family"]].values())
     if compared["family"] == "SDXL":
-        assert set(vectors(file)) == {"clip_l", "clip_g"}
+        assert set(tables_in(file)) == {"clip_l", "clip_g"}
     assert webui.loaded()[NAME]["vectors"] == 4
     assert webui.picture(f"on {NAME} here") == webui.picture("on a big red star here") != webui.picture("on here")
 
@@ -76,14 +69,14 @@ def test_a_run_trains_every_encoder_and_leaves_the_webui_as_it_was(
 ) -> None:
     webui.create(NAME, "tree", vectors=2)
     (file,) = webui.embeddings.glob(f"{NAME}.*")
-    before, untrained, plain = vectors(file), webui.picture(f"a {NAME}"), webui.picture("a red star")
+    before, untrained, plain = tables_in(file), webui.picture(f"a {NAME}"), webui.picture("a red star")
     fields = {"embedding": NAME, "dataset": str(pictures), **SMALL, "preview_every": 4, "save_every": 0}
     run = webui.wait_for_run(webui.post(f"{ROUTES}/runs", fields)["id"])
     assert (run["status"], run["error"]) == ("finished", ""), run
     assert not [note for note in run["notes"] if "preview" in note], run
-    after = vectors(file)
+    after = tables_in(file)
     assert set(after) == set(before)
     assert not any(after[key].equal(before[key]) for key in before)
-    assert webui.loaded()[NAME]["step"] == (None if compared["family"] == "SDXL" else 8)  # its file has room for vectors alone
+    assert webui.loaded()[NAME]["step"] == step_kept(file, 8)
     assert webui.picture(f"a {NAME}") != untrained
     assert webui.picture("a red star") == plain
