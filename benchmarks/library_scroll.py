@@ -173,7 +173,7 @@ def _share(ordered: list[float], share: float) -> float:
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
     """The address of a server over the folder, in a process of its own."""
-    command = [sys.executable, "-u", "-m", "benchmarks.library_scroll", "--serve", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.library_scroll", "--serve", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:

@@ -60,7 +60,7 @@ class App:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     data = tmp_path_factory.mktemp("app")
-    command = [sys.executable, "-u", "-m", "train_embedding", "app", "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-m", "train_embedding", "app", "--port", "0", "--data", str(data)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     started = App(data, process)
     reader = threading.Thread(target=started.listen)

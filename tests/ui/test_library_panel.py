@@ -154,7 +154,7 @@ def test_converting_to_sdxl(tmp_path: Path) -> None:
     host = vocabulary_host(tmp_path, {"clip_l": 768, "clip_g": 1280})
     services = Services(host)
     services.library.save(Embedding("red", {"clip_l": host.token_embeddings("red castle")["clip_l"]}))
-    entry, *sentences = library_files.converted(services, services.library.get("red"), library_files.FOR_SDXL, "")
+    entry, *sentences = library_files.convert(services, services.library.get("red"), library_files.FOR_SDXL, "")
     assert (entry.name, entry.family, entry.loaded) == ("red-sdxl", "SDXL", True)
     assert sentences[:2] == ["red was converted.", f"Written to {entry.file}"]
     assert any("red" in sentence for sentence in sentences[2:])

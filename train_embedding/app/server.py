@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 TITLE = "Train Embedding"
+print_at_once = partial(print, flush=True)
+"Reaches a program that reads what is said, too, as soon as it is said."
 STATIC = Path(__file__).parent / "static"
 ROOT = Path(__file__).parents[2]
 FILES = {
@@ -85,7 +88,7 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
-def serve(services: Services, port: int = 7860, listen: bool = False, ready: Callable[[str], None] = print) -> None:
+def serve(services: Services, port: int = 7860, listen: bool = False, ready: Callable[[str], None] = print_at_once) -> None:
     """Serves until interrupted; `ready` gets a sentence that names the address, once the page can be opened there.
 
     Raises Conflict when the port is taken.

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from train_embedding.demo.heldout import GUIDANCE, HeldOut
 from train_embedding.demo.sets import SETS, SampleSet
+from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.engine.stopping import paired
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
@@ -59,31 +60,12 @@ def run_demo(
     if set_name not in SETS:
         raise InvalidInput(f'There is no sample set "{set_name}".', f"Sample sets are {', '.join(SETS)}.")
     sample_set = SETS[set_name]
-    name = f"my-{set_name}"
     host = StandaloneHost(output / "data")
-    services = Services(host)
     started = time.monotonic()
-    created = services.library.create(name, sample_set.init_text, overwrite=True)
-    say(f'Created "{name}" from the text "{sample_set.init_text}": {created.entry.vectors} vector(s).')
-    before = services.library.read(name)
-    spec = TrainingSpec.from_json(
-        {
-            "embedding": name,
-            "dataset": str(sample_set.training_folder),
-            "preset": "Fast",
-            "template": ["[filewords]"],
-            "seed": seed,
-            "preview_prompt": sample_set.prompts[0].format("[name]"),
-            "preview_guidance": GUIDANCE,
-        }
-    )
-    state = follow(services.runs, services.runs.start(spec))
-    if state.error:
-        raise TrainingFailed(state.error, state.hint)
-    after = services.library.read(name)
-    say(f"Trained {state.step} steps in {state.seconds:.0f} s on {sample_set.training_folder}.")
+    services = Services(host)
+    before, after, state = _trained(services, sample_set, seed, follow, say)
     with host.model() as model:
-        held_out = HeldOut(model, sample_set, name, before.count)
+        held_out = HeldOut(model, sample_set, before.name, before.count)
         losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
         drawn = [held_out.draw(embedding) for embedding in (before, after)]
     difference, error = paired(losses[0] - losses[1])
@@ -96,7 +78,7 @@ def run_demo(
     )
     say(f"Distance from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
     return DemoResult(
-        embedding=str(services.library.get(name).file),
+        embedding=str(services.library.get(before.name).file),
         steps=state.step,
         seconds=round(time.monotonic() - started, 1),
         loss_before=float(losses[0].mean()),
@@ -125,6 +107,36 @@ def export_checkpoint(folder: Path) -> Path:
     except OSError as error:
         raise StorageFailed(f'The demo checkpoint could not be copied to "{folder}": {error.strerror}.') from error
     return target / DEMO_CHECKPOINT.name
+
+
+def _trained(
+    services: Services,
+    sample_set: SampleSet,
+    seed: int,
+    follow: Callable[[Runs, RunState], RunState],
+    say: Callable[[str], None],
+) -> tuple[Embedding, Embedding, RunState]:
+    """Creates the set's embedding and trains it; gives it as it was and as it is, and the ended run."""
+    name = f"my-{sample_set.name}"
+    created = services.library.create(name, sample_set.init_text, overwrite=True)
+    say(f'Created "{name}" from the text "{sample_set.init_text}": {created.entry.vectors} vector(s).')
+    before = services.library.read(name)
+    spec = TrainingSpec.from_json(
+        {
+            "embedding": name,
+            "dataset": str(sample_set.training_folder),
+            "preset": "Fast",
+            "template": ["[filewords]"],
+            "seed": seed,
+            "preview_prompt": sample_set.prompts[0].format("[name]"),
+            "preview_guidance": GUIDANCE,
+        }
+    )
+    state = follow(services.runs, services.runs.start(spec))
+    if state.error:
+        raise TrainingFailed(state.error, state.hint)
+    say(f"Trained {state.step} steps in {state.seconds:.0f} s on {sample_set.training_folder}.")
+    return before, services.library.read(name), state
 
 
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from train_embedding.errors import NotFound
-from train_embedding.ui import html, inspection_html, library_files, library_html
+from train_embedding.ui import html, inspection_html, library_actions, library_files, library_html
 from train_embedding.ui.cards import key_of
 from train_embedding.ui.compat import AT_ONCE, UNLISTED
 from train_embedding.ui.edge import errors_in
-from train_embedding.ui.notes import NOTES, notes_changes, notes_values
+from train_embedding.ui.library_actions import Action
+from train_embedding.ui.notes import NOTES, notes_values
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -103,84 +103,35 @@ def build(status: gr.HTML) -> Chosen:
 def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> Sequence[Any]:
     """Makes the widgets work; `changed` is called after a change. Returns the events that may have changed the library."""
 
-    def shown(entry: Entry) -> dict[Any, Any]:
-        """The updates that show an embedding, other things being closed."""
-        values = notes_values(entry.notes)
-        return {
-            chosen.details: library_html.details(entry),
-            chosen.selected: key_of(entry),
-            chosen.name: entry.name,
-            chosen.run: gr.update(choices=_runs(services, entry.name), value=None),
-            chosen.report: "",
-            chosen.files.exported: "",
-            **{chosen.notes[name]: value for name, value in values.items()},
-        }
-
-    every = [
-        chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.files.exported,
-        chosen.deleted, *chosen.notes.values(),
-    ]  # fmt: skip
-
-    def act(button: Any, do: Callable[..., tuple[Any, ...]], more: Sequence[Any] = (), **how: Any) -> Any:
-        """A button that changes the chosen embedding. `do` gives the one to show then, and the sentences to say."""
+    def act(button: Any, do: Action, more: Sequence[Any] = (), **how: Any) -> Any:
+        """A button that changes the chosen embedding."""
 
         @errors_in(chosen.status)
         def handle(key: str, *values: Any) -> dict[Any, Any]:
-            entry, *sentences = do(entry_of(services, key), *values)
+            entry, *sentences = do(services, entry_of(services, key), *values)
             changed()
-            return {**shown(entry), chosen.status: html.message("good", *sentences)}
+            return {**_shown(services, chosen, entry), chosen.status: html.message("good", *sentences)}
 
         handle.__name__ = do.__name__
-        return button(handle, [chosen.selected, *more], every, **(how or AT_ONCE))
+        return button(handle, [chosen.selected, *more], _every(chosen), **(how or AT_ONCE))
 
     @errors_in(chosen.status)
     def select(key: str) -> dict[Any, Any]:
-        return {**shown(entry_of(services, key)), chosen.status: "", chosen.deleted: ""}
+        return {**_shown(services, chosen, entry_of(services, key)), chosen.status: "", chosen.deleted: ""}
 
-    library = services.library
-
-    def save_notes(entry: Entry, *values: Any) -> tuple[Entry, str]:
-        changes = notes_changes(dict(zip(chosen.notes, values, strict=True)))
-        return library.set_notes(entry.name, changes, entry.path), "The notes are saved."
-
-    def rescue(entry: Entry) -> tuple[Entry, str]:
-        saved = library.rescue(entry.name, entry.path)
-        return saved, f"{entry.name} holds nothing but its vectors now; the old file is in the trash."
-
-    def rename(entry: Entry, new_name: str) -> tuple[Entry, str]:
-        return library.rename(entry.name, new_name, entry.path), f"{entry.name} is now called {new_name}."
-
-    def copy(entry: Entry, new_name: str) -> tuple[Entry, str]:
-        return library.copy(entry.name, new_name, entry.path), f"{new_name} is a copy of {entry.name}."
-
-    def set_picture(entry: Entry, file: Any) -> tuple[Entry, str]:
-        path = Path(file if isinstance(file, str) else file.name)
-        return library.set_preview(entry.name, path.read_bytes(), entry.path), "The picture is set."
-
-    def take_run(entry: Entry, run: str | None) -> tuple[Entry, str]:
-        if not run:
-            raise NotFound("No run is chosen.", "Choose one that has drawn previews.")
-        return library.preview_from_run(entry.name, library_html.run_of(run), entry.path), "The picture is set."
-
-    def draw_preview(entry: Entry, prompt: str) -> tuple[Entry, str]:
-        return library.draw_preview(entry.name, prompt, entry.path), "The picture is drawn."
-
-    def convert(entry: Entry, to: str, new_name: str) -> tuple[Any, ...]:
-        return library_files.converted(services, entry, to, new_name)
-
-    chosen.select.click(select, [chosen.selected], every, **AT_ONCE)
+    chosen.select.click(select, [chosen.selected], _every(chosen), **AT_ONCE)
     library_files.connect_export(services, chosen.files, chosen.status, chosen.selected, lambda key: entry_of(services, key))
     _connect_report(services, chosen)
     return (
-        act(chosen.save_notes.click, save_notes, list(chosen.notes.values())),
-        act(chosen.rescue.click, rescue),
-        act(chosen.rename.click, rename, [chosen.name]),
-        act(chosen.copy.click, copy, [chosen.name]),
-        act(chosen.picture.upload, set_picture, [chosen.picture]),
-        act(chosen.take_run.click, take_run, [chosen.run]),
-        act(chosen.draw.click, draw_preview, [chosen.prompt], **UNLISTED),
-        act(chosen.files.convert.click, convert, [chosen.files.to, chosen.files.name], **UNLISTED),
-        *_connect_trash(services, chosen, changed, shown, every),
+        act(chosen.save_notes.click, library_actions.save_notes, list(chosen.notes.values())),
+        act(chosen.rescue.click, library_actions.rescue),
+        act(chosen.rename.click, library_actions.rename, [chosen.name]),
+        act(chosen.copy.click, library_actions.copy, [chosen.name]),
+        act(chosen.picture.upload, library_actions.set_picture, [chosen.picture]),
+        act(chosen.take_run.click, library_actions.take_run, [chosen.run]),
+        act(chosen.draw.click, library_actions.draw_preview, [chosen.prompt], **UNLISTED),
+        act(chosen.files.convert.click, library_files.convert, [chosen.files.to, chosen.files.name], **UNLISTED),
+        *_connect_trash(services, chosen, changed),
     )
 
 
@@ -192,9 +143,29 @@ def entry_of(services: Services, key: str) -> Entry:
     raise NotFound(f'There is no embedding "{key}".' if key else "No embedding is chosen.", "Click a card first.")
 
 
-def _connect_trash(
-    services: Services, chosen: Chosen, changed: Callable[[], None], shown: Callable[[Entry], dict[Any, Any]], every: list[Any]
-) -> Sequence[Any]:
+def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:
+    """The updates that show an embedding, other things being closed."""
+    values = notes_values(entry.notes)
+    return {
+        chosen.details: library_html.details(entry),
+        chosen.selected: key_of(entry),
+        chosen.name: entry.name,
+        chosen.run: gr.update(choices=_runs(services, entry.name), value=None),
+        chosen.report: "",
+        chosen.files.exported: "",
+        **{chosen.notes[name]: value for name, value in values.items()},
+    }
+
+
+def _every(chosen: Chosen) -> list[Any]:
+    """What an action may update."""
+    return [
+        chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.files.exported,
+        chosen.deleted, *chosen.notes.values(),
+    ]  # fmt: skip
+
+
+def _connect_trash(services: Services, chosen: Chosen, changed: Callable[[], None]) -> Sequence[Any]:
     @errors_in(chosen.status)
     def delete(key: str) -> dict[Any, Any]:
         entry = entry_of(services, key)
@@ -209,11 +180,11 @@ def _connect_trash(
         entries = services.library.restore(trash_id)
         changed()
         said = {chosen.status: library_html.restored(entries), chosen.deleted: ""}
-        return {**(shown(entries[0]) if entries else {}), **said}
+        return {**(_shown(services, chosen, entries[0]) if entries else {}), **said}
 
     return (
-        chosen.delete.click(delete, [chosen.selected], every, **AT_ONCE),
-        chosen.undo.click(undo, [chosen.deleted], every, **AT_ONCE),
+        chosen.delete.click(delete, [chosen.selected], _every(chosen), **AT_ONCE),
+        chosen.undo.click(undo, [chosen.deleted], _every(chosen), **AT_ONCE),
     )
 
 

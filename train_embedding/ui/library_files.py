@@ -64,7 +64,7 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
     files.export.click(export, [key, files.form], [status, files.exported], **AT_ONCE)
 
 
-def converted(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, ...]:
+def convert(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, ...]:
     """The new entry, and sentences. Raises what `Combining.convert` raises."""
     saved = services.combining.convert(entry.name, KINDS[to], name.strip())
     return saved.entry, f"{entry.name} was converted.", f"Written to {saved.entry.file}", *saved.notes
