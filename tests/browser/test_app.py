@@ -417,14 +417,27 @@ def choose_card(ui: Any, name: str) -> None:
     wait(ui, lambda: details.count() == 1, "the details", 30)
 
 
-def unfold(ui: Any, title: str) -> None:
+def unfold(ui: Any, title: str, last: str) -> None:
+    """Opens a part of the panel, `last` being the id of its last widget, and leaves it ready to be filled in.
+
+    gradio 6 makes the widgets of a part when it is opened for the first time, and one frame later writes into them what the
+    server knows, over anything that a program has typed by then.
+    """
     ui.locator("#te_library .label-wrap").filter(has_text=title).click()
+    ui.wait_for_selector(f"#{last}:visible")
+    frames(ui, 3)
+
+
+def frames(ui: Any, count: int) -> None:
+    """Waits until the page was painted so many times."""
+    next_frame = "new Promise((painted) => requestAnimationFrame(painted))"
+    ui.evaluate(f"async () => {{ for (let frame = 0; frame < {count}; frame++) await {next_frame}; }}")
 
 
 def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
     create(ui, "before", "red", "2")
     choose_card(ui, "before")
-    unfold(ui, "Rename, copy, delete")
+    unfold(ui, "Rename, copy, delete", "te_library_delete")
     wait(ui, lambda: value(ui, "te_library_new_name") == "before", "the name in the field", 30)
     fill(ui, "te_library_new_name", "after")
     ui.click("#te_library_rename")
@@ -453,7 +466,7 @@ def test_a_dangerous_file_is_made_harmless(ui: Any, app: App, tmp_path: Path) ->
     wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 0, "the card without its mark", 30)
     wait(ui, lambda: not ui.locator("#te_library_rescue").is_visible(), "the end of the button", 30)
     assert not (tmp_path / "ran").exists()
-    unfold(ui, "Rename, copy, delete")
+    unfold(ui, "Rename, copy, delete", "te_library_delete")
     ui.click("#te_library_delete")
     wait(ui, lambda: library_card(ui, "evil").count() == 0, "the card's end", 30)
 
@@ -489,7 +502,7 @@ def test_files_dragged_onto_the_library_are_imported(ui: Any, app: App, tmp_path
     wait(ui, lambda: library_card(ui, "dragged-plain").count() == 1, "the card", 30)
     wait(ui, lambda: library_card(ui, dragged.stem).locator("img").count() == 1, "the card with its picture", 30)
     choose_card(ui, dragged.stem)
-    unfold(ui, "Notes")
+    unfold(ui, "Notes", "te_library_save_notes")
     wait(ui, lambda: value(ui, "te_library_description") == "Dragged.", "the notes", 30)
 
 
@@ -497,7 +510,7 @@ def test_a_runs_newest_preview_and_a_drawn_one_become_the_cards_picture(ui: Any,
     create(ui, "pictured", "red", "1")
     run = train(ui, "pictured")["run"]
     choose_card(ui, "pictured")
-    unfold(ui, "Preview picture")
+    unfold(ui, "Preview picture", "te_library_draw_preview")
     ui.locator("#te_library_run input").first.click()
     ui.locator("#te_library_run [role=listbox] li, #te_library_run ul.options li, ul.options li").filter(
         has_text=run
@@ -517,7 +530,7 @@ def test_a_runs_newest_preview_and_a_drawn_one_become_the_cards_picture(ui: Any,
 def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:
     create(ui, "noted", "red", "1")
     choose_card(ui, "noted")
-    unfold(ui, "Notes")
+    unfold(ui, "Notes", "te_library_save_notes")
     fill(ui, "te_library_negative_text", "blurry")
     ui.click("#te_library_save_notes")
     wait(ui, lambda: text(ui, "te_library_status") == "The notes are saved.", "the notes", 30)
