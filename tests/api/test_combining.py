@@ -67,6 +67,30 @@ def test_the_similarity_is_a_picture(client: TestClient) -> None:
     assert Image.open(io.BytesIO(answer.content)).size == (300, 300)
 
 
+def test_half_a_character_is_refused(client: TestClient) -> None:
+    answer = post(client, "tokens", {"prompt": "caf\udce9"})
+    assert (answer.status_code, answer.json()["error"]) == (422, "The text holds something that is no character.")
+
+
+def test_many_vectors_have_no_similarity(client: TestClient, host: FakeHost) -> None:
+    put(host, "many", {"clip_l": torch.ones(257, 12)})
+    report = get(client, "embeddings/many").json()
+    assert (report["count"], report["encoders"][0]["similarity"]) == (257, [])
+    assert "at most 256 are compared" in report["remarks"][0]
+    refused = get(client, "embeddings/many/similarity.png")
+    assert refused.status_code == 404
+    assert "at most 256 are compared" in refused.json()["error"]
+
+
+def test_a_file_of_more_vectors_than_an_embedding_has_is_a_sentence(client: TestClient, host: FakeHost) -> None:
+    file = host.info().embeddings_folder / "evil.pt"
+    torch.save({"emb_params": torch.ones(1).expand(60_000, 64)}, file, _use_new_zipfile_serialization=False)
+    for path in ("embeddings/evil", "embeddings/evil/similarity.png"):
+        refused = get(client, path)
+        assert refused.status_code == 422
+        assert "60000 vectors; an embedding has at most 1000" in refused.json()["error"]
+
+
 def test_tokens(client: TestClient) -> None:
     read = post(client, "tokens", {"prompt": "a my cat AND b"}).json()
     assert (read["count"], read["remaining"], read["embeddings"]) == (5, 70, ["my cat"])

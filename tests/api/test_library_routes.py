@@ -145,6 +145,14 @@ def test_weird_paths(client: TestClient, path: str) -> None:
     assert answer.json()[0]["problem"]
 
 
+@pytest.mark.parametrize("folder", ["a\x00b", "\ud800", "a" * 5000, "a" * 300, "..", "/etc"])
+def test_weird_folders(client: TestClient, services: Services, folder: str) -> None:
+    body = {"name": "a.pt", "content": text(data_of(services)), "folder": folder}
+    answer = ask(client, "POST", "embeddings/import", body)
+    assert answer.status_code == 200
+    assert answer.json()[0]["problem"]
+
+
 def test_an_upload_may_be_larger_than_other_bodies(
     client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +186,9 @@ def test_changes_that_are_refused(client: TestClient, services: Services) -> Non
         {"name": "a/b"},
         {"name": "new", "notes": 3},
         {"preferred_weight": "x"},
+        {"preferred_weight": 10**400},
+        {"preferred_weight": float("nan")},
+        {"preferred_weight": -101},
     ):
         assert ask(client, "PATCH", "embeddings/cat", body).status_code == 422
     assert ask(client, "PATCH", "embeddings/cat", {"name": "dog"}).status_code == 409

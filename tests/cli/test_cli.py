@@ -363,6 +363,37 @@ def test_the_address_of_the_app_is_said_once_it_answers(data: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "it answers\n"), done.stderr
 
 
+def test_ctrl_c_ends_the_app_though_a_page_is_open(data: Path) -> None:
+    """gradio's pages keep a stream open."""
+    pytest.importorskip("gradio")
+    code = (
+        "import signal, sys, threading, urllib.request\nfrom pathlib import Path\nimport asyncio\nfrom fastapi import FastAPI\n"
+        "from fastapi.responses import StreamingResponse\n"
+        "from train_embedding.app import server\nfrom train_embedding.hosts.fake import FakeHost\n"
+        "from train_embedding.services import Services\n"
+        "async def beats():\n"
+        "    while True:\n"
+        "        yield b'beat'\n"
+        "        await asyncio.sleep(0.1)\n"
+        "app = FastAPI()\n"
+        "app.get('/stream')(lambda: StreamingResponse(beats()))\n"
+        "def watch(address):\n"
+        "    with urllib.request.urlopen(address + 'stream', timeout=60) as stream:\n"
+        "        stream.read(4)\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "        threading.Event().wait(120)\n"
+        "def ready(sentence):\n"
+        "    threading.Thread(target=watch, args=[sentence.split()[2]], daemon=True).start()\n"
+        "server.application = lambda _services: app\n"
+        "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
+        "except KeyboardInterrupt: pass\n"
+        "print('it has ended')\n"
+    )
+    command = [sys.executable, "-c", code, str(data)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout) == (0, "it has ended\n"), done.stderr
+
+
 def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     from train_embedding.app import server

@@ -52,6 +52,16 @@ def test_inspect_as_json(host: FakeHost, capsys: Output) -> None:
     assert main(["inspect", "my-cat", "--picture", "none/map.png"]) == 8
 
 
+def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
+    put(host, "many", {"clip_l": torch.ones(257, 12)})
+    assert main(["inspect", "many"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("at most 256 are compared.")
+    assert main(["inspect", "many", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["encoders"][0]["similarity"] == []
+    assert main(["inspect", "many", "--picture", "map.png"]) == 3
+    assert 'There is no picture of "many"' in capsys.readouterr().err
+
+
 def test_tokens(host: FakeHost, capsys: Output) -> None:
     assert main(["tokens", "a (red:1.2) my-cat <lora:x:1> AND b"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -98,7 +98,9 @@ def test_damaged_files(copied: Path, suffix: str, damage: Callable[[bytes], byte
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.parametrize("content", [{}, [torch.ones(2)], {"state_dict": torch.ones(2)}, {"state_dict": {"a": 5}}])
+@pytest.mark.parametrize(
+    "content", [{}, {5: torch.ones(2)}, [torch.ones(2)], {"state_dict": torch.ones(2)}, {"state_dict": {"a": 5}}]
+)
 def test_files_without_weights(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(UnreadableFile, match="holds no weights"):
@@ -149,6 +151,34 @@ def test_a_diffusers_folder_equals_the_single_file(diffusers_folder: Path, tiny_
 def test_a_diffusers_folder_in_fp16(diffusers_folder: Path) -> None:
     model = load_checkpoint(diffusers_folder, dtype=torch.float16)
     assert {parameter.dtype for module in model.modules() for parameter in module.parameters()} == {torch.float16}
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "unet", "vae"])
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", None])
+def test_a_folder_that_is_not_whole(diffusers_folder: Path, tmp_path: Path, part: str, content: bytes | None) -> None:
+    """A pointer of git's, or half of a file."""
+    folder = tmp_path / "copy"
+    shutil.copytree(diffusers_folder, folder)
+    (file,) = (folder / part).glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
+    with pytest.raises(UnreadableFile, match="is not a diffusers model, or damaged") as caught:
+        load_checkpoint(folder)
+    assert "\n" not in caught.value.message
+
+
+def test_a_folder_with_zero_terminal_snr_draws(diffusers_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(diffusers_folder, tmp_path / "copy")
+    options = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    DDPMScheduler.from_pretrained(diffusers_folder / "scheduler", **options).save_pretrained(tmp_path / "copy" / "scheduler")
+    model = load_checkpoint(tmp_path / "copy")
+    assert float(model.alphas_cumprod[-1]) == pytest.approx(4.9e-8, rel=0.01)
+    assert torch.isfinite(draw_latents(model, ["a star"], [1], steps=2, width=64, height=64)).all()
+
+
+def test_a_suffix_in_capitals(copied: Path) -> None:
+    capitals = copied.with_suffix(".SAFETENSORS")
+    copied.rename(capitals)
+    assert load_checkpoint(capitals).family == "custom"
 
 
 def test_folders_that_are_none(diffusers_folder: Path, tmp_path: Path) -> None:

@@ -263,3 +263,9 @@ def test_without_the_plugin_its_kind_is_named(new_kind: Path) -> None:
 def test_the_plugins_kinds_are_asked_for_by_their_names() -> None:
     assert set(pictures._PLUGINS) == {"pillow_heif", "pillow_avif", "pillow_jxl"}
     assert pictures._PLUGINS["pillow_heif"] == "register_heif_opener"
+
+
+def test_floating_point_pixels_are_named_and_not_guessed(tmp_path: Path) -> None:
+    file = saved(Image.fromarray(np.full((64, 64), 0.5, np.float32)), tmp_path / "a.tif")
+    with pytest.raises(UnreadableFile, match="floating-point"):
+        read(file, 64, 64)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer, token_ids, token_text
+from train_embedding.errors import InvalidInput
 
 
 def test_known_ids() -> None:
@@ -33,3 +36,9 @@ def test_a_tokens_text() -> None:
     assert token_text(END_OF_TEXT) == "<|endoftext|>"
     assert token_text(0) == "!…"
     assert all(text.isprintable() and text and " " not in text for text in map(token_text, range(49408)))
+
+
+def test_halves_of_characters_are_refused() -> None:
+    """Python makes them of a terminal's bytes that are not UTF-8."""
+    with pytest.raises(InvalidInput, match="no character"):
+        token_ids("caf\udce9")

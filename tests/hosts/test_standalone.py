@@ -120,6 +120,32 @@ def test_embeddings_are_known_after_a_reload(host: StandaloneHost) -> None:
     assert loaded.left_out["many"] == "It has 76 vectors; a prompt takes at most 75."
 
 
+def test_a_slow_reading_does_not_take_the_place_of_a_later_one(host: StandaloneHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(host, "old.pt", torch.ones(1, 64))
+    host.reload_embeddings()
+    reading, go_on = threading.Event(), threading.Event()
+    real = standalone.read_embedding
+
+    def slow(path: Path) -> Embedding:
+        if not reading.is_set():
+            reading.set()
+            assert go_on.wait(PATIENCE)
+        return real(path)
+
+    monkeypatch.setattr(standalone, "read_embedding", slow)
+    first = threading.Thread(target=host.reload_embeddings)
+    first.start()
+    assert reading.wait(PATIENCE)
+    put(host, "new.pt", torch.ones(1, 64))
+    second = threading.Thread(target=host.reload_embeddings)
+    second.start()
+    second.join(0.3)  # it must wait, or it is done already
+    go_on.set()
+    first.join()
+    second.join()
+    assert host.loaded_embeddings().names == {"old", "new"}
+
+
 def test_an_embedding_of_a_word_draws_the_word(host: StandaloneHost) -> None:
     with host.model() as model:
         put(host, "sword.pt", model.token_embeddings("tree")["clip_l"])

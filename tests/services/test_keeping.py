@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import json
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import write_embedding
-from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed
+from train_embedding.embeddings.formats import encode, write_embedding
+from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
+from train_embedding.services import forms
 from train_embedding.services.library import Library
 
 BESIDE = (".preview.png", ".json", ".txt", ".civitai.info", ".pt.optim")
@@ -127,6 +130,92 @@ def test_the_case_alone(fake_host: FakeHost, library: Library) -> None:
     put(fake_host, "one.pt")
     assert library.rename("one", "One").name == "One"
     assert names(fake_host) == all_of("One")
+
+
+PICTURES = [("png", ".png"), ("picture", ".png"), ("picture", ".webp")]
+
+
+@pytest.mark.parametrize(("form", "suffix"), PICTURES)
+def test_a_picture_that_carries_its_name_gets_the_new_one(fake_host: FakeHost, library: Library, form: str, suffix: str) -> None:
+    """The WebUI goes by the name inside."""
+    file = fake_host.info().embeddings_folder / f"skcat{suffix}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    vectors = torch.randn(3, 768)
+    file.write_bytes(encode(Embedding("skcat", {"clip_l": vectors}, step=7, metadata={"by": "me"}), form, suffix))
+    library.reload()
+    assert library.copy("skcat", "sktwo").file == file.with_name(f"sktwo{suffix}")
+    assert library.rename("skcat", "skone").file == file.with_name(f"skone{suffix}")
+    assert {entry.name for entry in library.list()} == {"skone", "sktwo"}
+    for name in ("skone", "sktwo"):
+        read = library.read(name)
+        assert read.metadata == {"by": "me"}, "no other name inside"
+        assert (read.step, read.format) == (7, form)
+        assert torch.equal(read.vectors["clip_l"], vectors)
+    (item,) = library.trashed()
+    assert item.files == (file.name,)
+
+
+def test_a_text_in_a_picture_is_changed_alone(fake_host: FakeHost, library: Library) -> None:
+    file = fake_host.info().embeddings_folder / "skcat.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    drawn = encode(Embedding("skcat", {"clip_l": torch.ones(1, 768)}), "png", ".png")
+    with Image.open(io.BytesIO(drawn)) as carrier:
+        told = PngInfo()
+        told.add_text("parameters", "a cat, Steps: 20")
+        told.add_text("sd-ti-embedding", carrier.info["sd-ti-embedding"], zip=True)
+    Image.new("RGB", (40, 30), "teal").save(file, pnginfo=told)
+    library.reload()
+    library.rename("skcat", "art")
+    with Image.open(file.with_name("art.png")) as picture:
+        assert (picture.size, picture.getpixel((5, 5))) == ((40, 30), (0, 128, 128))
+        assert picture.info["parameters"] == "a cat, Steps: 20"
+        assert json.loads(base64.b64decode(picture.info["sd-ti-embedding"]))["name"] == "art"
+    assert library.read("art").vectors["clip_l"].shape == (1, 768)
+
+
+def test_a_picture_that_cannot_be_written_keeps_its_name(
+    fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = fake_host.info().embeddings_folder / "skcat.webp"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(encode(Embedding("skcat", {"clip_l": torch.ones(1, 768)}), "picture", ".webp"))
+    library.reload()
+    monkeypatch.setitem(forms.SUFFIXES, "picture", (".png",))  # type: ignore[arg-type]  # as it is for AVIF
+    before = state(fake_host)
+    for change in (library.rename, library.copy):
+        with pytest.raises(UnreadableFile, match="carries its name inside"):
+            change("skcat", "art")
+    assert state(fake_host) == before
+
+
+def test_a_name_as_long_as_files_can_have_fits_the_trash(fake_host: FakeHost, library: Library) -> None:
+    name = "剣" * 83
+    put(fake_host, "short.pt", beside=()).rename(fake_host.info().embeddings_folder / f"{name}.pt")
+    library.delete(name)
+    (item,) = library.trashed()
+    assert item.files == (f"{name}.pt",)
+    assert [entry.name for entry in library.restore(item.id)] == [name]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".preview.png", ".txt"])
+def test_what_cannot_be_opened_beside_an_embedding_is_left_alone(
+    fake_host: FakeHost, library: Library, tmp_path: Path, suffix: str
+) -> None:
+    """A pipe would be waited for; a link could show what lies elsewhere."""
+    file = put(fake_host, "sksword.pt", beside=())
+    secret = tmp_path / "secret"
+    secret.write_text('{"description": "elsewhere"}')
+    os.mkfifo(file.with_name(f"sksword{suffix}"))
+    put(fake_host, "skother.pt", beside=()).with_name(f"skother{suffix}").symlink_to(secret)
+    for entry in library.list():
+        assert (entry.sidecars, entry.preview, entry.notes.description) == ((), None, "")
+    for name in ("sksword", "skother"):
+        library.copy(name, f"{name}-2")
+        if suffix == ".json":
+            with pytest.raises((UnreadableFile, InvalidName)):
+                library.set_notes(name, {"description": "mine"})
+        library.delete(name)
+    assert secret.read_text() == '{"description": "elsewhere"}'
 
 
 def test_unknown_names(library: Library) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
@@ -49,7 +50,6 @@ def test_sorted_by_name_whatever_the_case_and_the_folder(fake_host: FakeHost) ->
 def test_what_an_entry_says(fake_host: FakeHost) -> None:
     file = put(fake_host, "sword.pt", step=400)
     (file.parent / "sword.preview.png").touch()
-    (file.parent / "sword.preview.pt").write_bytes(file.read_bytes())
     (entry,) = Library(fake_host).reload()
     assert entry.to_json() == {
         "name": "sword",
@@ -81,6 +81,15 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
         "rescuable": False,
     }
     json.dumps(entry.to_json())
+
+
+def test_a_torch_file_called_a_preview_is_an_embedding_as_for_the_webui(fake_host: FakeHost) -> None:
+    put(fake_host, "sword.pt").with_name("sword.preview.png").touch()
+    (fake_host.info().embeddings_folder / "sword.preview.pt").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    odd, sword = sorted(Library(fake_host).reload(), key=lambda entry: entry.vectors)
+    assert (odd.name, odd.vectors, odd.preview) == ("sword.preview", 0, None)
+    assert "posix.system" in odd.danger
+    assert sword.sidecars == ("sword.preview.png",)
 
 
 def test_no_preview(fake_host: FakeHost) -> None:
@@ -277,6 +286,56 @@ def test_save_over_a_picture(fake_host: FakeHost, suffix: str) -> None:
     assert entry.file == file.with_suffix(".pt" if suffix == ".avif" else suffix)
     assert not library.read("cat").vectors["clip_l"].any()
     assert suffix == entry.file.suffix or not file.exists()
+
+
+@pytest.mark.parametrize("file", [None, "sword.pt"])
+def test_saving_leaves_the_file_of_that_name_for_another_model(fake_host: FakeHost, file: str | None) -> None:
+    put(fake_host, "sword.pt")
+    other = put(fake_host, "sub/sword.safetensors", SDXL)
+    old = other.read_bytes()
+    library = Library(fake_host)
+    saved = library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)}), file=Path(file) if file else None)
+    assert (saved.file.name, saved.vectors, saved.loaded) == ("sword.pt", 1, True)
+    assert other.read_bytes() == old
+    assert [item.files for item in library.trashed()] == [("sword.pt",)]
+    fake_host.widths = SDXL
+    library.reload()
+    assert library.save(Embedding("sword", {key: torch.zeros(1, width) for key, width in SDXL.items()})).file == other
+
+
+def test_overwriting_the_only_file_of_a_name_though_it_is_for_another_model(fake_host: FakeHost) -> None:
+    other = put(fake_host, "sub/sword.safetensors", SDXL)
+    assert Library(fake_host).save(Embedding("sword", {"clip_l": torch.zeros(1, 768)})).file == other
+
+
+def test_a_picture_under_the_name_of_a_new_file_is_kept(fake_host: FakeHost) -> None:
+    file = put(fake_host, "sword.pt").with_name("sword.png")
+    Image.new("RGB", (64, 64), "red").save(file)
+    old, library = file.read_bytes(), Library(fake_host)
+    embedding = library.read("sword")
+    saved = library.save(embedding, file=file)
+    assert (saved.file, [entry.file for entry in library.list()]) == (file, [file])
+    (item,) = library.trashed()
+    assert item.files == ("sword.png", "sword.pt")
+    assert (library.trash_folder / item.id / "sword.png").read_bytes() == old
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_plain_picture_is_in_the_way_of_a_new_embedding(fake_host: FakeHost, suffix: str) -> None:
+    file = fake_host.info().embeddings_folder / f"holiday{suffix}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64), "red").save(file)
+    old, library = file.read_bytes(), Library(fake_host)
+    embedding = Embedding("holiday", {"clip_l": torch.ones(1, 768)})
+    with pytest.raises(Conflict, match=f'There is a file "holiday{suffix}" already'):
+        library.save(embedding, file=file, overwrite=False)
+    (imported,) = library.import_files([(file.name, formats.encode(embedding, formats_of(suffix), suffix))])
+    assert "already" in imported.problem
+    assert file.read_bytes() == old
+
+
+def formats_of(suffix: str) -> str:
+    return "png" if suffix == ".png" else "picture"
 
 
 def test_save_without_overwriting(fake_host: FakeHost) -> None:

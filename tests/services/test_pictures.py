@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,27 @@ def test_the_report(trainee: Trainee) -> None:
     assert (used["5 opaque.png"]["mask"], used["5 opaque.png"]["mask_counts"]) == ("alpha", False)
     assert [used["3_more/a.png"][name] for name in ("mask", "mask_counts", "repeats")] == ["alpha", True, 3]
     assert ended.notes == ('"bad.png" was skipped: It is not a picture.',)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_names_that_are_no_text(trainee: Trainee) -> None:
+    """What a zip from elsewhere leaves on Linux."""
+    Image.new("RGB", (64, 64), "red").save(trainee.pictures / "4.png")
+    for name, content in ((b"caf\xe9.png", (trainee.pictures / "4.png").read_bytes()), (b"br\xe9ak.png", b"x")):
+        Path(os.fsdecode(os.fsencode(trainee.pictures) + b"/" + name)).write_bytes(content)
+    ended = trainee.run(steps=2, template=["a photo of [name], [filewords]"])
+    assert (ended.status, ended.error) == ("finished", "")
+    report = trainee.services.runs.pictures(ended.id)
+    assert report["skipped"] == [{"file": "br\\udce9ak.png", "reason": "It is not a picture."}]
+    assert {one["file"]: one["caption"] for one in report["used"]}["caf\\udce9.png"] == "caf?"
+    json.dumps(trainee.services.datasets.inspect(trainee.pictures).to_json(), ensure_ascii=False).encode()
+
+
+def test_a_name_that_leaves_no_room_for_a_mask(trainee: Trainee) -> None:
+    Image.new("RGB", (64, 64), "red").save(trainee.pictures / f"{'x' * 245}.png")
+    ended = trainee.run(steps=1, masks="auto")
+    assert (ended.status, ended.notes) == ("finished", ())
+    assert f"{'x' * 245}.png" in {one["file"] for one in trainee.services.runs.pictures(ended.id)["used"]}
 
 
 def test_no_report(trainee: Trainee) -> None:

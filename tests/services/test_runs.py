@@ -25,6 +25,7 @@ from train_embedding.errors import (
     TrainEmbeddingError,
     UnreadableFile,
 )
+from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.services import Services
 from train_embedding.services.run_state import RunState
 
@@ -212,6 +213,22 @@ def test_stopped_before_the_first_step(trainee: Trainee) -> None:
     assert not trainee.services.library.trash_folder.exists()
 
 
+def test_what_is_drawn_and_said_of_a_run_that_goes_on_before_its_first_step(trainee: Trainee) -> None:
+    seen: list[tuple[str, int | None]] = []
+
+    def draw(request: Txt2ImgRequest) -> None:
+        seen.extend((one.name, one.step) for one in request.embeddings)
+        if len(seen) == 1:
+            trainee.host.press_interrupt()
+
+    trainee.host.on_txt2img = draw
+    stopped = trainee.run(steps=2, preview_every=2, preview_prompt="a [name]")
+    assert (stopped.status, stopped.step) == ("stopped", 0)
+    ended = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (ended.status, ended.notes) == ("finished", ())
+    assert seen == [("sword", 10), ("sword", 10), ("sword", 12)]
+
+
 def test_stopped_while_it_waits_for_the_host(trainee: Trainee) -> None:
     trainee.host.the_model = None  # asking for it would fail
     with trainee.host.exclusive("something else"):
@@ -245,7 +262,22 @@ def test_runs_of_an_earlier_process(trainee: Trainee) -> None:
     later = Services(trainee.host).runs
     assert later.list() == [ended]
     assert later.get(ended.id) == later.stop(ended.id) == later.wait(ended.id) == ended
-    assert later.current() is None
+    assert later.current() is later.latest() is None
+
+
+def test_a_page_shows_the_run_that_ended_with_its_process_until_there_is_another(trainee: Trainee) -> None:
+    earlier = trainee.run(steps=1)
+    ended = trainee.run(steps=3)
+    replace(ended, status="running", step=2).save()
+    later = Trainee(trainee.host, Services(trainee.host), trainee.pictures)
+    shown = later.services.runs.latest()
+    assert shown is not None
+    assert (shown.id, shown.status, shown.resumable) == (ended.id, "interrupted", True)
+    assert later.wait(later.services.runs.resume(shown.id)).step == 3
+    assert later.services.runs.latest() == later.services.runs.get(ended.id)
+    assert earlier.id < ended.id
+    replace(ended, status="finished").save()  # as it now is
+    assert Services(trainee.host).runs.latest() is None
 
 
 def test_a_run_that_a_dead_process_left(trainee: Trainee) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 TITLE = "Train Embedding"
+SHUTDOWN_SECONDS = 2
+"What answers under way get when the app ends."
 print_at_once = partial(print, flush=True)
 "Reaches a program that reads what is said, too, as soon as it is said."
 STATIC = Path(__file__).parent / "static"
@@ -101,6 +103,7 @@ def serve(services: Services, port: int = 7860, listen: bool = False, ready: Cal
             listener.listen()
         except OSError as problem:
             raise Conflict(f"Port {port} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
-        config = uvicorn.Config(application(services), log_level="warning")
+        # gradio's pages keep a stream open for as long as they are shown.
+        config = uvicorn.Config(application(services), log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         _Server(config, lambda: ready(f"Running on {address} (Ctrl-C ends it)")).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Sequence
@@ -60,8 +61,9 @@ def picture_words(picture: Path) -> str:
     Raises UnreadableFile for a caption file that cannot be read, is too large, is not UTF-8 or has braces that do not match.
     """
     text_file = caption_file(picture)
-    if not text_file.is_file():
-        return escape_alternatives(_NUMBER_PREFIX.sub("", picture.stem).replace("_", " ").strip())
+    if not has_file(text_file):
+        name = picture.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may be no text
+        return escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
     try:
         with text_file.open("rb") as opened:
             data = opened.read(MAX_CAPTION_BYTES + 1)
@@ -78,6 +80,11 @@ def picture_words(picture: Path) -> str:
     except ValueError as error:
         raise UnreadableFile(f'The caption file "{text_file.name}" cannot be used. {error}') from error
     return words
+
+
+def has_file(path: Path) -> bool:
+    """Whether there is such a file; not where a name made of another is longer than the file system allows."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises then, until Python 3.12
 
 
 def caption_file(picture: Path) -> Path:

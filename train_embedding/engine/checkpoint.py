@@ -11,6 +11,7 @@ import torch
 from train_embedding.embeddings.text_encoders import family_of, key_for_width
 from train_embedding.engine.ldm import assemble, check_channels, default_config, read_config
 from train_embedding.engine.model import DiffusionModel, TextEncoder
+from train_embedding.engine.noise import LEAST_SIGNAL
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 _VAE = "first_stage_model."
@@ -54,7 +55,7 @@ def _moved(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tenso
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
@@ -64,7 +65,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise UnreadableFile(f'The checkpoint "{path.name}" cannot be read: {reason}') from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     items = state.items() if isinstance(state, dict) else ()
-    tensors = {key: value for key, value in items if isinstance(value, torch.Tensor)}
+    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise UnreadableFile(f'The checkpoint "{path.name}" holds no weights.')
     return tensors
@@ -84,14 +85,15 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
         )
         scheduler = DDPMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=True)
         encoders = (_sdxl_encoders if is_sdxl else _one_encoder)(path, device, options, clip_skip)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UnreadableFile(f'The folder "{path}" is not a diffusers model: {str(error).splitlines()[0][:120]}') from error
+    except Exception as error:  # the libraries raise their own kinds for damaged files, safetensors a bare Exception
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UnreadableFile(f'The folder "{path}" is not a diffusers model, or damaged: {reason}') from error
     check_channels(unet.config.in_channels)
     return DiffusionModel(
         unet=unet.to(device),
         vae=vae.to(device),
         text_encoders=encoders,
-        alphas_cumprod=scheduler.alphas_cumprod.float().to(device),
+        alphas_cumprod=scheduler.alphas_cumprod.float().clamp(min=LEAST_SIGNAL).to(device),
         prediction_type=_prediction_type(scheduler),
         family=family_of({encoder.key: encoder.width for encoder in encoders}),
         latent_scale=float(vae.config.scaling_factor),

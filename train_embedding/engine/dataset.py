@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.engine.buckets import Size, bucket_sizes, nearest_size
-from train_embedding.engine.captions import caption_file, picture_words
+from train_embedding.engine.captions import caption_file, has_file, picture_words
 from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
@@ -80,11 +81,11 @@ def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None =
     files, skipped = list_pictures(folder, framing.repeats, allowed)
     pictures: list[Picture] = []
     for file, repeats in files:
-        name = file.relative_to(folder).as_posix()
+        name = readable(file.relative_to(folder).as_posix())
         try:
             pictures.append(_scan(name, file, repeats, framing, allowed))
         except UnreadableFile as error:
-            skipped.append((name, error.message))
+            skipped.append((name, readable(error.message)))
     if not pictures:
         raise nothing_usable(folder, skipped)
     return pictures, skipped
@@ -109,8 +110,13 @@ def list_pictures(
                 raise UnreadableFile(f"Its number says how often its pictures come, and must be from 1 to {MAX_REPEATS}.")
             found += [(file, int(named[1])) for file in find_pictures(subfolder)]
         except (UnreadableFile, NotAllowed) as error:
-            skipped.append((subfolder.name, error.message))
+            skipped.append((readable(subfolder.name), readable(error.message)))
     return found, skipped
+
+
+def readable(text: str) -> str:
+    """A text that names files, for people and for JSON: bytes of a name that are not UTF-8 become `\\udc..`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -150,12 +156,12 @@ def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequen
     stamp = _stamp(file)
     size, has_alpha = measure(file)
     mask = ""
-    if framing.masks in ("file", "auto") and mask_file(file).is_file():
+    if framing.masks in ("file", "auto") and has_file(mask_file(file)):
         mask = "file"
     elif framing.masks in ("alpha", "auto") and has_alpha:
         mask = "alpha"
     target = nearest_size(size, framing.sizes)
-    captioned = caption_file(file).is_file()
+    captioned = has_file(caption_file(file))
     words = picture_words(file)
     return Picture(name, file, words, size, target, framing.fit, mask, captioned, repeats, stamp)
 
@@ -178,7 +184,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
-    for path in (file, caption_file(file), mask_file(file)):
+    for path in filter(os.path.lexists, (file, caption_file(file), mask_file(file))):
         _check_inside(path, allowed)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+LEAST_SIGNAL = 4.8973451890853435e-08
+"ᾱ where there is noise alone: the WebUI's value in place of 0, so that the noise level is finite."
 FOCUS = (0.5, 0.9)
 "The part of the schedule that the shifted policy draws from most, where a subject is learned (ZOODiP, arXiv 2503.14868)."
 
@@ -17,11 +19,11 @@ def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
 def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
     """√ᾱ shifted and scaled so that the last timestep is noise alone (Lin et al. 2024, algorithm 1); [T].
 
-    The last value is not 0 but the WebUI's 4.9e-8, so that its noise level is finite.
+    The last value is not 0 but LEAST_SIGNAL.
     """
     root = alphas_cumprod.double().sqrt()
     squared = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
-    squared[-1] = 4.8973451890853435e-08
+    squared[-1] = LEAST_SIGNAL
     return squared.float()
 
 

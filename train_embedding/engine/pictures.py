@@ -156,7 +156,9 @@ def _has_alpha(picture: Image.Image) -> bool:
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
-    """RGB of 8 bits; transparent parts become white, as a picture viewer shows them."""
+    """RGB of 8 bits; transparent parts become white, as a picture viewer shows them. Raises UnreadableFile for other numbers."""
+    if picture.mode == "F":  # nothing tells which of its numbers is white
+        raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
     if picture.mode == "I" or picture.mode.startswith("I;16"):  # which Pillow's own conversion would clip at 255
         return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
     if _has_alpha(picture):

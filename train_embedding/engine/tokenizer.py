@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train_embedding.errors import InvalidInput
+
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
@@ -28,7 +30,15 @@ def _token_ids(text: str) -> tuple[int, ...]:
 
 
 def token_ids(text: str) -> list[int]:
-    """The token ids of a text, without start and end, however long."""
+    """The token ids of a text, without start and end, however long. Raises InvalidInput for halves of characters.
+
+    Python makes such halves of bytes that are not UTF-8, from a terminal or in a file's name.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        hint = "Type it anew, in a terminal that uses UTF-8."
+        raise InvalidInput("The text holds something that is no character.", hint) from error
     return list(_token_ids(text))
 
 

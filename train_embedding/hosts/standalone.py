@@ -47,6 +47,7 @@ class StandaloneHost:
         self._left_out: dict[str, str] = {}
         self._turns = Turns()
         self._lock = threading.RLock()
+        self._reloading = threading.Lock()
         self.progress: Progress | None = None
         for folder in (self._data / name for name in ("embeddings", "runs", "templates")):
             try:
@@ -107,6 +108,10 @@ class StandaloneHost:
         return False
 
     def reload_embeddings(self) -> None:
+        with self._reloading:  # or the result of a slow one would take the place of a later one's
+            self._reload_embeddings()
+
+    def _reload_embeddings(self) -> None:
         from train_embedding.engine.placeholder import CHUNK
 
         widths = self._loaded_model().widths

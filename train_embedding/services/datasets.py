@@ -91,8 +91,8 @@ class Datasets:
         repeats: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned.
         Raises what `check_folder` raises, and NothingToTrainOn.
         """
-        from train_embedding.engine.captions import caption_file
-        from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable
+        from train_embedding.engine.captions import caption_file, has_file
+        from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable, readable
         from train_embedding.engine.pictures import mask_file
 
         path = self.check_folder(folder)
@@ -104,11 +104,11 @@ class Datasets:
                 check_picture(file, allowed)
                 usable.append(file)
             except UnreadableFile as error:
-                skipped.append((file.relative_to(path).as_posix(), error.message))
+                skipped.append((readable(file.relative_to(path).as_posix()), readable(error.message)))
         if not usable:
             raise nothing_usable(path, skipped)
-        captions = sum(caption_file(file).is_file() for file in usable)
-        masks = sum(mask_file(file).is_file() for file in usable)
+        captions = sum(has_file(caption_file(file)) for file in usable)
+        masks = sum(has_file(mask_file(file)) for file in usable)
         return DatasetReport(path, len(usable), tuple(skipped), captions, masks)
 
     def templates(self) -> dict[str, tuple[str, ...]]:

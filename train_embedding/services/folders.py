@@ -43,9 +43,10 @@ def walk(folder: Path) -> Iterator[Seen]:
         for entry in _entries(parent):
             (folders if _is_folder(entry) else files).append(entry)
         owned = grouped((entry.name for entry in files), parent)
+        odd = {entry.name for entry in files if not _is_plain(entry)}
         for entry in files:
             if entry.name in owned:
-                yield _seen(entry, below, root, tuple(sorted(owned[entry.name])))
+                yield _seen(entry, below, root, tuple(sorted(set(owned[entry.name]) - odd)))
         for entry in folders:
             problem = link_problem(Path(entry.path), root) if entry.is_symlink() else ""
             if problem:
@@ -88,6 +89,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         logger.warning("The folder %s cannot be listed: %s", folder, error)
         return []
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file that may be opened: no pipe, which would be waited for, and no link out of its folder."""
+    if not entry.is_symlink():
+        return entry.is_file(follow_symlinks=False)
+    path = Path(entry.path)
+    try:
+        return path.is_file() and path.resolve().parent == path.parent.resolve()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.errors import Conflict, InvalidInput
+from train_embedding.errors import Conflict, InvalidInput, UnreadableFile
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
@@ -40,6 +40,33 @@ def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
     form = form or form_for(suffix)
     suffix = suffix or suffixes_of(form)[0]
     return f"{embedding.name}{suffix}", encode(embedding, form, suffix)
+
+
+def called_anew(file: Path, name: str) -> bytes | None:
+    """What a picture that carries an embedding must hold to be called `name`; None where its bytes may stay as they are.
+
+    The WebUI goes by the name inside such a picture. In a PNG with a text that alone is changed; where the pixels hold the name,
+    the picture is drawn anew. Raises UnreadableFile for a kind of picture that cannot be written.
+    """
+    from train_embedding.embeddings.formats import encode, read_bytes
+    from train_embedding.embeddings.formats.containers import pixels, png_text
+
+    if file.suffix.lower() not in pixels.SUFFIXES:
+        return None
+    data = file.read_bytes()
+    try:
+        embedding = read_bytes(data, f"{name}{file.suffix}")
+    except UnreadableFile:  # it carries nothing that a host could call by a name
+        return None
+    if not embedding.metadata.get("name"):
+        return None
+    if png_text.sniff(data):
+        return png_text.called(data, name)
+    if file.suffix.lower() not in SUFFIXES[embedding.format]:
+        raise UnreadableFile(
+            f'"{file.name}" carries its name inside, and such a file cannot be written here.', "Convert it to another form first."
+        )
+    return encode(embedding, embedding.format, file.suffix)
 
 
 def written_to(target: Path, file_name: str, data: bytes, overwrite: bool) -> Path:

@@ -97,12 +97,21 @@ class Library:
     def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True) -> Entry:
         """Writes an embedding into the embeddings folder; whatever has the name already goes to the trash.
 
+        Where a file of the name is for the same model, those for other models stay: a host uses each under its own checkpoint.
         file: where; left out, the file in use under that name, or else a new `.pt`. Raises InvalidName, InvalidInput, Conflict
         without `overwrite`, StorageFailed; then the old file stands as it was.
         """
         from train_embedding.embeddings.formats import encode
 
-        self._shelf.put(embedding.name, lambda suffix: encode(embedding, form_for(suffix), suffix.lower()), file, overwrite)
+        named = [entry for entry in self.list() if entry.name == embedding.name and entry.vectors]
+        others = {entry.file for entry in named if entry.widths != embedding.widths}
+        self._shelf.put(
+            embedding.name,
+            lambda suffix: encode(embedding, form_for(suffix), suffix.lower()),
+            file,
+            overwrite,
+            stay=others if len(others) < len(named) else (),
+        )
         return self._reloaded(embedding.name)
 
     def check_free(self, name: str) -> None:
@@ -112,12 +121,15 @@ class Library:
             raise taken(name)
 
     def rename(self, name: str, new_name: str, file: str = "") -> Entry:
-        """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained."""
+        """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained.
+
+        A picture that carries its name inside gets the new one there; UnreadableFile where that kind cannot be written.
+        """
         self._shelf.rename(self.get(name, file).file, new_name)
         return self._reloaded(new_name)
 
     def copy(self, name: str, new_name: str, file: str = "") -> Entry:
-        """Raises InvalidName, NotFound, Conflict where the new name is taken."""
+        """Raises InvalidName, NotFound, Conflict where the new name is taken, UnreadableFile as `rename` does."""
         self._shelf.copy(self.get(name, file).file, new_name)
         return self._reloaded(new_name)
 
@@ -173,7 +185,7 @@ class Library:
         suffix = f".preview{preview_picture.suffix_for(picture)}"
         entry = self.get(name, file)
         old = [entry.file.with_name(preview) for preview in previews_of(name, entry.sidecars)]
-        self._shelf.write_sidecar(entry.file, suffix, lambda _old: picture, old)
+        self._shelf.write_sidecar(entry.file, suffix, picture, old)
         return self.get(name, file)
 
     def preview_from_run(self, name: str, run_id: str, file: str = "") -> Entry:

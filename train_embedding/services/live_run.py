@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
@@ -67,4 +68,5 @@ def kept_start(state: RunState) -> Embedding | None:
     from train_embedding.embeddings.formats import read_embedding
 
     file = state.folder / START_FILE
-    return read_embedding(file) if file.exists() else None
+    # The file is not called what the embedding is.
+    return replace(read_embedding(file), name=state.embedding) if file.exists() else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -110,6 +109,6 @@ def _text(field: str, value: object) -> str:
 
 
 def _weight(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or abs(value) > 100:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 100:  # NaN is no such number
         raise InvalidInput(f"The preferred weight is {value!r}; it must be a number from -100 to 100, 0 for none.")
     return float(value)

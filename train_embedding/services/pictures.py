@@ -56,6 +56,7 @@ def latents_folder(info: HostInfo) -> Path:
 
 def report_of(folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], mask_floor: float) -> dict[str, Any]:
     """What became of each picture, as JSON values. Sizes are in pixels."""
+    from train_embedding.engine.dataset import readable
     from train_embedding.engine.masks import mask_weights
 
     sizes: dict[tuple[int, int], int] = {}
@@ -76,7 +77,7 @@ def report_of(folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence
             }
         )
     return {
-        "folder": str(folder),
+        "folder": readable(str(folder)),
         "sizes": [{"size": list(size), "pictures": count} for size, count in sorted(sizes.items())],
         "used": used,
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],

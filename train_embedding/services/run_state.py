@@ -15,6 +15,7 @@ STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
 STATE_FILE = "state.json"
 SNAPSHOTS = "snapshots"
 "The folder of snapshots in that of a run."
+NOTHING_DONE = "Stopped before the first step; the embedding is as it was."
 MAX_POINTS = 200
 
 
@@ -69,7 +70,7 @@ class RunState:
 
     def stopped_early(self) -> RunState:
         """The state of a run that was stopped, with the sentence that says what became of the embedding."""
-        notes = self.notes if self.step else (*self.notes, "Stopped before the first step; the embedding is as it was.")
+        notes = self.notes if self.step else (*self.notes, NOTHING_DONE)
         return replace(self, status="stopped", eta_seconds=None, notes=notes)
 
     def to_json(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
 from train_embedding.services.pictures import read_report
-from train_embedding.services.run_state import RunState, load_state
+from train_embedding.services.run_state import NOTHING_DONE, RunState, load_state
 from train_embedding.services.training import Training
 
 __all__ = ["RunState", "Runs"]
@@ -49,6 +49,9 @@ class Runs:
         "Runs of this process."
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._earlier: RunState | None = None
+        "The newest run of earlier processes, once it was looked for."
+        self._looked_back = False
 
     def start(self, spec: TrainingSpec) -> RunState:
         """Checks what can be checked at once, then trains in the background.
@@ -93,7 +96,10 @@ class Runs:
         self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
-            return self._begin(replace(state, spec=spec.to_json(), status="queued", error="", hint="", eta_seconds=None))
+            notes = tuple(note for note in state.notes if note != NOTHING_DONE)
+            return self._begin(
+                replace(state, spec=spec.to_json(), status="queued", error="", hint="", notes=notes, eta_seconds=None)
+            )
 
     def _with_checked_dataset(self, spec: TrainingSpec) -> TrainingSpec:
         if spec.distills:
@@ -164,6 +170,16 @@ class Runs:
             states = [*self._states.values()]
         active = [state for state in states if state.active]
         return (active or states or [None])[-1]
+
+    def latest(self) -> RunState | None:
+        """What a page shows: `current()`, or before the first run of this process the newest of earlier ones, if it can go on."""
+        if (state := self.current()) is not None:
+            return state
+        if not self._looked_back:
+            self._looked_back = True
+            newest = max(self._stored(), key=lambda state: state.id, default=None)
+            self._earlier = newest if newest is not None and newest.resumable else None
+        return self._earlier
 
     def wait(self, run_id: str, timeout: float | None = None) -> RunState:
         """Waits until the run has ended, at most `timeout` seconds. Raises NotFound."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound
 from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
-from train_embedding.services.forms import SUFFIXES
+from train_embedding.services.forms import SUFFIXES, called_anew
 from train_embedding.services.locks import file_lock
+from train_embedding.services.notes import MAX_SIZE
 from train_embedding.services.sidecars import is_its_own, previews_of, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
 
@@ -78,27 +80,33 @@ class Shelf:
         file: Path | None,
         overwrite: bool,
         beside: Callable[[Path], Sequence[tuple[Path, bytes]]] = lambda _target: (),
+        stay: Collection[Path] = (),
     ) -> Path:
         """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
 
         content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. beside: the
-        sidecars to write with it, once its place is known; those that they take the place of go to the trash too. Raises
+        sidecars to write with it, once its place is known; those that they take the place of go to the trash too, as does a
+        picture that has the very name of the new file. stay: files of the name that are left alone, unless one is `file`. Raises
         InvalidName, InvalidInput, Conflict without `overwrite`, and what `content` raises.
         """
         with self._turn() as changes:
-            existing = self.files_named(name)
+            existing = [path for path in self.files_named(name) if path not in stay or path == file]
             if existing and not overwrite:
                 raise taken(name)
             target = self._target(name, file, existing)
-            others = [path for path in existing if path != target and not (target.exists() and path.samefile(target))]
+            there = target.exists()
+            others = [path for path in existing if path != target and not (there and path.samefile(target))]
+            if there and not overwrite:
+                raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
             sidecars = beside(target)
             in_the_way = self._in_the_way(target, [path for path, _ in sidecars]) if overwrite else []
-            old = [path for path in in_the_way if path not in existing]
+            picture = [target] if there and len(others) == len(existing) else []
+            old = [path for path in dict.fromkeys([*in_the_way, *picture]) if path not in existing]
             targets = [path for path, _ in sidecars] + [target]
             change = Change(
                 writes=(*sidecars, (target, content(target.suffix))),
                 removes=(*others, *(path for path in old if path not in targets)),
-                replaces=(*(path for path in old if path in targets), *([target] if target.exists() else [])),
+                replaces=(*(path for path in old if path in targets and path != target), *([target] if there else [])),
             )
             changes.carry_out(self.trash.keeping(name, [*existing, *old], self.root) + change)
         return target
@@ -111,7 +119,10 @@ class Shelf:
             changes.carry_out(self.trash.keeping(file.stem, [file], self.root) + change)
 
     def rename(self, file: Path, new_name: str) -> Path:
-        """Raises InvalidName, NotFound, Conflict where the name is taken or the embedding is being trained."""
+        """Raises InvalidName, NotFound, Conflict where the name is taken or the embedding is being trained, UnreadableFile.
+
+        A picture that carries its name gets the new one inside; the old picture goes to the trash.
+        """
         target = path_for(file.parent, new_name, file.suffix)
         with self._turn() as changes:
             self._check_free_to_move(file)
@@ -119,18 +130,25 @@ class Shelf:
             pairs = [(path, _renamed(path, file, new_name)) for path in sidecars_of(file)]
             shared = shared_with_another(file)
             copies = tuple(pair for pair in pairs if shared and not is_its_own(pair[0], file))
-            moves = tuple(pair for pair in pairs if pair not in copies)
-            changes.carry_out(Change(copies=copies, moves=((file, target), *moves)))
+            change = Change(copies=copies, moves=tuple(pair for pair in pairs if pair not in copies))
+            data = None if target.exists() else called_anew(file, new_name)
+            if data is None:
+                changes.carry_out(change + Change(moves=((file, target),)))
+            else:
+                kept = self.trash.keeping(file.stem, [file], self.root)
+                changes.carry_out(kept + change + Change(writes=((target, data),), removes=(file,)))
         return target
 
     def copy(self, file: Path, new_name: str) -> Path:
-        """Raises InvalidName, NotFound, Conflict where the name is taken."""
+        """Raises InvalidName, NotFound, Conflict where the name is taken, UnreadableFile."""
         target = path_for(file.parent, new_name, file.suffix)
         with self._turn() as changes:
             self._check_there(file)
             self._check_free_name(new_name)
             pairs = tuple((path, _renamed(path, file, new_name)) for path in sidecars_of(file))
-            changes.carry_out(Change(copies=((file, target), *pairs)))
+            data = called_anew(file, new_name)
+            itself = Change(copies=((file, target),)) if data is None else Change(writes=((target, data),))
+            changes.carry_out(itself + Change(copies=pairs))
         return target
 
     def delete(self, file: Path) -> None:
@@ -153,18 +171,18 @@ class Shelf:
         return [self.root / file for file in item.embeddings]
 
     def write_sidecar(
-        self, file: Path, suffix: str, content: Callable[[bytes | None], bytes | None], instead_of: Sequence[Path] = ()
+        self, file: Path, suffix: str, content: bytes | Callable[[bytes | None], bytes | None], instead_of: Sequence[Path] = ()
     ) -> None:
         """Writes a file beside an embedding; those that it takes the place of go to the trash.
 
-        content: makes the new content of the old one, None where there is none; None to leave it as it is. Raises NotFound,
+        content: may be made of the old one, which is None where there is none; None to leave it as it is. Raises NotFound,
         UnreadableFile for an old one that cannot be read, and what `content` raises.
         """
         with self._turn() as changes:
             self._check_there(file)
             target = file.with_name(f"{file.stem}{suffix}")
             self._refuse_outside(target)
-            data = content(_bytes_of(target))
+            data = content if isinstance(content, bytes) else content(_bytes_of(target))
             if data is None:
                 return
             old = tuple(path for path in instead_of if path.is_file())
@@ -232,7 +250,12 @@ class Shelf:
     def _inside(self, folder: Path) -> Path:
         """A folder in the embeddings folder, links resolved, spelled as lists spell it. Raises InvalidInput for others."""
         root = self.root
-        real = folder.resolve()
+        try:
+            real = folder.resolve()
+            folder.is_dir()  # refuses what no folder can be called
+        except (OSError, ValueError, RuntimeError) as error:  # characters, length, links in a ring
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInput(f"This is no name of a folder: {str(folder)[:100]!r} ({reason}).") from error
         if not real.is_relative_to(root.resolve()):
             raise InvalidInput(f'"{folder}" lies outside the embeddings folder.')
         return root / real.relative_to(root.resolve())
@@ -276,6 +299,11 @@ def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
 
 def _bytes_of(path: Path) -> bytes | None:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableFile(f'"{path.name}" is not a regular file.')
+        if status.st_size > MAX_SIZE:
+            raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
         return path.read_bytes()
     except FileNotFoundError:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
@@ -92,6 +92,8 @@ def _longest_stem(name: str, stems: Container[str]) -> str:
     stem, suffix = split(name)
     if suffix.lower() not in SUFFIXES:
         return ""
+    if suffix.lower() in PICTURES and stem.endswith(".preview") and stem.removesuffix(".preview") in stems:
+        return stem.removesuffix(".preview")
     while stem not in stems and "." in stem:
         stem = stem.rpartition(".")[0]
     return stem if stem in stems else ""
@@ -104,16 +106,7 @@ def _names_near(file: Path) -> list[str]:
 
 def _is_named_so(name: str) -> bool:
     """Whether a file of that name holds an embedding; pictures may or may not."""
-    stem, suffix = split(name)
-    return not _may_be_either(name) and _are_suffixes_of_embeddings(split(stem)[1].lower(), suffix.lower())
-
-
-@lru_cache(maxsize=2**12)
-def _are_suffixes_of_embeddings(inner: str, outer: str) -> bool:
-    """What the name says is said by its last two suffixes: `.pt` is one, `.preview.pt` is not."""
-    from train_embedding.embeddings.formats import is_embedding_file
-
-    return _suffix_says_so(f"name{outer}") and is_embedding_file(Path(f"name{inner}{outer}"))
+    return split(name)[1].lower() not in PICTURES and _suffix_says_so(name)
 
 
 def _may_be_either(name: str) -> bool:

@@ -22,6 +22,8 @@ from train_embedding.services.steps import Change
 
 _STAMP = "%Y%m%d-%H%M%S"
 _ITEM = re.compile(r"(?P<name>.+)\.(?P<time>\d{8}-\d{6})(-\d+)?", re.DOTALL)
+_MOST_OF_A_NAME = 200
+"Bytes of an item's name, so that the time has room behind it; file systems allow 255 in all."
 _LEAVING = ".emptied-"
 "An item that is about to be deleted for good is renamed first, so that no half of it is ever shown."
 
@@ -110,6 +112,7 @@ class Trash:
         return len(items)
 
     def _new_item(self, name: str) -> Path:
+        name = name.encode("utf-8", "surrogateescape")[:_MOST_OF_A_NAME].decode("utf-8", "ignore")
         item, number = self.folder / f"{name}.{time.strftime(_STAMP)}", 1
         while item.exists():
             number += 1
