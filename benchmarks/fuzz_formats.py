@@ -94,14 +94,15 @@ def _seeds(reader: str) -> list[bytes]:
 
     import torch
 
-    from benchmarks.hostile_cases import cases, tensor_pickle
+    from benchmarks.hostile_cases import array_pickle, cases, tensor_pickle
     from train_embedding.embeddings.embedding import Embedding
     from train_embedding.embeddings.formats import FORMATS, encode
     from train_embedding.embeddings.formats.containers import json_text
     from train_embedding.errors import InvalidInput
 
     if reader.startswith("pickle"):
-        return [tensor_pickle(), tensor_pickle(times=2), *(pickle.dumps({"a": [1, "b", (2.5, None)]}, n) for n in range(6))]
+        plain = (pickle.dumps({"a": [1, "b", (2.5, None)]}, n) for n in range(6))
+        return [tensor_pickle(), tensor_pickle(times=2), array_pickle(), array_pickle(core="_core", times=2), *plain]
     if reader == "json":
         return [json_text.encode({"string_to_param": {"*": torch.ones(2, 2)}, "step": 1}), b'{"clip_l": {"TORCHTENSOR": [1e5]}}']
     suffix, _ = READERS[reader]

@@ -162,7 +162,8 @@ def test_the_name_is_the_stem_whatever_the_file_says(tmp_path: Path) -> None:
     ("name", "expected"),
     [
         ("a.pt", True), ("a.PT", True), ("a.bin", True), ("a.safetensors", True), ("a.b.pt", True), ("a.preview.b.pt", True),
-        ("a.preview.pt", False), ("a.Preview.safetensors", False), ("a.png", False), ("a.txt", False), ("pt", False),
+        ("a.preview.pt", True), ("a.Preview.safetensors", True), ("a.preview.png", False),
+        ("a.png", False), ("a.txt", False), ("pt", False),
         (".a.123-ab.tmp", False),
     ],
 )  # fmt: skip

@@ -65,15 +65,15 @@ SUFFIXES = tuple(dict.fromkeys(suffix for container in CONTAINERS for suffix in 
 
 
 def is_embedding_file(path: Path) -> bool:
-    """Whether it is named like an embedding, and if it is a picture, carries one; `*.preview.*` never is.
+    """Whether it is named like an embedding, and if it is a picture, carries one; of pictures, `*.preview.*` never is.
 
     Of pictures as little is read as will do, once for as long as they do not change; other files are not opened.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or Path(path.stem).suffix.lower() == ".preview":
-        return False
     if suffix not in pixels.SUFFIXES:
-        return True
+        return suffix in SUFFIXES
+    if Path(path.stem).suffix.lower() == ".preview":
+        return False
     try:
         status = path.stat()
     except OSError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from train_embedding.embeddings.formats.containers import torch_file, zip_members
 from train_embedding.embeddings.formats.containers.pickle_rules import NotData
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, asked_for
+from train_embedding.embeddings.formats.containers.torch_tensors import HARMLESS
 from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, shown
 
 AMBIGUOUS = "is an archive in which one program may find what another does not"
@@ -37,7 +38,7 @@ def harm_in(data: bytes, file_name: str) -> str:
             return _in_zip(data)
         if _is_tar(data):  # what torch wrote before 0.1.10
             return UNFOLLOWED
-        return _asked(asked_for(data, torch_file.HARMLESS, _PICKLES))
+        return _asked(asked_for(data, HARMLESS, _PICKLES))
     except NotData:
         return UNFOLLOWED
 
@@ -58,7 +59,7 @@ def _in_zip(data: bytes) -> str:
             if len(pickles) > _ARCHIVED_PICKLES or any(member.file_size > MAX_PICKLE for member in pickles):
                 return UNFOLLOWED
             for member in pickles:
-                asked += asked_for(zip_members.content(archive, member.filename, MAX_PICKLE), torch_file.HARMLESS, 1)
+                asked += asked_for(zip_members.content(archive, member.filename, MAX_PICKLE), HARMLESS, 1)
     except NotData:
         raise
     except Exception:  # noqa: BLE001 - what is amiss in a zip comes as nearly anything, and need not stop torch, which checks no sums

@@ -218,6 +218,14 @@ def test_a_parameter_dict_is_read(zipped: bool) -> None:
     assert read["string_to_token"] == {"*": torch.tensor(265)}
 
 
+def test_one_dictionary_under_thousands_of_keys_is_made_once() -> None:
+    """Made anew for each, it would take minutes and gigabytes."""
+    shared = dict.fromkeys(map(str, range(3000)), 1)
+    read = load(saved(dict.fromkeys(map(str, range(3000)), shared), True), "sword")
+    assert read["0"] == shared
+    assert read["0"] is read["2999"]
+
+
 def test_a_replaced_torch_load_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The WebUI puts a function of its own there, which returns None for the old layout from memory."""
     monkeypatch.setattr(torch, "load", lambda *_, **__: None)

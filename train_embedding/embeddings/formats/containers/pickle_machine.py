@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from train_embedding.embeddings.formats.containers.pickle_rules import (
     AsksFor,
+    BeyondData,
     CutShort,
+    Described,
     Instance,
     Name,
     NotData,
@@ -101,7 +103,17 @@ class Machine:
             return
         if not isinstance(function, Name) or function.text not in self.rules.functions or not isinstance(arguments, tuple):
             raise NotData("its pickle calls something that is no function")
-        self.push(self.rules.functions[function.text](*cast("tuple[object, ...]", arguments)))
+        self.push(self.made(function.text, self.rules.functions[function.text], *cast("tuple[object, ...]", arguments)))
+
+    def made(self, name: str, function: Callable[..., object], *arguments: object) -> object:
+        """What the function makes of the arguments; where they are beyond data, this is something asked for as well."""
+        try:
+            return function(*arguments)
+        except BeyondData:
+            if not self.rules.strangers:
+                raise
+            self.asked.append(name)
+            return Stranger(name)
 
     def new(self, made: object, arguments: object) -> None:
         if isinstance(made, Stranger):
@@ -127,6 +139,8 @@ class Machine:
         target = self.stack[-1]
         if isinstance(target, Instance):
             target.state = state
+        elif isinstance(target, Described):
+            self.stack[-1] = self.made(target.name, target.take, state)
         elif not isinstance(target, dict | Stranger):  # an OrderedDict may have attributes, which mean nothing here
             raise NotData("its pickle gives a state to plain data")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ class NotData(Exception):
 
 class AsksFor(NotData):
     """A pickle that asks for something that no data needs; the message is its dotted name."""
+
+
+class BeyondData(NotData):
+    """A call or a state that is data with other arguments than these, with which it could lead a trusting reader anywhere."""
 
 
 class CutShort(NotData):
@@ -34,6 +39,19 @@ class Instance:
 
     name: str
     state: object = None
+
+
+class Described(ABC):
+    """What a pickle made by a call, and completes by a state."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is one of, for who asks what a file asks for."""
+
+    @abstractmethod
+    def take(self, state: object) -> object:
+        """Takes the state, and returns what stands in its place then. Raises BeyondData."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ tensor needs are given by the caller. Work and memory are bounded by the number 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from train_embedding.embeddings.formats.containers.pickle_machine import Machine, Stream
-from train_embedding.embeddings.formats.containers.pickle_rules import CutShort, NotData, Rules, Stranger
+from train_embedding.embeddings.formats.containers.pickle_rules import CutShort, NotData, Rules
 
 MAX_PICKLE = 2 * 2**20
 "Bytes. torch's old layout keeps the source code of a ParameterDict, some 30 KB."
@@ -27,29 +25,26 @@ def read_pickle(data: bytes, rules: Rules, start: int = 0) -> tuple[object, int]
         raise NotData(f"its pickle makes no sense ({type(error).__name__})") from error
 
 
-def asked_for(data: bytes, harmless: Collection[str], pickles: int) -> list[str]:
+def asked_for(data: bytes, harmless: Rules, pickles: int) -> list[str]:
     """The names besides the harmless ones that a reader comes to which reads up to so many pickles, one behind the other.
 
-    Where that reader could not go on, neither can this, and what it came to until then is the answer. Raises NotData where it
-    could, and this cannot tell what it would do.
+    harmless: with a Stranger for what is not, so that all of it is found. Where that reader could not go on, neither can
+    this, and what it came to until then is the answer. Raises NotData where it could, and this cannot tell what it would do.
     """
-    rules = Rules(dict.fromkeys(harmless, _anything), harmless, persistent=_anything, strangers=True)
     asked: list[str] = []
     start = 0
     for _ in range(pickles):
-        machine = Machine(Stream(data[start : start + MAX_PICKLE]), rules)
+        machine = Machine(Stream(data[start : start + MAX_PICKLE]), harmless)
         try:
             machine.run()
         except Exception as error:
             asked += machine.asked
-            stuck = machine.stream.tell() >= len(data) - start or isinstance(error, CutShort | LookupError)
+            # An operand that ends too early, which is not for us to find.
+            at_end = machine.stream.tell() >= len(data) - start and not isinstance(error, NotData)
+            stuck = at_end or isinstance(error, CutShort | LookupError)
             if asked or stuck:  # a memo or a mark that is not there, a LookupError, stops every reader
                 return asked
             raise NotData("its pickle cannot be followed to its end") from error
         asked += machine.asked
         start += machine.stream.tell()
     return asked
-
-
-def _anything(*_: object) -> object:
-    return Stranger("")

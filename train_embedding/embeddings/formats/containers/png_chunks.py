@@ -120,6 +120,17 @@ def top_alone(stream: BinaryIO, rows: int) -> bytes | None:
     return b"".join([SIGNATURE, chunk(b"IHDR", size), chunk(b"IDAT", zlib.compress(found, 1)), chunk(b"IEND", b"")])
 
 
+def without_text(data: bytes) -> bytes:
+    """A PNG file without its texts about an embedding. Raises NotPNG."""
+    stream = io.BytesIO(data)
+    parts = [SIGNATURE]
+    for kind, length in chunks(stream):
+        at = stream.tell()
+        if kind not in _TEXTS or not data.startswith(KEYWORD + b"\0", at):
+            parts.append(data[at - 8 : at + length + 4])
+    return b"".join(parts)
+
+
 def with_text(data: bytes, text: bytes) -> bytes:
     """A PNG file with the text put after its header, where a reader finds it before the pixels."""
     after_header = len(SIGNATURE) + 25

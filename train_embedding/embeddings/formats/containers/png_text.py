@@ -7,7 +7,7 @@ import binascii
 import io
 
 from train_embedding.embeddings.formats.containers import json_text, pictures
-from train_embedding.embeddings.formats.containers.png_chunks import SIGNATURE, NotPNG, embedding_text, with_text
+from train_embedding.embeddings.formats.containers.png_chunks import SIGNATURE, NotPNG, embedding_text, with_text, without_text
 from train_embedding.embeddings.formats.content import Content, unreadable
 
 SUFFIXES: tuple[str, ...] = (".png",)
@@ -40,3 +40,9 @@ def write(content: Content, suffix: str) -> bytes:
     """A picture of the vectors, with the values in its text chunk."""
     picture = pictures.encode(pictures.drawn(content.values), suffix)
     return with_text(picture, base64.b64encode(json_text.encode(content.values)))
+
+
+def called(data: bytes, name: str) -> bytes:
+    """The same picture with another name in its text chunk. Raises UnreadableFile."""
+    values = {**read(data, name).values, "name": name}
+    return with_text(without_text(data), base64.b64encode(json_text.encode(values)))

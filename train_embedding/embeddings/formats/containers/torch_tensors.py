@@ -1,0 +1,222 @@
+"""Tensors as torch's pickles describe them: what such a pickle may contain, and what is made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+
+from train_embedding.embeddings.embedding import MAX_ELEMENTS
+from train_embedding.embeddings.formats.containers import numpy_values
+from train_embedding.embeddings.formats.containers.numpy_values import MAX_DIMENSIONS
+from train_embedding.embeddings.formats.containers.pickle_rules import (
+    BeyondData,
+    Described,
+    Instance,
+    Name,
+    NotData,
+    Rules,
+    Stranger,
+    mapping,
+)
+from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE
+
+_PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"
+_STORAGES = {
+    "torch.FloatStorage": torch.float32,
+    "torch.DoubleStorage": torch.float64,
+    "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.LongStorage": torch.int64,
+    "torch.IntStorage": torch.int32,
+    "torch.ShortStorage": torch.int16,
+    "torch.CharStorage": torch.int8,
+    "torch.ByteStorage": torch.uint8,
+    "torch.BoolStorage": torch.bool,
+}
+_MAX_PAIRS = 100
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A storage as the pickle refers to it."""
+
+    key: str
+    dtype: torch.dtype
+    count: int
+
+    @property
+    def size(self) -> int:
+        return self.count * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A tensor as the pickle describes it."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _DeviceTensor:
+    """A tensor from a device without storages: its numbers are in the pickle."""
+
+    array: numpy_values.Array
+    dtype: torch.dtype
+
+
+def rules(storages: dict[str, Storage], leave_out: bool) -> Rules:
+    """What the pickle of a saved tensor may contain; the storages it names are put into `storages`."""
+
+    def persistent(reference: Any) -> object:
+        kind, *details = reference
+        if kind == "module":  # a class beside its source code, as the old layout keeps it
+            return details[0]
+        if kind != "storage" or (len(details) == 5 and details[4] is not None):
+            raise NotData("it refers to something else than a storage")
+        name, key, _, count = details[:4]
+        if not isinstance(name, Name) or not isinstance(key, str) or not isinstance(count, int) or count < 0:
+            raise NotData("it names a storage that makes no sense")
+        storage = Storage(key, _STORAGES[name.text], count)
+        if storages.setdefault(key, storage) != storage:
+            raise NotData("it names one storage in two ways")
+        return storage
+
+    return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _VALUES, persistent, leave_out)
+
+
+def _rebuilt(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> _Tensor:
+    numbers = (offset, *size[:MAX_DIMENSIONS], *stride[:MAX_DIMENSIONS])
+    sound = isinstance(storage, Storage) and len(size) == len(stride) <= MAX_DIMENSIONS
+    if not sound or not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
+        raise NotData("a tensor's size makes no sense")
+    return _Tensor(storage, offset, tuple(size), tuple(stride))
+
+
+def _from_numpy(*arguments: object) -> object:
+    """The dtype is the tensor's own: numpy has no bfloat16, and such numbers come as fp32. The device does not matter."""
+    match arguments:
+        case (numpy_values.Array(content=bytes() | numpy_values.Encoded()) as array, Name(dtype), str(), bool()) if (
+            dtype in _DTYPES
+        ):
+            return _DeviceTensor(array, _DTYPES[dtype])
+        case _:
+            raise BeyondData("a tensor from another device makes no sense")
+
+
+def _parameter(data: Any, *_: object) -> object:
+    return data
+
+
+def _as_it_is(items: Any = ()) -> object:
+    return items
+
+
+def _ordered(pairs: Any = ()) -> object:
+    if len(pairs) > _MAX_PAIRS:
+        raise NotData("its pickle copies long lists")
+    return mapping(pairs)
+
+
+def _anything(*_: object) -> object:
+    return Stranger("")
+
+
+_OWN_FUNCTIONS: dict[str, Callable[..., object]] = {
+    "torch._utils._rebuild_tensor_v2": _rebuilt,
+    "torch._utils._rebuild_tensor": _rebuilt,
+    "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.Size": _as_it_is,
+    "builtins.set": _as_it_is,
+    "__builtin__.set": _as_it_is,
+    "collections.OrderedDict": _ordered,
+}
+_FUNCTIONS = {**_OWN_FUNCTIONS, **numpy_values.FUNCTIONS}
+_DTYPES = {str(dtype): dtype for dtype in _STORAGES.values()}
+_VALUES = frozenset({*_STORAGES, *_DTYPES, numpy_values.ARRAY})
+"Names that stand for themselves."
+_ANYHOW = frozenset({*_OWN_FUNCTIONS, *_STORAGES, *_DTYPES, _PARAMETER_DICT})
+HARMLESS = Rules(
+    {**dict.fromkeys(_ANYHOW, _anything), **numpy_values.FUNCTIONS},
+    _ANYHOW,
+    lambda name: name == numpy_values.ARRAY,
+    _anything,
+    strangers=True,
+)
+"What saved tensors ask for, and what does nothing but make them: torch's part whatever it is given, numpy's as it is written."
+
+
+def plain_values(saved: dict[object, object], bytes_of: Callable[[Storage], bytes]) -> dict[str, object]:
+    """The saved values with true tensors in them, one dictionary deep: no layout goes deeper. Raises NotData."""
+    return _Values(bytes_of).of(saved, deeper=True)
+
+
+class _Values:
+    def __init__(self, bytes_of: Callable[[Storage], bytes]) -> None:
+        self.bytes_of = bytes_of
+        self.storages: dict[str, torch.Tensor] = {}
+        self.made: dict[int, object] = {}
+        "By the id of what it was made of: a small pickle can name the same thing thousands of times."
+        self.in_arrays = 0
+        "Bytes."
+
+    def of(self, saved: dict[object, object], deeper: bool) -> dict[str, object]:
+        return {str(key): self.plain(value, deeper) for key, value in saved.items() if not isinstance(value, Stranger)}
+
+    def plain(self, value: object, deeper: bool) -> object:
+        if isinstance(value, _Tensor):
+            return self.tensor(value)
+        if isinstance(value, _DeviceTensor):
+            return self.once(value, lambda: self.device_tensor(value))
+        if isinstance(value, Instance):  # a ParameterDict keeps what it holds in this attribute
+            state = value.state
+            value = cast("dict[object, object]", state).get("_parameters") if isinstance(state, dict) else None
+        if deeper and isinstance(value, dict):
+            inner = cast("dict[object, object]", value)
+            return self.once(inner, lambda: self.of(inner, deeper=False))
+        return value
+
+    def once(self, value: object, make: Callable[[], object]) -> object:
+        if id(value) not in self.made:
+            self.made[id(value)] = make()
+        return self.made[id(value)]
+
+    def storage(self, of: Storage) -> torch.Tensor:
+        if of.key not in self.storages:
+            content = self.bytes_of(of)
+            if len(content) < of.size:
+                raise NotData("it is cut short")
+            self.storages[of.key] = torch.frombuffer(bytearray(content), dtype=of.dtype)
+        return self.storages[of.key]
+
+    def tensor(self, described: _Tensor) -> torch.Tensor:
+        if math.prod(described.size) > MAX_ELEMENTS:
+            raise NotData(f"it claims a tensor of {' × '.join(map(str, described.size))} numbers, which is too many")
+        if 0 in described.size:
+            return torch.empty(described.size, dtype=described.storage.dtype)
+        steps = zip(described.size, described.stride, strict=True)
+        if described.offset + sum((count - 1) * step for count, step in steps) >= described.storage.count:
+            raise NotData("a tensor of it reaches beyond the numbers that there are")
+        return self.storage(described.storage).as_strided(described.size, described.stride, described.offset)
+
+    def device_tensor(self, described: _DeviceTensor) -> torch.Tensor:
+        self.in_arrays += described.array.byte_count
+        if self.in_arrays > MAX_PICKLE:  # where each array has bytes of its own, they are no more than those of the pickle
+            raise NotData("its arrays hold more numbers than there are")
+        return described.array.tensor().to(described.dtype)
+
+
+def kind_of(saved: object) -> str:
+    """What was saved, as a sentence calls it."""
+    if isinstance(saved, _Tensor | _DeviceTensor):
+        return "tensor"
+    if isinstance(saved, numpy_values.Encoded):
+        return "bytes"
+    return saved.name if isinstance(saved, Instance | Described) else type(saved).__name__
