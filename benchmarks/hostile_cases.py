@@ -38,7 +38,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Every hostile file."""
-    return [*_calls(), *_pickles(), *_tensors(), *_zips(), *_safetensors(), *_texts(), *_pictures()]
+    return [*_calls(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_pictures()]
 
 
 # --- files that would run something ---
@@ -134,6 +134,7 @@ def _pickles() -> Iterator[Case]:
     yield Case("a name of tuples 60 deep, each twice", ".pt", lambda m: zip_file(nested))
     yield Case("a key that takes 2⁶⁰ steps to hash", ".pt", lambda m: zip_file(b"\x80\x02})" + b"2\x86" * 60 + b"Ns."))
     yield Case("keys that collide", ".pt", lambda m: zip_file(_colliding()))
+    yield Case("one dictionary under 5,000 keys", ".pt", lambda m: zip_file(_shared()))
     yield Case("a list copied again and again", ".pt", lambda m: zip_file(_copying()))
     yield Case("20 million opcodes", ".pt", lambda m: zip_file(b"\x80\x02" + b"N0" * 10**7 + b"}.", (), zipfile.ZIP_DEFLATED))
     yield Case("a pickle of 30 MB of text", ".pt", lambda m: zip_file(pickle.dumps({"x": "x" * 30 * MEBI}, 2)))
@@ -143,6 +144,11 @@ def _pickles() -> Iterator[Case]:
 def _colliding() -> bytes:
     keys = b"".join(b"\x8a\x08" + struct.pack("<q", number << 40) + b"N" for number in range(1, 9_000))
     return b"\x80\x02}(" + keys + b"u."
+
+
+def _shared() -> bytes:
+    keys = [b"M" + struct.pack("<H", number) for number in range(4_900)]
+    return b"\x80\x02}(K\0}q\0(" + b"N".join(keys) + b"Nu" + b"h\0".join(keys) + b"h\0u."
 
 
 def _copying() -> bytes:
@@ -175,7 +181,7 @@ def tensor_pickle(
 
 
 def _text(text: str) -> bytes:
-    return b"X" + struct.pack("<I", len(text)) + text.encode()
+    return b"X" + struct.pack("<I", len(text.encode())) + text.encode()
 
 
 def _number(value: int) -> bytes:
@@ -200,16 +206,64 @@ def _tensors() -> Iterator[Case]:
     yield from both("a tensor larger than its storage", lambda: tensor_pickle(size=_long(2**20, 2)))
     yield from both("a tensor of 2⁴⁰ × 2⁴⁰ numbers", lambda: tensor_pickle(size=_long(2**40, 2**40), stride=_long(0, 0)))
     yield from both("one number, repeated a billion times", lambda: tensor_pickle(size=_long(10**6, 1000), stride=_long(0, 0)))
+    yield from both("one number as 3,000 vectors", lambda: tensor_pickle(size=_long(3000, 768), stride=_long(0, 0)))
     yield from both("strides that go backwards", lambda: tensor_pickle(stride=_long(-2, -1)))
     yield from both("400 tensors over one storage", lambda: tensor_pickle(times=400))
     many, storages = tensor_pickle(times=600, apart=True), (plain,) * 600
     yield Case("600 tensors, each with a storage", ".pt", lambda m: zip_file(many, storages))
     yield from both("a sparse tensor", lambda: tensor_pickle(function="_rebuild_sparse_tensor"))
     yield from both("a quantised tensor", lambda: tensor_pickle(function="_rebuild_qtensor"))
-    yield Case("an array of numpy", ".pt", lambda m: zip_file(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R."))
     one, endless = pickle.dumps(["0"], 2), pickle.dumps(["0"] * 9000, 2)
     yield Case("old layout, a storage cut short", ".pt", lambda m: legacy_file(tensor_pickle(), one, plain[:8]))
     yield Case("old layout, storages without end", ".pt", lambda m: legacy_file(tensor_pickle(), endless))
+
+
+# --- tensors from devices without storages, whose numbers are an array of numpy in the pickle ---
+
+ENCODED_B = b"c_codecs\nencode\nX\x01\0\0\0bX\x06\0\0\0latin1\x86R"
+"The bytes b'b', as pickles before protocol 3 have them."
+
+
+def array_pickle(
+    size: tuple[int, ...] = (2, 2),
+    kind: str = "f4",
+    state: str = "(K\x03X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb",
+    times: int = 1,
+    encoding: str = "latin1",
+    columns_first: bool = False,
+    content: bytes = struct.pack("<4f", 0, 1, 2, 3),
+    core: str = "core",
+) -> bytes:
+    """The pickle of a dictionary with such a tensor, [2, 2] in fp32, or with what is asked for instead.
+
+    state: of the kind of numbers, with the opcode that gives it; times: how many tensors name the array; core: or `_core`.
+    """
+    number_type = b"cnumpy\ndtype\n" + _text(kind) + b"\x89\x88\x87R" + state.encode("latin-1")
+    numbers = b"c_codecs\nencode\n" + _text(content.decode("latin-1")) + _text(encoding) + b"\x86R"
+    flag = b"\x88" if columns_first else b"\x89"
+    empty = f"cnumpy.{core}.multiarray\n_reconstruct\n".encode() + b"cnumpy\nndarray\nK\0\x85" + ENCODED_B + b"\x87R"
+    array = empty + b"(K\1(" + b"".join(map(_number, size)) + b"t" + number_type + flag + numbers + b"tb"
+    tensor = b"ctorch._utils\n_rebuild_device_tensor_from_numpy\n(%sctorch\nfloat32\n" + _text("privateuseone:0") + b"\x89tR"
+    items = b"".join(
+        _text(f"{number:05}") + tensor.replace(b"%s", b"h\x01" if number else array + b"q\x01") for number in range(times)
+    )
+    return b"\x80\x02}(" + items + b"u."
+
+
+def _arrays() -> Iterator[Case]:
+    def case(name: str, make: Callable[[], bytes], reads: bool = False) -> Case:
+        return Case(name, ".pt", lambda m: zip_file(make()), reads)
+
+    objects = "(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    yield case("an array of numpy as it should be", array_pickle, reads=True)
+    yield case("an array of numpy that is none", lambda: b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.")
+    yield case("an array that takes bytes for objects", lambda: array_pickle((2,), "O8", objects))
+    yield case("an array of 2⁴⁰ × 2⁴⁰ numbers", lambda: array_pickle((2**40, 2**40)))
+    yield case("an array of fewer than no numbers", lambda: array_pickle((-2, -2)))
+    yield case("an array larger than its bytes", lambda: array_pickle((2, 3)))
+    yield case("an array whose bytes a codec makes", lambda: array_pickle(encoding="unicode_escape"))
+    long = 350_000
+    yield case("1000 tensors of one array of 350 kB", lambda: array_pickle((long,), "i1", times=1000, content=bytes(long)))
 
 
 # --- zips ---

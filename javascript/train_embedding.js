@@ -22,6 +22,7 @@
     const POLL_LOST = 5000;
     const REFRESH_LOST = 8000;
     const REFRESH_ATTEMPTS = 4;
+    const UNCHANGED = /(^|-)0$/; // a version: nothing has changed since the server started
 
     // ---- prompt boxes ----------------------------------------------------------------------------------------------
 
@@ -50,6 +51,7 @@
     // ---- triggers in prompts ---------------------------------------------------------------------------------------
 
     const WORD = /[\p{L}\p{M}\p{N}_]/u;
+    const CONTRACTION = /^['\u2019](?:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}\p{N}_])/u; // a token of its own
     const DELIMITER = /[\s()[\]{}<>:|,"*?\\/;]/u; // white space, and what a name cannot hold
 
     /** Whether a word goes on in `text`, read outwards from a trigger: at once, or over joints as in "art-deco" and "v1.5". */
@@ -61,12 +63,17 @@
         return false;
     }
 
-    /** Whether the prompt holds the trigger as a whole word; names in <lora:…> and the like are not triggers. */
+    /**
+     * Whether the prompt holds the trigger as a whole word, in any case and also before an "'s", as CLIP's tokens have it; names
+     * in <lora:…> and the like are not triggers.
+     */
     function holds(prompt, trigger) {
-        const text = prompt.replace(/<[^<>]*>/g, (network) => " ".repeat(network.length));
-        for (let at = text.indexOf(trigger); at >= 0; at = text.indexOf(trigger, at + 1)) {
+        const text = prompt.replace(/<[^<>]*>/g, (network) => " ".repeat(network.length)).toLowerCase();
+        const sought = trigger.toLowerCase(); // both may have another length now, so all below is said of these two
+        for (let at = text.indexOf(sought); at >= 0; at = text.indexOf(sought, at + 1)) {
             const before = Array.from(text.slice(0, at)).reverse();
-            if (!goesOn(before) && !goesOn(text.slice(at + trigger.length))) return true;
+            const after = text.slice(at + sought.length);
+            if (!goesOn(before) && (CONTRACTION.test(after) || !goesOn(after))) return true;
         }
         return false;
     }
@@ -217,7 +224,7 @@
 
     // ---- the host's cards ------------------------------------------------------------------------------------------
 
-    let cardsVersion = "0"; // nothing has changed since the server started
+    let cardsVersion = ""; // the one that the host's cards show
     let refreshing = false;
 
     function currentCardsVersion() {
@@ -234,8 +241,10 @@
     async function refreshWhenChanged() {
         const version = currentCardsVersion();
         if (refreshing || version === cardsVersion || TABS.some((tab) => stillLoading(tab))) return;
-        refreshing = true;
+        const fresh = cardsVersion === "" && UNCHANGED.test(version);
         cardsVersion = version;
+        if (fresh) return;
+        refreshing = true;
         try {
             for (const tab of TABS) await refreshUntilComplete(tab);
         } finally {

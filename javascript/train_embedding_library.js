@@ -8,6 +8,7 @@
 
     const LIST = "#te_library_cards .te-cards";
     const CARD = "#te_library_cards .te-card[data-key]";
+    const OWN_WORDS = "#te_library_toolbar :is([placeholder], [title], [aria-label]), #te_library_cards .te-cards";
     const CONTROLS = ["te_library_search", "te_library_family", "te_library_state", "te_library_folder", "te_library_sort"];
     const TICK = 250;
     const SETTLE = 60; // milliseconds of rest before pictures are asked for
@@ -55,6 +56,7 @@
 
     function adopt(found) {
         list = found;
+        if (serverOf(found.dataset.version) !== serverOf(version)) forgetBlanks();
         version = found.dataset.version;
         requestedAt = 0;
         cards = Array.from(list.querySelectorAll(".te-card[data-key]"), (element, place) => ({
@@ -102,11 +104,21 @@
 
     let requestedAt = 0;
 
-    /** When a page opens, and when the poll has told of another version than the one that is shown. */
+    /** A version is "server-number"; another server's numbers begin anew. */
+    function serverOf(told) {
+        return told.split("-")[0];
+    }
+
+    function isNews(told) {
+        const numbers = [told, version].map((text) => Number(text.split("-")[1]));
+        return serverOf(told) !== serverOf(version) || numbers[0] > numbers[1];
+    }
+
+    /** When a page opens, and when the poll has told of a later version than the one that is shown, or of another server's. */
     function updateWhenChanged() {
         const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
         if (!field || field.value === "") return; // the first poll's values come before
-        const current = list && list.isConnected && Number(field.value) <= Number(version);
+        const current = list && list.isConnected && !isNews(field.value);
         if (current || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
         press("te_library_update");
@@ -305,6 +317,11 @@
         for (const {element} of cards) show(element, known.get(stateOf(element)) || "");
     }
 
+    /** A server that has only just started knew no card yet, and had no picture of any. */
+    function forgetBlanks() {
+        for (const [state, address] of known) if (!address) known.delete(state);
+    }
+
     let askedAt = 0;
 
     function askSoon() {
@@ -428,6 +445,20 @@
         names.append(...loaded.map((element) => new Option("", element.dataset.name)));
     });
 
+    // ---- other languages -------------------------------------------------------------------------------------------
+
+    /** The host translates texts, but attributes on gradio's components alone. Those of cards hold names, and stay. */
+    function translate() {
+        const texts = window.localization;
+        if (!texts || typeof texts !== "object") return;
+        for (const element of document.querySelectorAll(OWN_WORDS)) {
+            for (const attribute of ["placeholder", "title", "aria-label"]) {
+                const text = texts[element.getAttribute(attribute)];
+                if (typeof text === "string") element.setAttribute(attribute, text);
+            }
+        }
+    }
+
     // ---- start -----------------------------------------------------------------------------------------------------
 
     const observed = new Map();
@@ -453,6 +484,7 @@
         observe("te_library_exported", "data-serial", followDownload);
         observe("te_library_status", "role", bringMessageIntoView);
         lookForCards();
+        translate();
         updateWhenChanged();
         if (asked && Date.now() - asked.at > LOST) askForPictures();
     }

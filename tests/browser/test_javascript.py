@@ -126,6 +126,23 @@ def card(ui: Any, name: str, place: str = "txt2img_textual_inversion_cards") -> 
         ("c", "c++", "c c++"),
         ("costs", "$1", "costs $1"),
         ("start", "^start", "start ^start"),
+        # in any case, as CLIP reads it
+        ("My-Cat on a mat", "my-cat", "My-Cat on a mat"),
+        ("MY-CAT", "my-cat", "MY-CAT"),
+        ("ARTSTATION", "art", "ARTSTATION art"),
+        ("<lora:x:1> Art", "art", "<lora:x:1> Art"),
+        ("İİ, ART", "art", "İİ, ART"),
+        ("İİart", "art", "İİart art"),
+        ("ÜNÏ", "ünï", "ÜNÏ"),
+        # before an English contraction, which is a token of its own
+        ("my-cat's hat", "my-cat", "my-cat's hat"),
+        ("my-cat\u2019s hat", "my-cat", "my-cat\u2019s hat"),
+        ("MY-CAT'S hat", "my-cat", "MY-CAT'S hat"),
+        ("art'll, (art've)", "art", "art'll, (art've)"),
+        ("my-cat'sound", "my-cat", "my-cat'sound my-cat"),
+        ("my-cat's2", "my-cat", "my-cat's2 my-cat"),
+        ("my-cat'x", "my-cat", "my-cat'x my-cat"),
+        ("start's", "art", "start's art"),
         # letters of any language
         ("ünïcode", "ünï", "ünïcode ünï"),
         ("ünï", "ünï", "ünï"),
@@ -325,14 +342,44 @@ def test_the_place_in_the_list_is_kept(ui: Any) -> None:
     ui.wait_for_function("document.getElementById('txt2img_textual_inversion_cards').scrollTop === 150", timeout=5000)
 
 
-def test_version_zero_means_that_nothing_changed(ui: Any) -> None:
-    ui.evaluate(
-        "() => { window.refreshed = 0;"
-        " document.getElementById('txt2img_textual_inversion_extra_refresh').onclick = () => refreshed++;"
-        " document.getElementById('te_cards_version').textContent = '0'; }"
-    )
+COUNT_REFRESHES = """() => {
+    window.refreshed = 0;
+    document.getElementById("te_library_cards").replaceChildren();  // none that the refresh could leave out
+    for (const tab of ["txt2img", "img2img"]) {
+        document.getElementById(tab + "_textual_inversion_extra_refresh").onclick = () => {
+            if (tab === "txt2img") refreshed++;
+            const cards = document.getElementById(tab + "_textual_inversion_cards");
+            setTimeout(() => { cards.outerHTML = cards.outerHTML; }, 50);
+        };
+    }
+}"""
+
+
+def tell_version(ui: Any, version: str) -> None:
+    ui.evaluate("version => { document.getElementById('te_cards_version').textContent = version; }", version)
+
+
+@pytest.mark.parametrize("version", ["0", "8c1f03ba-0"])
+def test_version_zero_means_that_nothing_changed(ui: Any, version: str) -> None:
+    ui.evaluate(COUNT_REFRESHES)
+    tell_version(ui, version)
     ui.wait_for_timeout(1500)
     assert ui.evaluate("refreshed") == 0
+    tell_version(ui, version.replace("0", "1")[:-1] + "1")
+    ui.wait_for_function("refreshed === 1", timeout=5000)
+
+
+def test_another_server_may_have_other_cards(ui: Any) -> None:
+    """Its numbers begin anew, so that they can be those of the server before it."""
+    ui.evaluate(COUNT_REFRESHES)
+    tell_version(ui, "8c1f03ba-10")
+    ui.wait_for_function("refreshed === 1", timeout=5000)
+    tell_version(ui, "00000000-0")
+    ui.wait_for_function("refreshed === 2", timeout=5000)
+    tell_version(ui, "11111111-0")
+    ui.wait_for_function("refreshed === 3", timeout=5000)
+    ui.wait_for_timeout(1500)
+    assert ui.evaluate("refreshed") == 3, "refreshed again without a change"
 
 
 DETAILS = """({name, weight, activation, negative}) => {

@@ -33,9 +33,9 @@ LIBRARY = (
 def _page(entries: tuple[Entry, ...]) -> str:
     fields = "".join(
         f"<div id='{id}'><textarea></textarea></div>"
-        for id in ("te_library_selected", "te_library_wanted", "te_library_uploaded")
+        for id in ("te_library_selected", "te_library_wanted", "te_library_uploaded", "te_cards_version")
     )
-    buttons = "".join(f"<button id='{id}'>press</button>" for id in ("te_library_select", "te_library_draw"))
+    buttons = "".join(f"<button id='{id}'>press</button>" for id in ("te_library_select", "te_library_draw", "te_library_update"))
     return (
         f"<!doctype html><html><body style='margin:0'>{fields}{buttons}<div id='te_library' style='width:420px'>"
         f"<div id='te_library_upload'><input type='file' multiple></div><div id='te_library_toolbar'>{TOOLBAR}</div>"
@@ -143,13 +143,13 @@ def test_cards_that_are_patched_in_place_are_new_ones(ui: Any) -> None:
     """What gradio 6 does: the elements stay, attributes and children become those of the new HTML."""
     ui.click(".te-card[data-name=cherry]")
     ui.select_option("#te_library_sort", "size")
-    html = str(cards.cards((entry(name="new", size=70), *LIBRARY), 1))
+    html = str(cards.cards((entry(name="new", size=70), *LIBRARY), "a-1"))
     ui.evaluate(
         """html => {
             const place = document.createElement("div");
             place.innerHTML = html;
             const list = document.querySelector(".te-cards");
-            list.dataset.version = "1";
+            list.dataset.version = "a-1";
             const made = place.querySelectorAll(".te-card");
             made.forEach((card, index) => {
                 const there = list.children[index];
@@ -165,6 +165,73 @@ def test_cards_that_are_patched_in_place_are_new_ones(ui: Any) -> None:
     assert count(ui) == "6"
     assert ui.get_attribute(".te-card[data-name=cherry]", "aria-selected") == "true"
     assert ui.locator("[aria-selected=true]").count() == 1
+
+
+SERVE = """html => {
+    window.updates = 0;
+    window.html = html;
+    document.getElementById("te_library_update").onclick = () => {
+        updates++;
+        document.getElementById("te_library_cards").innerHTML = window.html;
+    };
+}"""
+TELL = "version => { document.querySelector('#te_cards_version textarea').value = version; }"
+
+
+@pytest.mark.parametrize(
+    ("shown_version", "told", "asks"),
+    [
+        ("a-2", "a-2", False),
+        ("a-10", "a-9", False),  # listed after the number was told
+        ("a-9", "a-10", True),
+        ("a-2", "b-2", True),  # another server, which has come as far
+        ("a-12", "b-0", True),  # another server, which has only just started
+        ("a-0", "b-3", True),
+    ],
+)
+def test_cards_are_asked_for_when_another_state_is_told(ui: Any, shown_version: str, told: str, asks: bool) -> None:
+    ui.evaluate(SERVE, str(cards.cards(LIBRARY[:2], shown_version)))
+    ui.evaluate("() => { document.getElementById('te_library_cards').innerHTML = html; }")
+    let_pass(ui, 400)
+    ui.evaluate("html => { window.html = html; }", str(cards.cards(LIBRARY[2:3], told)))
+    ui.evaluate(TELL, told)
+    let_pass(ui, 800)
+    assert ui.evaluate("updates") == (1 if asks else 0)
+    assert shown(ui) == (["cherry"] if asks else ["Apple", "banana"])
+
+
+CHINESE = {
+    "Search": "搜索", "Files of the same name go to the trash.": "同名文件会移入回收站。", "Library": "嵌入库",
+    "Folder": "文件夹", "Apple": "苹果",
+}  # fmt: skip
+
+
+def test_attributes_are_translated_but_no_names(page: Any) -> None:
+    """What the WebUI's own localization leaves out."""
+    page.add_init_script(f"window.localization = {json.dumps(CHINESE)};")
+    page.goto("about:blank")
+    ui = open_page(page, LIBRARY)
+    let_pass(ui, 400)
+    search = ui.locator("#te_library_search")
+    assert [search.get_attribute(name) for name in ("placeholder", "aria-label")] == ["搜索", "搜索"]
+    assert ui.get_attribute("#te_library_folder", "aria-label") == "文件夹"
+    assert ui.get_attribute("#te_library_toolbar label", "title") == "同名文件会移入回收站。"
+    assert ui.get_attribute(".te-cards", "aria-label") == "嵌入库"
+    assert ui.get_attribute(".te-card", "title") == "Apple"
+    ui.evaluate("html => { document.getElementById('te_library_toolbar').innerHTML = html; }", str(TOOLBAR))
+    ui.wait_for_selector("#te_library_search[placeholder='搜索']")
+
+
+@pytest.mark.parametrize("texts", ["undefined", "null", "{}", "'zh_CN'"])
+def test_without_a_translation_all_stays(page: Any, texts: str) -> None:
+    page.add_init_script(f"window.localization = {texts};")
+    page.goto("about:blank")
+    errors: list[Any] = []
+    page.on("pageerror", lambda error: errors.append(error))
+    ui = open_page(page, LIBRARY)
+    let_pass(ui, 400)
+    assert ui.get_attribute("#te_library_search", "placeholder") == "Search"
+    assert errors == []
 
 
 def test_an_empty_library_says_what_to_do(page: Any) -> None:
@@ -277,6 +344,17 @@ def test_only_small_pictures_are_taken(page: Any, tmp_path: Path, answer: str) -
     let_pass(ui, 500)
     assert ui.locator(".te-card img").count() == 0
     assert ui.evaluate("pressed.length") == 1, "asked again for what cannot be shown"
+
+
+def test_a_server_that_has_only_just_started_is_asked_again(page: Any, tmp_path: Path) -> None:
+    """Before it has listed the cards it knows no picture of them."""
+    entries = many(tmp_path, 3)
+    ui = open_page(page, entries)
+    answered(ui, 1, "")
+    let_pass(ui, 500)
+    ui.evaluate("html => { document.getElementById('te_library_cards').innerHTML = html; }", str(cards.cards(entries, "b-0")))
+    answered(ui, 2)
+    ui.wait_for_function("document.querySelectorAll('.te-card img').length === 3")
 
 
 DROP = """() => {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,14 +11,16 @@ from typing import Any, cast
 import pytest
 import torch
 
+from tests.memory import MOST as MOST_MEMORY
+from tests.memory import PATIENCE, taken_by
 from tests.words import Vocabulary, put, vocabulary_host
-from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.embedding import MAX_VECTORS, Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.engine import vocabulary
 from train_embedding.engine.tokenizer import START_OF_TEXT, token_ids
 from train_embedding.errors import HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
-from train_embedding.services.inspection import Inspection
+from train_embedding.services.inspection import MAX_COMPARED, Inspection
 from train_embedding.services.library import Library
 from train_embedding.services.run_state import RunState
 
@@ -175,6 +178,41 @@ def test_neighbours_of_the_same_family(host: FakeHost, inspection: Inspection) -
     assert [(one.name, one.vectors) for one in found] == [("copy", 3), ("other", 5)]
     assert found[0].likeness == pytest.approx(1)
     assert len(inspection.inspect("sword", neighbours=1).neighbours) == 1
+
+
+def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection: Inspection) -> None:
+    put(host, "many", random_vectors(MAX_COMPARED + 1))
+    put(host, "few", random_vectors(MAX_COMPARED))
+    report = inspection.inspect("many", text="red", neighbours=1)
+    sentence = "Nearest words and the similarity are left out for 257 vectors; at most 256 are compared."
+    assert report.remarks == (sentence,)
+    assert not report.compared
+    for encoder in report.encoders:
+        assert encoder.similarity == ()
+        assert len(encoder.vectors) == 257
+        assert not any(one.nearest for one in encoder.vectors)
+        assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].to_origin)
+    assert [one.name for one in report.neighbours] == ["few"]
+    with pytest.raises(NotFound, match=f'^There is no picture of "many": {sentence}$'):
+        inspection.picture(report)
+    few = inspection.inspect("few", top=1)
+    assert (few.compared, few.remarks, len(few.encoders[1].similarity)) == (True, (), 256)
+    assert inspection.picture(few).size == (256 + 8 + 256, 256)
+
+
+def look_inside(folder: str, count: str) -> str:
+    host = vocabulary_host(Path(folder), {"clip_l": 64})
+    report = Inspection(host, Library(host)).report_of(Embedding("many", {"clip_l": torch.ones(1).expand(int(count), 64)}))
+    return str(len(json.dumps(report.to_json())))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("count", [MAX_COMPARED, MAX_VECTORS])
+def test_a_report_stays_small(tmp_path: Path, count: int) -> None:
+    taken = taken_by(look_inside, tmp_path, count)
+    assert int(taken.answer) < 2_000_000
+    assert taken.memory < MOST_MEMORY
+    assert taken.seconds < PATIENCE
 
 
 def test_json_and_picture(host: FakeHost, inspection: Inspection) -> None:

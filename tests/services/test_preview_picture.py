@@ -13,7 +13,7 @@ from PIL import Image
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
-from train_embedding.services import preview_picture
+from train_embedding.services import foreign_pictures
 from train_embedding.services.library import Library
 from train_embedding.services.preview_picture import suffix_for
 from train_embedding.services.run_state import RunState
@@ -66,10 +66,10 @@ def test_what_is_no_picture(library: Library, data: bytes) -> None:
 
 
 def test_pictures_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview_picture, "MAX_PIXELS", 100)
+    monkeypatch.setitem(foreign_pictures.MAX_PIXELS, "PNG", 100)
     with pytest.raises(UnreadableFile, match="11 × 10 pixels"):
         suffix_for(picture(size=(11, 10)))
-    monkeypatch.setattr(preview_picture, "MAX_SIZE", 10)
+    monkeypatch.setattr(foreign_pictures, "MAX_SIZE", 10)
     with pytest.raises(UnreadableFile, match="larger"):
         suffix_for(picture())
 

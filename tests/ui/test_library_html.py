@@ -60,6 +60,11 @@ def test_details() -> None:
     assert {"cats/my-cat.pt", "striped", "dog", "0.8", "txt2img_prompt", "img2img_neg_prompt"} <= set(read.attributes)
 
 
+def test_a_button_says_what_it_does_in_one_text() -> None:
+    """A translation of each word alone would also change those words where a person has written them."""
+    assert ">txt2img negative</button>" in library_html.details(entry())
+
+
 def test_details_of_a_file_that_cannot_be_used_offer_no_prompt() -> None:
     read = Reader(library_html.details(entry(loaded=False, vectors=0, family="", widths={}, reason="It is cut short.")))
     assert "te-send" not in read.attributes

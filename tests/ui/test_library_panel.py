@@ -194,6 +194,13 @@ def test_a_look_inside(handler: Handler, components: Components) -> None:
     assert "my dog2" in text
 
 
+def test_a_look_inside_many_vectors(handler: Handler, components: Components, services: Services) -> None:
+    put(services.host, "many", {"clip_l": torch.ones(257, 8)})  # pyright: ignore[reportArgumentType]
+    report = handler("inspect")("many.safetensors", False)[components["te_library_report"]]
+    assert "at most 256 are compared" in Reader(report).text
+    assert "<img" not in report
+
+
 def test_tokens_of_a_prompt(handler: Handler, components: Components) -> None:
     text = said(handler("tokenize")("a photo of my-cat"), components["te_library_tokens"])
     assert text.startswith("5 tokens of 75, 70 left.")
@@ -222,12 +229,12 @@ def test_import_under_the_names_that_the_files_had(
     data = (services.host.info().embeddings_folder / "my-cat.safetensors").read_bytes()
     files = [uploaded(tmp_path, "c++.safetensors", data), uploaded(tmp_path, "broken.pt", b"x")]
     told = json.dumps({"names": ["c++.safetensors", "broken.pt"], "folder": "new", "overwrite": False})
-    before = handler("poll")(None)[components["te_cards_version"]]
+    before = handler("poll")(None, "")[components["te_cards_version"]]
     text = status_of(handler("take")(files, told))
     assert text.startswith("1 embedding imported.")
     assert "broken.pt" in text
     assert services.library.get("c++").folder == "new"
-    assert int(handler("poll")(None)[components["te_cards_version"]]) > int(before)
+    assert handler("poll")(None, "")[components["te_cards_version"]] != before
     # without word of the script, or with word of other files, their names are those that came
     text = status_of(handler("take")(files[:1], told))
     assert services.library.get("c").name == "c", text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,11 +21,12 @@ from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import StorageFailed
 from train_embedding.services import Services
 from train_embedding.services.run_state import RunState
-from train_embedding.ui import fields
+from train_embedding.ui import fields, html, train_panel
 from train_embedding.ui.cards import EMPTY, NOTHING_FITS
 from train_embedding.ui.edge import errors_in
 from train_embedding.ui.inspection_html import HEADS as REPORT_HEADS
-from train_embedding.ui.library_html import ADVICE, FACTS
+from train_embedding.ui.library_html import ADVICE, BOXES, FACTS
+from train_embedding.ui.library_panel import LibraryVersion
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
@@ -73,7 +75,7 @@ class Words(HTMLParser):
         self.feed(source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.update(value for name, value in attrs if value and name in ("placeholder", "title"))
+        self.found.update(value for name, value in attrs if value and name in ("placeholder", "title", "aria-label"))
 
     def handle_data(self, data: str) -> None:
         self.found.add(data)
@@ -97,9 +99,9 @@ def visible_strings(blocks: Any) -> set[str]:
 HIDDEN = {"Poll", "Show cards", "Show details", "Draw pictures", "HTML", "Textbox"}
 COMING = {
     "Train Embedding", "Loss", "Training goes on when this page is closed.", EMPTY, NOTHING_FITS, *FACTS, *REPORT_HEADS,
-    "txt2img", "img2img", "prompt", "negative", "The notes are saved.", "The picture is set.", "The picture is drawn.",
+    *(text for _, text in BOXES), "The notes are saved.", "The picture is set.", "The picture is drawn.",
     "Click a card first.", "No embedding is chosen.", "Nothing is chosen.", "No run is chosen.", "No embedding is named.",
-    "No file came.", "Nothing was imported.", *ADVICE,
+    "No file came.", "Nothing was imported.", *ADVICE, html.RESUME,
 }  # fmt: skip
 "What pieces of HTML say that come later."
 
@@ -114,6 +116,12 @@ def test_every_visible_string_is_translated(blocks: Any) -> None:
 def test_the_translation_holds_nothing_else(blocks: Any) -> None:
     translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
     assert sorted(set(translated) - visible_strings(blocks) - COMING) == []
+
+
+def test_no_word_of_a_prompt_is_translated() -> None:
+    """The WebUI translates every text that is a key, also a token or a nearest word that is shown."""
+    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
+    assert [text for text in translated if re.fullmatch(r"[^\sA-Z]+", text)] == []
 
 
 def test_create(handler: Handler, components: Components, services: Services) -> None:
@@ -159,8 +167,8 @@ def test_an_existing_name_needs_overwrite(handler: Handler, components: Componen
 def test_poll_sends_everything_once_and_then_only_what_changed(
     handler: Handler, components: Components, services: Services
 ) -> None:
-    [seen] = [component for component in handler("poll")(None) if isinstance(component, gr.State)]
-    first = handler("poll")(None)
+    [seen] = [component for component in handler("poll")(None, "") if isinstance(component, gr.State)]
+    first = handler("poll")(None, "")
     shown = {component.elem_id for component in first} - {None}
     assert shown >= {
         "te_train_progress",
@@ -169,21 +177,23 @@ def test_poll_sends_everything_once_and_then_only_what_changed(
         "te_train_gallery",
         "te_cards_version",
     }
-    assert first[components["te_cards_version"]] == "0"
-    assert list(handler("poll")(first[seen])) == [seen]
+    assert re.fullmatch("[0-9a-f]{8}-0", first[components["te_cards_version"]])
+    assert list(handler("poll")(first[seen], "yes")) == [seen]
     handler("create")("my-cat", "cat", "1", False, "tokens")
-    second = handler("poll")(first[seen])
+    second = handler("poll")(first[seen], "yes")
     assert {component.elem_id for component in second} - {None} == {"te_cards_version"}
-    assert int(second[components["te_cards_version"]]) > 0
-    assert list(handler("poll")(second[seen])) == [seen]
+    server, number = second[components["te_cards_version"]].split("-")
+    assert first[components["te_cards_version"]] == f"{server}-0"
+    assert int(number) > 0
+    assert list(handler("poll")(second[seen], "yes")) == [seen]
 
 
 def test_cards_and_choices_come_when_they_are_asked_for(handler: Handler, components: Components, blocks: Any) -> None:
     handler("create")("my-cat", "cat", "1", False, "tokens")
-    updates = handler("update")(False)
+    updates = handler("update")("")
     assert "my-cat" in updates[components["te_library_cards"]]
     assert updates[components["te_train_embedding"]]["choices"] in (["my-cat"], [("my-cat", "my-cat")])
-    version = int(handler("poll")(None)[components["te_cards_version"]])
+    version = handler("poll")(None, "")[components["te_cards_version"]]
     assert f"data-version='{version}'" in updates[components["te_library_cards"]]
 
 
@@ -208,7 +218,7 @@ def test_poll_shows_a_run(
         "7", "my-cat", tmp_path, status="running", step=120, steps=400, losses=((60, 0.5), (120, 0.4)), previews=tuple(previews)
     )
     monkeypatch.setattr(services.runs, "current", lambda: run)
-    updates = handler("poll")(None)
+    updates = handler("poll")(None, "")
     assert "data-active='true'" in updates[components["te_train_progress"]]
     assert value_of(updates[components["te_train_plot"]])["loss"].tolist() == [0.5, 0.4]
     assert [caption for _, caption in updates[components["te_train_gallery"]]] == ["step 0", "step 100"]
@@ -217,11 +227,111 @@ def test_poll_shows_a_run(
 
 def test_a_page_that_opens_gets_the_last_used_values(handler: Handler, components: Components, services: Services) -> None:
     services.settings.save(TrainingSpec("my-cat", "/pictures", steps=77).to_json())
-    updates = handler("poll")(None)
+    updates = handler("poll")(None, "")
     assert value_of(updates[components["te_train_steps"]]) == 77
     assert components["te_train_batch_size"] not in updates
-    assert value_of(handler("update")(False)[components["te_train_embedding"]]) == "my-cat"
-    assert "value" not in handler("update")(True)[components["te_train_embedding"]], "what was chosen since is kept"
+    first = handler("update")("")
+    assert value_of(first[components["te_train_embedding"]]) == "my-cat"
+    later = handler("update")(first[components["te_library_shown"]])
+    assert "value" not in later[components["te_train_embedding"]], "what was chosen since is kept"
+
+
+def test_a_page_that_the_server_has_forgotten_keeps_what_was_typed(
+    handler: Handler, components: Components, services: Services
+) -> None:
+    opened = handler("poll")(None, "")[components["te_page_opened"]]
+    services.settings.save(TrainingSpec("my-cat", "/pictures", steps=77).to_json())
+    updates = handler("poll")(None, opened)
+    assert components["te_train_progress"] in updates
+    assert components["te_cards_version"] in updates
+    filled_in = {field.elem_id for field in fields.FIELDS}
+    assert [component.elem_id for component in updates if component.elem_id in filled_in] == []
+
+
+@pytest.mark.parametrize(("handler_name", "field"), [("poll", "te_page_opened"), ("update", "te_library_shown")])
+def test_whether_a_page_is_new_lies_in_the_page(blocks: Any, components: Components, handler_name: str, field: str) -> None:
+    """A State would lie on the server, and be gone while the page is still there."""
+    functions = blocks.fns.values() if isinstance(blocks.fns, dict) else blocks.fns
+    numbers = [number for number, one in enumerate(functions) if one.fn is not None and one.fn.__name__ == handler_name]
+    assert numbers
+    for number in numbers:
+        event = blocks.config["dependencies"][number]
+        assert components[field]._id in event["inputs"]
+        assert components[field]._id in event["outputs"]
+    assert isinstance(components[field], gr.Textbox)
+    assert not components[field].value
+
+
+def seen_of(updates: dict[Any, Any]) -> Any:
+    [seen] = [component for component in updates if isinstance(component, gr.State)]
+    return updates[seen]
+
+
+def failing(problem: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> None:
+        raise problem
+
+    return fail
+
+
+def test_a_part_that_fails_takes_no_other_with_it(
+    handler: Handler, components: Components, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(train_panel, "_pictures", failing(ZeroDivisionError("secret")))
+    status, gallery = components["te_train_status"], components["te_train_gallery"]
+    first = handler("poll")(None, "")
+    assert {components["te_train_progress"], components["te_train_plot"], components["te_cards_version"]} <= set(first)
+    assert gallery not in first
+    assert "Something went wrong" in first[status]
+    assert "secret" not in first[status]
+    known = seen_of(first)
+    for _ in range(3):
+        later = handler("poll")(known, "yes")
+        assert [component.elem_id for component in later] == [None], "told once, so that other messages can be read"
+        known = seen_of(later)
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    monkeypatch.setattr(train_panel, "_pictures", lambda _: [])
+    better = handler("poll")(known, "yes")
+    assert better[gallery] == []
+    assert "Something" not in better[status]
+
+
+def test_a_panel_that_fails_leaves_the_other(
+    handler: Handler,
+    components: Components,
+    services: Services,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(services.host, "loaded_embeddings", failing(StorageFailed("The disk is gone.")))
+    updates = handler("poll")(None, "")
+    assert components["te_train_progress"] in updates
+    assert "The disk is gone." in updates[components["te_library_status"]]
+    assert components["te_train_status"] in updates
+    assert "disk" not in updates[components["te_train_status"]]
+    monkeypatch.undo()
+    monkeypatch.setattr(train_panel, "parts", failing(ZeroDivisionError("secret")))
+    updates = handler("poll")(None, "")
+    assert components["te_cards_version"] in updates
+    assert "Something went wrong" in updates[components["te_train_status"]]
+    monkeypatch.setattr(train_panel, "parts", failing(KeyError("another")))
+    handler("poll")(None, "")
+    assert len([record for record in caplog.records if record.exc_info]) == 2, "another failure is logged"
+
+
+def test_last_used_values_that_cannot_be_read_take_nothing_with_them(
+    handler: Handler, components: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_panel, "remembered", failing(ZeroDivisionError("secret")))
+    updates = handler("poll")(None, "")
+    assert {components["te_train_progress"], components["te_cards_version"], components["te_page_opened"]} <= set(updates)
+    assert "te-cards" in handler("update")("")[components["te_library_cards"]]
+
+
+def test_versions_of_two_servers_are_told_apart(services: Services) -> None:
+    first, second = LibraryVersion(services), LibraryVersion(services)
+    assert first.look() == first.look()
+    assert first.look() != second.look()
 
 
 def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
@@ -282,11 +392,11 @@ def test_a_preset_fills_its_fields(handler: Handler, components: Components) -> 
 
 
 def test_refresh_reads_the_folder_again(handler: Handler, components: Components, services: Services) -> None:
-    first = handler("poll")(None)
+    first = handler("poll")(None, "")
     reloads = services.host.reloads  # type: ignore[attr-defined]
     handler("refresh")()
     assert services.host.reloads == reloads + 1  # type: ignore[attr-defined]
-    assert int(handler("poll")(None)[components["te_cards_version"]]) > int(first[components["te_cards_version"]])
+    assert handler("poll")(None, "")[components["te_cards_version"]] != first[components["te_cards_version"]]
 
 
 def test_an_error_is_shown_and_an_unexpected_one_is_logged_too(status: Any, caplog: pytest.LogCaptureFixture) -> None:

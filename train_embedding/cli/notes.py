@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_file_option, add_host_options, print_json, services_of
 from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.services.foreign_pictures import contents_of
 
 if TYPE_CHECKING:
     from train_embedding.services.library import Entry, Library
@@ -69,7 +70,7 @@ def _set_preview(library: Library, arguments: argparse.Namespace) -> None:
 
 def _bytes_of(picture: Path) -> bytes:
     try:
-        return picture.read_bytes()
+        return contents_of(picture)
     except FileNotFoundError as error:
         raise NotFound(f'There is no picture "{picture}".') from error
     except OSError as error:

@@ -10,14 +10,15 @@ import torch
 
 from train_embedding.embeddings import operations
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
+from train_embedding.embeddings.embedding import MAX_VECTORS as MAX_READ
 from train_embedding.embeddings.expression_nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.errors import InvalidExpression
 
 MAX_VECTORS = 75
 "Of a result: tokens that a prompt takes at once."
-MAX_BETWEEN = 1000
-"Of a part of a formula."
+MAX_BETWEEN = MAX_READ
+"Of a part of a formula: as many as an embedding may have that it names."
 
 
 class Sources(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
-from train_embedding.services import notes, preview_picture
+from train_embedding.services import foreign_pictures, notes, preview_picture
 from train_embedding.services.sidecars import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, split
 
 INFO_SUFFIX = ".info"
@@ -33,7 +33,7 @@ def limit_of(file_name: str) -> int:
 
     suffix = split(file_name)[1].lower()
     if suffix in PICTURE_SUFFIXES:
-        return preview_picture.MAX_SIZE
+        return foreign_pictures.MAX_SIZE
     if suffix in (NOTES_SUFFIX, INFO_SUFFIX):
         return notes.MAX_SIZE
     return MAX_FILE_SIZE if suffix == OPTIMIZER_SUFFIX else 0

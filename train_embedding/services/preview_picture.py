@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import io
-import warnings
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.services.foreign_pictures import SUFFIXES, kind_of, opened
 from train_embedding.services.run_state import load_state
 
-MAX_SIZE = 16 * 2**20
-"Bytes of a picture."
-MAX_PIXELS = 64 * 10**6
-SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
 DEFAULT_PROMPT = "[name]"
 MAX_PROMPT = 10_000
 
 
 def suffix_for(picture: bytes) -> str:
     """The suffix for a picture's file, once it has been decoded to the end. Raises UnreadableFile."""
-    from PIL import Image
-
-    if len(picture) > MAX_SIZE:
-        raise UnreadableFile(f"The picture is larger than {MAX_SIZE // 2**20} MB.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            with Image.open(io.BytesIO(picture), formats=[*SUFFIXES]) as opened:
-                form = str(opened.format)
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise UnreadableFile(
-                        f"The picture has {opened.width} × {opened.height} pixels, which is too many for a preview."
-                    )
-                opened.load()
-    except UnreadableFile:
-        raise
-    except Exception as error:  # a broken picture can raise nearly anything
-        kinds = ", ".join(suffix.removeprefix(".").upper() for suffix in SUFFIXES.values())
-        raise UnreadableFile("The picture cannot be read.", f"Use a picture of one of the kinds {kinds}.") from error
-    return SUFFIXES[form]
+    with opened(picture) as image:
+        image.load()
+    return SUFFIXES[kind_of(picture)]
 
 
 def last_preview(runs_folder: Path, run_id: str) -> bytes:

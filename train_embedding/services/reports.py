@@ -38,7 +38,7 @@ class EncoderReport:
     width: int
     vectors: tuple[VectorFigures, ...]
     similarity: tuple[tuple[float, ...], ...]
-    "Cosine of every vector with every other, [n, n]."
+    "Cosine of every vector with every other, [n, n]; empty where there are too many of them."
     vocabulary_norm: float | None = None
     vocabulary_spread: float | None = None
     to_origin: float | None = None
@@ -74,6 +74,11 @@ class Report:
     "The nearest first; looked for on request only."
     remarks: tuple[str, ...] = ()
     "What could not be said and why, in sentences."
+
+    @property
+    def compared(self) -> bool:
+        """Whether the vectors were compared with one another."""
+        return all(encoder.similarity for encoder in self.encoders)
 
     def to_json(self) -> dict[str, Any]:
         return _rounded({**asdict(self), "metadata": dict(self.metadata)})

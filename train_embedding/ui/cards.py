@@ -51,17 +51,17 @@ class Deck:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
-        self._number = -1
+        self._version = ""
         self._entries: Sequence[Entry] = ()
         self._html = Markup("")
         self._by_key: Mapping[str, Entry] = {}
 
-    def at(self, number: int) -> tuple[Sequence[Entry], Markup]:
-        """The entries and their cards at a version; what is listed then stands for all later calls with this number."""
+    def at(self, version: str) -> tuple[Sequence[Entry], Markup]:
+        """The entries and their cards at a version; what is listed then stands for all later calls with this one."""
         with self._lock:
-            if number != self._number:
+            if version != self._version:
                 self._entries = self._services.library.list()
-                self._html, self._number = cards(self._entries, number), number
+                self._html, self._version = cards(self._entries, version), version
                 self._by_key = {key_of(entry): entry for entry in self._entries}
             return self._entries, self._html
 
@@ -84,7 +84,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def cards(entries: Iterable[Entry], version: int = 0) -> Markup:
+def cards(entries: Iterable[Entry], version: str = "") -> Markup:
     """The list of cards. version: tells the script one state of it from another, since gradio 6 patches what is there."""
     drawn = Markup("").join(_card(entry) for entry in entries)
     return _LIST.format(version, drawn or html.message("quiet", EMPTY))

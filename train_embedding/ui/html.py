@@ -21,6 +21,7 @@ _WAITING = {
     "preparing": "Reading the pictures",
     "stopping": "Stopping after this step",
 }
+RESUME = "Resume goes on from where it was last saved."
 _ENDED = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed", "interrupted": "Interrupted"}
 
 
@@ -105,6 +106,9 @@ def run_status(state: RunState | None) -> Markup:
     """What became of a run: where its file is, or what went wrong; empty while all goes well."""
     if state is None:
         return Markup("")
+    if state.status == "interrupted":  # with the process that it ran in
+        text = f"Training {state.embedding} was interrupted at step {state.step} of {state.steps}."
+        return message("quiet", text, RESUME, *state.notes)
     if state.error:
         return message("bad", state.error, state.hint, *_files(state), *state.notes)
     if state.active:

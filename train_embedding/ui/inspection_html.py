@@ -31,7 +31,7 @@ _PICTURE = Markup("<p class='te-more'>{}</p><img alt='' src='{}'>")
 
 
 def report(found: Report, heat_map: Image.Image | None) -> Markup:
-    """Norms, ranges, nearest words and neighbours; heat_map: the similarity between the vectors."""
+    """Norms, ranges, nearest words and neighbours; heat_map: the similarity between the vectors, where they were compared."""
     pieces = [_facts(found.metadata)] if found.metadata else []
     pieces += [_encoder(encoder) for encoder in found.encoders]
     if found.origin:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
+from train_embedding.services.foreign_pictures import contents_of
 from train_embedding.ui import library_html
 from train_embedding.ui.notes import NOTES, notes_changes
 
@@ -41,7 +42,7 @@ def copy(services: Services, entry: Entry, new_name: str) -> tuple[Entry, str]:
 def set_picture(services: Services, entry: Entry, file: Any) -> tuple[Entry, str]:
     """file: as gradio hands over an upload, a path or an object that has one as its name."""
     path = Path(file if isinstance(file, str) else file.name)
-    return services.library.set_preview(entry.name, path.read_bytes(), entry.path), "The picture is set."
+    return services.library.set_preview(entry.name, contents_of(path), entry.path), "The picture is set."
 
 
 def take_run(services: Services, entry: Entry, run: str | None) -> tuple[Entry, str]:

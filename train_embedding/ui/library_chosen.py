@@ -194,7 +194,8 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
         entry = entry_of(services, key)
         embedding = services.library.read(entry.name, entry.path)
         report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
-        return {chosen.status: "", chosen.report: inspection_html.report(report, services.inspection.picture(report))}
+        picture = services.inspection.picture(report) if report.compared else None
+        return {chosen.status: "", chosen.report: inspection_html.report(report, picture)}
 
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 

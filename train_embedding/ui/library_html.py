@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from train_embedding.services.runs import RunState
 
 BOXES = (
-    ("txt2img_prompt", "txt2img", "prompt"), ("txt2img_neg_prompt", "txt2img", "negative"),
-    ("img2img_prompt", "img2img", "prompt"), ("img2img_neg_prompt", "img2img", "negative"),
+    ("txt2img_prompt", "txt2img prompt"), ("txt2img_neg_prompt", "txt2img negative"),
+    ("img2img_prompt", "img2img prompt"), ("img2img_neg_prompt", "img2img negative"),
 )  # fmt: skip
-"The host's prompt boxes: id, page, and what they are called; the script hides the buttons of those that are not there."
+"The host's prompt boxes: id, and what they are called; the script hides the buttons of those that are not there."
 FACTS = (
     "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
 )  # fmt: skip
@@ -29,7 +29,7 @@ ADVICE = (
     "Its vectors cannot be read. Delete it, and get the embedding anew.",
 )
 "For a dangerous file: one that can be rescued, one that cannot."
-_SEND = Markup("<button type='button' class='te-send' data-box='{}' hidden><span>{}</span> <span>{}</span></button>")
+_SEND = Markup("<button type='button' class='te-send' data-box='{}' hidden>{}</button>")
 _DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
 _PORTRAIT = Markup("<img class='te-portrait' alt='' src='{}'>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,28 +36,34 @@ class LibraryPanel:
     status: gr.HTML
     chosen: library_chosen.Chosen
     tools: library_tools.Tools
+    shown: gr.Textbox
+    "Hidden: filled once the page has been given the cards; it lies there since the server may forget a page."
     version: gr.Textbox
-    "Hidden: a number that rises whenever the library changed; the script then refreshes the host's cards,"
+    "Hidden: another text whenever the library changed; the script then refreshes the host's cards,"
     update: gr.Button
     "and clicks this for ours."
 
 
 class LibraryVersion:
-    """A number that rises whenever the host's embeddings have changed; 0 when the first page opens."""
+    """A number that rises whenever the host's embeddings have changed, 0 when the first page opens: "8c1f03ba-0".
+
+    Before it stands what tells this tab from that of another server, whose numbers mean nothing here.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lock = threading.Lock()
+        self._server = secrets.token_hex(4)
         self._number = 0
         self._seen: Any = None
 
-    def look(self) -> int:
+    def look(self) -> str:
         seen = self._facts()
         with self._lock:
             if self._seen is not None and self._seen != seen:
                 self._number += 1
             self._seen = seen
-            return self._number
+            return f"{self._server}-{self._number}"
 
     def rise(self) -> None:
         """For changes that leave the names as they were."""
@@ -84,10 +91,11 @@ def build(services: Services) -> LibraryPanel:
     tools = library_tools.build(status)
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
+        shown = gr.Textbox("", show_label=False, elem_id="te_library_shown")
         version = gr.Textbox("", show_label=False, elem_id="te_cards_version")
         update = gr.Button("Show cards", elem_id="te_library_update")
         _connect_pictures(deck)
-    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, version, update)
+    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, shown, version, update)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -113,9 +121,9 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
     )
 
 
-def parts(panel: LibraryPanel, number: int) -> dict[str, tuple[Any, Render]]:
-    """What the poll shows of the library, at the version `number`: that alone; the script then asks for the cards."""
-    return {"library": (number, lambda: {panel.version: str(number)})}
+def parts(panel: LibraryPanel, version: str) -> dict[str, tuple[Any, Render]]:
+    """What the poll shows of the library, at a version: that alone; the script then asks for the cards."""
+    return {"library": (version, lambda: {panel.version: version})}
 
 
 def connect_update(
@@ -126,18 +134,17 @@ def connect_update(
     They are no outputs of the poll: gradio looks at every output of an event, and thousands of choices take it long.
     first: the update of `embedding` for a page that opens.
     """
-    opened = gr.State(False)
 
     @errors_in(panel.status)
-    def update(shown: bool) -> dict[Any, Any]:
+    def update(shown: str) -> dict[Any, Any]:
         entries, cards = panel.deck.at(version.look())
         choices = gr.update(choices=[entry.name for entry in entries if entry.loaded])
         trash = library_tools.trash_update(services)
         names = choices if shown else {**choices, **first()}
-        return {panel.cards: cards, embedding: names, panel.tools.trashed: trash, opened: True}
+        return {panel.cards: cards, embedding: names, panel.tools.trashed: trash, panel.shown: "yes"}
 
-    outputs = [panel.status, panel.cards, embedding, panel.tools.trashed, opened]
-    panel.update.click(update, [opened], outputs, **AT_ONCE)
+    outputs = [panel.status, panel.cards, embedding, panel.tools.trashed, panel.shown]
+    panel.update.click(update, [panel.shown], outputs, **AT_ONCE)
 
 
 def _connect_pictures(deck: Deck) -> None:

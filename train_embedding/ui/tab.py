@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.ui import create_panel, library_panel, train_panel
+from train_embedding.errors import TrainEmbeddingError
+from train_embedding.ui import create_panel, html, library_panel, train_panel
 from train_embedding.ui.compat import AT_ONCE
-from train_embedding.ui.edge import errors_in
+from train_embedding.ui.edge import UNEXPECTED
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
+
+logger = logging.getLogger(__name__)
+
+Updates = dict[Any, Any]
+"Component to what becomes of it."
+Parts = Mapping[str, tuple[Any, Callable[[], Updates]]]
+"What a panel shows: part to (version, what makes its updates)."
+STATUS = "status"
+"The part of a panel that writes where its troubles are told."
 
 
 def build(services: Services) -> gr.Blocks:
@@ -39,37 +53,101 @@ def render(services: Services) -> None:
 def _keep_up_to_date(
     services: Services, create: create_panel.CreatePanel, train: train_panel.TrainPanel, library: library_panel.LibraryPanel
 ) -> None:
-    """The script clicks the hidden button; only what changed since this page last looked is sent."""
+    """The script clicks the hidden button; only what changed since this page last looked is sent.
+
+    What a page has seen is kept by the server, which may forget it (gradio 6 does after an hour without a connection, each
+    does in a restart). `opened` lies in the page: an old one that the server does not know is shown all, but no field that a
+    person fills in is touched.
+    """
     seen = gr.State(None)
     with gr.Column(elem_classes=["te-hidden"]):
+        opened = gr.Textbox("", show_label=False, elem_id="te_page_opened")
         button = gr.Button("Poll", elem_id="te_train_poll")
-    embedding, library_version = train.widgets["embedding"], library_panel.LibraryVersion(services)
+    embedding, library_version, troubles = train.widgets["embedding"], library_panel.LibraryVersion(services), Troubles()
 
-    @errors_in(train.status)
-    def poll(known: dict[str, Any] | None) -> dict[Any, Any]:
-        now = train_panel.parts(services, train)
-        now |= library_panel.parts(library, library_version.look())
-        updates: dict[Any, Any] = {seen: {part: version for part, (version, _) in now.items()}}
-        for part, (version, render_part) in now.items():
-            if known is None or known.get(part) != version:
-                updates.update(render_part())
-        if known is None:
-            for widget, update in train_panel.remembered(services, train).items():
-                if widget is not embedding:
-                    updates[widget] = update
+    def last_used() -> Updates:
+        updates = train_panel.remembered(services, train)
+        return {widget: update for widget, update in updates.items() if widget is not embedding}
+
+    def train_parts(page: str) -> Parts:
+        parts = train_panel.parts(services, train)
+        return parts if page else {**parts, "fields": (True, last_used)}
+
+    def library_parts(_page: str) -> Parts:
+        return library_panel.parts(library, library_version.look())
+
+    panels = (("train", train.status, train_parts), ("library", library.status, library_parts))
+
+    def poll(known: dict[str, Any] | None, page: str) -> Updates:
+        shown: dict[str, Any] = {}
+        updates: Updates = {seen: shown} if page else {seen: shown, opened: "yes"}
+        for name, status, parts in panels:
+            versions, made, sentence = look(name, lambda parts=parts: parts(page), known or {}, troubles)
+            trouble = f"{name} trouble"
+            if sentence:  # told once; the panel's own words come back when all is well
+                made.pop(status, None)
+                versions.pop(STATUS, None)
+                versions[trouble] = sentence
+                if (known or {}).get(trouble) != sentence:
+                    made[status] = sentence
+            shown.update(versions)
+            updates.update(made)
         return updates
 
-    def remembered_name() -> dict[Any, Any]:
-        return train_panel.remembered(services, train).get(embedding, {})
+    def remembered_name() -> Updates:
+        with troubles.caught("name", []):
+            return train_panel.remembered(services, train).get(embedding, {})
+        return {}
 
-    outputs = [seen, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
-    outputs += [library.version, *(widget for widget in train.widgets.values() if widget is not embedding)]
+    outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
+    outputs += [library.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),
         *library_panel.connect(services, library, library_version),
     )
     for event in events:
-        event.then(poll, [seen], outputs, **AT_ONCE)
+        event.then(poll, [seen, opened], outputs, **AT_ONCE)
     library_panel.connect_update(services, library, library_version, embedding, remembered_name)
-    button.click(poll, [seen], outputs, **AT_ONCE)
+    button.click(poll, [seen, opened], outputs, **AT_ONCE)
+
+
+class Troubles:
+    """Catches what fails in a part of a poll. The same failure comes back every second and is logged once."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, object] = {}
+
+    @contextmanager
+    def caught(self, part: str, sentences: list[str]) -> Iterator[None]:
+        """Adds what to tell of a failure inside to `sentences`."""
+        try:
+            yield
+        except TrainEmbeddingError as problem:
+            sentences.append(html.error(problem))
+        except Exception as problem:
+            failure = (type(problem), traceback.extract_tb(problem.__traceback__)[-1])
+            if self._logged.get(part) != failure:
+                self._logged[part] = failure
+                logger.exception("Showing %s failed", part)
+            sentences.append(html.message("bad", *UNEXPECTED))
+        else:
+            self._logged.pop(part, None)
+
+
+def look(
+    panel: str, parts: Callable[[], Parts], known: Mapping[str, Any], troubles: Troubles
+) -> tuple[dict[str, Any], Updates, str]:
+    """The versions of the parts shown, the updates of those not `known`, and a sentence if any failed, which stays unknown."""
+    versions: dict[str, Any] = {}
+    updates: Updates = {}
+    sentences: list[str] = []
+    with troubles.caught(panel, sentences):
+        for part, (version, render) in parts().items():
+            if part in known and known[part] == version:
+                versions[part] = version
+                continue
+            with troubles.caught(f"{panel}: {part}", sentences):
+                updates.update(render())
+                versions[part] = version
+    return versions, updates, sentences[0] if sentences else ""

@@ -8,7 +8,8 @@ from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from train_embedding.errors import UnreadableFile
+from train_embedding.services.foreign_pictures import contents_of, opened
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +19,6 @@ PORTRAIT = 384
 "The same, beside the details of one embedding."
 KEPT = 6000
 "How many stay in memory, of about 3 kB each."
-LARGEST = 50_000_000
-"Pixels of a file that is still opened: decoded, that is 150 MB."
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"What Pillow raises for files that are no pictures, or broken ones."
 
 
 def stamp(file: Path | None) -> int:
@@ -51,15 +48,13 @@ def _kept(file: Path, _stamp: int) -> str:
 def _address(file: Path, side: int) -> str:
     try:
         return "data:image/jpeg;base64," + base64.b64encode(_small(file, side)).decode("ascii")
-    except UNREADABLE as problem:
+    except (OSError, UnreadableFile) as problem:
         logger.warning("The preview %s cannot be shown: %s", file, problem)
         return ""
 
 
 def _small(file: Path, side: int) -> bytes:
-    with Image.open(file) as image:
-        if image.width * image.height > LARGEST:
-            raise ValueError(f"it has {image.width} × {image.height} pixels")
+    with opened(contents_of(file)) as image:
         image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
         image.thumbnail((side, side))
         data = BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from train_embedding.ui.edge import errors_in, remember
 if TYPE_CHECKING:
     from train_embedding.services import Services
     from train_embedding.services.runs import RunState
+
+logger = logging.getLogger(__name__)
 
 MAIN_ROWS = (("embedding", "dataset"),)
 PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
@@ -117,7 +120,7 @@ def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any, Any]:
 
     @errors_in(panel.status)
     def resume() -> dict[Any, Any]:
-        state = services.runs.current()
+        state = services.runs.latest()
         if state is not None:
             services.runs.resume(state.id)
         return {panel.status: gr.update()}
@@ -129,7 +132,7 @@ def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any, Any]:
 
 def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callable[[], dict[Any, Any]]]]:
     """What a page shows of the run under way or the last one: part to (version, its updates)."""
-    state = services.runs.current()
+    state = services.runs.latest()
     bar, status = html.progress(state), html.run_status(state)
     active = state is not None and state.active
     resumable = state is not None and state.resumable
@@ -214,15 +217,21 @@ def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
     """The previews as pictures, not as paths: hosts serve files from few folders only."""
     files = list(state.previews) if state else []
     chosen = files if len(files) <= SHOWN_PREVIEWS else [files[0], *files[1 - SHOWN_PREVIEWS :]]
-    return [(_load(file), _caption(file)) for file in chosen]
+    loaded = [(_load(file), _caption(file)) for file in chosen]
+    return [one for one in loaded if one[0] is not None]
 
 
 def _load(file: Path) -> Any:
+    """The picture; None where somebody has removed or changed it."""
     from PIL import Image
 
-    with Image.open(file) as image:
-        image.load()
-        return image.convert("RGB")
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as problem:  # gone, or broken
+        logger.info("A preview is not shown: %s", problem)
+        return None
 
 
 def _caption(file: Path) -> str:
