@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 SPEC = ["--steps", "6", "--learning-rate", "0.01", "--average", "0.5", "--latent-sampling", "random", "--flip"]
 EVALUATED = ["--evaluate-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
+TOLERANCE = 5e-4
+"Of the vectors, to their norm: other sums round in another order, how much depends on the processor (1.3e-4 was the most)."
 LAUNCHERS = {
     "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "{port}"],
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"],
@@ -120,8 +122,8 @@ def test_two_processes_with_batch_2_equal_one_with_batch_4(one: Data, two: Data,
     ours, theirs = one.saved(), two.saved()
     for name in ("vectors", "average"):
         difference = (ours[name]["clip_l"] - theirs[name]["clip_l"]).norm()
-        assert float(difference / ours[name]["clip_l"].norm()) < 1e-4
-    assert float((one.vectors() - two.vectors()).norm() / one.vectors().norm()) < 1e-4
+        assert float(difference / ours[name]["clip_l"].norm()) < TOLERANCE
+    assert float((one.vectors() - two.vectors()).norm() / one.vectors().norm()) < TOLERANCE
     assert [step for step, _ in theirs["evaluations"]] == [0, 3, 6]
     for (_, losses), (_, other) in zip(ours["evaluations"], theirs["evaluations"], strict=True):
         assert torch.allclose(losses, other, rtol=1e-5)

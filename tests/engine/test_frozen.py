@@ -43,16 +43,26 @@ def run(model: DiffusionModel, *, autocast: bool = False, side: int = 8) -> Pass
     return Pass([output.detach(), *gradients], counter.saved)
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_same_output_and_gradients(variant: str, autocast: bool) -> None:
-    frozen = run(model(variant), autocast=autocast)
+def test_the_same_output_and_gradients(variant: str) -> None:
+    frozen = run(model(variant))
     with plain(model(variant).unet):
-        expected = run(model(variant), autocast=autocast)
+        expected = run(model(variant))
     assert len(frozen.results) == (3 if variant.startswith("SDXL") else 2)
     for one, other in zip(frozen.results, expected.results, strict=True):
         assert float(other.abs().max()) > 0
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_as_exact_as_torchs_own_in_bf16(variant: str) -> None:
+    """Some processors have several kernels for it, which round in different orders; so both are measured by fp32."""
+    frozen = run(model(variant), autocast=True)
+    with plain(model(variant).unet):
+        exact, own = run(model(variant)), run(model(variant), autocast=True)
+    for one, other, truth in zip(frozen.results, own.results, exact.results, strict=True):
+        assert 0 < float((one - truth).norm()) < 1.1 * float((other - truth).norm())
+        assert float((other - truth).norm()) < 0.1 * float(truth.norm())
 
 
 @pytest.mark.parametrize("variant", BASES)
