@@ -58,7 +58,9 @@ def test_seeds_prompts_and_settings_matter(tiny_model: DiffusionModel) -> None:
     for other in ({"seed": 2}, {"guidance": 3.0}, {"steps": 4}, {"negative_prompt": "red"}):
         assert first != drawn(tiny_model, "a star", **other)
     assert first != drawn(tiny_model, "a tree")
-    assert drawn(tiny_model, "a star", guidance=1.0) == drawn(tiny_model, "a star", guidance=1.0, negative_prompt="red")
+    # u + 1 · (c − u) is c but for rounding, which may tip a colour over to the next one
+    plain, negative = (drawn(tiny_model, "a star", guidance=1.0, negative_prompt=words) for words in ("", "red"))
+    assert max(abs(one - other) for one, other in zip(plain, negative, strict=True)) <= 1
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(tiny_model: DiffusionModel) -> None:
