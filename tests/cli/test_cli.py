@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent, indent
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -343,55 +344,56 @@ def test_app_on_a_taken_port_is_an_error(data: Path, capsys: pytest.CaptureFixtu
     assert f"Port {port} cannot be used" in error_line(capsys)
 
 
-def test_the_address_of_the_app_is_said_once_it_answers(data: Path) -> None:
-    pytest.importorskip("gradio")
-    code = (  # a process of its own: a server wants a thread without an event loop, and signals
-        "import re, signal, socket, sys\nfrom pathlib import Path\nfrom fastapi import FastAPI\n"
-        "from train_embedding.app import server\nfrom train_embedding.hosts.fake import FakeHost\n"
-        "from train_embedding.services import Services\n"
-        "def ready(sentence):\n"
-        "    port = int(re.search(r'http://127\\.0\\.0\\.1:(\\d+)/', sentence)[1])\n"
-        "    socket.create_connection(('127.0.0.1', port), timeout=60).close()\n"
-        "    print('it answers')\n"
-        "    signal.raise_signal(signal.SIGINT)\n"
-        "server.application = lambda _services: FastAPI()\n"
-        "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
-        "except KeyboardInterrupt: pass\n"
-    )
-    command = [sys.executable, "-c", code, str(data)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
-    assert (done.returncode, done.stdout) == (0, "it answers\n"), done.stderr
+def served(data: Path, ready: str, application: str = "FastAPI()") -> str:
+    """What a process prints that serves an application; `ready` is the body of the function that gets the sentence.
 
-
-def test_ctrl_c_ends_the_app_though_a_page_is_open(data: Path) -> None:
-    """gradio's pages keep a stream open."""
+    A process of its own: a server wants a thread without an event loop, and signals.
+    """
     pytest.importorskip("gradio")
     code = (
-        "import signal, sys, threading, urllib.request\nfrom pathlib import Path\nimport asyncio\nfrom fastapi import FastAPI\n"
-        "from fastapi.responses import StreamingResponse\n"
-        "from train_embedding.app import server\nfrom train_embedding.hosts.fake import FakeHost\n"
-        "from train_embedding.services import Services\n"
-        "async def beats():\n"
-        "    while True:\n"
-        "        yield b'beat'\n"
-        "        await asyncio.sleep(0.1)\n"
-        "app = FastAPI()\n"
-        "app.get('/stream')(lambda: StreamingResponse(beats()))\n"
-        "def watch(address):\n"
-        "    with urllib.request.urlopen(address + 'stream', timeout=60) as stream:\n"
-        "        stream.read(4)\n"
-        "        signal.raise_signal(signal.SIGINT)\n"
-        "        threading.Event().wait(120)\n"
-        "def ready(sentence):\n"
-        "    threading.Thread(target=watch, args=[sentence.split()[2]], daemon=True).start()\n"
-        "server.application = lambda _services: app\n"
+        "import asyncio, re, signal, socket, sys, threading, urllib.request\nfrom pathlib import Path\n"
+        "from fastapi import FastAPI\nfrom fastapi.responses import StreamingResponse\nfrom train_embedding.app import server\n"
+        "from train_embedding.hosts.fake import FakeHost\nfrom train_embedding.services import Services\n"
+        f"def ready(sentence):\n{indent(dedent(ready), ' ' * 4)}\n"
+        f"server.application = lambda _services: {application}\n"
         "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
         "except KeyboardInterrupt: pass\n"
         "print('it has ended')\n"
     )
     command = [sys.executable, "-c", code, str(data)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
-    assert (done.returncode, done.stdout) == (0, "it has ended\n"), done.stderr
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_address_of_the_app_is_said_once_it_answers(data: Path) -> None:
+    ready = r"""
+        port = int(re.search(r'http://127\.0\.0\.1:(\d+)/', sentence)[1])
+        socket.create_connection(('127.0.0.1', port), timeout=60).close()
+        print('it answers')
+        signal.raise_signal(signal.SIGINT)
+    """
+    assert served(data, ready) == "it answers\nit has ended\n"
+
+
+def test_ctrl_c_ends_the_app_though_a_page_is_open(data: Path) -> None:
+    """gradio's pages keep a stream open."""
+    ready = """
+        def watch(address):
+            with urllib.request.urlopen(address + 'stream', timeout=60) as stream:
+                stream.read(4)
+                signal.raise_signal(signal.SIGINT)
+                threading.Event().wait()
+        threading.Thread(target=watch, args=[sentence.split()[2]], daemon=True).start()
+    """
+    application = (
+        "(app := FastAPI(), app.get('/stream')(lambda: StreamingResponse(beats())))[0]\n"
+        "async def beats():\n"
+        "    while True:\n"
+        "        yield b'beat'\n"
+        "        await asyncio.sleep(0.1)\n"
+    )
+    assert served(data, ready, application) == "it has ended\n"
 
 
 def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from tests.memory import MOST as MOST_MEMORY
 from tests.memory import PATIENCE, taken_by
 from tests.words import Vocabulary, put, vocabulary_host
-from train_embedding.embeddings.embedding import MAX_VECTORS, Embedding
+from train_embedding.embeddings.embedding import MAX_COUNT, Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.engine import vocabulary
 from train_embedding.engine.tokenizer import START_OF_TEXT, token_ids
@@ -207,7 +207,7 @@ def look_inside(folder: str, count: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("count", [MAX_COMPARED, MAX_VECTORS])
+@pytest.mark.parametrize("count", [MAX_COMPARED, MAX_COUNT])
 def test_a_report_stays_small(tmp_path: Path, count: int) -> None:
     taken = taken_by(look_inside, tmp_path, count)
     assert int(taken.answer) < 2_000_000

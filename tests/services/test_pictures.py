@@ -59,10 +59,16 @@ def test_names_that_are_no_text(trainee: Trainee) -> None:
     Image.new("RGB", (64, 64), "red").save(trainee.pictures / "4.png")
     for name, content in ((b"caf\xe9.png", (trainee.pictures / "4.png").read_bytes()), (b"br\xe9ak.png", b"x")):
         Path(os.fsdecode(os.fsencode(trainee.pictures) + b"/" + name)).write_bytes(content)
-    ended = trainee.run(steps=2, template=["a photo of [name], [filewords]"])
+    Image.new("RGB", (64, 64), "red").save(trainee.pictures / "5.png")
+    Image.new("L", (32, 64)).save(trainee.pictures / "m.png")
+    (trainee.pictures / "5.png").rename(os.fsdecode(os.fsencode(trainee.pictures) + b"/m\xe9.png"))
+    (trainee.pictures / "m.png").rename(os.fsdecode(os.fsencode(trainee.pictures) + b"/m\xe9-masklabel.png"))
+    ended = trainee.run(steps=2, masks="auto", template=["a photo of [name], [filewords]"])
     assert (ended.status, ended.error) == ("finished", "")
     report = trainee.services.runs.pictures(ended.id)
-    assert report["skipped"] == [{"file": "br\\udce9ak.png", "reason": "It is not a picture."}]
+    assert report["skipped"][0] == {"file": "br\\udce9ak.png", "reason": "It is not a picture."}
+    assert report["skipped"][1]["file"] == "m\\udce9.png"
+    assert 'mask "m\\udce9-masklabel.png" has another shape' in report["skipped"][1]["reason"]
     assert {one["file"]: one["caption"] for one in report["used"]}["caf\\udce9.png"] == "caf?"
     json.dumps(trainee.services.datasets.inspect(trainee.pictures).to_json(), ensure_ascii=False).encode()
 

@@ -276,7 +276,10 @@ def test_a_page_shows_the_run_that_ended_with_its_process_until_there_is_another
     assert later.wait(later.services.runs.resume(shown.id)).step == 3
     assert later.services.runs.latest() == later.services.runs.get(ended.id)
     assert earlier.id < ended.id
-    replace(ended, status="finished").save()  # as it now is
+    with trainee.services.library.held(NAME):
+        replace(ended, status="running", step=2).save()
+        assert Services(trainee.host).runs.latest() is None, "another process works on it"
+    replace(ended, status="finished").save()
     assert Services(trainee.host).runs.latest() is None
 
 

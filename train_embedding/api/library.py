@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, body_of, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
+from train_embedding.services.foreign_pictures import contents_of
 from train_embedding.services.forms import SUFFIXES
 from train_embedding.services.notes import KEYS, checked_changes
 
@@ -106,7 +107,7 @@ def _add_previews(router: APIRouter, services: Services) -> None:
         """The preview picture."""
         path = library.preview(name, file)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return Response(path.read_bytes(), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
+        return Response(contents_of(path), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
     def put_preview(name: str, values: Any = UPLOAD, file: str = _WHICH) -> Response:
         """Gives an embedding a preview: a picture that is sent, the newest preview of a run, or one that is drawn now."""

@@ -9,15 +9,14 @@ from typing import NoReturn, Protocol
 import torch
 
 from train_embedding.embeddings import operations
-from train_embedding.embeddings.embedding import MAX_ELEMENTS
-from train_embedding.embeddings.embedding import MAX_VECTORS as MAX_READ
+from train_embedding.embeddings.embedding import MAX_COUNT, MAX_ELEMENTS
 from train_embedding.embeddings.expression_nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.errors import InvalidExpression
 
 MAX_VECTORS = 75
 "Of a result: tokens that a prompt takes at once."
-MAX_BETWEEN = MAX_READ
+MAX_BETWEEN = MAX_COUNT
 "Of a part of a formula: as many as an embedding may have that it names."
 
 

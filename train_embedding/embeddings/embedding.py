@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MAX_ELEMENTS = 4 * 2**20
 "Numbers per text encoder: 16 MiB in fp32, forty times what fills a prompt. A few bytes can claim more by repeating one number."
 
-MAX_VECTORS = 1000
+MAX_COUNT = 1000
 "Thirteen times what a prompt takes at once."
 
 
@@ -77,8 +77,8 @@ def _checked(name: str, key: str, vectors: torch.Tensor) -> torch.Tensor:
     plain = vectors.layout == torch.strided and vectors.device.type != "meta" and vectors.is_floating_point()
     if not plain or vectors.ndim != 2 or 0 in vectors.shape:
         raise InvalidInput(f'The vectors of "{name}" are no table of real numbers (shape {[*vectors.shape]}, {vectors.dtype}).')
-    if len(vectors) > MAX_VECTORS:
-        raise InvalidInput(f'"{name}" claims {len(vectors)} vectors; an embedding has at most {MAX_VECTORS}.')
+    if len(vectors) > MAX_COUNT:
+        raise InvalidInput(f'"{name}" claims {len(vectors)} vectors; an embedding has at most {MAX_COUNT}.')
     if vectors.numel() > MAX_ELEMENTS:
         raise InvalidInput(f'"{name}" claims {len(vectors)} vectors of width {vectors.shape[1]}, which is too many.')
     copied = vectors.detach().to("cpu", torch.float32, copy=True).contiguous()

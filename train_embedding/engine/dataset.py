@@ -12,7 +12,7 @@ from train_embedding.engine.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.captions import caption_file, has_file, picture_words
 from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
 from train_embedding.engine.spec import ResolvedSpec
-from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
+from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
 
 MAX_REPEATS = 100
 _SUFFIXES = frozenset(
@@ -85,7 +85,7 @@ def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None =
         try:
             pictures.append(_scan(name, file, repeats, framing, allowed))
         except UnreadableFile as error:
-            skipped.append((name, readable(error.message)))
+            skipped.append(skip(name, error))
     if not pictures:
         raise nothing_usable(folder, skipped)
     return pictures, skipped
@@ -110,13 +110,17 @@ def list_pictures(
                 raise UnreadableFile(f"Its number says how often its pictures come, and must be from 1 to {MAX_REPEATS}.")
             found += [(file, int(named[1])) for file in find_pictures(subfolder)]
         except (UnreadableFile, NotAllowed) as error:
-            skipped.append((readable(subfolder.name), readable(error.message)))
+            skipped.append(skip(subfolder.name, error))
     return found, skipped
 
 
 def readable(text: str) -> str:
     """A text that names files, for people and for JSON: bytes of a name that are not UTF-8 become `\\udc..`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def skip(name: str, error: TrainEmbeddingError) -> Skipped:
+    return readable(name), readable(error.message)
 
 
 def find_pictures(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from train_embedding.engine.batch import Batch
 from train_embedding.engine.buckets import BatchOrder, Size
 from train_embedding.engine.captions import Captions
 from train_embedding.engine.conditioning import Conditioning
-from train_embedding.engine.dataset import Picture, Skipped
+from train_embedding.engine.dataset import Picture, Skipped, skip
 from train_embedding.engine.latent_cache import LatentCache
 from train_embedding.engine.masks import mask_weights, pool_mask
 from train_embedding.engine.model import DiffusionModel, LatentMoments
@@ -65,7 +65,7 @@ def encode_pictures(
                     f'The folder "{picture.file.parent}" is gone; it was there when the run began.',
                     "Put it back and start again; nothing of the embedding is lost.",
                 ) from error
-            skipped.append((picture.name, error.message))
+            skipped.append(skip(picture.name, error))
     if cache is not None:
         cache.trim()
     return encoded, skipped

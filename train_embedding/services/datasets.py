@@ -92,7 +92,7 @@ class Datasets:
         Raises what `check_folder` raises, and NothingToTrainOn.
         """
         from train_embedding.engine.captions import caption_file, has_file
-        from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable, readable
+        from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable, skip
         from train_embedding.engine.pictures import mask_file
 
         path = self.check_folder(folder)
@@ -104,7 +104,7 @@ class Datasets:
                 check_picture(file, allowed)
                 usable.append(file)
             except UnreadableFile as error:
-                skipped.append((readable(file.relative_to(path).as_posix()), readable(error.message)))
+                skipped.append(skip(file.relative_to(path).as_posix(), error))
         if not usable:
             raise nothing_usable(path, skipped)
         captions = sum(has_file(caption_file(file)) for file in usable)

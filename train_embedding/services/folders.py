@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.services.sidecars import grouped, split
+from train_embedding.services.sidecars import grouped, is_plain, split
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def walk(folder: Path) -> Iterator[Seen]:
         for entry in _entries(parent):
             (folders if _is_folder(entry) else files).append(entry)
         owned = grouped((entry.name for entry in files), parent)
-        odd = {entry.name for entry in files if not _is_plain(entry)}
+        odd = {entry.name for entry in files if not (entry.is_file(follow_symlinks=False) or is_plain(Path(entry.path)))}
         for entry in files:
             if entry.name in owned:
                 yield _seen(entry, below, root, tuple(sorted(set(owned[entry.name]) - odd)))
@@ -89,17 +89,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         logger.warning("The folder %s cannot be listed: %s", folder, error)
         return []
-
-
-def _is_plain(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file that may be opened: no pipe, which would be waited for, and no link out of its folder."""
-    if not entry.is_symlink():
-        return entry.is_file(follow_symlinks=False)
-    path = Path(entry.path)
-    try:
-        return path.is_file() and path.resolve().parent == path.parent.resolve()
-    except (OSError, RuntimeError):
-        return False
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

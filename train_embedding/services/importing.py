@@ -71,7 +71,7 @@ def _import_one(shelf: Shelf, ready: Ready, overwrite: bool, folder: str) -> Out
     one = ready.judged
     try:
         if overwrite:
-            shelf.refuse_held(one.name)
+            shelf.holds.refuse(one.name)
         file = shelf.place(one.name, one.suffix, folder)
         path = shelf.put(
             one.name,

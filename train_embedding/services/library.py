@@ -18,7 +18,7 @@ from train_embedding.services.forms import exported, form_for
 from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
-from train_embedding.services.notes import changed_file, checked_changes
+from train_embedding.services.notes import changed_file, checked_changes, contents
 from train_embedding.services.shelf import NEW_SUFFIX, Shelf, taken
 from train_embedding.services.sidecars import NOTES_SUFFIX, previews_of
 from train_embedding.services.trash import Trashed
@@ -103,15 +103,15 @@ class Library:
         """
         from train_embedding.embeddings.formats import encode
 
-        named = [entry for entry in self.list() if entry.name == embedding.name and entry.vectors]
-        others = {entry.file for entry in named if entry.widths != embedding.widths}
-        self._shelf.put(
-            embedding.name,
-            lambda suffix: encode(embedding, form_for(suffix), suffix.lower()),
-            file,
-            overwrite,
-            stay=others if len(others) < len(named) else (),
-        )
+        def for_other_models() -> set[Path]:
+            named = [entry for entry in self.list() if entry.name == embedding.name and entry.vectors]
+            others = {entry.file for entry in named if entry.widths != embedding.widths}
+            return others if len(others) < len(named) else set()
+
+        def content(suffix: str) -> bytes:
+            return encode(embedding, form_for(suffix), suffix.lower())
+
+        self._shelf.put(embedding.name, content, file, overwrite, stay=for_other_models)
         return self._reloaded(embedding.name)
 
     def check_free(self, name: str) -> None:
@@ -176,7 +176,7 @@ class Library:
         """
         checked = checked_changes(changes)
         self._shelf.write_sidecar(
-            self.get(name, file).file, NOTES_SUFFIX, lambda old: changed_file(old, checked, f"{name}{NOTES_SUFFIX}")
+            self.get(name, file).file, NOTES_SUFFIX, lambda path: changed_file(contents(path), checked, path.name)
         )
         return self.get(name, file)
 
@@ -198,10 +198,10 @@ class Library:
 
     def preview(self, name: str, file: str = "") -> Path:
         """The file of the preview. Raises NotFound, also where it is a link to elsewhere."""
-        entry = self.get(name, file)
-        if entry.preview is None or entry.preview.resolve().parent != entry.file.parent.resolve():
+        preview = self.get(name, file).preview
+        if preview is None:
             raise NotFound(f'The embedding "{name}" has no preview.')
-        return entry.preview
+        return preview
 
     def import_files(
         self, files: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = ""
@@ -225,7 +225,11 @@ class Library:
 
     def held(self, name: str) -> AbstractContextManager[None]:
         """Until exit the embedding cannot be renamed or deleted. Raises Conflict where another run holds it."""
-        return self._shelf.held(name)
+        return self._shelf.holds.hold(name)
+
+    def is_held(self, name: str) -> bool:
+        """Whether a run holds the embedding, here or in another process."""
+        return self._shelf.holds.is_held(name)
 
     def _reloaded(self, name: str) -> Entry:
         self._host.reload_embeddings()

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train_embedding.errors import UnreadableFile
 from train_embedding.services.contents import UNSEEN, Content, content_at, content_from
 from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
 from train_embedding.services.index import Index, Known
-from train_embedding.services.notes import MAX_SIZE, NO_NOTES, Notes, notes_in
+from train_embedding.services.notes import NO_NOTES, Notes, contents, notes_in
 from train_embedding.services.sidecars import NOTES_SUFFIX
 
 
@@ -99,13 +100,10 @@ class Listing:
 
 def _notes_at(path: Path) -> NotesFile:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SIZE + 1)
-        if len(data) > MAX_SIZE:
-            raise ValueError(f"it is larger than {MAX_SIZE // 1024} KiB.")
-        return NotesFile(notes_in(data))
-    except OSError as error:
-        return NotesFile(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+        data = contents(path)
+        return _NO_FILE if data is None else NotesFile(notes_in(data))
+    except UnreadableFile as error:
+        return NotesFile(problem=error.message)
     except ValueError as error:
         return NotesFile(problem=f'"{path.name}" holds no notes that can be read: {error}')
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from train_embedding.errors import InvalidInput, UnreadableFile
@@ -42,6 +44,21 @@ class Notes:
 
 
 NO_NOTES = Notes()
+
+
+def contents(path: Path) -> bytes | None:
+    """The bytes of a file of notes; None where there is none. Raises UnreadableFile: too large, or not to be read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableFile(f'"{path.name}" is not a regular file.')
+        if status.st_size > MAX_SIZE:
+            raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error
 
 
 def notes_in(data: bytes) -> Notes:

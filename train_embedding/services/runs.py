@@ -8,6 +8,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
@@ -49,9 +50,6 @@ class Runs:
         "Runs of this process."
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
-        self._earlier: RunState | None = None
-        "The newest run of earlier processes, once it was looked for."
-        self._looked_back = False
 
     def start(self, spec: TrainingSpec) -> RunState:
         """Checks what can be checked at once, then trains in the background.
@@ -173,13 +171,13 @@ class Runs:
 
     def latest(self) -> RunState | None:
         """What a page shows: `current()`, or before the first run of this process the newest of earlier ones, if it can go on."""
-        if (state := self.current()) is not None:
-            return state
-        if not self._looked_back:
-            self._looked_back = True
-            newest = max(self._stored(), key=lambda state: state.id, default=None)
-            self._earlier = newest if newest is not None and newest.resumable else None
-        return self._earlier
+        return self.current() or self._left_behind
+
+    @cached_property
+    def _left_behind(self) -> RunState | None:
+        """Looked for once, since pages ask every second. One that another process still works on is none."""
+        newest = max(self._stored(), key=lambda state: state.id, default=None)
+        return newest if newest is not None and newest.resumable and not self._library.is_held(newest.embedding) else None
 
     def wait(self, run_id: str, timeout: float | None = None) -> RunState:
         """Waits until the run has ended, at most `timeout` seconds. Raises NotFound."""

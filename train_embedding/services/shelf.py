@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from train_embedding.embeddings.names import path_for
-from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound
 from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
 from train_embedding.services.forms import SUFFIXES, called_anew
-from train_embedding.services.locks import file_lock
-from train_embedding.services.notes import MAX_SIZE
+from train_embedding.services.holds import Holds
 from train_embedding.services.sidecars import is_its_own, previews_of, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
 
@@ -45,6 +42,11 @@ class Shelf:
     @property
     def own_folder(self) -> Path:
         return self._host.info().runs_folder.parent / OWN_FOLDER
+
+    @property
+    def holds(self) -> Holds:
+        """Which embeddings are being trained."""
+        return Holds(self.own_folder / "held")
 
     @property
     def trash(self) -> Trash:
@@ -80,17 +82,21 @@ class Shelf:
         file: Path | None,
         overwrite: bool,
         beside: Callable[[Path], Sequence[tuple[Path, bytes]]] = lambda _target: (),
-        stay: Collection[Path] = (),
+        stay: Callable[[], Collection[Path]] = tuple,
     ) -> Path:
         """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
 
         content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. beside: the
         sidecars to write with it, once its place is known; those that they take the place of go to the trash too, as does a
-        picture that has the very name of the new file. stay: files of the name that are left alone, unless one is `file`. Raises
-        InvalidName, InvalidInput, Conflict without `overwrite`, and what `content` raises.
+        picture that has the very name of the new file. stay: where several files have the name, tells which are left alone,
+        unless the new file takes their place. Raises InvalidName, InvalidInput, Conflict without `overwrite`, and what `content`
+        raises.
         """
         with self._turn() as changes:
-            existing = [path for path in self.files_named(name) if path not in stay or path == file]
+            existing = self.files_named(name)
+            if len(existing) > 1:
+                left_alone = stay()
+                existing = [path for path in existing if path not in left_alone]
             if existing and not overwrite:
                 raise taken(name)
             target = self._target(name, file, existing)
@@ -100,8 +106,8 @@ class Shelf:
                 raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
             sidecars = beside(target)
             in_the_way = self._in_the_way(target, [path for path, _ in sidecars]) if overwrite else []
-            picture = [target] if there and len(others) == len(existing) else []
-            old = [path for path in dict.fromkeys([*in_the_way, *picture]) if path not in existing]
+            stranger = [target] if there and len(others) == len(existing) else []
+            old = [path for path in dict.fromkeys([*in_the_way, *stranger]) if path not in existing]
             targets = [path for path, _ in sidecars] + [target]
             change = Change(
                 writes=(*sidecars, (target, content(target.suffix))),
@@ -171,18 +177,17 @@ class Shelf:
         return [self.root / file for file in item.embeddings]
 
     def write_sidecar(
-        self, file: Path, suffix: str, content: bytes | Callable[[bytes | None], bytes | None], instead_of: Sequence[Path] = ()
+        self, file: Path, suffix: str, content: bytes | Callable[[Path], bytes | None], instead_of: Sequence[Path] = ()
     ) -> None:
         """Writes a file beside an embedding; those that it takes the place of go to the trash.
 
-        content: may be made of the old one, which is None where there is none; None to leave it as it is. Raises NotFound,
-        UnreadableFile for an old one that cannot be read, and what `content` raises.
+        content: may be made of what lies at its path; None to leave that as it is. Raises NotFound, and what `content` raises.
         """
         with self._turn() as changes:
             self._check_there(file)
             target = file.with_name(f"{file.stem}{suffix}")
             self._refuse_outside(target)
-            data = content if isinstance(content, bytes) else content(_bytes_of(target))
+            data = content if isinstance(content, bytes) else content(target)
             if data is None:
                 return
             old = tuple(path for path in instead_of if path.is_file())
@@ -192,31 +197,6 @@ class Shelf:
                 replaces=(target,) if target.exists() else (),
             )
             changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
-
-    @contextmanager
-    def held(self, name: str) -> Generator[None, None, None]:
-        """Until exit nobody can rename or delete that embedding. Raises Conflict where another run holds it."""
-        try:
-            with file_lock(self._held_file(name)):
-                yield
-        except TimeoutError as error:
-            raise Conflict(f'"{name}" is being trained already.', "Wait for the end of that run, or stop it.") from error
-
-    def refuse_held(self, name: str) -> None:
-        """Raises Conflict where a run holds the embedding."""
-        file = self._held_file(name)
-        if not file.exists():
-            return
-        try:
-            with file_lock(file):
-                return
-        except TimeoutError as error:
-            raise Conflict(
-                f'"{name}" is being trained, so its file must stay where it is.', "Wait for the end of the run, or stop it."
-            ) from error
-
-    def _held_file(self, name: str) -> Path:
-        return self.own_folder / "held" / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.lock"
 
     @contextmanager
     def _turn(self) -> Generator[Changes, None, None]:
@@ -252,7 +232,8 @@ class Shelf:
         root = self.root
         try:
             real = folder.resolve()
-            folder.is_dir()  # refuses what no folder can be called
+            with suppress(FileNotFoundError):
+                folder.stat()  # refuses what no folder can be called
         except (OSError, ValueError, RuntimeError) as error:  # characters, length, links in a ring
             reason = getattr(error, "strerror", None) or error
             raise InvalidInput(f"This is no name of a folder: {str(folder)[:100]!r} ({reason}).") from error
@@ -268,7 +249,7 @@ class Shelf:
 
     def _check_free_to_move(self, file: Path) -> None:
         self._check_there(file)
-        self.refuse_held(file.stem)
+        self.holds.refuse(file.stem)
 
     def _check_there(self, file: Path) -> None:
         self._refuse_outside(file)
@@ -295,17 +276,3 @@ def _has_name(path: Path, name: str) -> bool:
 
 def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
     return sidecar.with_name(f"{new_name}{sidecar.name[len(file.stem) :]}")
-
-
-def _bytes_of(path: Path) -> bytes | None:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile(f'"{path.name}" is not a regular file.')
-        if status.st_size > MAX_SIZE:
-            raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error

@@ -64,10 +64,17 @@ def owners(names: Sequence[str]) -> dict[str, str]:
 
 def sidecars_of(file: Path) -> list[Path]:
     """What belongs to the embedding at `file`; links are left out that lead out of its folder. Raises OSError."""
-    folder = file.parent.resolve()
     names = grouped(_names_near(file), file.parent).get(file.name, [])
     paths = [file.with_name(name) for name in sorted(names)]
-    return [path for path in paths if path.is_file() and path.resolve().parent == folder]
+    return [path for path in paths if is_plain(path)]
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file may be opened: no pipe, which would be waited for, and no link out of its folder."""
+    try:
+        return path.is_file() and (not path.is_symlink() or path.resolve().parent == path.parent.resolve())
+    except (OSError, RuntimeError):  # links in a ring
+        return False
 
 
 def shared_with_another(file: Path) -> bool:

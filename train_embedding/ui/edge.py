@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -37,6 +39,29 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
         return guarded
 
     return decorate
+
+
+class Troubles:
+    """Catches what fails in a part of a poll. The same failure comes back every second and is logged once."""
+
+    def __init__(self) -> None:
+        self._logged: dict[str, object] = {}
+
+    @contextmanager
+    def caught(self, part: str, sentences: list[str]) -> Iterator[None]:
+        """Adds what to tell of a failure inside to `sentences`."""
+        try:
+            yield
+        except TrainEmbeddingError as problem:
+            sentences.append(html.error(problem))
+        except Exception as problem:
+            failure = (type(problem), traceback.extract_tb(problem.__traceback__)[-1])
+            if self._logged.get(part) != failure:
+                self._logged[part] = failure
+                logger.exception("Showing %s failed", part)
+            sentences.append(html.message("bad", *UNEXPECTED))
+        else:
+            self._logged.pop(part, None)
 
 
 def remember(services: Services, values: dict[str, Any]) -> None:

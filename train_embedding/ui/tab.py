@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.errors import TrainEmbeddingError
-from train_embedding.ui import create_panel, html, library_panel, train_panel
+from train_embedding.ui import create_panel, library_panel, train_panel
 from train_embedding.ui.compat import AT_ONCE
-from train_embedding.ui.edge import UNEXPECTED
+from train_embedding.ui.edge import Troubles
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-
-logger = logging.getLogger(__name__)
 
 Updates = dict[Any, Any]
 "Component to what becomes of it."
@@ -79,16 +73,16 @@ def _keep_up_to_date(
     panels = (("train", train.status, train_parts), ("library", library.status, library_parts))
 
     def poll(known: dict[str, Any] | None, page: str) -> Updates:
-        shown: dict[str, Any] = {}
+        known, shown = known or {}, dict[str, Any]()
         updates: Updates = {seen: shown} if page else {seen: shown, opened: "yes"}
         for name, status, parts in panels:
-            versions, made, sentence = look(name, lambda parts=parts: parts(page), known or {}, troubles)
+            versions, made, sentence = look(name, lambda parts=parts: parts(page), known, troubles)
             trouble = f"{name} trouble"
             if sentence:  # told once; the panel's own words come back when all is well
                 made.pop(status, None)
                 versions.pop(STATUS, None)
                 versions[trouble] = sentence
-                if (known or {}).get(trouble) != sentence:
+                if known.get(trouble) != sentence:
                     made[status] = sentence
             shown.update(versions)
             updates.update(made)
@@ -110,29 +104,6 @@ def _keep_up_to_date(
         event.then(poll, [seen, opened], outputs, **AT_ONCE)
     library_panel.connect_update(services, library, library_version, embedding, remembered_name)
     button.click(poll, [seen, opened], outputs, **AT_ONCE)
-
-
-class Troubles:
-    """Catches what fails in a part of a poll. The same failure comes back every second and is logged once."""
-
-    def __init__(self) -> None:
-        self._logged: dict[str, object] = {}
-
-    @contextmanager
-    def caught(self, part: str, sentences: list[str]) -> Iterator[None]:
-        """Adds what to tell of a failure inside to `sentences`."""
-        try:
-            yield
-        except TrainEmbeddingError as problem:
-            sentences.append(html.error(problem))
-        except Exception as problem:
-            failure = (type(problem), traceback.extract_tb(problem.__traceback__)[-1])
-            if self._logged.get(part) != failure:
-                self._logged[part] = failure
-                logger.exception("Showing %s failed", part)
-            sentences.append(html.message("bad", *UNEXPECTED))
-        else:
-            self._logged.pop(part, None)
 
 
 def look(
