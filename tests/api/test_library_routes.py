@@ -119,6 +119,8 @@ def test_importing(client: TestClient, services: Services, tmp_path: Path) -> No
     assert done.status_code == 200
     assert [one["entry"] is not None for one in done.json()] == [True, False, False]
     assert all(one["problem"] for one in done.json()[1:])
+    (one,) = ask(client, "POST", "embeddings/import", {"name": "up.pt", "content": text(data), "as": "called"}).json()
+    assert one["entry"]["name"] == "called"
     (one,) = ask(client, "POST", "embeddings/import", {"name": "up.pt", "content": text(data), "overwrite": True}).json()
     assert one["entry"]["name"] == "up"
 

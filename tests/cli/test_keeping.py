@@ -92,6 +92,7 @@ def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "cat.safetensors: There is an embedding" in output(capsys, "import", str(target / "cat.safetensors"), code=6)
     (done,) = json.loads(output(capsys, "import", str(target / "cat.safetensors"), "--overwrite", "--json"))
     assert done["entry"]["format"] == "kohya"
+    assert "Imported tom: " in output(capsys, "import", str(target / "cat.safetensors"), "--name", "tom")
 
 
 def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, read_embedding
-from train_embedding.errors import NotFound, StorageFailed
+from train_embedding.errors import InvalidInput, InvalidName, NotFound, StorageFailed
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.library import Library
 
@@ -114,6 +114,41 @@ def test_diffusers_two_files_for_sdxl_become_one(library: Library, turned: bool)
     assert torch.equal(read.vectors["clip_l"], VECTORS)
     assert torch.equal(read.vectors["clip_g"], WIDE)
     assert [entry.name for entry in library.list()] == ["learned_embeds"]
+
+
+@pytest.mark.parametrize("data", [saved(WEBUI), saved(WEBUI, zipped=True)], ids=["kept", "written anew"])
+def test_an_import_under_another_name(fake_host: FakeHost, library: Library, tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "learned_embeds.bin"
+    file.write_bytes(data)
+    (tmp_path / "learned_embeds.json").write_text('{"description": "a cat"}')
+    (done,) = library.import_files([file], name="my-cat")
+    assert done.entry is not None, done.problem
+    assert (done.entry.name, done.entry.notes.description) == ("my-cat", "a cat")
+    assert files_in(fake_host) == sorted(["my-cat.json", done.entry.file.name])
+    assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
+
+
+def test_a_picture_imported_under_another_name_is_called_by_it(library: Library) -> None:
+    data = encode(Embedding("cat", {"clip_l": VECTORS}), "png", ".png")
+    (done,) = library.import_files([("cat.png", data)], name="dog")
+    assert done.entry is not None, done.problem
+    assert (done.entry.name, done.entry.file.name) == ("dog", "dog.pt")
+    assert 'the WebUI would call it "cat"' in done.note
+
+
+def test_a_pair_under_another_name(library: Library) -> None:
+    files = [("learned_embeds.bin", saved({"clip_l": VECTORS})), ("learned_embeds_2.bin", saved({"clip_g": WIDE}))]
+    (done,) = library.import_files(files, name="my-cat")
+    assert done.entry is not None, done.problem
+    assert (done.entry.name, done.entry.family) == ("my-cat", "SDXL")
+
+
+def test_one_name_is_for_one_embedding(fake_host: FakeHost, library: Library) -> None:
+    with pytest.raises(InvalidInput, match='"x" can be the name of one embedding, not of 2'):
+        library.import_files([("a.pt", saved(WEBUI)), ("b.pt", saved(WEBUI))], name="x")
+    with pytest.raises(InvalidName):
+        library.import_files([("a.pt", saved(WEBUI))], name="a/b")
+    assert files_in(fake_host) == []
 
 
 def test_names_alone_make_no_pair(library: Library) -> None:

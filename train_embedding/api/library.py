@@ -42,6 +42,7 @@ _IMPORT_FIELDS: dict[str, dict[str, Any]] = {
     "files": {"description": "Several of such objects at once.", "type": "array"},
     "overwrite": {"description": "Replace embeddings of the same names; the old files go to the trash.", "default": False},
     "folder": {"description": "Where to put them, below the embeddings folder.", "default": ""},
+    "as": {"description": "What to call the one embedding that is imported; left out, as its file is called.", "default": ""},
 }
 _PREVIEW_FIELDS: dict[str, dict[str, Any]] = {
     "content": {"description": "The bytes of a PNG, JPEG, WebP or GIF in base64."},
@@ -81,7 +82,8 @@ def add_library(router: APIRouter, services: Services) -> None:
         """Puts files into the library, from the server's disk or uploaded; tells of each what became of it."""
         check_fields(values, _IMPORT_FIELDS)
         sources = [_source(one) for one in _file_objects(values)]
-        done = library.import_files(sources, flag_field(values, "overwrite"), text_field(values, "folder", ""))
+        folder, name = text_field(values, "folder", ""), text_field(values, "as", "")
+        done = library.import_files(sources, flag_field(values, "overwrite"), folder, name)
         return answer([one.to_json() for one in done])
 
     def get_file(name: str, form: str = _FORM, suffix: str = "", file: str = _WHICH) -> Response:

@@ -17,6 +17,7 @@ def add_to(verbs: Any) -> None:
     parser = verbs.add_parser("import", help="add files from elsewhere", description=what)
     parser.add_argument("files", nargs="+", type=Path, metavar="file")
     parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same names, which go to the trash")
+    parser.add_argument("--name", default="", help="what to call the embedding (default: as its file is called)")
     parser.add_argument("--folder", default="", help="where to put them, below the embeddings folder")
     parser.add_argument("--json", action="store_true", help="print what became of each as JSON")
     add_host_options(parser)
@@ -24,7 +25,7 @@ def add_to(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    done = services_of(arguments).library.import_files(arguments.files, arguments.overwrite, arguments.folder)
+    done = services_of(arguments).library.import_files(arguments.files, arguments.overwrite, arguments.folder, arguments.name)
     if arguments.json:
         print_json([one.to_json() for one in done])
     else:

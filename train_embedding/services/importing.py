@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.errors import StorageFailed, TrainEmbeddingError, UnreadableFile
+from train_embedding.embeddings.names import check_name
+from train_embedding.errors import InvalidInput, StorageFailed, TrainEmbeddingError, UnreadableFile
 from train_embedding.services.arrivals import Arrival, Source, arrived
 from train_embedding.services.beside import Beside
 from train_embedding.services.judging import CONVERTED, Judged, judged
@@ -57,13 +58,18 @@ class Outcome:
 
 
 def import_all(
-    shelf: Shelf, sources: Sequence[Source], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str
+    shelf: Shelf, sources: Sequence[Source], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str, name: str = ""
 ) -> list[Outcome]:
     """Puts files into a folder below the embeddings folder, each with what came beside it, as one those two that belong together.
 
-    Raises StorageFailed; the outcomes tell what else is wrong, one for each embedding.
+    name: of the one embedding that the files hold; left out, each is called as its file is. Raises StorageFailed, InvalidName,
+    and InvalidInput for several embeddings and one name; the outcomes tell what else is wrong, one for each embedding.
     """
-    ready = _joined([_ready(arrival) for arrival in arrived(sources, allowed)])
+    if name:
+        check_name(name)
+    ready = _joined([_ready(arrival, name) for arrival in arrived(sources, allowed)], name)
+    if name and len(ready) > 1:
+        raise InvalidInput(f'"{name}" can be the name of one embedding, not of {len(ready)}.', "Import them one by one.")
     return [one if isinstance(one, Outcome) else _import_one(shelf, one, overwrite, folder) for one in ready]
 
 
@@ -87,17 +93,17 @@ def _import_one(shelf: Shelf, ready: Ready, overwrite: bool, folder: str) -> Out
         return Outcome(one.file, problem=str(error))
 
 
-def _ready(arrival: Arrival) -> Ready | Outcome:
+def _ready(arrival: Arrival, name: str) -> Ready | Outcome:
     if arrival.problem:
         return Outcome(arrival.file, problem=arrival.problem)
     try:
-        one = judged(arrival.file, arrival.data)
+        one = judged(arrival.file, arrival.data, name)
     except TrainEmbeddingError as error:
         return Outcome(arrival.file, problem=str(error))
     return Ready(one, " ".join(filter(None, (one.note, arrival.note))), arrival.beside)
 
 
-def _joined(files: Sequence[Ready | Outcome]) -> list[Ready | Outcome]:
+def _joined(files: Sequence[Ready | Outcome], name: str) -> list[Ready | Outcome]:
     """The files with the two of each pair as one: diffusers' example writes one for each of SDXL's text encoders."""
     from train_embedding.embeddings.formats import first_of_pair
 
@@ -107,20 +113,21 @@ def _joined(files: Sequence[Ready | Outcome]) -> list[Ready | Outcome]:
             continue
         wanted = first_of_pair(second.judged.file)
         first = next((one for one in left if isinstance(one, Ready) and one.judged.file == wanted), None)
-        pair = first and _pair(first, second)
+        pair = first and _pair(first, second, name)
         if first is not None and pair is not None:
             left[left.index(first)] = pair
             left.remove(second)
     return left
 
 
-def _pair(first: Ready, second: Ready) -> Ready | None:
+def _pair(first: Ready, second: Ready, name: str) -> Ready | None:
     """The one embedding that two files hold; None where each is one of its own."""
     from train_embedding.embeddings.formats import encode, read_pair
 
     one, two = first.judged, second.judged
     try:
         embedding = read_pair(one.original, two.original, one.file)
+        embedding = replace(embedding, name=name or embedding.name)
     except UnreadableFile:
         return None
     _, suffix = CONVERTED

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -35,26 +35,28 @@ class Judged:
     "As it came."
 
 
-def judged(file_name: str, data: bytes) -> Judged:
+def judged(file_name: str, data: bytes, name: str = "") -> Judged:
     """The bytes as they are where hosts can read them, else the same vectors in the form that all can.
 
-    Raises InvalidName, and UnreadableFile for whatever is no embedding.
+    name: of the embedding; left out, the file's stem. Raises InvalidName, and UnreadableFile for whatever is no embedding.
     """
     from train_embedding.embeddings.formats import MAX_FILE_SIZE, encode, read_bytes
 
     path = PurePath(file_name)
-    check_name(path.stem if path.name == file_name else file_name)
+    name = name or (path.stem if path.name == file_name else file_name)
+    check_name(name)
     if not data:
         raise UnreadableFile(f'"{file_name}" is empty.')
     if len(data) > MAX_FILE_SIZE:
         raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
     embedding = read_bytes(data, file_name)
-    problem = why_not_as_it_is(data, path.suffix.lower(), embedding.metadata.get("name", ""))
+    called = embedding.metadata.get("name", embedding.name)
+    problem = why_not_as_it_is(data, path.suffix.lower(), "" if called == name else called)
     if not problem:
-        return Judged(file_name, path.stem, path.suffix, data, original=data)
+        return Judged(file_name, name, path.suffix, data, original=data)
     form, suffix = CONVERTED
-    note = f'"{file_name}" was written anew as "{path.stem}{suffix}" with the same vectors: {problem}.'
-    return Judged(file_name, path.stem, suffix, encode(embedding, form, suffix), note, data)
+    note = f'"{file_name}" was written anew as "{name}{suffix}" with the same vectors: {problem}.'
+    return Judged(file_name, name, suffix, encode(replace(embedding, name=name), form, suffix), note, data)
 
 
 def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:

@@ -204,15 +204,16 @@ class Library:
         return preview
 
     def import_files(
-        self, files: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = ""
+        self, files: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = "", name: str = ""
     ) -> builtins.list[Imported]:
         """Puts files into a folder below the embeddings folder, each read and judged before; answers what became of each.
 
         files: paths, or names and contents of uploads; two that diffusers wrote for SDXL's text encoders become one. Bytes stay
-        as they are where hosts can read them. Raises StorageFailed.
+        as they are where hosts can read them. name: for the one embedding that they hold; left out, their files' names. Raises
+        StorageFailed, InvalidName, and InvalidInput for several embeddings and one name.
         """
         allowed = self._host.info().allowed_folders
-        outcomes = import_all(self._shelf, files, allowed, overwrite, folder)
+        outcomes = import_all(self._shelf, files, allowed, overwrite, folder, name)
         entries = {entry.file: entry for entry in self.reload()}
         return [outcome.imported(entries) for outcome in outcomes]
 
