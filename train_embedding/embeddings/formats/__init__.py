@@ -21,6 +21,7 @@ from train_embedding.embeddings.formats.containers import (
     torch_file,
 )
 from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, unreadable
+from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import tensors_in
 from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
@@ -182,7 +183,8 @@ def _read(data: bytes, file: str) -> Embedding:
         raise _too_large(file)
     container = next((container for container in CONTAINERS if container.sniff(data)), None)
     if container is None:
-        raise unreadable(file, "is not an embedding in any form that can be read here, or it is cut short.")
+        impostor = describe_impostor(data)
+        raise unreadable(file, f"{impostor or 'is not an embedding in any form that can be read here, or it is cut short'}.")
     if Path(file).suffix.lower() not in container.SUFFIXES:
         usual = pictures.suffix_of(data) or container.SUFFIXES[0]
         reason = f"is not what its name says: what it holds belongs into a {usual} file."
