@@ -416,6 +416,11 @@ def _pictures() -> Iterator[Case]:
 
     yield case("60,000 × 60,000 pixels", ".png", lambda: png(size=(60_000, 60_000)))
     yield case("2³¹ × 2³¹ pixels", ".png", lambda: png(size=(2**31 - 1, 2**31 - 1)))
+    yield case("6,000,000 × 1 pixels", ".png", lambda: flat_png(6_000_000, 1))
+    yield case("1 × 6,000,000 pixels", ".png", lambda: flat_png(1, 6_000_000))
+    yield case("16,384 × 380 pixels, all of them gaps", ".png", lambda: flat_png(16_384, 380))
+    yield case("pixels in 4,700 pieces", ".png", lambda: flat_png(16_384, 380, pieces=4_000))
+    yield case("6 million pixels, interlaced", ".png", lambda: flat_png(2500, 2500, interlaced=True))
     yield case("no pixels", ".png", lambda: png(size=(0, 0)))
     yield case("pixels that unpack to 2 GB", ".png", lambda: png(chunk(b"IDAT", deflate_bomb(2048)), size=(2500, 2500)))
     yield case("a colour profile that unpacks to 2 GB", ".png", lambda: png(chunk(b"iCCP", b"x\0\0" + deflate_bomb(2048))))
@@ -430,6 +435,23 @@ def _pictures() -> Iterator[Case]:
         yield case("36 million pixels that says 64 × 64", ".avif", _lying_avif)
     yield case("no pixels, only its first bytes", ".avif", lambda: b"\0\0\0\x1cftypavif" + bytes(200))
     yield case("no pixels, only its first bytes", ".jxl", lambda: b"\xff\x0a" + b"\xff" * 200)
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"Of an interlaced PNG's passes: the first column and row, and the steps from one to the next."
+
+
+def flat_png(width: int, height: int, *, pieces: int = 1, interlaced: bool = False) -> bytes:
+    """A picture of one colour without any of the bits that carry values, its pixels cut into chunks."""
+    packed, parts = zlib.compressobj(9), list[bytes]()
+    for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
+        row = b"\0" + b"\x60" * (3 * -(-(width - x) // across))
+        parts += [packed.compress(row) for _ in range(y, height, down)]
+    data = b"".join([*parts, packed.flush()])
+    size = len(data) // pieces
+    pixels = [chunk(b"IDAT", data[start : start + size]) for start in range(0, len(data), size)]
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, int(interlaced))
+    return b"".join([SIGNATURE, chunk(b"IHDR", header), *pixels, chunk(b"IEND", b"")])
 
 
 def _kinds() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.hostile_cases import cases
+from tests.memory import MOST, PATIENCE, taken_by
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, is_embedding_file, read_bytes, read_embedding
 from train_embedding.embeddings.formats.containers import pictures, pixels
@@ -107,6 +110,39 @@ def test_a_large_picture_is_not_decoded_for_a_list(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(pictures, "pixels", fail)
     assert not is_embedding_file(tmp_path / "large.png")
+
+
+def listed_and_read(path: str) -> str:
+    assert not is_embedding_file(Path(path))
+    with pytest.raises(UnreadableFile) as caught:
+        read_embedding(Path(path))
+    return caught.value.message
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("shape", ["6,000,000 × 1", "1 × 6,000,000", "16,384 × 380", "pixels in 4,700 pieces", "interlaced"])
+def test_within_the_limits(tmp_path: Path, shape: str) -> None:
+    (case,) = (case for case in cases() if case.name.startswith("PNG, ") and shape in case.name)
+    path = tmp_path / "wide.png"
+    path.write_bytes(case.make(""))
+    taken = taken_by(listed_and_read, path)
+    if "6,000,000" in shape:
+        width, height = (side.replace(",", "") for side in shape.split(" × "))
+        said = f"is an image of {width} × {height} pixels; at most 16,384 are decoded on each side."
+    else:
+        said = pictures.CARRIES_NOTHING
+    assert taken.answer == f'"wide.png" {said}'
+    assert taken.memory < MOST
+    assert taken.seconds < PATIENCE
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P"])
+def test_greys_and_palettes_are_not_decoded(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ordinary("RGB").convert(mode).save(tmp_path / "a.png")
+    monkeypatch.setattr(pictures, "_decoded", None)
+    assert not is_embedding_file(tmp_path / "a.png")
+    with pytest.raises(UnreadableFile, match="is a picture that carries no embedding"):
+        read_embedding(tmp_path / "a.png")
 
 
 def test_a_picture_is_looked_at_again_when_it_has_changed(tmp_path: Path) -> None:

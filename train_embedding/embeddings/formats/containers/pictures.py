@@ -22,6 +22,10 @@ from train_embedding.errors import InvalidInput
 MAX_PIXELS = 6 * 2**20
 "Of a picture that is decoded: 2048 × 2048 with room for the vectors beside it."
 
+CARRIES_NOTHING = "is a picture that carries no embedding."
+MAX_SIDE = 2**14
+"Pixels of its width, and of its height: with 4 MB of values, a picture of 256 rows is 11,000 pixels wide."
+
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
 _PLUGINS = {"AVIF": "pillow_avif", "JXL": "pillow_jxl"}
 "Packages that teach Pillow a kind of picture which it does not know by itself, or did not before release 11.3."
@@ -60,7 +64,7 @@ def pixels(data: bytes, file: str) -> torch.Tensor:
     try:
         if kind == "PNG":
             told = png_chunks.header(io.BytesIO(data))
-            _check_size(told.width, told.height, file)
+            _check_header(told, file)
             return _decoded(png_chunks.pixels_alone(data), kind)
         if kind == "WEBP":
             alone = _lossless_webp(data, file)
@@ -79,7 +83,7 @@ def top(path: Path, rows: int) -> torch.Tensor | None:
             if file.read(8) != png_chunks.SIGNATURE:
                 return None
             told = png_chunks.header(file)
-            _check_size(told.width, min(told.height, rows), path.name)
+            _check_header(told, path.name)
             alone = png_chunks.top_alone(file, rows)
         return None if alone is None else _decoded(alone, "PNG")
     except (png_chunks.NotPNG, OSError, SyntaxError, ValueError) as error:
@@ -112,7 +116,15 @@ def drawn(values: Mapping[str, object]) -> torch.Tensor:
     return torch.stack((band, band.flip(1), band.flip(0)), dim=2)
 
 
+def _check_header(told: png_chunks.Header, file: str) -> None:
+    _check_size(told.width, told.height, file)
+    if not told.in_colour:
+        raise unreadable(file, CARRIES_NOTHING)
+
+
 def _check_size(width: int, height: int, file: str) -> None:
+    if max(width, height) > MAX_SIDE:
+        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {MAX_SIDE:,} are decoded on each side.")
     if width * height > MAX_PIXELS or not width * height:
         raise unreadable(file, f"is a picture of {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.1f} million are decoded.")
 
@@ -140,7 +152,7 @@ def _lossless_webp(data: bytes, file: str) -> bytes:
             padded = content + b"\0" * (length % 2)
             return b"RIFF" + struct.pack("<I", 12 + len(padded)) + b"WEBPVP8L" + struct.pack("<I", length) + padded
         position += 8 + length + length % 2
-    raise unreadable(file, "is a picture that carries no embedding.")
+    raise unreadable(file, CARRIES_NOTHING)
 
 
 def _decoded_apart(data: bytes, kind: str, file: str) -> torch.Tensor:

@@ -36,7 +36,7 @@ def read(data: bytes, file: str) -> Content:
     """The values in the pixels. Raises UnreadableFile, also for a picture that carries none."""
     packed = _carried(pictures.pixels(data, file))
     if packed is None:
-        raise unreadable(file, "is a picture that carries no embedding.")
+        raise unreadable(file, pictures.CARRIES_NOTHING)
     inflate = zlib.decompressobj()
     try:
         text = inflate.decompress(packed, json_text.MAX_JSON)
@@ -73,14 +73,21 @@ def carries_values(path: Path) -> bool:
         if top is not None and len(_gaps(top)) < 2:
             return False
         data = path.read_bytes()
-        return sniff(data) and _carried(pictures.pixels(data, path.name)) is not None
+        return sniff(data) and _halves(pictures.pixels(data, path.name)) is not None
     except (UnreadableFile, OSError):
         return False
 
 
 def _carried(colours: torch.Tensor) -> bytes | None:
     """The compressed values, with some padding behind them; None where there are none."""
-    visible = (colours > 0).all(2)
+    halves = _halves(colours)
+    return None if halves is None else _joined(*halves)
+
+
+def _halves(colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The blocks of the lower and of the upper halves, flat; None where what they carry does not begin as zlib's output does."""
+    red, green, blue = colours.unbind(2)
+    visible = (red > 0) & (green > 0) & (blue > 0)
     rows, columns = visible.any(1).nonzero().flatten(), visible.any(0).nonzero().flatten()
     if not len(rows):
         return None
@@ -88,25 +95,33 @@ def _carried(colours: torch.Tensor) -> bytes | None:
     gaps = _gaps(inner)
     if len(gaps) < 2:
         return None
-    low, high = inner[:, : gaps[0]], inner[:, gaps[-1] + 1 :]
+    low, high = inner[:, : int(gaps[0])], inner[:, int(gaps[-1]) + 1 :]
     if low.shape != high.shape or not low.numel():
         return None
-    lower, upper = ((half.flatten() & _LOW) ^ _sequence(half.numel()) for half in (low, high))
-    packed = (upper << 4 | lower).numpy().tobytes()
+    low, high = low.flatten(), high.flatten()
     # The header of what zlib compresses: the method in the first byte, a check over both.
-    return packed if packed[0] & 0x0F == 8 and int.from_bytes(packed[:2], "big") % 31 == 0 else None
+    first = _joined(low[:2], high[:2])
+    return (low, high) if first[0] & 0x0F == 8 and int.from_bytes(first, "big") % 31 == 0 else None
 
 
-def _gaps(colours: torch.Tensor) -> list[int]:
+def _joined(low: torch.Tensor, high: torch.Tensor) -> bytes:
+    """The bytes of which the two carry the halves, one after another from the beginning of the sequence."""
+    sequence = _sequence(len(low))
+    lower, upper = ((half & _LOW) ^ sequence for half in (low, high))
+    return (upper << 4 | lower).numpy().tobytes()
+
+
+def _gaps(colours: torch.Tensor) -> torch.Tensor:
     """The columns in which no pixel has any of the lowest four bits."""
-    return [int(column) for column in ((colours & _LOW).amax((0, 2)) == 0).nonzero()]
+    red, green, blue = colours.unbind(2)
+    return (((red | green | blue) & _LOW).amax(0) == 0).nonzero().flatten()
 
 
 def _sequence(count: int) -> torch.Tensor:
     """The lowest four bits of the sequence's first numbers, uint8 [count], a stretch at a time."""
     made = torch.empty(count, dtype=torch.uint8)
     # Products and sums wrap modulo 2**64, which leaves them right modulo 2**32.
-    powers = torch.cumprod(torch.full((_STRETCH,), _MULTIPLIER), 0)
+    powers = torch.cumprod(torch.full((min(count, _STRETCH),), _MULTIPLIER), 0)
     sums = torch.cumsum(torch.cat((torch.ones(1, dtype=torch.int64), powers[:-1])), 0)
     state = 0
     for start in range(0, count, _STRETCH):

@@ -38,6 +38,11 @@ class Header:
     interlaced: bool
 
     @property
+    def in_colour(self) -> bool:
+        """Whether each pixel has red, green and blue of its own, which values need; a palette or greys cannot carry them."""
+        return self.colour in _CHANNELS
+
+    @property
     def row(self) -> int:
         """Bytes of a row, unpacked; 0 for kinds of pixels that carry no embedding."""
         channels = _CHANNELS.get(self.colour, 0)
@@ -105,7 +110,7 @@ def top_alone(stream: BinaryIO, rows: int) -> bytes | None:
     if not told.row or not rows:
         return None
     wanted = rows * told.row
-    inflate, found = zlib.decompressobj(), b""
+    inflate, found = zlib.decompressobj(), bytearray()
     for kind, length in chunks(stream):
         if kind == b"IDAT":
             try:
