@@ -118,7 +118,7 @@ def test_another_familys_checkpoint_serves_the_encoders_that_it_has(tmp_path: Pa
     assert [encoder.to_origin is None for encoder in report.encoders] == [False, True]
     assert report.remarks == (
         "There are no nearest words for clip_g (20): the loaded checkpoint has the text encoder clip_l (12). "
-        "Load one of the family custom.",
+        "Load a checkpoint for a model of width 12 + 20.",
     )
 
 

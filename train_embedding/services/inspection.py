@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.initial import checked_text
@@ -105,7 +106,7 @@ class Inspection:
         loaded = " + ".join(f"{key} ({vocabulary.width})" for key, vocabulary in current.items())
         return fitting, (
             f"There are no nearest words for {' and '.join(missing)}: the loaded checkpoint has the text encoder {loaded}. "
-            f"Load one of the family {embedding.family}.",
+            f"Load a checkpoint for {model_of(embedding.widths)}.",
         )
 
     def _neighbours(self, embedding: Embedding, count: int) -> tuple[tuple[Neighbour, ...], tuple[str, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, UnreadableFile
 from train_embedding.hosts.base import Host
 
@@ -48,7 +49,7 @@ def _from_text(host: Host, embedding: Embedding, text: str) -> Origin:
         return Origin(problem=f"There is nothing to compare with the text: {error.message}")
     fitting = {key: table for key, table in tables.items() if embedding.widths.get(key) == table.shape[1]}
     if not fitting:
-        return Origin(problem=f'The loaded checkpoint cannot read "{text}" for {embedding.family}; load one of that family.')
+        return Origin(problem=f'The loaded checkpoint cannot read "{text}" for {model_of(embedding.widths)}; load one for it.')
     if not len(next(iter(fitting.values()))):
         return Origin(problem=f'"{text}" has no tokens to compare with.')
     return Origin(f'the text "{text}"', {key: fill(table, embedding.count) for key, table in fitting.items()})

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -30,3 +34,48 @@ def gallery(**arguments: Any) -> gr.Gallery:
     newer: dict[str, Any] = {"format": "png"} if MAJOR >= 4 else {}
     newest: dict[str, Any] = {"fit_columns": False} if MAJOR >= 6 else {}
     return gr.Gallery(**arguments, **newer, **newest)
+
+
+def upload_button(*arguments: Any, **more: Any) -> gr.UploadButton:
+    """An UploadButton that takes nothing but what was uploaded.
+
+    gradio 3 reads any path that a request names in place of an upload; gradio 4 also fetches any address.
+    """
+    button = gr.UploadButton(*arguments, **more)
+    preprocess = button.preprocess
+
+    def preprocess_uploads(value: Any) -> Any:
+        for path in _named_paths(value):
+            _check_uploaded(path)
+        return preprocess(value)
+
+    async def keep_uploads(path: str | Path | None) -> str | None:
+        return None if path is None else _check_uploaded(str(path))
+
+    setattr(button, "preprocess", preprocess_uploads)  # noqa: B010
+    setattr(button, "async_move_resource_to_block_cache", keep_uploads)  # noqa: B010
+    return button
+
+
+def upload_folder() -> Path:
+    """Where gradio puts what is uploaded."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
+
+
+def _check_uploaded(path: str) -> str:
+    folder = upload_folder()
+    if folder not in Path(path).resolve().parents:
+        raise gr.Error("Only uploaded files can be taken. Choose the file again.")
+    return path
+
+
+def _named_paths(value: Any) -> Iterator[str]:
+    """The paths in what a request gives as uploads: dictionaries in gradio 3, objects later; None, one, or several."""
+    value = getattr(value, "root", value)
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _named_paths(one)
+    elif isinstance(value, dict):
+        yield str(value.get("name") or value.get("path") or "")
+    elif value is not None:
+        yield str(value.path)
