@@ -61,12 +61,23 @@ def print_report(report: Report) -> None:
 
 def _print_encoder(encoder: EncoderReport, with_start: bool) -> None:
     print()
-    usual = f", words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread:.3f}"
-    overall = "" if encoder.to_origin is None else f", start {encoder.to_origin:.3f} in all"
-    print(f"{encoder.key}, width {encoder.width}{'' if encoder.vocabulary_norm is None else usual}{overall}")
+    print(f"{encoder.key}, width {encoder.width}{_usual_norm(encoder)}{_overall(encoder)}")
+    with_words = encoder.vocabulary_norm is not None
+    titles = ("vector", "norm", "min", "max", *(["start"] if with_start else []), *(["nearest words"] if with_words else []))
     rows: list[list[str]] = []
     for place, vector in enumerate(encoder.vectors):
         start = ["-" if vector.to_origin is None else f"{vector.to_origin:.3f}"] if with_start else []
-        words = ", ".join(f"{near.text} {near.cosine:.2f}" for near in vector.nearest)
-        rows.append([str(place), f"{vector.norm:.3f}", f"{vector.smallest:.3f}", f"{vector.largest:.3f}", *start, words])
-    print_table(("vector", "norm", "min", "max", *(["start"] if with_start else []), "nearest words"), rows)
+        words = [", ".join(f"{near.text} {near.cosine:.2f}" for near in vector.nearest)] if with_words else []
+        rows.append([str(place), f"{vector.norm:.3f}", f"{vector.smallest:.3f}", f"{vector.largest:.3f}", *start, *words])
+    print_table(titles, rows)
+
+
+def _usual_norm(encoder: EncoderReport) -> str:
+    """Empty where the loaded checkpoint has no words of this width."""
+    if encoder.vocabulary_norm is None or encoder.vocabulary_spread is None:
+        return ""
+    return f", words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread:.3f}"
+
+
+def _overall(encoder: EncoderReport) -> str:
+    return "" if encoder.to_origin is None else f", start {encoder.to_origin:.3f} in all"
