@@ -108,6 +108,46 @@ def test_imports_follow_the_arrows(path: str) -> None:
     assert violations(path, (ROOT / path).read_text(encoding="utf-8")) == []
 
 
+STORAGE = f"{PACKAGE}/embeddings/storage.py"
+_CHANGES_NAMES = {"unlink", "rename", "rmdir", "rmtree", "removedirs", "renames"}
+
+
+def unguarded(source: str) -> list[str]:
+    """Calls that replace or remove files by other means than `embeddings.storage`, which tries again while a file is in use."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        name, owner = node.func.attr, getattr(node.func.value, "id", "")
+        # str.replace takes two values, Path.replace one; Library.rename and Shelf.rename take two as well.
+        of_path = (name in _CHANGES_NAMES and len(node.args) < 2) or (
+            name == "replace" and len(node.args) == 1 and not node.keywords
+        )
+        if of_path or (owner in ("os", "shutil") and name in (*_CHANGES_NAMES, "replace", "remove", "move")):
+            found.append(f"{node.lineno}: {ast.unparse(node.func)}")
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != STORAGE])
+def test_files_are_replaced_and_removed_in_one_place(path: str) -> None:
+    assert unguarded((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "os.replace(a, b)",
+        "path.unlink(missing_ok=True)",
+        "path.replace(other)",
+        "path.rename(other)",
+        "shutil.rmtree(a)",
+        "a.rmdir()",
+    ],
+)
+def test_another_way_to_remove_a_file_is_caught(source: str) -> None:
+    assert len(unguarded(source)) == 1
+
+
 def test_every_room_has_its_rules() -> None:
     assert {room_of(path) for path in SOURCES} <= set(INSIDE)
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from train_embedding.embeddings import storage
-from train_embedding.embeddings.storage import copy_flushed, write_atomically
+from train_embedding.embeddings.storage import (
+    copy_flushed,
+    remove_file,
+    remove_folder,
+    remove_tree,
+    replace_file,
+    write_atomically,
+)
 from train_embedding.errors import StorageFailed
 
 
@@ -66,6 +73,78 @@ def test_failure_keeps_the_old_file(
     assert "sword.pt" in caught.value.message
     assert path.read_bytes() == b"old"
     assert listing(tmp_path) == ["sword.pt"]
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, call: str, times: int, number: int = errno.EACCES) -> list[str]:
+    """The first `times` calls are refused, as Windows does while a scanner or a reader has the file open."""
+    real, seen = getattr(os, call), list[str]()
+
+    def stand_in(*arguments: object, **options: object) -> object:
+        seen.append(str(arguments[0]))
+        if len(seen) <= times:
+            raise OSError(number, "Access is denied", str(arguments[0]))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(os, call, stand_in)
+    return seen
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EBUSY])
+def test_a_file_that_is_in_use_for_a_moment_is_replaced_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "sword.pt"
+    path.write_bytes(b"old")
+    seen = refusing(monkeypatch, "replace", 3, number)
+    write_atomically(path, b"new")
+    assert len(seen) == 4
+    assert path.read_bytes() == b"new"
+    assert listing(tmp_path) == ["sword.pt"]
+
+
+def test_everything_that_removes_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("moved", "folder", "tree/inner"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("file", "tree/inner/file"):
+        (tmp_path / name).touch()
+    for call in ("replace", "unlink", "rmdir"):
+        refusing(monkeypatch, call, 1)
+    replace_file(tmp_path / "moved", tmp_path / "elsewhere")
+    remove_file(tmp_path / "file")
+    remove_folder(tmp_path / "folder")
+    refusing(monkeypatch, "rmdir", 1)
+    remove_tree(tmp_path / "tree")
+    assert listing(tmp_path) == ["elsewhere"]
+
+
+def test_a_file_that_stays_open_is_a_true_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = list[float]()
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    (tmp_path / "sword.pt").touch()
+    refusing(monkeypatch, "replace", 100)
+    with pytest.raises(StorageFailed, match=r'^"sword\.pt" could not be written: another program has it open, or') as caught:
+        write_atomically(tmp_path / "sword.pt", b"new")
+    assert "Close other programs" in caught.value.hint
+    assert 1.5 < sum(pauses) < 3
+    assert listing(tmp_path) == ["sword.pt"]
+
+
+def test_windows_says_which_file_is_open(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, "The process cannot access the file")
+    error.winerror = 32  # type: ignore[attr-defined]
+    assert storage.storage_failed(tmp_path / "a.pt", error, "deleted").message == (
+        '"a.pt" could not be deleted: another program has it open.'
+    )
+
+
+def test_a_closed_folder_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(storage.time, "sleep", lambda _: pytest.fail("waited"))
+    refusing(monkeypatch, "replace", 100)
+    with pytest.raises(StorageFailed, match="this program may not write to") as caught:
+        write_atomically(tmp_path / "sword.pt", b"new")
+    assert str(tmp_path) in caught.value.message
+    assert "another program" not in caught.value.message
 
 
 def test_the_temporary_file_is_none_that_a_host_would_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import math
+import os
 import shutil
 import threading
 import time
@@ -338,6 +339,53 @@ def test_no_room_for_the_losses(trainee: Trainee, monkeypatch: pytest.MonkeyPatc
     ended = trainee.run()
     kept(trainee, ended, 3)  # whose losses could not be written, but its vectors
     assert ended.error == '"loss.csv" could not be written: the disk is full.'
+
+
+def in_use(monkeypatch: pytest.MonkeyPatch, is_open: Callable[[str], bool], times: int = 10**6) -> list[str]:
+    """Windows refuses to replace a file while another program has it open."""
+    real, refused = os.replace, list[str]()
+
+    def replace_(source: Any, target: Any) -> None:
+        if is_open(Path(target).name) and len(refused) < times:
+            refused.append(str(target))
+            raise PermissionError(errno.EACCES, "Access is denied", str(source), None, str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_)
+    return refused
+
+
+def test_a_state_that_is_in_use_for_a_moment_costs_nothing(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = in_use(monkeypatch, lambda name: name == "state.json", times=1)
+    ended = trainee.run()
+    assert refused
+    assert (ended.status, ended.notes) == ("finished", ())
+    assert load_state(ended.folder) == ended
+
+
+def test_a_state_that_stays_in_use_does_not_end_the_run(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    in_use(monkeypatch, lambda name: name == "state.json" and len(trainee.host.reports) >= 2)
+    ended = trainee.run()
+    assert (ended.status, ended.result) == ("finished", trainee.file)
+    (note,) = (note for note in ended.notes if "progress was not saved" in note)
+    assert '"state.json" could not be written: another program has it open' in note
+
+
+def test_losses_that_a_spreadsheet_has_open_are_written_later(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def open_(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "loss.csv" and "a" in arguments and len(trainee.host.reports) == 2:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
+    ended = trainee.run()
+    assert ended.status == "finished"
+    assert '"loss.csv" is open in another program, so its newest lines are missing.' in ended.notes
+    rows = (ended.folder / "loss.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", *map(str, range(1, ended.steps + 1))]
 
 
 def test_no_room_for_anything(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from train_embedding.embeddings.storage import write_atomically
+from train_embedding.embeddings.storage import remove_file, write_atomically
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.pictures import mask_file
 from train_embedding.errors import StorageFailed, UnreadableFile
@@ -93,7 +93,7 @@ class LatentCache:
             for _, size, file in sorted(files):
                 if total <= self._limit:
                     break
-                file.unlink(missing_ok=True)
+                remove_file(file, missing_ok=True)
                 total -= size
         except OSError as error:  # somebody else may be clearing the folder at the same time
             logger.warning("The cached latents in %s could not be trimmed: %s", self._folder, error)

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from train_embedding.embeddings.storage import storage_failed, write_atomically
+from train_embedding.embeddings.storage import remove_file, replace_file, storage_failed, write_atomically
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.locks import file_lock
 from train_embedding.services.steps import Change, Plan, check_free, complete, discard, perform, plan_from, plan_of, stage
@@ -38,7 +38,7 @@ class Changes:
         try:
             with file_lock(self._lock, WAIT_SECONDS):
                 for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
-                    unfinished.unlink()
+                    remove_file(unfinished, missing_ok=True)
                 self._finish_interrupted()
                 yield
         except TimeoutError as error:
@@ -85,7 +85,7 @@ class Changes:
     def _forget(self) -> None:
         """Where the journal cannot be removed, the next turn finds that nothing is left to do."""
         try:
-            self._journal.unlink(missing_ok=True)
+            remove_file(self._journal, missing_ok=True)
         except OSError as error:
             logger.warning("The journal of a change that has ended cannot be removed: %s", error)
 
@@ -106,7 +106,7 @@ class Changes:
         except (ValueError, TypeError, KeyError) as error:
             aside = self._journal.with_suffix(".damaged")
             logger.warning("The journal of an interrupted change cannot be read; it is put aside as %s: %s", aside, error)
-            self._journal.replace(aside)
+            replace_file(self._journal, aside)
             return
         except OSError as error:
             raise storage_failed(self._journal, error) from error
@@ -116,6 +116,6 @@ class Changes:
                 complete(plan)
             else:
                 discard(plan, [])
-            self._journal.unlink(missing_ok=True)
+            remove_file(self._journal, missing_ok=True)
         except OSError as error:
             raise storage_failed(self._journal, error) from error

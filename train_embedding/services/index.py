@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from train_embedding import __version__
+from train_embedding.embeddings.storage import remove_file
 
 FILE_NAME = "index.sqlite"
 BUSY_SECONDS = 2.0
@@ -71,7 +72,7 @@ class Index:
     def _begin_anew(self, problem: Exception) -> None:
         logger.warning("The index %s is damaged and is made anew: %s", self._file, problem)
         try:
-            self._file.unlink(missing_ok=True)
+            remove_file(self._file, missing_ok=True)
         except OSError as error:
             logger.warning("The damaged index %s cannot be removed: %s", self._file, error)
 

@@ -119,6 +119,7 @@ class Recorder:
         if finite:
             self.good = self._live.embedding(state.average, state.step)
         self._log.losses(rows)
+        self._live.note(*self._log.problems)
         if not finite:
             raise not_finite(bad or state.step)
         self._points += [(step, loss) for step, loss, _ in rows]

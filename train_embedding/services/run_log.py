@@ -6,31 +6,39 @@ import csv
 import importlib.util
 import io
 import json
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.embeddings.storage import storage_failed, write_atomically
+from train_embedding.embeddings.storage import is_refused, storage_failed, write_atomically
 
 if TYPE_CHECKING:
     from PIL import Image
 
 LOSSES, EVENTS, TENSORBOARD = "loss.csv", "events.jsonl", "tensorboard"
+logger = logging.getLogger(__name__)
+
 _HEAD = ("step", "loss", "learning_rate")
 
 
 class RunLog:
-    """Appends to the files of one run; each method raises StorageFailed."""
+    """Appends to the files of one run; each method raises StorageFailed.
+
+    What cannot be written because another program, such as a spreadsheet, has the file open, is written the next time.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
+        self._waiting: dict[str, str] = {}
+        "By file, the text that is still to be written."
 
     def losses(self, rows: list[tuple[int, float, float]]) -> None:
         """rows: step, loss, learning rate."""
         text = io.StringIO()
         writer = csv.writer(text)
-        if not (self._folder / LOSSES).exists():
+        if not ((self._folder / LOSSES).exists() or self._waiting.get(LOSSES)):
             writer.writerow(_HEAD)
         writer.writerows(rows)
         self._append(LOSSES, text.getvalue())
@@ -67,18 +75,29 @@ class RunLog:
             write_atomically(events, "".join(line + "\n" for line in kept).encode())
         return [(number, loss) for number, loss, _ in rows]
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Sentences about what is not written yet."""
+        return tuple(f'"{name}" is open in another program, so its newest lines are missing.' for name in self._waiting)
+
     def close(self) -> None:
+        for name in tuple(self._waiting):
+            self._append(name, "")
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def _append(self, name: str, text: str) -> None:
         file = self._folder / name
+        text = self._waiting.pop(name, "") + text
         try:
             with file.open("a", encoding="utf-8", newline="") as opened:
                 opened.write(text)
         except OSError as error:
-            raise storage_failed(file, error) from error
+            if not is_refused(error):
+                raise storage_failed(file, error) from error
+            logger.warning("The log %s cannot be written now: %s", file, error)
+            self._waiting[name] = text
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._tensorboard():

@@ -82,9 +82,16 @@ class RunState:
             values[name] = [list(point) for point in values[name]]
         return {**values, "folder": str(self.folder), "active": self.active}
 
-    def save(self) -> None:
-        """Writes state.json, all of it or nothing. Raises StorageFailed."""
-        write_atomically(self.folder / STATE_FILE, json.dumps(self.to_json(), indent=1).encode())
+    def save(self, *, patient: bool = True) -> None:
+        """Writes state.json, all of it or nothing. Raises StorageFailed.
+
+        patient: whether to try again for two seconds while another program has the file open.
+        """
+        write_atomically(self.folder / STATE_FILE, json.dumps(self.to_json(), indent=1).encode(), patient=patient)
+
+    def noting(self, sentence: str) -> RunState:
+        """The same state with one more sentence to read, unless it is there."""
+        return self if sentence in self.notes else replace(self, notes=(*self.notes, sentence))
 
 
 def load_state(folder: Path) -> RunState:

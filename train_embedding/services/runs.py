@@ -12,11 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.storage import storage_failed
+from train_embedding.embeddings.storage import is_refused, storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import TrainingSpec
-from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError
+from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
@@ -50,6 +50,8 @@ class Runs:
         "Runs of this process."
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._refused: set[str] = set()
+        "Runs whose state could not be written the last time."
 
     def start(self, spec: TrainingSpec) -> RunState:
         """Checks what can be checked at once, then trains in the background.
@@ -222,11 +224,26 @@ class Runs:
                 before = self._states[run_id]
                 if before.status == "stopping" and changes.get("status") in ("preparing", "running"):
                     del changes["status"]
-                state = self._states[run_id] = replace(before, **changes)
-            state.save()
-            return state
+                self._states[run_id] = replace(before, **changes)
+            return self._reported(run_id)
 
         return publish
+
+    def _reported(self, run_id: str) -> RunState:
+        """Writes a run's state to its folder. Where another program has the file open, the run goes on and a note says so."""
+        state = self._states[run_id]
+        try:
+            state.save(patient=run_id not in self._refused)
+            self._refused.discard(run_id)
+        except StorageFailed as error:
+            if not is_refused(error):
+                raise
+            logger.warning("The progress of run %s could not be saved: %s", run_id, error)
+            self._refused.add(run_id)
+            with self._lock:
+                state = self._states[run_id].noting(f"Some progress was not saved while the run went on: {error.message}")
+                self._states[run_id] = state
+        return state
 
     def _work(self, run_id: str, training: Training, holding: ExitStack) -> None:
         """holding: what keeps the embedding's file in its place meanwhile."""

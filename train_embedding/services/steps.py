@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train_embedding.embeddings.storage import copy_flushed, flush_folder, storage_failed, write_new
+from train_embedding.embeddings.storage import (
+    copy_flushed,
+    flush_folder,
+    remove_file,
+    remove_folder,
+    replace_file,
+    storage_failed,
+    temporary_key,
+    write_new,
+)
 from train_embedding.errors import Conflict
 
 logger = logging.getLogger(__name__)
 
+_ASIDE = ".old.tmp"
 Stamp = tuple[int, int, int]
 
 
@@ -80,7 +89,7 @@ def check_free(change: Change) -> None:
 
 def plan_of(change: Change) -> Plan:
     """Raises StorageFailed where a file is not there that is to be moved or removed."""
-    key = f".{os.getpid()}-{secrets.token_hex(4)}"
+    key = f".{temporary_key()}"
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
     staged = [
         (target.with_name(f"{key}-{number}.tmp"), target, target in change.replaces) for number, target in enumerate(targets)
@@ -124,22 +133,24 @@ def perform(plan: Plan, made: Iterable[Path]) -> None:
     steps += [step for temporary, target in replacing[:-1] for step in ((target, _aside(temporary)), (temporary, target))]
     last = replacing[-1:]
     done: list[tuple[Path, Path]] = []
-    at = Path()
+    at, verb = plan.result, "written"
     try:
-        for source, at in (*steps, *last):
-            os.replace(source, at)
-            done.append((source, at))
-        for at in {path.parent for _, path in done}:
+        for source, target in (*steps, *last):
+            at, verb = _named_in_messages(source, target)
+            replace_file(source, target)
+            done.append((source, target))
+        for at in {path.parent for step in done for path in step}:
             flush_folder(at)
+        verb = "deleted"
         for at in (*(_aside(temporary) for temporary, _ in replacing), *(path for path, _ in plan.removes)):
             _remove(at)
     except OSError as error:
         gone = any(step in done for step in last) or any(not os.path.lexists(path) for path, _ in plan.removes)
         if not gone:
             for source, target in reversed(done):
-                os.replace(target, source)
+                replace_file(target, source)
         discard(plan, made)
-        raise storage_failed(at, error) from error
+        raise storage_failed(at, error, verb) from error
 
 
 def complete(plan: Plan) -> None:
@@ -150,15 +161,15 @@ def complete(plan: Plan) -> None:
             _remove(_aside(temporary))
             continue
         if replaces or not os.path.lexists(target):
-            os.replace(temporary, target)
+            replace_file(temporary, target)
         else:
             clear = False
             logger.warning("%s is in the way of a change that was interrupted.", target)
-            temporary.unlink()
+            remove_file(temporary)
         _remove(_aside(temporary))
     for source, target, stamp in plan.moves:
         if _is(source, stamp) and not os.path.lexists(target):
-            os.replace(source, target)
+            replace_file(source, target)
     for path, stamp in plan.removes if clear else ():
         if path.is_dir() or _is(path, stamp):
             _remove(path)
@@ -169,15 +180,22 @@ def discard(plan: Plan, made: Iterable[Path]) -> None:
     for temporary, _, _ in plan.staged:
         for path in (temporary, _aside(temporary)):
             if os.path.lexists(path):
-                path.unlink()
+                remove_file(path)
     for folder in made:  # the deepest first
         if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+            remove_folder(folder)
+
+
+def _named_in_messages(source: Path, target: Path) -> tuple[Path, str]:
+    """Of the two names of a move, the one that people know, and what could not be done to that file."""
+    if target.name.endswith(_ASIDE):
+        return source, "replaced"
+    return (target, "written") if source.name.endswith(".tmp") else (source, "moved")
 
 
 def _aside(temporary: Path) -> Path:
     """Where the old file waits while the temporary one takes its place."""
-    return temporary.with_suffix(".old.tmp")
+    return temporary.with_suffix(_ASIDE)
 
 
 def _make_folder(folder: Path, made: list[Path]) -> None:
@@ -191,9 +209,9 @@ def _make_folder(folder: Path, made: list[Path]) -> None:
 
 def _remove(path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
+        remove_file(path, missing_ok=True)
     elif not any(path.iterdir()):
-        path.rmdir()
+        remove_folder(path)
 
 
 def _same_file(source: Path, target: Path) -> bool:

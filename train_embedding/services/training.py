@@ -70,8 +70,10 @@ class Training:
                 with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
                     self._train(model)
             finally:
-                self._log.close()
-                self._write_result()
+                try:
+                    self._log.close()
+                finally:
+                    self._write_result()
 
     def _train(self, model: DiffusionModel) -> None:
         from train_embedding.engine.distill import bare_captions

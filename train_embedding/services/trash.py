@@ -8,14 +8,13 @@ itself, `sword.20261122-143000.pt`, was put there by an early version, and is an
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from train_embedding.embeddings.storage import storage_failed
+from train_embedding.embeddings.storage import remove_file, remove_tree, replace_file, storage_failed
 from train_embedding.errors import NotFound
 from train_embedding.services.sidecars import is_embedding
 from train_embedding.services.steps import Change
@@ -99,16 +98,16 @@ class Trash:
             leaving = self.folder / f"{_LEAVING}{item.id}"
             try:
                 if path.is_file():
-                    path.unlink()
+                    remove_file(path)
                 else:
-                    path.rename(leaving)
+                    replace_file(path, leaving)
             except OSError as error:
-                raise storage_failed(path, error) from error
+                raise storage_failed(path, error, "deleted") from error
         for leaving in self.folder.glob(f"{_LEAVING}*") if self.folder.is_dir() else ():
             try:
-                shutil.rmtree(leaving)
+                remove_tree(leaving)
             except OSError as error:
-                raise storage_failed(leaving, error) from error
+                raise storage_failed(leaving, error, "deleted") from error
         return len(items)
 
     def _new_item(self, name: str) -> Path:
