@@ -10,19 +10,21 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tests.services.conftest import WordModel
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, write_embedding
 from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import forms
-from train_embedding.services.library import Library
+from train_embedding.services.combining import Combining
+from train_embedding.services.library import Imported, Library
 
 BESIDE = (".preview.png", ".json", ".txt", ".civitai.info", ".pt.optim")
 SCRIPTS = ["剣", "меч", "سيف", "חרב", "ดาบ", "तलवार", "ünï cödé", "e\u0301pée", "👩‍🎨", "a.b.c", "two words", "x" * 100]
@@ -330,8 +332,36 @@ def test_one_that_is_being_trained_stays(fake_host: FakeHost, library: Library) 
         assert state(fake_host) == before
         library.rename("other", "another")
         library.copy("sword", "copied")
-        library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)}))
+        library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)}), by_run=True)
     library.rename("sword", "new")
+
+
+@pytest.mark.parametrize("way", ["save", "create", "merge", "convert", "import", "check"])
+def test_one_that_is_being_trained_is_not_overwritten(fake_host: FakeHost, library: Library, tmp_path: Path, way: str) -> None:
+    """Not from this process, and not from another, whose libraries share nothing but the folder."""
+    put(fake_host, "sword.pt")
+    put(fake_host, "other.pt", 2.0)
+    other = put(FakeHost(tmp_path / "elsewhere"), "sword.pt", 3.0)
+    fake_host.the_model = cast("Any", WordModel({"clip_l": 768}))
+    combining = Combining(fake_host, library)
+    ways: dict[str, Callable[[], Any]] = {
+        "save": lambda: library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)})),
+        "create": lambda: library.create("sword", vectors=1, overwrite=True),
+        "merge": lambda: combining.save("other", "sword", overwrite=True),
+        "convert": lambda: combining.convert("sword", "safetensors"),
+        "import": lambda: _problem(library.import_files([other], overwrite=True)),
+        "check": lambda: combining.check_free("sword", overwrite=True),
+    }
+    before = state(fake_host)
+    with Library(fake_host).held("sword"), pytest.raises(Conflict, match='"sword" is being trained'):
+        ways[way]()
+    assert state(fake_host) == before
+    ways[way]()
+
+
+def _problem(imported: list[Imported]) -> None:
+    if imported[0].problem:
+        raise Conflict(imported[0].problem)
 
 
 ACTIONS: dict[str, Callable[[Library], Any]] = {

@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,18 @@ def test_no_room_for_the_runs_folder(trainee: Trainee) -> None:
     assert trainee.services.runs.current() is None
     folder.unlink()
     assert trainee.run().status == "finished"
+
+
+def test_two_runs_in_one_millisecond(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Stopped:
+            return cls(2026, 11, 29, 12, 0, 0, 123456, tz)
+
+    monkeypatch.setattr("train_embedding.services.runs.datetime", Stopped)
+    ids = [trainee.run(steps=1).id for _ in range(3)]
+    assert ids == ["20261129-120000-123", "20261129-120000-123-2", "20261129-120000-123-3"]
+    assert [state.id for state in trainee.fresh_runs().list()] == ids[::-1]
 
 
 def test_stopped_in_the_middle(trainee: Trainee) -> None:

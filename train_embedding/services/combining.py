@@ -93,8 +93,7 @@ class Combining:
 
     def check_free(self, name: str, overwrite: bool = False) -> None:
         """Before a picture is drawn of what is to be saved. Raises InvalidName, Conflict where `keep` would."""
-        if not overwrite:
-            self._library.check_free(name)
+        self._library.check_free(name, overwrite)
 
     def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
         """Puts a result into the library, under the name that it was evaluated with. Raises Conflict, StorageFailed."""

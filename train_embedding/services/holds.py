@@ -19,7 +19,7 @@ class Holds:
 
     @contextmanager
     def hold(self, name: str) -> Generator[None, None, None]:
-        """Until exit nobody can rename or delete that embedding. Raises Conflict where another run holds it."""
+        """Until exit nobody else can replace, rename or delete that embedding. Raises Conflict where another run holds it."""
         try:
             with file_lock(self._file(name)):
                 yield

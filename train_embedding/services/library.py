@@ -94,12 +94,13 @@ class Library:
             raise UnreadableFile(entry.reason)
         return read_embedding(entry.file)
 
-    def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True) -> Entry:
+    def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True, by_run: bool = False) -> Entry:
         """Writes an embedding into the embeddings folder; whatever has the name already goes to the trash.
 
         Where a file of the name is for the same model, those for other models stay: a host uses each under its own checkpoint.
-        file: where; left out, the file in use under that name, or else a new `.pt`. Raises InvalidName, InvalidInput, Conflict
-        without `overwrite`, StorageFailed; then the old file stands as it was.
+        file: where; left out, the file in use under that name, or else a new `.pt`. by_run: whether the run that trains it saves
+        it. Raises InvalidName, InvalidInput, Conflict without `overwrite` or while it is trained, StorageFailed; then the old
+        file stays as it was.
         """
         from train_embedding.embeddings.formats import encode
 
@@ -111,14 +112,17 @@ class Library:
         def content(suffix: str) -> bytes:
             return encode(embedding, form_for(suffix), suffix.lower())
 
-        self._shelf.put(embedding.name, content, file, overwrite, stay=for_other_models)
+        self._shelf.put(embedding.name, content, file, overwrite, stay=for_other_models, by_run=by_run)
         return self._reloaded(embedding.name)
 
-    def check_free(self, name: str) -> None:
-        """For what takes long to make: raises Conflict where the name is taken, InvalidName for one that is none."""
+    def check_free(self, name: str, overwrite: bool = False) -> None:
+        """For what takes long to make: raises Conflict and InvalidName where `save` would."""
         check_name(name)
-        if self._shelf.files_named(name):
+        existing = self._shelf.files_named(name)
+        if existing and not overwrite:
             raise taken(name)
+        for path in existing:
+            self._shelf.holds.refuse(path.stem)
 
     def rename(self, name: str, new_name: str, file: str = "") -> Entry:
         """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained.
@@ -225,8 +229,8 @@ class Library:
         return exported(self.get(name, file).file, form, suffix)
 
     def held(self, name: str) -> AbstractContextManager[None]:
-        """Until exit the embedding cannot be renamed or deleted. Raises Conflict where another run holds it."""
-        return self._shelf.holds.hold(name)
+        """Until exit nobody else can replace, rename or delete the embedding. Raises Conflict where another run holds it."""
+        return self._shelf.held(name)
 
     def is_held(self, name: str) -> bool:
         """Whether a run holds the embedding, here or in another process."""

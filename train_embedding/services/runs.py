@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.storage import is_refused, storage_failed
+from train_embedding.embeddings.storage import is_refused, remove_folder, storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import TrainingSpec
@@ -65,13 +67,12 @@ class Runs:
         spec = self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
-            run_id = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
-            folder = self._host.info().runs_folder / run_id
+            folder = _new_folder(self._host.info().runs_folder)
             try:
-                folder.mkdir(parents=True)
-            except OSError as error:
-                raise storage_failed(folder, error) from error
-            return self._begin(RunState(run_id, spec.embedding, folder, spec.to_json(), steps=spec.steps))
+                return self._begin(RunState(folder.name, spec.embedding, folder, spec.to_json(), steps=spec.steps))
+            except BaseException:
+                _remove_if_empty(folder)
+                raise
 
     def resume(self, run_id: str, changes: dict[str, Any] | None = None) -> RunState:
         """Goes on with a run that was stopped, failed or interrupted, from where it was last saved, to the same vectors as if
@@ -272,3 +273,26 @@ class Runs:
                 state = replace(state, status="finished", eta_seconds=0.0)
             self._states[run_id] = state
         state.save()
+
+
+def _new_folder(runs_folder: Path) -> Path:
+    """A folder for a run, named after the time; a number follows where another run began in the same millisecond."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    for number in count(1):
+        folder = runs_folder / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            break
+        except OSError as error:
+            if not (isinstance(error, FileExistsError) and folder.exists()):
+                raise storage_failed(folder, error) from error
+    return folder
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Of a run that did not begin, nothing is kept."""
+    try:
+        if not any(folder.iterdir()):
+            remove_folder(folder)
+    except OSError as error:
+        logger.warning("The folder %s of a run that did not begin stays: %s", folder, error)

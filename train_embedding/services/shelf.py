@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from train_embedding.embeddings.names import path_for
@@ -83,13 +83,16 @@ class Shelf:
         overwrite: bool,
         beside: Callable[[Path], Sequence[tuple[Path, bytes]]] = lambda _target: (),
         stay: Callable[[], Collection[Path]] = tuple,
+        *,
+        by_run: bool = False,
     ) -> Path:
         """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
 
         content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. beside: the
         sidecars to write with it, once its place is known; those that they take the place of go to the trash too, as does a
         picture that has the very name of the new file. stay: where several files have the name, tells which are left alone,
-        unless the new file takes their place. Raises InvalidName, InvalidInput, Conflict without `overwrite`, and what `content`
+        unless the new file takes their place. by_run: whether the run that trains the embedding writes it; nobody else may
+        meanwhile. Raises InvalidName, InvalidInput, Conflict without `overwrite` or while it is trained, and what `content`
         raises.
         """
         with self._turn() as changes:
@@ -99,6 +102,8 @@ class Shelf:
                 existing = [path for path in existing if path not in left_alone]
             if existing and not overwrite:
                 raise taken(name)
+            for one in {name, *(path.stem for path in existing)} if not by_run else ():
+                self.holds.refuse(one)
             target = self._target(name, file, existing)
             there = target.exists()
             others = [path for path in existing if path != target and not (there and path.samefile(target))]
@@ -197,6 +202,14 @@ class Shelf:
                 replaces=(target,) if target.exists() else (),
             )
             changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
+
+    @contextmanager
+    def held(self, name: str) -> Generator[None, None, None]:
+        """Until exit nobody but its run changes the file of that embedding. Raises Conflict where another run holds it."""
+        with ExitStack() as stack:
+            with self._turn():  # a change under way ends first, so that the run reads what is there afterwards
+                stack.enter_context(self.holds.hold(name))
+            yield
 
     @contextmanager
     def _turn(self) -> Generator[Changes, None, None]:

@@ -221,7 +221,7 @@ class Training:
         chosen = self._chosen()
         if chosen is None:
             return
-        entry = self._library.save(chosen)
+        entry = self._library.save(chosen, by_run=True)
         self._live.publish(files=(entry.file, *(file for file in self._live.state.files if file != entry.file)))
 
     def _chosen(self) -> Embedding | None:
