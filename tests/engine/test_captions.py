@@ -8,18 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from train_embedding.engine.captions import (
     MAX_CAPTION_BYTES,
     NAME,
     Captions,
+    captions_batch,
     fill_template,
     mark_name,
     picture_words,
-    split_at_name,
-    split_at_names,
 )
-from train_embedding.engine.placeholder import PromptBatch, Vectors
+from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.prompt import escaped
+from train_embedding.engine.prompt_encoding import PromptReader, Reading
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.engine.tokenizer import token_ids
 from train_embedding.errors import UnreadableFile
@@ -131,6 +133,14 @@ def test_tags_are_those_of_the_drawn_alternative() -> None:
     assert kept == {"[name]: red, big", "[name]: blue, star"}
 
 
+def test_a_weight_that_is_not_a_number_is_found_before_training(tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_text("a (red:1.2.3) cat")
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. "1\.2\.3" is not a number'):
+        picture_words(tmp_path / "cat.png")
+    with pytest.raises(UnreadableFile, match=r'file name "\(a:1\.\.2\)" cannot be used as a caption'):
+        picture_words(tmp_path / "(a:1..2).png")
+
+
 def test_an_alternative_without_the_name_gets_it_in_front() -> None:
     assert {filled("{[name]|a star}", "", seed=seed) for seed in range(50)} == {"[name]", "[name], a star"}
 
@@ -166,8 +176,28 @@ def test_fixed_prompts_are_the_first_line_with_all_tags() -> None:
     assert fixed == said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
 
 
+def same(one: PromptBatch, pieces: list[str | Vectors]) -> bool:
+    """Whether a prompt is these texts and vectors, and nothing in it weighs."""
+    other = batch_prompts([tokenise(pieces)])
+    return one.weights is None and torch.equal(one.ids, other.ids) and torch.equal(one.slots, other.slots)
+
+
+def caption(text: str, name: str) -> PromptBatch:
+    return captions_batch([text], name, HERE)
+
+
+def prompt(text: str, tables: list[tuple[str, Vectors]]) -> list[tuple[int, int]]:
+    reading = PromptReader(tables).read(text)
+    assert isinstance(reading, Reading)
+    return [token for chunk in reading.tokens for token in chunk]
+
+
+def tokens_of(pieces: list[str | Vectors]) -> list[tuple[int, int]]:
+    return [token for chunk in tokenise(pieces) for token in chunk]
+
+
 @pytest.mark.parametrize(
-    ("caption", "pieces"),
+    ("text", "pieces"),
     [
         ("a photo of [name] at night", ["a photo of ", HERE, " at night"]),
         ("[name]", [HERE]),
@@ -175,24 +205,39 @@ def test_fixed_prompts_are_the_first_line_with_all_tags() -> None:
         ("[name] [name]", [HERE, HERE]),
         ("an art, ART by Art.", ["an ", HERE, ", ", HERE, " by ", HERE, "."]),
         ("artstation, smart, art-deco, pop-art, art_1", ["artstation, smart, art-deco, pop-art, art_1"]),
-        ("(art:1.2)", ["(", HERE, ":1.2)"]),
         ("", []),
     ],
 )
-def test_the_name_as_a_whole_word(caption: str, pieces: list[str | Vectors]) -> None:
-    assert split_at_name(caption, "art", HERE) == pieces
+def test_the_name_as_a_whole_word(text: str, pieces: list[str | Vectors]) -> None:
+    assert same(caption(text, "art"), pieces)
 
 
-@pytest.mark.parametrize("name", ["c++", "a.b", "$100", "x^2", "one two", "剣", "my-style", "name", "filewords", "[name"])
+@pytest.mark.parametrize("text", ["(art:1.2)", "([name]:1.2)"])
+def test_a_name_that_weighs(text: str) -> None:
+    batch = caption(text, "art")
+    assert batch.slots[0, 0, 1:3].tolist() == [0, 1]
+    assert batch.weights is not None
+    assert batch.weights[0, 0, :4].tolist() == pytest.approx([1, 1.2, 1.2, 1])
+
+
+@pytest.mark.parametrize("name", ["c++", "a.b", "$100", "x^2", "one two", "剣", "my-style", "name", "filewords"])
 def test_names_with_characters_of_regular_expressions(name: str) -> None:
-    assert split_at_name(f"a {name} b", name, HERE) == ["a ", HERE, " b"]
-    assert split_at_names(f"a {name} b", [(name, HERE)]) == ["a ", HERE, " b"]
-    assert split_at_name("a [name] b", name, HERE) == ["a ", HERE, " b"]
+    assert same(caption(f"a {name} b", name), ["a ", HERE, " b"])
+    assert prompt(f"a {name} b", [(name, HERE)]) == tokens_of(["a ", HERE, " b"])
+    assert same(caption("a [name] b", name), ["a ", HERE, " b"])
+
+
+@pytest.mark.parametrize("name", ["[name", "cat (big)", "a[b]c"])
+def test_names_with_brackets(name: str) -> None:
+    """In a caption they are found as they are written; in a prompt, as in the WebUI, where the brackets are escaped."""
+    assert same(caption(f"a {name} b", name), ["a ", HERE, " b"])
+    assert same(caption("a [name] b", name), ["a ", HERE, " b"])
+    assert prompt(f"a {escaped(name)} b", [(name, HERE)]) == tokens_of(["a ", HERE, " b"])
 
 
 def test_a_dot_in_a_name_is_a_dot() -> None:
-    assert split_at_name("a axb b", "a.b", HERE) == ["a axb b"]
-    assert split_at_names("a axb b", [("a.b", HERE)]) == ["a axb b"]
+    assert same(caption("a axb b", "a.b"), ["a axb b"])
+    assert prompt("a axb b", [("a.b", HERE)]) == tokens_of(["a axb b"])
 
 
 def test_marking_the_name() -> None:
@@ -203,29 +248,28 @@ def test_marking_the_name() -> None:
 def test_longer_names_are_found_first() -> None:
     short, long = Vectors(0, 1), Vectors(1, 2)
     for tables in ([("red", short), ("red star", long)], [("red star", long), ("red", short)]):
-        assert split_at_names("a RED star, red", tables) == ["a ", long, ", ", short]
+        assert prompt("a RED star, red", tables) == tokens_of(["a ", long, ", ", short])
 
 
 def test_prompts_without_names() -> None:
-    assert split_at_names("a star", []) == ["a star"]
-    assert split_at_names("  ", []) == []
-    assert split_at_names("a star", [("moon", HERE)]) == ["a star"]
-    assert split_at_names(" ", [("moon", HERE)]) == []
+    assert prompt("a star", []) == tokens_of(["a star"])
+    assert prompt("  ", []) == []
+    assert prompt("a star", [("moon", HERE)]) == tokens_of(["a star"])
+    assert prompt(" ", [("moon", HERE)]) == []
 
 
 @pytest.mark.parametrize(
-    ("prompt", "name"), [("a ſword", "sword"), ("a \u212aelvin", "kelvin"), ("a sİx", "six"), ("a sıx", "six")]
+    ("text", "name"), [("a ſword", "sword"), ("a \u212aelvin", "kelvin"), ("a sİx", "six"), ("a sıx", "six")]
 )
-def test_letters_that_match_only_when_case_is_ignored(prompt: str, name: str) -> None:
+def test_letters_that_match_only_when_case_is_ignored(text: str, name: str) -> None:
     """They have another lower case than the letter they match."""
-    pieces = split_at_names(prompt, [(name, HERE)])
-    assert pieces in (["a ", HERE], [prompt])
-    assert NAME not in "".join(piece for piece in pieces if isinstance(piece, str))
+    assert prompt(text, [(name, HERE)]) in (tokens_of(["a ", HERE]), tokens_of([text]))
+    assert NAME not in mark_name(text, name).replace("[name]", "")
 
 
 def test_the_many_names_of_a_large_library() -> None:
     tables = [(f"style {number}", Vectors(number, 1)) for number in range(2000)]
-    assert split_at_names("a style 1999 style 1", tables) == ["a ", Vectors(1999, 1), Vectors(1, 1)]
+    assert prompt("a style 1999 style 1", tables) == tokens_of(["a ", Vectors(1999, 1), Vectors(1, 1)])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

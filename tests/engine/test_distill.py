@@ -14,6 +14,7 @@ from train_embedding.engine.model import DiffusionModel, no_vectors
 from train_embedding.engine.noise import add_noise, draw_timesteps
 from train_embedding.engine.placeholder import batch_prompts, tokenise
 from train_embedding.engine.spec import TrainingSpec, resolve
+from train_embedding.errors import InvalidInput
 
 SPEC = TrainingSpec(embedding="sword", dataset="", teacher_prompt="a big red star on a white background", steps=3, batch_size=2)
 SIZE = 16
@@ -25,6 +26,33 @@ def test_the_teacher_may_be_longer_than_a_prompt(tiny_model: DiffusionModel) -> 
     assert long.context.shape == (1, 2 * 77, 64)
     expected = tiny_model.context(batch_prompts([tokenise(["star " * 100])]), no_vectors(tiny_model))
     assert torch.equal(long.context, expected.context)
+
+
+@torch.no_grad()
+def test_the_teacher_is_read_as_the_webui_reads_a_prompt(tiny_model: DiffusionModel) -> None:
+    teacher = encode_teacher(tiny_model, r"a \(red\) ball, (blue:1.4) sky, [grey] stone, BREAK green leaf <lora:x:1> # a note")
+    literal = tiny_model.context(
+        batch_prompts([[*tokenise(["a (red) ball, blue sky, grey stone,"]), *tokenise(["green leaf"])]]), no_vectors(tiny_model)
+    ).context
+    weights = torch.ones(77)
+    weights[7], weights[10] = 1.4, 1 / 1.1
+    first = literal[:, :77] * weights[:, None]
+    first = first * (literal[:, :77].mean() / first.mean())
+    assert torch.allclose(teacher.context, torch.cat([first, literal[:, 77:]], 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("a cat AND a dog", "AND"),
+        ("a [cat:dog:0.5]", "changes while"),
+        ("a [cat|dog]", "changes while"),
+        ("(a:1.2.3)", "not a number"),
+    ],
+)
+def test_a_teacher_that_is_more_than_one_text(tiny_model: DiffusionModel, prompt: str, sentence: str) -> None:
+    with pytest.raises(InvalidInput, match=sentence):
+        encode_teacher(tiny_model, prompt)
 
 
 def test_scenes_follow_from_the_seed(tiny_model: DiffusionModel) -> None:

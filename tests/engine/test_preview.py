@@ -71,6 +71,92 @@ def test_a_picture_does_not_depend_on_its_neighbours(tiny_model: DiffusionModel)
         assert max(abs(one - other) for one, other in zip(together.tobytes(), single, strict=True)) <= 2
 
 
+@pytest.mark.parametrize(
+    ("prompt", "same"),
+    [
+        (r"a \(star\)", None),
+        ("a (star:1.0) # a note", "a star "),
+        ("a <lora:x:0.8>star", "a star"),
+        ("[tree:star:0] moon", "star moon"),
+        ("[tree::9] moon", "tree moon"),
+        ("a star :1.0", "a star"),
+    ],
+)
+def test_prompts_are_read_as_by_the_webui(tiny_model: DiffusionModel, prompt: str, same: str | None) -> None:
+    if same is None:
+        assert drawn(tiny_model, prompt) != drawn(tiny_model, prompt.replace("\\", ""))
+    else:
+        assert drawn(tiny_model, prompt) == drawn(tiny_model, same)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a (star:1.5)", "a [star]", "a BREAK star", "[a:star:1]", "[a|star]", "a AND star", "a star :2"]
+)
+def test_each_part_of_the_syntax_changes_the_picture(tiny_model: DiffusionModel, prompt: str) -> None:
+    assert drawn(tiny_model, prompt) != drawn(tiny_model, "a star")
+
+
+def test_the_negative_prompt_weighs_and_changes_too(tiny_model: DiffusionModel) -> None:
+    pictures = {
+        drawn(tiny_model, "a star", negative_prompt=words) for words in ("red", "(red:1.5)", "[red:blue:1]", "[blue|red]")
+    }
+    assert len(pictures) == 4
+    assert drawn(tiny_model, "a star", negative_prompt="red # a note") == drawn(tiny_model, "a star", negative_prompt="red ")
+
+
+def test_an_embedding_that_weighs(tiny_model: DiffusionModel) -> None:
+    embedding = embedding_of(tiny_model, "tree")
+    assert drawn(tiny_model, "a (sword:1.3)", embedding) == drawn(tiny_model, "a (tree:1.3)")
+
+
+def asked(model: DiffusionModel, prompt: str, monkeypatch: pytest.MonkeyPatch, steps: int) -> list[torch.Tensor]:
+    """The contexts that the UNet gets at each step."""
+    contexts: list[torch.Tensor] = []
+    predict = DiffusionModel.predict
+
+    def kept(model: DiffusionModel, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Any) -> torch.Tensor:
+        contexts.append(conditioning.context)
+        return predict(model, noisy, timesteps, conditioning)
+
+    monkeypatch.setattr(DiffusionModel, "predict", kept)
+    drawn(model, prompt, steps=steps)
+    monkeypatch.undo()
+    return contexts
+
+
+def test_a_prompt_changes_at_the_webuis_steps(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sampler counts from 0, and a text holds as long as the count is not beyond its last step."""
+    tree, star = (asked(tiny_model, text, monkeypatch, 1)[0][0] for text in ("a tree", "a star"))
+    changing = asked(tiny_model, "a [tree:star:2]", monkeypatch, 5)
+    taking_turns = asked(tiny_model, "a [tree|star]", monkeypatch, 5)
+    for contexts, expected in ((changing, "tttss"), (taking_turns, "ttsts")):
+        said = ["t" if torch.allclose(one[0], tree, atol=1e-5) else "s" for one in contexts]
+        assert "".join(said) == expected
+        assert all(
+            torch.allclose(one[0], tree if word == "t" else star, atol=1e-5) for one, word in zip(contexts, said, strict=True)
+        )
+
+
+def test_prompts_that_and_joins_add_up(tiny_model: DiffusionModel) -> None:
+    """u + g · Σ wᵢ (cᵢ − u): the same text twice is twice the guidance, and one of weight 0 is as if it were absent."""
+    for joined, prompt, guidance in (
+        ("a tree AND a tree", "a tree", 8.0),
+        ("a tree AND a star :0", "a tree", 4.0),
+        ("a tree :0.5", "a tree", 2.0),
+    ):
+        both = draw_latents(tiny_model, [joined], [1], steps=3, guidance=4.0, width=64, height=64)
+        alone = draw_latents(tiny_model, [prompt], [1], steps=3, guidance=guidance, width=64, height=64)
+        assert torch.allclose(both, alone, atol=1e-3)
+
+
+def test_pictures_of_prompts_with_several_parts_keep_apart(tiny_model: DiffusionModel) -> None:
+    prompts = ["a star AND red", "a tree", "[a|moon] AND tree :0.5"]
+    together = draw_latents(tiny_model, prompts, [1, 2, 3], steps=3, width=64, height=64)
+    for index, prompt in enumerate(prompts):
+        alone = draw_latents(tiny_model, [prompt], [index + 1], steps=3, width=64, height=64)
+        assert torch.allclose(together[index], alone[0], atol=1e-3)
+
+
 def test_long_prompts(tiny_model: DiffusionModel) -> None:
     assert drawn(tiny_model, "tree " * 80) != drawn(tiny_model, "tree " * 75)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from train_embedding.engine.captions import split_at_names
-from train_embedding.engine.placeholder import Vectors, tokenise
+from train_embedding.engine.placeholder import Vectors
+from train_embedding.engine.prompt_encoding import PromptReader
 from train_embedding.engine.prompt_tokens import CHUNK, Layout, Names, layout_of
 
 MADE = json.loads((Path(__file__).parent / "webui_prompts.json").read_text(encoding="utf-8"))
@@ -72,7 +72,7 @@ def test_a_name_without_tokens_is_never_found() -> None:
 @pytest.mark.parametrize("prompt", ["a photo of a house", "a red my-cat on sixteen chairs", "word " * 80, "sixteen " * 5])
 def test_a_plain_prompt_is_laid_out_as_the_engine_draws_it(prompt: str) -> None:
     vectors = {"my-cat": 4, "sixteen": 16}
-    drawn = tokenise(split_at_names(prompt, [(name, Vectors(0, count)) for name, count in vectors.items()]))
+    drawn = PromptReader([(name, Vectors(0, count)) for name, count in vectors.items()]).read(prompt).tokens
     chunks = layout_of(prompt, Names(vectors.items())).chunks
     assert [[token.id or 0 for token in chunk.tokens] for chunk in chunks] == [
         [token for token, _slot in chunk] for chunk in drawn

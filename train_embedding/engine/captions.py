@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train_embedding.engine.alternatives import check_alternatives, draw_alternatives, escape_alternatives
-from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.placeholder import PromptBatch, Vectors
+from train_embedding.engine.prompt import weighted
+from train_embedding.engine.prompt_encoding import batch_readings, read_caption
 from train_embedding.engine.spec import TrainingSpec
-from train_embedding.errors import UnreadableFile
+from train_embedding.errors import InvalidInput, UnreadableFile
 
 NAME = "[name]"
 FILEWORDS = "[filewords]"
@@ -51,7 +53,12 @@ class Captions:
         return self._prompts([fill_template(self._template[0], self._words[picture], rng=rng) for picture in pictures])
 
     def _prompts(self, captions: Sequence[str]) -> PromptBatch:
-        return batch_prompts([tokenise(split_at_name(one, self._spec.embedding, self._vectors)) for one in captions])
+        return captions_batch(captions, self._spec.embedding, self._vectors)
+
+
+def captions_batch(captions: Sequence[str], name: str, vectors: Vectors) -> PromptBatch:
+    """Captions as the WebUI's trainer reads them, with the vectors wherever `[name]` or the embedding's name stands."""
+    return batch_readings([read_caption(mark_name(caption, name), NAME, vectors) for caption in captions])
 
 
 def picture_words(picture: Path) -> str:
@@ -63,7 +70,9 @@ def picture_words(picture: Path) -> str:
     text_file = caption_file(picture)
     if not has_file(text_file):
         name = picture.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may be no text
-        return escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
+        words = escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
+        _check_weights(words, f'The file name "{name}" cannot be used as a caption.')
+        return words
     try:
         with text_file.open("rb") as opened:
             data = opened.read(MAX_CAPTION_BYTES + 1)
@@ -79,7 +88,16 @@ def picture_words(picture: Path) -> str:
         check_alternatives(words)
     except ValueError as error:
         raise UnreadableFile(f'The caption file "{text_file.name}" cannot be used. {error}') from error
+    _check_weights(words, f'The caption file "{text_file.name}" cannot be used.')
     return words
+
+
+def _check_weights(words: str, what: str) -> None:
+    """Raises UnreadableFile, which begins with `what`, for a weight that is not a number: with it a run would end halfway."""
+    try:
+        weighted(words)
+    except InvalidInput as error:
+        raise UnreadableFile(f"{what} {error.message}", error.hint) from error
 
 
 def has_file(path: Path) -> bool:
@@ -117,30 +135,6 @@ def mark_name(text: str, name: str) -> str:
     """The text with `[name]` wherever the embedding's name stands as a whole word; CLIP, and so this, takes no heed of case."""
     pattern = f"({re.escape(NAME)}|{re.escape(FILEWORDS)})|{_whole_word(name)}"
     return re.sub(pattern, lambda match: match[1] or NAME, text, flags=re.IGNORECASE)
-
-
-def split_at_name(caption: str, name: str, vectors: Vectors) -> list[str | Vectors]:
-    """The caption as pieces, with the vectors wherever `[name]` or the embedding's name as a whole word stands."""
-    pieces: list[str | Vectors] = []
-    for index, text in enumerate(mark_name(caption, name).split(NAME)):
-        if index:
-            pieces.append(vectors)
-        if text.strip():
-            pieces.append(text)
-    return pieces
-
-
-def split_at_names(prompt: str, tables: Sequence[tuple[str, Vectors]]) -> list[str | Vectors]:
-    """A prompt as pieces, with vectors wherever a name of `tables` stands as a whole word; longer names are found first."""
-    longest_first = sorted(tables, key=lambda table: len(table[0]), reverse=True)
-    pattern = "|".join(f"({_whole_word(name)})" for name, _vectors in longest_first)
-    pieces: list[str | Vectors] = []
-    end = 0
-    for match in re.finditer(pattern, prompt, re.IGNORECASE) if tables else ():
-        assert match.lastindex is not None
-        pieces += [prompt[end : match.start()], longest_first[match.lastindex - 1][1]]
-        end = match.end()
-    return [piece for piece in (*pieces, prompt[end:]) if isinstance(piece, Vectors) or piece.strip()]
 
 
 def _whole_word(name: str) -> str:

@@ -12,8 +12,9 @@ from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.latents import EncodedPicture
 from train_embedding.engine.model import DiffusionModel, LatentMoments, no_vectors
-from train_embedding.engine.placeholder import batch_prompts, tokenise
 from train_embedding.engine.preview import draw_latents
+from train_embedding.engine.prompt_encoding import PromptReader, batch_readings
+from train_embedding.engine.prompt_plan import single_text
 from train_embedding.engine.spec import ResolvedSpec
 
 LATENTS = 32
@@ -24,8 +25,12 @@ _STEPS, _GUIDANCE = 20, 5.0
 
 @torch.no_grad()
 def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
-    """The prompt as the UNet sees it, of one item; it may be longer than 75 tokens."""
-    return model.context(batch_prompts([tokenise([prompt])]).to(model.device), no_vectors(model))
+    """The prompt as the UNet sees it, of one item: weights and BREAK act, and it may be longer than 75 tokens.
+
+    Raises InvalidInput for a prompt that is more than one text.
+    """
+    reading = PromptReader().read(single_text(prompt))
+    return model.context(batch_readings([reading]).to(model.device), no_vectors(model))
 
 
 def draw_scenes(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedPicture]:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from train_embedding.engine.batch import Batch
-from train_embedding.engine.captions import split_at_name
+from train_embedding.engine.captions import captions_batch
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.latents import EVALUATION_STEPS, LatentDataset
 from train_embedding.engine.loop import denoising_losses
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import step_generator
-from train_embedding.engine.placeholder import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.placeholder import PromptBatch, Vectors
 
 _AT_ONCE = 16
 
@@ -42,12 +42,12 @@ def fixed_items(
     repeated = latents.repeat_interleave(repeats, 0)
     count = len(repeated)
     strata = (torch.arange(count) % repeats + torch.rand(count, generator=generator)) / repeats
-    prompts = [tokenise(split_at_name(caption, name, Vectors(0, vectors))) for caption in captions for _ in range(repeats)]
+    repeated_captions = [caption for caption in captions for _ in range(repeats)]
     return FixedItems(
         latents=repeated,
         noise=torch.randn(repeated.shape, generator=generator).to(latents.device),
         timesteps=(strata * len(model.alphas_cumprod)).long().to(latents.device),
-        prompts=batch_prompts(prompts).to(latents.device),
+        prompts=captions_batch(repeated_captions, name, Vectors(0, vectors)).to(latents.device),
     )
 
 

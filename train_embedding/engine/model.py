@@ -13,6 +13,7 @@ from torch import nn
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.engine.causal_mask import mask_made_on_device
 from train_embedding.engine.conditioning import Conditioning, size_ids
+from train_embedding.engine.emphasis import weighted_states
 from train_embedding.engine.frozen import freeze
 from train_embedding.engine.placeholder import CHUNK, PromptBatch, batch_prompts, spliced, tokenise
 from train_embedding.engine.tokenizer import END_OF_TEXT, token_ids
@@ -65,6 +66,8 @@ class TextEncoder:
             body = getattr(self.module, "text_model", self.module)  # transformers 5 has no inner text_model
             hidden = body.final_layer_norm(hidden)
         pooled = output.text_embeds.reshape(batch, chunks, -1)[:, 0] if self.pools else None
+        if prompts.weights is not None:
+            hidden = weighted_states(hidden, prompts.weights.reshape(-1, length))
         return hidden.reshape(batch, chunks * length, -1), pooled
 
     def _padded(self, ids: torch.Tensor) -> torch.Tensor:

@@ -32,17 +32,20 @@ class Vectors:
 class PromptBatch:
     """Prompts ready for the text encoders. k: chunks of 75 tokens per prompt, the same for all.
 
-    ids: long [B, k, 77]. slots: long [B, k, 77], the row in the table of vectors, or -1 for an ordinary token.
+    ids: long [B, k, 77]. slots: long [B, k, 77], the row in the table of vectors, or -1 for an ordinary token. weights: fp32
+    [B, k, 77], how much each token counts, or None where all count alike.
     """
 
     ids: torch.Tensor
     slots: torch.Tensor
+    weights: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> PromptBatch:
-        return PromptBatch(to_device(self.ids, device), to_device(self.slots, device))
+        weights = None if self.weights is None else to_device(self.weights, device)
+        return PromptBatch(to_device(self.ids, device), to_device(self.slots, device), weights)
 
     def rows(self, rows: slice) -> PromptBatch:
-        return PromptBatch(self.ids[rows], self.slots[rows])
+        return PromptBatch(self.ids[rows], self.slots[rows], None if self.weights is None else self.weights[rows])
 
 
 def tokenise(pieces: Sequence[str | Vectors]) -> list[list[tuple[int, int]]]:

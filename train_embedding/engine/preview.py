@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,10 +10,14 @@ import torch
 from PIL import Image
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.captions import split_at_names
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.model import DiffusionModel, no_vectors
-from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
+from train_embedding.engine.placeholder import Vectors
+from train_embedding.engine.prompt_encoding import PromptReader, batch_readings
+from train_embedding.engine.prompt_plan import PlannedText, plan, plan_negative
+
+_TEXTS_AT_ONCE = 64
+"Texts in one run of the text encoders, of a prompt that changes often."
 
 
 @torch.no_grad()
@@ -29,24 +33,22 @@ def draw_latents(
     height: int,
     embeddings: Sequence[Embedding] = (),
 ) -> torch.Tensor:
-    """One latent, [B, 4, height / 8, width / 8], per prompt and seed. Embeddings act where their names stand as whole words.
+    """One latent, [B, 4, height / 8, width / 8], per prompt and seed.
+
+    Prompts are read as WebUI 1.10.1 reads them with its default settings: weights, BREAK, changes over the sampling steps, AND,
+    comments; `<lora:…>` is left out. Embeddings act where the WebUI would find their names.
 
     A picture depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
-    and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI.
+    and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI. Raises InvalidInput for a
+    prompt that the WebUI cannot read.
     """
     tables, names = _tables(model, embeddings)
-    texts = [negative_prompt, *prompts]
-    batch = batch_prompts([tokenise(split_at_names(text, names)) for text in texts]).to(model.device)
-    encoded = model.context(batch, tables).to(model.dtype)
-    positive = encoded.each(lambda rows: rows[1:])
-    negative = encoded.each(lambda rows: rows[:1].expand(len(prompts), *rows.shape[1:]))
-    if encoded.pooled is not None and not negative_prompt:  # SDXL was trained with zeros where others have an empty text
-        negative = negative.each(torch.zeros_like)
-    both = positive + negative
+    guide = _Guide(plan_negative(negative_prompt, steps), [plan(prompt, steps) for prompt in prompts], guidance)
+    encoded = _encoded(model, guide.texts(), tables, names)
     sigmas = euler_sigmas(model.alphas_cumprod, steps)
     latents = _start_noise(seeds, width, height).to(model.device) * sigmas[0]
-    for sigma, next_sigma in pairwise(sigmas):
-        noise = _guided_noise(model, latents, sigma, both, guidance)
+    for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
+        noise = guide.noise(model, latents, sigma, encoded, step)
         latents = latents + noise * (next_sigma - sigma)
     return latents
 
@@ -68,21 +70,63 @@ def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-def _guided_noise(
-    model: DiffusionModel, latents: torch.Tensor, sigma: torch.Tensor, prompts: Conditioning, guidance: float
-) -> torch.Tensor:
-    """The noise in latents [B, 4, h, w] of level σ, moved away from the negative prompt (Ho & Salimans 2022).
+class _Guide:
+    """Which texts guide which picture at which step; their rows are those of `texts`, the negative prompt's first."""
 
-    prompts: of 2B items, first those to follow, then those to leave.
-    """
-    scaled = (latents / (sigma**2 + 1).sqrt()).to(model.dtype)
-    twice = torch.cat([scaled, scaled])
-    timesteps = _timestep_of(model.alphas_cumprod, sigma).expand(len(twice))
-    prediction = model.predict(twice, timesteps, prompts).float()
-    if model.prediction_type == "v_prediction":  # ε = (v + x · σ/√(σ² + 1)) / √(σ² + 1) for x of unit variance
-        prediction = (prediction + twice.float() * sigma) / (sigma**2 + 1).sqrt()
-    with_prompt, without = prediction.chunk(2)
-    return without + guidance * (with_prompt - without)
+    def __init__(self, negative: PlannedText, prompts: Sequence[Sequence[PlannedText]], guidance: float) -> None:
+        self._parts = [(owner, part) for owner, parts in enumerate(prompts) for part in parts]
+        self._negative = negative
+        self._pictures = len(prompts)
+        self._guidance = guidance
+
+    def texts(self) -> list[str]:
+        return [text for planned in (self._negative, *(part for _, part in self._parts)) for text in planned.texts]
+
+    def noise(
+        self, model: DiffusionModel, latents: torch.Tensor, sigma: torch.Tensor, encoded: Conditioning, step: int
+    ) -> torch.Tensor:
+        """The noise in latents [B, 4, h, w] of level σ, moved away from the negative prompt (Ho & Salimans 2022).
+
+        Each of the prompts that AND joins moves it by its own weight (Liu et al. 2022). encoded: of the rows of `texts`.
+        """
+        owners = torch.tensor([owner for owner, _ in self._parts], device=latents.device)
+        scaled = (latents / (sigma**2 + 1).sqrt()).to(model.dtype)
+        noisy = torch.cat([scaled[owners], scaled])
+        timesteps = _timestep_of(model.alphas_cumprod, sigma).expand(len(noisy))
+        prediction = model.predict(noisy, timesteps, self._conditioning(encoded, step)).float()
+        if model.prediction_type == "v_prediction":  # ε = (v + x · σ/√(σ² + 1)) / √(σ² + 1) for x of unit variance
+            prediction = (prediction + noisy.float() * sigma) / (sigma**2 + 1).sqrt()
+        with_prompts, without = prediction.split([len(owners), len(latents)])
+        weights = torch.tensor([part.weight for _, part in self._parts], device=latents.device)[:, None, None, None]
+        moves = torch.zeros_like(without).index_add(0, owners, weights * (with_prompts - without[owners]))
+        return without + self._guidance * moves
+
+    def _conditioning(self, encoded: Conditioning, step: int) -> Conditioning:
+        """The prompts of a step: those to follow, and then for each picture the negative one."""
+        first = len(self._negative.texts)
+        rows: list[int] = []
+        for _, part in self._parts:
+            rows.append(first + part.index[step])
+            first += len(part.texts)
+        negative = self._negative.index[step]
+        positive = encoded.each(lambda tensor: tensor[rows])
+        left = encoded.each(lambda tensor: tensor[negative].expand(self._pictures, *tensor.shape[1:]))
+        if encoded.pooled is not None and self._negative.texts == ("",):
+            left = left.each(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
+        return positive + left
+
+
+def _encoded(
+    model: DiffusionModel, texts: Sequence[str], tables: Mapping[str, torch.Tensor], names: Sequence[tuple[str, Vectors]]
+) -> Conditioning:
+    reader = PromptReader(names)
+    batch = batch_readings([reader.read(text) for text in texts]).to(model.device)
+    starts = range(0, len(texts), _TEXTS_AT_ONCE)
+    parts = [model.context(batch.rows(slice(start, start + _TEXTS_AT_ONCE)), tables) for start in starts]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + part
+    return whole.to(model.dtype)
 
 
 def _timestep_of(alphas_cumprod: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:

@@ -45,8 +45,8 @@ def split_at_and(prompt: str) -> list[tuple[str, float]]:
 def weighted(prompt: str) -> list[tuple[str, float]]:
     """The prompt as pieces of one weight each, brackets gone: `(a)` weighs 1.1, `(a:1.3)` 1.3, `[a]` 1/1.1; BREAK is a piece.
 
-    Brackets multiply; one that is never closed reaches to the end. Raises InvalidInput for a weight that is no number, at
-    which the WebUI makes no picture.
+    Brackets multiply; one that is never closed reaches to the end. Raises InvalidInput for a weight that is not a number, for
+    which the WebUI makes no image.
     """
     pieces: list[list[str | float]] = []
     opened: list[tuple[str, int]] = []  # each bracket, and the first piece inside it
@@ -71,6 +71,11 @@ def weighted(prompt: str) -> list[tuple[str, float]]:
     return _joined(pieces) or [("", 1.0)]
 
 
+def escaped(text: str) -> str:
+    """The prompt that is read as this very text: with a backslash before each bracket and backslash."""
+    return re.sub(r"[()\[\]\\]", r"\\\g<0>", text)
+
+
 def _factor(bracket: str) -> float:
     return BRACKET_FACTOR if bracket == "(" else 1 / BRACKET_FACTOR
 
@@ -84,7 +89,8 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise InvalidInput(f'"{text}" is not a number, so the WebUI cannot read the prompt.', "Mend the weight.") from error
+        hint = r"Correct the weight, or write \( and \) for brackets that are text."
+        raise InvalidInput(f'"{text}" is not a number, so the WebUI cannot read the prompt.', hint) from error
 
 
 def _joined(pieces: list[list[str | float]]) -> list[tuple[str, float]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from train_embedding.engine.prompt import BREAK, weighted
 from train_embedding.engine.tokenizer import token_ids, token_text
@@ -49,6 +50,23 @@ class Layout:
     "What may surprise, in sentences."
 
 
+@dataclass(frozen=True)
+class Found:
+    """An embedding in a text. token: the one that its name begins with, or another that is no comma."""
+
+    name: str
+    vectors: int
+    token: int
+
+
+class Finder(Protocol):
+    """How embeddings are found in a text of one weight."""
+
+    def read(self, text: str) -> Iterator[int | Found]:
+        """The text's tokens and embeddings in their order."""
+        ...
+
+
 class Names:
     """Names of embeddings as their tokens, each with how many vectors it stands for; the longest is found first."""
 
@@ -68,43 +86,53 @@ class Names:
                 return name, vectors, len(wanted)
         return None
 
+    def read(self, text: str) -> Iterator[int | Found]:
+        ids = token_ids(text)
+        position = 0
+        while position < len(ids):
+            found = self.at(ids, position)
+            if found is None:
+                yield ids[position]
+                position += 1
+            else:
+                name, vectors, length = found
+                yield Found(name, vectors, ids[position])
+                position += length
 
-def layout_of(prompt: str, names: Names, backtrack: int = BACKTRACK) -> Layout:
+
+def layout_of(prompt: str, names: Finder, backtrack: int = BACKTRACK, *, keep_moved: bool = False) -> Layout:
     """One prompt, which has no schedules and no AND any more, in chunks.
 
-    backtrack: 0 for splitting wherever a chunk is full. Raises InvalidInput for a weight that is no number.
+    backtrack: 0 for splitting wherever a chunk is full. keep_moved: whether an embedding that moves to the next chunk keeps its
+    vectors, which the WebUI loses. Raises InvalidInput for a weight that is not a number.
     """
-    filling = _Filling(backtrack)
+    filling = _Filling(backtrack, keep_moved)
     for text, weight in weighted(prompt):
         if (text, weight) == BREAK:
             filling.close()
             continue
         if text == BREAK[0]:
             filling.note("BREAK inside brackets that weigh does not begin a new chunk; the WebUI reads it as the word.")
-        ids = token_ids(text)
-        position = 0
-        while position < len(ids):
-            filling.make_room(ids[position])
-            found = names.at(ids, position)
-            if found is None:
-                filling.open.append(Token(token_text(ids[position]), weight, ids[position]))
-                position += 1
+        for item in names.read(text):
+            if isinstance(item, Found):
+                filling.make_room(item.token)
+                filling.add_embedding(item.name, item.vectors, weight)
             else:
-                name, vectors, length = found
-                filling.add_embedding(name, vectors, weight)
-                position += length
+                filling.make_room(item)
+                filling.open.append(Token(token_text(item), weight, item))
     return filling.layout()
 
 
 class _Filling:
     """Chunks as they fill."""
 
-    def __init__(self, backtrack: int) -> None:
+    def __init__(self, backtrack: int, keep_moved: bool = False) -> None:
         self.open: list[Token] = []
         self.notes: list[str] = []
         self._closed: list[list[Token]] = []
         self._comma: int | None = None
         self._backtrack = backtrack
+        self._keep_moved = keep_moved
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
@@ -140,7 +168,7 @@ class _Filling:
 
     def _moved(self, token: Token) -> Token:
         """The WebUI moves the tokens of an embedding and not its vectors, which then stand where nothing else does."""
-        if not token.embedding:
+        if not token.embedding or self._keep_moved:
             return token
         self.note(
             f'The WebUI loses "{token.embedding}": it stands between a comma and the end of a chunk, and its place moves to the '

@@ -56,6 +56,7 @@ def _byte_of() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
 
 
+@lru_cache(maxsize=2**16)
 def token_text(token: int) -> str:
     r"""What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \xNN, and
     letters that cannot be seen likewise."""
