@@ -355,7 +355,7 @@ def served(data: Path, ready: str, application: str = "FastAPI()") -> str:
         "from fastapi import FastAPI\nfrom fastapi.responses import StreamingResponse\nfrom train_embedding.app import server\n"
         "from train_embedding.hosts.fake import FakeHost\nfrom train_embedding.services import Services\n"
         f"def ready(sentence):\n{indent(dedent(ready), ' ' * 4)}\n"
-        f"server.application = lambda _services: {application}\n"
+        f"server.application = lambda _services, _folder: {application}\n"
         "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
         "except KeyboardInterrupt: pass\n"
         "print('it has ended')\n"

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi.responses import FileResponse
 
 from train_embedding.api import routes
-from train_embedding.app import page
+from train_embedding.app import mounting, page
 from train_embedding.errors import Conflict
 from train_embedding.ui import compat, tab
 
@@ -62,7 +62,8 @@ def build(services: Services) -> gr.Blocks:
     return blocks
 
 
-def application(services: Services) -> fastapi.FastAPI:
+def application(services: Services, folder: Path) -> fastapi.FastAPI:
+    """folder: for gradio's files, as `mounting.private_folder` makes it."""
     app = fastapi.FastAPI(title=TITLE)
     routes.mount(app, services)
 
@@ -75,7 +76,8 @@ def application(services: Services) -> fastapi.FastAPI:
 
     blocks = build(services)
     blocks.queue()
-    return gr.mount_gradio_app(app, blocks, path="/")
+    mounting.mount(app, blocks, folder)
+    return app
 
 
 class _Server(uvicorn.Server):
@@ -96,7 +98,7 @@ def serve(services: Services, port: int = 7860, listen: bool = False, ready: Cal
     Raises Conflict when the port is taken.
     """
     host = "0.0.0.0" if listen else "127.0.0.1"
-    with socket.socket() as listener:
+    with socket.socket() as listener, mounting.private_folder() as folder:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -104,6 +106,6 @@ def serve(services: Services, port: int = 7860, listen: bool = False, ready: Cal
         except OSError as problem:
             raise Conflict(f"Port {port} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
         # gradio's pages keep a stream open for as long as they are shown.
-        config = uvicorn.Config(application(services), log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
+        config = uvicorn.Config(application(services, folder), log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         _Server(config, lambda: ready(f"Running on {address} (Ctrl-C ends it)")).run(sockets=[listener])

@@ -11,7 +11,7 @@ import gradio as gr
 from train_embedding.errors import NotFound
 from train_embedding.ui import html, inspection_html, library_actions, library_files, library_html
 from train_embedding.ui.cards import key_of
-from train_embedding.ui.compat import AT_ONCE, UNLISTED
+from train_embedding.ui.compat import AT_ONCE, UNLISTED, upload_button
 from train_embedding.ui.edge import errors_in
 from train_embedding.ui.library_actions import Action
 from train_embedding.ui.notes import NOTES, notes_values
@@ -74,7 +74,7 @@ def build(status: gr.HTML) -> Chosen:
             inspect = gr.Button("Look inside", elem_id="te_library_inspect")
             report = gr.HTML("", elem_id="te_library_report")
         with gr.Accordion("Preview picture", open=False):
-            picture = gr.UploadButton("From a file", file_types=["image"], size="sm", elem_id="te_library_picture")
+            picture = upload_button("From a file", file_types=["image"], size="sm", elem_id="te_library_picture")
             with gr.Row(elem_classes=["te-line"]):
                 run = gr.Dropdown(
                     choices=[],

@@ -15,7 +15,7 @@ import gradio as gr
 from train_embedding.services.arrivals import upload
 from train_embedding.ui import library_chosen, library_html, library_tools
 from train_embedding.ui.cards import TOOLBAR, Deck
-from train_embedding.ui.compat import AT_ONCE
+from train_embedding.ui.compat import AT_ONCE, upload_button
 from train_embedding.ui.edge import errors_in
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def build(services: Services) -> LibraryPanel:
     with gr.Row(elem_classes=["te-heading"]):
         gr.HTML("<h3 class='te-title'>Library</h3>")
         with gr.Row(elem_id="te_library_upload"):
-            upload = gr.UploadButton("Import", file_count="multiple", size="sm", elem_id="te_library_import")
+            upload = upload_button("Import", file_count="multiple", size="sm", elem_id="te_library_import")
         refresh_button = gr.Button("Refresh", size="sm", elem_id="te_library_refresh")
     gr.HTML(TOOLBAR, elem_id="te_library_toolbar")
     cards = gr.HTML("", elem_id="te_library_cards")

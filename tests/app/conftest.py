@@ -1,0 +1,62 @@
+"""The standalone app over a host without a model, and a way to send what gradio's pages send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from starlette.testclient import TestClient
+
+from tests.ui.conftest import inside_a_loop
+from train_embedding.app import mounting, server
+from train_embedding.services import Services
+from train_embedding.ui.compat import MAJOR
+
+PREFIX = "/gradio_api" if MAJOR >= 5 else ""
+
+
+@dataclass
+class Client:
+    """Requests to the app, as a program on this machine sends them."""
+
+    http: TestClient
+    folder: Path
+    "Of gradio's files."
+
+    def press(self, button: str, data: list[Any], **headers: str) -> Any:
+        """What a page sends when the button with this id is used; the answer as it came."""
+        config = self.http.get("/config").json()
+        ids = {one["id"] for one in config["components"] if one["props"].get("elem_id") == button}
+        number = next(number for number, one in enumerate(config["dependencies"]) if ids & set(_targets(one)))
+        function = config["dependencies"][number].get("id", number)
+        body = {"fn_index": function, "data": data, "session_hash": "page"}
+        return self.http.post(f"{PREFIX}/run/predict", json=body, headers=headers)
+
+    def file(self, path: Path | str) -> Any:
+        return self.http.get(f"{PREFIX}/file={path}")
+
+    def upload(self, name: str, content: bytes, **headers: str) -> Any:
+        return self.http.post(f"{PREFIX}/upload", files={"files": (name, content)}, headers=headers)
+
+
+def upload_value(path: Path | str) -> dict[str, Any]:
+    """How gradio's pages name an uploaded file, in all versions."""
+    return {"path": str(path), "name": str(path), "data": "", "is_file": True, "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture
+def client(fake_host: Any) -> Iterator[Client]:
+    with mounting.private_folder() as folder:
+        app = inside_a_loop(lambda: server.application(Services(fake_host), folder))
+        with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
+            yield Client(http, folder)
+
+
+def _targets(dependency: dict[str, Any]) -> list[int]:
+    return [one[0] if isinstance(one, list | tuple) else one for one in dependency["targets"]]

@@ -1,0 +1,75 @@
+"""gradio's part of the app, with the checks of files that only gradio's own `launch` turns on."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fastapi
+import gradio as gr
+from gradio.routes import App
+from starlette.routing import Mount
+
+MAX_UPLOAD = 64 * 2**20
+"Bytes of an uploaded file: more than any that is read here."
+_FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
+"Where gradio keeps what was uploaded and what it shows; its components read it when they are made."
+_WANTED: dict[str, Any] = {
+    "allowed_paths": [],
+    "blocked_paths": [],
+    "show_error": False,
+    "max_file_size": MAX_UPLOAD,
+    "ssr_mode": False,
+    "enable_monitoring": False,
+    "run_history": False,
+}
+"What `mount_gradio_app` is told where it knows of it."
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder of this process alone for gradio's files, in place of one that all gradio programs on the machine share."""
+    before = os.environ.get(_FOLDER_VARIABLE)
+    folder = Path(tempfile.mkdtemp(prefix="train-embedding-")).resolve()
+    os.environ[_FOLDER_VARIABLE] = str(folder)
+    try:
+        yield folder
+    finally:
+        if before is None:
+            del os.environ[_FOLDER_VARIABLE]
+        else:
+            os.environ[_FOLDER_VARIABLE] = before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> Any:
+    """Mounts gradio at "/" so that it serves and reads files of `folder` alone. Returns gradio's own app."""
+    known = inspect.signature(gr.mount_gradio_app).parameters
+    gr.mount_gradio_app(app, blocks, path="/", **{name: value for name, value in _WANTED.items() if name in known})
+    # gradio 4 and later read any path that a page names unless this is set, which only `launch` does.
+    setattr(blocks, "has_launched", True)  # noqa: B010
+    blocks.allowed_paths, blocks.blocked_paths = [], []
+    for block in blocks.blocks.values():
+        setattr(block, "async_move_resource_to_block_cache", _refusing_addresses(block))  # noqa: B010
+    mounted = next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App))
+    # gradio 3 serves whatever lies in the folder that the program was started in.
+    setattr(mounted, "cwd", str(folder))  # noqa: B010
+    return mounted
+
+
+def _refusing_addresses(block: Any) -> Any:
+    """gradio 4 and later would fetch any address that a request names as a file, from this machine."""
+    keep = getattr(block, "async_move_resource_to_block_cache", None)
+
+    async def keep_local_files(path: str | Path | None) -> str | None:
+        if keep is None or "://" in str(path):
+            raise gr.Error("Files cannot be fetched from other addresses.")
+        return await keep(path)
+
+    return keep_local_files
