@@ -231,6 +231,33 @@ def test_a_right_import_is_not(path: str, source: str) -> None:
     assert violations(path, source) == []
 
 
+REPLACED = ("torch.load", "torch.save", "safetensors.torch.load_file", "safetensors.torch.save_file")
+"Functions in whose place hosts put their own: the WebUI's and Forge's `torch.load` refuse or misread what theirs does not know."
+
+
+def replaced_functions(source: str) -> list[str]:
+    """Uses of REPLACED in a file, imported or called by their dotted name."""
+    names = [name for _, name in imports_of("train_embedding/x.py", source)]
+    names += [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    return [name for name in names if name in REPLACED]
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if not path.startswith(f"{PACKAGE}/demo/maker/")])
+def test_no_function_is_used_that_hosts_replace(path: str) -> None:
+    assert replaced_functions((ROOT / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source", ["import torch\ntorch.load(path)", "from torch import load", "from safetensors.torch import load_file, load"]
+)
+def test_a_replaced_function_is_caught(source: str) -> None:
+    assert len(replaced_functions(source)) == 1
+
+
+def test_where_such_a_function_is_defined_it_may_be_used() -> None:
+    assert replaced_functions("import torch\ntorch.serialization.load(path)\nfrom safetensors.torch import load") == []
+
+
 FRONT_ENDS = ("gradio", "fastapi", f"{PACKAGE}.ui", f"{PACKAGE}.api", f"{PACKAGE}.cli", f"{PACKAGE}.app")
 MODEL_CODE = tuple(
     f"{PACKAGE}.engine.{name}"

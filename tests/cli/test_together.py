@@ -18,6 +18,7 @@ import torch
 from tests.checkpoints import pictures, tiny_checkpoint
 from tests.processes import PATIENCE, ROOT, ended, environment, free_port, start_all
 from train_embedding.embeddings.formats import read_embedding
+from train_embedding.engine.snapshots import RESUME_FILE, read_resume
 from train_embedding.services.run_state import RunState, load_state
 
 __all__ = ["pictures", "tiny_checkpoint"]
@@ -59,7 +60,7 @@ class Data:
         return load_state(folder)
 
     def saved(self) -> dict[str, Any]:
-        return torch.load(self.run().folder / "resume.pt", weights_only=True)["state"]
+        return read_resume(self.run().folder / RESUME_FILE)["state"]
 
     def files(self) -> list[str]:
         """Every file of the run and of the latent cache; a temporary one would be among them."""

@@ -13,7 +13,7 @@ from tests.processes import Played
 from tests.training import Trainee, new_trainee, trainee
 from train_embedding.engine import loop
 from train_embedding.engine.shares import Follower
-from train_embedding.engine.snapshots import RESUME_FILE
+from train_embedding.engine.snapshots import RESUME_FILE, read_resume
 from train_embedding.engine.stopping import CONVERGED
 from train_embedding.errors import TrainingFailed
 from train_embedding.services import Services
@@ -38,7 +38,7 @@ def played(made: Trainee, count: int) -> Trainee:
 
 
 def saved(ended: RunState) -> dict[str, Any]:
-    return torch.load(ended.folder / RESUME_FILE, weights_only=True)["state"]
+    return read_resume(ended.folder / RESUME_FILE)["state"]
 
 
 def assert_alike(one: RunState, several: RunState) -> None:

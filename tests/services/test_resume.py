@@ -16,8 +16,10 @@ import torch
 from tests.checkpoints import pictures
 from tests.training import NAME, Trainee, new_trainee, trainee
 from train_embedding.embeddings.formats import read_embedding
-from train_embedding.engine.snapshots import RESUME_FILE
+from train_embedding.engine.checkpoint import load_checkpoint
+from train_embedding.engine.snapshots import OLDER_FILE, RESUME_FILE, read_resume
 from train_embedding.errors import Conflict, NotFound
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services import recorder
 from train_embedding.services.run_state import RunState
 
@@ -35,7 +37,7 @@ def bits(path: Path) -> bytes:
 
 def result(made: Trainee, ended: RunState) -> tuple[bytes, bytes, tuple[tuple[int, float, float], ...], str]:
     """What must not depend on interruptions: the embedding, the last vectors of all, the evaluations and the losses."""
-    saved = torch.load(ended.folder / RESUME_FILE, weights_only=True)["state"]
+    saved = read_resume(ended.folder / RESUME_FILE)["state"]
     losses = (ended.folder / "loss.csv").read_text()
     return bits(made.file), saved["vectors"]["clip_l"].numpy().tobytes(), ended.evaluations, losses
 
@@ -167,11 +169,12 @@ def check_files(made: Trainee) -> None:
     """Whatever stands under a final name can be read."""
     for file in made.host.info().embeddings_folder.glob("*.pt"):
         read_embedding(file)
-    for file in made.host.info().runs_folder.rglob("*.pt"):
-        if file.name == RESUME_FILE:
-            assert torch.load(file, weights_only=True)["version"] == 1
-        elif not file.name.startswith("."):
+    runs = made.host.info().runs_folder
+    for file in runs.rglob("*.pt"):
+        if not file.name.startswith("."):
             read_embedding(file)
+    for file in runs.rglob(RESUME_FILE):
+        assert read_resume(file)["version"] == 1
 
 
 def test_the_start_is_that_of_the_run(trainee: Trainee, uninterrupted: Any) -> None:
@@ -222,13 +225,79 @@ def test_runs_that_cannot_go_on(trainee: Trainee) -> None:
         trainee.services.runs.resume("nothing")
 
 
-def test_a_damaged_resume_file_is_said(trainee: Trainee) -> None:
+@pytest.mark.parametrize("spoil", [lambda _: b"nonsense", lambda data: data[:-100], lambda data: data[:300] + data[400:]])
+def test_a_damaged_resume_file_is_reported(trainee: Trainee, spoil: Callable[[bytes], bytes]) -> None:
     stopped = stop_at(trainee, 5, SPEC)
-    (stopped.folder / RESUME_FILE).write_bytes(b"nonsense")
+    file = stopped.folder / RESUME_FILE
+    damaged = spoil(file.read_bytes())
+    file.write_bytes(damaged)
     failed = trainee.wait(trainee.services.runs.resume(stopped.id))
     assert failed.status == "failed"
-    assert failed.error.startswith('"resume.pt" cannot be read')
-    assert (stopped.folder / RESUME_FILE).read_bytes() == b"nonsense"
+    assert failed.error.startswith('"resume.safetensors" cannot be read: it is damaged')
+    assert failed.error.count(". ") == 0
+    assert failed.hint
+    assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "direction", "prodigy"])
+def test_every_optimizer_resumes_to_the_same_bits(trainee: Trainee, tmp_path: Path, single_thread: None, optimizer: str) -> None:
+    if optimizer == "prodigy":
+        pytest.importorskip("prodigyopt")
+    spec = {**SPEC, "optimizer": optimizer, "learning_rate": "1" if optimizer == "prodigy" else "0.01"}
+    other = new_trainee(tmp_path / "other", trainee.pictures)
+    whole = result(other, other.run(**spec))
+    ended = trainee.wait(trainee.services.runs.resume(stop_at(trainee, 5, spec).id))
+    assert (ended.status, ended.error) == ("finished", "")
+    assert result(trainee, ended) == whole
+
+
+def as_an_earlier_version_left_it(folder: Path) -> None:
+    saved = read_resume(folder / RESUME_FILE)
+    torch.serialization.save(saved, folder / OLDER_FILE)
+    (folder / RESUME_FILE).unlink()
+
+
+def test_a_run_of_an_earlier_version_can_be_resumed(trainee: Trainee, uninterrupted: Any) -> None:
+    stopped = stop_at(trainee, 5, SPEC)
+    as_an_earlier_version_left_it(stopped.folder)
+    ended = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (ended.status, ended.error) == ("finished", "")
+    assert result(trainee, ended) == uninterrupted
+
+
+class Command:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.file,)
+
+
+def test_a_pickle_in_an_earlier_versions_place_runs_nothing(trainee: Trainee, tmp_path: Path) -> None:
+    stopped = stop_at(trainee, 5, SPEC)
+    (stopped.folder / RESUME_FILE).unlink()
+    torch.serialization.save({"version": 1, "circumstances": {}, "state": Command(tmp_path / "ran")}, stopped.folder / OLDER_FILE)
+    failed = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert failed.status == "failed"
+    assert failed.error.startswith('"resume.pt" is damaged')
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_depends_on_readers_that_a_host_replaces(
+    trainee: Trainee, uninterrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The WebUI and Forge put readers of their own in place of `torch.load`; other programs do so with safetensors'."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a reader that a host may have replaced was called")
+
+    for name in ("torch.load", "torch.save", "safetensors.torch.load_file", "safetensors.torch.save_file"):
+        monkeypatch.setattr(name, refuse)
+    stopped = stop_at(trainee, 5, SPEC)
+    ended = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (ended.status, ended.error) == ("finished", "")
+    assert result(trainee, ended) == uninterrupted
+    assert load_checkpoint(DEMO_CHECKPOINT).widths == {"clip_l": 64}
 
 
 def test_an_embedding_of_the_name_stays_what_it_is_until_the_end(trainee: Trainee) -> None:

@@ -62,7 +62,7 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
             assert picture.size == (64, 64)
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
     assert sorted(path.name for path in ended.folder.iterdir()) == [
-        "events.jsonl", "loss.csv", "pictures.json", "previews", "resume.pt", "snapshots", "start.pt", "state.json",
+        "events.jsonl", "loss.csv", "pictures.json", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
     ]  # fmt: skip
     assert load_state(ended.folder) == ended
 

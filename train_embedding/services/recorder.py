@@ -143,9 +143,9 @@ class Recorder:
         self._live.host.report(Progress(state.step, last, f"{self._spec.embedding}: loss {loss:.4f}"))
 
     def _save_resume(self, state: TrainState) -> None:
-        from train_embedding.engine.snapshots import RESUME_FILE, save_resume
+        from train_embedding.engine.snapshots import save_resume
 
-        save_resume(self._live.state.folder / RESUME_FILE, state, self._circumstances)
+        save_resume(self._live.state.folder, state, self._circumstances)
 
     def _save_snapshot(self, step: int) -> None:
         from train_embedding.embeddings.formats import write_embedding

@@ -26,8 +26,8 @@ class RunState:
     id: str
     embedding: str
     folder: Path
-    """Holds state.json, what the run goes on from (start.pt, resume.pt), its log (loss.csv, events.jsonl, tensorboard), snapshots
-    and previews."""
+    """Holds state.json, what the run goes on from (start.pt, resume.safetensors), its log (loss.csv, events.jsonl, tensorboard),
+    snapshots and previews."""
     spec: dict[str, Any] = field(default_factory=dict[str, Any])
     status: str = "queued"
     step: int = 0

@@ -193,13 +193,11 @@ class Training:
         }
 
     def _new_or_saved_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
-        from train_embedding.engine.snapshots import RESUME_FILE, load_resume
+        from train_embedding.engine.snapshots import load_resume
         from train_embedding.engine.state import new_state
 
         state = new_state(self._live.start.vectors, resolved, model.device)
-        file = self._live.state.folder / RESUME_FILE
-        if file.exists():
-            load_resume(file, state, circumstances)
+        load_resume(self._live.state.folder, state, circumstances)
         return state
 
     def _stopping(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from train_embedding.embeddings.formats.containers import zip_members
 from train_embedding.embeddings.formats.containers.pickle_rules import AsksFor, NotData
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, read_pickle
-from train_embedding.embeddings.formats.containers.torch_tensors import Storage, kind_of, plain_values, rules
+from train_embedding.embeddings.formats.containers.torch_tensors import Storage, kind_of, nested_values, plain_values, rules
 from train_embedding.embeddings.formats.content import Content, first_line, shown, unreadable
 from train_embedding.errors import UnreadableFile
 
@@ -49,13 +49,28 @@ def read(data: bytes, file: str, leave_out: bool = False) -> Content:
     return Content(values, values)
 
 
+def read_nested(data: bytes, file: str) -> object:
+    """Read a saved value that is no embedding, nested however deep, with its tensors on the CPU; nothing in the file is run.
+
+    Raises:
+        UnreadableFile: When it is damaged, or more than plain data.
+    """
+    try:
+        saved, bytes_of = _from_zip(data, file, False) if data.startswith(ZIP_MAGIC) else _from_legacy(data, False)
+        return nested_values(saved, bytes_of)
+    except UnreadableFile:
+        raise
+    except Exception as error:  # what is amiss in a zip comes as nearly anything
+        raise unreadable(file, f"is damaged or incomplete: {first_line(error)}") from error
+
+
 def write(content: Content, suffix: str) -> bytes:
     """The bytes of a file that WebUI 1.10.1 reads, whatever torch is installed here or there; `metadata` has no place in it.
 
     The layout is that of torch before 1.6: the WebUI's safe unpickler takes the zip of torch 2.6 and newer for malicious.
     """
     packed = io.BytesIO()
-    torch.save(dict(content.values), packed, _use_new_zipfile_serialization=False)
+    torch.serialization.save(dict(content.values), packed, _use_new_zipfile_serialization=False)
     return packed.getvalue()
 
 

@@ -158,6 +158,21 @@ def plain_values(saved: dict[object, object], bytes_of: Callable[[Storage], byte
     return _Values(bytes_of).of(saved, deeper=True)
 
 
+def nested_values(saved: object, bytes_of: Callable[[Storage], bytes]) -> object:
+    """The saved value with true tensors in it, through dictionaries, lists and tuples however deep. Raises NotData."""
+    values = _Values(bytes_of)
+
+    def nested(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: nested(inner) for key, inner in cast("dict[object, object]", value).items()}
+        if isinstance(value, list | tuple):
+            items = [nested(inner) for inner in cast("list[object]", value)]
+            return items if isinstance(value, list) else tuple(items)
+        return values.plain(value, deeper=False)
+
+    return nested(saved)
+
+
 class _Values:
     def __init__(self, bytes_of: Callable[[Storage], bytes]) -> None:
         self.bytes_of = bytes_of
