@@ -3,7 +3,8 @@
  * host's cards. The Library panel's own part is in train_embedding_library.js.
  *
  * It serves the WebUI and the standalone app. All it relies on are element ids and `data-name`; of the host's own
- * functions and variables it uses, where they exist, `opts.extra_networks_add_text_separator` and `applyExtraNetworkFilter`.
+ * functions and variables it uses, where they exist, `opts.extra_networks_add_text_separator`, `applyExtraNetworkFilter`,
+ * `extraNetworksApplySort` and `setupAllResizeHandles`.
  * Cards and tabs are drawn again at any time, so every listener sits on the document.
  */
 (function() {
@@ -227,11 +228,11 @@
     let cardsVersion = ""; // the one that the host's cards show
     let refreshing = false;
 
-    function currentCardsVersion() {
-        const element = document.getElementById("te_cards_version");
-        if (!element) return cardsVersion;
+    function textIn(id) {
+        const element = document.getElementById(id);
+        if (!element) return null;
         const field = element.matches("input, textarea") ? element : element.querySelector("input, textarea");
-        return (field ? field.value : element.textContent).trim() || cardsVersion;
+        return (field ? field.value : element.textContent).trim();
     }
 
     function cardsOf(tab) {
@@ -239,14 +240,14 @@
     }
 
     async function refreshWhenChanged() {
-        const version = currentCardsVersion();
+        const version = textIn("te_cards_version") || cardsVersion;
         if (refreshing || version === cardsVersion || TABS.some((tab) => stillLoading(tab))) return;
         const fresh = cardsVersion === "" && UNCHANGED.test(version);
         cardsVersion = version;
         if (fresh) return;
         refreshing = true;
         try {
-            for (const tab of TABS) await refreshUntilComplete(tab);
+            await refreshUntilComplete();
         } finally {
             refreshing = false;
         }
@@ -257,14 +258,11 @@
         return cards !== null && cards.childElementCount === 0 && cards.textContent.trim() === "Loading...";
     }
 
-    /**
-     * The host reads its folder anew at each refresh, into the list that another refresh may be reading: of two at once, one
-     * can miss cards. So this page's come one after the other, and when another page's came in between, it tries again.
-     */
-    async function refreshUntilComplete(tab) {
+    /** While the host reads its folder anew, as its own Refresh button has it do, its list of cards may lack some. */
+    async function refreshUntilComplete() {
         for (let attempt = 1; attempt <= REFRESH_ATTEMPTS; attempt++) {
-            await refresh(tab);
-            if (!cardsAreMissing(tab)) return;
+            await refresh();
+            if (!TABS.some((tab) => cardsAreMissing(tab))) return;
             await pause(attempt * (300 + 700 * Math.random()));
         }
     }
@@ -277,37 +275,67 @@
         return Array.from(loaded).some((card) => !there.has(card.dataset.name));
     }
 
-    async function refresh(tab) {
-        const before = cardsOf(tab);
-        const scrolled = scrollPositions(tab);
-        const page = `${tab}_textual_inversion`;
-        if (!press(`${page}_extra_refresh`) && !press(`${page}_extra_refresh_internal`)) return;
-        if (before === null) return;
+    /**
+     * Has the host draw its cards of embeddings anew, and no others: its own Refresh button runs every page's refresh, and
+     * that of the checkpoints puts the one from its command line in place of the one that was chosen.
+     */
+    async function refresh() {
+        const panes = TABS.map((tab) => ({tab, looks: looksOf(tab)}));
+        const drawn = textIn("te_host_cards_drawn");
+        if (!press("te_host_cards")) return;
         const start = Date.now();
-        const content = before.innerHTML;
-        while (cardsOf(tab) === before && before.innerHTML === content && Date.now() - start < REFRESH_LOST) await pause(50);
-        await pause(50); // the host sorts and filters the new cards
-        filterShownPage(tab, page);
+        while (textIn("te_host_cards_drawn") === drawn && Date.now() - start < REFRESH_LOST) await pause(50);
         await pause(20);
-        for (const [id, top] of scrolled) {
-            const element = document.getElementById(id);
-            if (element) element.scrollTop = top;
+        for (const {tab} of panes) sortAndFilter(tab);
+        if (typeof setupAllResizeHandles === "function") setupAllResizeHandles();
+        await pause(20); // the host's filter works a moment later
+        for (const {tab, looks} of panes) restoreLooks(tab, looks);
+    }
+
+    /** New cards come in the host's order, unfiltered. A page that is not shown is filtered by the host when it is opened. */
+    function sortAndFilter(tab) {
+        const id = `${tab}_textual_inversion`;
+        const page = document.getElementById(id);
+        if (!page) return;
+        if (page.style.display !== "none" && typeof applyExtraNetworkFilter === "function") {
+            applyExtraNetworkFilter(id);
+        } else if (typeof extraNetworksApplySort === "object" && extraNetworksApplySort[id]) {
+            extraNetworksApplySort[id](true);
         }
     }
 
-    /** The host's refresh draws every page of cards again but filters only the one whose button it was. */
-    function filterShownPage(tab, refreshed) {
-        if (typeof applyExtraNetworkFilter !== "function") return;
-        const shown = Array.from(document.querySelectorAll(`#${tab}_extra_tabs > .extra-page`)).find(
-            (page) => page.style.display !== "none" && page.id !== refreshed
-        );
-        if (shown) applyExtraNetworkFilter(shown.id);
+    /** What a person has changed about the pane of cards, which is drawn anew with them: its tree of folders, and the scrolling. */
+    function looksOf(tab) {
+        const pane = document.getElementById(`${tab}_textual_inversion_pane`);
+        return {
+            pane: pane ? pane.className : null,
+            open: foldersOf(tab).filter((folder) => "expanded" in folder.dataset).map((folder) => folder.dataset.path),
+            chosen: foldersOf(tab).filter((folder) => "selected" in folder.dataset).map((folder) => folder.dataset.path),
+            scrolled: Array.from(document.querySelectorAll(`#${tab}_extra_tabs [id]`))
+                .filter((element) => element.scrollTop > 0)
+                .map((element) => [element.id, element.scrollTop]),
+        };
     }
 
-    function scrollPositions(tab) {
-        return Array.from(document.querySelectorAll(`#${tab}_extra_tabs [id]`))
-            .filter((element) => element.scrollTop > 0)
-            .map((element) => [element.id, element.scrollTop]);
+    function foldersOf(tab) {
+        return Array.from(document.querySelectorAll(`#${tab}_textual_inversion_tree .tree-list-content-dir[data-path]`));
+    }
+
+    function restoreLooks(tab, looks) {
+        const pane = document.getElementById(`${tab}_textual_inversion_pane`);
+        if (pane && looks.pane !== null) pane.className = looks.pane;
+        for (const folder of foldersOf(tab)) {
+            const list = folder.nextElementSibling;
+            if (list && looks.open.includes(folder.dataset.path) !== ("expanded" in folder.dataset)) {
+                list.toggleAttribute("hidden");
+                folder.toggleAttribute("data-expanded");
+            }
+            folder.toggleAttribute("data-selected", looks.chosen.includes(folder.dataset.path));
+        }
+        for (const [id, top] of looks.scrolled) {
+            const element = document.getElementById(id);
+            if (element) element.scrollTop = top;
+        }
     }
 
     function pause(milliseconds) {

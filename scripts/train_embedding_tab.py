@@ -9,9 +9,14 @@ def on_ui_tabs():
     return [(webui.tab(), "Train Embedding", "train_embedding")]
 
 
+def on_after_component(component, **_arguments):
+    webui.take_cards(component)
+
+
 def on_app_started(_demo, app):
     webui.mount_api(app)
 
 
+script_callbacks.on_after_component(on_after_component)
 script_callbacks.on_ui_tabs(on_ui_tabs)
 script_callbacks.on_app_started(on_app_started)

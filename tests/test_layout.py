@@ -35,7 +35,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "demo": ("demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
     # The WebUI executes the script by path, so what it does lies in the package.
     "scripts": ("webui",),
-    "webui": ("ui", "api", "services", "hosts.detect", *FACTS),
+    "webui": ("ui", "api", "services", "hosts.detect", "hosts.webui_host", *FACTS),
 }
 ENTRY_POINTS = ("webui", "app", "cli")
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from train_embedding.hosts.webui_host import WebUIHost
     from train_embedding.services import Services
+    from train_embedding.ui.tab import HostCards
 
+_CARDS = {f"{tab}_textual_inversion_cards_html": tab for tab in ("txt2img", "img2img")}
+"Element ids of the WebUI's cards of embeddings, and the tab that each stands on."
 _GUARDED_ROUTE = "/sdapi/v1/embeddings"
 "A route of the WebUI's API; it is there when the API is on, and carries the API's guards."
+
+
+_cards: dict[str, Any] = {}
+"The WebUI's components with these ids, of the page that was made last."
 
 
 @functools.cache
@@ -23,11 +31,24 @@ def services() -> Services:
     return Services(detect())
 
 
+def take_cards(component: Any) -> None:
+    """Remember the WebUI's cards, for `on_after_component`, which comes with every component that the WebUI makes."""
+    elem_id = getattr(component, "elem_id", None)
+    if elem_id in _CARDS:
+        _cards[elem_id] = component
+
+
 def tab() -> Any:
     """The tab, a gradio Blocks, for `on_ui_tabs`."""
     from train_embedding.ui.tab import build
 
-    return build(services())
+    return build(services(), _host_cards())
+
+
+def _host_cards() -> HostCards:
+    """What draws the WebUI's cards of embeddings and nothing else; pressing its own Refresh would run every page's refresh."""
+    host = cast("WebUIHost", services().host)
+    return {component: functools.partial(host.cards_html, _CARDS[elem_id]) for elem_id, component in _cards.items()}
 
 
 def mount_api(app: FastAPI) -> bool:

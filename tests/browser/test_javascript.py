@@ -21,6 +21,16 @@ HOST = """
 var opts = {extra_networks_add_text_separator: " "};
 var active = {};
 var failures = 0;
+var presses = [];  // of the host's own Refresh buttons
+var drawn = 0;
+function answer(html) {  // what the server does about the hidden button, with what it draws of a tab's cards
+    for (const tab of ["txt2img", "img2img"]) {
+        const cards = document.getElementById(tab + "_textual_inversion_cards");
+        cards.outerHTML = html ? `<div id="${cards.id}">${html}</div>` : cards.outerHTML;
+    }
+    drawn += 1;
+    document.getElementById("te_host_cards_drawn").textContent = String(drawn);
+}
 function cardClicked(tab, name) {
     const box = active[tab] || document.querySelector(`#${tab}_prompt textarea`);
     let shorter;
@@ -55,7 +65,7 @@ def _page() -> str:
     host = "".join(
         f'<div id="{tab}_extra_tabs"><div id="{tab}_textual_inversion" class="extra-page">'
         f'<div id="{tab}_textual_inversion_cards">{"".join(_card(tab, name) for name in NAMES)}</div></div></div>'
-        f'<div id="{tab}_textual_inversion_extra_refresh">refresh</div>'
+        f'<div id="{tab}_textual_inversion_extra_refresh" onclick="presses.push(this.id)">refresh</div>'
         for tab in ("txt2img", "img2img")
     )
     own = "".join(
@@ -68,7 +78,8 @@ def _page() -> str:
         '<div id="te_library_selected"><label><textarea></textarea></label></div>'
         '<button id="te_library_select">Show details</button><button id="te_train_poll">Poll</button>'
         '<div id="te_train_progress"><div class="te-progress" data-active="false"></div></div>'
-        '<div id="te_cards_version"></div></div>'
+        '<div id="te_cards_version"></div><button id="te_host_cards">Draw the cards</button>'
+        '<div id="te_host_cards_drawn"></div></div>'
     )
     return f"<!doctype html><html><body>{boxes}{host}{tab}<script>{HOST}</script></body></html>"
 
@@ -302,30 +313,63 @@ def test_no_polls_without_the_tab(page: Any) -> None:
     assert errors == []
 
 
-def test_new_cards_are_fetched_for_one_tab_after_the_other(ui: Any) -> None:
+def test_new_cards_come_once_and_without_the_hosts_own_refresh(ui: Any) -> None:
+    """The host's Refresh button runs the refresh of every page of cards; that of the checkpoints undoes a choice."""
     ui.evaluate(
         """() => {
-            window.order = [];
-            document.getElementById("te_library_cards").replaceChildren();  // none that the refresh could leave out
-            for (const tab of ["txt2img", "img2img"]) {
-                document.getElementById(tab + "_textual_inversion_extra_refresh").onclick = () => {
-                    order.push(tab + " asked");
-                    setTimeout(() => {
-                        order.push(tab + " came");
-                        document.getElementById(tab + "_textual_inversion_cards").outerHTML =
-                            `<div id="${tab}_textual_inversion_cards"><div class="card" data-name="new">new</div></div>`;
-                    }, 300);
-                };
-            }
+            window.asked = 0;
+            document.getElementById("te_library_cards").replaceChildren();  // none that could be missing
+            document.getElementById("te_host_cards").onclick = () => {
+                asked += 1;
+                setTimeout(() => answer('<div class="card" data-name="new">new</div>'), 300);
+            };
         }"""
     )
-    ui.evaluate("() => { document.getElementById('te_cards_version').textContent = '1'; }")
-    ui.wait_for_function("order.length === 4", timeout=10000)
-    assert ui.evaluate("order") == ["txt2img asked", "txt2img came", "img2img asked", "img2img came"]
+    tell_version(ui, "1")
+    ui.wait_for_function("drawn === 1", timeout=10000)
     ui.wait_for_timeout(1500)
-    assert len(ui.evaluate("order")) == 4, "refreshed again without a change"
+    assert ui.evaluate("asked") == 1, "drawn again without a change"
+    assert ui.evaluate("presses") == []
     ui.locator("#img2img_textual_inversion_cards [data-name=new]").dblclick()
     assert value(ui, "img2img_prompt") == "new"
+
+
+def test_cards_that_are_missing_are_asked_for_again(ui: Any) -> None:
+    """The list of the host may have been read half when the cards were drawn."""
+    ui.evaluate(
+        """() => {
+            window.asked = 0;
+            const all = document.getElementById("txt2img_textual_inversion_cards").innerHTML;
+            document.getElementById("te_host_cards").onclick = () => {
+                asked += 1;
+                answer(asked === 1 ? '<div class="card" data-name="my-cat">my-cat</div>' : all);
+            };
+        }"""
+    )
+    tell_version(ui, "1")
+    ui.wait_for_function("asked === 2", timeout=10000)
+    ui.wait_for_timeout(1500)
+    assert ui.evaluate("asked") == 2
+
+
+SORTING = """() => {
+    window.sorted = [];
+    window.extraNetworksApplySort = {};
+    for (const tab of ["txt2img", "img2img"]) {
+        extraNetworksApplySort[tab + "_textual_inversion"] = () => sorted.push("sort " + tab);
+    }
+    window.applyExtraNetworkFilter = (page) => sorted.push("filter " + page);
+    document.getElementById("img2img_textual_inversion").style.display = "none";
+    document.getElementById("te_host_cards").onclick = () => answer();
+}"""
+
+
+def test_new_cards_are_sorted_and_filtered_as_the_page_that_is_shown(ui: Any) -> None:
+    """The host filters the others when they are opened; its filter hides cards of every page."""
+    ui.evaluate(SORTING)
+    tell_version(ui, "1")
+    ui.wait_for_function("sorted.length === 2", timeout=5000)
+    assert ui.evaluate("sorted") == ["filter txt2img_textual_inversion", "sort img2img"]
 
 
 def test_the_place_in_the_list_is_kept(ui: Any) -> None:
@@ -333,25 +377,49 @@ def test_the_place_in_the_list_is_kept(ui: Any) -> None:
         """() => {
             const cards = document.getElementById("txt2img_textual_inversion_cards");
             cards.style.height = "70px"; cards.style.width = "200px"; cards.style.overflow = "auto"; cards.scrollTop = 150;
-            document.getElementById("txt2img_textual_inversion_extra_refresh").onclick = () => setTimeout(() => {
-                cards.outerHTML = cards.outerHTML;
-            }, 100);
+            document.getElementById("te_host_cards").onclick = () => setTimeout(answer, 100);
         }"""
     )
-    ui.evaluate("() => { document.getElementById('te_cards_version').textContent = '1'; }")
+    tell_version(ui, "1")
     ui.wait_for_function("document.getElementById('txt2img_textual_inversion_cards').scrollTop === 150", timeout=5000)
+
+
+TREE = """<div id="txt2img_textual_inversion_pane" class="extra-network-pane {hidden}">
+    <ul id="txt2img_textual_inversion_tree">
+        <li><div class="tree-list-content tree-list-content-dir" data-path="a"></div><ul hidden>a</ul></li>
+        <li><div class="tree-list-content tree-list-content-dir" data-path="b"></div><ul hidden>b</ul></li>
+    </ul><div id="txt2img_textual_inversion_cards"></div></div>"""
+
+
+def test_the_tree_of_folders_stays_as_it_was(ui: Any) -> None:
+    ui.evaluate(
+        """tree => {
+            const page = document.getElementById("txt2img_textual_inversion");
+            page.innerHTML = tree.replace("{hidden}", "");
+            const folder = page.querySelector("[data-path=b]");
+            folder.dataset.expanded = folder.dataset.selected = "";
+            folder.nextElementSibling.hidden = false;
+            document.getElementById("te_host_cards").onclick = () => {
+                page.innerHTML = tree.replace("{hidden}", "extra-network-dirs-hidden");
+                answer();
+            };
+        }""",
+        TREE,
+    )
+    tell_version(ui, "1")
+    ui.wait_for_function("drawn === 1", timeout=5000)
+    ui.wait_for_function("document.querySelector('[data-path=b][data-expanded][data-selected] + ul:not([hidden])')", timeout=5000)
+    assert ui.locator("[data-expanded], [data-selected]").count() == 1
+    assert ui.get_attribute("#txt2img_textual_inversion_pane", "class").strip() == "extra-network-pane"
 
 
 COUNT_REFRESHES = """() => {
     window.refreshed = 0;
     document.getElementById("te_library_cards").replaceChildren();  // none that the refresh could leave out
-    for (const tab of ["txt2img", "img2img"]) {
-        document.getElementById(tab + "_textual_inversion_extra_refresh").onclick = () => {
-            if (tab === "txt2img") refreshed++;
-            const cards = document.getElementById(tab + "_textual_inversion_cards");
-            setTimeout(() => { cards.outerHTML = cards.outerHTML; }, 50);
-        };
-    }
+    document.getElementById("te_host_cards").onclick = () => {
+        refreshed++;
+        setTimeout(answer, 50);
+    };
 }"""
 
 

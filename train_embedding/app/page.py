@@ -19,6 +19,7 @@ from train_embedding.ui.edge import errors_in
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
+    from train_embedding.ui.tab import HostCards
 
 LARGEST_SEED = 2**32 - 1
 BOUNDS = {"steps": (1, 150), "CFG scale": (1, 30), "seed": (-1, LARGEST_SEED), "width": (8, 2048), "height": (8, 2048)}
@@ -40,8 +41,8 @@ class Page:
     cards: gr.HTML
 
 
-def render(services: Services, blocks: gr.Blocks) -> None:
-    """Adds the page to `blocks`, which is being built."""
+def render(services: Services, blocks: gr.Blocks) -> HostCards:
+    """Adds the page to `blocks`, which is being built; returns its cards, and what draws them."""
     page = _build(services)
     numbers = itertools.count(1)
     request = (page.prompt, page.negative_prompt, page.steps, page.guidance, page.seed, page.width, page.height)
@@ -64,6 +65,7 @@ def render(services: Services, blocks: gr.Blocks) -> None:
     page.generate.click(generate, list(request), [page.gallery, page.status], **UNLISTED)
     page.refresh.click(refresh, [], [page.cards], **AT_ONCE)
     blocks.load(lambda: _cards(services), [], [page.cards], **AT_ONCE)
+    return {page.cards: lambda: _cards(services)}
 
 
 def txt2img_request(

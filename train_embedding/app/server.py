@@ -55,9 +55,9 @@ def build(services: Services) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
-                page.render(services, blocks)
+                cards = page.render(services, blocks)
             with gr.Tab(TITLE, id="train_embedding", elem_id="tab_train_embedding"):
-                tab.render(services)
+                tab.render(services, cards)
         blocks.load(None, None, None, **compat.javascript(_LOAD_FILES), **compat.UNLISTED)
     return blocks
 

@@ -12,7 +12,6 @@ What it relies on of the loaded checkpoint stands in hosts/a1111_model.py, of pi
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -51,7 +50,6 @@ class A1111Host(WebUIHost):
 
     def __init__(self) -> None:
         super().__init__()
-        self._reloading = threading.Lock()
         self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
 
     def _checkpoint_facts(self) -> dict[str, Any]:

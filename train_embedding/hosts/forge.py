@@ -15,7 +15,6 @@ It relies on these names of Forge, read in dfdcbab6, and on those that webui_hos
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -47,10 +46,6 @@ class ForgeHost(PartsHost):
     how_to_load = "Make a picture first: it loads the chosen checkpoint then."
     memory = memory_management
     load_options: dict[str, Any] = {}  # noqa: RUF012
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._reloading = threading.Lock()
 
     def _checkpoint_facts(self) -> dict[str, Any]:
         """Of what is lent, else of what the next picture is made with: the chosen checkpoint, loaded or not."""

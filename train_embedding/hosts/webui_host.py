@@ -10,6 +10,7 @@ It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b
     devices         device, dtype_unet
     launch_utils    git_tag
     paths_internal  data_path
+    ui_extra_networks   extra_pages: extra_networks_tabname, create_html(tab)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from train_embedding.hosts.webui_txt2img import PROGRESS
 if TYPE_CHECKING:
     import torch
 
+_CARDS = "textual_inversion"
 _WAKING_SECONDS = 0.5
 "A job that was first in the queue has taken its turn by then, or ended it already."
 
@@ -52,6 +54,7 @@ class WebUIHost(ABC):
         self._task: str | None = None  # its id in the WebUI's queue
         self._worker: int | None = None  # the thread inside `exclusive`
         self._interrupted = False
+        self._reloading = threading.Lock()
 
     def info(self) -> HostInfo:
         facts: dict[str, Any] = {"dtype": str(devices.dtype_unet).removeprefix("torch."), **self._checkpoint_facts()}
@@ -89,6 +92,18 @@ class WebUIHost(ABC):
     @abstractmethod
     def _model_given_back(self) -> AbstractContextManager[None]:
         """Within the context others use the model. Raises HostFailed at its end where it is no longer what was lent."""
+
+    def cards_html(self, tab: str) -> str:
+        """The program's own cards of embeddings on a tab, drawn anew of what it has loaded; no other page is touched.
+
+        The Refresh button of the cards runs the refresh of every page, and that of the checkpoints takes the choice of a
+        checkpoint back to what `--ckpt` says.
+        """
+        from modules import ui_extra_networks  # imports gradio
+
+        page = next(page for page in ui_extra_networks.extra_pages if page.extra_networks_tabname == _CARDS)
+        with self._reloading:  # or the list may be empty for a moment
+            return page.create_html(tab)
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
         """The whole token-embedding table per text encoder, [vocabulary, d]: the program's own weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,21 +19,23 @@ Updates = dict[Any, Any]
 "Component to what becomes of it."
 Parts = Mapping[str, tuple[Any, Callable[[], Updates]]]
 "What a panel shows: part to (version, what makes its updates)."
+HostCards = Mapping[Any, Callable[[], str]]
+"Components of the host's own page that hold its cards of embeddings, and what draws each."
 STATUS = "status"
 "The part of a panel that writes where its troubles are told."
 
 
-def build(services: Services) -> gr.Blocks:
+def build(services: Services, host_cards: HostCards | None = None) -> gr.Blocks:
     """The tab as Blocks of its own, as the WebUI wants it."""
     with gr.Blocks(analytics_enabled=False) as blocks:
-        render(services)
+        render(services, host_cards or {})
     # The WebUI would put values from its ui-config.json over those that the settings service remembers.
     for component in blocks.blocks.values():
         setattr(component, "do_not_save_to_config", True)  # noqa: B010
     return blocks
 
 
-def render(services: Services) -> None:
+def render(services: Services, host_cards: HostCards) -> None:
     """Adds the tab to the Blocks being built."""
     with gr.Row(equal_height=False, elem_id="te_panels"):
         with gr.Column(scale=3, min_width=260, elem_id="te_create"):
@@ -42,6 +45,7 @@ def render(services: Services) -> None:
         with gr.Column(scale=4, min_width=300, elem_id="te_library"):
             library = library_panel.build(services)
     _keep_up_to_date(services, create, train, library)
+    _draw_host_cards(host_cards)
 
 
 def _keep_up_to_date(
@@ -104,6 +108,25 @@ def _keep_up_to_date(
         event.then(poll, [seen, opened], outputs, **AT_ONCE)
     library_panel.connect_update(services, library, library_version, embedding, remembered_name)
     button.click(poll, [seen, opened], outputs, **AT_ONCE)
+
+
+def _draw_host_cards(host_cards: HostCards) -> None:
+    """The script clicks the hidden button when the library has changed, and waits for another number beside it."""
+    if not host_cards:
+        return
+    drawings, troubles = itertools.count(1), Troubles()
+    with gr.Column(elem_classes=["te-hidden"]):
+        button = gr.Button("Draw the cards", elem_id="te_host_cards")
+        drawn = gr.Textbox("", show_label=False, elem_id="te_host_cards_drawn")
+
+    def draw_host_cards() -> Updates:
+        updates: Updates = {drawn: str(next(drawings))}
+        for component, draw in host_cards.items():
+            with troubles.caught("the host's cards", []):
+                updates[component] = draw()
+        return updates
+
+    button.click(draw_host_cards, [], [drawn, *host_cards], **AT_ONCE)
 
 
 def look(
