@@ -106,6 +106,17 @@ def page(open_page: Callable[[], Any]) -> Any:
 
 
 @pytest.fixture
+def other_checkpoint(webui: WebUI) -> Iterator[str]:
+    """The title of one that is not chosen; the chosen one is chosen again at the end."""
+    before = webui.checkpoint
+    others = [model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["title"] != before]
+    if not others:
+        pytest.skip("needs a second checkpoint in the WebUI's folder")
+    yield others[0]
+    webui.choose_checkpoint(before)
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """Six small pictures of orange discs."""
     from PIL import Image, ImageDraw

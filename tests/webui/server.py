@@ -71,6 +71,14 @@ class WebUI:
     def loaded(self) -> dict[str, Any]:
         return self.get("/sdapi/v1/embeddings")["loaded"]
 
+    @property
+    def checkpoint(self) -> str:
+        """The title of the chosen one."""
+        return self.get("/sdapi/v1/options")["sd_model_checkpoint"]
+
+    def choose_checkpoint(self, title: str) -> None:
+        self.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
+
     def reload(self) -> None:
         """Makes the program read its folder again; Forge's own route reads the list of its API alone, and creating all lists."""
         if self.is_forge:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui.server import PREFIX, WebUI, fill, host_card, show_cards, show_tab, vectors_in, write_vectors
+from tests.webui.server import PREFIX, WebUI, fill, host_card, show_cards, show_tab, vectors_in, wait_for, write_vectors
 
 TABS = ("txt2img", "img2img")
 BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
@@ -77,6 +77,62 @@ def test_a_refresh_keeps_what_the_person_was_doing(page: Any, webui: WebUI) -> N
     host_card(page, "txt2img", f"{PREFIX}many-99").wait_for(state="visible")  # one refresh more may be under way
     host_card(page, "txt2img", f"{PREFIX}other").wait_for(state="hidden")
     assert text_of(page, "txt2img_prompt") == "typing"
+
+
+def test_the_chosen_checkpoint_stays_chosen_while_cards_are_refreshed(page: Any, webui: WebUI, other_checkpoint: str) -> None:
+    """With `--ckpt`, the refresh of the checkpoints' page goes back to the one from the command line."""
+    dropdown = page.locator("#setting_sd_model_checkpoint")
+    if dropdown.count():
+        dropdown.locator("input").click()
+        page.locator(".options li", has_text=other_checkpoint.split(" [")[0]).first.click()
+    else:  # Forge has its own
+        webui.choose_checkpoint(other_checkpoint)
+    wait_for(lambda: webui.checkpoint, lambda title: title == other_checkpoint)
+    for number in range(3):
+        page.wait_for_timeout(3000)
+        webui.create(f"{PREFIX}chosen-{number}", "tree")
+        host_card(page, "txt2img", f"{PREFIX}chosen-{number}").wait_for(state="attached")
+    page.wait_for_timeout(3000)
+    assert webui.checkpoint == other_checkpoint
+
+
+def test_a_refresh_leaves_the_other_pages_of_cards_alone(page: Any, webui: WebUI) -> None:
+    show_tab(page, "txt2img")
+    page.locator("#txt2img_extra_tabs > .tab-nav button", has_text="Checkpoints").click()
+    page.wait_for_selector("#txt2img_checkpoints_cards .card")
+    mark = "card => { card.dataset.mark = 'mine'; }"
+    page.eval_on_selector("#txt2img_checkpoints_cards .card", mark)
+    page.fill("#txt2img_checkpoints_extra_search", "nothing like that")
+    webui.create(f"{PREFIX}beside", "tree")
+    host_card(page, "txt2img", f"{PREFIX}beside").wait_for(state="attached")
+    page.wait_for_timeout(1000)
+    assert page.locator("#txt2img_checkpoints_cards .card[data-mark=mine]").count() == 1
+    assert page.locator("#txt2img_checkpoints_cards .card:visible").count() == 0
+    show_cards(page, "txt2img")
+    assert host_card(page, "txt2img", f"{PREFIX}beside").is_visible()
+
+
+@pytest.mark.parametrize("order", ["Ascending", "Descending"])
+def test_new_cards_come_in_the_chosen_order(page: Any, webui: WebUI, order: str) -> None:
+    for letter in "mca":
+        webui.create(f"{PREFIX}sorted-{letter}", "tree")
+    host_card(page, "img2img", f"{PREFIX}sorted-a").wait_for(state="attached")
+    show_cards(page, "txt2img")
+    page.locator("#txt2img_textual_inversion_extra_sort_name").first.click()
+    direction = page.locator("#txt2img_textual_inversion_extra_sort_dir").first
+    if direction.get_attribute("data-sortdir") != order:
+        direction.click()
+    webui.create(f"{PREFIX}sorted-f", "tree")
+    host_card(page, "txt2img", f"{PREFIX}sorted-f").wait_for(state="attached")
+    letters = [name[-1] for name in sorted_names(page)]
+    wanted = sorted("acfm", reverse=order == "Descending")
+    wait_for(lambda: [name[-1] for name in sorted_names(page)], lambda found: found == wanted)
+    assert sorted(letters) == sorted(wanted)
+
+
+def sorted_names(page: Any) -> list[str]:
+    cards = f"#txt2img_textual_inversion_cards .card[data-name^='{PREFIX}sorted-']"
+    return page.eval_on_selector_all(cards, "cards => cards.map(card => card.dataset.name)")
 
 
 @pytest.mark.parametrize("box", BOXES)
