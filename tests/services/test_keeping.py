@@ -18,6 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.services.conftest import WordModel
+from tests.services.test_changes import killed_at
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, write_embedding
 from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed, UnreadableFile
@@ -369,6 +370,8 @@ ACTIONS: dict[str, Callable[[Library], Any]] = {
     "copy": lambda library: library.copy("sword", "new"),
     "delete": lambda library: library.delete("sword"),
     "preview": lambda library: library.set_preview("sword", picture("JPEG")),
+    "notes and preview": lambda library: library.change("sword", notes={"description": "sharp"}, preview=picture("JPEG")),
+    "name and all": lambda library: library.change("sword", new_name="new", notes={"notes": "mine"}, preview=picture("JPEG")),
 }
 
 
@@ -392,6 +395,31 @@ def test_a_full_disk_at_any_moment(
         assert library.trashed() == []
     assert number > 4
     assert state(fake_host) != before
+
+
+@pytest.mark.parametrize("action", ["notes and preview", "name and all"])
+@pytest.mark.parametrize("call", ["open", "replace", "unlink"])
+def test_a_kill_at_every_call_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, action: str
+) -> None:
+    seen, before, number = set[str](), dict[str, bytes](), 0
+    for number in range(1, 1000):
+        host = FakeHost(tmp_path / str(number))
+        put(host, "sword.pt", beside=(".preview.png", ".json"))
+        before, library = state(host), Library(host)
+        library.list()
+        through = killed_at(monkeypatch, call, number, lambda library=library: ACTIONS[action](library))
+        library.trashed()
+        (entry,) = Library(host).list()
+        values = (entry.name, entry.notes.description or entry.notes.notes, entry.preview and entry.preview.suffix)
+        done = ("new", "mine", ".jpg") if action == "name and all" else ("sword", "sharp", ".jpg")
+        assert values == done or state(host) == before, (call, number, values)
+        assert len(state(host)) == len(before)
+        seen.add(values[0] + values[1])
+        if through:
+            break
+    assert number > 3
+    assert len(seen) == (1 if call == "unlink" else 2), "what is removed is removed last"
 
 
 def full_at(number: int, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.services.foreign_pictures import contents_of
 from train_embedding.services.forms import SUFFIXES
-from train_embedding.services.notes import KEYS, checked_changes
+from train_embedding.services.notes import KEYS
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -58,11 +58,8 @@ def add_library(router: APIRouter, services: Services) -> None:
         """Renames an embedding, or changes its notes, or both. Keys of other programs in its file of notes stay as they are."""
         check_fields(values, _PATCH_FIELDS)
         notes = {field: value for field, value in values.items() if field != "name"}
-        checked_changes(notes)  # before anything is done
-        if "name" in values:
-            entry = library.rename(name, text_field(values, "name"), file)
-            name, file = entry.name, entry.path
-        return answer((library.set_notes(name, notes, file) if notes else library.get(name, file)).to_json())
+        new_name = text_field(values, "name") if "name" in values else None
+        return answer(library.change(name, file, new_name=new_name, notes=notes).to_json())
 
     def copy_embedding(name: str, values: Any = BODY, file: str = _WHICH) -> Response:
         """Copies an embedding, with all that belongs to it, to a new name."""

@@ -47,10 +47,7 @@ def add_to(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     library = services_of(arguments).library
     changes = {field: getattr(arguments, field) for field in FIELDS if getattr(arguments, field) is not None}
-    if changes:
-        library.set_notes(arguments.name, changes, arguments.file)
-    _set_preview(library, arguments)
-    entry = library.get(arguments.name, arguments.file)
+    entry = library.change(arguments.name, arguments.file, notes=changes, preview=_preview_of(library, arguments))
     if arguments.json:
         print_json(entry.to_json())
     else:
@@ -58,14 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _set_preview(library: Library, arguments: argparse.Namespace) -> None:
-    name, file = arguments.name, arguments.file
+def _preview_of(library: Library, arguments: argparse.Namespace) -> bytes | None:
+    """The picture that is to become the preview; None where there is none to set."""
     if arguments.preview is not None:
-        library.set_preview(name, _bytes_of(arguments.preview), file)
-    elif arguments.preview_run is not None:
-        library.preview_from_run(name, arguments.preview_run, file)
-    elif arguments.preview_prompt is not None:
-        library.draw_preview(name, arguments.preview_prompt, file)
+        return _bytes_of(arguments.preview)
+    if arguments.preview_run is not None:
+        return library.last_preview(arguments.preview_run)
+    if arguments.preview_prompt is not None:
+        return library.drawn(arguments.name, arguments.preview_prompt, arguments.file)
+    return None
 
 
 def _bytes_of(picture: Path) -> bytes:

@@ -19,8 +19,8 @@ from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
 from train_embedding.services.notes import changed_file, checked_changes, contents
-from train_embedding.services.shelf import NEW_SUFFIX, Shelf, taken
-from train_embedding.services.sidecars import NOTES_SUFFIX, previews_of
+from train_embedding.services.shelf import NEW_SUFFIX, Edit, Shelf, taken
+from train_embedding.services.sidecars import NOTES_SUFFIX
 from train_embedding.services.trash import Trashed
 
 __all__ = ["Budget", "Created", "Entry", "Imported", "Library", "Trashed"]
@@ -129,8 +129,33 @@ class Library:
 
         A picture that carries its name inside gets the new one there; UnreadableFile where that kind cannot be written.
         """
-        self._shelf.rename(self.get(name, file).file, new_name)
-        return self._reloaded(new_name)
+        return self.change(name, file, new_name=new_name)
+
+    def change(
+        self,
+        name: str,
+        file: str = "",
+        *,
+        new_name: str | None = None,
+        notes: Mapping[str, object] | None = None,
+        preview: bytes | None = None,
+    ) -> Entry:
+        """Renames an embedding, changes its notes and sets its preview: all that is given, or nothing.
+
+        Raises what `rename`, `set_notes` and `set_preview` raise.
+        """
+        checked = checked_changes(notes or {})
+        edits: builtins.list[Edit] = []
+        if checked:
+            edits.append(Edit(NOTES_SUFFIX, lambda path: changed_file(contents(path), checked, path.name)))
+        if preview is not None:
+            edits.append(Edit(f".preview{preview_picture.suffix_for(preview)}", preview))
+        at = self.get(name, file).file
+        if new_name is not None:
+            self._shelf.rename(at, new_name, edits)
+            return self._reloaded(new_name)
+        self._shelf.edit(at, edits)
+        return self.get(name, file)
 
     def copy(self, name: str, new_name: str, file: str = "") -> Entry:
         """Raises InvalidName, NotFound, Conflict where the new name is taken, UnreadableFile as `rename` does."""
@@ -178,27 +203,27 @@ class Library:
 
         Raises NotFound, InvalidInput, UnreadableFile for a file of that name that holds something else.
         """
-        checked = checked_changes(changes)
-        self._shelf.write_sidecar(
-            self.get(name, file).file, NOTES_SUFFIX, lambda path: changed_file(contents(path), checked, path.name)
-        )
-        return self.get(name, file)
+        return self.change(name, file, notes=changes)
 
     def set_preview(self, name: str, picture: bytes, file: str = "") -> Entry:
         """Makes a PNG, JPEG, WebP or GIF the embedding's preview. Raises NotFound, UnreadableFile."""
-        suffix = f".preview{preview_picture.suffix_for(picture)}"
-        entry = self.get(name, file)
-        old = [entry.file.with_name(preview) for preview in previews_of(name, entry.sidecars)]
-        self._shelf.write_sidecar(entry.file, suffix, picture, old)
-        return self.get(name, file)
+        return self.change(name, file, preview=picture)
 
     def preview_from_run(self, name: str, run_id: str, file: str = "") -> Entry:
         """Makes the newest picture that a run drew the embedding's preview. Raises NotFound, UnreadableFile."""
-        return self.set_preview(name, preview_picture.last_preview(self._host.info().runs_folder, run_id), file)
+        return self.set_preview(name, self.last_preview(run_id), file)
+
+    def last_preview(self, run_id: str) -> bytes:
+        """The newest picture that a run drew. Raises NotFound, UnreadableFile."""
+        return preview_picture.last_preview(self._host.info().runs_folder, run_id)
 
     def draw_preview(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> Entry:
         """Has the host draw the preview; [name] in the prompt is the embedding. Raises what `read` does, Conflict, HostFailed."""
-        return self.set_preview(name, preview_picture.drawn(self._host, self.read(name, file), prompt), file)
+        return self.set_preview(name, self.drawn(name, prompt, file), file)
+
+    def drawn(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> bytes:
+        """What `draw_preview` would set, as a PNG that lies nowhere yet."""
+        return preview_picture.drawn(self._host, self.read(name, file), prompt)
 
     def preview(self, name: str, file: str = "") -> Path:
         """The file of the preview. Raises NotFound, also where it is a link to elsewhere."""

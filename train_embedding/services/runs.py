@@ -282,11 +282,11 @@ def _new_folder(runs_folder: Path) -> Path:
         folder = runs_folder / (stamp if number == 1 else f"{stamp}-{number}")
         try:
             folder.mkdir(parents=True)
-            break
+            return folder
         except OSError as error:
             if not (isinstance(error, FileExistsError) and folder.exists()):
                 raise storage_failed(folder, error) from error
-    return folder
+    raise AssertionError("numbers do not end")
 
 
 def _remove_if_empty(folder: Path) -> None:

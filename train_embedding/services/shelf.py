@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.embeddings.names import path_for
@@ -21,6 +22,16 @@ from train_embedding.services.trash import Trash
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
 "Beside the runs: the index, the journal of a change under way, locks. It may be deleted while nothing is changed."
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A file to write beside an embedding."""
+
+    suffix: str
+    "Of its name, after the embedding's name."
+    content: bytes | Callable[[Path], bytes | None]
+    "What it is to hold, or what makes that of what lies at its path now; None leaves that as it is."
 
 
 class Shelf:
@@ -129,25 +140,34 @@ class Shelf:
             change = Change(writes=((file, content(file.suffix)),), replaces=(file,))
             changes.carry_out(self.trash.keeping(file.stem, [file], self.root) + change)
 
-    def rename(self, file: Path, new_name: str) -> Path:
-        """Raises InvalidName, NotFound, Conflict where the name is taken or the embedding is being trained, UnreadableFile.
+    def rename(self, file: Path, new_name: str, edits: Sequence[Edit] = ()) -> Path:
+        """Renames an embedding and writes files beside it, in one change.
 
-        A picture that carries its name gets the new one inside; the old picture goes to the trash.
+        A picture that carries its name gets the new one inside; the old picture goes to the trash. Raises InvalidName, NotFound,
+        Conflict where the name is taken or the embedding is being trained, UnreadableFile, and what the edits raise.
         """
         target = path_for(file.parent, new_name, file.suffix)
         with self._turn() as changes:
             self._check_free_to_move(file)
             self._check_free_name(new_name, besides=file)
-            pairs = [(path, _renamed(path, file, new_name)) for path in sidecars_of(file)]
+            written, old = self._edited(file, edits)
             shared = shared_with_another(file)
-            copies = tuple(pair for pair in pairs if shared and not is_its_own(pair[0], file))
-            change = Change(copies=copies, moves=tuple(pair for pair in pairs if pair not in copies))
+            copied = [path for path in sidecars_of(file) if shared and not is_its_own(path, file)]
+            moved = [path for path in sidecars_of(file) if path not in copied]
+            gone = [path for path in moved if path in written or path in old]
+            pairs = {path: _renamed(path, file, new_name) for path in (*copied, *moved, *written)}
+            same = [path for path in gone if _is_same_file(path, pairs[path])]
+            change = Change(
+                writes=tuple((pairs[path], data) for path, data in written.items()),
+                copies=tuple((path, pairs[path]) for path in copied if path not in written and path not in old),
+                moves=tuple((path, pairs[path]) for path in moved if path not in gone),
+                removes=tuple(path for path in gone if path not in same),
+                replaces=tuple(pairs[path] for path in same),
+            )
             data = None if target.exists() else called_anew(file, new_name)
-            if data is None:
-                changes.carry_out(change + Change(moves=((file, target),)))
-            else:
-                kept = self.trash.keeping(file.stem, [file], self.root)
-                changes.carry_out(kept + change + Change(writes=((target, data),), removes=(file,)))
+            kept = self.trash.keeping(file.stem, [*old, *([] if data is None else [file])], self.root)
+            itself = Change(moves=((file, target),)) if data is None else Change(writes=((target, data),), removes=(file,))
+            changes.carry_out(kept + change + itself)
         return target
 
     def copy(self, file: Path, new_name: str) -> Path:
@@ -181,27 +201,36 @@ class Shelf:
             changes.carry_out(self.trash.restoring(item, self.root))
         return [self.root / file for file in item.embeddings]
 
-    def write_sidecar(
-        self, file: Path, suffix: str, content: bytes | Callable[[Path], bytes | None], instead_of: Sequence[Path] = ()
-    ) -> None:
-        """Writes a file beside an embedding; those that it takes the place of go to the trash.
+    def edit(self, file: Path, edits: Sequence[Edit]) -> None:
+        """Writes files beside an embedding in one change; previews that a new one is shown instead of go to the trash.
 
-        content: may be made of what lies at its path; None to leave that as it is. Raises NotFound, and what `content` raises.
+        Raises NotFound, and what the edits raise.
         """
         with self._turn() as changes:
             self._check_there(file)
-            target = file.with_name(f"{file.stem}{suffix}")
-            self._refuse_outside(target)
-            data = content if isinstance(content, bytes) else content(target)
-            if data is None:
+            written, old = self._edited(file, edits)
+            if not written:
                 return
-            old = tuple(path for path in instead_of if path.is_file())
             change = Change(
-                writes=((target, data),),
-                removes=tuple(path for path in old if path != target),
-                replaces=(target,) if target.exists() else (),
+                writes=tuple(written.items()),
+                removes=tuple(path for path in old if path not in written),
+                replaces=tuple(path for path in written if path.exists()),
             )
             changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
+
+    def _edited(self, file: Path, edits: Sequence[Edit]) -> tuple[dict[Path, bytes], list[Path]]:
+        """The new contents of files beside an embedding, and the previews that they take the place of."""
+        written: dict[Path, bytes] = {}
+        for edit in edits:
+            path = file.with_name(f"{file.stem}{edit.suffix}")
+            self._refuse_outside(path)
+            data = edit.content if isinstance(edit.content, bytes) else edit.content(path)
+            if data is not None:
+                written[path] = data
+        if not previews_of(file.stem, [path.name for path in written]):
+            return written, []
+        shown = previews_of(file.stem, [path.name for path in sidecars_of(file)])
+        return written, [file.with_name(name) for name in shown]
 
     @contextmanager
     def held(self, name: str) -> Generator[None, None, None]:
@@ -289,3 +318,8 @@ def _has_name(path: Path, name: str) -> bool:
 
 def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
     return sidecar.with_name(f"{new_name}{sidecar.name[len(file.stem) :]}")
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    """Whether two names are one file, as where case makes no difference."""
+    return other.exists() and other.samefile(path)

@@ -146,6 +146,9 @@ def perform(plan: Plan, made: Iterable[Path]) -> None:
             _remove(at)
     except OSError as error:
         gone = any(step in done for step in last) or any(not os.path.lexists(path) for path, _ in plan.removes)
+        if gone and _completed(plan):
+            logger.warning("A change went on after an error: %s", error)
+            return
         if not gone:
             for source, target in reversed(done):
                 replace_file(target, source)
@@ -173,6 +176,16 @@ def complete(plan: Plan) -> None:
     for path, stamp in plan.removes if clear else ():
         if path.is_dir() or _is(path, stamp):
             _remove(path)
+
+
+def _completed(plan: Plan) -> bool:
+    """Whether what was left of a change that cannot go back could be done."""
+    try:
+        complete(plan)
+    except OSError as error:
+        logger.warning("A change could not be completed: %s", error)
+        return False
+    return True
 
 
 def discard(plan: Plan, made: Iterable[Path]) -> None:
