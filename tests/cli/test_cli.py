@@ -98,7 +98,7 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
         (["train", "old"], 2, "A training run needs dataset."),
-        (["train", "old", "."], 7, "There is no picture"),
+        (["train", "old", "."], 7, "There are no images"),
         (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, 'The learning rate "5e-3:10:20" does not parse.'),
         (["train", "old", ".", "--steps", "0"], 2, "steps is 0"),
         (["train", "old", ".", "--template", "nothing"], 3, 'There is no caption template "nothing".'),
@@ -211,6 +211,24 @@ def test_train_shows_progress_and_names_the_file(
     ]  # fmt: skip
     assert "3/3" in captured.err
     assert "loss=0.2500" in captured.err
+
+
+def test_train_tells_what_was_left_out_before_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, data = tmp_path / "captions", str(tmp_path / "data")
+    folder.mkdir()
+    for name in ("a", "utf16", "latin"):
+        Image.new("RGB", (64, 64), "red").save(folder / f"{name}.png")
+    (folder / "a.txt").write_text(r"a \(red\) ball, (blue:1.4) sky, [grey] stone, BREAK green leaf")
+    (folder / "utf16.txt").write_bytes("a red ball".encode("utf-16"))
+    (folder / "latin.txt").write_bytes(b"caf\xe9")
+    assert main(["create", "my-cat", "--init", "cat", "--data", data]) == 0
+    capsys.readouterr()
+    assert main(["train", "my-cat", str(folder), "--data", data, "--steps", "1", "--template", "[name], [filewords]"]) == 0
+    captured = capsys.readouterr()
+    sentence = '"latin.png" was skipped: The caption file "latin.txt" is not UTF-8 or UTF-16 text. Save it as UTF-8.'
+    assert captured.err.index(sentence) < captured.err.index("0/1")
+    assert sentence not in captured.out
+    assert "utf16" not in captured.err + captured.out
 
 
 def test_train_as_json(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

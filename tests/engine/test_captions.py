@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from train_embedding.engine.caption_files import MAX_CAPTION_BYTES
 from train_embedding.engine.captions import (
-    MAX_CAPTION_BYTES,
     NAME,
     Captions,
     captions_batch,
@@ -48,6 +48,25 @@ def test_words_from_the_file_name(tmp_path: Path, file: str, words: str) -> None
 def test_words_from_the_caption_file(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_bytes("\ufeffa black cat,\r\n\ton a  剣 \n".encode())
     assert picture_words(tmp_path / "cat.png") == "a black cat, on a 剣"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_encodings_that_are_certain(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith(("le", "be")) else ""
+    (tmp_path / "cat.txt").write_bytes(f"{mark}a red ball, 剣".encode(encoding))
+    assert picture_words(tmp_path / "cat.png") == "a red ball, 剣"
+
+
+def test_the_caption_files_of_editors(tmp_path: Path) -> None:
+    (tmp_path / "cat.txt").write_bytes("a red ball".encode("utf-16-le"))
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not text, or its encoding is unknown\. Save it as UTF-8\.'):
+        picture_words(tmp_path / "cat.png")
+    (tmp_path / "cat.txt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a Git LFS pointer, not the file itself'):
+        picture_words(tmp_path / "cat.png")
+    (tmp_path / "cat.txt").write_bytes(b"<!DOCTYPE html><html>" + b"x" * MAX_CAPTION_BYTES)
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a web page'):
+        picture_words(tmp_path / "cat.png")
 
 
 def test_an_empty_caption_file_counts(tmp_path: Path) -> None:

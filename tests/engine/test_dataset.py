@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from train_embedding.engine.dataset import Framing, check_picture, find_pictures, framing_of, scan_folder
+from train_embedding.engine.dataset import SEARCH_SUBFOLDERS, Framing, check_picture, find_pictures, framing_of, scan_folder
 from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 
@@ -116,8 +116,20 @@ def test_whatever_pillow_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_bad_caption_file_leaves_its_picture_out(folder: Path) -> None:
     saved(halves(), folder / "b.png")
-    (folder / "b.txt").write_bytes(b"\xff\xfe")
-    assert reasons(folder) == {"b.png": 'The caption file "b.txt" is not UTF-8 text.'}
+    (folder / "b.txt").write_bytes(b"\xff\xfe\x61")  # half a letter of UTF-16
+    assert reasons(folder) == {"b.png": 'The caption file "b.txt" is not UTF-8 or UTF-16 text. Save it as UTF-8.'}
+
+
+def test_what_was_saved_in_place_of_an_image_is_named(folder: Path) -> None:
+    (folder / "lfs.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    (folder / "page.jpg").write_bytes(b"<!DOCTYPE html><html><body>Sign in</body></html>")
+    said = reasons(folder)
+    assert said["lfs.png"].startswith("It is a Git LFS pointer, not the file itself: ")
+    assert said["page.jpg"].startswith("It is a web page that was saved in place of the file: ")
+    for name, reason in said.items():
+        with pytest.raises(UnreadableFile) as caught:
+            check_picture(folder / name)
+        assert caught.value.message == reason
 
 
 def test_a_quick_check_finds_what_reading_finds(folder: Path) -> None:
@@ -226,12 +238,40 @@ def test_a_picture_that_changed_is_noticed(folder: Path) -> None:
 
 def test_nothing_to_train_on(folder: Path) -> None:
     (folder / "good.png").unlink()
-    with pytest.raises(NothingToTrainOn, match="There is no picture in") as caught:
+    with pytest.raises(NothingToTrainOn, match="There are no images in") as caught:
         scan_folder(folder, SQUARE)
-    assert caught.value.hint == "Subfolders are not searched."
+    assert caught.value.hint == "Give a folder that directly holds the training images."
     (folder / "b.png").touch()
     with pytest.raises(NothingToTrainOn, match=r'1 file was skipped\. "b\.png": It is empty\.'):
         scan_folder(folder, SQUARE)
+
+
+def test_images_in_subfolders_alone_are_pointed_to(folder: Path) -> None:
+    """kohya's scripts want a folder of folders that are named after their repeats."""
+    (folder / "good.png").unlink()
+    (folder / "empty").mkdir()
+    (folder / "old").mkdir()
+    saved(halves(), folder / "old" / "a.png")
+    with pytest.raises(NothingToTrainOn, match=r'in ".*" itself, only in the subfolder old\.') as caught:
+        scan_folder(folder, SQUARE)
+    assert caught.value.hint == "Give one of these folders."
+    for name in ("10_cat", "5_dog"):
+        (folder / name).mkdir()
+        saved(halves(), folder / name / "a.png")
+    with pytest.raises(NothingToTrainOn, match=r"only in the subfolders 10_cat, 5_dog\.") as caught:
+        scan_folder(folder, SQUARE)
+    assert caught.value.hint == SEARCH_SUBFOLDERS
+    assert '"Repeated subfolders" (--repeats)' in SEARCH_SUBFOLDERS
+
+
+def test_subfolders_behind_links_are_not_looked_into(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    saved(halves(), outside / "secret.png")
+    (folder / "good.png").unlink()
+    (folder / "10_way").symlink_to(outside)
+    with pytest.raises(NothingToTrainOn, match="There are no images in"):
+        scan_folder(folder, SQUARE, [folder])
 
 
 def test_no_folder(folder: Path) -> None:

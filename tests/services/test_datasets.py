@@ -31,7 +31,7 @@ def test_counts_pictures(fake_host: FakeHost, pictures: Path) -> None:
         draw(pictures / name)
     report = Datasets(fake_host).inspect(pictures)
     assert report.to_json() == {
-        "folder": str(pictures), "pictures": 8, "captions": 0, "masks": 0, "skipped": [],
+        "folder": str(pictures), "pictures": 8, "captions": 0, "masks": 0, "skipped": [], "notes": [],
     }  # fmt: skip
 
 
@@ -80,6 +80,56 @@ def test_the_bound_holds_where_the_host_switched_off_that_of_pillow(
     test_pictures_of_too_many_pixels_are_not_decoded(fake_host, pictures)
 
 
+def test_what_is_worth_knowing_of_captions(fake_host: FakeHost, pictures: Path) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        draw(pictures / f"{name}.png")
+    assert Datasets(fake_host).inspect(pictures).notes == ()
+    (pictures / "a.txt").write_bytes("a red ball".encode("utf-16"))
+    (pictures / "b.txt").write_text(" \n")
+    report = Datasets(fake_host).inspect(pictures)
+    assert (report.pictures, report.captions, report.skipped) == (5, 2, ())
+    assert report.notes == (
+        "3 of 5 images have no caption file, so their names are used: c.png, d.png, e.png.",
+        "Empty caption files, for which [filewords] is nothing: b.txt.",
+    )
+    assert report.to_json()["notes"] == list(report.notes)
+    (pictures / "c.caption").write_text("a blue ball")
+    assert 'Captions are read from ".txt" files only, not from ".caption": c.png.' in Datasets(fake_host).inspect(pictures).notes
+
+
+def test_captions_that_cannot_be_used_are_told_before_training(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "good.png")
+    texts = {
+        "large": b"x" * 70_000, "latin": b"caf\xe9", "lfs": b"version https://git-lfs.github.com/spec/v1\n", "page": b"<html>",
+        "binary": b"a\0b", "weight": b"(a:1.2.3)", "brace": b"{a",
+    }  # fmt: skip
+    for name, text in texts.items():
+        draw(pictures / f"{name}.png")
+        (pictures / f"{name}.txt").write_bytes(text)
+    report = Datasets(fake_host).inspect(pictures)
+    assert report.pictures == 1
+    assert sorted(name for name, _ in report.skipped) == sorted(f"{name}.png" for name in texts)
+    for name, reason in report.skipped:
+        assert reason.startswith(f'The caption file "{Path(name).stem}.txt" ')
+
+
+def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -> None:
+    datasets = Datasets(fake_host)
+    subject = pictures / "10_cat"
+    subject.mkdir()
+    draw(subject / "a.png")
+    with pytest.raises(NothingToTrainOn, match=r"only in the subfolder 10_cat\.") as caught:
+        datasets.inspect(pictures)
+    assert '"Repeated subfolders" (--repeats)' in caught.value.hint
+    assert datasets.inspect(pictures, repeats=True).notes == ()
+    (note,) = datasets.inspect(subject).notes
+    assert note.startswith("This folder's name asks for 10 repeats in kohya's scripts.")
+    draw(pictures / "b.png")
+    (note,) = datasets.inspect(pictures).notes
+    assert note.startswith("Images in the subfolder 10_cat are not used.")
+    assert datasets.inspect(pictures, repeats=True).notes == ()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_does_not_hang(fake_host: FakeHost, pictures: Path) -> None:
     draw(pictures / "good.png")
@@ -96,7 +146,7 @@ def test_a_kind_that_pillow_cannot_read(fake_host: FakeHost, pictures: Path, mon
 
 
 def test_no_usable_picture(fake_host: FakeHost, pictures: Path) -> None:
-    with pytest.raises(NothingToTrainOn, match="There is no picture in"):
+    with pytest.raises(NothingToTrainOn, match="There are no images in"):
         Datasets(fake_host).inspect(pictures)
     (pictures / "b.png").touch()
     with pytest.raises(NothingToTrainOn, match=r'1 file was skipped\. "b\.png": It is empty'):

@@ -50,7 +50,10 @@ def test_the_report(trainee: Trainee) -> None:
     }  # fmt: skip
     assert (used["5 opaque.png"]["mask"], used["5 opaque.png"]["mask_counts"]) == ("alpha", False)
     assert [used["3_more/a.png"][name] for name in ("mask", "mask_counts", "repeats")] == ["alpha", True, 3]
-    assert ended.notes == ('"bad.png" was skipped: It is not a picture.',)
+    assert ended.notes == (
+        '"bad.png" was skipped: It is not a picture.',
+        "5 of 6 images have no caption file, so their names are used: 1 red.png, 2 green.png, 3 blue.png and 2 more.",
+    )
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")

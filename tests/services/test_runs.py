@@ -135,7 +135,7 @@ def test_a_host_that_cannot_train(trainee: Trainee) -> None:
 def test_folders_that_cannot_be_used(trainee: Trainee, tmp_path: Path) -> None:
     refused(trainee, NotFound, "does not exist", dataset=str(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
-    refused(trainee, NothingToTrainOn, "There is no picture in", dataset=str(tmp_path / "empty"))
+    refused(trainee, NothingToTrainOn, "There are no images in", dataset=str(tmp_path / "empty"))
     (tmp_path / "empty" / "a.png").touch()
     refused(trainee, NothingToTrainOn, 'skipped. "a.png": It is empty', dataset=str(tmp_path / "empty"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, on_stop_signals, print_json, together
@@ -101,12 +101,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def finish(runs: Runs, state: RunState, as_json: bool) -> int:
-    """Follows a run to its end and prints what became of it. Raises TrainingFailed where it failed."""
+    """Tells what is known before the first step, follows a run to its end and prints what became of it.
+
+    Raises TrainingFailed where it failed.
+    """
+    told = state.notes
+    for note in told:
+        print(note, file=sys.stderr)
     state = follow(runs, state)
     if as_json:
         print_json(state.to_json())
     else:
-        for line in report(state):
+        for line in report(state, told):
             print(line)
     if state.error:
         raise TrainingFailed(state.error, state.hint)
@@ -151,11 +157,11 @@ def follow(runs: Runs, state: RunState) -> RunState:
     return runs.wait(state.id)  # its thread, which may still be writing what it has told already
 
 
-def report(state: RunState) -> Iterable[str]:
-    """Sentences about a run that has ended."""
+def report(state: RunState, told: Collection[str] = ()) -> Iterable[str]:
+    """Sentences about a run that has ended. told: notes that were printed before."""
     if not state.error:
         verb = "Trained" if state.status == "finished" else "Stopped"
         yield f"{verb} {state.embedding} after {count(state.step, 'step')} in {state.seconds:.0f} s."
     if state.result:
         yield f"Written to {state.result}"
-    yield from state.notes
+    yield from (note for note in state.notes if note not in told)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train_embedding.engine.alternatives import check_alternatives, draw_alternatives, escape_alternatives
+from train_embedding.engine.caption_files import read_caption_file
 from train_embedding.engine.placeholder import PromptBatch, Vectors
 from train_embedding.engine.prompt import weighted
 from train_embedding.engine.prompt_encoding import batch_readings, read_caption
@@ -18,7 +19,6 @@ from train_embedding.errors import InvalidInput, UnreadableFile
 NAME = "[name]"
 FILEWORDS = "[filewords]"
 _NUMBER_PREFIX = re.compile(r"^[-\d]+\s*")
-MAX_CAPTION_BYTES = 64 * 1024
 
 
 class Captions:
@@ -65,7 +65,7 @@ def picture_words(picture: Path) -> str:
     """What `[filewords]` stands for: the text of the `.txt` file beside the picture, else its file name.
 
     A file name loses a number in front, its underscores become spaces, and its braces are escaped: alternatives are for texts.
-    Raises UnreadableFile for a caption file that cannot be read, is too large, is not UTF-8 or has braces that do not match.
+    Raises UnreadableFile for a caption file that cannot be read, or whose text cannot be used.
     """
     text_file = caption_file(picture)
     if not has_file(text_file):
@@ -73,17 +73,7 @@ def picture_words(picture: Path) -> str:
         words = escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
         _check_weights(words, f'The file name "{name}" cannot be used as a caption.')
         return words
-    try:
-        with text_file.open("rb") as opened:
-            data = opened.read(MAX_CAPTION_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(f'The caption file "{text_file.name}" cannot be read: {error.strerror or error}.') from error
-    if len(data) > MAX_CAPTION_BYTES:
-        raise UnreadableFile(f'The caption file "{text_file.name}" is larger than {MAX_CAPTION_BYTES // 1024} KB.')
-    try:
-        words = " ".join(data.decode("utf-8-sig").split())
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(f'The caption file "{text_file.name}" is not UTF-8 text.') from error
+    words = read_caption_file(text_file)
     try:
         check_alternatives(words)
     except ValueError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.engine.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.captions import caption_file, has_file, picture_words
 from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
@@ -20,6 +22,12 @@ _SUFFIXES = frozenset(
 )  # fmt: skip
 _MASK = "-masklabel."
 _REPEATED = re.compile(r"(\d{1,9})_.+")
+_LISTED = 5
+"Subfolders that a sentence names."
+_LOOKED_AT = 4096
+SEARCH_SUBFOLDERS = (
+    'Switch on "Repeated subfolders" (--repeats): each image then comes as often as the number of its subfolder says.'
+)
 
 Skipped = tuple[str, str]
 "A file's name, with its subfolder if it lies in one, and why it is not used."
@@ -135,30 +143,88 @@ def find_pictures(folder: Path) -> list[Path]:
     ]
 
 
-def check_picture(file: Path, allowed: Sequence[Path] | None = None) -> None:
-    """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption.
+def check_picture(file: Path, allowed: Sequence[Path] | None = None) -> str:
+    """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
 
     allowed: folders that the picture, its caption and its mask must lie in, links resolved; None for anywhere.
     Raises UnreadableFile with the reason.
     """
     _check_place(file, allowed)
-    verify(file)
-    picture_words(file)
+    with _naming_impostors(file):
+        verify(file)
+    return picture_words(file)
+
+
+@contextmanager
+def _naming_impostors(file: Path) -> Iterator[None]:
+    """Where an image cannot be opened because something else was saved in its place, the error says what."""
+    try:
+        yield
+    except UnreadableFile as error:
+        impostor = ""
+        with suppress(OSError), file.open("rb") as opened:  # then the reason is the first one
+            impostor = describe_impostor(opened.read(_LOOKED_AT))
+        if impostor:
+            raise UnreadableFile(f"It {impostor}.") from error
+        raise
 
 
 def nothing_usable(folder: Path, skipped: Sequence[Skipped]) -> NothingToTrainOn:
     """The error for a folder in which no picture is left. skipped: file names and reasons."""
     if not skipped:
-        return NothingToTrainOn(f'There is no picture in "{folder}".', "Subfolders are not searched.")
+        return _nothing_in(folder)
     name, reason = skipped[0]
     files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
-    return NothingToTrainOn(f'There is no usable picture in "{folder}": {files} skipped. "{name}": {reason}')
+    return NothingToTrainOn(f'There is no usable image in "{folder}": {files} skipped. "{name}": {reason}')
+
+
+def _nothing_in(folder: Path) -> NothingToTrainOn:
+    """The error for a folder without images of its own, with the subfolders that have some."""
+    counted, others = subfolders_with_images(folder)
+    what = f'There are no images in "{folder}" itself'
+    if counted:
+        return NothingToTrainOn(f"{what}, only in {listed(counted)}.", SEARCH_SUBFOLDERS)
+    if others:
+        return NothingToTrainOn(f"{what}, only in {listed(others)}.", "Give one of these folders.")
+    return NothingToTrainOn(f'There are no images in "{folder}".', "Give a folder that directly holds the training images.")
+
+
+def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of subfolders that directly hold images: those named like `10_cat`, as kohya's scripts want them, and the others."""
+    counted: list[str] = []
+    others: list[str] = []
+    for subfolder in filter(Path.is_dir, _entries(folder)):
+        hidden = subfolder.name.startswith(".") or subfolder.is_symlink()  # a link may lead where a shared server must not look
+        if hidden or not _holds_images(subfolder):
+            continue
+        (counted if repeats_in(subfolder.name) else others).append(readable(subfolder.name))
+    return counted, others
+
+
+def repeats_in(name: str) -> int:
+    """The number in a folder's name like `10_cat`; 0 where there is none."""
+    named = _REPEATED.fullmatch(name)
+    return int(named[1]) if named else 0
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
+    shown, more = ", ".join(names[:_LISTED]), len(names) - _LISTED
+    return f"the subfolder{'' if len(names) == 1 else 's'} {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return bool(find_pictures(folder))
+    except (NotFound, NotAllowed):
+        return False
 
 
 def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequence[Path] | None) -> Picture:
     _check_place(file, allowed)
     stamp = _stamp(file)
-    size, has_alpha = measure(file)
+    with _naming_impostors(file):
+        size, has_alpha = measure(file)
     mask = ""
     if framing.masks in ("file", "auto") and has_file(mask_file(file)):
         mask = "file"

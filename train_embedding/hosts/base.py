@@ -42,6 +42,8 @@ class HostInfo:
     "Folders that picture folders must lie in; None where any folder may be used."
     why_no_training: str = ""
     "Empty where training works, else one sentence."
+    extra_networks: bool = True
+    "Whether `<lora:…>` and its like act in the images that the host makes."
     runs_pickles: bool = False
     "Whether the host would execute what a hostile `.pt` or `.bin` in the embeddings folder holds when it lists that folder."
 

@@ -73,6 +73,7 @@ class StandaloneHost:
             samplers=("Euler",),
             resolution=model.resolution,
             allowed_folders=self._allowed,
+            extra_networks=False,
         )
 
     @contextmanager

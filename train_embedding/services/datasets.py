@@ -9,6 +9,7 @@ from typing import Any
 
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
+from train_embedding.services.dataset_notes import dataset_notes
 
 MAX_TEMPLATE_SIZE = 2**20
 "Bytes of a caption template."
@@ -48,11 +49,13 @@ class DatasetReport:
     "How many of them have a text file."
     masks: int = 0
     "How many of them have a mask file."
+    notes: tuple[str, ...] = ()
+    "What is worth knowing before training, in sentences."
 
     def to_json(self) -> dict[str, Any]:
         skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
         counts = {"pictures": self.pictures, "captions": self.captions, "masks": self.masks}
-        return {"folder": str(self.folder), **counts, "skipped": skipped}
+        return {"folder": str(self.folder), **counts, "skipped": skipped, "notes": list(self.notes)}
 
 
 class Datasets:
@@ -88,7 +91,7 @@ class Datasets:
     def inspect(self, folder: str | Path, repeats: bool = False) -> DatasetReport:
         """Counts the pictures directly in `folder` and opens each, without decoding it.
 
-        repeats: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not pictures to train on and are not mentioned.
+        repeats: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
         Raises what `check_folder` raises, and NothingToTrainOn.
         """
         from train_embedding.engine.captions import caption_file, has_file
@@ -98,18 +101,17 @@ class Datasets:
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         files, skipped = list_pictures(path, repeats, allowed)
-        usable: list[Path] = []
+        usable: dict[Path, str] = {}
         for file, _repeats in files:
             try:
-                check_picture(file, allowed)
-                usable.append(file)
+                usable[file] = check_picture(file, allowed)
             except UnreadableFile as error:
                 skipped.append(skip(file.relative_to(path).as_posix(), error))
         if not usable:
             raise nothing_usable(path, skipped)
         captions = sum(has_file(caption_file(file)) for file in usable)
         masks = sum(has_file(mask_file(file)) for file in usable)
-        return DatasetReport(path, len(usable), tuple(skipped), captions, masks)
+        return DatasetReport(path, len(usable), tuple(skipped), captions, masks, dataset_notes(path, usable, repeats))
 
     def templates(self) -> dict[str, tuple[str, ...]]:
         """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""

@@ -46,7 +46,14 @@ def prepare_pictures(
         raise nothing_usable(folder, skipped)
     report = report_of(folder, encoded, skipped, spec.mask_floor)
     write_atomically(run_folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
-    return encoded, [*_skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
+    return encoded, [*skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
+
+
+def skip_notes(skipped: Sequence[Skipped]) -> list[str]:
+    """Sentences about the images that are not used, the first few by name."""
+    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:NOTED]]
+    more = len(skipped) - NOTED
+    return [*notes, f"{more} more were skipped; {REPORT_FILE} in the run's folder says why."] if more > 0 else notes
 
 
 def latents_folder(info: HostInfo) -> Path:
@@ -94,9 +101,3 @@ def read_report(run_folder: Path) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise NotFound(f'The run "{run_folder.name}" has no report of its pictures.')
     return cast("dict[str, Any]", report)
-
-
-def _skip_notes(skipped: Sequence[Skipped]) -> list[str]:
-    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:NOTED]]
-    more = len(skipped) - NOTED
-    return [*notes, f"{more} more were skipped; {REPORT_FILE} in the run's folder says why."] if more > 0 else notes

@@ -24,7 +24,8 @@ from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
-from train_embedding.services.pictures import read_report
+from train_embedding.services.pictures import read_report, skip_notes
+from train_embedding.services.prompts import check_prompts
 from train_embedding.services.run_state import NOTHING_DONE, RunState, load_state
 from train_embedding.services.training import Training
 
@@ -64,12 +65,15 @@ class Runs:
         """
         self._check_model(spec.embedding)
         spec.trained_encoders(self._host.info().widths)
-        spec = self._with_checked_dataset(spec)
+        notes = check_prompts(spec, self._host.info().extra_networks)
+        spec, found = self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
             folder = _new_folder(self._host.info().runs_folder)
             try:
-                return self._begin(RunState(folder.name, spec.embedding, folder, spec.to_json(), steps=spec.steps))
+                return self._begin(
+                    RunState(folder.name, spec.embedding, folder, spec.to_json(), steps=spec.steps, notes=(*notes, *found))
+                )
             except BaseException:
                 _remove_if_empty(folder)
                 raise
@@ -94,18 +98,20 @@ class Runs:
             )
         spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
         self._check_fits(spec.embedding, self._begun(state))
-        self._with_checked_dataset(spec)
+        found = self._with_checked_dataset(spec)[1]
         with self._lock:
             self._refuse_a_second()
-            notes = tuple(note for note in state.notes if note != NOTHING_DONE)
+            notes = tuple(dict.fromkeys([*(note for note in state.notes if note != NOTHING_DONE), *found]))
             return self._begin(
                 replace(state, spec=spec.to_json(), status="queued", error="", hint="", notes=notes, eta_seconds=None)
             )
 
-    def _with_checked_dataset(self, spec: TrainingSpec) -> TrainingSpec:
+    def _with_checked_dataset(self, spec: TrainingSpec) -> tuple[TrainingSpec, list[str]]:
+        """The spec with the folder's full path, and sentences about what is in it."""
         if spec.distills:
-            return spec
-        return replace(spec, dataset=str(self._datasets.inspect(spec.dataset, spec.repeats).folder))
+            return spec, []
+        report = self._datasets.inspect(spec.dataset, spec.repeats)
+        return replace(spec, dataset=str(report.folder)), [*skip_notes(report.skipped), *report.notes]
 
     def _refuse_a_second(self) -> None:
         under_way = next((state for state in self._states.values() if state.active), None)

@@ -55,7 +55,7 @@ def dataset(report: DatasetReport) -> Markup:
     counts = ((report.captions, "with a text file"), (report.masks, "with a mask"), (len(skipped), "skipped"))
     text = ", ".join([count(report.pictures, "picture"), *(f"{number} {what}" for number, what in counts if number)])
     more = "…" if len(skipped) > SHOWN_SKIPPED else ""
-    return message("quiet", text, *skipped[:SHOWN_SKIPPED], more)
+    return message("quiet", text, *skipped[:SHOWN_SKIPPED], more, *report.notes)
 
 
 def pictures(report: Mapping[str, Any]) -> Markup:
