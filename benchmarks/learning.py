@@ -30,6 +30,7 @@ from train_embedding.engine.events import Event, Stepped
 from train_embedding.engine.latents import LatentDataset, encode_pictures
 from train_embedding.engine.loop import train
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.precision import passes_fp16
 from train_embedding.engine.presets import preset_values
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.engine.state import Tables, TrainState, new_state
@@ -119,7 +120,7 @@ def trained(model: DiffusionModel, resolved: ResolvedSpec, start: Tables, watch:
     encoded, _unread = encode_pictures(model, pictures)
     dataset = LatentDataset(encoded, resolved, 1, model.device)
     groups = training_items(model, dataset, EVALUATION_ITEMS, spec.seed)
-    state = new_state(start, resolved, model.device)
+    state = new_state(start, resolved, model.device, scales_loss=passes_fp16(model))
     term = ContextTerm(model, start, spec.seed) if spec.context_weight else None
 
     def evaluate(vectors: Tables) -> torch.Tensor:

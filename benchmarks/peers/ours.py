@@ -17,6 +17,7 @@ from train_embedding.engine.dataset import Framing, scan_folder
 from train_embedding.engine.events import Event, Stepped
 from train_embedding.engine.latents import LatentDataset, encode_pictures
 from train_embedding.engine.loop import train
+from train_embedding.engine.precision import passes_fp16
 from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.engine.state import new_state
 
@@ -39,7 +40,7 @@ class Ours:
         spec = self._spec(steps=steps + 1)
         resolved = resolve(spec, self._model.resolution)
         dataset = LatentDataset(self._encoded, resolved, 1, self._model.device)
-        state = new_state(self._start, resolved, self._model.device)
+        state = new_state(self._start, resolved, self._model.device, scales_loss=passes_fp16(self._model))
         clock = StepClock(os.getpid())
         with torch.enable_grad():
             train(self._model, state, dataset, resolved, _no_evaluation, _ticking(clock), lambda: False)

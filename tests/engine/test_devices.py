@@ -42,10 +42,11 @@ def test_to_cuda_from_pinned_memory_without_waiting() -> None:
     assert tensor.calls == ["pin_memory", ("cuda", True)]
 
 
-def test_elsewhere_nothing_is_pinned() -> None:
-    tensor = Recorded()
-    to_device(tensor, torch.device("mps"))
-    assert tensor.calls == [("mps", True)]
+def test_elsewhere_nothing_is_pinned_and_copies_are_waited_for() -> None:
+    for device in ("mps", "xpu", "privateuseone"):  # on MPS, a copy that is not waited for may read what was overwritten since
+        tensor = Recorded()
+        to_device(tensor, torch.device(device))
+        assert tensor.calls == [(device, False)]
     here = torch.ones(2)
     assert to_device(here, CPU) is here
 

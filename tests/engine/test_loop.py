@@ -16,6 +16,7 @@ from train_embedding.engine.events import Ended, Evaluated, Event, Started, Step
 from train_embedding.engine.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.loop import train
 from train_embedding.engine.model import DiffusionModel, LatentMoments
+from train_embedding.engine.precision import LossScale
 from train_embedding.engine.spec import TrainingSpec, resolve
 from train_embedding.engine.state import new_state
 from train_embedding.engine.stopping import CONVERGED, NOT_LEARNING
@@ -225,7 +226,7 @@ def test_accumulated_batches_are_one_large_batch(tiny_model: DiffusionModel) -> 
     spec = replace(SPEC, accumulation=2)
     data = LatentDataset(run.pictures(), resolve(spec, 64), 2)
     leaf = {"clip_l": run.start().requires_grad_()}
-    loss = loop.accumulated_gradient(tiny_model, leaf, data, spec, 2)
+    loss = loop.accumulated_gradient(tiny_model, leaf, data, spec, 2, LossScale(torch.device("cpu"), enabled=False))
     assert leaf["clip_l"].grad is not None
     alone = {"clip_l": run.start().requires_grad_()}
     losses = [loop.batch_loss(tiny_model, alone, data.batch(step), SPEC) for step in (3, 4)]

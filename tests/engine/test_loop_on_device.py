@@ -6,7 +6,6 @@ The meta device stands for the GPU. It refuses some of what would wait by itself
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -84,11 +83,17 @@ def on_meta(variant: str) -> DiffusionModel:
     return replace(ldm.assemble(state, made.params(), text_config=made.text_config), alphas_cumprod=schedule)
 
 
-def step(model: DiffusionModel, spec: TrainingSpec = SPEC, announce: Callable[[Event], None] = lambda _event: None) -> int:
+def step(
+    model: DiffusionModel,
+    spec: TrainingSpec = SPEC,
+    announce: Callable[[Event], None] = lambda _event: None,
+    scales_loss: bool = False,
+) -> int:
     """Trains on two pictures with nothing that waits let through; the steps that were made."""
     device = torch.device("meta")
     resolved = resolve(spec, 64)
-    state = new_state({key: torch.zeros(2, width) for key, width in model.widths.items()}, resolved, device)
+    start = {key: torch.zeros(2, width) for key, width in model.widths.items()}
+    state = new_state(start, resolved, device, scales_loss=scales_loss)
     moments = LatentMoments(torch.zeros(4, 8, 8), torch.ones(4, 8, 8))
     mask = torch.ones(8, 8)
     pictures = [
@@ -100,16 +105,15 @@ def step(model: DiffusionModel, spec: TrainingSpec = SPEC, announce: Callable[[E
     return state.step
 
 
-@pytest.fixture(autouse=True)
-def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which knows no meta device, and is off on all but CUDA."""
-    monkeypatch.setattr(torch, "autocast", lambda *_arguments, **_options: nullcontext())
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "direction"])
 @pytest.mark.parametrize("variant", [*BASES, "SD1 inpainting"])
 def test_a_step_waits_for_nothing(variant: str, optimizer: str) -> None:
     assert step(on_meta(variant), replace(SPEC, optimizer=optimizer)) == 2
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "direction"])
+def test_scaling_the_loss_and_skipping_steps_wait_for_nothing(optimizer: str) -> None:
+    assert step(on_meta("SD1"), replace(SPEC, optimizer=optimizer), scales_loss=True) == 2
 
 
 def test_reading_the_loss_is_what_waits() -> None:

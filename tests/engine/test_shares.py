@@ -15,6 +15,7 @@ from train_embedding.engine.dataset import Picture
 from train_embedding.engine.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.loop import accumulated_gradient
 from train_embedding.engine.model import DiffusionModel, LatentMoments
+from train_embedding.engine.precision import LossScale
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.shares import Lesson, SharedGradient, Step
 from train_embedding.engine.spec import TrainingSpec, resolve
@@ -24,6 +25,7 @@ SPEC = TrainingSpec(
     embedding="sword", dataset="x", batch_size=2, template=("a [name]", "the [name] in a box"), latent_sampling="random",
     flip=True, timesteps="shifted", accumulation=2, seed=5,
 )  # fmt: skip
+UNSCALED = LossScale(torch.device("cpu"), enabled=False)
 
 
 def encoded(count: int = 5, size: int = 32) -> list[EncodedPicture]:
@@ -70,9 +72,9 @@ def test_the_mean_gradient_is_that_of_one_process(tiny_model: DiffusionModel, co
     spec = replace(SPEC, **changes)
     alone, together = start(tiny_model), start(tiny_model)
     whole = replace(spec, batch_size=2 * count)
-    loss = accumulated_gradient(tiny_model, alone, dataset(whole), whole, 2)
+    loss = accumulated_gradient(tiny_model, alone, dataset(whole), whole, 2, UNSCALED)
     processes, gradient = shared(tiny_model, count, spec)
-    shared_loss = gradient(tiny_model, together, dataset(spec, processes), spec, 2)
+    shared_loss = gradient(tiny_model, together, dataset(spec, processes), spec, 2, UNSCALED)
     expected, got = alone["clip_l"].grad, together["clip_l"].grad
     assert expected is not None
     assert got is not None
@@ -92,9 +94,9 @@ def test_a_failure_names_the_process_and_the_reason(tiny_model: DiffusionModel, 
         with monkeypatch.context() as patched:
             patched.setattr(processes.followers[1], "_compute", raising(error))
             with pytest.raises(TrainingFailed) as caught:
-                gradient(tiny_model, vectors, data, SPEC, 1)
+                gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
         assert str(caught.value) == sentence
-    gradient(tiny_model, vectors, data, SPEC, 1)  # the others went on
+    gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)  # the others went on
 
 
 def test_a_process_that_cannot_begin_says_so_before_the_first_step(
@@ -112,11 +114,11 @@ def test_memory_that_is_short_anywhere_is_saved_everywhere(tiny_model: Diffusion
     with monkeypatch.context() as patched:
         patched.setattr(processes.followers[0], "_compute", raising(torch.cuda.OutOfMemoryError("full")))
         with pytest.raises(torch.cuda.OutOfMemoryError):
-            gradient(tiny_model, vectors, data, SPEC, 1)
-    plain = gradient(tiny_model, vectors, data, SPEC, 1)
+            gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
+    plain = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
     assert not processes.asked[-1].checkpointed
     with shares.checkpointed(tiny_model):
-        saving = gradient(tiny_model, vectors, data, SPEC, 1)
+        saving = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
         assert processes.asked[-1].checkpointed
     assert saving.item() == pytest.approx(plain.item(), rel=1e-5)
     for follower in processes.followers:
@@ -126,7 +128,7 @@ def test_memory_that_is_short_anywhere_is_saved_everywhere(tiny_model: Diffusion
 
 def test_encoders_that_are_not_trained_get_no_gradient(tiny_model: DiffusionModel) -> None:
     processes, _ = shared(tiny_model, 2, replace(SPEC, encoders="clip_l"))
-    step = Step(1, {key: tensor.detach() for key, tensor in start(tiny_model).items()}, False)
+    step = Step(1, {key: tensor.detach() for key, tensor in start(tiny_model).items()}, False, UNSCALED.values(), False)
     answer: Any = processes.followers[0].answer(step)
     assert list(answer.gradient) == ["clip_l"]
 

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from train_embedding.engine.device_support import support_of
+
 if TYPE_CHECKING:
     from train_embedding.engine.model import DiffusionModel
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor there, without waiting for it: to CUDA it goes from pinned memory, the only one that a copy does not block."""
-    if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    """Copy a tensor to the device, without waiting for it where that is safe: from pinned main memory, to CUDA."""
+    support = support_of(device)
+    if support.pinned and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # the tensor itself where it is pinned already
+    return tensor.to(device, non_blocking=support.async_copies)
 
 
 @contextmanager

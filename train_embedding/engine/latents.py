@@ -12,6 +12,8 @@ from train_embedding.engine.buckets import BatchOrder, Size
 from train_embedding.engine.captions import Captions
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.dataset import Picture, Skipped, skip
+from train_embedding.engine.device_support import is_out_of_memory, support_of
+from train_embedding.engine.devices import to_device
 from train_embedding.engine.latent_cache import LatentCache
 from train_embedding.engine.masks import mask_weights, pool_mask
 from train_embedding.engine.model import DiffusionModel, LatentMoments
@@ -25,7 +27,6 @@ ON_DEVICE_BYTES = 2**30
 "Latents up to this size lie on the model's device; more stay in the main memory."
 EVALUATION_STEPS = 2**41
 "Offset that keeps the evaluation's generators apart from those of the steps and of the picture order."
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory")
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def _compute(model: DiffusionModel, picture: Picture, flip: bool) -> dict[str, t
 def _moments(model: DiffusionModel, colour: torch.Tensor, picture: Picture) -> LatentMoments:
     try:
         return model.encode_images(colour.unsqueeze(0))
-    except RuntimeError as error:  # CUDA's own kind is one, and the CPU has no kind of its own
-        if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
         width, height = picture.target
         raise TrainingFailed(
@@ -169,7 +170,7 @@ class LatentDataset:
         views = [self._views[picture][mirrored] for picture, mirrored in zip(chosen, turned, strict=True)]
         latents = self._stacked([view.start for view in views])
         if self._spec.latent_sampling == "random":
-            noise = torch.randn(latents.shape, generator=generator).to(self._device, non_blocking=True)
+            noise = to_device(torch.randn(latents.shape, generator=generator), self._device)
             latents = latents + self._stacked([view.std for view in views if view.std is not None]) * noise
         return self._batch(latents, views, chosen, self._captions.draw(chosen, step), generator)
 
@@ -215,7 +216,7 @@ class LatentDataset:
         )
 
     def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.stack([tensor.to(self._device, non_blocking=True) for tensor in tensors])
+        return torch.stack([to_device(tensor, self._device) for tensor in tensors])
 
     def _view(self, one: EncodedPicture, mirror: bool, generator: torch.Generator) -> _View:
         moments = one.mirrored if mirror else one.moments
@@ -236,4 +237,4 @@ class LatentDataset:
         """The tensor where batches are wanted or, when all of them are too many, in memory that copies there fast."""
         if self._fits:
             return tensor.to(self._device)
-        return tensor.pin_memory() if self._device.type == "cuda" else tensor
+        return tensor.pin_memory() if support_of(self._device).pinned else tensor

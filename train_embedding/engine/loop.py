@@ -16,14 +16,14 @@ from train_embedding.engine.losses import item_losses, min_snr_weights, target_o
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.noise import add_noise, draw_timesteps
 from train_embedding.engine.optimizers import set_rate
-from train_embedding.engine.precision import add_gradient, autocast
+from train_embedding.engine.precision import LossScale, autocast, compute_dtype
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec
 from train_embedding.engine.state import TrainState
 from train_embedding.engine.stopping import verdict
 
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 "The losses [N] of the fixed evaluation items for some vectors."
-Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int], torch.Tensor]
+Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int, LossScale], torch.Tensor]
 "`accumulated_gradient`, or what takes its place where processes share the work."
 
 
@@ -58,12 +58,12 @@ def train(
         rate = resolved.rate(step, last)
         set_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
-        loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step)
+        loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step, state.scale)
         if context_term is not None:
-            add_gradient(model, spec.context_weight * context_term.loss(state.vectors, step), state.trained())
+            state.scale.add_gradient(spec.context_weight * context_term.loss(state.vectors, step), state.trained())
         if spec.clip_gradient:
             torch.nn.utils.clip_grad_norm_(state.trained(), spec.clip_gradient)
-        state.optimizer.step()
+        state.scale.step(state.optimizer)
         state.follow(spec.average)
         state.step = step
         announce(Stepped(step, rate, loss, state))
@@ -71,13 +71,18 @@ def train(
 
 
 def accumulated_gradient(
-    model: DiffusionModel, vectors: dict[str, torch.Tensor], dataset: LatentDataset, spec: TrainingSpec, step: int
+    model: DiffusionModel,
+    vectors: dict[str, torch.Tensor],
+    dataset: LatentDataset,
+    spec: TrainingSpec,
+    step: int,
+    scale: LossScale,
 ) -> torch.Tensor:
     """Leaves the gradient of the step's mean loss in the vectors; returns that loss, a detached scalar on the device."""
     parts: list[torch.Tensor] = []
     for part in range(spec.accumulation):
         loss = batch_loss(model, vectors, dataset.batch((step - 1) * spec.accumulation + part + 1), spec) / spec.accumulation
-        add_gradient(model, loss, vectors.values())
+        scale.add_gradient(loss, vectors.values())
         parts.append(loss.detach())
     return torch.stack(parts).sum()
 
@@ -106,7 +111,7 @@ def denoising_losses(
 ) -> torch.Tensor:
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
     with autocast(model):
-        context = model.context(batch.prompts, vectors).to(model.dtype)
+        context = model.context(batch.prompts, vectors).to(compute_dtype(model))
         return losses_in_context(
             model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights, teacher=batch.teacher
         )
@@ -128,11 +133,12 @@ def losses_in_context(
     teacher: what the UNet predicts for these prompts takes the place of the noise as the target.
     """
     schedule = model.alphas_cumprod
-    noisy = add_noise(latents, noise, schedule, timesteps).to(model.dtype)
+    dtype = compute_dtype(model)
+    noisy = add_noise(latents, noise, schedule, timesteps).to(dtype)
     prediction = model.predict(noisy, timesteps, context)
     if teacher is None:
         target = target_of(model.prediction_type, latents, noise, schedule, timesteps)
     else:
         with torch.no_grad():
-            target = model.predict(noisy, timesteps, teacher.to(model.dtype))
+            target = model.predict(noisy, timesteps, teacher.to(dtype))
     return item_losses(prediction, target, weights, kind)

@@ -13,6 +13,7 @@ from torch import nn
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.engine.causal_mask import mask_made_on_device
 from train_embedding.engine.conditioning import Conditioning, size_ids
+from train_embedding.engine.device_support import without_autocast
 from train_embedding.engine.emphasis import weighted_states
 from train_embedding.engine.frozen import freeze
 from train_embedding.engine.placeholder import CHUNK, PromptBatch, batch_prompts, spliced, tokenise
@@ -193,7 +194,7 @@ class DiffusionModel:
         """A mask of everything and the latents of a grey picture, [B, 5, h, w]: what the WebUI gives where nothing is kept."""
         height, width = noisy.shape[2:]
         if (height, width) not in self._blanks:
-            with torch.autocast(noisy.device.type, enabled=False):
+            with without_autocast(noisy.device):
                 grey = self.encode_images(noisy.new_zeros(1, 3, 8 * height, 8 * width)).mean
             self._blanks[height, width] = torch.cat([torch.ones_like(grey[:, :1]), grey], 1)
         return self._blanks[height, width].to(noisy).expand(len(noisy), -1, -1, -1)

@@ -21,10 +21,10 @@ def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
 
     The last value is not 0 but LEAST_SIGNAL.
     """
-    root = alphas_cumprod.double().sqrt()
+    root = alphas_cumprod.cpu().double().sqrt()  # MPS has no doubles
     squared = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     squared[-1] = LEAST_SIGNAL
-    return squared.float()
+    return squared.float().to(alphas_cumprod.device)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

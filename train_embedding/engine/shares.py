@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import torch
 
+from train_embedding.engine.device_support import is_out_of_memory, release_cached_memory
 from train_embedding.engine.distill import encode_teacher
 from train_embedding.engine.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.loop import accumulated_gradient
 from train_embedding.engine.memory import checkpointed
 from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.precision import LossScale
 from train_embedding.engine.processes import Processes
 from train_embedding.engine.spec import ResolvedSpec, TrainingSpec
 from train_embedding.engine.state import Tables
@@ -42,6 +44,9 @@ class Step:
     vectors: Tables
     checkpointed: bool
     "Whether to do with less memory, as the main process does."
+    scale: dict[str, torch.Tensor]
+    "What `LossScale.values` gave."
+    scaled: bool
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,17 @@ class SharedGradient:
         _refuse_failures(processes.ask(lesson, lambda: None))
 
     def __call__(
-        self, model: DiffusionModel, vectors: Tables, dataset: LatentDataset, spec: TrainingSpec, step: int
+        self,
+        model: DiffusionModel,
+        vectors: Tables,
+        dataset: LatentDataset,
+        spec: TrainingSpec,
+        step: int,
+        scale: LossScale,
     ) -> torch.Tensor:
         copies = {key: tensor.detach().cpu() for key, tensor in vectors.items()}
-        task = Step(step, copies, bool(model.unet.is_gradient_checkpointing))
-        shares = self._processes.ask(task, lambda: _share(model, vectors, dataset, spec, step))
+        task = Step(step, copies, bool(model.unet.is_gradient_checkpointing), scale.values(), scale.enabled)
+        shares = self._processes.ask(task, lambda: _share(model, vectors, dataset, spec, step, scale))
         _refuse_failures(shares)
         for key in shares[0].gradient:
             tensor = vectors[key]
@@ -99,11 +110,11 @@ class Follower:
         """Does what the main process asks; whatever goes wrong is part of the answer, for that one waits."""
         try:
             return self._learn(task) if isinstance(task, Lesson) else self._compute(task)
-        except torch.cuda.OutOfMemoryError as error:
-            return Failure(str(error), out_of_memory=True)
         except TrainEmbeddingError as error:
             return Failure(error.message, error.hint)
         except Exception as error:
+            if is_out_of_memory(error):
+                return Failure(str(error), out_of_memory=True)
             logger.exception("Process %d failed", self._processes.rank)
             return Failure(f"{type(error).__name__}: {error}")
 
@@ -123,18 +134,22 @@ class Follower:
         assert self._lesson is not None
         assert self._dataset is not None
         if step.checkpointed and not self._checkpointed:
-            torch.cuda.empty_cache()
+            release_cached_memory(self._model.device)
             self._borrowed.enter_context(checkpointed(self._model))
             self._checkpointed = True
         spec = self._lesson.resolved.spec
         vectors = {key: tensor.to(self._model.device, copy=True) for key, tensor in step.vectors.items()}
         for key in spec.trained_encoders(vectors):
             vectors[key].requires_grad_()
-        return _share(self._model, vectors, self._dataset, spec, step.number)
+        scale = LossScale(self._model.device, step.scaled)
+        scale.load(step.scale)
+        return _share(self._model, vectors, self._dataset, spec, step.number, scale)
 
 
-def _share(model: DiffusionModel, vectors: Tables, dataset: LatentDataset, spec: TrainingSpec, step: int) -> Share:
-    loss = accumulated_gradient(model, vectors, dataset, spec, step)
+def _share(
+    model: DiffusionModel, vectors: Tables, dataset: LatentDataset, spec: TrainingSpec, step: int, scale: LossScale
+) -> Share:
+    loss = accumulated_gradient(model, vectors, dataset, spec, step, scale)
     return Share(loss.cpu(), {key: tensor.grad.cpu() for key, tensor in vectors.items() if tensor.grad is not None})
 
 

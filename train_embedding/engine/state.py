@@ -11,6 +11,7 @@ import torch
 from torch.optim import Optimizer
 
 from train_embedding.engine.optimizers import new_optimizer
+from train_embedding.engine.precision import LossScale
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.engine.stopping import CONVERGED, Evaluation, best, scores
 from train_embedding.errors import TrainingFailed
@@ -32,6 +33,7 @@ class TrainState:
     vectors: Tables
     optimizer: Optimizer
     average: Tables
+    scale: LossScale
     step: int = 0
     ending: int | None = None
     "The last step, once the stop rule has spoken."
@@ -59,7 +61,7 @@ class TrainState:
 
         Raises TrainingFailed at NaN or infinity.
         """
-        evaluation = Evaluation(self.step, losses.detach().double().cpu())
+        evaluation = Evaluation(self.step, losses.detach().cpu().double())  # MPS has no doubles
         if not bool(torch.isfinite(evaluation.losses).all()):
             raise not_finite(self.step)
         self.evaluations.append(evaluation)
@@ -98,6 +100,7 @@ class TrainState:
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "evaluations": [(one.step, one.losses) for one in self.evaluations],
             "kept": dict(self.kept),
+            "scale": self.scale.values(),
         }
 
     @torch.no_grad()
@@ -111,17 +114,28 @@ class TrainState:
         self.verdict = str(saved["verdict"])
         self.evaluations = [Evaluation(int(step), losses) for step, losses in saved["evaluations"]]
         self.kept = {int(step): dict(kept) for step, kept in saved["kept"].items()}
+        if "scale" in saved:  # which earlier versions did not have
+            self.scale.load(saved["scale"])
 
 
-def new_state(start: Mapping[str, torch.Tensor], resolved: ResolvedSpec, device: torch.device) -> TrainState:
-    """The state before the first step. start: vectors [n, d] per text encoder, copied. Raises InvalidSpec for an optimizer that
-    is not installed, or where no text encoder of the model is to be trained."""
+def new_state(
+    start: Mapping[str, torch.Tensor], resolved: ResolvedSpec, device: torch.device, *, scales_loss: bool = False
+) -> TrainState:
+    """Make the state before the first step.
+
+    Args:
+        start: Vectors [n, d] per text encoder, copied.
+        scales_loss: Whether gradients pass through fp16, as `passes_fp16` tells of the model.
+
+    Raises:
+        InvalidSpec: The optimizer is not installed, or no text encoder of the model is to be trained.
+    """
     spec = resolved.spec
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
     trained = [vectors[key].requires_grad_() for key in spec.trained_encoders(vectors)]
     average = {key: tensor.detach().clone() for key, tensor in vectors.items()}
     optimizer = new_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
-    return TrainState(vectors, optimizer, average)
+    return TrainState(vectors, optimizer, average, LossScale(device, scales_loss))
 
 
 def not_finite(step: int) -> TrainingFailed:

@@ -143,6 +143,7 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
     Raises HostFailed where the file holds what cannot be trained on, or the device has no room for it.
     """
     from train_embedding.engine.checkpoint import load_checkpoint
+    from train_embedding.engine.device_support import is_out_of_memory
     from train_embedding.engine.live_model import plain
 
     file = Path(sd_model.sd_checkpoint_info.filename)
@@ -150,7 +151,9 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
     try:
         with torch.inference_mode(False):
             model = load_checkpoint(file, device=device, dtype=dtype, instead=others)
-    except torch.cuda.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise HostFailed(
             f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."
         ) from error
@@ -161,12 +164,13 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
 def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
     """The program's tensors under the names that a checkpoint has, fit to work together: all on the UNet's device and, where no
     autocast does it in passing, in the UNet's number format. The programs do both for each layer as it computes."""
+    from train_embedding.engine.device_support import support_of
     from train_embedding.engine.live_model import named_tensors
 
     state = named_tensors(unet_of(sd_model), "model.diffusion_model.")
     like = next(iter(state.values()))
     others = {**_vae_tensors(sd_model), **_text_tensors(sd_model)}
-    dtypes = {key: tensor.dtype if like.is_cuda else like.dtype for key, tensor in others.items()}
+    dtypes = {key: tensor.dtype if support_of(like.device).autocast else like.dtype for key, tensor in others.items()}
     return state | {key: tensor.to(like.device, dtypes[key]) for key, tensor in others.items()}
 
 

@@ -54,7 +54,7 @@ class ReForgeHost(PartsHost, A1111Host):
         inner = parts(sd_model).unet.model
         sigmas = getattr(inner.model_sampling, "sigmas", torch.empty(0))
         kind = str(inner.model_type.name)
-        return Schedule(1 / (sigmas.double() ** 2 + 1), _PREDICTIONS.get(kind, kind))
+        return Schedule(1 / (sigmas.cpu().double() ** 2 + 1), _PREDICTIONS.get(kind, kind))
 
     def _computes_in(self, sd_model: Any) -> torch.dtype:
         inner = parts(sd_model).unet.model

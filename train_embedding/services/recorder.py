@@ -106,15 +106,24 @@ class Recorder:
         self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict)
 
     def _report(self, state: TrainState) -> None:
-        """Reads the losses since the last report, and keeps the vectors. Raises TrainingFailed at NaN or infinity."""
+        """Read the losses since the last report, and keep the vectors. Raises TrainingFailed at NaN or infinity.
+
+        Where the loss is scaled, steps that overflowed were skipped; only many of them in a row end the run.
+        """
         import torch
 
+        from train_embedding.engine.precision import MAX_SKIPPED
         from train_embedding.engine.state import not_finite
 
         losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
+        rate = rows[-1][2]
         self._unread.clear()
-        bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
+        if state.scale.enabled:
+            bad = state.step if state.scale.skipped_in_a_row() >= MAX_SKIPPED else None
+            rows = [row for row in rows if math.isfinite(row[1])]
+        else:
+            bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
         finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
         if finite:
             self.good = self._live.embedding(state.average, state.step)
@@ -124,12 +133,12 @@ class Recorder:
             raise not_finite(bad or state.step)
         self._points += [(step, loss) for step, loss, _ in rows]
         self._reported = time.monotonic()
-        self._publish_progress(state, rows[-1][2])
+        self._publish_progress(state, rate)
 
     def _publish_progress(self, state: TrainState, rate: float) -> None:
         seconds = self._reported - self._began
         recent = [loss for _, loss in self._points[-_RECENT:]]
-        loss = sum(recent) / len(recent)
+        loss = sum(recent) / len(recent) if recent else None
         last = self._resolved.last_step(state.ending)
         self._live.publish(
             step=state.step,
@@ -140,7 +149,7 @@ class Recorder:
             eta_seconds=seconds / state.step * (last - state.step),
             losses=thinned(self._points),
         )
-        self._live.host.report(Progress(state.step, last, f"{self._spec.embedding}: loss {loss:.4f}"))
+        self._live.host.report(Progress(state.step, last, self._spec.embedding + ("" if loss is None else f": loss {loss:.4f}")))
 
     def _save_resume(self, state: TrainState) -> None:
         from train_embedding.engine.snapshots import save_resume

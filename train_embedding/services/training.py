@@ -132,8 +132,7 @@ class Training:
         evaluate: Evaluate,
         gradient: Gradient | None,
     ) -> None:
-        import torch
-
+        from train_embedding.engine.device_support import is_out_of_memory, release_cached_memory
         from train_embedding.engine.loop import train
         from train_embedding.engine.memory import checkpointed
 
@@ -146,14 +145,16 @@ class Training:
                 try:
                     train(model, state, dataset, resolved, evaluate, recorder, self._stopping_or_giving_way, term, gradient)
                     break
-                except torch.cuda.OutOfMemoryError as error:
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
                     if attempt == 2:
                         raise TrainingFailed(
                             "The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures."
                         ) from error
                 # Outside the handler, whose traceback would hold on to the memory.
                 stack.enter_context(checkpointed(model))
-                torch.cuda.empty_cache()
+                release_cached_memory(model.device)
                 self._live.note(
                     f"The GPU ran out of memory at step {state.step + 1}; the run goes on with gradient "
                     "checkpointing, which needs less and is slower."
@@ -193,10 +194,11 @@ class Training:
         }
 
     def _new_or_saved_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
+        from train_embedding.engine.precision import passes_fp16
         from train_embedding.engine.snapshots import load_resume
         from train_embedding.engine.state import new_state
 
-        state = new_state(self._live.start.vectors, resolved, model.device)
+        state = new_state(self._live.start.vectors, resolved, model.device, scales_loss=passes_fp16(model))
         load_resume(self._live.state.folder, state, circumstances)
         return state
 
