@@ -42,7 +42,7 @@ class QuickHost:
         self.names = frozenset(path.stem for path in (folder / "embeddings").rglob("*.pt"))
 
     def info(self) -> HostInfo:
-        return HostInfo("benchmark", self.folder / "embeddings", self.folder / "runs", family="SD1", widths={"clip_l": 768})
+        return HostInfo("benchmark", self.folder / "embeddings", self.folder / "runs", widths={"clip_l": 768})
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
         return LoadedEmbeddings(self.names, {})

@@ -43,7 +43,6 @@ def test_json_and_back() -> None:
         candidates="cat, tabby",
         encoders="clip_g",
         context_weight=0.1,
-        compile=True,
         latent_sampling="random",
         optimizer="direction",
         accumulation=2,

@@ -16,7 +16,6 @@ import torch
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
-from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
 
@@ -30,10 +29,9 @@ def the_facts_fit_together(host: Host) -> None:
     assert info.name
     assert info.embeddings_folder.is_dir()
     assert not info.runs_folder.is_relative_to(info.embeddings_folder)
-    assert info.family == family_of(info.widths)
+    assert info.widths
     assert info.checkpoint_name
     assert info.why_no_training == ""
-    assert "Euler" in info.samplers
     assert info.resolution % 8 == 0
     assert isinstance(info.runs_pickles, bool)
     assert torch.device(info.device).type in ("cpu", "cuda", "mps", "xpu")
@@ -147,7 +145,7 @@ def vectors_of_a_request_are_used_and_leave_no_trace(host: Host) -> None:
 def a_missing_sampler_is_named(host: Host) -> None:
     with host.exclusive("draws"):
         said = _failure(lambda: host.txt2img(Txt2ImgRequest("a tree", sampler="Eular", **SMALL)))
-    assert "Eular" in said or len(host.info().samplers) == 1, "a host of one sampler takes that"
+    assert "Eular" in said
 
 
 CONTRACT: dict[str, Callable[[Host], None]] = {

@@ -18,7 +18,7 @@ from train_embedding.hosts.fake import FakeHost
 
 def test_it_is_a_host(fake_host: FakeHost) -> None:
     host: Host = fake_host
-    assert host.info().family == "SD1"
+    assert host.info().widths == {"clip_l": 768}
     assert host.info().embeddings_folder.is_dir()
 
 

@@ -20,21 +20,20 @@ def info(path: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("width", "family", "widths", "resolution"),
+    ("width", "widths", "resolution"),
     [
-        (768, "SD1", {"clip_l": 768}, 512),
-        (1024, "SD2", {"clip_h": 1024}, 768),
-        (2048, "SDXL", {"clip_l": 768, "clip_g": 1280}, 1024),
+        (768, {"clip_l": 768}, 512),
+        (1024, {"clip_h": 1024}, 768),
+        (2048, {"clip_l": 768, "clip_g": 1280}, 1024),
     ],
 )
-def test_the_family_follows_from_one_layer(tmp_path: Path, width: int, family: str, widths: Any, resolution: int) -> None:
+def test_widths_and_resolution_follow_from_one_layer(tmp_path: Path, width: int, widths: Any, resolution: int) -> None:
     file = tmp_path / "a.safetensors"
     save_file({LAYER: torch.zeros(3, width)}, file)
     facts = facts_of_file(info(file))
     assert facts == {
         "checkpoint_name": "a",
         "checkpoint_hash": "",
-        "family": family,
         "widths": widths,
         "resolution": resolution,
     }
@@ -53,10 +52,10 @@ def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
 
     file = tmp_path / "a.safetensors"
     save_file({LAYER: torch.zeros(3, 768)}, file)
-    assert facts_of_file(info(file))["family"] == "SD1"
+    assert facts_of_file(info(file))["widths"] == {"clip_l": 768}
     save_file({LAYER: torch.zeros(3, 2048)}, file)
     os.utime(file, (1, 1))
-    assert facts_of_file(info(file))["family"] == "SDXL"
+    assert facts_of_file(info(file))["widths"] == {"clip_l": 768, "clip_g": 1280}
 
 
 def test_what_a_file_is_quantised_as(tmp_path: Path) -> None:

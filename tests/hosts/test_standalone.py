@@ -61,8 +61,8 @@ def test_facts(host: StandaloneHost, tmp_path: Path, tiny_checkpoint: Path) -> N
     folders = (info.embeddings_folder, info.runs_folder, info.templates_folder)
     assert folders == tuple(tmp_path / "data" / name for name in ("embeddings", "runs", "templates"))
     assert all(folder is not None and folder.is_dir() for folder in folders)
-    assert (info.checkpoint_name, info.family, info.widths, info.resolution) == ("demo", "custom", {"clip_l": 64}, 64)
-    assert (info.samplers, info.allowed_folders, info.why_no_training) == (("Euler",), None, "")
+    assert (info.checkpoint_name, info.widths, info.resolution) == ("demo", {"clip_l": 64}, 64)
+    assert (info.allowed_folders, info.why_no_training) == (None, "")
     if not torch.cuda.is_available():
         assert (info.device, info.dtype) == ("cpu", "float32")
 

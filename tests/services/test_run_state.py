@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from train_embedding.engine.spec import TrainingSpec
 from train_embedding.services.run_state import ACTIVE, MAX_POINTS, STATE_FILE, STATUSES, RunState, load_state, thinned
 
 
@@ -43,6 +44,23 @@ def test_what_is_saved_comes_back(state: RunState) -> None:
     assert all(getattr(state, field.name) for field in fields(RunState))
     state.save()
     assert load_state(state.folder) == state
+
+
+def test_a_field_that_runs_have_no_more_is_left_out(state: RunState) -> None:
+    spec = TrainingSpec("sword", "/pictures").to_json()
+    replace(state, spec={**spec, "compile": True}).save()
+    kept = load_state(state.folder)
+    assert kept.spec == spec
+    assert TrainingSpec.from_json(kept.spec) == TrainingSpec("sword", "/pictures")
+
+
+@pytest.mark.parametrize("spec", [5, "compile", ["compile"], None])
+def test_a_spec_that_is_no_object_is_no_run(state: RunState, spec: Any) -> None:
+    state.save()
+    values = json.loads((state.folder / STATE_FILE).read_text())
+    (state.folder / STATE_FILE).write_text(json.dumps({**values, "spec": spec}))
+    with pytest.raises(ValueError):  # noqa: PT011, whose sentence nobody reads
+        load_state(state.folder)
 
 
 def test_snapshots_are_no_result(state: RunState, tmp_path: Path) -> None:

@@ -98,6 +98,7 @@ def test_remembered_values_come_back() -> None:
         {"template": [1]},
         {"preset": "Slow"},
         {"nonsense": 1},
+        {"compile": True},
         {"shuffle_tags": 1},
     ],
 )

@@ -66,7 +66,6 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "cooldown": ("last steps, with a falling rate", {"type": int, "metavar": "N"}),
     "keep": ("which vectors are kept in the end", {"choices": CHOICES["keep"]}),
     "clip_gradient": ("largest norm of the gradient; 0 for no limit", {"type": float, "metavar": "NORM"}),
-    "compile": ("compile the UNet first", {"action": argparse.BooleanOptionalAction}),
     "seed": ("of noise, order and captions", {"type": int, "metavar": "N"}),
     "save_every": ("steps between snapshots; 0 for none but the last", {"type": int, "metavar": "N"}),
     "preview_every": ("steps between previews; 0 for none", {"type": int, "metavar": "N"}),

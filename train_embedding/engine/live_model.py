@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,8 +33,7 @@ def live_model(
     """
     with torch.inference_mode(False):
         shared = {key: plain(tensor) for key, tensor in state.items()}
-        model = assemble(shared, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
-    return replace(model, owns_weights=False)
+        return assemble(shared, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
 
 
 def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:

@@ -108,8 +108,6 @@ class DiffusionModel:
     "Whether the UNet also takes a mask and the latents of a masked picture, 9 channels in all."
     crop: tuple[int, int] = (0, 0)
     "Top and left that SDXL is told its pictures were cropped at."
-    owns_weights: bool = True
-    "Whether nothing else uses its weights, so that they may be moved about."
     _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     "Per height and width of latents, what an inpainting UNet takes beside them, [1, 5, h, w]."
 

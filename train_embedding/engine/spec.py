@@ -20,6 +20,9 @@ DEFAULT_TEMPLATE = (
     "[name] in a scene",
 )
 
+RETIRED_FIELDS = frozenset({"compile"})
+"Fields that runs of earlier versions may have saved. They never had an effect, and are left out when such a run is read."
+
 
 @dataclass(frozen=True)
 class TrainingSpec:
@@ -110,8 +113,6 @@ class TrainingSpec:
     "Steps at the end over which the rate falls to 0; at most a quarter of the run."
     keep: str = "best"
     'Which vectors are kept in the end: the "best" by evaluation, the earliest of equals, or the "last".'
-    compile: bool = False
-    "Whether the UNet is compiled first, which takes minutes and makes steps faster; where that fails, it runs as it is."
     seed: int = 0
     "Seed of the noise, the timesteps, the order of the pictures and the choice of captions."
     save_every: int = 100

@@ -25,7 +25,7 @@ TEXTS = (
     "embedding", "dataset", "teacher_prompt", "preset", "candidates", "preview_prompt", "preview_negative_prompt", *CHOICES,
 )  # fmt: skip
 MAX_CANDIDATES = 32
-_FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop", "compile")
+_FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
 _WHOLE = {
     "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),
     "seed": (0, 2**32 - 1), "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from modules import devices, lowvram, sd_models, shared
 
-from train_embedding.embeddings.text_encoders import family_of, key_for_width
+from train_embedding.embeddings.text_encoders import key_for_width
 from train_embedding.errors import HostFailed
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ def checkpoint_facts(sd_model: Any) -> dict[str, Any]:
     return {
         "checkpoint_name": checkpoint.model_name,
         "checkpoint_hash": checkpoint.shorthash or "",
-        "family": family_of(widths) if widths else "",
         "widths": widths,
         "resolution": _resolution(sd_model),
         "why_no_training": why_no_training(sd_model),

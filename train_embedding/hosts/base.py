@@ -29,13 +29,10 @@ class HostInfo:
     checkpoint_name: str = ""
     "Name of the loaded checkpoint; empty when none is loaded."
     checkpoint_hash: str = ""
-    family: str = ""
-    'Model family ("SD1", "SD2", "SDXL"), "custom" for other widths, empty when no checkpoint is loaded.'
     widths: dict[str, int] = field(default_factory=dict)
     'Width of a vector per text encoder, such as {"clip_l": 768}.'
     device: str = "cpu"
     dtype: str = "float32"
-    samplers: tuple[str, ...] = ()
     resolution: int = 512
     "Side in pixels of the square pictures that the checkpoint was trained for."
     allowed_folders: tuple[Path, ...] | None = None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
-from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.turns import Turns
@@ -62,9 +61,7 @@ class FakeHost:
             templates_folder=self._folder / "templates",
             checkpoint_name="fake" if self.widths else "",
             checkpoint_hash="0123456789" if self.widths else "",
-            family=family_of(self.widths) if self.widths else "",
             widths=dict(self.widths),
-            samplers=("Euler",),
             resolution=64,
             allowed_folders=self._allowed_folders,
             runs_pickles=self.runs_pickles,
@@ -121,6 +118,8 @@ class FakeHost:
         """A flat picture whose colour follows from the seed."""
         from PIL import Image
 
+        if request.sampler != "Euler":
+            raise HostFailed(f'There is no sampler "{request.sampler}".')
         self.requests.append(request)
         return Image.new("RGB", (request.width, request.height), tuple(request.seed * factor % 256 for factor in (37, 101, 167)))
 

@@ -6,8 +6,6 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from train_embedding.embeddings.text_encoders import family_of
-
 _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 "[c, width of the context]"
 _WIDTHS = {768: {"clip_l": 768}, 1024: {"clip_h": 1024}, 2048: {"clip_l": 768, "clip_g": 1280}}
@@ -23,7 +21,7 @@ def facts_of_file(checkpoint_info: Any) -> dict[str, Any]:
     if shape is None or len(shape) < 2 or shape[1] not in _WIDTHS:
         return named
     widths = _WIDTHS[shape[1]]
-    return {**named, "widths": dict(widths), "family": family_of(widths), "resolution": _RESOLUTIONS[shape[1]]}
+    return {**named, "widths": dict(widths), "resolution": _RESOLUTIONS[shape[1]]}
 
 
 def quantised_as(path: Path) -> str:

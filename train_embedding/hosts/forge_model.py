@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from modules import shared
 
-from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.forge_file import quantised_as
 
@@ -90,7 +89,6 @@ def checkpoint_facts(sd_model: Any, schedule: Schedule) -> dict[str, Any]:
     return {
         "checkpoint_name": sd_model.sd_checkpoint_info.model_name,
         "checkpoint_hash": sd_model.sd_checkpoint_info.shorthash or "",
-        "family": family_of(widths) if widths else "",
         "widths": widths,
         "resolution": 1024 if sd_model.is_sdxl else 768 if sd_model.is_sd2 and schedule.prediction_type != "epsilon" else 512,
         "why_no_training": why_no_training(sd_model, schedule),

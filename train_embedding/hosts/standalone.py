@@ -13,7 +13,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.embeddings.text_encoders import model_of
-from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.turns import Turns
 
@@ -66,11 +66,9 @@ class StandaloneHost:
             templates_folder=self._data / "templates",
             checkpoint_name=self._checkpoint.stem,
             checkpoint_hash=self._hash,
-            family=model.family,
             widths=model.widths,
             device=str(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
-            samplers=("Euler",),
             resolution=model.resolution,
             allowed_folders=self._allowed,
             extra_networks=False,
@@ -144,6 +142,8 @@ class StandaloneHost:
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
         from train_embedding.engine.preview import draw_latents, pictures_of
 
+        if request.sampler != "Euler":
+            raise HostFailed(f'There is no sampler "{request.sampler}".', "Without a WebUI, Euler is the only one.")
         embeddings = self._current_embeddings() | {embedding.name: embedding for embedding in request.embeddings}
         model = self._loaded_model()
         latents = draw_latents(

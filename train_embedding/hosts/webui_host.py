@@ -6,7 +6,6 @@ It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
     shared          state (begin, end and the fields in webui_txt2img.PROGRESS), cmd_opts
     processing      StableDiffusionProcessing, StableDiffusionProcessingTxt2Img: cached_c, cached_uc, cached_hr_c, cached_hr_uc
-    sd_samplers     all_samplers
     devices         device, dtype_unet
     launch_utils    git_tag
     paths_internal  data_path
@@ -25,7 +24,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import call_queue, devices, launch_utils, paths_internal, processing, sd_samplers, shared
+from modules import call_queue, devices, launch_utils, paths_internal, processing, shared
 from modules import progress as tasks
 
 from train_embedding.embeddings.create import takes_whole_text
@@ -64,7 +63,6 @@ class WebUIHost(ABC):
             runs_folder=_runs_folder(),
             templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
             device=str(devices.device),
-            samplers=tuple(sampler.name for sampler in sd_samplers.all_samplers),
             allowed_folders=_allowed_folders(),
             runs_pickles=self._runs_pickles(),
             **facts,

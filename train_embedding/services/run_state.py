@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.storage import write_atomically
+from train_embedding.engine.spec import RETIRED_FIELDS
 
 ACTIVE = ("queued", "preparing", "running", "stopping")
 STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
@@ -110,6 +111,7 @@ def load_state(folder: Path) -> RunState:
             state,
             id=folder.name,
             folder=folder,
+            spec={name: value for name, value in dict(state.spec).items() if name not in RETIRED_FIELDS},
             step=int(state.step),
             steps=int(state.steps),
             seconds=float(state.seconds),

@@ -145,7 +145,6 @@ FIELDS: tuple[Field, ...] = (
     Field("min_steps", "Not before step", "The run does not stop by itself before.", _number, _read_number),
     Field("cooldown", "Cool-down", "Last steps, with a falling rate.", _number, _read_number),
     Field("keep", "Keep", "The best evaluated vectors, or the last.", _choice(("Best", "best"), ("Last", "last")), _read_as_is),
-    Field("compile", "Compile", "Minutes before the first step, faster steps after it.", _checkbox, _read_as_is),
     Field("seed", "Seed", "Same seed, same result.", _number, _read_number),
     Field("save_every", "Save every", "Steps between snapshots; 0: only at the end.", _number, _read_number),
     Field("preview_every", "Preview every", "Steps between previews; 0: none.", _number, _read_number),

@@ -27,7 +27,7 @@ MAIN_ROWS = (("embedding", "dataset"),)
 PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
 CAPTIONS = "Captions"
 ADVANCED = (
-    ("What to learn", (("teacher_prompt",), ("candidates", "encoders"), ("seed", "compile"))),
+    ("What to learn", (("teacher_prompt",), ("candidates", "encoders"), ("seed",))),
     ("Pictures", (
         ("width", "height"), ("buckets", "fit", "flip"), ("masks", "mask_floor"), ("repeats", "latent_cache", "latent_sampling"),
     )),

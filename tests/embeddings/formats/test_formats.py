@@ -19,7 +19,6 @@ from train_embedding.embeddings.formats import (
     FORMAT_NAMES,
     MAX_FILE_SIZE,
     encode,
-    format_of,
     is_embedding_file,
     read_bytes,
     read_embedding,
@@ -92,9 +91,9 @@ def test_every_bit_of_a_number_survives(form: str, suffix: str) -> None:
 def test_a_file_tells_its_form(form: str, suffix: str) -> None:
     one, two = (encode(an_embedding(widths), form, suffix) for widths in WIDTHS[3:])
     # What every host reads in a .safetensors is kohya's form.
-    assert format_of(one, f"a{suffix}") == {"safetensors": "kohya"}.get(form, form)
-    assert format_of(two, f"a{suffix}") == (form if form in ("png", "picture") else "sdxl")
-    assert {format_of(one, f"a{suffix}"), format_of(two, f"a{suffix}")} <= set(FORMAT_NAMES)
+    assert read_bytes(one, f"a{suffix}").format == {"safetensors": "kohya"}.get(form, form)
+    assert read_bytes(two, f"a{suffix}").format == (form if form in ("png", "picture") else "sdxl")
+    assert {read_bytes(one, f"a{suffix}").format, read_bytes(two, f"a{suffix}").format} <= set(FORMAT_NAMES)
 
 
 def test_the_usual_form_of_a_suffix(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 
 __all__ = [
-    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "format_of", "is_embedding_file",
+    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "is_embedding_file",
     "read_bytes", "read_embedding", "read_pair", "rescued", "suffixes_of", "write_embedding",
 ]  # fmt: skip
 
@@ -118,11 +118,6 @@ def rescued(data: bytes, file_name: str) -> Embedding:
     if not torch_file.sniff(data):
         raise unreadable(file, "was not saved by torch.")
     return _arranged(torch_file.read(data, file, leave_out=True), file)
-
-
-def format_of(data: bytes, file_name: str) -> str:
-    """The name of the form that a file has, one of FORMAT_NAMES. Raises UnreadableFile."""
-    return read_bytes(data, file_name).format
 
 
 def suffixes_of(format_name: str) -> tuple[str, ...]:

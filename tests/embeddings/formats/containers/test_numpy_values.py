@@ -19,7 +19,7 @@ import torch._utils
 
 from benchmarks.hostile_cases import Calls, array_pickle, legacy_file, zip_file
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
-from train_embedding.embeddings.formats import FORMAT_NAMES, encode, format_of, read_bytes, read_embedding, rescued, suffixes_of
+from train_embedding.embeddings.formats import FORMAT_NAMES, encode, read_bytes, read_embedding, rescued, suffixes_of
 from train_embedding.embeddings.formats.containers import torch_file
 from train_embedding.embeddings.formats.harm import harm_in
 from train_embedding.errors import UnreadableFile
@@ -156,7 +156,7 @@ def test_an_embedding_of_the_webui(
     assert torch.equal(read.vectors["clip_l"], expected)
     assert (read.step, read.checkpoint_hash, read.checkpoint_name) == (1500, "cc6cb27103", "v1-5")
     assert read.metadata["loss"] == "0.125"
-    assert format_of(data, path.name) == "webui"
+    assert read_bytes(data, path.name).format == "webui"
     assert harm_in(data, path.name) == ""
     assert torch.equal(rescued(data, path.name).vectors["clip_l"], expected)
 
