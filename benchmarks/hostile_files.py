@@ -23,13 +23,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.hostile_cases import Case, cases
-from train_embedding.embeddings.formats.containers import decoder_process
-from train_embedding.embeddings.formats.containers.pictures import MAX_PIXELS
+from train_embedding.embeddings.formats.containers import pictures, pixels
+from train_embedding.images import decoder
 
 SECONDS, MEMORY = 2.0, 256
 "What a file may take; MB."
 _SCALE = 2**20 if sys.platform == "darwin" else 2**10
-_DECODED_APART = {".avif": "AVIF", ".jxl": "JXL"}
 _LAZY = ("json.", "encodings.", "torch.", "numpy.", "safetensors.")
 "Modules that reading an ordinary file may load when it does so for the first time."
 
@@ -167,18 +166,19 @@ def _read(file: Path) -> dict[str, str | float | bool]:
 
 
 def _decoder_memory(file: Path) -> float:
-    """Peak MB of the process that decodes such a picture; 0 for other files.
+    """Peak MB of the process that decodes such an image; 0 for other files.
 
     A process begins with its parent's peak as its own, hence the small one between.
     """
-    if file.suffix not in _DECODED_APART:
+    kind = pictures.kind_of(file.read_bytes()) if file.suffix in pixels.SUFFIXES else ""
+    if not kind:
         return 0.0
-    between = "import resource, subprocess, sys; subprocess.run(sys.argv[2:], stdin=open(sys.argv[1]), capture_output=True); "
+    job = decoder.job_of(file.read_bytes(), kind, decoder.Limits(pictures.MAX_PIXELS), mode="RGB", wanted=True)
+    between = "import resource, subprocess, sys; data = sys.argv[1].encode() + b'\\n' + open(sys.argv[2], 'rb').read(); "
+    between += "subprocess.run(sys.argv[3:], input=data, capture_output=True); "
     between += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    kind = _DECODED_APART[file.suffix]
-    decoder = [sys.executable, str(Path(decoder_process.__file__)), kind, f"pillow_{kind.lower()}", str(MAX_PIXELS)]
-    told = subprocess.run([sys.executable, "-c", between, str(file), *decoder], capture_output=True, text=True, check=True)
-    return int(told.stdout) / _SCALE
+    command = [sys.executable, "-c", between, json.dumps(job), str(file), sys.executable, str(decoder.SCRIPT)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / _SCALE
 
 
 def _ordinary_file(folder: Path) -> Path:

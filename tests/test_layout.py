@@ -23,9 +23,10 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "__init__": (),
     "__main__": ("cli",),
     "errors": (),
-    "embeddings": ("embeddings", "errors"),
-    "engine": ("engine", "embeddings", "errors"),
-    "services": ("services", "engine", "embeddings", "errors", "hosts.base"),
+    "images": ("images",),
+    "embeddings": ("embeddings", "images", "errors"),
+    "engine": ("engine", "embeddings", "images", "errors"),
+    "services": ("services", "engine", "embeddings", "images", "errors", "hosts.base"),
     "hosts": ("hosts", "engine", "embeddings", "errors"),
     "ui": ("ui", "services", *FACTS),
     "api": ("api", "services", *FACTS),
@@ -42,6 +43,7 @@ ENTRY_POINTS = ("webui", "app", "cli")
 # Per room, the packages besides the standard library that it may import.
 _MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
 OUTSIDE: dict[str, tuple[str, ...]] = {
+    "images": ("PIL",),
     "embeddings": ("torch", "safetensors", "PIL"),
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
     "services": ("torch", "PIL", "numpy"),

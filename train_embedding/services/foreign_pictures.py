@@ -1,4 +1,4 @@
-"""Pictures that people send or leave beside an embedding: opened within bounds on the memory and the time that decoding takes.
+"""Images that people send or leave beside an embedding: decoded within bounds on memory and time, in a process of its own.
 
 But for WebP, a decoder is given the pixels without texts and profiles: Pillow joins the pieces of a GIF's comment and of a JPEG's
 Exif in time that grows with the square of their number.
@@ -6,14 +6,15 @@ Exif in time that grows with the square of their number.
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import UnreadableFile
+from train_embedding.images import kinds
+from train_embedding.images.decoder import Limits, NotDecoded, TooCostly, TooManyPixels, check_apart, decode_apart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +26,7 @@ MAX_PIXELS = {"PNG": 16 * 2**20, "JPEG": 16 * 2**20, "GIF": 16 * 2**20, "WEBP": 
 with the file itself, that stays below 256 MB."""
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
 
+_USABLE = f"Use a picture of one of the kinds {', '.join(suffix.removeprefix('.').upper() for suffix in SUFFIXES.values())}."
 _MAX_PASSES = 32
 "Over a progressive JPEG: encoders use 10, or 18 for four colours. At 16 million pixels, each takes 16 ms and 33 bytes."
 _MAX_PIECES = 10_000
@@ -33,44 +35,52 @@ _MAX_PIECES = 10_000
 
 def kind_of(picture: bytes) -> str:
     """Pillow's name for the kind of picture, of SUFFIXES; nothing for others."""
-    if picture.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if picture.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if picture.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    return "WEBP" if picture[:4] == b"RIFF" and picture[8:12] == b"WEBP" else ""
+    kind = kinds.kind_of(picture[: kinds.HEAD])
+    return kind if kind in SUFFIXES else ""
 
 
 def contents_of(file: Path) -> bytes:
     """Raises UnreadableFile for one that is larger than MAX_SIZE, and OSError."""
-    with file.open("rb") as stream:
-        data = stream.read(MAX_SIZE + 1)
+    data = read_regular_file(file, MAX_SIZE)
     _check_size(data)
     return data
 
 
-@contextmanager
-def opened(picture: bytes) -> Generator[Image.Image, None, None]:
-    """The picture, of an animation the first, not yet decoded. Whatever goes wrong inside the context becomes UnreadableFile."""
-    from PIL import Image
+def decode(picture: bytes, side: int = 0) -> Image.Image:
+    """Decode an image, of an animation the first frame, in a process of its own.
 
+    Args:
+        picture: The file.
+        side: The longest side wanted, in pixels; 0 for the image as it is.
+
+    Raises:
+        UnreadableFile: It is no image of SUFFIXES, is damaged, or takes more memory or time than it may.
+    """
+    with _refusing(picture) as (alone, kind):
+        return decode_apart(alone, kind, Limits(MAX_PIXELS[kind]), side=side)
+
+
+def check(picture: bytes) -> tuple[int, int]:
+    """Decode an image to its end to see that this works; its width and height. Raises what `decode` raises."""
+    with _refusing(picture) as (alone, kind):
+        return check_apart(alone, kind, Limits(MAX_PIXELS[kind]))
+
+
+@contextmanager
+def _refusing(picture: bytes) -> Generator[tuple[bytes, str], None, None]:
+    """The pixels alone, and their kind. What goes wrong in making or decoding them becomes UnreadableFile."""
     _check_size(picture)
     kind = kind_of(picture)
     try:
-        alone = _ALONE[kind](picture)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
-            with Image.open(io.BytesIO(alone), formats=(kind,)) as image:
-                _check_pixels(kind, image.width, image.height)
-                yield image
-    except UnreadableFile:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnreadableFile(f"The picture has more than {MAX_PIXELS[kind] / 1e6:.1f} million pixels.") from error
-    except Exception as error:  # a broken picture can raise nearly anything
-        kinds = ", ".join(suffix.removeprefix(".").upper() for suffix in SUFFIXES.values())
-        raise UnreadableFile("The picture cannot be read.", f"Use a picture of one of the kinds {kinds}.") from error
+        yield _ALONE[kind](picture), kind
+    except TooManyPixels as error:
+        width, height = error.size
+        most = f"{MAX_PIXELS[kind] / 1e6:.1f} million"
+        raise UnreadableFile(f"The picture has {width} × {height} pixels; a preview in {kind} has at most {most}.") from error
+    except TooCostly as error:
+        raise UnreadableFile(f"The picture cannot be read: {error}.", _USABLE) from error
+    except (NotDecoded, KeyError, ValueError, IndexError) as error:
+        raise UnreadableFile("The picture cannot be read.", _USABLE) from error
 
 
 def _check_size(picture: bytes) -> None:
@@ -78,17 +88,13 @@ def _check_size(picture: bytes) -> None:
         raise UnreadableFile(f"The picture is larger than {MAX_SIZE // 2**20} MB.")
 
 
-def _check_pixels(kind: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS[kind]:
-        raise UnreadableFile(
-            f"The picture has {width} × {height} pixels; a preview in {kind} has at most {MAX_PIXELS[kind] / 1e6:.1f} million."
-        )
-
-
 def _png(picture: bytes) -> bytes:
-    from train_embedding.embeddings.formats.containers.png_chunks import pixels_alone
+    from train_embedding.embeddings.formats.containers import png_chunks
 
-    return pixels_alone(picture)
+    try:
+        return png_chunks.pixels_alone(picture)
+    except png_chunks.NotPNG as error:
+        raise ValueError(str(error)) from error
 
 
 def _jpeg(picture: bytes) -> bytes:

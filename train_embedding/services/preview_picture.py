@@ -9,7 +9,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
-from train_embedding.services.foreign_pictures import SUFFIXES, kind_of, opened
+from train_embedding.services.foreign_pictures import SUFFIXES, check, kind_of
 from train_embedding.services.run_state import load_state
 
 DEFAULT_PROMPT = "[name]"
@@ -18,8 +18,7 @@ MAX_PROMPT = 10_000
 
 def suffix_for(picture: bytes) -> str:
     """The suffix for a picture's file, once it has been decoded to the end. Raises UnreadableFile."""
-    with opened(picture) as image:
-        image.load()
+    check(picture)
     return SUFFIXES[kind_of(picture)]
 
 

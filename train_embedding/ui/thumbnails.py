@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
-from train_embedding.services.foreign_pictures import contents_of, opened
+from train_embedding.services.foreign_pictures import contents_of, decode
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,7 @@ def _address(file: Path, side: int) -> str:
 
 
 def _small(file: Path, side: int) -> bytes:
-    with opened(contents_of(file)) as image:
-        image.draft("RGB", (2 * side, 2 * side))  # a JPEG is decoded at a fraction of its size
-        image.thumbnail((side, side))
-        data = BytesIO()
-        image.convert("RGB").save(data, "JPEG", quality=80)
+    image = decode(contents_of(file), side)
+    data = BytesIO()
+    image.convert("RGB").save(data, "JPEG", quality=80)
     return data.getvalue()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.services.foreign_pictures import contents_of, opened
+from train_embedding.services.foreign_pictures import contents_of, decode
 from train_embedding.ui import fields, html
 from train_embedding.ui.compat import AT_ONCE, gallery, line_plot
 from train_embedding.ui.edge import errors_in, remember
@@ -225,8 +225,7 @@ def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
 def _load(file: Path) -> Any:
     """The picture; None where somebody has removed or changed it."""
     try:
-        with opened(contents_of(file)) as image:
-            return image.convert("RGB")
+        return decode(contents_of(file)).convert("RGB")
     except (OSError, UnreadableFile) as problem:
         logger.info("The preview %s is not shown: %s", file, problem)
         return None

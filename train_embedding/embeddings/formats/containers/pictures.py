@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import io
 import struct
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -17,7 +13,10 @@ from PIL import Image
 
 from train_embedding.embeddings.formats.containers import png_chunks
 from train_embedding.embeddings.formats.content import first_line, unreadable
+from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import InvalidInput
+from train_embedding.images import kinds
+from train_embedding.images.decoder import Limits, NotDecoded, decode_apart
 
 MAX_PIXELS = 6 * 2**20
 "Of a picture that is decoded: 2048 × 2048 with room for the vectors beside it."
@@ -27,30 +26,18 @@ MAX_SIDE = 2**14
 "Pixels of its width, and of its height: with 4 MB of values, a picture of 256 rows is 11,000 pixels wide."
 
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
-_PLUGINS = {"AVIF": "pillow_avif", "JXL": "pillow_jxl"}
-"Packages that teach Pillow a kind of picture which it does not know by itself, or did not before release 11.3."
 _LOSSLESS: dict[str, dict[str, object]] = {
     "PNG": {},
     "WEBP": {"lossless": True, "exact": True, "quality": 80, "method": 2},
     "JXL": {"lossless": True, "effort": 3},
 }
-_DECODER = Path(__file__).with_name("decoder_process.py")
-_PATIENCE = 20.0
-"Seconds for the process that decodes; it ends itself after two of the processor's."
 _SIDE = 256
 
 
 def kind_of(data: bytes) -> str:
     """Pillow's name for the kind of picture that begins here, of those that can carry an embedding; else nothing."""
-    if data.startswith(png_chunks.SIGNATURE):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1"):
-        return "AVIF"
-    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")):
-        return "JXL"
-    return ""
+    kind = kinds.kind_of(data[: kinds.HEAD])
+    return kind if kind in _FORMATS.values() else ""
 
 
 def suffix_of(data: bytes) -> str:
@@ -63,29 +50,29 @@ def pixels(data: bytes, file: str) -> torch.Tensor:
     kind = kind_of(data)
     try:
         if kind == "PNG":
-            told = png_chunks.header(io.BytesIO(data))
-            _check_header(told, file)
-            return _decoded(png_chunks.pixels_alone(data), kind)
-        if kind == "WEBP":
-            alone = _lossless_webp(data, file)
-            return _decoded(alone, kind)
+            _check_header(png_chunks.header(io.BytesIO(data)), file)
+            data = png_chunks.pixels_alone(data)
+        elif kind == "WEBP":
+            data = _lossless_webp(data, file)
     except png_chunks.NotPNG as error:
         raise unreadable(file, f"is damaged: {error}.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise unreadable(file, f"is damaged: {first_line(error)}") from error
-    return _decoded_apart(data, kind, file)
+    try:
+        image = decode_apart(data, kind, Limits(MAX_PIXELS), mode="RGB")
+    except NotDecoded as error:
+        raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
+    return _as_tensor(image.tobytes(), image.width, image.height)
 
 
 def top(path: Path, rows: int) -> torch.Tensor | None:
     """The first rows of a PNG file, read without the rest of it; None for another kind of picture. Raises UnreadableFile."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             if file.read(8) != png_chunks.SIGNATURE:
                 return None
             told = png_chunks.header(file)
             _check_header(told, path.name)
             alone = png_chunks.top_alone(file, rows)
-        return None if alone is None else _decoded(alone, "PNG")
+        return None if alone is None else _decoded(alone)
     except (png_chunks.NotPNG, OSError, SyntaxError, ValueError) as error:
         raise unreadable(path.name, f"is damaged: {first_line(error)}") from error
 
@@ -93,9 +80,9 @@ def top(path: Path, rows: int) -> torch.Tensor | None:
 def encode(colours: torch.Tensor, suffix: str) -> bytes:
     """A file that keeps every bit of the colours, uint8 [height, width, 3]. Raises InvalidInput where Pillow has no such kind."""
     kind = _FORMATS[suffix]
-    _teach(kind)
-    if kind not in Image.SAVE:
-        package = f"{_PLUGINS[kind].replace('_', '-')}-plugin" if kind in _PLUGINS else "Pillow with that kind built in"
+    plugin = kinds.KINDS[kind].plugin
+    if not kinds.is_readable(kind) or kind not in Image.SAVE:
+        package = f"{plugin.replace('_', '-')}-plugin" if plugin else "Pillow with that kind built in"
         raise InvalidInput(f'A "{suffix}" picture cannot be written here.', f"It needs {package}.")
     height, width, _ = colours.shape
     picture = Image.frombytes("RGB", (width, height), colours.contiguous().numpy().tobytes())
@@ -129,8 +116,9 @@ def _check_size(width: int, height: int, file: str) -> None:
         raise unreadable(file, f"is a picture of {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.1f} million are decoded.")
 
 
-def _decoded(data: bytes, kind: str) -> torch.Tensor:
-    with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+def _decoded(data: bytes) -> torch.Tensor:
+    """Of a PNG file that was made here, of a few rows."""
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
         return _as_tensor(picture.convert("RGB").tobytes(), picture.width, picture.height)
 
 
@@ -153,25 +141,3 @@ def _lossless_webp(data: bytes, file: str) -> bytes:
             return b"RIFF" + struct.pack("<I", 12 + len(padded)) + b"WEBPVP8L" + struct.pack("<I", length) + padded
         position += 8 + length + length % 2
     raise unreadable(file, CARRIES_NOTHING)
-
-
-def _decoded_apart(data: bytes, kind: str, file: str) -> torch.Tensor:
-    """AVIF and JPEG XL, whose decoders find out what they need only as they go, in a process with limits of its own."""
-    command = [sys.executable, str(_DECODER), kind, _PLUGINS[kind], str(MAX_PIXELS)]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=_PATIENCE, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise unreadable(file, "takes too long to decode.") from error
-    told, _, content = done.stdout.partition(b"\n")
-    width, _, height = told.decode("ascii", "replace").partition(" ")
-    if done.returncode or not width.isdecimal() or not height.isdecimal() or len(content) != int(width) * int(height) * 3:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise unreadable(file, f"cannot be decoded as {kind}: {lines[-1][:200] if lines else 'the decoder was ended'}.")
-    return _as_tensor(content, int(width), int(height))
-
-
-def _teach(kind: str) -> None:
-    Image.init()
-    plugin = _PLUGINS.get(kind)
-    if plugin and kind not in Image.SAVE and importlib.util.find_spec(plugin):
-        importlib.import_module(plugin)
