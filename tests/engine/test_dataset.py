@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from PIL import Image
@@ -96,19 +98,21 @@ def test_unreadable_pictures_are_left_out_with_the_reason(folder: Path) -> None:
 def test_huge_pictures_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = saved(Image.new("RGB", (8, 8)), folder / "bomb.bmp").read_bytes()
     (folder / "bomb.bmp").write_bytes(bomb[:18] + (60000).to_bytes(4, "little") * 2 + bomb[26:])
-    assert reasons(folder) == {"bomb.bmp": "It has too many pixels."}
+    assert reasons(folder) == {"bomb.bmp": "It has too many pixels. Resize it."}
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # a host may have switched off Pillow's own bound
-    assert reasons(folder) == {"bomb.bmp": "It has 60000 × 60000 pixels, which is too many."}
+    assert reasons(folder) == {
+        "bomb.bmp": "It has 60000 × 60000 pixels, which is too many: at most 128 million are used. Resize it."
+    }
 
 
 def test_whatever_pillow_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(halves(), folder / "odd.gif")
     whole_open = Image.open
 
-    def open_(file: Path) -> Image.Image:
-        if file.name == "odd.gif":
+    def open_(file: BinaryIO, formats: Sequence[str]) -> Image.Image:
+        if formats == ("GIF",):
             raise IndexError("index out of range")
-        return whole_open(file)
+        return whole_open(file, formats=formats)
 
     monkeypatch.setattr(Image, "open", open_)
     assert reasons(folder) == {"odd.gif": "It is damaged: index out of range"}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import io
+import os
+import shutil
+import stat
+import struct
 import zlib
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.memory import taken_by
 from train_embedding.engine import pictures
 from train_embedding.engine.pictures import measure, read_pixels, verify
 from train_embedding.errors import UnreadableFile
@@ -230,42 +234,249 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = saved(halves(), tmp_path / "a.png")
 
-    def refuse(_file: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UnreadableFile, match=r"^It cannot be read: Permission denied\.$"):
         measure(file)
-
-
-@pytest.fixture
-def new_kind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A picture of a kind that Pillow learns from a plugin, and no memory of plugins that were looked for."""
-    monkeypatch.setattr(pictures, "_PLUGINS", {"te_test_plugin": "register"})
-    monkeypatch.setattr(Image, "EXTENSION", dict(Image.registered_extensions()))
-    pictures._register_plugins.cache_clear()
-    file = saved(halves(), tmp_path / "a.png")
-    return file.rename(tmp_path / "a.TEPIC")
-
-
-def test_a_plugin_is_loaded_when_a_picture_needs_it(new_kind: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = ModuleType("te_test_plugin")
-    plugin.register = lambda: Image.register_extension("PNG", ".tepic")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
-    assert measure(new_kind) == ((64, 64), False)
-
-
-def test_without_the_plugin_its_kind_is_named(new_kind: Path) -> None:
-    with pytest.raises(UnreadableFile, match=r"^The Pillow that is installed reads no \.TEPIC pictures\.$"):
-        measure(new_kind)
-
-
-def test_the_plugins_kinds_are_asked_for_by_their_names() -> None:
-    assert set(pictures._PLUGINS) == {"pillow_heif", "pillow_avif", "pillow_jxl"}
-    assert pictures._PLUGINS["pillow_heif"] == "register_heif_opener"
 
 
 def test_floating_point_pixels_are_named_and_not_guessed(tmp_path: Path) -> None:
     file = saved(Image.fromarray(np.full((64, 64), 0.5, np.float32)), tmp_path / "a.tif")
     with pytest.raises(UnreadableFile, match="floating-point"):
         read(file, 64, 64)
+
+
+SUFFIXES = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".dib": "DIB",
+    ".tif": "TIFF", ".tga": "TGA", ".ppm": "PPM", ".pgm": "PPM", ".pnm": "PPM", ".ico": "ICO",
+    ".jp2": "JPEG2000", ".j2k": "JPEG2000",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_kinds_of_files(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a{suffix.upper()}"
+    halves().save(file, SUFFIXES[suffix])
+    verify(file)
+    assert measure(file)[0] == (64, 64)
+    found = colours(read(file, 64, 64))
+    assert np.allclose([found["left"], found["right"]], [RED, BLUE], atol=4)
+
+
+def test_of_an_icon_the_largest_image(tmp_path: Path) -> None:
+    halves((128, 128)).save(tmp_path / "a.ico", sizes=[(16, 16), (128, 128), (32, 32)])
+    assert measure(tmp_path / "a.ico")[0] == (128, 128)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [("JPEG", ".png"), ("WEBP", ".jpg"), ("PNG", ".webp"), ("GIF", ".tga"), ("BMP", ".ico")]
+)
+def test_an_ordinary_image_under_another_suffix(tmp_path: Path, kind: str, suffix: str) -> None:
+    file = tmp_path / f"a{suffix}"
+    halves().convert("RGB").save(file, kind)
+    assert measure(file)[0] == (64, 64)
+    assert np.allclose(colours(read(file, 64, 64))["left"], RED, atol=4)
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n%%EOF\n"
+WMF = b"\xd7\xcd\xc6\x9a\0\0\0\0\0\0\x40\0\x40\0\x60\0" + bytes(6) + b"\1\0\t\0" + bytes(64)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program that leaves the mark is a shell script")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tga", ".dib", ".tif", ".ico"])
+@pytest.mark.parametrize("data", [EPS, WMF, b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 30, len(EPS)) + bytes(18) + EPS])
+def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, suffix: str) -> None:
+    ghostscript, mark = tmp_path / "gs", tmp_path / "ran"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    ghostscript.chmod(ghostscript.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert shutil.which("gs") == str(ghostscript)
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(data)
+    saved(halves(), tmp_path / "b.png")
+    (tmp_path / "b-masklabel.png").write_bytes(data)
+    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+        with pytest.raises(UnreadableFile):
+            look(file)
+    with pytest.raises(UnreadableFile, match="cannot be used"):
+        read_pixels(tmp_path / "b.png", (8, 8), mask="file")
+    assert not mark.exists()
+
+
+def tiff(values: np.ndarray, bits: int, *, channels: int = 1, meaning: int = 1, numbers: int = 1) -> bytes:
+    """A TIFF file of whole numbers, uncompressed. meaning: 0 where 0 is white, 1 where it is black, 2 for RGB."""
+    height, width = values.shape[0], values.shape[1] // channels
+    if bits == 12:
+        texts = ["".join(f"{value:012b}" for value in row) for row in values.tolist()]
+        pixels = b"".join(int(text, 2).to_bytes(len(text) // 8, "big") for text in texts)
+    else:
+        pixels = values.astype(f"<u{bits // 8}").tobytes()
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, meaning), (273, 0), (277, channels), (278, height)]
+    tags += [(279, len(pixels)), (339, numbers)]
+    end = 8 + 2 + 12 * len(tags) + 4
+    longer = struct.pack("<HHH", *[bits] * 3) if channels == 3 else b""
+    entries = b""
+    for tag, value in tags:
+        told = end + len(longer) if tag == 273 else end if tag == 258 and longer else value
+        entries += struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, channels if tag == 258 else 1, told)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + longer + pixels
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("meaning", [0, 1])
+def test_tiff_files_of_12_and_16_bits(tmp_path: Path, bits: int, meaning: int) -> None:
+    values = np.zeros((64, 64), np.int64)
+    values[:, 32:] = 2**bits - 1
+    (tmp_path / "a.tif").write_bytes(tiff(values, bits, meaning=meaning))
+    if bits == 12 and meaning == 0:  # which Pillow does not know
+        with pytest.raises(UnreadableFile, match=r"12 bits per channel\. Save it with 8 or 16 bits"):
+            measure(tmp_path / "a.tif")
+        return
+    found = colours(read(tmp_path / "a.tif", 64, 64))
+    dark, bright = ((0, 0, 0), (255, 255, 255)) if meaning else ((255, 255, 255), (0, 0, 0))
+    assert (found["left"], found["right"]) == (dark, bright)
+
+
+def test_tiff_files_that_pillow_does_not_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(np.full((8, 24), 4095), 12, channels=3, meaning=2))
+    with pytest.raises(UnreadableFile, match=r"^Pillow reads no TIFF files of 12 bits per channel\. Save it with 8 or 16 bits"):
+        verify(tmp_path / "a.tif")
+    for bits, numbers in ((32, 1), (16, 2)):
+        (tmp_path / "a.tif").write_bytes(tiff(np.full((8, 8), 77), bits, numbers=numbers))
+        with pytest.raises(UnreadableFile, match=r"^Its pixels are signed numbers, or have 32 bits\."):
+            verify(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_tiff_file_is_turned_once(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = saved(halves((96, 64)).convert("RGB"), tmp_path / "a.tif", exif=exif)
+    size = (64, 96) if orientation in (6, 8) else (96, 64)
+    assert measure(file)[0] == size
+    where = {1: "left", 3: "right", 6: "top", 8: "bottom"}[orientation]
+    assert colours(read(file, *size))[where] == RED
+    saved(Image.new("L", size, 255), tmp_path / "a-masklabel.png")
+    assert mask_of(file, size, mask="file").min() == 1
+
+
+def test_a_mask_of_the_images_own_kind(tmp_path: Path) -> None:
+    file = saved(halves(), tmp_path / "a.tga")
+    saved(halves(left=(255, 255, 255), right=(0, 0, 0)), tmp_path / "a-masklabel.tga")
+    mask = mask_of(file, (64, 64), mask="file")
+    assert (mask[:, :28].min(), mask[:, 36:].max()) == (1, 0)
+
+
+def test_what_was_saved_in_place_of_an_image_is_named(tmp_path: Path) -> None:
+    for data, said in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "It is a Git LFS pointer, not the file itself"),
+        (b"<!DOCTYPE html><html></html>", "It is a web page"),
+    ):
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(UnreadableFile, match=f"^{said}"):
+            verify(tmp_path / "a.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+        with pytest.raises(UnreadableFile, match="not a regular file"):
+            look(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lossless": True},
+        {"quality": 80},
+        {"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"},
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_decoded_apart_is_bit_identical(
+    tmp_path: Path, mode: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.frombytes(mode, (90, 60), os.urandom(90 * 60 * len(mode)))
+    file = saved(noise, tmp_path / "a.webp", **options)
+    found = list[pictures.Pixels]()
+    for safe in (True, False):
+        monkeypatch.setattr(pictures, "webp_is_safe", lambda safe=safe: safe)
+        found.append(read_pixels(file, (60, 60), mask="alpha"))
+    assert torch.equal(found[0].colour, found[1].colour)
+    assert (found[0].mask is None) == (found[1].mask is None) == (mode == "RGB")
+    if found[0].mask is not None and found[1].mask is not None:
+        assert torch.equal(found[0].mask, found[1].mask)
+
+
+def test_where_the_decoder_is_unsafe_webp_is_decoded_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = saved(halves(), tmp_path / "a.webp")
+    monkeypatch.setattr(pictures, "webp_is_safe", lambda: False)
+    apart = list[str]()
+    whole = pictures.decode_apart
+    monkeypatch.setattr(pictures, "decode_apart", lambda data, kind, limits: (apart.append(kind), whole(data, kind, limits))[1])
+    measure(file)  # the header alone
+    assert apart == []
+    read(file, 64, 64)
+    assert apart == ["WEBP"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(".png", "RGBA"), (".png", "P"), (".png", "1"), (".jpg", "RGB"), (".jpg", "CMYK"), (".tif", "I;16")]
+)
+def test_large_images_look_as_they_would_in_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, mode: str
+) -> None:
+    gradient = Image.merge("RGBA", [Image.linear_gradient("L").rotate(turn).resize((700, 500)) for turn in (0, 90, 180, 270)])
+    deep = Image.fromarray(np.asarray(gradient.convert("L")).astype(np.uint16) * 257)
+    file = saved(deep if mode == "I;16" else gradient.convert(mode), tmp_path / f"a{suffix}")
+    small, usual = read_pixels(file, (64, 48), mask="alpha"), read(file, 600, 400)
+    monkeypatch.setattr(pictures, "_LARGE", 1)
+    monkeypatch.setattr(pictures, "_STRIP", 20_000)
+    reduced = read_pixels(file, (64, 48), mask="alpha")
+    assert float((small.colour - reduced.colour).abs().mean()) < 0.02
+    assert (small.mask is None) == (reduced.mask is None)
+    if small.mask is not None and reduced.mask is not None:
+        assert float((small.mask - reduced.mask).abs().mean()) < 0.02
+    assert torch.equal(read(file, 600, 400), usual)  # for which it is not too large
+
+
+LARGEST = (12_800, 10_000)
+LARGE: dict[str, tuple[str, str, dict[str, object]]] = {
+    "PNG, RGBA": (".png", "RGBA", {"compress_level": 1}),
+    "PNG, 16 bits": (".png", "I;16", {"compress_level": 1}),
+    "JPEG, progressive": (".jpg", "RGB", {"progressive": True, "subsampling": 0}),
+    "TIFF": (".tif", "RGB", {}),
+}
+
+
+def read_at_512(path: str) -> str:
+    return str(tuple(read_pixels(Path(path), (512, 512), mask="alpha").colour.shape))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("name", LARGE)
+def test_the_largest_images_take_at_most_a_gigabyte(tmp_path: Path, name: str) -> None:
+    suffix, mode, options = LARGE[name]
+    assert LARGEST[0] * LARGEST[1] == pictures.KINDS["PNG"].max_pixels
+    file = saved(Image.new(mode, LARGEST), tmp_path / f"a{suffix}", **options)
+    taken = taken_by(read_at_512, file)
+    assert taken.answer == "(3, 512, 512)"
+    assert taken.memory < 1050
+
+
+def test_larger_ones_are_named(tmp_path: Path) -> None:
+    file = saved(Image.new("1", (12_800, 10_001)), tmp_path / "a.png")
+    said = r"^It has 12800 × 10001 pixels, which is too many: at most 128 million are used\. Resize it\.$"
+    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+        with pytest.raises(UnreadableFile, match=said):
+            look(file)
+    head = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(head, "WEBP", lossless=True)
+    data = bytearray(head.getvalue())
+    data[21:25] = ((16_000 - 1) | (16_000 - 1) << 14).to_bytes(4, "little")
+    (tmp_path / "a.webp").write_bytes(data)
+    with pytest.raises(UnreadableFile, match=r"^It has 16000 × 16000 pixels, which is too many: at most 40 million"):
+        verify(tmp_path / "a.webp")

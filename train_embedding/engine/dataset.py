@@ -15,11 +15,9 @@ from train_embedding.engine.captions import caption_file, has_file, picture_word
 from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
+from train_embedding.images.kinds import SUFFIXES
 
 MAX_REPEATS = 100
-_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl"}
-)  # fmt: skip
 _MASK = "-masklabel."
 _REPEATED = re.compile(r"(\d{1,9})_.+")
 _LISTED = 5
@@ -139,7 +137,7 @@ def find_pictures(folder: Path) -> list[Path]:
     return [
         file
         for file in _entries(folder)
-        if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and _MASK not in file.name and file.is_file()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and _MASK not in file.name and file.is_file()
     ]
 
 

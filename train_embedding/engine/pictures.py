@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
-import importlib
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from train_embedding.embeddings.formats.impostors import describe_impostor
+from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.engine.buckets import Size
 from train_embedding.errors import UnreadableFile
+from train_embedding.images import webp
+from train_embedding.images.decoder import Limits, NotDecoded, decode_apart
+from train_embedding.images.kinds import HEAD, KINDS, SUFFIXES, is_readable, kind_of, webp_is_safe
 
-MAX_PIXELS = 178_956_970
-"Larger pictures are left out; where Pillow itself, by default, takes a picture for an attack."
 MASK_SUFFIX = "-masklabel.png"
-_PLUGINS = {"pillow_heif": "register_heif_opener", "pillow_avif": "", "pillow_jxl": ""}
-"Packages that teach Pillow further kinds of pictures, and what has to be called in them."
+_LARGE = 32_000_000
+"Pixels of an image above which it is made smaller as it is decoded, as far as that cannot be seen in the result."
+_STRIP = 4_000_000
+"Pixels of a large image that are converted at a time."
+_GAP = 2.0
+"How many times larger than the result an image stays that is made smaller in that way."
+_APART = {"WEBP": Limits(KINDS["WEBP"].max_pixels, 2**30, 60.0), "ICO": Limits(2**20)}
+"""Kinds that another process decodes: WebP where its decoder is one that a file can make write beyond its memory, and icons,
+which may hold a PNG of any size."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 "The EXIF tag, and its values for pictures that lie on their side."
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WIDTH, _HEIGHT, _BITS, _MEANING, _NUMBERS = 256, 257, 258, 262, 339
+"Tags of a TIFF file."
+_LOOKED_AT = 64 * 2**10
+"Bytes at the beginning of a file that tell what it is."
 _MASK_SHAPE = 0.03
 "How far, as a share, the shape of a mask may be from that of its picture."
 
@@ -49,9 +72,9 @@ def measure(file: Path) -> tuple[Size, bool]:
     Raises UnreadableFile with the reason.
     """
     with _opened(file) as picture:
-        turned = picture.getexif().get(_ORIENTATION) in _TURNED
-        size = (picture.height, picture.width) if turned else (picture.width, picture.height)
-        return size, _has_alpha(picture)
+        width, height = _stored_size(picture)
+        turned = _orientation(picture) in _TURNED
+        return (height, width) if turned else (width, height), _has_alpha(picture)
 
 
 def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pixels:
@@ -60,13 +83,11 @@ def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pi
     fit: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
     mask: "alpha" for its transparency, "file" for the mask file beside it, "" for none. Raises UnreadableFile with the reason.
     """
-    with _opened(file) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        colour = _framed(_rgb(upright), size, fit, Image.Resampling.LANCZOS)
-        shown = upright.convert("RGBA").getchannel("A") if mask == "alpha" and _has_alpha(upright) else None
-        shape = upright.size
-    if mask == "file":
-        shown = _read_mask(mask_file(file), shape)
+    with _opened(file, decoded=True) as opened:
+        shape = _stored_size(opened)
+        upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
+    shown = _read_mask(mask_file(file), upright.shape(shape), size) if mask == "file" else upright.alpha
+    colour = _framed(upright.colour, size, fit, Image.Resampling.LANCZOS)
     if shown is not None:
         shown = _framed(shown, size, fit, Image.Resampling.BILINEAR)
     return Pixels(
@@ -76,48 +97,87 @@ def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pi
 
 
 def mask_file(picture: Path) -> Path:
-    """Where the picture's mask lies, if it has one."""
-    return picture.with_name(picture.stem + MASK_SUFFIX)
+    """Where the picture's mask lies, if it has one: a PNG file, or one of the picture's own kind."""
+    usual = picture.with_name(picture.stem + MASK_SUFFIX)
+    other = usual.with_suffix(picture.suffix)
+    return other if other != usual and not os.path.lexists(usual) and os.path.lexists(other) else usual
 
 
-def _read_mask(file: Path, shape: Size) -> Image.Image:
+@dataclass(frozen=True)
+class _Upright:
+    """A decoded picture as a viewer shows it. colour: RGB. alpha: 8 bits, where that was wanted."""
+
+    colour: Image.Image
+    alpha: Image.Image | None
+    turned: bool
+
+    def shape(self, stored: Size) -> Size:
+        return (stored[1], stored[0]) if self.turned else stored
+
+
+def _upright(picture: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
+    """Decodes a picture. ground: the grey that transparent parts become.
+
+    Of a large one no more is kept at once than is needed, and it is made smaller by a whole factor where `size` allows.
+    """
+    side = round(_GAP * max(size))
+    large = picture.width * picture.height > _LARGE
+    depth, orientation = _depth(picture), _orientation(picture)
+    if large:
+        picture.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
+    picture.load()
+    factor = max(1, min(picture.size) // side) if large else 1
+    rows = max(1, _STRIP // (picture.width * factor)) * factor if large else picture.height
+    smaller = (-(-picture.width // factor), -(-picture.height // factor))
+    colour = Image.new("RGB", smaller)
+    shown = Image.new("L", smaller) if alpha else None
+    for top in range(0, picture.height, rows):
+        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        colour.paste(_rgb(strip, depth, ground).reduce(factor), (0, top // factor))
+        if shown is not None:
+            shown.paste(strip.convert("RGBA").getchannel("A").reduce(factor), (0, top // factor))
+    turn = None if picture.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow turns a TIFF file itself as it decodes it
+    if turn is not None:
+        colour, shown = colour.transpose(turn), None if shown is None else shown.transpose(turn)
+    return _Upright(colour, shown, orientation in _TURNED)
+
+
+def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
     """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the picture it belongs to."""
     try:
-        with _opened(file) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if _has_alpha(upright):
-                rgba = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-            mask = _rgb(upright).convert("L")
+        with _opened(file, decoded=True) as opened:
+            stored = _stored_size(opened)
+            upright = _upright(opened, size, ground=0)
     except UnreadableFile as error:
         raise UnreadableFile(f'Its mask "{file.name}" cannot be used: {error.message}') from error
-    if abs(math.log(mask.width * shape[1] / (mask.height * shape[0]))) > _MASK_SHAPE:
+    width, height = upright.shape(stored)
+    if abs(math.log(width * shape[1] / (height * shape[0]))) > _MASK_SHAPE:
         raise UnreadableFile(
-            f'Its mask "{file.name}" has another shape: {mask.width} × {mask.height} pixels, the picture {shape[0]} × {shape[1]}.'
+            f'Its mask "{file.name}" has another shape: {width} × {height} pixels, the picture {shape[0]} × {shape[1]}.'
         )
-    return mask
+    return upright.colour.convert("L")
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    """The picture, not yet decoded. Whatever goes wrong inside the context becomes UnreadableFile with the reason."""
-    if not _readable_kind(file):
-        raise UnreadableFile(f"The Pillow that is installed reads no {file.suffix} pictures.")
+def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
+    """The picture. Whatever goes wrong inside the context becomes UnreadableFile with the reason.
+
+    decoded: whether its pixels are wanted, which else are not decoded.
+    """
     try:
-        if file.stat().st_size == 0:
-            raise UnreadableFile("It is empty.")
-        with warnings.catch_warnings():
+        with open_regular_file(file) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
-            with Image.open(file) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UnreadableFile(f"It has {picture.width} × {picture.height} pixels, which is too many.")
+            kind = _kind_of(stream, file.suffix)
+            with _opened_as(kind, stream, decoded) as picture:
+                _check_size(picture.size, kind)
+                _depth(picture)
                 yield picture
     except UnreadableFile:
         raise
-    except UnidentifiedImageError as error:
-        raise UnreadableFile("It is not a picture.") from error
+    except NotDecoded as error:
+        raise UnreadableFile(f"It cannot be decoded: {error}.") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableFile("It has too many pixels.") from error
+        raise UnreadableFile("It has too many pixels. Resize it.") from error
     except FileNotFoundError as error:
         raise UnreadableFile("It is no longer there.") from error
     except Exception as error:  # a broken picture can raise nearly anything
@@ -126,23 +186,93 @@ def _opened(file: Path) -> Iterator[Image.Image]:
         raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
 
 
-def _readable_kind(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    if suffix not in Image.registered_extensions():
-        _register_plugins()
-    return suffix in Image.registered_extensions()
+def _kind_of(stream: BinaryIO, suffix: str) -> str:
+    """The kind of a file by its first bytes. Raises UnreadableFile for none that can be read here."""
+    head = stream.read(_LOOKED_AT)
+    stream.seek(0)
+    if not head:
+        raise UnreadableFile("It is empty.")
+    kind = kind_of(head[:HEAD], suffix)
+    if not kind:
+        impostor = describe_impostor(head)
+        raise UnreadableFile(f"It {impostor}." if impostor else "It is not a picture.")
+    if kind == "WEBP":
+        _check_size(webp.size_of(head), kind)
+    if not is_readable(kind):
+        named = suffix if SUFFIXES.get(suffix.lower()) == kind else KINDS[kind].suffixes[0]
+        raise UnreadableFile(f"The Pillow that is installed reads no {named} pictures.")
+    return kind
 
 
-@lru_cache(maxsize=1)
-def _register_plugins() -> None:
-    """Lets Pillow use the plugins that are installed; tried when a picture needs one, once."""
-    for name, register in _PLUGINS.items():
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue  # then its kinds of pictures are named as unreadable
-        if register:
-            getattr(module, register)()
+@contextmanager
+def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Image]:
+    apart = kind == "ICO" or (kind == "WEBP" and decoded and not webp_is_safe())
+    if apart:
+        yield decode_apart(stream.read(), kind, _APART[kind])
+        return
+    try:
+        opened = Image.open(stream, formats=(kind,))
+    except UnidentifiedImageError as error:
+        raise UnreadableFile(_unreadable_variant(stream, kind)) from error
+    with opened as picture:
+        yield picture
+
+
+def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
+    """What to say of a file that begins as its kind does, and that Pillow cannot read all the same."""
+    if kind == "TIFF":
+        stream.seek(0)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(_BITS, ())
+        if any(count not in (1, 2, 4, 8, 16) for count in bits):
+            return f"Pillow reads no TIFF files of {max(bits)} bits per channel. Save it with 8 or 16 bits per channel."
+    return f"It is damaged, or of a kind of {kind} that Pillow does not read. Save it again, best as PNG."
+
+
+def _check_size(size: Size, kind: str) -> None:
+    most = KINDS[kind].max_pixels
+    if size[0] * size[1] > most:
+        raise UnreadableFile(
+            f"It has {size[0]} × {size[1]} pixels, which is too many: at most {most / 1e6:.0f} million are used. Resize it."
+        )
+
+
+def _stored_size(picture: Image.Image) -> Size:
+    """Width and height before it is turned, which for TIFF files some releases of Pillow have done already."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+    return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (picture.width, picture.height)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """As the file says it, 1 for an upright one; to be read before a TIFF file is decoded."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture.getexif()
+    return int(tags.get(_ORIENTATION, 1))
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """What the numbers of pixels mean that have more than 8 bits. most: the brightest, or the darkest if `inverted`."""
+
+    most: int = 65535
+    inverted: bool = False
+
+
+def _depth(picture: Image.Image) -> _Depth:
+    """Raises UnreadableFile where nothing tells which of its numbers is white."""
+    if picture.mode == "F":
+        raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or not _is_deep(picture):
+        return _Depth()
+    bits, numbers = int(picture.tag_v2.get(_BITS, (16,))[0]), picture.tag_v2.get(_NUMBERS, (1,))[0]
+    if bits > 16 or numbers != 1:
+        raise UnreadableFile("Its pixels are signed numbers, or have 32 bits. Save it with 8 or 16 bits per channel.")
+    return _Depth(2**bits - 1, inverted=picture.tag_v2.get(_MEANING) == 0)
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode == "I" or picture.mode.startswith("I;16")
 
 
 def _framed(picture: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
@@ -155,14 +285,13 @@ def _has_alpha(picture: Image.Image) -> bool:
     return marked or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """RGB of 8 bits; transparent parts become white, as a picture viewer shows them. Raises UnreadableFile for other numbers."""
-    if picture.mode == "F":  # nothing tells which of its numbers is white
-        raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
-    if picture.mode == "I" or picture.mode.startswith("I;16"):  # which Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(picture).clip(0, 65535) / 257).round().astype(np.uint8)).convert("RGB")
+def _rgb(picture: Image.Image, depth: _Depth, ground: int) -> Image.Image:
+    """RGB of 8 bits; transparent parts become the grey `ground`: white as a viewer shows them, or black in a mask."""
+    if _is_deep(picture):  # which Pillow's own conversion would clip at 255
+        values = np.asarray(picture).clip(0, depth.most) * (255 / depth.most)
+        shades = values.round().astype(np.uint8)
+        return Image.fromarray(255 - shades if depth.inverted else shades).convert("RGB")
     if _has_alpha(picture):
         rgba = picture.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (ground, ground, ground, 255)), rgba).convert("RGB")
     return picture.convert("RGB")
