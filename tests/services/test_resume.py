@@ -163,6 +163,30 @@ def test_killed_at_random_instants(trainee: Trainee, uninterrupted: Any) -> None
         done.add(ended.id)
         assert ended.status == "finished"
         assert result(trainee, ended) == uninterrupted
+        assert [file.name for file in ended.previews if file.exists()] == [file.name for file in whole.previews]
+    assert not list(trainee.host.info().runs_folder.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_preview_that_was_not_drawn_any_more_is_drawn_later(trainee: Trainee, single_thread: None) -> None:
+    """The process ends after a step was saved, while its second preview is drawn."""
+    spec = {"steps": 4, "save_every": 2, "preview_every": 2, "preview_prompt": "a [name]\nthe [name]"}
+    whole = trainee.run(**spec)
+    drawn = [file.read_bytes() for file in whole.previews]
+    trainee.reset()
+
+    def work() -> None:
+        trainee.host.requests.clear()
+        trainee.host.on_txt2img = lambda _request: os._exit(0) if len(trainee.host.requests) == 4 else None
+        trainee.run(**spec)
+
+    assert not killed(work, 60)
+    (left,) = (state for state in trainee.fresh_runs().list() if state.id != whole.id)
+    assert (left.status, len(left.previews)) == ("interrupted", 3)
+    ended = trainee.wait(trainee.services.runs.resume(left.id))
+    assert [file.name for file in ended.previews] == [file.name for file in whole.previews]
+    assert [file.read_bytes() for file in ended.previews] == drawn
 
 
 def check_files(made: Trainee) -> None:

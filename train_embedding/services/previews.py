@@ -37,16 +37,21 @@ class Previews:
 
     def draw(self, step: int, embedding: Embedding) -> Iterator[Path]:
         """Draws one picture per prompt and yields their files as they are written. Raises StorageFailed."""
-        for number, prompt in enumerate(self._resolved.spec.preview_prompts()):
+        prompts = self._resolved.spec.preview_prompts()
+        for number, (prompt, file) in enumerate(zip(prompts, self.files(step), strict=True)):
             picture = self._picture(step, prompt, embedding)
             if picture is None:
                 return
-            file = self._folder / (f"{step:07d}-{number + 1}.png" if number else f"{step:07d}.png")
             data = BytesIO()
             picture.save(data, "PNG")
             write_atomically(file, data.getvalue())
             self._log.picture(f"preview {number + 1}", picture, step)
             yield file
+
+    def files(self, step: int) -> list[Path]:
+        """Where the previews of a step go, one per prompt."""
+        count = len(self._resolved.spec.preview_prompts())
+        return [self._folder / (f"{step:07d}-{number + 1}.png" if number else f"{step:07d}.png") for number in range(count)]
 
     def _picture(self, step: int, prompt: str, embedding: Embedding) -> Image.Image | None:
         """None where none is wanted any more."""

@@ -65,6 +65,8 @@ class Recorder:
         if state.step == 0:
             self._save_resume(state)
             self._draw_previews(0, self._live.start)
+        elif self._lacks_previews(state.step):
+            self._draw_previews(state.step, self._live.embedding(state.average, state.step))
         self._log.event("started", state.step, steps=event.steps, seconds=self._live.state.seconds)
         self._began = time.monotonic() - self._live.state.seconds
         self._reported = time.monotonic()
@@ -165,6 +167,13 @@ class Recorder:
         files = self._live.state.files
         if file not in files:
             self._live.publish(files=(*files, file))
+
+    def _lacks_previews(self, step: int) -> bool:
+        """Whether the run was ended between saving a step and drawing its previews."""
+        if self._previews is None or not self._spec.preview_every or step % self._spec.preview_every:
+            return False
+        drawn = {file.name for file in self._live.state.previews}
+        return any(file.name not in drawn or not file.exists() for file in self._previews.files(step))
 
     def _draw_previews(self, step: int, embedding: Embedding) -> None:
         if self._previews is None:

@@ -22,9 +22,10 @@ from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
+from train_embedding.services.leftovers import sweep, sweep_runs
 from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
-from train_embedding.services.pictures import read_report, skip_notes
+from train_embedding.services.pictures import latents_folder, read_report, skip_notes
 from train_embedding.services.prompts import check_prompts
 from train_embedding.services.run_state import NOTHING_DONE, RunState, load_state
 from train_embedding.services.training import Training
@@ -53,6 +54,7 @@ class Runs:
         "Runs of this process."
         self._threads: dict[str, threading.Thread] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._swept = False
         self._refused: set[str] = set()
         "Runs whose state could not be written the last time."
 
@@ -69,6 +71,7 @@ class Runs:
         spec, found = self._with_checked_dataset(spec)
         with self._lock:
             self._refuse_a_second()
+            self._sweep()
             folder = _new_folder(self._host.info().runs_folder)
             try:
                 return self._begin(
@@ -101,6 +104,7 @@ class Runs:
         found = self._with_checked_dataset(spec)[1]
         with self._lock:
             self._refuse_a_second()
+            self._sweep()
             notes = tuple(dict.fromkeys([*(note for note in state.notes if note != NOTHING_DONE), *found]))
             return self._begin(
                 replace(state, spec=spec.to_json(), status="queued", error="", hint="", notes=notes, eta_seconds=None)
@@ -117,6 +121,16 @@ class Runs:
         under_way = next((state for state in self._states.values() if state.active), None)
         if under_way is not None:
             raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+
+    def _sweep(self) -> None:
+        """Once per process, before its first run."""
+        if self._swept:
+            return
+        self._swept = True
+        folder = self._host.info().runs_folder
+        sweep_runs(folder)
+        sweep(folder.parent, below=False)
+        sweep(latents_folder(self._host.info()))
 
     def _begun(self, state: RunState) -> Embedding:
         """The embedding as it was before the run."""

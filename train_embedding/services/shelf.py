@@ -16,6 +16,7 @@ from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
 from train_embedding.services.forms import SUFFIXES, called_anew
 from train_embedding.services.holds import Holds
+from train_embedding.services.leftovers import sweep
 from train_embedding.services.sidecars import is_its_own, previews_of, shared_with_another, sidecars_of
 from train_embedding.services.trash import Trash
 
@@ -45,6 +46,7 @@ class Shelf:
         self._host = host
         self._used = used
         self._lock = threading.RLock()
+        self._swept = False
 
     @property
     def root(self) -> Path:
@@ -244,7 +246,16 @@ class Shelf:
     def _turn(self) -> Generator[Changes, None, None]:
         changes = Changes(self.own_folder)
         with self._lock, changes.turn():
+            if not self._swept:
+                self._swept = True
+                self._sweep()
             yield changes
+
+    def _sweep(self) -> None:
+        """Once per process: an interrupted change is completed by now, and nobody else is at work."""
+        sweep(self.root)
+        sweep(self.own_folder)
+        self.trash.sweep()
 
     def _target(self, name: str, file: Path | None, existing: Sequence[Path]) -> Path:
         """Where to write, spelled as lists spell it."""

@@ -7,6 +7,7 @@ itself, `sword.20261122-143000.pt`, was put there by an early version, and is an
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Sequence
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.storage import remove_file, remove_tree, replace_file, storage_failed
-from train_embedding.errors import NotFound
+from train_embedding.errors import NotFound, StorageFailed
+from train_embedding.services.leftovers import sweep, sweep_empty
 from train_embedding.services.sidecars import is_embedding
 from train_embedding.services.steps import Change
+
+logger = logging.getLogger(__name__)
 
 _STAMP = "%Y%m%d-%H%M%S"
 _ITEM = re.compile(r"(?P<name>.+)\.(?P<time>\d{8}-\d{6})(-\d+)?", re.DOTALL)
@@ -65,8 +69,7 @@ class Trash:
 
     def list(self) -> list[Trashed]:
         """The newest first."""
-        paths = self.folder.iterdir() if self.folder.is_dir() else ()
-        items = [item for item in (_item(path) for path in paths) if item is not None]
+        items = [item for item in (_item(path) for path in self._paths()) if item is not None]
         return sorted(items, key=lambda item: (item.when, item.id), reverse=True)
 
     def get(self, trash_id: str) -> Trashed:
@@ -103,12 +106,37 @@ class Trash:
                     replace_file(path, leaving)
             except OSError as error:
                 raise storage_failed(path, error, "deleted") from error
-        for leaving in self.folder.glob(f"{_LEAVING}*") if self.folder.is_dir() else ():
+        for leaving in self._paths():
+            if not leaving.name.startswith(_LEAVING):
+                continue
             try:
                 remove_tree(leaving)
+            except FileNotFoundError:  # another process empties the trash too
+                continue
             except OSError as error:
                 raise storage_failed(leaving, error, "deleted") from error
         return len(items)
+
+    def sweep(self) -> None:
+        """Removes what killed processes left here. Only while nobody else changes the trash. Never fails."""
+        sweep(self.folder)
+        try:
+            for path in self._paths():
+                if path.name.startswith(_LEAVING):
+                    remove_tree(path)
+                elif _ITEM.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                    sweep_empty(path)
+        except (OSError, StorageFailed) as error:
+            logger.info("What was left behind in the trash cannot be removed now: %s", error)
+
+    def _paths(self) -> Sequence[Path]:
+        """What lies in the folder; nothing where there is none. Raises StorageFailed where it is closed."""
+        try:
+            return tuple(self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as error:
+            raise storage_failed(self.folder, error, "read") from error
 
     def _new_item(self, name: str) -> Path:
         name = name.encode("utf-8", "surrogateescape")[:_MOST_OF_A_NAME].decode("utf-8", "ignore")
