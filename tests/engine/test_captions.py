@@ -95,7 +95,7 @@ def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest
     def refuse(*_arguments: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be read: Permission denied'):
         picture_words(tmp_path / "cat.png")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,17 @@ WHOLE = {
     "sword.pt": embedding(), "sword.preview.png": picture(), "sword.json": NOTES, "sword.pt.optim": STATE,
     "sword.civitai.info": b'{"id": 7}',
 }  # fmt: skip
+
+
+def twice(data: bytes, name: str, first: bytes) -> bytes:
+    """An archive with another member of that name before its own."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(packed, "w") as written, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        written.writestr(name, first)
+        for member in archive.namelist():
+            written.writestr(member, archive.read(member))
+    return packed.getvalue()
 
 
 @pytest.fixture
@@ -122,6 +136,16 @@ def test_what_is_not_what_it_says_stays_behind(
     assert f'"{name}" did not come along. ' in done.note
     assert list(files_in(fake_host)) == ["sword.pt"]
     assert not (folder / "pwned").exists()
+
+
+@pytest.mark.parametrize("how", ["uploads", "path"])
+def test_a_state_that_other_programs_read_in_another_way_stays_behind(
+    fake_host: FakeHost, library: Library, folder: Path, how: str
+) -> None:
+    state = twice(saved({"hash": "1", "optimizer_state_dict": {}}, True), "archive/data.pkl", pickle.dumps(Evil(), 2))
+    (done,) = bring(library, folder, how, {"sword.pt": embedding(), "sword.pt.optim": state})
+    assert '"sword.pt.optim" did not come along. ' in done.note
+    assert list(files_in(fake_host)) == ["sword.pt"]
 
 
 @pytest.mark.parametrize("large", [2**20 + 1, 2**24])

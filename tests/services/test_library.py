@@ -15,7 +15,7 @@ from PIL import Image
 
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import read_embedding, write_embedding
+from train_embedding.embeddings.formats import read_contents, write_embedding
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.file_cache import SETTLED_SECONDS
@@ -212,11 +212,11 @@ def test_two_files_of_one_name_for_two_families(fake_host: FakeHost) -> None:
 def test_a_refresh_reads_only_what_changed(fake_host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
 
-    def counted(path: Path) -> Embedding:
+    def counted(path: Path) -> bytes:
         read.append(path.name)
-        return read_embedding(path)
+        return read_contents(path)
 
-    monkeypatch.setattr(formats, "read_embedding", counted)
+    monkeypatch.setattr(formats, "read_contents", counted)
     put(fake_host, "a.pt")
     put(fake_host, "b.pt")
     (fake_host.info().embeddings_folder / "bad.pt").write_bytes(b"garbage")

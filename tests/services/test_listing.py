@@ -17,7 +17,7 @@ import torch
 
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import read_embedding, write_embedding
+from train_embedding.embeddings.formats import read_contents, write_embedding
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.file_cache import SETTLED_SECONDS
 from train_embedding.services.library import Library
@@ -37,11 +37,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were read, from now on."""
     files: list[str] = []
 
-    def counted(path: Path) -> Embedding:
+    def counted(path: Path) -> bytes:
         files.append(path.name)
-        return read_embedding(path)
+        return read_contents(path)
 
-    monkeypatch.setattr(formats, "read_embedding", counted)
+    monkeypatch.setattr(formats, "read_contents", counted)
     return files
 
 

@@ -18,6 +18,8 @@ MAX_ELEMENTS = 4 * 2**20
 MAX_COUNT = 1000
 "Thirteen times what a prompt takes at once."
 
+_SHOWN_DIMENSIONS = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
@@ -76,7 +78,8 @@ def _checked(name: str, key: str, vectors: torch.Tensor) -> torch.Tensor:
         raise InvalidInput(f'The embedding "{name}" has vectors for "{key}"; known text encoders are {", ".join(KEYS)}.')
     plain = vectors.layout == torch.strided and vectors.device.type != "meta" and vectors.is_floating_point()
     if not plain or vectors.ndim != 2 or 0 in vectors.shape:
-        raise InvalidInput(f'The vectors of "{name}" are no table of real numbers (shape {[*vectors.shape]}, {vectors.dtype}).')
+        shape = [*vectors.shape][:_SHOWN_DIMENSIONS]
+        raise InvalidInput(f'The vectors of "{name}" are no table of real numbers (shape {shape}, {vectors.dtype}).')
     if len(vectors) > MAX_COUNT:
         raise InvalidInput(f'"{name}" claims {len(vectors)} vectors; an embedding has at most {MAX_COUNT}.')
     if vectors.numel() > MAX_ELEMENTS:

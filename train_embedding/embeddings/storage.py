@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
+from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import StorageFailed
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -81,7 +82,7 @@ def copy_flushed(source: Path, target: Path, meant_for: Path | None = None) -> N
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with source.open("rb") as original, target.open("xb") as copy:
+            with open_regular_file(source) as original, target.open("xb") as copy:
                 shutil.copyfileobj(original, copy)
                 _flush(copy)
             shutil.copystat(source, target)

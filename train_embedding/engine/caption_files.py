@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from train_embedding.embeddings.formats.impostors import describe_impostor
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import UnreadableFile
 
 MAX_CAPTION_BYTES = 64 * 1024
@@ -30,8 +31,7 @@ def read_caption_file(file: Path) -> str:
     """
     what = f'The caption file "{file.name}"'
     try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_CAPTION_BYTES + 1)
+        data = read_regular_file(file, MAX_CAPTION_BYTES)
     except OSError as error:
         raise UnreadableFile(f"{what} cannot be read: {error.strerror or error}.") from error
     if impostor := describe_impostor(data):

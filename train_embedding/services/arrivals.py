@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, TrainEmbeddingError, UnreadableFile
 from train_embedding.services.beside import Beside, checked, limit_of
 from train_embedding.services.sidecars import owners, sidecars_of
@@ -52,8 +53,7 @@ def upload(name: str, file: Path) -> tuple[str, bytes]:
     """A file that was uploaded under that name, as a source: as much of it as tells that it is too large."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
-    with file.open("rb") as opened:
-        return name, opened.read(MAX_FILE_SIZE + 1)
+    return name, read_regular_file(file, MAX_FILE_SIZE)
 
 
 def _place(source: Source) -> _Place:
@@ -120,12 +120,11 @@ def _arrival(file: str, data: bytes, files: Iterable[tuple[str, Path | bytes]]) 
 def _content(path: Path, called: str, limit: int) -> bytes:
     """At most one byte more than the limit. Raises NotFound, UnreadableFile."""
     try:
-        if not path.exists():
-            raise NotFound(f'There is no file "{called}".')
-        if not path.is_file():
-            raise UnreadableFile(f'"{called}" is not a regular file.', "Name the files in a folder one by one.")
-        with path.open("rb") as file:
-            return file.read(limit + 1)
+        return read_regular_file(path, limit)
+    except FileNotFoundError as error:
+        raise NotFound(f'There is no file "{called}".') from error
+    except NotRegularFile as error:
+        raise UnreadableFile(f'"{called}" is not a regular file.', "Name the files in a folder one by one.") from error
     except OSError as error:
         raise UnreadableFile(f'"{called}" cannot be read: {error.strerror or error}.') from error
 

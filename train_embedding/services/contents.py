@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.forms import fingerprint
 
@@ -40,17 +41,18 @@ class Content:
 
 def content_at(path: Path) -> Content:
     """Reads a file; one that cannot be read gives the reason, and what harm is in it."""
-    from train_embedding.embeddings.formats import read_embedding
+    from train_embedding.embeddings.formats import read_bytes, read_contents
     from train_embedding.embeddings.formats.harm import harm_in
 
     try:
-        embedding = read_embedding(path)
-        data = path.read_bytes()  # after the reading, which refuses what is too large; the stamp of the file is older than both
+        data = read_contents(path)
     except (UnreadableFile, NotFound) as error:
-        return _unreadable(path, error.message)
-    except OSError as error:
-        return Content(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+        return Content(problem=error.message, harm=_harm_of_large(path))
     harm = harm_in(data, path.name)
+    try:
+        embedding = read_bytes(data, path.name)
+    except UnreadableFile as error:
+        return Content(problem=error.message, harm=harm, rescuable=bool(harm) and _can_be_rescued(data, path.name))
     return Content(
         embedding.widths,
         embedding.family,
@@ -78,19 +80,16 @@ def content_from(values: Any) -> Content:
     return content
 
 
-def _unreadable(path: Path, problem: str) -> Content:
+def _harm_of_large(path: Path) -> str:
+    """The harm of a file that cannot be read as a whole: programs that trust it read it all the same."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
     from train_embedding.embeddings.formats.harm import harm_in
 
     try:
-        if not path.is_file():  # a pipe, which would never end
-            return Content(problem=problem)
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_SIZE + 1)
-    except OSError:  # gone meanwhile, or never to be read, as the problem tells
-        return Content(problem=problem)
-    harm = harm_in(data, path.name)
-    return Content(problem=problem, harm=harm, rescuable=bool(harm) and _can_be_rescued(data, path.name))
+        data = read_regular_file(path, MAX_FILE_SIZE)
+    except OSError:  # a pipe, gone meanwhile, or never to be read, as the problem tells
+        return ""
+    return harm_in(data, path.name)
 
 
 def _can_be_rescued(data: bytes, file_name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.dataset_notes import dataset_notes
@@ -141,8 +142,7 @@ def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
 
 def _template_lines(file: Path) -> tuple[str, ...]:
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_TEMPLATE_SIZE).decode("utf-8-sig")
+        text = read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE].decode("utf-8-sig")
     except (OSError, ValueError) as error:
         logger.warning("The caption template %s cannot be read: %s", file, error)
         return ()

@@ -32,11 +32,12 @@ def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
 
     suffix: left out, the form's usual one. Raises NotFound, UnreadableFile, InvalidInput.
     """
-    from train_embedding.embeddings.formats import encode, read_embedding
+    from train_embedding.embeddings.formats import encode, read_bytes, read_contents
 
-    embedding = read_embedding(file)
+    data = read_contents(file)
+    embedding = read_bytes(data, file.name)
     if not form and not suffix:
-        return file.name, file.read_bytes()
+        return file.name, data
     form = form or form_for(suffix)
     suffix = suffix or suffixes_of(form)[0]
     return f"{embedding.name}{suffix}", encode(embedding, form, suffix)
@@ -48,12 +49,12 @@ def called_anew(file: Path, name: str) -> bytes | None:
     The WebUI goes by the name inside such a picture. In a PNG with a text that alone is changed; where the pixels hold the name,
     the picture is drawn anew. Raises UnreadableFile for a kind of picture that cannot be written.
     """
-    from train_embedding.embeddings.formats import encode, read_bytes
+    from train_embedding.embeddings.formats import encode, read_bytes, read_contents
     from train_embedding.embeddings.formats.containers import pixels, png_text
 
     if file.suffix.lower() not in pixels.SUFFIXES:
         return None
-    data = file.read_bytes()
+    data = read_contents(file)
     try:
         embedding = read_bytes(data, f"{name}{file.suffix}")
     except UnreadableFile:  # it carries nothing that a host could call by a name

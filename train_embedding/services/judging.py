@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, cast
@@ -65,6 +64,8 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
     called: the name that the file itself gives the embedding, where that is another than the file's. Judged by what WebUI 1.10.1
     does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
     """
+    from train_embedding.embeddings.formats.harm import harm_in
+
     if suffix == ".safetensors":
         length = int.from_bytes(data[:8], "little")
         keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}
@@ -73,6 +74,8 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
         return f'the WebUI would call it "{called}"' if called else ""
     if data.startswith(b"PK") and not _is_plain_zip(data):
         return "its archive is none that the WebUI's safe reader takes"
+    if harm_in(data, f"embedding{suffix}"):
+        return "other programs may find something else in it"
     return _why_not_by_torch(data)
 
 
@@ -102,18 +105,14 @@ def _is_expected(keys: set[str]) -> bool:
 
 
 def _is_plain_zip(data: bytes) -> bool:
-    """Whether the archive has only the members that the WebUI allows, and means the same to torch as to Python.
-
-    An archive can be built so that the two find different contents in it; then torch might execute what was never checked.
-    """
+    """Whether the archive has only the members that the WebUI allows, and torch itself finds in them what was read here."""
     import torch
 
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
     from train_embedding.embeddings.formats.containers import zip_members
 
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {name: zip_members.content(archive, name, MAX_FILE_SIZE) for name in archive.namelist()}
+        members = {member.name: zip_members.content(data, member, MAX_FILE_SIZE) for member in zip_members.members_of(data)}
         if not all(map(_ZIP_MEMBER.fullmatch, members)):
             return False
         reader: Any = torch._C.PyTorchFileReader(io.BytesIO(data))  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportArgumentType]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
 from train_embedding.errors import InvalidInput, UnreadableFile
 
 KEYS = {
@@ -49,16 +49,16 @@ NO_NOTES = Notes()
 def contents(path: Path) -> bytes | None:
     """The bytes of a file of notes; None where there is none. Raises UnreadableFile: too large, or not to be read."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile(f'"{path.name}" is not a regular file.')
-        if status.st_size > MAX_SIZE:
-            raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
-        return path.read_bytes()
+        data = read_regular_file(path, MAX_SIZE)
     except FileNotFoundError:
         return None
+    except NotRegularFile as error:
+        raise UnreadableFile(f'"{path.name}" is not a regular file.') from error
     except OSError as error:
         raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error
+    if len(data) > MAX_SIZE:
+        raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
+    return data
 
 
 def notes_in(data: bytes) -> Notes:

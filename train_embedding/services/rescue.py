@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import Conflict, UnreadableFile
 from train_embedding.services.forms import form_for
 
@@ -18,14 +19,13 @@ def harmless(entry: Entry, suffix: str) -> bytes:
 
     Raises Conflict where it asks for nothing, UnreadableFile where no vectors can be read.
     """
-    from train_embedding.embeddings.formats import MAX_FILE_SIZE, encode, rescued
+    from train_embedding.embeddings.formats import encode, read_contents, rescued
 
     if not entry.danger and not entry.rescuable:
         raise Conflict(f'"{entry.file.name}" asks for nothing that could do harm; it can stay as it is.')
     if not entry.rescuable:
         raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it, and get the embedding anew.")
-    with entry.file.open("rb") as file:
-        data = file.read(MAX_FILE_SIZE + 1)
+    data = read_contents(entry.file)
     return encode(rescued(data, entry.file.name), form_for(suffix), suffix.lower())
 
 
@@ -35,8 +35,7 @@ def refuse_harmful(files: Iterable[Path], host: str) -> None:
     from train_embedding.embeddings.formats.harm import harm_in
 
     for path in files:
-        with path.open("rb") as file:
-            harm = harm_in(file.read(MAX_FILE_SIZE + 1), path.name)
+        harm = harm_in(read_regular_file(path, MAX_FILE_SIZE), path.name)
         if harm:
             raise Conflict(
                 f'"{path.name}" stays in the trash: it {harm}, and {host} runs whatever such a file asks for.',

@@ -25,12 +25,13 @@ from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import tensors_in
 from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
+from train_embedding.embeddings.regular_files import NotRegularFile, open_regular_file, read_regular_file
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 
 __all__ = [
     "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "is_embedding_file",
-    "read_bytes", "read_embedding", "read_pair", "rescued", "suffixes_of", "write_embedding",
+    "read_bytes", "read_contents", "read_embedding", "read_pair", "rescued", "suffixes_of", "write_embedding",
 ]  # fmt: skip
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
@@ -46,7 +47,7 @@ class Format:
     containers: Mapping[str, Container]
 
 
-_TORCH: dict[str, Container] = {suffix: torch_file for suffix in torch_file.SUFFIXES}  # noqa: C420 - for its type
+_TORCH: dict[str, Container] = {suffix: torch_file for suffix in torch_file.WRITTEN}  # noqa: C420 - for its type
 _SAFE: dict[str, Container] = {".safetensors": safetensors_file}
 FORMATS: dict[str, Format] = {
     "webui": Format(webui, _TORCH),
@@ -89,7 +90,25 @@ def read_embedding(path: Path) -> Embedding:
 
     Nothing in the file is executed. Raises NotFound, or UnreadableFile with one sentence for whatever else is wrong.
     """
-    return _read(_bytes_of(path), path.name)
+    return _read(read_contents(path), path.name)
+
+
+def read_contents(path: Path) -> bytes:
+    """The bytes of an embedding's file.
+
+    Raises NotFound, and UnreadableFile for one that is too large, cannot be read, or is not a regular file.
+    """
+    try:
+        data = read_regular_file(path, MAX_FILE_SIZE)
+    except FileNotFoundError as error:
+        raise NotFound(f'There is no file "{path}".') from error
+    except NotRegularFile as error:
+        raise unreadable(path.name, "is not a regular file.") from error
+    except OSError as error:
+        raise unreadable(path.name, f"cannot be read: {error.strerror or error}.") from error
+    if len(data) > MAX_FILE_SIZE:
+        raise _too_large(path.name)
+    return data
 
 
 def read_bytes(data: bytes, file_name: str) -> Embedding:
@@ -196,21 +215,6 @@ def _arranged(content: Content, file: str) -> Embedding:
     return layout.read(content, file)
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise unreadable(path.name, "is not a regular file.")
-        if status.st_size > MAX_FILE_SIZE:
-            raise _too_large(path.name)
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_SIZE + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f'There is no file "{path}".') from error
-    except OSError as error:
-        raise unreadable(path.name, f"cannot be read: {error.strerror or error}.") from error
-
-
 def _too_large(file: str) -> UnreadableFile:
     return unreadable(file, f"is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.")
 
@@ -219,7 +223,7 @@ def _too_large(file: str) -> UnreadableFile:
 def _carries(path: Path, *stamp: int) -> bool:
     """Whether a picture carries an embedding. stamp: what changes when the file does."""
     try:
-        with path.open("rb") as file:
+        with open_regular_file(path) as file:
             if file.read(len(png_chunks.SIGNATURE)) == png_chunks.SIGNATURE and png_chunks.embedding_text(file) is not None:
                 return True
     except (png_chunks.NotPNG, OSError):

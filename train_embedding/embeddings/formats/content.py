@@ -12,8 +12,11 @@ MAX_FILE_SIZE = 32 * 2**20
 "Bytes; 75 vectors for SDXL take 0.6 MB, and a picture that carries them some more."
 MAX_TENSORS = 1000
 "An embedding has one or two; with more, even naming them all takes time."
+MAX_DIMENSIONS = 8
+"Of a tensor; an embedding's has two."
 
-_SHOWN, _TOLD = 100, 160
+_SHOWN, _TOLD, _LONGEST_REASON = 100, 160, 300
+"Characters of a name, of what a library says, and of a reason: a file can make any of them as long as itself."
 _JOINERS = "\u200c\u200d"
 "Format characters that scripts and emoji need, and that do not turn a line."
 
@@ -32,13 +35,18 @@ class Content:
 
 def unreadable(file: str, reason: str, hint: str = "") -> UnreadableFile:
     """A refusal: one sentence, on one line, that begins with the file's name. reason: what follows it, with its full stop."""
-    return UnreadableFile(f'"{shown(file)}" {printable(reason)}', hint)
+    return UnreadableFile(f'"{shown(file)}" {printable(bounded(reason, _LONGEST_REASON))}', hint)
+
+
+def bounded(text: str, limit: int) -> str:
+    """The text, shortened in its middle to so many characters where it is longer."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}…{text[-half:]}"
 
 
 def shown(file: str) -> str:
     """A file's name as a sentence can hold it: shortened in its middle, and without what would break or turn the line."""
-    half = _SHOWN // 2
-    return printable(file if len(file) <= _SHOWN else f"{file[:half]}…{file[-half:]}")
+    return printable(bounded(file, _SHOWN))
 
 
 def printable(text: str) -> str:

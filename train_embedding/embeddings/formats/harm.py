@@ -1,16 +1,18 @@
-"""What a file could make a program do that reads it by a bare `torch.load`, which before torch 2.6 runs what a pickle names."""
+"""What a file could make a program do that reads it by a bare `torch.load`, which before torch 2.6 runs what a pickle names.
+
+A file is harmless only where that is proved, in one of two ways: the whole of it is what our own reader takes for plain data, in
+the one arrangement that every reader finds the same bytes in; or every reader stops before it comes to anything else.
+"""
 
 from __future__ import annotations
 
-import io
 import tarfile
-import zipfile
 from pathlib import Path
 
 from train_embedding.embeddings.formats.containers import torch_file, zip_members
 from train_embedding.embeddings.formats.containers.pickle_rules import NotData
-from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, asked_for
-from train_embedding.embeddings.formats.containers.torch_tensors import HARMLESS
+from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, Followed, follow
+from train_embedding.embeddings.formats.containers.torch_tensors import FROM_NUMPY, rules
 from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, shown
 
 AMBIGUOUS = "is an archive in which one program may find what another does not"
@@ -20,14 +22,20 @@ PROGRAM = "is a TorchScript archive, which is a program"
 _PICKLES = 5
 "Of torch's layout before 1.6."
 _NAMED = 3
-_ARCHIVED_PICKLES = 4
+_TAR_HEADER = 512
 
 
 def harm_in(data: bytes, file_name: str) -> str:
-    """What speaks against handing a file to such a program, the end of a sentence that begins with its name; empty for nothing.
+    """Say what speaks against handing a file to such a program.
 
-    Such programs read `.pt` and `.bin` in that way (`modules/textual_inversion/textual_inversion.py` of Forge dfdcbab6). Where in
-    doubt, the answer is that the file could not be looked through; a file that every reader stops at does no harm.
+    Such programs read `.pt` and `.bin` in that way (`modules/textual_inversion/textual_inversion.py` of Forge dfdcbab6).
+
+    Args:
+        data: The whole file.
+        file_name: Its name; by its suffix, programs choose how to read it.
+
+    Returns:
+        The end of a sentence that begins with the file's name; empty where the file is proved to be harmless.
     """
     if Path(file_name).suffix.lower() not in torch_file.SUFFIXES:
         return ""
@@ -36,9 +44,10 @@ def harm_in(data: bytes, file_name: str) -> str:
     try:
         if data.startswith(torch_file.ZIP_MAGIC):
             return _in_zip(data)
-        if _is_tar(data):  # what torch wrote before 0.1.10
+        if _may_be_tar(data):  # what torch wrote before 0.1.10
             return UNFOLLOWED
-        return _asked(asked_for(data, HARMLESS, _PICKLES))
+        # In torch's old layout, what stands behind these pickles is numbers, and no reader takes it for anything else.
+        return _asked(_followed(data, _PICKLES).asked)
     except NotData:
         return UNFOLLOWED
 
@@ -46,42 +55,46 @@ def harm_in(data: bytes, file_name: str) -> str:
 def _in_zip(data: bytes) -> str:
     if not zip_members.has_an_end(data):  # cut short
         return ""
-    if not zip_members.has_one_meaning(data):
-        return AMBIGUOUS
-    if zip_members.has_too_many(data):
-        return UNFOLLOWED
-    asked: list[str] = []
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if any(name.lower().endswith("/constants.pkl") for name in archive.namelist()):
-                return PROGRAM
-            pickles = [member for member in archive.infolist() if member.filename.lower().endswith(".pkl")]  # as torch finds them
-            if len(pickles) > _ARCHIVED_PICKLES or any(member.file_size > MAX_PICKLE for member in pickles):
-                return UNFOLLOWED
-            for member in pickles:
-                asked += asked_for(zip_members.content(archive, member.filename, MAX_PICKLE), HARMLESS, 1)
-    except NotData:
-        raise
-    except Exception:  # noqa: BLE001 - what is amiss in a zip comes as nearly anything, and need not stop torch, which checks no sums
+        members = zip_members.members_of(data)
+    except zip_members.NotPlain:
+        return AMBIGUOUS
+    if any(member.name.lower().endswith("/constants.pkl") for member in members):
+        return PROGRAM
+    pickles = [member for member in members if member.name.lower().endswith(".pkl")]
+    if any(not member.stored or member.size > MAX_PICKLE for member in pickles):
         return UNFOLLOWED
-    return _asked(asked)
+    followed = [_followed(data[member.start : member.start + member.size], 1) for member in pickles]
+    if any(each.asked for each in followed):
+        return _asked(tuple(name for each in followed for name in each.asked))
+    ordinary = len(pickles) == 1 and all(member.stored and zip_members.is_of_a_tensor(member) for member in members)
+    # Nothing may stand behind the pickle.
+    return "" if ordinary and followed[0].end in (None, pickles[0].size) else UNFOLLOWED
 
 
-def _asked(names: list[str]) -> str:
+def _followed(data: bytes, pickles: int) -> Followed:
+    return follow(data, rules({}, leave_out=True), pickles)
+
+
+def _asked(names: tuple[str, ...]) -> str:
     """'asks for "posix.system"'"""
-    different = list(dict.fromkeys(names))
+    different = [name for name in dict.fromkeys(names) if name != FROM_NUMPY]
     if not different:
-        return ""
+        return UNFOLLOWED if names else ""
     listed = ", ".join(f'"{shown(name)}"' for name in different[:_NAMED])
     more = len(different) - _NAMED
     return f"asks for {listed}{f' and {more} more' if more > 0 else ''}"
 
 
-def _is_tar(data: bytes) -> bool:
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:"):
-            return True
-    except tarfile.TarError:
+def _may_be_tar(data: bytes) -> bool:
+    """Whether tarfile may open this: its first header is one, or nothing but zeros, which is an empty archive's."""
+    header = data[:_TAR_HEADER]
+    if len(header) < _TAR_HEADER:
         return False
+    try:
+        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return not header.strip(b"\0")
     except Exception:  # noqa: BLE001 - a header that makes no sense in yet another way
         return True
+    return True

@@ -91,7 +91,7 @@ def test_a_name_stays_a_name() -> None:
         (b"}K\x01s.", "takes what is not there|makes no sense"),
         (b"](K\x01K\x02u.", "no dictionary"),
         (b"}(K\x01e.", "no list"),
-        (b"h\x05.", "KeyError"),
+        (b"h\x05.", "takes what is not there"),
         (b"}(K\x01u.", "makes no sense"),
         (b"})Ns.", "tuple for a key"),
         (b"}]Ns.", "list for a key"),

@@ -57,3 +57,10 @@ def test_odd_metadata(step: str, expected: int | None) -> None:
 def test_refused(tensors: dict[str, torch.Tensor], reason: str) -> None:
     with pytest.raises(UnreadableFile, match=reason):
         read_bytes(save(tensors), "sword.safetensors")
+
+
+def test_a_tensor_of_many_dimensions_is_refused_in_a_short_sentence() -> None:
+    header = b'{"emb_params":{"dtype":"F32","shape":[' + b"1," * 900_000 + b'4,4],"data_offsets":[0,64]}}'
+    with pytest.raises(UnreadableFile) as caught:
+        read_bytes(len(header).to_bytes(8, "little") + header + bytes(64), "evil.safetensors")
+    assert caught.value.message == '"evil.safetensors" holds a tensor of 900002 dimensions; an embedding\'s has two.'

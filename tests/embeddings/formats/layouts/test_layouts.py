@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -119,3 +121,12 @@ def test_fields_are_not_taken_from_metadata() -> None:
     written = webui.write(Embedding("sword", {"clip_l": VECTORS}, 3, metadata=metadata))
     assert webui.read(written, "sword.pt").step == 3
     assert written.values["name"] == "sword"
+
+
+def test_one_text_under_thousands_of_keys_is_looked_at_once_in_a_while() -> None:
+    text = "x" * 4_095 + "\ud800"
+    metadata: dict[str, object] = {str(number): text for number in range(100_000)}
+    began = time.monotonic()
+    read = kohya.read(Content({"emb_params": torch.ones(1, 8)}, metadata), "sword.pt")
+    assert time.monotonic() - began < 0.5
+    assert read.metadata == {}

@@ -17,10 +17,10 @@ import torch
 
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats.containers.pickle_rules import BeyondData, Described, Name
+from train_embedding.embeddings.formats.content import MAX_DIMENSIONS
 
 ARRAY = "numpy.ndarray"
 "The class that an array is of. A pickle names it for `_reconstruct`, and has no other use for it."
-MAX_DIMENSIONS = 8
 
 _ENCODING = "latin1"
 _CODES = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _MAX_KEY = 2**63
+_LONGEST_KEY = 1024
 
 
 class NotData(Exception):
@@ -83,6 +84,8 @@ def mapping(pairs: Iterable[Any] = ()) -> dict[object, object]:
     for key, value in pairs:
         if not isinstance(key, str | bytes) and not (isinstance(key, int) and abs(key) < _MAX_KEY):
             raise NotData(f"its pickle has a {type(key).__name__} for a key")
+        if not isinstance(key, int) and len(key) > _LONGEST_KEY:  # one text can be the key of thousands of dictionaries
+            raise NotData("its pickle has a key that is too long")
         made[key] = value
     return made
 

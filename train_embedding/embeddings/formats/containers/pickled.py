@@ -7,6 +7,8 @@ tensor needs are given by the caller. Work and memory are bounded by the number 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from train_embedding.embeddings.formats.containers.pickle_machine import Machine, Stream
 from train_embedding.embeddings.formats.containers.pickle_rules import CutShort, NotData, Rules
 
@@ -16,35 +18,49 @@ MAX_PICKLE = 2 * 2**20
 
 def read_pickle(data: bytes, rules: Rules, start: int = 0) -> tuple[object, int]:
     """The value that begins at `start`, and where it ends. Raises NotData."""
-    machine = Machine(Stream(data[start : start + MAX_PICKLE]), rules)
+    machine = Machine(Stream(data, start, MAX_PICKLE), rules)
     try:
-        return machine.run(), start + machine.stream.tell()
+        return machine.run(), machine.stream.tell()
     except NotData:
         raise
     except Exception as error:  # whatever is amiss: a missing operand, a wrong type, bytes that end
         raise NotData(f"its pickle makes no sense ({type(error).__name__})") from error
 
 
-def asked_for(data: bytes, harmless: Rules, pickles: int) -> list[str]:
-    """The names besides the harmless ones that a reader comes to which reads up to so many pickles, one behind the other.
+@dataclass(frozen=True)
+class Followed:
+    """What a reader comes to."""
 
-    harmless: with a Stranger for what is not, so that all of it is found. Where that reader could not go on, neither can
-    this, and what it came to until then is the answer. Raises NotData where it could, and this cannot tell what it would do.
+    asked: tuple[str, ...]
+    "Names besides the allowed ones."
+    end: int | None
+    "Behind the last pickle; None where every reader stops before it has an end."
+
+
+def follow(data: bytes, allowed: Rules, pickles: int) -> Followed:
+    """Follow a reader that reads up to so many pickles, one behind the other.
+
+    It goes on to the end, or to where every reader stops: where the file ends, at a byte that is no opcode, or at one that takes
+    what is not there.
+
+    Args:
+        allowed: With a Stranger for what is not, so that all of it is found.
+
+    Raises:
+        NotData: Where it cannot be proved what a reader would do, and nothing was found until then.
     """
     asked: list[str] = []
-    start = 0
+    end = 0
     for _ in range(pickles):
-        machine = Machine(Stream(data[start : start + MAX_PICKLE]), harmless)
+        machine = Machine(Stream(data, end, MAX_PICKLE), allowed)
         try:
             machine.run()
         except Exception as error:
             asked += machine.asked
-            # An operand that ends too early, which is not for us to find.
-            at_end = machine.stream.tell() >= len(data) - start and not isinstance(error, NotData)
-            stuck = at_end or isinstance(error, CutShort | LookupError)
-            if asked or stuck:  # a memo or a mark that is not there, a LookupError, stops every reader
-                return asked
+            stopped = isinstance(error, CutShort) or (machine.stream.at_end and not isinstance(error, NotData))
+            if asked or stopped:
+                return Followed(tuple(asked), None)
             raise NotData("its pickle cannot be followed to its end") from error
         asked += machine.asked
-        start += machine.stream.tell()
-    return asked
+        end = machine.stream.tell()
+    return Followed(tuple(asked), end)

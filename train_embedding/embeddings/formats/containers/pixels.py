@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from train_embedding.embeddings.formats.containers import json_text, pictures
-from train_embedding.embeddings.formats.content import Content, unreadable
-from train_embedding.embeddings.regular_files import open_regular_file
+from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, unreadable
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import UnreadableFile
 
 SUFFIXES: tuple[str, ...] = (".png", ".webp", ".avif", ".jxl")
@@ -73,8 +73,7 @@ def carries_values(path: Path) -> bool:
         top = pictures.top(path, _TOP_ROWS)
         if top is not None and len(_gaps(top)) < 2:
             return False
-        with open_regular_file(path) as file:
-            data = file.read()
+        data = read_regular_file(path, MAX_FILE_SIZE)
         return sniff(data) and _halves(pictures.pixels(data, path.name)) is not None
     except (UnreadableFile, OSError):
         return False

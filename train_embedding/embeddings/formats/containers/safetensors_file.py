@@ -1,4 +1,4 @@
-"""`.safetensors`: tensors, and texts about them in the header."""
+"""`.safetensors` and `.sft`: tensors, and texts about them in the header."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import cast
 import torch
 from safetensors.torch import load, save
 
-from train_embedding.embeddings.formats.content import MAX_TENSORS, Content, first_line, unreadable
+from train_embedding.embeddings.formats.content import MAX_DIMENSIONS, MAX_TENSORS, Content, first_line, unreadable
 from train_embedding.errors import UnreadableFile
 
-SUFFIXES: tuple[str, ...] = (".safetensors",)
+SUFFIXES: tuple[str, ...] = (".safetensors", ".sft")
 MAX_HEADER = 2 * 2**20
 "Bytes; some trainers put a small picture there."
 
@@ -33,6 +33,8 @@ def read(data: bytes, file: str) -> Content:
         metadata = header.pop("__metadata__", None)
         if len(header) > MAX_TENSORS:
             raise unreadable(file, f"holds {len(header)} tensors, far more than an embedding has.")
+        for described in header.values():
+            _check_dimensions(described, file)
         return Content(load(data), cast("dict[str, object]", metadata) if isinstance(metadata, dict) else {})
     except UnreadableFile:
         raise
@@ -44,6 +46,12 @@ def write(content: Content, suffix: str) -> bytes:
     """The bytes of a file with the tensors among the values; the metadata stands in the header, as texts."""
     texts = {key: str(value) for key, value in content.metadata.items() if value is not None}
     return save({key: value for key, value in content.values.items() if isinstance(value, torch.Tensor)}, texts)
+
+
+def _check_dimensions(described: object, file: str) -> None:
+    shape = cast("dict[str, object]", described).get("shape") if isinstance(described, dict) else None
+    if isinstance(shape, list) and (count := len(cast("list[object]", shape))) > MAX_DIMENSIONS:
+        raise unreadable(file, f"holds a tensor of {count} dimensions; an embedding's has two.")
 
 
 def _header_length(data: bytes) -> int:

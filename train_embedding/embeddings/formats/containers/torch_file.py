@@ -1,4 +1,4 @@
-"""`.pt` and `.bin`: what `torch.save` wrote, in either of its layouts, read without torch's unpickler."""
+"""`.pt`, `.bin`, `.ckpt` and `.pth`: what `torch.save` wrote, in either of its layouts, read without torch's unpickler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from train_embedding.embeddings.formats.containers.torch_tensors import Storage,
 from train_embedding.embeddings.formats.content import Content, first_line, shown, unreadable
 from train_embedding.errors import UnreadableFile
 
-SUFFIXES: tuple[str, ...] = (".pt", ".bin")
+SUFFIXES: tuple[str, ...] = (".pt", ".bin", ".ckpt", ".pth")
+WRITTEN: tuple[str, ...] = (".pt", ".bin")
+"Those that every host reads."
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 "The first of the five pickles that the layout before torch 1.6 begins with."
@@ -99,12 +101,11 @@ def _from_legacy(data: bytes, leave_out: bool) -> tuple[object, Callable[[Storag
 
 def _from_zip(data: bytes, file: str, leave_out: bool) -> tuple[object, Callable[[Storage], bytes]]:
     """A folder with the pickled object, its storages one by one, and what kind of machine it was."""
-    archive = zip_members.opened(data, file)
-    names = archive.namelist()
-    pickled = next(name for name in names if name.endswith("/data.pkl"))
+    members = zip_members.opened(data, file)
+    pickled = next(name for name in members if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
-    saved, _ = read_pickle(zip_members.content(archive, pickled, MAX_PICKLE), rules({}, leave_out))
-    order = folder + "byteorder"
-    if order in names and zip_members.content(archive, order, 16) != b"little":
+    saved, _ = read_pickle(zip_members.content(data, members[pickled], MAX_PICKLE), rules({}, leave_out))
+    order = members.get(folder + "byteorder")
+    if order is not None and zip_members.content(data, order, 16) != b"little":
         raise NotData("it was saved on a big-endian machine")
-    return saved, lambda storage: zip_members.content(archive, f"{folder}data/{storage.key}", storage.size)
+    return saved, lambda storage: zip_members.content(data, members[f"{folder}data/{storage.key}"], storage.size)

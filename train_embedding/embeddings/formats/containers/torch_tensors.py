@@ -11,7 +11,6 @@ import torch
 
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats.containers import numpy_values
-from train_embedding.embeddings.formats.containers.numpy_values import MAX_DIMENSIONS
 from train_embedding.embeddings.formats.containers.pickle_rules import (
     BeyondData,
     Described,
@@ -23,7 +22,9 @@ from train_embedding.embeddings.formats.containers.pickle_rules import (
     mapping,
 )
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE
+from train_embedding.embeddings.formats.content import MAX_DIMENSIONS
 
+FROM_NUMPY = "torch._utils._rebuild_device_tensor_from_numpy"
 _PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"
 _STORAGES = {
     "torch.FloatStorage": torch.float32,
@@ -124,33 +125,20 @@ def _ordered(pairs: Any = ()) -> object:
     return mapping(pairs)
 
 
-def _anything(*_: object) -> object:
-    return Stranger("")
-
-
-_OWN_FUNCTIONS: dict[str, Callable[..., object]] = {
+_FUNCTIONS: dict[str, Callable[..., object]] = {
+    **numpy_values.FUNCTIONS,
     "torch._utils._rebuild_tensor_v2": _rebuilt,
     "torch._utils._rebuild_tensor": _rebuilt,
-    "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
+    FROM_NUMPY: _from_numpy,
     "torch._utils._rebuild_parameter": _parameter,
     "torch.Size": _as_it_is,
     "builtins.set": _as_it_is,
     "__builtin__.set": _as_it_is,
     "collections.OrderedDict": _ordered,
 }
-_FUNCTIONS = {**_OWN_FUNCTIONS, **numpy_values.FUNCTIONS}
 _DTYPES = {str(dtype): dtype for dtype in _STORAGES.values()}
 _VALUES = frozenset({*_STORAGES, *_DTYPES, numpy_values.ARRAY})
 "Names that stand for themselves."
-_ANYHOW = frozenset({*_OWN_FUNCTIONS, *_STORAGES, *_DTYPES, _PARAMETER_DICT})
-HARMLESS = Rules(
-    {**dict.fromkeys(_ANYHOW, _anything), **numpy_values.FUNCTIONS},
-    _ANYHOW,
-    lambda name: name == numpy_values.ARRAY,
-    _anything,
-    strangers=True,
-)
-"What saved tensors ask for, and what does nothing but make them: torch's part whatever it is given, numpy's as it is written."
 
 
 def plain_values(saved: dict[object, object], bytes_of: Callable[[Storage], bytes]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import PurePath
 from typing import cast
 
@@ -17,6 +18,8 @@ MAX_TEXTS = 64
 MAX_TEXT = 4096
 "Characters of one text among the metadata; longer ones, such as pictures as data URLs, are left out."
 
+_LOOKED_AT = 1000
+"Of the entries; a small pickle can name one text under thousands of keys."
 _FIELDS = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
 _NOT_ABOUT_IT = frozenset({*_FIELDS, *KEYS, "string_to_token", "string_to_param", "format"})
 _LARGEST = 2**63
@@ -75,7 +78,7 @@ def table(tensor: torch.Tensor) -> torch.Tensor:
 
 def _about(metadata: Mapping[str, object], name: str) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for key, value in metadata.items():
+    for key, value in islice(metadata.items(), _LOOKED_AT):
         text = _as_text(value)
         if text and _is_short_text(key) and key not in _NOT_ABOUT_IT and len(texts) < MAX_TEXTS:
             texts[key] = text
@@ -96,7 +99,13 @@ def _as_text(value: object) -> str:
 
 def _is_short_text(value: object) -> bool:
     """Whether it is a text of some characters that every file can hold: lone surrogates have no bytes."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_TEXT and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _whole_number(value: object) -> int | None:
