@@ -130,6 +130,50 @@ def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -
     assert datasets.inspect(pictures, repeats=True).notes == ()
 
 
+def test_what_is_known_of_an_image_by_its_header_is_told_before_a_run(fake_host: FakeHost, pictures: Path) -> None:
+    draw(pictures / "good.png")
+    Image.new("F", (8, 8)).save(pictures / "float.tif")
+    Image.new("1", (12_800, 10_001)).save(pictures / "large.png")
+    (pictures / "eps.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n")
+    (pictures / "page.gif").write_bytes(b"<!doctype html><title>404</title>")
+    reasons = dict(Datasets(fake_host).inspect(pictures).skipped)
+    assert sorted(reasons) == ["eps.jpg", "float.tif", "large.png", "page.gif"]
+    assert reasons["float.tif"].startswith("Its pixels are floating-point numbers.")
+    assert reasons["large.png"].endswith("at most 128 million are used. Resize it.")
+    assert reasons["eps.jpg"] == "It is not a picture."
+    assert reasons["page.gif"].startswith("It is a web page that was saved in place of the file")
+
+
+def test_masks_that_cannot_be_used_are_told_before_a_run(fake_host: FakeHost, pictures: Path) -> None:
+    for name in ("fits", "odd", "text"):
+        draw(pictures / f"{name}.png", (32, 16))
+    draw(pictures / "fits-masklabel.png", (16, 8))
+    draw(pictures / "odd-masklabel.png", (16, 16))
+    (pictures / "text-masklabel.png").write_text("x")
+    assert Datasets(fake_host).inspect(pictures).skipped == ()
+    for masks in ("file", "auto"):
+        assert dict(Datasets(fake_host).inspect(pictures, masks=masks).skipped) == {
+            "odd.png": 'Its mask "odd-masklabel.png" has another shape: 16 × 16 pixels, the picture 32 × 16.',
+            "text.png": 'Its mask "text-masklabel.png" cannot be used: It is not a picture.',
+        }
+
+
+def test_every_kind_of_image_is_found(fake_host: FakeHost, pictures: Path) -> None:
+    kinds = {
+        "a.tga": "TGA",
+        "b.jp2": "JPEG2000",
+        "c.jpe": "JPEG",
+        "d.ppm": "PPM",
+        "e.ico": "ICO",
+        "f.jfif": "JPEG",
+        "g.png": "JPEG",
+    }
+    for name, kind in kinds.items():
+        Image.new("RGB", (32, 32), "red").save(pictures / name, kind)
+    report = Datasets(fake_host).inspect(pictures)
+    assert (report.pictures, report.skipped) == (len(kinds), ())
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_does_not_hang(fake_host: FakeHost, pictures: Path) -> None:
     draw(pictures / "good.png")

@@ -141,7 +141,7 @@ def _trained(
 
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:
     """Training pictures, then pictures drawn before and after training with the same prompts and seeds, twice their size."""
-    training = [Image.open(path) for path in sorted(sample_set.training_folder.glob("*.png"))]
+    training = [Image.open(path, formats=("PNG",)) for path in sorted(sample_set.training_folder.glob("*.png"))]
     shown = [pictures[:: len(pictures) // _SHOWN] for pictures in drawn]
     side, columns, margin = drawn[0][0].width * 2, 8, 22
     rows = [

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.engine.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.captions import caption_file, has_file, picture_words
-from train_embedding.engine.pictures import Pixels, mask_file, measure, read_pixels, verify
+from train_embedding.engine.pictures import Pixels, check_mask, mask_file, measure, read_pixels, verify
 from train_embedding.engine.spec import ResolvedSpec
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
 from train_embedding.images.kinds import SUFFIXES
@@ -141,30 +139,18 @@ def find_pictures(folder: Path) -> list[Path]:
     ]
 
 
-def check_picture(file: Path, allowed: Sequence[Path] | None = None) -> str:
+def check_picture(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
     """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
 
     allowed: folders that the picture, its caption and its mask must lie in, links resolved; None for anywhere.
+    masks: as in TrainingSpec; where a mask file is to be used, it is opened too.
     Raises UnreadableFile with the reason.
     """
     _check_place(file, allowed)
-    with _naming_impostors(file):
-        verify(file)
+    verify(file)
+    if masks in ("file", "auto") and has_file(mask_file(file)):
+        check_mask(file)
     return picture_words(file)
-
-
-@contextmanager
-def _naming_impostors(file: Path) -> Iterator[None]:
-    """Where an image cannot be opened because something else was saved in its place, the error says what."""
-    try:
-        yield
-    except UnreadableFile as error:
-        impostor = ""
-        with suppress(OSError), file.open("rb") as opened:  # then the reason is the first one
-            impostor = describe_impostor(opened.read(_LOOKED_AT))
-        if impostor:
-            raise UnreadableFile(f"It {impostor}.") from error
-        raise
 
 
 def nothing_usable(folder: Path, skipped: Sequence[Skipped]) -> NothingToTrainOn:
@@ -221,8 +207,7 @@ def _holds_images(folder: Path) -> bool:
 def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequence[Path] | None) -> Picture:
     _check_place(file, allowed)
     stamp = _stamp(file)
-    with _naming_impostors(file):
-        size, has_alpha = measure(file)
+    size, has_alpha = measure(file)
     mask = ""
     if framing.masks in ("file", "auto") and has_file(mask_file(file)):
         mask = "file"

@@ -77,6 +77,16 @@ def measure(file: Path) -> tuple[Size, bool]:
         return (height, width) if turned else (width, height), _has_alpha(picture)
 
 
+def check_mask(file: Path) -> None:
+    """Opens the mask file beside a picture, without decoding it. Raises UnreadableFile for one that cannot be used."""
+    mask = mask_file(file)
+    shape = _size_in_header(file)
+    with _naming_mask(mask):
+        size = _size_in_header(mask)
+    if not _is_alike(size, shape):  # or a PNG file is turned, which may be said behind its pixels alone
+        _check_shape(mask, measure(mask)[0], measure(file)[0])
+
+
 def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pixels:
     """The picture, turned as its EXIF says and brought to `size`, its transparent parts white.
 
@@ -144,18 +154,38 @@ def _upright(picture: Image.Image, size: Size, *, alpha: bool = False, ground: i
 
 def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
     """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the picture it belongs to."""
+    with _naming_mask(file), _opened(file, decoded=True) as opened:
+        stored = _stored_size(opened)
+        upright = _upright(opened, size, ground=0)
+    _check_shape(file, upright.shape(stored), shape)
+    return upright.colour.convert("L")
+
+
+@contextmanager
+def _naming_mask(file: Path) -> Iterator[None]:
     try:
-        with _opened(file, decoded=True) as opened:
-            stored = _stored_size(opened)
-            upright = _upright(opened, size, ground=0)
+        yield
     except UnreadableFile as error:
         raise UnreadableFile(f'Its mask "{file.name}" cannot be used: {error.message}') from error
-    width, height = upright.shape(stored)
-    if abs(math.log(width * shape[1] / (height * shape[0]))) > _MASK_SHAPE:
+
+
+def _check_shape(mask: Path, size: Size, shape: Size) -> None:
+    if not _is_alike(size, shape):
         raise UnreadableFile(
-            f'Its mask "{file.name}" has another shape: {width} × {height} pixels, the picture {shape[0]} × {shape[1]}.'
+            f'Its mask "{mask.name}" has another shape: {size[0]} × {size[1]} pixels, the picture {shape[0]} × {shape[1]}.'
         )
-    return upright.colour.convert("L")
+
+
+def _is_alike(size: Size, shape: Size) -> bool:
+    return abs(math.log(size[0] * shape[1] / (size[1] * shape[0]))) <= _MASK_SHAPE
+
+
+def _size_in_header(file: Path) -> Size:
+    """As `measure`, but of a PNG file without what may stand behind its pixels, for which Pillow decodes it."""
+    with _opened(file) as picture:
+        width, height = _stored_size(picture)
+        orientation = 1 if picture.format == "PNG" and "exif" not in picture.info else _orientation(picture)
+        return (height, width) if orientation in _TURNED else (width, height)
 
 
 @contextmanager

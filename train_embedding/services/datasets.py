@@ -89,10 +89,10 @@ class Datasets:
             raise InvalidInput(f'"{path}" is a file, not a folder of pictures.')
         return path
 
-    def inspect(self, folder: str | Path, repeats: bool = False) -> DatasetReport:
+    def inspect(self, folder: str | Path, repeats: bool = False, masks: str = "none") -> DatasetReport:
         """Counts the pictures directly in `folder` and opens each, without decoding it.
 
-        repeats: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
+        repeats, masks: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
         Raises what `check_folder` raises, and NothingToTrainOn.
         """
         from train_embedding.engine.captions import caption_file, has_file
@@ -105,14 +105,14 @@ class Datasets:
         usable: dict[Path, str] = {}
         for file, _repeats in files:
             try:
-                usable[file] = check_picture(file, allowed)
+                usable[file] = check_picture(file, allowed, masks)
             except UnreadableFile as error:
                 skipped.append(skip(file.relative_to(path).as_posix(), error))
         if not usable:
             raise nothing_usable(path, skipped)
         captions = sum(has_file(caption_file(file)) for file in usable)
-        masks = sum(has_file(mask_file(file)) for file in usable)
-        return DatasetReport(path, len(usable), tuple(skipped), captions, masks, dataset_notes(path, usable, repeats))
+        masked = sum(has_file(mask_file(file)) for file in usable)
+        return DatasetReport(path, len(usable), tuple(skipped), captions, masked, dataset_notes(path, usable, repeats))
 
     def templates(self) -> dict[str, tuple[str, ...]]:
         """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""

@@ -114,7 +114,7 @@ class Runs:
         """The spec with the folder's full path, and sentences about what is in it."""
         if spec.distills:
             return spec, []
-        report = self._datasets.inspect(spec.dataset, spec.repeats)
+        report = self._datasets.inspect(spec.dataset, spec.repeats, spec.masks)
         return replace(spec, dataset=str(report.folder)), [*skip_notes(report.skipped), *report.notes]
 
     def _refuse_a_second(self) -> None:

@@ -174,14 +174,14 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
         return gr.update() if lines is None else "\n".join(lines)
 
     @errors_in(panel.dataset_check)
-    def check(folder: str, repeats: bool = False) -> dict[Any, Any]:
-        report = services.datasets.inspect(folder.strip(), repeats) if folder.strip() else None
+    def check(folder: str, repeats: bool = False, masks: str = "none") -> dict[Any, Any]:
+        report = services.datasets.inspect(folder.strip(), repeats, masks) if folder.strip() else None
         return {panel.dataset_check: "" if report is None else html.dataset(report)}
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
     for event in (dataset.blur, dataset.submit):
-        event(check, [dataset, panel.widgets["repeats"]], [panel.dataset_check], **AT_ONCE)
+        event(check, [dataset, panel.widgets["repeats"], panel.widgets["masks"]], [panel.dataset_check], **AT_ONCE)
 
 
 def _newest_points(state: RunState | None) -> tuple[object, ...]:
