@@ -2,6 +2,7 @@
 
     TrainEmbeddingError
     ├── InvalidInput             a value that the rules refuse
+    │   ├── WrongBodyType        a request of the API whose body is not JSON
     │   ├── InvalidName
     │   ├── InvalidSpec          a training field, a rate schedule
     │   └── InvalidExpression    a formula over embeddings, with the place
@@ -12,7 +13,8 @@
     ├── NothingToTrainOn         no usable picture
     ├── StorageFailed            writing failed, the disk is full
     ├── TrainingFailed           NaN, out of memory
-    └── HostFailed               no checkpoint loaded, the host cannot do it
+    ├── HostFailed               no checkpoint loaded, the host cannot do it
+    └── Busy                     too many images wait to be drawn
 
 Front ends translate at their edge: the command line exits with `exit_code`, the API answers `http_status`.
 """
@@ -43,6 +45,10 @@ class TrainEmbeddingError(Exception):
 class InvalidInput(TrainEmbeddingError):
     exit_code = 2
     http_status = 422
+
+
+class WrongBodyType(InvalidInput):
+    http_status = 415
 
 
 class InvalidName(InvalidInput):
@@ -106,4 +112,9 @@ class TrainingFailed(TrainEmbeddingError):
 
 class HostFailed(TrainEmbeddingError):
     exit_code = 10
+    http_status = 503
+
+
+class Busy(TrainEmbeddingError):
+    exit_code = 11
     http_status = 503

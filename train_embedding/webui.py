@@ -58,8 +58,16 @@ def mount_api(app: FastAPI) -> bool:
         return False
     from train_embedding.api.routes import mount
 
-    mount(app, services(), guards)
+    mount(app, services(), guards, _allowed)
     return True
+
+
+def _allowed(origin: str) -> bool:
+    """Whether the WebUI was told that pages of this origin may use its API."""
+    from train_embedding.api.origins import allows
+
+    info = services().host.info()
+    return allows(info.allowed_origins, info.allowed_origins_pattern)(origin)
 
 
 def _guards(app: FastAPI) -> list[Any] | None:

@@ -42,7 +42,7 @@ def get(client: TestClient, path: str) -> Any:
 
 
 def post(client: TestClient, path: str, body: Any) -> Any:
-    return client.post(f"{routes.PREFIX}/{path}", content=json.dumps(body).encode())
+    return client.post(f"{routes.PREFIX}/{path}", content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
 
 
 def test_looking_inside(client: TestClient) -> None:

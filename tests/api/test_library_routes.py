@@ -42,7 +42,7 @@ def client(services: Services) -> TestClient:
 
 def ask(client: TestClient, method: str, path: str, body: Any = None) -> Any:
     content = None if body is None else json.dumps(body).encode()
-    return client.request(method, f"{routes.PREFIX}/{path}", content=content)
+    return client.request(method, f"{routes.PREFIX}/{path}", content=content, headers={"Content-Type": "application/json"})
 
 
 def of(name: str) -> str:
@@ -164,7 +164,9 @@ def test_an_upload_may_be_larger_than_other_bodies(
     assert "not an embedding" in one["problem"]
     assert ask(client, "PATCH", "embeddings/cat", {"notes": large}).status_code == 422
     assert module.MAX_UPLOAD > 16 * 2**20 * 4 / 3
-    too_large = client.post(f"{routes.PREFIX}/embeddings/import", content=b" " * (module.MAX_UPLOAD + 1))
+    too_large = client.post(
+        f"{routes.PREFIX}/embeddings/import", content=b" " * (module.MAX_UPLOAD + 1), headers={"Content-Type": "application/json"}
+    )
     assert (too_large.status_code, too_large.json()["error"]) == (422, "The body is larger than 24576 KiB.")
 
 

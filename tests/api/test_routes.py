@@ -84,7 +84,7 @@ def client(services: SomeServices) -> TestClient:
 
 def post(client: TestClient, path: str, body: Any) -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return client.post(f"{routes.PREFIX}/{path}", content=content)
+    return client.post(f"{routes.PREFIX}/{path}", content=content, headers={"Content-Type": "application/json"})
 
 
 def get(client: TestClient, path: str) -> Any:

@@ -9,18 +9,22 @@ from typing import Any
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
+from train_embedding.api.json_size import check_json_size
 from train_embedding.errors import InvalidInput
 
 MAX_BODY = 2**20
 "Bytes of a request's body."
+MAX_DIGITS = 4300
+"Of a whole number; longer ones take long to read, in Python before 3.10.7 minutes."
 
 
 def body_of(limit: int = MAX_BODY) -> Any:
-    """A dependency: the body of at most `limit` bytes as a JSON object, whatever its content type says. Raises InvalidInput."""
+    """A dependency: the body of at most `limit` bytes as a JSON object, read outside the event loop. Raises InvalidInput."""
 
     async def body(request: Request) -> dict[str, Any]:
-        return _parsed(await _read(request, limit))
+        return await run_in_threadpool(_parsed, await _read(request, limit))
 
     return Depends(body)
 
@@ -28,7 +32,7 @@ def body_of(limit: int = MAX_BODY) -> Any:
 async def _body_if_any(request: Request) -> dict[str, Any]:
     """As `body_of`, and {} where there is none."""
     data = await _read(request, MAX_BODY)
-    return _parsed(data) if data.strip() else {}
+    return await run_in_threadpool(_parsed, data) if data.strip() else {}
 
 
 async def _read(request: Request, limit: int) -> bytes:
@@ -41,8 +45,10 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
+    check_json_size(data)
     try:
-        values = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_number, parse_float=_finite)
+        text = data.decode("utf-8-sig")
+        values = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The body is not JSON: {str(error)[:200]}.", 'Send an object such as {"name": "my-cat"}.') from error
     if not isinstance(values, dict):
@@ -57,6 +63,12 @@ BODY_IF_ANY: Any = Depends(_body_if_any)
 def _finite(text: str) -> float:
     number = float(text)
     return number if math.isfinite(number) else _refuse_number(text)
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise InvalidInput(f"{short(text)} has more than {MAX_DIGITS} digits.")
+    return int(text)
 
 
 def _refuse_number(text: str) -> float:

@@ -10,6 +10,7 @@ from train_embedding.api.combining import add_combining
 from train_embedding.api.embeddings import add_embeddings
 from train_embedding.api.inspection import add_inspection
 from train_embedding.api.library import add_library
+from train_embedding.api.origins import AllowsOrigin, allows_none, checked
 from train_embedding.api.routing import Route
 from train_embedding.api.runs import add_runs
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 PREFIX = "/train-embedding/v1"
 
 
-def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = None) -> None:
-    """Adds the routes to `app`, each behind `dependencies` (FastAPI's `Depends`), as the host guards its own API."""
-    router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=dependencies or [], tags=["Train Embedding"])
+def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = None, allowed: AllowsOrigin = allows_none) -> None:
+    """Adds the routes to `app`, each behind `dependencies` (FastAPI's `Depends`), as the host guards its own API.
+
+    allowed: the other origins whose pages may use them.
+    """
+    guards = [*(dependencies or []), checked(allowed)]
+    router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=guards, tags=["Train Embedding"])
     add_embeddings(router, services)
     add_inspection(router, services)
     add_combining(router, services)

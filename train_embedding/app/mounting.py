@@ -45,11 +45,15 @@ def private_folder() -> Iterator[Path]:
             del os.environ[_FOLDER_VARIABLE]
         else:
             os.environ[_FOLDER_VARIABLE] = before
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
-def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> Any:
-    """Mounts gradio at "/" so that it serves and reads files of `folder` alone. Returns gradio's own app."""
+def remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> None:
+    """Mounts gradio at "/" so that it serves and reads files of `folder` alone."""
     known = inspect.signature(gr.mount_gradio_app).parameters
     gr.mount_gradio_app(app, blocks, path="/", **{name: value for name, value in _WANTED.items() if name in known})
     # gradio 4 and later read any path that a page names unless this is set, which only `launch` does.
@@ -57,10 +61,27 @@ def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> Any:
     blocks.allowed_paths, blocks.blocked_paths = [], []
     for block in blocks.blocks.values():
         setattr(block, "async_move_resource_to_block_cache", _refusing_addresses(block))  # noqa: B010
-    mounted = next(route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App))
+    mounted = _mounted(app)
     # gradio 3 serves whatever lies in the folder that the program was started in.
     setattr(mounted, "cwd", str(folder))  # noqa: B010
-    return mounted
+
+
+def connect_queue(app: fastapi.FastAPI, address: str) -> str:
+    """Tells gradio 3, whose queue calls the functions over HTTP, where this server is.
+
+    By itself it would believe the first page that joins the queue. Returns the token that it shows; empty for later versions.
+    """
+    mounted = _mounted(app)
+    queue = getattr(getattr(mounted, "blocks", None), "_queue", None)
+    if not hasattr(queue, "set_url"):
+        return ""
+    queue.set_url(address)
+    return mounted.queue_token
+
+
+def _mounted(app: fastapi.FastAPI) -> Any:
+    """gradio's own app; None where it is not mounted."""
+    return next((route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)), None)
 
 
 def _refusing_addresses(block: Any) -> Any:

@@ -14,7 +14,10 @@ import uvicorn
 from fastapi.responses import FileResponse
 
 from train_embedding.api import routes
-from train_embedding.app import mounting, page
+from train_embedding.app import bodies, mounting, page
+from train_embedding.app.access import EVERYWHERE, LOOPBACK, Access, bracketed
+from train_embedding.app.connections import BoundedConnection
+from train_embedding.app.guard import Guard
 from train_embedding.errors import Conflict
 from train_embedding.ui import compat, tab
 
@@ -81,31 +84,71 @@ def application(services: Services, folder: Path) -> fastapi.FastAPI:
 
 
 class _Server(uvicorn.Server):
-    """Calls `ready` once connections are accepted."""
+    """Calls `ready` once connections are accepted, and `ended` when there are no more."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ended: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ended = ready, ended
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._ended()  # here, since SIGTERM ends the process as soon as uvicorn has shut down
 
-def serve(services: Services, port: int = 7860, listen: bool = False, ready: Callable[[str], None] = print_at_once) -> None:
+
+def serve(
+    services: Services, port: int = 7860, access: Access | None = None, ready: Callable[[str], None] = print_at_once
+) -> None:
     """Serves until interrupted; `ready` gets a sentence that names the address, once the page can be opened there.
 
-    Raises Conflict when the port is taken.
+    Raises Conflict when the port is taken, or the address is not this machine's.
     """
-    host = "0.0.0.0" if listen else "127.0.0.1"
-    with socket.socket() as listener, mounting.private_folder() as folder:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    access = access or Access()
+    with _listener(access.host, port) as listener, mounting.private_folder() as folder:
+        port = listener.getsockname()[1]
+        local = LOOPBACK if access.host in EVERYWHERE else access.host
+        address = f"http://{bracketed(local)}:{port}/"
+        app = application(services, folder)
+        guard = Guard(app, access)
+        guard.program_token = mounting.connect_queue(app, address)
+        _Server(_config(guard), lambda: ready(_sentence(address, port, access)), partial(mounting.remove, folder)).run([listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
         try:
-            listener.bind((host, port))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
             listener.listen()
-        except OSError as problem:
-            raise Conflict(f"Port {port} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
+        except OSError:
+            listener.close()
+            raise
+    except OSError as problem:
+        place = f"Port {port}" if host == LOOPBACK else f"Port {port} at {host}"
+        raise Conflict(f"{place} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
+    return listener
+
+
+def _config(guard: Guard) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        http=BoundedConnection,
+        log_level="warning",
+        proxy_headers=False,
+        ws_max_size=bodies.PAGE_BYTES,
         # gradio's pages keep a stream open for as long as they are shown.
-        config = uvicorn.Config(application(services, folder), log_level="warning", timeout_graceful_shutdown=SHUTDOWN_SECONDS)
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        _Server(config, lambda: ready(f"Running on {address} (Ctrl-C ends it)")).run(sockets=[listener])
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def _sentence(address: str, port: int, access: Access) -> str:
+    token = f"?token={access.token}" if access.token else ""
+    sentence = f"Running on {address}{token} (Ctrl-C ends it)"
+    if access.host in EVERYWHERE:
+        sentence += f"\nFrom other machines: http://{socket.gethostname()}:{port}/{token}"
+    return sentence

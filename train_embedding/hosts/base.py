@@ -37,6 +37,10 @@ class HostInfo:
     "Side in pixels of the square pictures that the checkpoint was trained for."
     allowed_folders: tuple[Path, ...] | None = None
     "Folders that picture folders must lie in; None where any folder may be used."
+    allowed_origins: tuple[str, ...] = ()
+    'Other origins whose pages may use the API, such as "https://example.com"; "*" for all.'
+    allowed_origins_pattern: str = ""
+    "The same as a regular expression."
     why_no_training: str = ""
     "Empty where training works, else one sentence."
     extra_networks: bool = True

@@ -64,6 +64,8 @@ class WebUIHost(ABC):
             templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
             device=str(devices.device),
             allowed_folders=_allowed_folders(),
+            allowed_origins=_allowed_origins(),
+            allowed_origins_pattern=getattr(shared.cmd_opts, "cors_allow_origins_regex", None) or "",
             runs_pickles=self._runs_pickles(),
             **facts,
         )
@@ -227,6 +229,11 @@ def _allowed_folders() -> tuple[Path, ...] | None:
         return None
     named = getattr(options, "train_embedding_allow", None) or []
     return tuple(Path(folder).absolute() for folder in [paths_internal.data_path, *named])
+
+
+def _allowed_origins() -> tuple[str, ...]:
+    """As `--cors-allow-origins` names them, with commas in between."""
+    return tuple((getattr(shared.cmd_opts, "cors_allow_origins", None) or "").split(","))
 
 
 @functools.cache
