@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, cast
+
+from train_embedding.errors import TrainEmbeddingError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -11,6 +14,8 @@ if TYPE_CHECKING:
     from train_embedding.hosts.webui_host import WebUIHost
     from train_embedding.services import Services
     from train_embedding.ui.tab import HostCards
+
+logger = logging.getLogger(__name__)
 
 _CARDS = {f"{tab}_textual_inversion_cards_html": tab for tab in ("txt2img", "img2img")}
 "Element ids of the WebUI's cards of embeddings, and the tab that each stands on."
@@ -40,9 +45,26 @@ def take_cards(component: Any) -> None:
 
 def tab() -> Any:
     """The tab, a gradio Blocks, for `on_ui_tabs`."""
-    from train_embedding.ui.tab import build
+    from train_embedding.ui.tab import build, build_notice
 
-    return build(services(), _host_cards())
+    problem = why_unavailable()
+    return build_notice(problem) if problem else build(services(), _host_cards())
+
+
+def why_unavailable() -> str:
+    """What keeps Train Embedding from working in this program, for people; an empty string where it works."""
+    try:
+        services().host.info()
+    except TrainEmbeddingError as error:
+        return str(error)
+    except Exception as error:
+        logger.warning("The settings of this WebUI cannot be read: %s: %s", type(error).__name__, error)
+        logger.debug("They were read here:", exc_info=True)
+        return (
+            "Train Embedding does not know this version of the WebUI: its settings cannot be read "
+            f"({type(error).__name__}: {str(error)[:200]})."
+        )
+    return ""
 
 
 def _host_cards() -> HostCards:
@@ -52,9 +74,10 @@ def _host_cards() -> HostCards:
 
 
 def mount_api(app: FastAPI) -> bool:
-    """Adds our routes behind whatever guards the WebUI's own API; does nothing, and returns False, where that is off."""
+    """Adds our routes behind whatever guards the WebUI's own API; does nothing, and returns False, where that is off
+    or Train Embedding does not work in this program."""
     guards = _guards(app)
-    if guards is None:
+    if guards is None or why_unavailable():
         return False
     from train_embedding.api.routes import mount
 

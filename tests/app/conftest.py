@@ -13,7 +13,7 @@ pytest.importorskip("gradio")
 
 from starlette.testclient import TestClient
 
-from tests.ui.conftest import inside_a_loop
+from tests.event_loops import inside_a_loop
 from train_embedding.app import mounting, server
 from train_embedding.services import Services
 from train_embedding.ui.compat import MAJOR

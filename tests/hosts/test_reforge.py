@@ -49,7 +49,11 @@ class ReForge(WebUI):
             self.all[name] = types.ModuleType(name)
             self.all[name].__path__ = []
         memory = types.ModuleType("ldm_patched.modules.model_management")
-        vars(memory).update(load_models_gpu=lambda _patchers, **options: self.asked.append(options))
+
+        def load_models_gpu(_patchers: Any, memory_required: int = 0, minimum_memory_required: int | None = None) -> None:
+            self.asked.append({"memory_required": memory_required, "minimum_memory_required": minimum_memory_required})
+
+        vars(memory).update(load_models_gpu=load_models_gpu)
         vars(self.all["ldm_patched.modules"])["model_management"] = memory
         self.all |= {memory.__name__: memory, "modules_forge": types.ModuleType("modules_forge")}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 
+from tests.event_loops import inside_a_loop
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
 
@@ -27,19 +26,6 @@ class WordModel:
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
     return Services(FakeHost(tmp_path, model=cast(Any, WordModel())))
-
-
-def inside_a_loop(make: Callable[[], Any]) -> Any:
-    """Outside one, gradio 6 makes event loops for its Blocks and leaves them open.
-
-    In a thread of its own: this one has a loop already where Playwright's browser is still open.
-    """
-
-    async def made() -> Any:
-        return make()
-
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(lambda: asyncio.run(made())).result()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.ui import create_panel, library_panel, train_panel
+from train_embedding.ui import create_panel, html, library_panel, train_panel
 from train_embedding.ui.compat import AT_ONCE
 from train_embedding.ui.edge import Troubles
 
@@ -32,6 +32,13 @@ def build(services: Services, host_cards: HostCards | None = None) -> gr.Blocks:
     # The WebUI would put values from its ui-config.json over those that the settings service remembers.
     for component in blocks.blocks.values():
         setattr(component, "do_not_save_to_config", True)  # noqa: B010
+    return blocks
+
+
+def build_notice(sentence: str) -> gr.Blocks:
+    """The tab of a program in which Train Embedding does not work: one sentence that says why."""
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.HTML(html.message("bad", sentence), elem_id="te_unavailable")
     return blocks
 
 
