@@ -347,7 +347,7 @@ def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:
     (tmp_path / "bad" / "<i>.png").write_bytes(b"no picture")
     for values, sentence in (
         ({"folder": tmp_path / "none"}, "does not exist"),
-        ({"folder": tmp_path / "empty"}, "There is no picture"),
+        ({"folder": tmp_path / "empty"}, "There are no images"),
         ({"folder": tmp_path / "bad"}, "<i>.png"),
         ({"learning_rate": "5e-3:10:20"}, 'The learning rate "5e-3:10:20" does not parse.'),
         ({"steps": "0"}, "steps is 0"),

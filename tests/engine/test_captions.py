@@ -134,6 +134,12 @@ def test_shuffled_tags() -> None:
     assert filled("[name]: [filewords]", "a, b, c", shuffle=True, seed=3) in seen
 
 
+def test_tags_in_brackets_stay_together() -> None:
+    seen = {filled("[name]: [filewords]", "(a, b:1.2), c, d", shuffle=True, dropout=0.3, seed=seed) for seed in range(100)}
+    assert all(text.count("(a, b:1.2)") == text.count("b:1.2") for text in seen)
+    assert {"[name]: c, (a, b:1.2), d", "[name]: d, c"} <= seen
+
+
 def test_the_first_tags_keep_their_place() -> None:
     seen = {filled("[filewords]", "a, b, c, d, [name]", shuffle=True, dropout=0.5, keep=2, seed=seed) for seed in range(200)}
     assert all(text.startswith("a, b") and "[name]" in text for text in seen)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from train_embedding.engine.prompt import split_at_and, weighted, without_comments, without_networks
+from train_embedding.engine.prompt import split_at_and, split_at_commas, weighted, without_comments, without_networks
 from train_embedding.errors import InvalidInput
 
 JOINED = json.loads((Path(__file__).parent / "webui_prompts.json").read_text(encoding="utf-8"))["joined"]
@@ -34,6 +34,24 @@ def test_pieces_of_one_weight_are_one() -> None:
 def test_a_weight_that_is_no_number() -> None:
     with pytest.raises(InvalidInput, match=r'"1\.2\.3" is not a number'):
         weighted("(a:1.2.3)")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("a, b ,c", ["a", " b ", "c"]),
+        ("(a, b:1.2), c", ["(a, b:1.2)", " c"]),
+        ("[a, (b, c), d], e", ["[a, (b, c), d]", " e"]),
+        (r"a \(b, c\), d", [r"a \(b", r" c\)", " d"]),
+        (":(, a, (b, c)", [":(", " a", " (b, c)"]),
+        ("a), b, [c, d), e", ["a)", " b", " [c", " d)", " e"]),
+        ("", [""]),
+        ("\\", ["\\"]),
+    ],
+)
+def test_commas_in_brackets_do_not_split(prompt: str, parts: list[str]) -> None:
+    assert split_at_commas(prompt) == parts
+    assert ",".join(parts) == prompt
 
 
 def test_networks_and_comments_are_no_text() -> None:

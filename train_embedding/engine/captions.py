@@ -11,7 +11,7 @@ from pathlib import Path
 from train_embedding.engine.alternatives import check_alternatives, draw_alternatives, escape_alternatives
 from train_embedding.engine.caption_files import read_caption_file
 from train_embedding.engine.placeholder import PromptBatch, Vectors
-from train_embedding.engine.prompt import weighted
+from train_embedding.engine.prompt import split_at_commas, weighted
 from train_embedding.engine.prompt_encoding import batch_readings, read_caption
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import InvalidInput, UnreadableFile
@@ -111,7 +111,7 @@ def fill_template(
     """
     line, words = draw_alternatives(line, rng), draw_alternatives(words, rng)
     if shuffle or dropout > 0:
-        tags = [tag.strip() for tag in words.split(",") if tag.strip()]
+        tags = [tag.strip() for tag in split_at_commas(words) if tag.strip()]
         first, rest = tags[:keep], tags[keep:]
         kept = [tag for tag in rest if NAME in tag or dropout <= 0 or rng.random() >= dropout]
         if shuffle:

@@ -71,6 +71,24 @@ def weighted(prompt: str) -> list[tuple[str, float]]:
     return _joined(pieces) or [("", 1.0)]
 
 
+def split_at_commas(prompt: str) -> list[str]:
+    """The parts between commas; brackets that have a partner keep what is in them together, as in `(red, blue:1.2), star`."""
+    parts = [""]
+    opened: list[tuple[str, int]] = []  # each bracket, and the part that it begins in
+    for mark in re.findall(r"\\.|[()\[\],]|[^\\()\[\],]+|\\", prompt):
+        if mark == ",":
+            parts.append("")
+            continue
+        parts[-1] += mark
+        if mark in ("(", "["):
+            opened.append((mark, len(parts) - 1))
+        elif mark in _OPENING_OF:
+            bracket, first = opened.pop() if opened else ("", 0)
+            if bracket == _OPENING_OF[mark]:
+                parts[first:] = [",".join(parts[first:])]
+    return parts
+
+
 def escaped(text: str) -> str:
     """The prompt that is read as this very text: with a backslash before each bracket and backslash."""
     return re.sub(r"[()\[\]\\]", r"\\\g<0>", text)
