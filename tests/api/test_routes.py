@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 from fastapi import Depends, FastAPI, HTTPException
+from PIL import Image
 from starlette.testclient import TestClient
 
 from train_embedding.api import bodies, routes
@@ -21,6 +22,7 @@ from train_embedding.engine.spec import TrainingSpec
 from train_embedding.errors import Conflict, NotFound
 from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.combining import Combining
+from train_embedding.services.datasets import Datasets
 from train_embedding.services.inspection import Inspection
 from train_embedding.services.library import Library
 from train_embedding.services.run_state import RunState
@@ -63,6 +65,7 @@ class SomeServices:
         self.library = Library(host)
         self.inspection = Inspection(host, self.library)
         self.combining = Combining(host, self.library)
+        self.datasets = Datasets(host)
         self.runs = SomeRuns(folder)
 
 
@@ -219,6 +222,22 @@ def test_the_pictures_of_a_run(client: TestClient, tmp_path: Path) -> None:
     assert report.json() == {"folder": str(tmp_path), "sizes": [], "used": [{"file": "a?.png"}], "skipped": []}
 
 
+def test_a_dataset_is_looked_at_before_training(client: TestClient, tmp_path: Path) -> None:
+    folder = tmp_path / "10_cat"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    Image.new("RGB", (8, 8)).save(folder / "b.png")
+    (folder / "b.txt").write_bytes(b"caf\xe9")
+    report = post(client, "datasets", {"folder": str(folder)}).json()
+    assert (report["pictures"], report["captions"]) == (1, 0)
+    assert report["skipped"][0]["file"] == "b.png"
+    assert "10 repeats in kohya's scripts" in report["notes"][0]
+    assert post(client, "datasets", {"folder": str(tmp_path), "repeats": True}).json()["pictures"] == 1
+    assert "only in the subfolder 10_cat" in post(client, "datasets", {"folder": str(tmp_path)}).json()["error"]
+    for body in ({}, {"folder": 3}, {"folder": str(folder), "repeats": "yes"}, {"folder": str(folder), "colour": "red"}):
+        _assert_refused(post(client, "datasets", body))
+
+
 def test_an_unknown_run_is_not_found(client: TestClient) -> None:
     for answer in (get(client, "runs/none"), get(client, "runs/none/pictures"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
         assert answer.status_code == 404
@@ -250,7 +269,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 24
+    assert asked == 25
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

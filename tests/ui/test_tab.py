@@ -378,6 +378,10 @@ def test_the_folder_is_looked_at(handler: Handler, components: Components, tmp_p
     assert "&lt;b&gt;.png: It is not a picture" in handler("check")(str(tmp_path))[check]
     assert "does not exist" in handler("check")(str(tmp_path / "none"))[check]
     assert handler("check")("  ")[check] == ""
+    (tmp_path / "3_more").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "3_more" / "a.png")
+    assert "Images in the subfolder 3_more are not used." in handler("check")(str(tmp_path))[check]
+    assert "not used" not in handler("check")(str(tmp_path), True)[check]
 
 
 def test_a_template_fills_the_lines(handler: Handler, services: Services) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, documented
+from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
 from train_embedding.engine.spec import TrainingSpec
 from train_embedding.services.runs import CHANGEABLE
@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 _RUN_EXAMPLE = {"embedding": "my-cat", "dataset": "/home/me/pictures/my cat", "preset": "Fast", "steps": 200}
 
 
+_DATASET_FIELDS: dict[str, dict[str, Any]] = {
+    "folder": {"description": "A folder of training images on the server."},
+    "repeats": {"description": "Whether subfolders such as 3_faces are searched too.", "default": False},
+}
+
+
 def add_runs(router: APIRouter, services: Services) -> None:
+    def inspect_dataset(values: Any = BODY) -> Response:
+        """What a folder of training images holds, before training: how many images, captions and masks, which files are left out
+        and why, and what else is worth knowing, in sentences."""
+        check_fields(values, _DATASET_FIELDS)
+        return answer(services.datasets.inspect(text_field(values, "folder"), flag_field(values, "repeats")).to_json())
+
     def list_runs() -> Response:
         """Every training run, the newest first."""
         return answer([state.to_json() for state in services.runs.list()])
@@ -47,6 +59,8 @@ def add_runs(router: APIRouter, services: Services) -> None:
     properties = {name: {"default": value} for name, value in defaults.items() if name not in _RUN_EXAMPLE}
     properties.update({name: {} for name in _RUN_EXAMPLE})
     changeable = {name: {"default": defaults[name]} for name in CHANGEABLE}
+    example = {"folder": _RUN_EXAMPLE["dataset"]}
+    add(router, "POST", "/datasets", inspect_dataset, documented(_DATASET_FIELDS, ["folder"], example))
     add(router, "GET", "/runs", list_runs)
     add(router, "POST", "/runs", start_run, documented(properties, ["embedding"], _RUN_EXAMPLE))
     add(router, "GET", "/runs/{run_id}", get_run)

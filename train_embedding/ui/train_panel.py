@@ -180,7 +180,7 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
-    for event in (dataset.blur, dataset.submit):
+    for event in (dataset.blur, dataset.submit, panel.widgets["repeats"].input):
         event(check, [dataset, panel.widgets["repeats"], panel.widgets["masks"]], [panel.dataset_check], **AT_ONCE)
 
 
