@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from train_embedding.errors import Conflict, StorageFailed
+from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.changes import JOURNAL, Change, Changes
+from train_embedding.services.library import Library
+from train_embedding.services.shelf import OWN_FOLDER
 
 OLD = {"a.pt": b"embedding", "a.json": b"notes", "gone.txt": b"gone", "kept.pt": b"before", "kept.json": b"old"}
 NEW = {
@@ -48,7 +51,7 @@ def the_change(folder: Path) -> Change:
 
 
 def carry_out(folder: Path, change: Change | None = None) -> None:
-    changes = Changes(folder.parent / "own")
+    changes = Changes(folder.parent / "own", [folder.parent])
     with changes.turn():
         changes.carry_out(change or the_change(folder))
 
@@ -71,7 +74,7 @@ def test_a_kill_at_every_call_leaves_the_old_or_the_new_state(tmp_path: Path, mo
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         done = killed_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))
-        Changes(tmp_path / "own").recover()
+        Changes(tmp_path / "own", [tmp_path]).recover()
         after = state(folder)
         assert after in (OLD, NEW), (call, number, after)
         assert not (tmp_path / "own" / JOURNAL).exists()
@@ -115,7 +118,7 @@ def test_an_error_at_every_call_takes_everything_back(tmp_path: Path, monkeypatc
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         problem, calls = failing_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))
-        Changes(tmp_path / "own").recover()
+        Changes(tmp_path / "own", [tmp_path]).recover()
         after = state(folder)
         assert after in (OLD, NEW) or after == {**NEW, "gone.txt": b"gone"}, (call, number, after)
         assert "disk is full" in problem or after == NEW
@@ -172,7 +175,7 @@ def test_what_a_person_did_meanwhile_is_respected(tmp_path: Path, monkeypatch: p
     (folder / "gone.txt").unlink()
     (folder / "gone.txt").write_bytes(b"another")
     (folder / "sub" / "copy.json").write_bytes(b"mine")
-    Changes(tmp_path / "own").recover()
+    Changes(tmp_path / "own", [tmp_path]).recover()
     after = state(folder)
     assert after["gone.txt"] == b"another"
     assert after["sub/copy.json"] == b"mine"
@@ -189,10 +192,10 @@ def test_a_damaged_journal_stops_nobody(folder: Path, text: str) -> None:
 
 
 def test_a_change_under_way_is_left_alone(folder: Path) -> None:
-    changes = Changes(folder.parent / "own")
+    changes = Changes(folder.parent / "own", [folder.parent])
     with changes.turn():
         (folder.parent / "own" / JOURNAL).write_text("[]")
-        Changes(folder.parent / "own").recover()
+        Changes(folder.parent / "own", [folder.parent]).recover()
         assert (folder.parent / "own" / JOURNAL).exists()
 
 
@@ -201,3 +204,58 @@ def test_names_that_are_no_text(folder: Path) -> None:
     odd = folder / os.fsdecode(b"\xff\xfe.pt")
     carry_out(folder, Change(moves=((folder / "a.pt", odd),), copies=((folder / "a.json", folder / "剣 ünï.json"),)))
     assert odd.read_bytes() == b"embedding"
+
+
+def journal_from_a_stranger(target: Path, outside: Path, kind: str) -> dict[str, object]:
+    status = outside.lstat()
+    stamp = [status.st_mtime_ns, status.st_size, status.st_ino]
+    plan: dict[str, object] = {"committed": kind != "staged, taken back", "staged": [], "moves": [], "removes": []}
+    if kind == "removes":
+        plan["removes"] = [[str(outside), stamp]]
+    elif kind == "moves":
+        plan["moves"] = [[str(outside), str(target), stamp]]
+    elif kind == "moved to":
+        status = target.with_name("a.pt").lstat()
+        new = [status.st_mtime_ns, status.st_size, status.st_ino]
+        plan["moves"] = [[str(target.with_name("a.pt")), str(outside.with_name("startup.pt")), new]]
+    else:  # a temporary file that takes a target's place, or that is taken away
+        plan["staged"] = [[str(outside), str(target), True]]
+    return plan
+
+
+@pytest.mark.parametrize("how", ["plain", "by dots", "by a link"])
+@pytest.mark.parametrize("kind", ["removes", "moves", "moved to", "staged", "staged, taken back"])
+def test_a_journal_that_names_other_places_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, how: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    outside = elsewhere / "letter.txt"
+    outside.write_bytes(b"dear")
+    folder, own = put(tmp_path / "embeddings"), tmp_path / "own"
+    own.mkdir()
+    if how == "by dots":
+        outside = folder / ".." / "elsewhere" / "letter.txt"
+    if how == "by a link":
+        (folder / "link").symlink_to(elsewhere, target_is_directory=True)
+        outside = folder / "link" / "letter.txt"
+    (own / JOURNAL).write_text(json.dumps(journal_from_a_stranger(folder / "new.pt", outside, kind)))
+    before = state(folder)
+    Changes(own, [folder, own]).recover()
+    assert state(folder) == before
+    assert [path.name for path in elsewhere.iterdir()] == ["letter.txt"]
+    assert not (own / JOURNAL).exists()
+    assert (own / JOURNAL).with_suffix(".damaged").exists()
+    assert "lies outside the folders of this library" in caplog.text
+
+
+def test_the_library_completes_changes_of_its_own_folders_only(fake_host: FakeHost, tmp_path: Path) -> None:
+    outside = tmp_path / "letter.txt"
+    outside.write_bytes(b"dear")
+    embeddings = fake_host.info().embeddings_folder
+    own = fake_host.info().runs_folder.parent / OWN_FOLDER
+    own.mkdir(parents=True, exist_ok=True)
+    (own / JOURNAL).write_text(json.dumps(journal_from_a_stranger(embeddings / "new.pt", outside, "removes")))
+    Library(fake_host).list()
+    assert outside.read_bytes() == b"dear"
+    assert not (own / JOURNAL).exists()

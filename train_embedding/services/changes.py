@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.embeddings.storage import remove_file, replace_file, storage_failed, write_atomically
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.locks import file_lock
-from train_embedding.services.steps import Change, Plan, check_free, complete, discard, perform, plan_from, plan_of, stage
+from train_embedding.services.steps import (
+    Change,
+    Plan,
+    check_free,
+    check_within,
+    complete,
+    discard,
+    perform,
+    plan_from,
+    plan_of,
+    stage,
+)
 
 __all__ = ["Change", "Changes"]
 
 JOURNAL, LOCK = "change.json", "change.lock"
 WAIT_SECONDS = 30.0
+MAX_JOURNAL = 64 * 2**20
+"Bytes; a change of 1,000 files takes 0.3 MB."
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +40,13 @@ class Changes:
 
     All data is first written to temporary files beside their targets; then the journal is marked, and from there on only names
     change. A process that finds the journal of one that ended takes its temporary files away, or does what was left to do.
+
+    within: the folders in which files change. A journal may come from anywhere, with the rest of a data folder, so one that names
+    other places is set aside.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, within: Sequence[Path]) -> None:
+        self._within = within
         self._journal = folder / JOURNAL
         self._lock = folder / LOCK
 
@@ -99,13 +117,14 @@ class Changes:
 
     def _finish_interrupted(self) -> None:
         try:
-            values = json.loads(self._journal.read_bytes())
+            values = json.loads(read_regular_file(self._journal, MAX_JOURNAL))
             plan, committed = plan_from(values), bool(values["committed"])
+            check_within(plan, self._within)
         except FileNotFoundError:
             return
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             aside = self._journal.with_suffix(".damaged")
-            logger.warning("The journal of an interrupted change cannot be read; it is put aside as %s: %s", aside, error)
+            logger.warning("An interrupted change is not completed: %s Its journal was set aside as %s.", error, aside)
             replace_file(self._journal, aside)
             return
         except OSError as error:

@@ -68,7 +68,7 @@ class Shelf:
 
     def recover(self) -> None:
         """Ends a change that another process left behind when it was killed."""
-        Changes(self.own_folder).recover()
+        self._changes().recover()
 
     def files_named(self, name: str) -> list[Path]:
         """Every embedding file of that name, the one in use last. Raises InvalidName where a link leads outside."""
@@ -244,12 +244,15 @@ class Shelf:
 
     @contextmanager
     def _turn(self) -> Generator[Changes, None, None]:
-        changes = Changes(self.own_folder)
+        changes = self._changes()
         with self._lock, changes.turn():
             if not self._swept:
                 self._swept = True
                 self._sweep()
             yield changes
+
+    def _changes(self) -> Changes:
+        return Changes(self.own_folder, (self.root, self.trash.folder, self.own_folder))
 
     def _sweep(self) -> None:
         """Once per process: an interrupted change is completed by now, and nobody else is at work."""

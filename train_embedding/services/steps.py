@@ -24,6 +24,7 @@ from train_embedding.errors import Conflict
 logger = logging.getLogger(__name__)
 
 _ASIDE = ".old.tmp"
+_LONGEST_SHOWN = 300
 Stamp = tuple[int, int, int]
 
 
@@ -111,6 +112,18 @@ def plan_from(values: Any) -> Plan:
         tuple((Path(source), Path(target), _stamp_from(stamp)) for source, target, stamp in values["moves"]),
         tuple((Path(path), _stamp_from(stamp)) for path, stamp in values["removes"]),
     )
+
+
+def check_within(plan: Plan, folders: Iterable[Path]) -> None:
+    """Raise ValueError where a plan names a path outside these folders, whatever links lead there."""
+    roots = [folder.resolve() for folder in folders]
+    paths = [path for temporary, target, _ in plan.staged for path in (temporary, target)]
+    paths += [path for source, target, _ in plan.moves for path in (source, target)]
+    for path in (*paths, *(path for path, _ in plan.removes)):
+        # The last part stays as it is: of a link, it is the link itself that is renamed or removed.
+        inside = path.is_absolute() and any(path.parent.resolve().is_relative_to(root) for root in roots)
+        if not inside or path.name in ("", ".", ".."):
+            raise ValueError(f"{str(path)[:_LONGEST_SHOWN]!r} lies outside the folders of this library.")
 
 
 def stage(change: Change, plan: Plan, made: list[Path]) -> None:
