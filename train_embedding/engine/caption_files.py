@@ -38,11 +38,15 @@ def read_caption_file(file: Path) -> str:
         raise UnreadableFile(f"{what} {impostor}.")
     if len(data) > MAX_CAPTION_BYTES:
         raise UnreadableFile(f"{what} is larger than {MAX_CAPTION_BYTES // 1024} KB.")
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        text = data.decode(encoding)
+        text = decoded(data)
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"{what} is not UTF-8 or UTF-16 text. Save it as UTF-8.") from error
     if "\0" in text:  # UTF-16 without a mark, or no text at all
         raise UnreadableFile(f"{what} is not text, or its encoding is unknown. Save it as UTF-8.")
     return " ".join(text.split())
+
+
+def decoded(data: bytes) -> str:
+    """Decode UTF-8, or what its byte order mark says. Raises UnicodeDecodeError."""
+    return data.decode(next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8"))

@@ -73,7 +73,8 @@ class TrainingSpec:
     template: tuple[str, ...] = DEFAULT_TEMPLATE
     """Caption lines; `[name]` is the embedding, `[filewords]` the picture's `.txt` file or else its file name, which may itself
     say `[name]`. A caption that names the embedding nowhere gets it in front. Of `{red|blue}`, in a line or a `.txt` file, one is
-    drawn each time; `\\{`, `\\|` and `\\}` are the characters themselves."""
+    drawn each time; `\\{`, `\\|` and `\\}` are the characters themselves. `(red:1.2)`, `[red]`, `\\(` and BREAK act as in the
+    WebUI's trainer."""
     shuffle_tags: bool = False
     "Whether the comma-separated parts of `[filewords]` come in random order."
     tag_dropout: float = 0.0

@@ -141,8 +141,10 @@ def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
 
 
 def _template_lines(file: Path) -> tuple[str, ...]:
+    from train_embedding.engine.caption_files import decoded
+
     try:
-        text = read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE].decode("utf-8-sig")
+        text = decoded(read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE])
     except (OSError, ValueError) as error:
         logger.warning("The caption template %s cannot be read: %s", file, error)
         return ()
