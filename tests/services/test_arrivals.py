@@ -122,6 +122,9 @@ REFUSED = {
     "sword.info": b"{",
     "sword.pt.optim": saved({"hash": "1", "optimizer_state_dict": Evil()}),
     "sword.optim": b"garbage",
+    "sword.txt": b"\0\1",
+    "sword.preview.mp4": b"<script>",
+    "sword.tiff": b"no picture",
 }
 
 
@@ -156,10 +159,33 @@ def test_notes_that_are_too_large(library: Library, large: int) -> None:
 
 @pytest.mark.parametrize("how", ["uploads", "path"])
 def test_other_files_do_not_come_along(fake_host: FakeHost, library: Library, folder: Path, how: str) -> None:
-    others = {"sword.html": b"<script>", "sword.txt": b"", "swords.json": NOTES, "shield.preview.png": picture(), "sword": b""}
+    others = {
+        "sword.html": b"<script>",
+        "sword.v2.txt": b"of another",
+        "swords.json": NOTES,
+        "shield.preview.png": picture(),
+        "sword": b"",
+    }
     done = bring(library, folder, how, {"sword.pt": embedding(), **others})
     assert list(files_in(fake_host)) == ["sword.pt"]
     assert [one.entry is not None for one in done] == [True, *([False] * len(others) if how == "uploads" else [])]
+
+
+@pytest.mark.parametrize("how", ["uploads", "paths", "path"])
+def test_the_webuis_description_and_videos_come_along(fake_host: FakeHost, library: Library, folder: Path, how: str) -> None:
+    files = {
+        "dog.pt": embedding(), "dog.txt": "a good dog, 犬".encode(), "dog.preview.mp4": b"\0\0\0 ftypisom",
+        "dog.webm": b"\x1a\x45\xdf\xa3", "dog.tiff": b"II*\0",
+    }  # fmt: skip
+    (done,) = bring(library, folder, how, files)
+    assert files_in(fake_host) == files
+    assert done.entry is not None
+    assert done.entry.notes.description == "a good dog, 犬"
+
+
+def test_what_stays_behind_is_named(library: Library, folder: Path) -> None:
+    (done,) = bring(library, folder, "path", {"sword.pt": embedding(), "sword.html": b"<script>"})
+    assert done.note == '"sword.html" was not imported: files of its kind stay where they are.'
 
 
 def test_links_beside_it_are_not_followed(fake_host: FakeHost, library: Library, folder: Path, tmp_path: Path) -> None:

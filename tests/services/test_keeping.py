@@ -320,6 +320,39 @@ def test_the_early_layout_of_the_trash(fake_host: FakeHost, library: Library) ->
     assert (entry.file, entry.loaded, library.trashed()) == (file, True, [])
 
 
+def test_videos_and_texts_follow(fake_host: FakeHost, library: Library) -> None:
+    beside = (".txt", ".preview.mp4", ".webm", ".tiff", ".preview.gif", ".civitai.info")
+    put(fake_host, "dog.pt", beside=beside)
+    put(fake_host, "dog.v2.pt", beside=(".txt", ".preview.mp4"))
+    others = {name for name in names(fake_host) if name.startswith("dog.v2.")}
+    library.rename("dog", "cat")
+    assert names(fake_host) - others == {f"cat{suffix}" for suffix in (".pt", *beside)}
+    library.copy("cat", "lion")
+    library.delete("cat")
+    assert names(fake_host) - others == {f"lion{suffix}" for suffix in (".pt", *beside)}
+    library.rename("dog.v2", "wolf")
+    assert {"wolf.pt", "wolf.txt", "wolf.preview.mp4"} <= names(fake_host)
+    library.restore(library.trashed()[0].id)
+    assert {f"cat{suffix}" for suffix in (".pt", *beside)} <= names(fake_host)
+
+
+def test_the_webuis_text_is_the_description_until_there_is_another(fake_host: FakeHost, library: Library) -> None:
+    file = put(fake_host, "dog.pt", beside=())
+    text = file.with_suffix(".txt")
+    text.write_text("a good dog\n", encoding="utf-8")
+    assert library.get("dog").notes.description == "a good dog"
+    text.write_text("a very good dog", encoding="utf-8")
+    assert library.get("dog").notes.description == "a very good dog"
+    assert library.set_notes("dog", {"notes": "mine", "description": "a very good dog"}).notes.notes == "mine"
+    assert "description" not in json.loads(file.with_suffix(".json").read_text())
+    assert library.set_notes("dog", {"description": "another"}).notes.description == "another"
+    assert library.set_notes("dog", {"description": ""}).notes.description == "", "as the WebUI shows it"
+    assert Library(fake_host).get("dog").notes.description == ""
+    assert text.read_text(encoding="utf-8") == "a very good dog"
+    text.write_bytes(b"x" * 2**21)
+    assert library.set_notes("dog", {"notes": ""}).notes.notes == ""
+
+
 def test_one_that_is_being_trained_stays(fake_host: FakeHost, library: Library) -> None:
     put(fake_host, "sword.pt")
     put(fake_host, "other.pt", 2.0)

@@ -24,6 +24,23 @@ def test_what_belongs_to_what() -> None:
     }
 
 
+def test_every_kind_of_preview_belongs_to_its_embedding() -> None:
+    names = [
+        "dog.pt", "dog.preview.mp4", "dog.preview.webm", "dog.mp4", "dog.tiff", "dog.preview.gif", "dog.preview.xyz",
+        "dog.v2.mov", "dog.zip", "dogs.preview.mp4",
+    ]  # fmt: skip
+    assert set(grouped(names, Path())["dog.pt"]) == {*names} - {"dog.pt", "dog.zip", "dogs.preview.mp4"}
+
+
+def test_a_text_describes_the_embedding_of_its_very_name() -> None:
+    alone = grouped(["dog.pt", "dog.txt", "dog.v2.txt", "dog.pt.txt"], Path())
+    assert sorted(alone["dog.pt"]) == ["dog.pt.txt", "dog.txt"]
+    both = grouped(["dog.pt", "dog.v2.pt", "dog.txt", "dog.v2.txt", "dog.v2.preview.mp4"], Path())
+    assert {name: sorted(files) for name, files in both.items()} == {
+        "dog.pt": ["dog.txt"], "dog.v2.pt": ["dog.v2.preview.mp4", "dog.v2.txt"],
+    }  # fmt: skip
+
+
 def test_the_preview_that_is_shown_first() -> None:
     assert previews_of("a", ["a.png", "a.preview.webp", "a.json"]) == ["a.preview.webp", "a.png"]
 

@@ -98,7 +98,7 @@ def _files_beside(source: Path, allowed: tuple[Path, ...] | None) -> list[tuple[
     file = _resolved(source.parent) / source.name
     if not _is_allowed(file.parent, allowed):
         return []
-    return [(path.name, path) for path in sidecars_of(file) if limit_of(path.name) and not path.is_symlink()]
+    return [(path.name, path) for path in sidecars_of(file) if not path.is_symlink()]
 
 
 def _arrival(file: str, data: bytes, files: Iterable[tuple[str, Path | bytes]]) -> Arrival:
@@ -107,6 +107,9 @@ def _arrival(file: str, data: bytes, files: Iterable[tuple[str, Path | bytes]]) 
     came: list[str] = []
     left: list[str] = []
     for name, content in files:
+        if not limit_of(name):
+            left.append(f'"{name}" was not imported: files of its kind stay where they are.')
+            continue
         try:
             found = _content(content, name, limit_of(name)) if isinstance(content, Path) else content
             beside.append(checked(file, name, found))

@@ -7,10 +7,24 @@ from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
 from train_embedding.services import foreign_pictures, notes, preview_picture
-from train_embedding.services.sidecars import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, split
+from train_embedding.services.sidecars import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, TEXT_SUFFIX, split
 
 INFO_SUFFIX = ".info"
 "What model managers keep of an embedding, as JSON."
+_BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
+    **dict.fromkeys((".mp4", ".m4v", ".mov", ".avif", ".heic", ".heif"), ((4, b"ftyp"),)),
+    **dict.fromkeys((".webm", ".mkv"), ((0, b"\x1a\x45\xdf\xa3"),)),
+    ".avi": ((0, b"RIFF"),),
+    ".ogv": ((0, b"OggS"),),
+    **dict.fromkeys((".tif", ".tiff"), ((0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+"))),
+    ".bmp": ((0, b"BM"),),
+    ".jfif": ((0, b"\xff\xd8\xff"),),
+    ".apng": ((0, b"\x89PNG"),),
+    ".jxl": ((0, b"\xff\x0a"), (4, b"JXL ")),
+}
+"By suffix, where a file has which bytes. Videos and pictures that nobody opens here are kept as they are."
+MAX_MEDIA = 64 * 2**20
+"Bytes of such a file."
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,9 @@ def limit_of(file_name: str) -> int:
     suffix = split(file_name)[1].lower()
     if suffix in PICTURE_SUFFIXES:
         return foreign_pictures.MAX_SIZE
-    if suffix in (NOTES_SUFFIX, INFO_SUFFIX):
+    if suffix in _BEGINNINGS:
+        return MAX_MEDIA
+    if suffix in (NOTES_SUFFIX, INFO_SUFFIX, TEXT_SUFFIX):
         return notes.MAX_SIZE
     return MAX_FILE_SIZE if suffix == OPTIMIZER_SUFFIX else 0
 
@@ -52,6 +68,12 @@ def checked(embedding_file: str, file_name: str, data: bytes) -> Beside:
         preview_picture.suffix_for(data)
         if _is_embedding(file_name, data):  # a host would load it in place of the other one
             ending = f"{ending.removesuffix(suffix)}.preview{suffix}"
+    elif suffix.lower() in _BEGINNINGS:
+        if not any(data[start : start + len(mark)] == mark for start, mark in _BEGINNINGS[suffix.lower()]):
+            raise UnreadableFile(f"It is not a {suffix[1:].upper()} file.")
+    elif suffix.lower() == TEXT_SUFFIX:
+        if b"\0" in data:
+            raise UnreadableFile("It is not a text file.")
     else:
         _check_object(data)
     return Beside(ending, data, of_file)

@@ -18,9 +18,9 @@ from train_embedding.services.forms import exported, form_for
 from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
-from train_embedding.services.notes import changed_file, checked_changes, contents
+from train_embedding.services.notes import changed_file, checked_changes, contents, described_in
 from train_embedding.services.shelf import NEW_SUFFIX, Edit, Shelf, taken
-from train_embedding.services.sidecars import NOTES_SUFFIX
+from train_embedding.services.sidecars import NOTES_SUFFIX, TEXT_SUFFIX, is_plain
 from train_embedding.services.trash import Trashed
 
 __all__ = ["Budget", "Created", "Entry", "Imported", "Library", "Trashed"]
@@ -147,7 +147,7 @@ class Library:
         checked = checked_changes(notes or {})
         edits: builtins.list[Edit] = []
         if checked:
-            edits.append(Edit(NOTES_SUFFIX, lambda path: changed_file(contents(path), checked, path.name)))
+            edits.append(Edit(NOTES_SUFFIX, lambda path: _noted(path, checked)))
         if preview is not None:
             edits.append(Edit(f".preview{preview_picture.suffix_for(preview)}", preview))
         at = self.get(name, file).file
@@ -264,3 +264,9 @@ class Library:
     def _reloaded(self, name: str) -> Entry:
         self._host.reload_embeddings()
         return self.get(name)
+
+
+def _noted(path: Path, changes: Mapping[str, object]) -> bytes | None:
+    """The file of notes at a path with changes, beside a description in a file of its own."""
+    text = path.with_suffix(TEXT_SUFFIX)
+    return changed_file(contents(path), changes, path.name, described_in(text) if is_plain(text) else "")

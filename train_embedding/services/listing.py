@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from train_embedding.services.contents import UNSEEN, Content, content_at, conte
 from train_embedding.services.file_cache import FileCache
 from train_embedding.services.folders import Seen, walk
 from train_embedding.services.index import Index, Known
-from train_embedding.services.notes import NO_NOTES, Notes, contents, notes_in
-from train_embedding.services.sidecars import NOTES_SUFFIX
+from train_embedding.services.notes import NO_NOTES, Notes, contents, described_in, has_description, notes_in
+from train_embedding.services.sidecars import NOTES_SUFFIX, TEXT_SUFFIX
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,15 @@ class NotesFile:
     notes: Notes = NO_NOTES
     problem: str = ""
     "Why the file cannot be read, a sentence; empty where it can, or where there is none."
+    described: bool = False
+    "Whether it has a description, be it an empty one."
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A description in a file of its own, `name.txt`."""
+
+    text: str = ""
 
 
 _NO_FILE = NotesFile()
@@ -58,6 +70,7 @@ class Listing:
         self._stored: dict[str, Known] | None = None
         self._contents = FileCache(content_at, content_from, lambda content: not content.problem)
         self._notes = FileCache(_notes_at, _notes_from, lambda file: not file.problem)
+        self._texts = FileCache(_text_at, _text_from, lambda _file: True)
 
     def scan(self, folder: Path) -> list[Found]:
         """Every embedding file in `folder` and below, in the order in which the WebUI walks.
@@ -69,11 +82,13 @@ class Listing:
                 self._stored = self._index().load()
             stored = self._stored
             found = [self._found(seen, stored) for seen in walk(folder)]
-            (news, read), (more, also) = self._contents.turn_over(), self._notes.turn_over()
+            turned = [cache.turn_over() for cache in (self._contents, self._notes, self._texts)]
+            news = {path: known for changed, _ in turned for path, known in changed.items()}
+            read = {path for _, seen in turned for path in seen}
             root = folder.absolute()
-            gone = {path for path in stored.keys() - read - also if Path(path).is_relative_to(root)}
-            self._index().store({**news, **more}, gone)
-            stored.update({**news, **more})
+            gone = {path for path in stored.keys() - read if Path(path).is_relative_to(root)}
+            self._index().store(news, gone)
+            stored.update(news)
             for path in gone:
                 del stored[path]
         return found
@@ -83,12 +98,23 @@ class Listing:
         name = f"{seen.name}{NOTES_SUFFIX}"
         if name in seen.sidecars:
             notes = self._notes_of(seen.path.with_name(name), stored)
+        text = f"{seen.name}{TEXT_SUFFIX}"
+        if text in seen.sidecars and not notes.described:
+            description = self._text_of(seen.path.with_name(text), stored)
+            notes = replace(notes, notes=replace(notes.notes, description=description))
         if seen.status is None:
             return Found(
                 seen.path, seen.name, seen.folder, Content(problem=seen.problem, harm=UNSEEN), 0, 0.0, seen.sidecars, notes
             )
         content = self._contents.get(seen.path, seen.status, stored)
         return Found(seen.path, seen.name, seen.folder, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
+
+    def _text_of(self, path: Path, stored: dict[str, Known]) -> str:
+        try:
+            return self._texts.get(path, path.stat(), stored).text
+        except OSError as error:
+            logger.info("The description in %s cannot be read: %s", path, error)
+            return ""
 
     def _notes_of(self, path: Path, stored: dict[str, Known]) -> NotesFile:
         try:
@@ -98,10 +124,21 @@ class Listing:
         return self._notes.get(path, status, stored)
 
 
+def _text_at(path: Path) -> TextFile:
+    return TextFile(described_in(path))
+
+
+def _text_from(values: Any) -> TextFile:
+    text = values["text"]
+    if not isinstance(text, str):
+        raise TypeError("this is no text")
+    return TextFile(text)
+
+
 def _notes_at(path: Path) -> NotesFile:
     try:
         data = contents(path)
-        return _NO_FILE if data is None else NotesFile(notes_in(data))
+        return _NO_FILE if data is None else NotesFile(notes_in(data), described=has_description(data))
     except UnreadableFile as error:
         return NotesFile(problem=error.message)
     except ValueError as error:
@@ -112,4 +149,4 @@ def _notes_from(values: Any) -> NotesFile:
     notes = Notes(**values["notes"])
     if any(type(value) is not type(getattr(NO_NOTES, field)) for field, value in vars(notes).items()):
         raise TypeError("these are no notes")
-    return NotesFile(notes)
+    return NotesFile(notes, described=bool(values["described"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, cast
 
 from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
 from train_embedding.errors import InvalidInput, UnreadableFile
+
+logger = logging.getLogger(__name__)
 
 KEYS = {
     "description": "description",
@@ -89,10 +92,25 @@ def checked_changes(changes: Mapping[str, object]) -> dict[str, Any]:
     return checked
 
 
-def changed_file(data: bytes | None, changes: Mapping[str, Any], file_name: str) -> bytes | None:
+def has_description(data: bytes) -> bool:
+    """Whether a file of notes has a description, be it an empty one. Raises ValueError as `notes_in`."""
+    return isinstance(_object(data).get(KEYS["description"]), str)
+
+
+def described_in(path: Path) -> str:
+    """The description in a text file, as the WebUI reads it; empty where there is none that can be read."""
+    try:
+        return (contents(path) or b"").decode("utf-8-sig", "replace")[:MAX_TEXT].strip()
+    except UnreadableFile as error:
+        logger.info("A description is not shown: %s", error)
+        return ""
+
+
+def changed_file(data: bytes | None, changes: Mapping[str, Any], file_name: str, shown: str = "") -> bytes | None:
     """The file of notes with some values changed and every other key as it is; None where there is nothing to write.
 
-    data: what the file holds, None where there is none. changes: what `checked_changes` gave. Raises UnreadableFile for one that
+    data: what the file holds, None where there is none. changes: what `checked_changes` gave. shown: the description that is
+    shown where the file has none; an empty one takes its place only when it is written. Raises UnreadableFile for one that
     is no file of notes, so that nothing in it is lost.
     """
     try:
@@ -101,8 +119,11 @@ def changed_file(data: bytes | None, changes: Mapping[str, Any], file_name: str)
         raise UnreadableFile(
             f'"{file_name}" holds no notes that can be read, so it is left as it is: {error}', "Move it away, and try again."
         ) from error
-    new = {key: value for key, value in changes.items() if key in values or value}
-    if all(values.get(key) == value for key, value in new.items()):
+    description = KEYS["description"]
+    new = {key: value for key, value in changes.items() if key in values or value or (key == description and shown)}
+    if description not in values and shown and new.get(description) == shown:
+        del new[description]
+    if all(key in values and values[key] == value for key, value in new.items()):
         return None
     return json.dumps({**values, **new}, indent=4, ensure_ascii=False).encode("utf-8", "replace")
 

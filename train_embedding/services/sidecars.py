@@ -11,12 +11,20 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PREVIEW_SUFFIXES = tuple(f"{mark}{suffix}" for mark in (".preview", "") for suffix in PICTURE_SUFFIXES)
 "What the WebUI looks for beside an embedding."
 NOTES_SUFFIX = ".json"
+TEXT_SUFFIX = ".txt"
+"The WebUI shows the text of `name.txt` as the description where `name.json` has none."
 OPTIMIZER_SUFFIX = ".optim"
 "The WebUI's trainer keeps the optimizer's state of `name.pt` in `name.pt.optim`."
-PICTURES = frozenset((*PICTURE_SUFFIXES, ".avif", ".jxl"))
-_OF_OTHERS = (".txt", ".md", ".info", ".yaml", ".yml", ".csv", ".html", ".url", ".sha256")
-SUFFIXES = frozenset((*PICTURES, NOTES_SUFFIX, OPTIMIZER_SUFFIX, *_OF_OTHERS))
-"Last suffix of what may stand beside an embedding, such as `name.civitai.info`."
+OTHER_PICTURES = (".avif", ".jxl", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".jfif", ".apng", ".tga", ".svg")
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv")
+"What model managers keep as previews besides pictures."
+PICTURES = frozenset((*PICTURE_SUFFIXES, *OTHER_PICTURES))
+_OF_OTHERS = (".md", ".info", ".yaml", ".yml", ".toml", ".csv", ".html", ".htm", ".url", ".sha256", ".md5")
+SUFFIXES = frozenset((*PICTURES, *VIDEOS, NOTES_SUFFIX, TEXT_SUFFIX, OPTIMIZER_SUFFIX, *_OF_OTHERS))
+"Last suffix of what may stand beside an embedding, such as `name.civitai.info`. Any file called `name.preview.…` may, too."
+
+
+_NOT_PREVIEWS = frozenset((*SUFFIXES, "")) - PICTURES - frozenset(VIDEOS)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -97,10 +105,12 @@ def previews_of(stem: str, names: Iterable[str]) -> list[str]:
 def _longest_stem(name: str, stems: Container[str]) -> str:
     """Of the stems, the longest that a sidecar's name begins with; empty where there is none, and for what is no sidecar."""
     stem, suffix = split(name)
+    if stem.endswith(".preview") and suffix.lower() not in _NOT_PREVIEWS and stem.removesuffix(".preview") in stems:
+        return stem.removesuffix(".preview")
     if suffix.lower() not in SUFFIXES:
         return ""
-    if suffix.lower() in PICTURES and stem.endswith(".preview") and stem.removesuffix(".preview") in stems:
-        return stem.removesuffix(".preview")
+    if suffix.lower() == TEXT_SUFFIX and not (stem in stems or _suffix_says_so(stem)):
+        return ""  # a text such as "dog.v2.txt" describes no other embedding than the one of that very name
     while stem not in stems and "." in stem:
         stem = stem.rpartition(".")[0]
     return stem if stem in stems else ""
