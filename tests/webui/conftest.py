@@ -107,9 +107,9 @@ def page(open_page: Callable[[], Any]) -> Any:
 
 @pytest.fixture
 def other_checkpoint(webui: WebUI) -> Iterator[str]:
-    """The title of one that is not chosen; the chosen one is chosen again at the end."""
+    """The file name of one that is not chosen; the chosen one is chosen again at the end."""
     before = webui.checkpoint
-    others = [model["title"] for model in webui.get("/sdapi/v1/sd-models") if model["title"] != before]
+    others = [name for name in webui.checkpoints() if name != before]
     if not others:
         pytest.skip("needs a second checkpoint in the WebUI's folder")
     yield others[0]

@@ -73,11 +73,15 @@ class WebUI:
 
     @property
     def checkpoint(self) -> str:
-        """The title of the chosen one."""
-        return self.get("/sdapi/v1/options")["sd_model_checkpoint"]
+        """The file name of the chosen one; its title has a hash behind it once it was loaded."""
+        return self.get("/sdapi/v1/options")["sd_model_checkpoint"].split(" [")[0]
 
-    def choose_checkpoint(self, title: str) -> None:
-        self.post("/sdapi/v1/options", {"sd_model_checkpoint": title})
+    def checkpoints(self) -> dict[str, dict[str, Any]]:
+        """What the program says of each, by file name."""
+        return {model["title"].split(" [")[0]: model for model in self.get("/sdapi/v1/sd-models")}
+
+    def choose_checkpoint(self, name: str) -> None:
+        self.post("/sdapi/v1/options", {"sd_model_checkpoint": self.checkpoints()[name]["title"]})
 
     def reload(self) -> None:
         """Makes the program read its folder again; Forge's own route reads the list of its API alone, and creating all lists."""

@@ -84,10 +84,10 @@ def test_the_chosen_checkpoint_stays_chosen_while_cards_are_refreshed(page: Any,
     dropdown = page.locator("#setting_sd_model_checkpoint")
     if dropdown.count():
         dropdown.locator("input").click()
-        page.locator(".options li", has_text=other_checkpoint.split(" [")[0]).first.click()
+        page.locator(".options li", has_text=other_checkpoint).first.click()
     else:  # Forge has its own
         webui.choose_checkpoint(other_checkpoint)
-    wait_for(lambda: webui.checkpoint, lambda title: title == other_checkpoint)
+    wait_for(lambda: webui.checkpoint, lambda name: name == other_checkpoint)
     for number in range(3):
         page.wait_for_timeout(3000)
         webui.create(f"{PREFIX}chosen-{number}", "tree")

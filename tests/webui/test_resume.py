@@ -109,10 +109,10 @@ def test_another_checkpoint_ends_a_run_that_names_its_own_and_can_be_resumed(
     assert_trained_on(webui, file, before)
 
 
-def assert_trained_on(webui: WebUI, file: Path, title: str) -> None:
+def assert_trained_on(webui: WebUI, file: Path, name: str) -> None:
     if "clip_l" in tables_in(file):
         return  # SDXL's form has no place for it
-    (model,) = (model for model in webui.get("/sdapi/v1/sd-models") if model["title"] == title)
+    model = webui.checkpoints()[name]
     details = webui.get(f"{ROUTES}/embeddings/{NAME}")
     assert details["checkpoint_name"] == model["model_name"]
     assert details["checkpoint"] == model["hash"]
