@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from tests.training import NAME, Trainee, new_trainee, trainee
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.checkpoint import load_checkpoint
 from train_embedding.engine.snapshots import OLDER_FILE, RESUME_FILE, read_resume
-from train_embedding.errors import Conflict, NotFound
+from train_embedding.errors import Conflict, HostFailed, NotFound
+from train_embedding.hosts.base import HostInfo
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services import recorder
 from train_embedding.services.run_state import RunState
@@ -328,3 +330,81 @@ def test_an_embedding_of_the_name_stays_what_it_is_until_the_end(trainee: Traine
     stopped = stop_at(trainee, 5, SPEC)
     assert stopped.embedding == NAME
     assert trainee.file.exists()
+
+
+def load_another_checkpoint(made: Trainee, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """From a step on, the host has another checkpoint loaded, as a WebUI in whose menu somebody has chosen one."""
+    host = made.host
+    real_info, real_give_way = host.info, host.give_way
+
+    def loaded() -> bool:
+        return bool(host.reports) and host.reports[-1].step >= step
+
+    def give_way() -> None:
+        real_give_way()
+        if loaded():
+            raise HostFailed("The WebUI loaded another checkpoint meanwhile.", 'Load "fake" again, and resume the run.')
+
+    def info() -> HostInfo:
+        return replace(real_info(), checkpoint_name="other", checkpoint_hash="fedcba9876") if loaded() else real_info()
+
+    monkeypatch.setattr(host, "give_way", give_way)
+    monkeypatch.setattr(host, "info", info)
+
+
+def test_an_embedding_names_the_checkpoint_that_it_was_trained_on(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_another_checkpoint(trainee, monkeypatch, step=5)
+    stopped = trainee.run(**SPEC)
+    assert (stopped.status, stopped.step) == ("stopped", 5)
+    assert trainee.host.info().checkpoint_name == "other"
+    assert len(stopped.files) == 3
+    for file in stopped.files:
+        made = read_embedding(file)
+        assert (made.checkpoint_name, made.checkpoint_hash) == ("fake", "0123456789"), file
+
+
+def broken(_request: Any) -> None:
+    raise RuntimeError("no picture today")
+
+
+def test_what_was_said_of_a_part_that_has_ended_is_gone_once_it_is_resumed(
+    trainee: Trainee, uninterrupted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        load_another_checkpoint(trainee, patch, step=5)
+        patch.setattr(trainee.host, "on_txt2img", broken)
+        stopped = trainee.run(**SPEC)
+    said = " ".join(stopped.notes)
+    assert "loaded another checkpoint" in said
+    assert "The preview at step 0 failed" in said
+    ended = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (ended.status, ended.error, ended.hint) == ("finished", "", "")
+    assert [note for note in ended.notes if "checkpoint" in note or "preview" in note] == []
+    assert trainee.fresh_runs().get(ended.id).notes == ended.notes
+    assert result(trainee, ended) == uninterrupted
+
+
+def test_a_start_that_nothing_was_better_than_comes_back(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stopped run has written is not what it is in the end, once it has been resumed."""
+    before = bits(trainee.file)
+    spec = {**SPEC, "evaluate_every": 6}
+    stopped = stop_at(trainee, 5, spec)
+    assert bits(trainee.file) != before
+    monkeypatch.setattr("train_embedding.engine.state.best", lambda *_: 0)
+    ended = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (ended.status, ended.error) == ("finished", "")
+    assert [note for note in ended.notes if "the embedding is as it was" in note]
+    assert bits(trainee.file) == before
+
+
+def test_evaluations_that_a_killed_run_told_of_are_made_anew(trainee: Trainee, uninterrupted: Any) -> None:
+    stopped = stop_at(trainee, 5, SPEC)
+    told = replace(stopped, status="running", evaluations=(*stopped.evaluations, (6, 0.1, 0.2)), best_step=6)
+    told.save()
+    seen: list[RunState] = []
+    again = type(trainee)(trainee.host, type(trainee.services)(trainee.host), trainee.pictures)
+    again.host.on_report = lambda _progress: seen.append(again.services.runs.get(stopped.id))
+    ended = again.wait(again.services.runs.resume(stopped.id))
+    assert all(step <= state.step for state in seen for step, _, _ in state.evaluations)
+    assert (seen[0].step, seen[0].best_step != 6) == (6, True)
+    assert result(again, ended) == uninterrupted

@@ -35,6 +35,7 @@ def state(tmp_path: Path) -> RunState:
         previews=(folder / "previews" / "0000000.png",),
         files=(folder / "a.pt",),
         notes=("One.", "Two."),
+        lasting=("Two.",),
         error="An error.",
         hint="A hint.",
     )

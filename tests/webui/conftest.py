@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI
+from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, draw_pictures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -118,13 +118,4 @@ def other_checkpoint(webui: WebUI) -> Iterator[str]:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Six small pictures of orange discs."""
-    from PIL import Image, ImageDraw
-
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(6):
-        image = Image.new("RGB", (64, 64), (20, 30, 40 + 25 * number))
-        ImageDraw.Draw(image).ellipse((8 + number, 10, 50 + number, 54), fill=(250, 140, 10 * number))
-        image.save(folder / f"disc {number}.png")
-    return folder
+    return draw_pictures(tmp_path)

@@ -119,6 +119,19 @@ def wait_for(read: Callable[[], Any], until: Callable[[Any], bool] = bool, secon
         time.sleep(0.2)
 
 
+def draw_pictures(folder: Path) -> Path:
+    """Six small images of orange discs in a folder of their own."""
+    from PIL import Image, ImageDraw
+
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(6):
+        image = Image.new("RGB", (64, 64), (20, 30, 40 + 25 * number))
+        ImageDraw.Draw(image).ellipse((8 + number, 10, 50 + number, 54), fill=(250, 140, 10 * number))
+        image.save(pictures / f"disc {number}.png")
+    return pictures
+
+
 def tables_in(file: Path) -> dict[str, Any]:
     """The tensors [n, d] of an embedding file, whichever torch wrote it: "clip_l" and "clip_g" of SDXL, else "single"."""
     import torch

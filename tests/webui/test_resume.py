@@ -16,11 +16,22 @@ from typing import Any
 
 import pytest
 
-from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, show_tab, step_kept, tables_in, vectors_in, wait_for
+from tests.webui.server import (
+    PATIENCE,
+    PREFIX,
+    ROUTES,
+    WebUI,
+    draw_pictures,
+    show_tab,
+    step_kept,
+    tables_in,
+    vectors_in,
+    wait_for,
+)
 
 NAME = f"{PREFIX}resume"
 SPEC: dict[str, Any] = {
-    "steps": 120, "batch_size": 2, "width": 64, "height": 64, "preview_every": 0, "save_every": 3, "evaluate_every": 30,
+    "steps": 60, "batch_size": 2, "width": 64, "height": 64, "preview_every": 0, "save_every": 3, "evaluate_every": 20,
     "learning_rate": "0.005", "latent_sampling": "random", "flip": True,
 }  # fmt: skip
 START_SECONDS = 5 * PATIENCE
@@ -47,15 +58,20 @@ def resumed(webui: WebUI, run_id: str) -> dict[str, Any]:
     return run
 
 
-@pytest.fixture
+def trained(webui: WebUI) -> Any:
+    return vectors_in(webui.embeddings / f"{NAME}.pt")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_pictures(tmp_path_factory.mktemp("resume"))
+
+
+@pytest.fixture(scope="module")
 def uninterrupted(webui: WebUI, pictures: Path) -> Any:
     run = webui.wait_for_run(start(webui, pictures))
     assert (run["status"], run["error"]) == ("finished", "")
-    return vectors_in(webui.embeddings / f"{NAME}.pt")
-
-
-def trained(webui: WebUI) -> Any:
-    return vectors_in(webui.embeddings / f"{NAME}.pt")
+    return trained(webui)
 
 
 def test_stop_and_resume(webui: WebUI, pictures: Path, uninterrupted: Any) -> None:

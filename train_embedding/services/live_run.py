@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.spec import TrainingSpec
-from train_embedding.hosts.base import Host
+from train_embedding.hosts.base import Host, HostInfo
 from train_embedding.services.run_state import RunState
 
 if TYPE_CHECKING:
@@ -29,21 +29,24 @@ class LiveRun:
         self.state = state
         self.spec = TrainingSpec.from_json(state.spec)
         self.start = start
+        self.trained_on: HostInfo | None = None
+        "The host as it lent its model; another checkpoint may be the loaded one by the time that vectors are written."
         self._update = update
 
     def publish(self, **changes: object) -> None:
         """Changes fields of the state for everybody to see. Raises StorageFailed."""
         self.state = self._update(**changes)
 
-    def note(self, *sentences: str) -> None:
-        """Tells people something, once."""
-        new = [sentence for sentence in sentences if sentence not in self.state.notes]
+    def note(self, *sentences: str, lasting: bool = False) -> None:
+        """Tells people something, once. lasting: whether it stays true when the run ends early and is resumed."""
+        new = tuple(sentence for sentence in sentences if sentence not in self.state.notes)
         if new:
-            self.publish(notes=(*self.state.notes, *new))
+            kept = (*self.state.lasting, *new) if lasting else self.state.lasting
+            self.publish(notes=(*self.state.notes, *new), lasting=kept)
 
     def embedding(self, vectors: dict[str, torch.Tensor], step: int) -> Embedding:
         """Vectors after a step of this run, under the name that is trained."""
-        info = self.host.info()
+        info = self.trained_on or self.host.info()
         done = (self.start.step or 0) + step
         return Embedding(
             self.spec.embedding,

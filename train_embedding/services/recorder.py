@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.events import Ended, Evaluated, Event, Started, Stepped
@@ -70,7 +70,8 @@ class Recorder:
         self._log.event("started", state.step, steps=event.steps, seconds=self._live.state.seconds)
         self._began = time.monotonic() - self._live.state.seconds
         self._reported = time.monotonic()
-        self._live.publish(status="running", step=state.step)
+        # A run that was killed has told of later evaluations than those that it goes on from.
+        self._live.publish(status="running", step=state.step, **_evaluated(state))
 
     def _on_stepped(self, event: Stepped) -> None:
         self._unread.append((event.step, event.rate, event.loss))
@@ -84,13 +85,10 @@ class Recorder:
             self._draw_previews(event.step, self.good)
 
     def _on_evaluated(self, event: Evaluated) -> None:
-        from train_embedding.engine.stopping import best, scores
-
         state = event.state
-        values = scores(state.evaluations)
-        self._log.event("evaluated", state.step, score=values[-1], losses=_numbers(event.evaluation.losses))
-        curve = tuple((one.step, value, float(one.losses.mean())) for one, value in zip(state.evaluations, values, strict=True))
-        self._live.publish(evaluations=curve, best_step=state.evaluations[best(state.evaluations)].step)
+        told = _evaluated(state)
+        self._log.event("evaluated", state.step, score=told["evaluations"][-1][1], losses=_numbers(event.evaluation.losses))
+        self._live.publish(**told)
 
     def _on_ended(self, event: Ended) -> None:
         from train_embedding.engine.stopping import CONVERGED
@@ -182,6 +180,17 @@ class Recorder:
             if file not in self._live.state.previews:
                 self._live.publish(previews=(*self._live.state.previews, file))
         self._live.note(*self._previews.problems)
+
+
+def _evaluated(state: TrainState) -> dict[str, Any]:
+    """What a run's state says of its evaluations: step, score and mean loss of each, and the best step."""
+    from train_embedding.engine.stopping import best, scores
+
+    if not state.evaluations:
+        return {"evaluations": (), "best_step": None}
+    scored = zip(state.evaluations, scores(state.evaluations), strict=True)
+    curve = tuple((one.step, score, float(one.losses.mean())) for one, score in scored)
+    return {"evaluations": curve, "best_step": state.evaluations[best(state.evaluations)].step}
 
 
 def _numbers(values: torch.Tensor) -> list[float]:

@@ -50,6 +50,8 @@ class RunState:
     "The embedding first, once it is written, then the snapshots."
     notes: tuple[str, ...] = ()
     "Sentences that whoever started it should read, such as which pictures were skipped."
+    lasting: tuple[str, ...] = ()
+    "Those of the notes that stay true when the run is resumed; the others are about the part that has ended."
     error: str = ""
     hint: str = ""
 
@@ -74,11 +76,15 @@ class RunState:
         notes = self.notes if self.step else (*self.notes, NOTHING_DONE)
         return replace(self, status="stopped", eta_seconds=None, notes=notes)
 
+    def resumed(self, spec: dict[str, Any]) -> RunState:
+        """The state of a run that is about to go on: what was only true of its end is no longer said."""
+        return replace(self, spec=spec, status="queued", error="", hint="", notes=self.lasting, eta_seconds=None)
+
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
-        values["notes"] = list(self.notes)
+        values["notes"], values["lasting"] = list(self.notes), list(self.lasting)
         for name in ("losses", "evaluations"):
             values[name] = [list(point) for point in values[name]]
         return {**values, "folder": str(self.folder), "active": self.active}
@@ -121,6 +127,7 @@ def load_state(folder: Path) -> RunState:
             previews=tuple(Path(path) for path in state.previews),
             files=tuple(Path(path) for path in state.files),
             notes=tuple(state.notes),
+            lasting=tuple(state.lasting),
         )
         if state.status not in STATUSES:
             raise ValueError(f"{folder / STATE_FILE} has an unknown status")

@@ -27,7 +27,7 @@ from train_embedding.services.library import Library
 from train_embedding.services.live_run import kept_start
 from train_embedding.services.pictures import latents_folder, read_report, skip_notes
 from train_embedding.services.prompts import check_prompts
-from train_embedding.services.run_state import NOTHING_DONE, RunState, load_state
+from train_embedding.services.run_state import RunState, load_state
 from train_embedding.services.training import Training
 
 __all__ = ["RunState", "Runs"]
@@ -101,14 +101,12 @@ class Runs:
             )
         spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
         self._check_fits(spec.embedding, self._begun(state))
-        found = self._with_checked_dataset(spec)[1]
+        found = [*check_prompts(spec, self._host.info().extra_networks), *self._with_checked_dataset(spec)[1]]
         with self._lock:
             self._refuse_a_second()
             self._sweep()
-            notes = tuple(dict.fromkeys([*(note for note in state.notes if note != NOTHING_DONE), *found]))
-            return self._begin(
-                replace(state, spec=spec.to_json(), status="queued", error="", hint="", notes=notes, eta_seconds=None)
-            )
+            going_on = state.resumed(spec.to_json())
+            return self._begin(replace(going_on, notes=tuple(dict.fromkeys([*going_on.notes, *found]))))
 
     def _with_checked_dataset(self, spec: TrainingSpec) -> tuple[TrainingSpec, list[str]]:
         """The spec with the folder's full path, and sentences about what is in it."""

@@ -79,6 +79,7 @@ class Training:
         from train_embedding.engine.distill import bare_captions
         from train_embedding.engine.latents import LatentDataset
 
+        self._live.trained_on = self._host.info()
         resolved = resolve(self._spec, model.resolution)
         if resolved.steps < self._spec.steps:
             self._live.note(f"The learning rate schedule ends at step {resolved.steps}, so the run does too.")
@@ -92,7 +93,7 @@ class Training:
         words = self._spec.candidate_words()
         if words and kept_start(self._live.state) is None:
             self._live.start, said = best_start(model, self._live.start, words, evaluate)
-            self._live.note(said)
+            self._live.note(said, lasting=True)
         circumstances = self._read_circumstances(model, pictures)
         self._train_state = self._new_or_saved_state(model, resolved, circumstances)
         self._live.keep_start()
@@ -183,7 +184,7 @@ class Training:
         """What the vectors of every later step depend on, beside the spec and the vectors of now."""
         from train_embedding.engine.snapshots import pictures_digest
 
-        info = self._host.info()
+        info = self._live.trained_on or self._host.info()
         several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
         return {
             **several,
@@ -217,7 +218,8 @@ class Training:
         return self._stopping()
 
     def _write_result(self) -> None:
-        """Writes the vectors to keep into the embeddings folder; nothing where no step was better than the start."""
+        """Writes the vectors to keep into the embeddings folder; nothing where no step was better than the start, unless the
+        run has written others there before it was resumed."""
         chosen = self._chosen()
         if chosen is None:
             return
@@ -236,7 +238,7 @@ class Training:
         if not step:
             reason = why_not_learning(state.evaluations, state.moved())
             self._live.note(f"No step was better than the start, so the embedding is as it was. {reason}")
-            return None
+            return None if self._live.state.result is None else self._live.start
         if state.verdict == NOT_LEARNING:
             self._live.note(why_not_learning(state.evaluations, state.moved()))
         self._live.publish(best_step=step)
