@@ -28,6 +28,7 @@ from train_embedding.cli import (
     train,
     trash,
 )
+from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError
 
 VERBS = (
@@ -39,7 +40,16 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code: 0, 2 for wrong usage, or that of the error, which stands on one line of stderr."""
+    """Runs one verb and returns its exit code: 0, 2 for wrong usage, or that of the error, which stands on one line of stderr.
+
+    Raises SystemExit for wrong usage, --help, and where a closed pipe ends the verb.
+    """
+    escape_what_cannot_be_printed()
+    with closed_pipe_ends_quietly():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         return parsed.run(parsed)

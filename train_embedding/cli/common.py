@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from train_embedding.cli.streams import can_print
 from train_embedding.errors import NotFound
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | 
 
 
 def print_json(values: Any) -> None:
-    print(json.dumps(values, ensure_ascii=False, indent=2, default=str))
+    text = json.dumps(values, ensure_ascii=False, indent=2, default=str)
+    print(text if can_print(text) else json.dumps(values, indent=2, default=str))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
