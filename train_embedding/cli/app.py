@@ -6,11 +6,11 @@ import argparse
 import os
 import secrets
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, services_of
 from train_embedding.errors import HostFailed, InvalidInput
+from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.app.access import Access
@@ -39,7 +39,7 @@ def add_to(verbs: Any) -> None:
         "printed contains a token",
     )  # fmt: skip
     parser.add_argument(
-        "--train-embedding-allow", action="append", type=Path, default=[], metavar="FOLDER",
+        "--train-embedding-allow", action="append", type=typed_path, default=[], metavar="FOLDER",
         help="with --listen or --host, a further folder whose pictures may be trained on; may be given several times",
     )  # fmt: skip
     add_host_options(parser)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from train_embedding.cli.streams import can_print
 from train_embedding.errors import NotFound
+from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.hosts.standalone import StandaloneHost
@@ -26,11 +27,11 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", type=Path, default=DATA_FOLDER, metavar="FOLDER",
+        "--data", type=typed_path, default=DATA_FOLDER, metavar="FOLDER",
         help=f"folder that holds the embeddings and the runs, made where it is missing (default: {DATA_FOLDER})",
     )  # fmt: skip
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="checkpoint file or diffusers folder (default: the demo checkpoint)"
+        "--checkpoint", type=typed_path, metavar="FILE", help="checkpoint file or diffusers folder (default: the demo checkpoint)"
     )
 
 

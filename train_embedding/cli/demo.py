@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from train_embedding.services.typed_paths import typed_path
+
 OUTPUT = Path("train-embedding-demo")
 
 
@@ -14,10 +16,14 @@ def add_to(verbs: Any) -> None:
     what = "Creates an embedding, trains it on sample pictures, and compares before and after. The last line is a JSON object."
     parser = verbs.add_parser("demo", help="the main job on the demo checkpoint", description=what)
     parser.add_argument("--set", default="lime", metavar="NAME", help="sample pictures: lime, checker or arch (default: lime)")
-    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER", help=f"for what it writes (default: {OUTPUT})")
+    parser.add_argument(
+        "--output", type=typed_path, default=OUTPUT, metavar="FOLDER", help=f"for what it writes (default: {OUTPUT})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training run (default: 0)")
     parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
-    parser.add_argument("--export", type=Path, metavar="FOLDER", help="only copy the demo checkpoint to a WebUI's folder of them")
+    parser.add_argument(
+        "--export", type=typed_path, metavar="FOLDER", help="only copy the demo checkpoint to a WebUI's folder of them"
+    )
     parser.set_defaults(run=run)
 
 

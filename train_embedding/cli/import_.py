@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from train_embedding.cli.common import add_host_options, print_json, services_of
 from train_embedding.errors import UnreadableFile
+from train_embedding.services.typed_paths import typed_path
 
 
 def add_to(verbs: Any) -> None:
@@ -15,7 +15,7 @@ def add_to(verbs: Any) -> None:
         "Puts embedding files into the library. Each is read to the end before anything of it lies there; nothing in it is run."
     )
     parser = verbs.add_parser("import", help="add files from elsewhere", description=what)
-    parser.add_argument("files", nargs="+", type=Path, metavar="file")
+    parser.add_argument("files", nargs="+", type=typed_path, metavar="file")
     parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same names, which go to the trash")
     parser.add_argument("--name", default="", help="what to call the embedding (default: as its file is called)")
     parser.add_argument("--folder", default="", help="where to put them, below the embeddings folder")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
 from train_embedding.services.picture_files import save_picture
+from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.services.reports import EncoderReport, Report
@@ -22,7 +22,7 @@ def add_to(verbs: Any) -> None:
     parser.add_argument(
         "--neighbours", type=int, default=0, metavar="N", help="also find the N nearest embeddings; reads all of its family"
     )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the similarity between the vectors")
+    parser.add_argument("--picture", type=typed_path, metavar="FILE", help="draw the similarity between the vectors")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_host_options(parser)
     parser.set_defaults(run=run)

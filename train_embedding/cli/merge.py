@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from train_embedding.cli.common import add_host_options, print_json, services_of
@@ -13,6 +12,7 @@ from train_embedding.errors import InvalidExpression
 from train_embedding.services import Services
 from train_embedding.services.combining import PREVIEW_PROMPT, UNNAMED, Combined
 from train_embedding.services.picture_files import save_picture
+from train_embedding.services.typed_paths import typed_path
 
 EXAMPLES = """\
 examples:
@@ -32,7 +32,7 @@ def add_to(verbs: Any) -> None:
     parser.add_argument("expression", help="the formula")
     parser.add_argument("--name", help="of the new embedding; left out, the result is shown and not saved")
     parser.add_argument("--overwrite", action="store_true", help="replace one of that name, which goes to the trash folder")
-    parser.add_argument("--preview", type=Path, metavar="FILE", help="draw a picture with the result, before it is saved")
+    parser.add_argument("--preview", type=typed_path, metavar="FILE", help="draw a picture with the result, before it is saved")
     parser.add_argument("--prompt", default=PREVIEW_PROMPT, help="of that picture; [name] is the embedding (default: [name])")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_host_options(parser)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from train_embedding.cli.common import add_file_option, add_host_options, print_json, services_of
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.foreign_pictures import contents_of
+from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.services.library import Entry, Library
@@ -35,7 +36,7 @@ def add_to(verbs: Any) -> None:
             f"--{field.replace('_', '-')}", type=kind, metavar="NUMBER" if kind is float else "TEXT", help=help_text
         )
     preview = parser.add_mutually_exclusive_group()
-    preview.add_argument("--preview", type=Path, metavar="FILE", help="a picture that becomes its preview")
+    preview.add_argument("--preview", type=typed_path, metavar="FILE", help="a picture that becomes its preview")
     preview.add_argument("--preview-run", metavar="ID", help="takes the newest preview of a run")
     preview.add_argument("--preview-prompt", metavar="TEXT", help="draws a preview; [name] stands for the embedding")
     parser.add_argument("--json", action="store_true", help="print the embedding as JSON")

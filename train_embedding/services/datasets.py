@@ -11,6 +11,7 @@ from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.dataset_notes import dataset_notes
+from train_embedding.services.typed_paths import typed_path, typed_text
 
 MAX_TEMPLATE_SIZE = 2**20
 "Bytes of a caption template."
@@ -127,11 +128,11 @@ class Datasets:
 
 
 def _resolved(folder: str | Path) -> Path:
-    text = str(folder).strip()
-    if not text:
+    text = str(folder)
+    if not typed_text(text):
         raise InvalidInput("No folder of pictures is given.", "Name the folder that holds the training pictures.")
     try:
-        return Path(text).expanduser().resolve()
+        return typed_path(text).resolve()
     except (ValueError, RuntimeError, OSError) as error:
         raise InvalidInput(f"{text!r} does not name a folder: {error}.") from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from train_embedding.errors import NotFound
+from train_embedding.services.typed_paths import typed_path
 from train_embedding.ui import html, inspection_html, library_combine, library_html
 from train_embedding.ui.compat import AT_ONCE
 from train_embedding.ui.edge import errors_in
@@ -66,7 +66,7 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
 
     @errors_in(tools.status)
     def bring(text: str) -> dict[Any, Any]:
-        paths = [Path(line.strip().strip('"')) for line in text.splitlines() if line.strip()]
+        paths = [typed_path(line) for line in text.splitlines() if line.strip()]
         done = services.library.import_files(paths)
         changed()
         return {tools.status: library_html.imported(done), tools.paths: text if any(one.problem for one in done) else ""}
