@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 CLOSED_PIPE = 141
 "What shells report for a program that wrote into a closed pipe, as in `list | head`: 128 + SIGPIPE."
@@ -44,14 +45,19 @@ def closed_pipe_ends_quietly() -> Iterator[None]:
         try:
             yield
         finally:
-            if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]  # None where it was closed
+            if sys.stdout is not None:  # as it is where it was closed from the start
                 sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more when it exits, and would complain.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        if sys.stdout is not None:
+            _leave_for_nowhere(sys.stdout)
         raise SystemExit(CLOSED_PIPE) from None
+
+
+def _leave_for_nowhere(stream: TextIO) -> None:
+    """Python flushes once more when it exits, and would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _is_utf8(stream: object) -> bool:
