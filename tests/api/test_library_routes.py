@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -74,6 +74,17 @@ def test_a_dangerous_file_is_rescued(client: TestClient, services: Services, tmp
     assert (rescued.status_code, rescued.json()["danger"], rescued.json()["vectors"]) == (200, "", 2)
     assert ask(client, "POST", of("evil") + "/rescue").status_code == 409
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_for_a_program(client: TestClient, services: Services) -> None:
+    data_of(services, "My Cat 猫")
+    made = ask(client, "GET", of("My Cat 猫") + "/file?for=comfyui")
+    assert (made.status_code, unquote(made.headers["x-trigger"])) == (200, "embedding:My_Cat_猫")
+    assert "My_Cat_猫.safetensors" in unquote(made.headers["x-usage"])
+    assert made.headers["content-disposition"].endswith(quote("My_Cat_猫.safetensors"))
+    assert "x-trigger" not in ask(client, "GET", of("My Cat 猫") + "/file").headers
+    for wrong in ("for=paint", "for=invokeai", "for=comfyui&format=webui", "for=comfyui&suffix=.pt", "format=png&suffix=.pt"):
+        assert ask(client, "GET", of("My Cat 猫") + f"/file?{wrong}").status_code == 422, wrong
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -95,7 +95,7 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["create", "my-cat", "--vectors", "76"], 2, "from 1 to 75"),
         (["create", "my-cat", "--vectors", "many"], 2, "from 1 to 75"),
         (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'There is no checkpoint "none.safetensors".'),
-        (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
+        (["train", "nobody", "."], 3, 'No embedding named "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
         (["train", "old"], 2, "A training run needs dataset."),
         (["train", "old", "."], 7, "There are no images"),

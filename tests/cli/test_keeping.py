@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.hostile_cases import vectors_and_call
 from train_embedding.cli import main
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import write_embedding
+from train_embedding.embeddings.formats import read_embedding, write_embedding
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_one_of_several(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "sub" / "cat.pt", 2.0)
     output(capsys, "delete", "cat", "--file", "cat.pt")
     assert not cat.exists()
-    assert 'There is no embedding "cat"' in output(capsys, "delete", "cat", "--file", "cat.pt", code=3)
+    assert 'No embedding named "cat"' in output(capsys, "delete", "cat", "--file", "cat.pt", code=3)
 
 
 def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +93,41 @@ def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     (done,) = json.loads(output(capsys, "import", str(target / "cat.safetensors"), "--overwrite", "--json"))
     assert done["entry"]["format"] == "kohya"
     assert "Imported tom: " in output(capsys, "import", str(target / "cat.safetensors"), "--name", "tom")
+
+
+def test_the_suffix_of_an_export_decides(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for suffix, form in ((".safetensors", "kohya"), (".bin", "webui"), (".png", "png"), (".webp", "picture"), (".PT", "webui")):
+        output(capsys, "export", "cat", f"out{suffix}")
+        assert read_embedding(tmp_path / f"out{suffix}").format == form
+    assert "named like an embedding file" in output(capsys, "export", "cat", "out.txt", code=2)
+    assert 'The format "webui" has no ".png" files' in output(capsys, "export", "cat", "o.png", "--format", "webui", code=2)
+
+
+def test_an_export_for_a_program(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output(capsys, "rename", "cat", "My Cat")
+    assert output(capsys, "export", "My Cat", "--for", "comfyui").splitlines() == [
+        "Exported My Cat: My_Cat.safetensors",
+        "Put My_Cat.safetensors into the folder models/embeddings.",
+        "Trigger: embedding:My_Cat",
+    ]
+    made = json.loads(output(capsys, "export", "My Cat", "zork.safetensors", "--for", "diffusers", "--json"))
+    assert made == {
+        "path": "zork.safetensors",
+        "trigger": "zork",
+        "usage": 'Load it with pipe.load_textual_inversion("zork.safetensors", token="zork").',
+    }
+    assert "Files for InvokeAI are" in output(capsys, "export", "My Cat", "--for", "invokeai", "--format", "webui", code=2)
+
+
+def test_paths_in_quotes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my cats").mkdir()
+    output(capsys, "export", "cat", f'"{tmp_path / "my cats"}"')
+    file = tmp_path / "my cats" / "cat.pt"
+    assert "Imported dog: " in output(capsys, "import", f"'{file}'", "--name", "dog")
+    Image.new("RGB", (4, 4)).save(tmp_path / "my cats" / "a.png")
+    assert "preview: " in output(capsys, "notes", "cat", "--preview", f' "{tmp_path / "my cats" / "a.png"}"')
+    assert "dog" in output(capsys, "list", "--data", f'"{cat.parents[1]}"')
+    assert "There is no checkpoint" in output(capsys, "list", "--checkpoint", '"none.pt"', code=3)
 
 
 def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from train_embedding.embeddings.names import FORBIDDEN, MAX_BYTES, check_name, path_for, warnings_for_name
+from train_embedding.embeddings.names import (
+    FORBIDDEN,
+    MAX_BYTES,
+    check_name,
+    did_you_mean,
+    folded,
+    is_spelled_like,
+    path_for,
+    warnings_for_name,
+)
 from train_embedding.errors import InvalidName
 
 
@@ -117,3 +126,28 @@ def test_warns_of_a_name_that_differs_in_case_only() -> None:
 @pytest.mark.parametrize(("name", "count"), [("AND", 1), ("you AND me", 1), ("BREAK", 1), ("BRAND", 0), ("and", 0)])
 def test_warns_of_prompt_keywords(name: str, count: int) -> None:
     assert len(warnings_for_name(name, [], no_words)) == count
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_unicode_forms_of_one_name() -> None:
+    assert folded(COMPOSED) == folded(DECOMPOSED.upper())
+    assert is_spelled_like(COMPOSED, DECOMPOSED)
+    assert not is_spelled_like(COMPOSED, COMPOSED)
+    assert not is_spelled_like(COMPOSED, "cafe")
+    (warning,) = [one for one in warnings_for_name(COMPOSED, [DECOMPOSED], no_words) if "Unicode" in one]
+    assert "prompts cannot tell the two apart" in warning
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("CAT", 'Did you mean "Cat"?'),
+        ("my-cat-1", 'Did you mean "my-cat"?'),
+        ("CAF\u00c9", f'Did you mean "{DECOMPOSED}"?'),
+        ("x", ""),
+    ],
+)
+def test_did_you_mean(typed: str, sentence: str) -> None:
+    assert did_you_mean(typed, ["my-cat", "Cat", DECOMPOSED]) == sentence

@@ -90,9 +90,9 @@ def test_a_name_that_surprises_is_pointed_out(combining: Combining) -> None:
 def test_what_is_wrong_is_pointed_at(host: FakeHost, combining: Combining) -> None:
     put(host, "wide", {"clip_l": torch.ones(1, 20)})
     for text, column, words, hint in (
-        ("a + my-dog", 5, 'no embedding "my-dog"', "spaces around the sign"),
-        ("a + mycat", 5, 'no embedding "mycat"', 'Is it "my cat"'),
-        ("a + zebra", 5, 'no embedding "zebra"', '"zebra"'),
+        ("a + my-dog", 5, 'no embedding named "my-dog"', "spaces around the sign"),
+        ("a + mycat", 5, 'no embedding named "mycat"', 'Did you mean "my cat"'),
+        ("a + zebra", 5, 'no embedding named "zebra"', '"zebra"'),
         ("a + wide", 5, '"wide" is for a model of width 20', "convert"),
         ("a +", 4, "ends where", ""),
         ("a[5]", 2, "no such piece", ""),

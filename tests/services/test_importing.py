@@ -18,6 +18,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, read_embedding
 from train_embedding.errors import InvalidInput, InvalidName, NotFound, StorageFailed
 from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.exporting import Exported
 from train_embedding.services.library import Library
 
 VECTORS = torch.arange(2 * 768, dtype=torch.float32).reshape(2, 768) / 1000
@@ -312,16 +313,16 @@ def test_a_full_disk(fake_host: FakeHost, library: Library, monkeypatch: pytest.
 
 def test_exporting(library: Library, tmp_path: Path) -> None:
     library.import_files([("cat.pt", AS_IT_IS["webui.pt"])])
-    assert library.export("cat") == ("cat.pt", AS_IT_IS["webui.pt"])
+    assert library.export("cat") == Exported("cat.pt", AS_IT_IS["webui.pt"])
     for form, suffix, file_name in (
         ("safetensors", "", "cat.safetensors"),
         ("webui", ".bin", "cat.bin"),
         ("", ".bin", "cat.bin"),
     ):
-        name, data = library.export("cat", form, suffix)
-        assert name == file_name
-        (tmp_path / name).write_bytes(data)
-        assert torch.equal(read_embedding(tmp_path / name).vectors["clip_l"], VECTORS)
+        made = library.export("cat", form, suffix)
+        assert made.file_name == file_name
+        (tmp_path / file_name).write_bytes(made.data)
+        assert torch.equal(read_embedding(tmp_path / file_name).vectors["clip_l"], VECTORS)
     for form, suffix in (("onnx", ""), ("safetensors", ".pt"), ("", ".exe")):
         with pytest.raises(Exception, match=r"form|cannot be written"):
             library.export("cat", form, suffix)

@@ -393,3 +393,35 @@ def test_many_threads(fake_host: FakeHost) -> None:
     assert failures == []
     assert [entry.name for entry in library.list()] == ["own0", "own1", "own2", "own3", "shared"]
     assert len(list(library.trash_folder.glob("shared.*"))) == 19
+
+
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+def test_a_name_is_found_in_either_unicode_form(fake_host: FakeHost) -> None:
+    library = Library(fake_host)
+    for stored, typed in ((DECOMPOSED, COMPOSED), (COMPOSED, DECOMPOSED)):
+        library.save(Embedding(stored, {"clip_l": torch.ones(1, 768)}))
+        assert library.get(typed).name == stored
+        assert library.read(typed).name == stored
+        assert library.set_notes(typed, {"notes": "found"}).file.stem == stored
+        library.delete(typed)
+        assert library.list() == []
+
+
+def test_of_two_unicode_forms_the_one_that_is_spelled_alike_is_meant(fake_host: FakeHost) -> None:
+    library = Library(fake_host)
+    for name in (COMPOSED, DECOMPOSED):
+        library.save(Embedding(name, {"clip_l": torch.ones(1, 768)}))
+    for name in (COMPOSED, DECOMPOSED):
+        entry = library.get(name)
+        assert entry.name == name
+        assert any("in another Unicode form" in remark for remark in entry.remarks)
+
+
+def test_a_name_in_another_case_is_suggested(fake_host: FakeHost) -> None:
+    library = Library(fake_host)
+    library.save(Embedding("My-Cat", {"clip_l": torch.ones(1, 768)}))
+    with pytest.raises(NotFound) as caught:
+        library.get("my-cat")
+    assert str(caught.value) == 'No embedding named "my-cat". Did you mean "My-Cat"?'

@@ -139,7 +139,8 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def test_warnings_stand_in_the_notes(word_host: FakeHost) -> None:
     library = Library(word_host)
     library.create("sks", "red")
-    (word,) = library.create("tree", "red").notes
+    word, elsewhere = library.create("tree", "red").notes
+    assert "SD.Next (a word), diffusers (a word)" in elsewhere
     assert "a word that the model knows" in word
     (contains,) = library.create("skssword", "red").notes
     assert 'contains the name of the embedding "sks"' in contains
@@ -300,7 +301,7 @@ def test_an_embedding_of_another_family_is_refused(word_host: FakeHost) -> None:
     ("text", "start", "error", "sentence"),
     [
         ("", "embedding", InvalidInput, "No embedding to start from is named."),
-        ("nothing", "embedding", NotFound, 'There is no embedding "nothing".'),
+        ("nothing", "embedding", NotFound, 'No embedding named "nothing".'),
         ("cat", "words", InvalidInput, "The start is 'words'; it must be one of tokens, output, embedding."),
     ],
 )

@@ -66,7 +66,7 @@ def test_choosing_a_card_shows_everything(handler: Handler, components: Componen
     assert updates[components["te_library_new_name"]] == "my-cat"
 
 
-@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is chosen."), ("gone.pt", 'There is no embedding "gone.pt".')])
+@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is chosen."), ("gone.pt", 'No embedding named "gone.pt".')])
 def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentence: str) -> None:
     for name, values in (("select", ()), ("rename", ("x",)), ("delete", ()), ("inspect", (False,)), ("export", ("webui .pt",))):
         assert sentence in status_of(handler(name)(key, *values))
@@ -164,7 +164,7 @@ def test_converting_to_sdxl(tmp_path: Path) -> None:
 def test_importing_by_path(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
     folder = tmp_path / "my downloads"
     folder.mkdir()
-    (folder / "new 剣.safetensors").write_bytes(services.library.export("my-cat")[1])
+    (folder / "new 剣.safetensors").write_bytes(services.library.export("my-cat").data)
     (folder / "new 剣.json").write_text('{"description": "A sword."}')
     updates = handler("bring")(f'\n "{folder / "new 剣.safetensors"}" \n')
     assert "1 embedding imported." in status_of(updates)
@@ -185,6 +185,15 @@ def test_export(handler: Handler, components: Components, services: Services) ->
         assert form in forms
         updates = handler("export")("my-cat.safetensors", form)
         assert name in said(updates, components["te_library_exported"])
+
+
+def test_export_for_a_program(
+    handler: Handler, components: Components, services: Services, status_of: Callable[[dict[Any, Any]], str]
+) -> None:
+    services.library.copy("my-cat", "My Cat")
+    updates = handler("export")("My Cat.safetensors", "for ComfyUI")
+    assert "My_Cat.safetensors" in said(updates, components["te_library_exported"])
+    assert "Trigger: embedding:My_Cat" in status_of(updates)
 
 
 def test_a_look_inside(handler: Handler, components: Components) -> None:

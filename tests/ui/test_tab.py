@@ -343,7 +343,7 @@ def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
     ("changes", "sentence"),
     [
         ({}, "No embedding is chosen."),
-        ({"embedding": "nobody", "dataset": "/nowhere"}, "There is no embedding &#34;nobody&#34;."),
+        ({"embedding": "nobody", "dataset": "/nowhere"}, "No embedding named &#34;nobody&#34;."),
         ({"embedding": "my-cat", "dataset": "/nowhere/<b>"}, "The folder &#34;/nowhere/&lt;b&gt;&#34; does not exist."),
         ({"embedding": "my-cat", "dataset": "{folder}"}, "There are no images"),
         ({"embedding": "my-cat", "dataset": "{folder}", "learning_rate": "fast"}, "does not parse"),

@@ -15,9 +15,11 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, body_of, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
+from train_embedding.services.exporting import PROGRAMS
 from train_embedding.services.foreign_pictures import contents_of
 from train_embedding.services.forms import SUFFIXES
 from train_embedding.services.notes import KEYS
+from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -28,6 +30,7 @@ UPLOAD: Any = body_of(MAX_UPLOAD)
 
 _WHICH = Query("", description="Of several files with that name, the one at this path below the embeddings folder.")
 _FORM = Query("", alias="format", description=f"One of {', '.join(SUFFIXES)}; as it is where none is given.")
+_FOR = Query("", alias="for", description=f"A program to choose the format and a name for, one of {', '.join(PROGRAMS)}.")
 _PATCH_FIELDS: dict[str, dict[str, Any]] = {
     "name": {"description": "The new name."},
     **{field: {"description": f'The "{key}" of the notes.'} for field, key in KEYS.items()},
@@ -83,11 +86,17 @@ def add_library(router: APIRouter, services: Services) -> None:
         done = library.import_files(sources, flag_field(values, "overwrite"), folder, name)
         return answer([one.to_json() for one in done])
 
-    def get_file(name: str, form: str = _FORM, suffix: str = "", file: str = _WHICH) -> Response:
-        """The file of an embedding, as it is or in another form."""
-        file_name, data = library.export(name, form, suffix, file)
-        disposition = f"attachment; filename*=UTF-8''{quote(file_name.encode('utf-8', 'replace'), safe='')}"
-        return Response(data, media_type="application/octet-stream", headers={"Content-Disposition": disposition})
+    def get_file(name: str, form: str = _FORM, suffix: str = "", program: str = _FOR, file: str = _WHICH) -> Response:
+        """The file of an embedding, as it is, in another format, or as another program reads it.
+
+        For a program, the header X-Trigger tells what calls the embedding in its prompts, and X-Usage what to do with the file,
+        both percent-encoded.
+        """
+        made = library.export(name, form, suffix, file, program)
+        headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_encoded(made.file_name)}"}
+        if made.trigger:
+            headers |= {"X-Trigger": _encoded(made.trigger), "X-Usage": _encoded(made.usage)}
+        return Response(made.data, media_type="application/octet-stream", headers=headers)
 
     _add_previews(router, services)
     _add_trash(router, services)
@@ -97,6 +106,11 @@ def add_library(router: APIRouter, services: Services) -> None:
     add(router, "POST", "/embeddings/{name}/rescue", rescue_embedding)
     add(router, "POST", "/embeddings/import", import_embeddings, documented(_IMPORT_FIELDS, [], {"path": "/home/me/my-cat.pt"}))
     add(router, "GET", "/embeddings/{name}/file", get_file)
+
+
+def _encoded(text: str) -> str:
+    """For a header, which holds ASCII only."""
+    return quote(text.encode("utf-8", "replace"), safe="")
 
 
 def _add_previews(router: APIRouter, services: Services) -> None:
@@ -159,7 +173,7 @@ def _file_objects(values: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _source(values: dict[str, Any]) -> Path | tuple[str, bytes]:
     if "path" in values and len(values) == 1:
-        return Path(text_field(values, "path"))
+        return typed_path(text_field(values, "path"))
     if set(values) == {"name", "content"}:
         return text_field(values, "name"), _decoded(values)
     raise InvalidInput("A file to import has a path, or a name and its content.", "Send one or the other.")

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {
         "description": "What is wrong, and what to do; other errors (403, 404, 409, 5xx) look the same.",
-        "content": {"application/json": {"example": {"error": 'There is no embedding "my-cat".', "hint": ""}}},
+        "content": {"application/json": {"example": {"error": 'No embedding named "my-cat".', "hint": ""}}},
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -61,17 +62,42 @@ def warnings_for_name(name: str, others: Iterable[str], is_one_token: Callable[[
     warnings: list[str] = []
     if is_one_token(name):
         warnings.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
-    # CLIP reads lower case only, so names that differ in case are the same word to it.
-    folded = name.casefold()
+    here = folded(name)
     for other in sorted(set(others) - {name}, key=str.casefold):
-        if other.casefold() in folded:
+        there = folded(other)
+        if is_spelled_like(name, other):
+            warnings.append(f'"{other}" is the same name in another Unicode form: prompts cannot tell the two apart.')
+        elif there in here:
             warnings.append(f'"{name}" contains the name of the embedding "{other}".')
-        elif folded in other.casefold():
+        elif here in there:
             warnings.append(f'"{name}" is contained in the name of the embedding "{other}".')
     keyword = _KEYWORDS.search(name)
     if keyword:
         warnings.append(f'The WebUI reads {keyword.group()} in a prompt as its own keyword, so "{name}" may never be found.')
     return warnings
+
+
+def composed(name: str) -> str:
+    """The name with accents composed, as CLIP's tokenizer reads it: "é" as one character, not as "e" and an accent (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """The same for names that are the same word in a prompt: CLIP reads composed letters, in lower case."""
+    return composed(composed(name).casefold())
+
+
+def is_spelled_like(name: str, other: str) -> bool:
+    """Whether two different names look the same, since they differ in their Unicode form alone."""
+    return name != other and composed(name) == composed(other)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """A sentence with the name that comes closest to one that there is not: the same in another case, or a similar one."""
+    known = sorted(set(names))
+    here = folded(name)
+    near = [other for other in known if folded(other) == here] or difflib.get_close_matches(name, known, 1)
+    return f'Did you mean "{near[0]}"?' if near else ""
 
 
 def _check_character(name: str, character: str) -> None:

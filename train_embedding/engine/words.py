@@ -19,6 +19,11 @@ def is_one_token(text: str) -> bool:
     return _is_one_piece(word) and "".join(map(_byte_names().__getitem__, word.encode("utf-8", "surrogatepass"))) in _words()
 
 
+def in_vocabulary(text: str) -> bool:
+    """Whether a text is an entry of CLIP's vocabulary as it is written there: the beginning of a word, or one with its mark."""
+    return text in _vocabulary()
+
+
 def _is_one_piece(word: str) -> bool:
     """Whether CLIP's pattern leaves it whole: letters alone, one digit, signs alone, or 's and the like."""
     if word.isalpha() or word in _CONTRACTIONS:
@@ -28,9 +33,14 @@ def _is_one_piece(word: str) -> bool:
 
 
 @cache
-def _words() -> frozenset[str]:
+def _vocabulary() -> frozenset[str]:
     vocabulary: dict[str, int] = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
-    return frozenset(token.removesuffix(_END_OF_WORD) for token in vocabulary if token.endswith(_END_OF_WORD))
+    return frozenset(vocabulary)
+
+
+@cache
+def _words() -> frozenset[str]:
+    return frozenset(token.removesuffix(_END_OF_WORD) for token in _vocabulary() if token.endswith(_END_OF_WORD))
 
 
 @cache

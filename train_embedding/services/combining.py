@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.names import check_name, path_for, warnings_for_name
+from train_embedding.embeddings.names import check_name, path_for
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.services.entries import Entry
 from train_embedding.services.library import Library
+from train_embedding.services.remarks import remarks_on_new
 from train_embedding.services.to_sdxl import to_sdxl
 from train_embedding.services.vocabularies import Vocabularies
 
@@ -109,6 +110,7 @@ class Combining:
         if to not in (SDXL, *FORMS):
             raise InvalidInput(f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *FORMS])}.")
         embedding = self._library.read(name)
+        name = embedding.name  # which may be another Unicode form of what was typed
         if to == SDXL:
             converted, notes = to_sdxl(embedding, self._vocabularies)
             return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
@@ -151,10 +153,7 @@ class Combining:
         return path_for(folder, name, suffix)
 
     def _warnings(self, entry: Entry) -> list[str]:
-        from train_embedding.engine.tokenizer import token_ids
-
-        others = {other.name for other in self._library.list()} - {entry.name}
-        return warnings_for_name(entry.name, others, lambda text: len(token_ids(text)) == 1)
+        return remarks_on_new(entry.name, {other.name for other in self._library.list()} - {entry.name})
 
 
 def _common(values: Iterable[str | None]) -> str | None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.names import check_name, warnings_for_name
-from train_embedding.engine.words import is_one_token
+from train_embedding.embeddings.names import check_name
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Host
 from train_embedding.services.entries import Entry
@@ -23,6 +22,7 @@ from train_embedding.services.initial import (
     vector_count,
 )
 from train_embedding.services.origins import INIT_TEXT
+from train_embedding.services.remarks import remarks_on_new
 from train_embedding.services.shelf import NEW_SUFFIX, Shelf, taken
 
 NEW_SUFFIXES = (NEW_SUFFIX, ".safetensors")
@@ -74,7 +74,7 @@ def new_embedding(
     file = shelf.place(name, suffix)
     others = embedding_names(shelf.root)
     initial = initial_vectors(host, text, wanted, start, read)
-    notes = (*initial.notes, *warnings_for_name(name, others, is_one_token))
+    notes = (*initial.notes, *remarks_on_new(name, others))
     known = {INIT_TEXT: text.strip()} if start != "embedding" and text.strip() else {}
     return New(Embedding(name, initial.vectors, step=0, metadata=known), file, initial.tokens, notes)
 

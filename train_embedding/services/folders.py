@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from train_embedding.embeddings.names import folded
 from train_embedding.services.sidecars import grouped, is_plain, split
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,12 @@ def walk(folder: Path) -> Iterator[Seen]:
 
 
 def files_named(folder: Path, name: str) -> list[Path]:
-    """Every embedding file in `folder` and below of that name, whatever its case; links to folders are not followed."""
-    wanted = name.casefold()
+    """Every embedding file in `folder` and below of that name in any case and Unicode form; links to folders are not followed."""
+    wanted = folded(name)
     return [
         Path(parent, file)
         for parent, _, files in os.walk(folder)
-        for file in grouped([file for file in files if split(file)[0].casefold() == wanted], Path(parent))
+        for file in grouped([file for file in files if folded(split(file)[0]) == wanted], Path(parent))
     ]
 
 

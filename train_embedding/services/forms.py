@@ -1,4 +1,4 @@
-"""The forms of embedding files as the services use them: which there are, exports, and what tells that vectors are the same."""
+"""The formats of embedding files as the services use them: which there are, and what tells that vectors are the same."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train_embedding.embeddings.storage import write_atomically
-from train_embedding.errors import Conflict, InvalidInput, UnreadableFile
+from train_embedding.errors import InvalidInput, UnreadableFile
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
@@ -25,22 +24,6 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
 }
 """Per form that can be written, the suffixes of its files, the usual one first: what `embeddings.formats.suffixes_of` says, for
 front ends that shall not load torch to show their choices."""
-
-
-def exported(file: Path, form: str, suffix: str) -> tuple[str, bytes]:
-    """File name and bytes of an embedding file in another form; as it is where none is given.
-
-    suffix: left out, the form's usual one. Raises NotFound, UnreadableFile, InvalidInput.
-    """
-    from train_embedding.embeddings.formats import encode, read_bytes, read_contents
-
-    data = read_contents(file)
-    embedding = read_bytes(data, file.name)
-    if not form and not suffix:
-        return file.name, data
-    form = form or form_for(suffix)
-    suffix = suffix or suffixes_of(form)[0]
-    return f"{embedding.name}{suffix}", encode(embedding, form, suffix)
 
 
 def called_anew(file: Path, name: str) -> bytes | None:
@@ -70,15 +53,6 @@ def called_anew(file: Path, name: str) -> bytes | None:
     return encode(embedding, embedding.format, file.suffix)
 
 
-def written_to(target: Path, file_name: str, data: bytes, overwrite: bool) -> Path:
-    """Writes an exported file to a path, or into a folder under its name. Raises Conflict without `overwrite`, StorageFailed."""
-    path = target / file_name if target.is_dir() else target
-    if path.exists() and not overwrite:
-        raise Conflict(f'"{path}" is there already.', "Name another file, or allow it to be overwritten.")
-    write_atomically(path, data)
-    return path
-
-
 def fingerprint(embedding: Embedding) -> str:
     """The same for the same vectors, bit for bit. The key of a single text encoder does not count: its width tells it."""
     digest = hashlib.sha256()
@@ -91,7 +65,7 @@ def fingerprint(embedding: Embedding) -> str:
 def suffixes_of(form: str) -> tuple[str, ...]:
     """Raises InvalidInput for a form that there is not."""
     if form not in SUFFIXES:
-        raise InvalidInput(f'There is no form "{form}" of embedding files.', f"Use one of {', '.join(SUFFIXES)}.")
+        raise InvalidInput(f'There is no format "{form}" of embedding files.', f"Use one of {', '.join(SUFFIXES)}.")
     return SUFFIXES[form]
 
 

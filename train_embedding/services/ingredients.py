@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.expression_nodes import Name, Node, nodes_of
+from train_embedding.embeddings.names import did_you_mean
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidExpression, NotFound
 from train_embedding.hosts.base import Host
@@ -61,14 +61,14 @@ class Ingredients:
         try:
             return self._library.read(node.name)
         except NotFound as error:
-            message = f'there is no embedding "{node.name}".'
+            message = f'no embedding named "{node.name}".'
             raise InvalidExpression(message, self._hint(node.name), expression=self._expression, column=node.column) from error
 
     def _hint(self, name: str) -> str:
         if any(sign in name for sign in "+-"):
             return f'For a sum or difference put spaces around the sign: "{name}" without spaces is one name.'
-        near = difflib.get_close_matches(name, [entry.name for entry in self._library.list()], 1)
-        return f'Is it "{near[0]}"?' if near else f'The word of that name is written in double quotes, "{name}".'
+        near = did_you_mean(name, (entry.name for entry in self._library.list()))
+        return near or f'The word of that name is written in double quotes, "{name}".'
 
     def _common_widths(self, names: list[Name]) -> dict[str, int]:
         if not names:

@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.names import check_name
+from train_embedding.embeddings.names import check_name, did_you_mean, is_spelled_like
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services import preview_picture, rescue
 from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
-from train_embedding.services.forms import exported, form_for
+from train_embedding.services.exporting import Exported, Wanted, Written, exported, written
+from train_embedding.services.forms import form_for
 from train_embedding.services.importing import Imported, import_all
 from train_embedding.services.index import FILE_NAME, Index
 from train_embedding.services.listing import Listing
@@ -79,10 +80,17 @@ class Library:
         return self.list()
 
     def get(self, name: str, file: str = "") -> Entry:
-        """The embedding of that name: of several files the one in use, or else one that can be read. Raises NotFound."""
-        named = [entry for entry in self.list() if entry.name == name and (not file or entry.path == file)]
+        """The embedding of that name: of several files the one in use, or else one that can be read. Raises NotFound.
+
+        As in a prompt, accents may be composed or not; where both are names, the one that is spelled alike is meant.
+        """
+        entries = [entry for entry in self.list() if not file or entry.path == file]
+        named = [entry for entry in entries if entry.name == name] or [
+            entry for entry in entries if is_spelled_like(entry.name, name)
+        ]
         if not named:
-            raise NotFound(f'There is no embedding "{name}"{f" in the file {file!r}" if file else ""}.')
+            where = f" in the file {file!r}" if file else ""
+            raise NotFound(f'No embedding named "{name}"{where}.', did_you_mean(name, (entry.name for entry in entries)))
         return max(named, key=lambda entry: (entry.loaded, entry.vectors > 0))
 
     def read(self, name: str, file: str = "") -> Embedding:
@@ -246,12 +254,21 @@ class Library:
         entries = {entry.file: entry for entry in self.reload()}
         return [outcome.imported(entries) for outcome in outcomes]
 
-    def export(self, name: str, form: str = "", suffix: str = "", file: str = "") -> tuple[str, bytes]:
-        """File name and bytes, in one of `services.forms.SUFFIXES`; without a form, the file as it is.
+    def export(self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "") -> Exported:
+        """File name and bytes, in one of `services.forms.SUFFIXES`; without a format, the file as it is.
 
-        suffix: such as ".bin", where the form has several. Raises NotFound, UnreadableFile, InvalidInput.
+        suffix: such as ".bin", where the format has several. program: one of `services.exporting.PROGRAMS`, which chooses the
+        format, and a name that its prompts can call. Raises NotFound, UnreadableFile, InvalidInput.
         """
-        return exported(self.get(name, file).file, form, suffix)
+        return exported(self.get(name, file).file, Wanted(form, suffix, program))
+
+    def export_to(self, target: Path, name: str, wanted: Wanted, file: str = "", overwrite: bool = False) -> Written:
+        """Writes an export to a file, whose suffix decides about its format, or into a folder that exists.
+
+        Raises what `export` raises, InvalidInput for a suffix that contradicts what is wanted, Conflict, StorageFailed.
+        """
+        source = self.get(name, file).file
+        return written(target, wanted, lambda wanted, stem: exported(source, wanted, stem), source.suffix, overwrite)
 
     def held(self, name: str) -> AbstractContextManager[None]:
         """Until exit nobody else can replace, rename or delete the embedding. Raises Conflict where another run holds it."""

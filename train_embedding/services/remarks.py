@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from train_embedding.embeddings.names import composed, warnings_for_name
+from train_embedding.embeddings.programs import warning_for
 from train_embedding.engine.words import is_one_token
 from train_embedding.services.listing import Found
 
@@ -18,6 +20,7 @@ def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[
     """Sentences per file, in the order of `found`; none for files that cannot be read. path_of: what a file is called in them."""
     readable = [one for one in found if not one.content.problem]
     by_name = _groups(readable, lambda one: one.name)
+    by_spelling = _groups(readable, lambda one: composed(one.name))
     by_vectors = _groups(readable, lambda one: one.content.fingerprint)
     inside, around = containing(tuple(sorted(by_name)))
     remarks: list[tuple[str, ...]] = []
@@ -30,6 +33,8 @@ def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[
                 (by_vectors[one.content.fingerprint], "holds the same vectors"),
             ):
                 sentences += [f'"{path_of(other)}" {text}.' for other in twins[: NAMED + 1] if other is not one][:NAMED]
+            alike = [other for other in by_spelling[composed(name)] if other.name != name][:NAMED]
+            sentences += [f'"{path_of(other)}" has the same name in another Unicode form.' for other in alike]
             if name in inside:
                 sentences.append(f"Its name contains that of {_listed(inside[name])}.")
             if name in around:
@@ -38,6 +43,12 @@ def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[
                 sentences.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
         remarks.append(tuple(sentences))
     return remarks
+
+
+def remarks_on_new(name: str, others: Iterable[str]) -> list[str]:
+    """Sentences about the name of a new embedding beside others, and about programs whose prompts cannot call it."""
+    elsewhere = warning_for(name, is_one_token(name))
+    return [*warnings_for_name(name, others, is_one_token), *([elsewhere] if elsewhere else [])]
 
 
 @lru_cache(maxsize=2)

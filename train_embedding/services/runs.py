@@ -65,7 +65,7 @@ class Runs:
         checkpoint has not the text encoder that is to be trained, Conflict when another
         run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
         """
-        self._check_model(spec.embedding)
+        spec = self._with_checked_embedding(spec)
         spec.trained_encoders(self._host.info().widths)
         notes = check_prompts(spec, self._host.info().extra_networks)
         spec, found = self._with_checked_dataset(spec)
@@ -208,8 +208,11 @@ class Runs:
             state = self.get(run_id)
         return state
 
-    def _check_model(self, name: str) -> None:
-        self._check_fits(name, self._library.read(name))
+    def _with_checked_embedding(self, spec: TrainingSpec) -> TrainingSpec:
+        """With the embedding's name as its file has it, which may be another Unicode form of what was typed."""
+        embedding = self._library.read(spec.embedding)
+        self._check_fits(embedding.name, embedding)
+        return replace(spec, embedding=embedding.name)
 
     def _check_fits(self, name: str, embedding: Embedding) -> None:
         info = self._host.info()

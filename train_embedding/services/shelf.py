@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.names import path_for
+from train_embedding.embeddings.names import folded, path_for
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound
 from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
@@ -325,9 +325,9 @@ def taken(name: str) -> Conflict:
 def _has_name(path: Path, name: str) -> bool:
     if path.stem == name:
         return True
-    # Where the file system does not tell cases apart, writing "art.pt" would overwrite "Art.pt".
+    # Where the file system does not tell cases or Unicode forms apart, writing "art.pt" would overwrite "Art.pt".
     other = path.with_name(f"{name}{path.suffix}")
-    return path.stem.casefold() == name.casefold() and other.exists() and other.samefile(path)
+    return folded(path.stem) == folded(name) and other.exists() and other.samefile(path)
 
 
 def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:

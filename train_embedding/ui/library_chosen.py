@@ -140,7 +140,7 @@ def entry_of(services: Services, key: str) -> Entry:
     for entry in services.library.list():
         if key_of(entry) == key:
             return entry
-    raise NotFound(f'There is no embedding "{key}".' if key else "No embedding is chosen.", "Click a card first.")
+    raise NotFound(f'No embedding named "{key}".' if key else "No embedding is chosen.", "Click a card first.")
 
 
 def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:

@@ -1,4 +1,4 @@
-"""The chosen embedding's file: exported to the browser, converted to another form, or made into one for SDXL."""
+"""The chosen embedding's file: exported to the browser, converted to another format, or made into one for SDXL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.services.combining import FORMS, SDXL
-from train_embedding.ui import library_html
+from train_embedding.services.exporting import PROGRAMS
+from train_embedding.ui import html, library_html
 from train_embedding.ui.compat import AT_ONCE
 from train_embedding.ui.edge import errors_in
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 AS_IT_IS = "as it is"
 "Among the forms of an export."
+FOR_PROGRAMS = {f"for {program.title}": key for key, program in PROGRAMS.items()}
+"Among the formats of an export too: what the choice shows, and what the service calls it."
 FOR_SDXL = "for SDXL"
 KINDS = {**{f"{suffix} file": form for form, suffix in FORMS.items()}, FOR_SDXL: SDXL}
 "What can be converted to: what the choice shows, and what the service calls it."
@@ -56,10 +59,14 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
 
     @errors_in(status)
     def export(key: str, form: str) -> dict[Any, Any]:
-        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
         entry = entry_of(key)
-        file_name, data = services.library.export(entry.name, format_name, suffix, entry.path)
-        return {status: "", files.exported: library_html.download(file_name, data)}
+        if form in FOR_PROGRAMS:
+            made = services.library.export(entry.name, file=entry.path, program=FOR_PROGRAMS[form])
+            called = html.message("good", f"Trigger: {made.trigger}", made.usage)
+            return {status: called, files.exported: library_html.download(made.file_name, made.data)}
+        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
+        made = services.library.export(entry.name, format_name, suffix, entry.path)
+        return {status: "", files.exported: library_html.download(made.file_name, made.data)}
 
     files.export.click(export, [key, files.form], [status, files.exported], **AT_ONCE)
 
@@ -71,7 +78,7 @@ def convert(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, 
 
 
 def _forms() -> list[str]:
-    """Every form and suffix that an embedding can be written in, as "webui .pt", and the one that it has."""
+    """What an export can be: the file as it is, one for a program, or any format and suffix, as "webui .pt"."""
     from train_embedding.services.forms import SUFFIXES
 
-    return [AS_IT_IS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]
+    return [AS_IT_IS, *FOR_PROGRAMS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]
