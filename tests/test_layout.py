@@ -51,7 +51,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "ui": ("gradio", "pandas", "PIL", "markupsafe"),
     "api": ("fastapi", "starlette", "pydantic"),
     "cli": ("tqdm",),
-    "app": ("gradio", "fastapi", "starlette", "uvicorn", "PIL", "markupsafe"),
+    "app": ("gradio", "fastapi", "starlette", "uvicorn", "h11", "PIL", "markupsafe"),
     "demo": _MODEL,
     "scripts": ("modules.script_callbacks",),
     "webui": ("fastapi",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from starlette.testclient import TestClient
 
 from tests.event_loops import inside_a_loop
 from train_embedding.app import mounting, server
+from train_embedding.app.access import Access
+from train_embedding.app.guard import Guard
 from train_embedding.services import Services
 from train_embedding.ui.compat import MAJOR
 
@@ -56,6 +59,24 @@ def client(fake_host: Any) -> Iterator[Client]:
         app = inside_a_loop(lambda: server.application(Services(fake_host), folder))
         with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
             yield Client(http, folder)
+
+
+@pytest.fixture
+def serving(fake_host: Any) -> Iterator[str]:
+    """The address of the app as it is served."""
+    with mounting.private_folder() as folder, server._listener("127.0.0.1", 0) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        app = inside_a_loop(lambda: server.application(Services(fake_host), folder))
+        guard = Guard(app, Access())
+        guard.program_token = mounting.connect_queue(app, address)
+        ready = threading.Event()
+        running = server._Server(server._config(guard), ready.set, lambda: None)
+        thread = threading.Thread(target=running.run, args=([listener],))
+        thread.start()
+        assert ready.wait(60)
+        yield address
+        running.should_exit = True
+        thread.join(30)
 
 
 def _targets(dependency: dict[str, Any]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,20 +35,16 @@ _WANTED: dict[str, Any] = {
 def private_folder() -> Iterator[Path]:
     """A folder of this process alone for gradio's files, in place of one that all gradio programs on the machine share."""
     before = os.environ.get(_FOLDER_VARIABLE)
-    folder = Path(tempfile.mkdtemp(prefix="train-embedding-")).resolve()
-    os.environ[_FOLDER_VARIABLE] = str(folder)
-    try:
-        yield folder
-    finally:
-        if before is None:
-            del os.environ[_FOLDER_VARIABLE]
-        else:
-            os.environ[_FOLDER_VARIABLE] = before
-        remove(folder)
-
-
-def remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="train-embedding-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        os.environ[_FOLDER_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[_FOLDER_VARIABLE]
+            else:
+                os.environ[_FOLDER_VARIABLE] = before
 
 
 def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> None:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.services.prompts import networks_left_out
+from train_embedding.services.waiting import in_turn
 from train_embedding.ui import html
 from train_embedding.ui.compat import AT_ONCE, UNLISTED, gallery
 from train_embedding.ui.edge import errors_in
@@ -51,7 +52,7 @@ def render(services: Services, blocks: gr.Blocks) -> HostCards:
     @errors_in(page.status)
     def generate(*values: Any) -> dict[Any, Any]:
         made = txt2img_request(*values)
-        with services.host.exclusive("txt2img"):
+        with in_turn(services.host, "txt2img"):
             start = time.monotonic()
             picture = services.host.txt2img(made)
         seconds = time.monotonic() - start

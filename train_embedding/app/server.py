@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ _LOAD_FILES = """() => {
 
 
 def build(services: Services) -> gr.Blocks:
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, **compat.CACHE) as blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
                 cards = page.render(services, blocks)
@@ -78,7 +79,7 @@ def application(services: Services, folder: Path) -> fastapi.FastAPI:
         raise fastapi.HTTPException(404)
 
     blocks = build(services)
-    blocks.queue()
+    blocks.queue(**compat.QUEUE)
     mounting.mount(app, blocks, folder)
     return app
 
@@ -107,14 +108,14 @@ def serve(
     Raises Conflict when the port is taken, or the address is not this machine's.
     """
     access = access or Access()
-    with _listener(access.host, port) as listener, mounting.private_folder() as folder:
+    with _listener(access.host, port) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
         local = LOOPBACK if access.host in EVERYWHERE else access.host
         address = f"http://{bracketed(local)}:{port}/"
-        app = application(services, folder)
+        app = application(services, stack.enter_context(mounting.private_folder()))
         guard = Guard(app, access)
         guard.program_token = mounting.connect_queue(app, address)
-        _Server(_config(guard), lambda: ready(_sentence(address, port, access)), partial(mounting.remove, folder)).run([listener])
+        _Server(_config(guard), lambda: ready(_sentence(address, port, access)), stack.close).run([listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:

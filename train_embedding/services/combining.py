@@ -16,6 +16,7 @@ from train_embedding.services.library import Library
 from train_embedding.services.remarks import remarks_on_new
 from train_embedding.services.to_sdxl import to_sdxl
 from train_embedding.services.vocabularies import Vocabularies
+from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,7 +138,7 @@ class Combining:
         request = Txt2ImgRequest(
             text, steps=steps, seed=seed, width=info.resolution, height=info.resolution, embeddings=(embedding,)
         )
-        with self._host.exclusive(f"Preview of {embedding.name}"):
+        with in_turn(self._host, f"Preview of {embedding.name}"):
             return self._host.txt2img(request)
 
     def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:

@@ -10,6 +10,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host
+from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +131,7 @@ def checked_text(text: object) -> str:
 def _encoded(host: Host, text: str, count: int) -> dict[str, torch.Tensor]:
     import torch
 
-    with host.exclusive("Encoding the initialization text"), host.model() as model, torch.inference_mode(False):
+    with in_turn(host, "Encoding the initialization text"), host.model() as model, torch.inference_mode(False):
         return model.encoded_tokens(text, count)
 
 

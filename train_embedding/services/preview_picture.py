@@ -11,6 +11,7 @@ from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound,
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.services.foreign_pictures import SUFFIXES, check, kind_of
 from train_embedding.services.run_state import load_state
+from train_embedding.services.waiting import in_turn
 
 DEFAULT_PROMPT = "[name]"
 MAX_PROMPT = 10_000
@@ -41,7 +42,7 @@ def last_preview(runs_folder: Path, run_id: str) -> bytes:
 def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes:
     """A PNG by the host's own generator, with [name] in the prompt standing for the embedding.
 
-    Waits for the host's queue. Raises InvalidInput, Conflict for an embedding of another kind of model, HostFailed.
+    Waits for the host's queue. Raises InvalidInput, Conflict for an embedding of another kind of model, HostFailed, Busy.
     """
     text = prompt.strip() or DEFAULT_PROMPT
     if len(text) > MAX_PROMPT:
@@ -57,7 +58,7 @@ def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes
     side = info.resolution
     asked = text.replace("[name]", embedding.name)
     request = Txt2ImgRequest(asked, seed=seed, width=side, height=side, embeddings=(embedding,))
-    with host.exclusive(f"Drawing a preview of {embedding.name}"):
+    with in_turn(host, f"Drawing a preview of {embedding.name}"):
         picture = host.txt2img(request)
     data = io.BytesIO()
     picture.save(data, "PNG")

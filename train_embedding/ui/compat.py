@@ -17,6 +17,14 @@ AT_ONCE: dict[str, Any] = {"queue": False, "show_progress": "hidden", **UNLISTED
 "Arguments of an event that answers without waiting in gradio's queue, which a host fills with pictures being made."
 
 
+QUEUE: dict[str, Any] = {"default_concurrency_limit" if MAJOR >= 4 else "concurrency_count": 16, "max_size": 64}
+"""Arguments of the app's queue. More run at once than may wait for the model, so that one too many is told so by its own handler
+at once, and what needs no model waits for no image."""
+
+CACHE: dict[str, Any] = {"delete_cache": (3600, 24 * 3600)} if MAJOR >= 4 else {}
+"Arguments of the app's Blocks: what was uploaded and shown a day ago is deleted every hour."
+
+
 def javascript(code: str) -> dict[str, Any]:
     """The argument that names an event's script."""
     return {"js" if MAJOR >= 4 else "_js": code}
