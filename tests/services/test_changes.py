@@ -170,7 +170,7 @@ def test_what_is_not_there_cannot_be_moved(folder: Path) -> None:
 def test_what_a_person_did_meanwhile_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the kill and the next start: a new file under the name that was to be removed, and one in the way of a copy."""
     folder = put(tmp_path / "embeddings")
-    assert not killed_at(monkeypatch, "replace", 3, lambda: carry_out(folder))
+    assert not killed_at(monkeypatch, "replace", 4, lambda: carry_out(folder))
     assert json.loads((tmp_path / "own" / JOURNAL).read_bytes())["committed"]
     (folder / "gone.txt").unlink()
     (folder / "gone.txt").write_bytes(b"another")

@@ -29,6 +29,7 @@ MAX_UPLOAD = 24 * 2**20
 UPLOAD: Any = body_of(MAX_UPLOAD)
 
 _WHICH = Query("", description="Of several files with that name, the one at this path below the embeddings folder.")
+_PERMANENTLY = Query(False, description="Deletes it at once instead; nothing can bring it back.")
 _FORM = Query("", alias="format", description=f"One of {', '.join(SUFFIXES)}; as it is where none is given.")
 _FOR = Query("", alias="for", description=f"A program to choose the format and a name for, one of {', '.join(PROGRAMS)}.")
 _PATCH_FIELDS: dict[str, dict[str, Any]] = {
@@ -73,9 +74,9 @@ def add_library(router: APIRouter, services: Services) -> None:
         """Puts the vectors of a file that could do harm into one that cannot; the old one goes to the trash."""
         return answer(library.rescue(name, file).to_json())
 
-    def delete_embedding(name: str, file: str = _WHICH) -> Response:
-        """Puts an embedding, with all that belongs to it, into the trash."""
-        library.delete(name, file)
+    def delete_embedding(name: str, file: str = _WHICH, permanently: bool = _PERMANENTLY) -> Response:
+        """Puts an embedding, with all that belongs to it, into the trash, or deletes it permanently."""
+        library.delete(name, file, permanently)
         return answer({"deleted": name})
 
     def import_embeddings(values: Any = UPLOAD) -> Response:

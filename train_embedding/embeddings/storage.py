@@ -163,6 +163,11 @@ def is_full(error: OSError | StorageFailed) -> bool:
     return _number(error) in _FULL
 
 
+def is_on_another_disk(error: OSError | StorageFailed) -> bool:
+    """Whether a file could not be moved because the other folder is on another disk, or is mounted by itself."""
+    return _number(error) == errno.EXDEV
+
+
 def _persistently(action: Callable[[], None], paths: tuple[Path, ...], patient: bool = True) -> None:
     for pause in PAUSES if patient else ():
         try:
@@ -183,7 +188,9 @@ def _may_write_to(folder: Path) -> bool:
 
 
 def _number(error: BaseException) -> int | None:
-    cause = error.__cause__ if isinstance(error, StorageFailed) else error
+    cause: BaseException | None = error
+    while isinstance(cause, StorageFailed):
+        cause = cause.__cause__
     return cause.errno if isinstance(cause, OSError) else None
 
 

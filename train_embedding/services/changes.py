@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.embeddings.storage import remove_file, replace_file, storage_failed, write_atomically
+from train_embedding.embeddings.storage import is_full, remove_file, replace_file, storage_failed, write_atomically
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.locks import file_lock
 from train_embedding.services.steps import (
@@ -28,6 +29,8 @@ from train_embedding.services.steps import (
 __all__ = ["Change", "Changes"]
 
 JOURNAL, LOCK = "change.json", "change.lock"
+RESERVE, RESERVE_SIZE = "change.reserve", 64 * 2**10
+"A file that is given up when the disk is full, so that there is room to note what is moved or deleted."
 WAIT_SECONDS = 30.0
 MAX_JOURNAL = 64 * 2**20
 "Bytes; a change of 1,000 files takes 0.3 MB."
@@ -49,15 +52,16 @@ class Changes:
         self._within = within
         self._journal = folder / JOURNAL
         self._lock = folder / LOCK
+        self._reserve = folder / RESERVE
 
     @contextmanager
     def turn(self) -> Generator[None, None, None]:
         """Waits for the changes of others; inside, what was looked up stays true. Raises Conflict, StorageFailed."""
         try:
             with file_lock(self._lock, WAIT_SECONDS):
-                for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
-                    remove_file(unfinished, missing_ok=True)
+                self._remove_unfinished()
                 self._finish_interrupted()
+                self._make_reserve()
                 yield
         except TimeoutError as error:
             raise Conflict("Another program is changing the embeddings folder.", "Try again when it is done.") from error
@@ -75,7 +79,18 @@ class Changes:
             logger.warning("A change that was interrupted is left as it is: %s", error)
 
     def carry_out(self, change: Change) -> None:
-        """Inside `turn`. Raises Conflict where a target is there already, StorageFailed; then everything is as it was."""
+        """Inside `turn`. Raises Conflict where a target is there already, StorageFailed; then everything is as it was.
+
+        What only moves and removes files needs next to no room, and can be done on a full disk.
+        """
+        try:
+            self._carry_out(change)
+        except StorageFailed as error:
+            if not is_full(error) or change.writes or change.copies or not self._give_up_reserve():
+                raise
+            self._carry_out(change)
+
+    def _carry_out(self, change: Change) -> None:
         check_free(change)
         if len(change.writes) == 1 and not (change.copies or change.moves or change.removes):
             write_atomically(*change.writes[0])
@@ -83,9 +98,16 @@ class Changes:
         plan = plan_of(change)
         made: list[Path] = []
         try:
-            self._note(plan, False)
+            if plan.staged:
+                self._note(plan, False)
             stage(change, plan, made)
             self._note(plan, True)
+        except StorageFailed as error:
+            discard(plan, made)
+            self._forget()
+            if plan.staged or plan.moves or not is_full(error) or self._reserve.exists():
+                raise
+            logger.warning("Files are deleted without a journal, for which the full disk has no room.")
         except BaseException:
             discard(plan, made)
             self._forget()
@@ -99,6 +121,30 @@ class Changes:
         except OSError as error:
             raise storage_failed(plan.result, error) from error
         self._forget()
+
+    def _remove_unfinished(self) -> None:
+        """Takes away journals that a killed process had not written to the end."""
+        try:
+            for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
+                remove_file(unfinished, missing_ok=True)
+        except OSError as error:
+            logger.warning("An unfinished journal cannot be removed: %s", error)
+
+    def _make_reserve(self) -> None:
+        """Where there is room. Its bytes are random, so that file systems that compress do not save on them."""
+        if self._reserve.exists():
+            return
+        try:
+            write_atomically(self._reserve, os.urandom(RESERVE_SIZE))
+        except StorageFailed as error:
+            logger.info("There is no reserve for deleting files on a full disk: %s", error)
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            remove_file(self._reserve)
+        except OSError:  # it was given up before, or could not be made
+            return False
+        return True
 
     def _forget(self) -> None:
         """Where the journal cannot be removed, the next turn finds that nothing is left to do."""

@@ -170,9 +170,12 @@ class Library:
         self._shelf.copy(self.get(name, file).file, new_name)
         return self._reloaded(new_name)
 
-    def delete(self, name: str, file: str = "") -> None:
-        """Puts it into the trash. Raises NotFound, InvalidName for a link to elsewhere, Conflict while it is being trained."""
-        self._shelf.delete(self.get(name, file).file)
+    def delete(self, name: str, file: str = "", permanently: bool = False) -> None:
+        """Puts it into the trash, unless `permanently`.
+
+        Raises NotFound, InvalidName for a link to elsewhere, Conflict while it is being trained.
+        """
+        self._shelf.delete(self.get(name, file).file, permanently)
         self._host.reload_embeddings()
 
     def rescue(self, name: str, file: str = "") -> Entry:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.embeddings.names import folded, path_for
-from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound
+from train_embedding.embeddings.storage import is_full, is_on_another_disk
+from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, StorageFailed
 from train_embedding.hosts.base import Host
 from train_embedding.services.changes import Change, Changes
 from train_embedding.services.folders import files_named, link_problem
@@ -184,13 +185,21 @@ class Shelf:
             changes.carry_out(itself + Change(copies=pairs))
         return target
 
-    def delete(self, file: Path) -> None:
-        """To the trash. Raises NotFound, Conflict where the embedding is being trained."""
+    def delete(self, file: Path, permanently: bool = False) -> None:
+        """To the trash, unless `permanently`. Raises NotFound, Conflict where the embedding is being trained."""
         with self._turn() as changes:
             self._check_free_to_move(file)
             shared = shared_with_another(file)
             files = (file, *(path for path in sidecars_of(file) if is_its_own(path, file) or not shared))
-            changes.carry_out(self.trash.keeping(file.stem, files, self.root) + Change(removes=files))
+            if permanently:
+                changes.carry_out(Change(removes=files))
+                return
+            try:
+                _move_or_copy(changes, lambda copying: self.trash.taking(file.stem, files, self.root, copying))
+            except StorageFailed as error:
+                if is_full(error):
+                    raise StorageFailed(error.message, "Empty the trash, which needs no room, or delete permanently.") from error
+                raise
 
     def restore(self, trash_id: str) -> list[Path]:
         """Puts an item of the trash back to where it was. Raises NotFound, Conflict where something is there already."""
@@ -200,7 +209,7 @@ class Shelf:
                 self._inside((self.root / file).parent)
             for file in item.embeddings:
                 self._check_free_name(Path(file).stem)
-            changes.carry_out(self.trash.restoring(item, self.root))
+            _move_or_copy(changes, lambda copying: self.trash.restoring(item, self.root, copying))
         return [self.root / file for file in item.embeddings]
 
     def edit(self, file: Path, edits: Sequence[Edit]) -> None:
@@ -316,6 +325,16 @@ class Shelf:
         problem = link_problem(path, self.root.resolve())
         if problem:
             raise InvalidName(problem, "Choose another name, or remove the link.")
+
+
+def _move_or_copy(changes: Changes, change: Callable[[bool], Change]) -> None:
+    """Carries out a change that moves files, or copies them where the trash is on another disk."""
+    try:
+        changes.carry_out(change(False))
+    except StorageFailed as error:
+        if not is_on_another_disk(error):
+            raise
+        changes.carry_out(change(True))
 
 
 def taken(name: str) -> Conflict:

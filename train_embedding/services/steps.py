@@ -37,7 +37,7 @@ class Change:
     copies: tuple[tuple[Path, Path], ...] = ()
     "Source and target."
     moves: tuple[tuple[Path, Path], ...] = ()
-    "Source and target, in one folder."
+    "Source and target, on one disk."
     removes: tuple[Path, ...] = ()
     "Files, and folders that are empty by then."
     replaces: tuple[Path, ...] = ()
@@ -135,6 +135,8 @@ def stage(change: Change, plan: Plan, made: list[Path]) -> None:
     for source, target in change.copies:
         _make_folder(target.parent, made)
         copy_flushed(source, temporary_of[target], target)
+    for _, target in change.moves:
+        _make_folder(target.parent, made)
 
 
 def perform(plan: Plan, made: Iterable[Path]) -> None:

@@ -67,6 +67,19 @@ class Trash:
         item = self._new_item(name)
         return Change(copies=tuple((file, item / file.relative_to(root)) for file in files))
 
+    def taking(self, name: str, files: Sequence[Path], root: Path, copying: bool = False) -> Change:
+        """The change that puts files below `root` into a new item, named after the embedding.
+
+        copying: for a trash on another disk; it needs room for copies. Links are always copied as what they lead to.
+        """
+        item = self._new_item(name)
+        copied = tuple(file for file in files if copying or file.is_symlink())
+        return Change(
+            copies=tuple((file, item / file.relative_to(root)) for file in copied),
+            moves=tuple((file, item / file.relative_to(root)) for file in files if file not in copied),
+            removes=copied,
+        )
+
     def list(self) -> list[Trashed]:
         """The newest first."""
         items = [item for item in (_item(path) for path in self._paths()) if item is not None]
@@ -79,14 +92,19 @@ class Trash:
                 return item
         raise NotFound(f'There is nothing named "{trash_id}" in the trash.')
 
-    def restoring(self, item: Trashed, root: Path) -> Change:
-        """The change that puts an item's files back below `root`, and takes it out of the trash."""
+    def restoring(self, item: Trashed, root: Path, copying: bool = False) -> Change:
+        """The change that puts an item's files back below `root`, and takes it out of the trash.
+
+        copying: for a trash on another disk.
+        """
         path, sources = self.folder / item.id, self.paths(item)
         if path.is_file():
             return Change(copies=((path, root / item.file),), removes=(path,))
         folders = sorted((one for one in path.rglob("*") if one.is_dir()), key=lambda one: len(one.parts), reverse=True)
-        copies = tuple((source, root / file) for source, file in zip(sources, item.files, strict=True))
-        return Change(copies=copies, removes=(*sources, *folders, path))
+        pairs = tuple((source, root / file) for source, file in zip(sources, item.files, strict=True))
+        if copying:
+            return Change(copies=pairs, removes=(*sources, *folders, path))
+        return Change(moves=pairs, removes=(*folders, path))
 
     def paths(self, item: Trashed) -> Sequence[Path]:
         """Where its files lie now, in the order of `files`."""
