@@ -328,3 +328,28 @@ def test_exporting(library: Library, tmp_path: Path) -> None:
             library.export("cat", form, suffix)
     with pytest.raises(NotFound):
         library.export("nobody")
+
+
+@pytest.mark.parametrize(("first", "second"), [("learned_embeds.safetensors", "learned_embeds_2.safetensors")])
+def test_one_file_of_a_pair_names_the_other(library: Library, tmp_path: Path, first: str, second: str) -> None:
+    one, two = save({"<cat>": torch.ones(2, 768)}), save({"<cat>": torch.ones(2, 1280)})
+    (alone,) = library.import_files([(second, two)])
+    assert f'Import "{first}" together with it.' in alone.note
+    (tmp_path / first).write_bytes(one)
+    (here,) = library.import_files([tmp_path / first], name="by-itself")
+    assert "together" not in here.note
+    (tmp_path / second).write_bytes(two)
+    (beside,) = library.import_files([tmp_path / first], name="beside")
+    assert f'Import "{second}" together with it.' in beside.note
+    (both,) = library.import_files([tmp_path / first, tmp_path / second], name="cat")
+    assert "together" not in both.note
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".ckpt", ".pt"), (".pth", ".pt"), (".sft", ".safetensors")])
+def test_files_that_the_webui_passes_over_are_converted(library: Library, suffix: str, form: str) -> None:
+    embedding = Embedding("sword", {"clip_l": VECTORS})
+    (done,) = library.import_files([(f"sword{suffix}", encode(embedding, "kohya", form))])
+    assert done.entry is not None, done.problem
+    assert done.entry.file.name == "sword.pt"
+    assert f"the WebUI does not load {suffix} files" in done.note
+    assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)

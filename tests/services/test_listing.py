@@ -19,6 +19,7 @@ from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
 from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.contents import content_at
 from train_embedding.services.file_cache import SETTLED_SECONDS
 from train_embedding.services.library import Library
 from train_embedding.services.shelf import OWN_FOLDER
@@ -196,3 +197,15 @@ def test_two_processes_list_while_the_index_is_deleted_again_and_again(host: Fak
     for process in processes:
         output, errors = process.communicate()
         assert (process.returncode, output.strip(), errors) == (0, "3", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_in_the_folder_are_not_waited_for(fake_host: FakeHost) -> None:
+    put(fake_host, "a.pt")
+    folder = fake_host.info().embeddings_folder
+    for name in ("b.pt", "c.safetensors", "d.png", "a.json", "a.preview.png", "a.txt"):
+        os.mkfifo(folder / name)
+    entries = {entry.name: entry for entry in Library(fake_host).list()}
+    assert entries["a"].vectors == 2
+    assert entries["b"].reason == '"b.pt" is not a regular file.'
+    assert content_at(folder / "c.safetensors").problem == '"c.safetensors" is not a regular file.'

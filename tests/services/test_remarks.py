@@ -6,6 +6,13 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+import torch
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import encode
+from train_embedding.hosts.fake import FakeHost
+from train_embedding.services.library import Library
 from train_embedding.services.listing import Content, Found, NotesFile
 from train_embedding.services.remarks import containing, remarks_of
 
@@ -74,3 +81,29 @@ def test_ten_thousand_names_cost_no_square() -> None:
     start = time.process_time()
     containing(names)
     assert time.process_time() - start < 3, "comparing each with each takes a minute"
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".ckpt", ".pt"), (".pth", ".pt"), (".sft", ".safetensors")])
+def test_files_that_the_webui_passes_over_are_listed_and_told(fake_host: FakeHost, suffix: str, form: str) -> None:
+    embedding = Embedding("sksword", {"clip_l": torch.ones(2, 768)})
+    (fake_host.info().embeddings_folder / f"sksword{suffix}").write_bytes(encode(embedding, "kohya", form))
+    (entry,) = Library(fake_host).list()
+    assert (entry.name, entry.vectors, entry.family) == ("sksword", 2, "SD1")
+    assert entry.remarks == (f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors.",)
+
+
+def test_the_token_of_a_file_whose_name_says_nothing(fake_host: FakeHost) -> None:
+    file = fake_host.info().embeddings_folder / "learned_embeds.bin"
+    torch.save({"<cat-toy>": torch.ones(2, 768)}, file)
+    (entry,) = Library(fake_host).list()
+    assert 'It was trained as "<cat-toy>"; prompts call it by its file\'s name.' in entry.remarks
+    assert Library(fake_host).read("learned_embeds").metadata["token"] == "<cat-toy>"
+
+
+def test_vectors_for_one_of_sdxls_encoders(fake_host: FakeHost) -> None:
+    file = fake_host.info().embeddings_folder / "sksword.pt"
+    torch.save({"clip_g": torch.ones(2, 1280)}, file)
+    (entry,) = Library(fake_host).list()
+    assert entry.family == "SDXL"
+    assert "It has vectors for only one of SDXL's two text encoders (clip_g)." in entry.remarks
+    assert entry.reason.startswith("It was made for one of SDXL's two text encoders; the loaded checkpoint is ")

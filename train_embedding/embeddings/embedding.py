@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from train_embedding.embeddings.text_encoders import KEYS, family_of
+from train_embedding.embeddings.text_encoders import KEYS, OPENCLIP_BIGG, family_of
 from train_embedding.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ MAX_COUNT = 1000
 "Thirteen times what a prompt takes at once."
 
 _SHOWN_DIMENSIONS = 8
+_MODEL_KEYS = ("modelspec.architecture", "ss_base_model_version")
+"Where kohya's trainer, OneTrainer and others name the kind of model that they trained on."
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,14 @@ class Embedding:
     @property
     def family(self) -> str:
         """The model family it is for: "SD1", "SD2", "SDXL" or "custom"."""
-        return family_of(self.widths)
+        if self.widths == {"clip_g": OPENCLIP_BIGG}:  # its second text encoder alone
+            return "SDXL"
+        family = family_of(self.widths)
+        return "SDXL" if family == "SD1" and any(_says_sdxl(self.metadata.get(key, "")) for key in _MODEL_KEYS) else family
+
+
+def _says_sdxl(model: str) -> bool:
+    return model.lower().startswith(("sdxl", "stable-diffusion-xl"))
 
 
 def _checked(name: str, key: str, vectors: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
@@ -28,6 +28,8 @@ class Arrival:
     beside: tuple[Beside, ...] = ()
     note: str = ""
     "What came along, and what did not, in sentences."
+    folder: Path | None = None
+    "That it lies in, where that may be looked at; None for an upload."
 
 
 def arrived(sources: Sequence[Source], allowed: tuple[Path, ...] | None) -> list[Arrival]:
@@ -88,7 +90,9 @@ def _from_path(source: Path, allowed: tuple[Path, ...] | None) -> Arrival:
     except TrainEmbeddingError as error:
         return Arrival(source.name, problem=str(error))
     try:
-        return _arrival(source.name, data, _files_beside(source, allowed))
+        arrival = _arrival(source.name, data, _files_beside(source, allowed))
+        folder = _resolved(source.parent)
+        return replace(arrival, folder=folder if _is_allowed(folder, allowed) else None)
     except OSError as error:
         return Arrival(source.name, data, note=f"What stands beside it cannot be listed: {error.strerror or error}.")
 

@@ -33,15 +33,22 @@ class Content:
     "The same for two files that hold the same vectors, whatever their form."
     problem: str = ""
     "Why the file cannot be read, a sentence; empty where it can."
+    token: str = ""
+    "The word that it was trained as, where its file's name says nothing; empty for most."
     harm: str = ""
     "What speaks against handing it to a program that runs pickles, as `embeddings.formats.harm` tells it."
     rescuable: bool = False
     "Whether it does such harm, and its vectors can be read all the same."
 
+    @property
+    def is_half_of_sdxl(self) -> bool:
+        """Whether it has vectors for one of SDXL's two text encoders alone."""
+        return self.family == "SDXL" and len(self.widths) == 1
+
 
 def content_at(path: Path) -> Content:
     """Reads a file; one that cannot be read gives the reason, and what harm is in it."""
-    from train_embedding.embeddings.formats import read_bytes, read_contents
+    from train_embedding.embeddings.formats import TOKEN, read_bytes, read_contents
     from train_embedding.embeddings.formats.harm import harm_in
 
     try:
@@ -62,6 +69,7 @@ def content_at(path: Path) -> Content:
         embedding.format,
         hashlib.sha256(data).hexdigest()[:HASH_DIGITS],
         fingerprint(embedding),
+        token=embedding.metadata.get(TOKEN, "") if embedding.format == "diffusers" else "",
         harm=harm,
         rescuable=bool(harm),
     )
@@ -73,7 +81,15 @@ def content_from(values: Any) -> Content:
     widths: Any = content.widths
     if not isinstance(widths, dict):
         raise TypeError("widths are a mapping")
-    texts: list[Any] = [content.family, content.format, content.hash, content.fingerprint, content.problem, content.harm]
+    texts: list[Any] = [
+        content.family,
+        content.format,
+        content.hash,
+        content.fingerprint,
+        content.problem,
+        content.token,
+        content.harm,
+    ]
     numbers: list[Any] = [content.vectors, *content.widths.values()]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
         raise ValueError("this is no content of a file")

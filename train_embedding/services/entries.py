@@ -12,7 +12,7 @@ from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
 from train_embedding.services.contents import IN_DOUBT, Content
 from train_embedding.services.listing import Found
 from train_embedding.services.notes import NO_NOTES, Notes
-from train_embedding.services.remarks import remarks_of
+from train_embedding.services.remarks import remarks_of, why_unloaded
 from train_embedding.services.sidecars import previews_of
 
 
@@ -73,7 +73,9 @@ class Entry:
 def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:
     """One entry per file, in the order of `found`, which is the order in which the host comes to them."""
     # Of files with one name the host uses the last one that fits the checkpoint.
-    used = {one.name: one.path for one in found if not one.content.problem and _fits(one.content, info)}
+    fitting = [one for one in found if not one.content.problem and _fits(one.content, info)]
+    fitting.sort(key=lambda one: not why_unloaded(one.path.suffix))
+    used = {one.name: one.path for one in fitting}
     remarks = remarks_of(found, lambda one: one.path.relative_to(info.embeddings_folder).as_posix())
     reasons = [_why_not_loaded(one, info, loaded, used) for one in found]
     dangers = [_danger(one, info) for one in found]
@@ -89,7 +91,8 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
     if content.problem:
         return content.problem
     if not _fits(content, info):
-        made_for = f"It was made for {model_of(content.widths)}; the loaded checkpoint is {model_of(info.widths)}."
+        model = "one of SDXL's two text encoders" if content.is_half_of_sdxl else model_of(content.widths)
+        made_for = f"It was made for {model}; the loaded checkpoint is {model_of(info.widths)}."
         return made_for if name in loaded.names else loaded.left_out.get(name, made_for)
     if used[name] is not path:
         return f'The host uses "{used[name]}", which has the same name.'
@@ -97,7 +100,7 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
         return ""
     if not info.widths:
         return "No checkpoint is loaded."
-    return loaded.left_out.get(name, "The host has not read it yet; refresh the list.")
+    return loaded.left_out.get(name, why_unloaded(path.suffix) or "The host has not read it yet; refresh the list.")
 
 
 def _entry(found: Found, reason: str, remarks: tuple[str, ...], danger: str) -> Entry:

@@ -25,6 +25,9 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
 """Per form that can be written, the suffixes of its files, the usual one first: what `embeddings.formats.suffixes_of` says, for
 front ends that shall not load torch to show their choices."""
 
+UNLOADED = (".ckpt", ".pth", ".sft")
+"Suffixes that are read here, and that the WebUI and its relatives pass over."
+
 
 def called_anew(file: Path, name: str) -> bytes | None:
     """What a picture that carries an embedding must hold to be called `name`; None where its bytes may stay as they are.

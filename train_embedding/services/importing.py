@@ -42,6 +42,8 @@ class Ready:
     judged: Judged
     note: str
     beside: tuple[Beside, ...] = ()
+    other: str = ""
+    "The file that holds the vectors for the other one of SDXL's text encoders, where this one holds those for one."
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,17 @@ def _ready(arrival: Arrival, name: str) -> Ready | Outcome:
         one = judged(arrival.file, arrival.data, name)
     except TrainEmbeddingError as error:
         return Outcome(arrival.file, problem=str(error))
-    return Ready(one, " ".join(filter(None, (one.note, arrival.note))), arrival.beside)
+    return Ready(one, " ".join(filter(None, (one.note, arrival.note))), arrival.beside, _other_of_pair(arrival))
+
+
+def _other_of_pair(arrival: Arrival) -> str:
+    """The name of the file that diffusers' SDXL example writes with this one; empty where there is nothing to say so."""
+    from train_embedding.embeddings.formats import first_of_pair, read_bytes, second_of_pair
+
+    first, second = first_of_pair(arrival.file), second_of_pair(arrival.file)
+    if first and list(read_bytes(arrival.data, arrival.file).vectors) == ["clip_g"]:
+        return first
+    return second if second and arrival.folder is not None and (arrival.folder / second).is_file() else ""
 
 
 def _joined(files: Sequence[Ready | Outcome], name: str) -> list[Ready | Outcome]:
@@ -117,7 +129,14 @@ def _joined(files: Sequence[Ready | Outcome], name: str) -> list[Ready | Outcome
         if first is not None and pair is not None:
             left[left.index(first)] = pair
             left.remove(second)
-    return left
+    return [_with_hint(one) if isinstance(one, Ready) else one for one in left]
+
+
+def _with_hint(ready: Ready) -> Ready:
+    if not ready.other:
+        return ready
+    hint = f'"{ready.judged.file}" holds vectors for one of SDXL\'s two text encoders. Import "{ready.other}" together with it.'
+    return replace(ready, note=f"{ready.note} {hint}".lstrip())
 
 
 def _pair(first: Ready, second: Ready, name: str) -> Ready | None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import UnreadableFile
+from train_embedding.services.forms import UNLOADED
 
 CONVERTED = ("webui", ".pt")
 "Form and suffix that every host reads."
@@ -66,6 +67,8 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
     """
     from train_embedding.embeddings.formats.harm import harm_in
 
+    if suffix in UNLOADED:
+        return f"the WebUI does not load {suffix} files"
     if suffix == ".safetensors":
         length = int.from_bytes(data[:8], "little")
         keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}

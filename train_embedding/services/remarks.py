@@ -9,11 +9,13 @@ from functools import lru_cache
 from train_embedding.embeddings.names import composed, warnings_for_name
 from train_embedding.embeddings.programs import warning_for
 from train_embedding.engine.words import is_one_token
+from train_embedding.services.forms import UNLOADED
 from train_embedding.services.listing import Found
 
 NAMED = 3
 "How many others a remark names; of the rest it tells the number."
 _HEAD = 4
+_LONGEST_TOKEN = 100
 
 
 def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[tuple[str, ...]]:
@@ -28,6 +30,7 @@ def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[
         sentences = [one.notes.problem] if one.notes.problem else []
         if not one.content.problem:
             name = one.name
+            sentences += _of_its_file(one)
             for twins, text in (
                 (by_name[name], "has the same name"),
                 (by_vectors[one.content.fingerprint], "holds the same vectors"),
@@ -49,6 +52,21 @@ def remarks_on_new(name: str, others: Iterable[str]) -> list[str]:
     """Sentences about the name of a new embedding beside others, and about programs whose prompts cannot call it."""
     elsewhere = warning_for(name, is_one_token(name))
     return [*warnings_for_name(name, others, is_one_token), *([elsewhere] if elsewhere else [])]
+
+
+def why_unloaded(suffix: str) -> str:
+    """Why the WebUI does not load a file of this suffix, a sentence; nothing where it does."""
+    return f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors." if suffix.lower() in UNLOADED else ""
+
+
+def _of_its_file(one: Found) -> list[str]:
+    content = one.content
+    sentences = [why_unloaded(one.path.suffix)]
+    if content.token:
+        sentences.append(f'It was trained as "{content.token[:_LONGEST_TOKEN]}"; prompts call it by its file\'s name.')
+    if content.is_half_of_sdxl:
+        sentences.append(f"It has vectors for only one of SDXL's two text encoders ({next(iter(content.widths))}).")
+    return [sentence for sentence in sentences if sentence]
 
 
 @lru_cache(maxsize=2)

@@ -83,7 +83,7 @@ def test_what_diffusers_examples_save(tmp_path: Path, suffix: str, vectors: torc
         save_file(learned, path, metadata={"format": "pt"})
     read = read_embedding(path)
     assert torch.equal(read.vectors["clip_l"], vectors.reshape(-1, WIDTH))
-    assert (read.format, read.metadata) == ("diffusers", {})
+    assert (read.format, read.metadata) == ("diffusers", {"token": "<cat-toy>"})
 
 
 def test_what_diffusers_sdxl_example_saves(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, u
 from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import tensors_in
-from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
+from train_embedding.embeddings.formats.layouts.diffusers import TOKEN, first_of_pair, second_of_pair
 from train_embedding.embeddings.regular_files import NotRegularFile, open_regular_file, read_regular_file
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 
 __all__ = [
-    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "Format", "encode", "first_of_pair", "is_embedding_file",
-    "read_bytes", "read_contents", "read_embedding", "read_pair", "rescued", "suffixes_of", "write_embedding",
+    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
+    "read_bytes", "read_contents", "read_embedding", "read_pair", "rescued", "second_of_pair", "suffixes_of", "write_embedding",
 ]  # fmt: skip
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)

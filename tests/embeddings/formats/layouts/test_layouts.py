@@ -6,12 +6,14 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.formats import read_bytes
 from train_embedding.embeddings.formats.content import Content
 from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import MAX_TEXT, MAX_TEXTS
-from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair
+from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair, second_of_pair
 from train_embedding.errors import InvalidInput, UnreadableFile
 
 VECTORS = torch.arange(8.0).reshape(2, 4)
@@ -130,3 +132,37 @@ def test_one_text_under_thousands_of_keys_is_looked_at_once_in_a_while() -> None
     read = kohya.read(Content({"emb_params": torch.ones(1, 8)}, metadata), "sword.pt")
     assert time.monotonic() - began < 0.5
     assert read.metadata == {}
+
+
+@pytest.mark.parametrize(
+    "keys", [["clip_l_out"], ["clip_g_out"], ["clip_l", "clip_g", "clip_g_out"], ["emp_params_out"]], ids="+".join
+)
+def test_output_vectors_are_named_as_what_they_are(keys: list[str]) -> None:
+    data = save({key: torch.ones(1, 8) for key in keys})
+    with pytest.raises(UnreadableFile) as caught:
+        read_bytes(data, "sword.safetensors")
+    assert caught.value.message.endswith(f'put out ("{keys[-1]}"), which OneTrainer alone can use.')
+
+
+def test_one_of_sdxls_encoders_is_sdxl_where_the_file_says_so() -> None:
+    def family(key: str, width: int, **metadata: str) -> str:
+        return read_bytes(save({key: torch.ones(2, width)}, metadata), "sword.safetensors").family
+
+    assert family("clip_g", 1280) == "SDXL"
+    assert family("clip_l", 768) == "SD1"
+    assert family("clip_l", 768, **{"modelspec.architecture": "stable-diffusion-xl-v1-base/textual-inversion"}) == "SDXL"
+    assert family("clip_l", 768, ss_base_model_version="sdxl_base_v1-0") == "SDXL"
+    assert family("clip_l", 768, ss_base_model_version="sd_v1") == "SD1"
+
+
+@pytest.mark.parametrize("stem", ["learned_embeds", "learned_embeds-steps-500", "learned_embeds_2"])
+def test_a_file_whose_name_says_nothing_keeps_its_token(stem: str) -> None:
+    data = save({"<cat-toy>": torch.ones(2, 8)})
+    assert read_bytes(data, f"{stem}.safetensors").metadata == {"token": "<cat-toy>"}
+    assert read_bytes(data, "cat.safetensors").metadata == {}
+
+
+def test_the_names_of_a_pair() -> None:
+    assert second_of_pair("learned_embeds.bin") == "learned_embeds_2.bin"
+    assert second_of_pair("learned_embeds-steps-500.safetensors") == "learned_embeds_2-steps-500.safetensors"
+    assert second_of_pair("cat.bin") == second_of_pair("learned_embeds_2.bin") == ""

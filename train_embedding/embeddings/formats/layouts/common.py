@@ -14,6 +14,8 @@ from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.text_encoders import KEYS, key_for_width
 from train_embedding.errors import InvalidInput
 
+OUTPUT_ENDING = "_out"
+"What OneTrainer ends the keys of vectors with that stand in for what a text encoder puts out."
 MAX_TEXTS = 64
 MAX_TEXT = 4096
 "Characters of one text among the metadata; longer ones, such as pictures as data URLs, are left out."

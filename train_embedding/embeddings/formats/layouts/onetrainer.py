@@ -6,10 +6,11 @@ import torch
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats.content import Content, unreadable
-from train_embedding.embeddings.formats.layouts.common import about, only, single
+from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, about, only, single
 
 NAME: str = "onetrainer"
-_KEY, _OUTPUT_KEY = "emp_params", "emp_params_out"
+_KEY = "emp_params"
+_OUTPUT_KEY = f"{_KEY}{OUTPUT_ENDING}"
 
 
 def sniff(content: Content) -> bool:
@@ -17,10 +18,11 @@ def sniff(content: Content) -> bool:
 
 
 def read(content: Content, file: str) -> Embedding:
-    """Raises UnreadableFile where there are only vectors that stand in for what the text encoder puts out."""
+    """Raises UnreadableFile where there are only vectors that stand in for what text encoders put out."""
     tensor = content.values.get(_KEY)
     if not isinstance(tensor, torch.Tensor):
-        raise unreadable(file, "holds vectors for the text encoder's output, which OneTrainer alone can use.")
+        reason = f'holds vectors for what text encoders put out ("{_OUTPUT_KEY}"), which OneTrainer alone can use.'
+        raise unreadable(file, reason, "Train it there with a normal embedding instead of an output embedding.")
     return single(content, file, tensor, NAME)
 
 
