@@ -114,10 +114,13 @@ def test_another_checkpoint_ends_a_run_that_names_its_own_and_can_be_resumed(
     webui.wait_for_run(run_id, far_enough)
     webui.choose_checkpoint(other_checkpoint)
     stopped = webui.wait_for_run(run_id)
-    assert (stopped["status"], stopped["error"]) == ("stopped", "")
-    assert [note for note in stopped["notes"] if "loaded another checkpoint" in note]
     file = webui.embeddings / f"{NAME}.pt"
     assert_trained_on(webui, file, before)
+    if webui.is_forge:  # which loads the chosen checkpoint with its next picture
+        assert (stopped["status"], stopped["error"]) == ("finished", "")
+        return
+    assert (stopped["status"], stopped["error"]) == ("stopped", "")
+    assert [note for note in stopped["notes"] if "loaded another checkpoint" in note]
     webui.choose_checkpoint(before)
     run = resumed(webui, run_id)
     assert [note for note in run["notes"] if "checkpoint" in note] == []
@@ -131,7 +134,7 @@ def assert_trained_on(webui: WebUI, file: Path, name: str) -> None:
     model = webui.checkpoints()[name]
     details = webui.get(f"{ROUTES}/embeddings/{NAME}")
     assert details["checkpoint_name"] == model["model_name"]
-    assert details["checkpoint"] == model["hash"]
+    assert details["checkpoint_hash"] == model["hash"]
 
 
 class Started:
