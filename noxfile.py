@@ -1,6 +1,12 @@
-"""The tests on both stacks: what WebUI 1.10.1 pins, and the current releases."""
+"""The tests on both stacks: what WebUI 1.10.1 installs, which is what its users have, and the current releases."""
 
 from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import nox
 
@@ -8,19 +14,60 @@ nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 
+USERS_PYTHON = "3.10"
+"What the WebUI tells its users to install; its torch has no wheels for Pythons after 3.11."
+
+
+def users_python() -> str | None:
+    """Path of a Python 3.10 that runs: `python3.10` on the path, else pyenv's, else one that uv has. None where there is none."""
+    return next((path for path in _candidates() if _version_of(path) == USERS_PYTHON), None)
+
+
+def _candidates() -> Iterator[str]:
+    if found := shutil.which(f"python{USERS_PYTHON}"):
+        yield found  # pyenv's shim is found too, and runs only where that version is chosen
+    for folder in sorted(_pyenv_versions().glob(f"{USERS_PYTHON}.*"), reverse=True):
+        yield str(folder / "bin" / "python")
+        yield str(folder / "python.exe")
+    if shutil.which("uv"):
+        yield _output("uv", "python", "find", USERS_PYTHON)
+
+
+def _pyenv_versions() -> Path:
+    root = os.environ.get("PYENV_ROOT") or (_output("pyenv", "root") if shutil.which("pyenv") else "")
+    return Path(root) / "versions" if root else Path.home() / ".pyenv" / "versions"
+
+
+def _version_of(path: str) -> str:
+    return _output(path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+
+
+def _output(*command: str) -> str:
+    """What a program prints; empty where it cannot be started or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+@nox.session(python=users_python())
+def webui(session: nox.Session) -> None:
+    """Installs what WebUI 1.10.1 does, under Python 3.10, and runs pytest with what stands after `--`."""
+    if session.python is None:
+        session.error(
+            "Python 3.10 was found neither on the path nor with pyenv or uv. Install it, for example with `pyenv install 3.10` "
+            "or `uv python install 3.10`."
+        )
+    _tests(session, "webui")
+
 
 @nox.session
-@nox.parametrize("stack", ["webui", "current"])
-def tests(session: nox.Session, stack: str) -> None:
-    """Installs one stack and runs pytest with what stands after `--`."""
-    if stack == "webui":
-        _need_python_3_10_or_3_11(session)
+def current(session: nox.Session) -> None:
+    """Installs the current releases and runs pytest with what stands after `--`."""
+    _tests(session, "current")
+
+
+def _tests(session: nox.Session, stack: str) -> None:
     session.install("-r", f"requirements/{stack}.txt", "-r", "requirements/test.txt")
     session.run("python", "install.py")  # as the WebUI does: adds diffusers to its stack, and nothing to the other
     session.run("python", "-m", "pytest", *session.posargs)
-
-
-def _need_python_3_10_or_3_11(session: nox.Session) -> None:
-    code = "import sys; print(sys.version_info[:2] in ((3, 10), (3, 11)))"
-    if session.run("python", "-c", code, silent=True) != "True\n":
-        session.error("The WebUI's releases exist for Python 3.10 and 3.11: nox --force-python 3.11 -s \"tests(stack='webui')\"")
