@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from tests.families import BASES, family
 from train_embedding.engine.conditioning import Conditioning
@@ -36,7 +36,7 @@ class NoScores(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
+        for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, torch.Tensor) and tuple(tensor.shape[-2:]) in self._shapes:
                 raise Scores(f"{func} makes {tuple(tensor.shape)}")
         return result

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from train_embedding.engine.frozen import plain
 from train_embedding.engine.loop import losses_in_context
@@ -150,7 +150,8 @@ class MemoryCounter(TorchDispatchMode):
     def __init__(self, networks: list[Any]) -> None:
         super().__init__()
         self._own = {_key(tensor) for network in networks for tensor in (*network.parameters(), *network.buffers())}
-        self._live: dict[int, int] = {}
+        self._live: dict[int, tuple[int, int]] = {}
+        "Per storage its bytes, and how many tensors lie in it."
         self.held = self.peak = self.saved = 0
 
     @contextmanager
@@ -169,22 +170,29 @@ class MemoryCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
+        for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, torch.Tensor):
                 self._follow(tensor)
         return result
 
     def _follow(self, tensor: torch.Tensor) -> None:
-        storage, key = tensor.untyped_storage(), _key(tensor)
-        if key in self._own or key in self._live:
+        """By the tensors in a storage: torch 2.1 does not report the end of a storage itself."""
+        key = _key(tensor)
+        if key in self._own:
             return
-        self._live[key] = storage.nbytes()
-        self.held += self._live[key]
-        self.peak = max(self.peak, self.held)
-        weakref.finalize(storage, self._forget, key)
+        size, tensors = self._live.get(key, (tensor.untyped_storage().nbytes(), 0))
+        if not tensors:
+            self.held += size
+            self.peak = max(self.peak, self.held)
+        self._live[key] = size, tensors + 1
+        weakref.finalize(tensor, self._forget, key)
 
     def _forget(self, key: int) -> None:
-        self.held -= self._live.pop(key)
+        size, tensors = self._live.pop(key)
+        if tensors > 1:
+            self._live[key] = size, tensors - 1
+        else:
+            self.held -= size
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from train_embedding.engine.model import DiffusionModel
 
 
@@ -16,7 +18,22 @@ def checkpointed(model: DiffusionModel) -> Iterator[None]:
     unet.enable_gradient_checkpointing()
     unet.train()  # which diffusers asks for; nothing in the UNet behaves otherwise in training, its dropout being 0
     try:
-        yield
+        with _device_named_in_torch(model.device):
+            yield
     finally:
         unet.disable_gradient_checkpointing()
         unet.eval()
+
+
+@contextmanager
+def _device_named_in_torch(device: torch.device) -> Iterator[None]:
+    """Within the context, `torch` has an attribute for the device's kind, from which torch 2.1 takes random states when it
+    checkpoints: `torch.meta` and DirectML's `torch.privateuseone` do not exist there. Later releases need none."""
+    if hasattr(torch, device.type):
+        yield
+        return
+    setattr(torch, device.type, device)
+    try:
+        yield
+    finally:
+        delattr(torch, device.type)
