@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.hostile_cases import Case, cases
-from train_embedding.embeddings.formats.containers import pictures, pixels
+from train_embedding.embeddings.formats.containers import pictures, pixels, png_text
+from train_embedding.errors import UnreadableFile
 from train_embedding.images import decoder
 
 SECONDS, MEMORY = 2.0, 256
@@ -166,18 +167,24 @@ def _read(file: Path) -> dict[str, str | float | bool]:
 
 
 def _decoder_memory(file: Path) -> float:
-    """Peak MB of the process that decodes such an image; 0 for other files.
+    """Peak MB of the process that decodes such an image; 0 for files that do not get so far.
 
     A process begins with its parent's peak as its own, hence the small one between.
     """
-    kind = pictures.kind_of(file.read_bytes()) if file.suffix in pixels.SUFFIXES else ""
-    if not kind:
+    data = file.read_bytes()
+    if not pixels.sniff(data) or png_text.sniff(data):
         return 0.0
-    job = decoder.job_of(file.read_bytes(), kind, decoder.Limits(pictures.MAX_PIXELS), mode="RGB", wanted=True)
+    try:
+        alone, kind = pictures.pixels_alone(data, file.name)
+    except UnreadableFile:
+        return 0.0
+    handed = file.with_suffix(".handed")
+    handed.write_bytes(alone)
+    job = decoder.job_of(alone, kind, decoder.Limits(pictures.MAX_PIXELS), mode="RGB", wanted=True)
     between = "import resource, subprocess, sys; data = sys.argv[1].encode() + b'\\n' + open(sys.argv[2], 'rb').read(); "
     between += "subprocess.run(sys.argv[3:], input=data, capture_output=True); "
     between += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    command = [sys.executable, "-c", between, json.dumps(job), str(file), sys.executable, str(decoder.SCRIPT)]
+    command = [sys.executable, "-c", between, json.dumps(job), str(handed), sys.executable, str(decoder.SCRIPT)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / _SCALE
 
 

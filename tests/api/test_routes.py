@@ -233,6 +233,10 @@ def test_a_dataset_is_looked_at_before_training(client: TestClient, tmp_path: Pa
     assert report["skipped"][0]["file"] == "b.png"
     assert "10 repeats in kohya's scripts" in report["notes"][0]
     assert post(client, "datasets", {"folder": str(tmp_path), "repeats": True}).json()["pictures"] == 1
+    (folder / "a-masklabel.png").write_text("not an image")
+    assert "cannot be used" in post(client, "datasets", {"folder": str(folder)}).json()["error"]
+    assert post(client, "datasets", {"folder": str(folder), "masks": "none"}).json()["pictures"] == 1
+    _assert_refused(post(client, "datasets", {"folder": str(folder), "masks": "some"}))
     assert "only in the subfolder 10_cat" in post(client, "datasets", {"folder": str(tmp_path)}).json()["error"]
     for body in ({}, {"folder": 3}, {"folder": str(folder), "repeats": "yes"}, {"folder": str(folder), "colour": "red"}):
         _assert_refused(post(client, "datasets", body))

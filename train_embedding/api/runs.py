@@ -21,6 +21,7 @@ _RUN_EXAMPLE = {"embedding": "my-cat", "dataset": "/home/me/pictures/my cat", "p
 _DATASET_FIELDS: dict[str, dict[str, Any]] = {
     "folder": {"description": "A folder of training images on the server."},
     "repeats": {"description": "Whether subfolders such as 3_faces are searched too.", "default": False},
+    "masks": {"description": "Which masks a run would use: auto, alpha, file or none.", "default": "auto"},
 }
 
 
@@ -29,7 +30,8 @@ def add_runs(router: APIRouter, services: Services) -> None:
         """What a folder of training images holds, before training: how many images, captions and masks, which files are left out
         and why, and what else is worth knowing, in sentences."""
         check_fields(values, _DATASET_FIELDS)
-        return answer(services.datasets.inspect(text_field(values, "folder"), flag_field(values, "repeats")).to_json())
+        folder, repeats = text_field(values, "folder"), flag_field(values, "repeats")
+        return answer(services.datasets.inspect(folder, repeats, text_field(values, "masks", "auto")).to_json())
 
     def list_runs() -> Response:
         """Every training run, the newest first."""

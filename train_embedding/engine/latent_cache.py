@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.embeddings.storage import remove_file, write_atomically
 from train_embedding.engine.dataset import Picture
 from train_embedding.engine.pictures import mask_file
@@ -115,7 +116,7 @@ def vae_identity(model: DiffusionModel) -> str:
 
 def _blocks(file: Path) -> Iterator[bytes]:
     try:
-        with file.open("rb") as opened:
+        with open_regular_file(file) as opened:
             while block := opened.read(_BLOCK):
                 yield block
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
+from train_embedding.engine.spec_rules import CHOICES
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.dataset_notes import dataset_notes
@@ -94,12 +95,14 @@ class Datasets:
         """Counts the pictures directly in `folder` and opens each, without decoding it.
 
         repeats, masks: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
-        Raises what `check_folder` raises, and NothingToTrainOn.
+        Raises what `check_folder` raises, InvalidInput for other masks, and NothingToTrainOn.
         """
         from train_embedding.engine.captions import caption_file, has_file
         from train_embedding.engine.dataset import check_picture, list_pictures, nothing_usable, skip
         from train_embedding.engine.pictures import mask_file
 
+        if masks not in CHOICES["masks"]:
+            raise InvalidInput(f'There is no kind of masks "{masks}".', f"Use one of {', '.join(CHOICES['masks'])}.")
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         files, skipped = list_pictures(path, repeats, allowed)

@@ -9,7 +9,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
-from train_embedding.services.foreign_pictures import SUFFIXES, check, kind_of
+from train_embedding.services.foreign_pictures import SUFFIXES, check, contents_of, kind_of
 from train_embedding.services.run_state import load_state
 from train_embedding.services.waiting import in_turn
 
@@ -34,7 +34,7 @@ def last_preview(runs_folder: Path, run_id: str) -> bytes:
         raise NotFound(f'The run "{run_id}" has drawn no previews.')
     picture = state.folder / "previews" / state.previews[-1].name
     try:
-        return picture.read_bytes()
+        return contents_of(picture)
     except OSError as error:
         raise UnreadableFile(f'"{picture.name}" cannot be read: {error.strerror or error}.') from error
 

@@ -180,8 +180,9 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
-    for event in (dataset.blur, dataset.submit, panel.widgets["repeats"].input):
-        event(check, [dataset, panel.widgets["repeats"], panel.widgets["masks"]], [panel.dataset_check], **AT_ONCE)
+    looked_at = [dataset, panel.widgets["repeats"], panel.widgets["masks"]]
+    for event in (dataset.blur, dataset.submit, panel.widgets["repeats"].input, panel.widgets["masks"].input):
+        event(check, looked_at, [panel.dataset_check], **AT_ONCE)
 
 
 def _newest_points(state: RunState | None) -> tuple[object, ...]:

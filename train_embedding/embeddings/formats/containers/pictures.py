@@ -47,6 +47,16 @@ def suffix_of(data: bytes) -> str:
 
 def pixels(data: bytes, file: str) -> torch.Tensor:
     """The colours of a picture, uint8 [height, width, 3]. Raises UnreadableFile."""
+    alone, kind = pixels_alone(data, file)
+    try:
+        image = decode_apart(alone, kind, Limits(MAX_PIXELS), mode="RGB")
+    except NotDecoded as error:
+        raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
+    return _as_tensor(image.tobytes(), image.width, image.height)
+
+
+def pixels_alone(data: bytes, file: str) -> tuple[bytes, str]:
+    """What is handed to the decoder, once the header has been looked at, and its kind. Raises UnreadableFile."""
     kind = kind_of(data)
     try:
         if kind == "PNG":
@@ -56,11 +66,7 @@ def pixels(data: bytes, file: str) -> torch.Tensor:
             data = _lossless_webp(data, file)
     except png_chunks.NotPNG as error:
         raise unreadable(file, f"is damaged: {error}.") from error
-    try:
-        image = decode_apart(data, kind, Limits(MAX_PIXELS), mode="RGB")
-    except NotDecoded as error:
-        raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
-    return _as_tensor(image.tobytes(), image.width, image.height)
+    return data, kind
 
 
 def top(path: Path, rows: int) -> torch.Tensor | None:
