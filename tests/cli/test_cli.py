@@ -425,6 +425,32 @@ def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatc
     assert hosts == [None, (data.resolve(), (tmp_path / "pictures").resolve())]
 
 
+def test_app_lets_in_whom_its_options_say(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gradio")
+    from train_embedding.app import server
+    from train_embedding.app.access import Access
+
+    given: list[Access] = []
+    monkeypatch.setattr(server, "serve", lambda _services, _port, access: given.append(access))
+    assert main(["app"]) == 0
+    assert main(["app", "--listen"]) == main(["app", "--host", "192.168.1.5"]) == 0
+    assert main(["app", "--listen", "--auth", "me:pass:word", "--auth", "you:other", "--allow-host", "my.example"]) == 0
+    monkeypatch.setenv("TRAIN_EMBEDDING_AUTH", "a:b\nc:d")
+    assert main(["app", "--listen"]) == 0
+    own, everywhere, one, accounts, variable = given
+    assert (own.host, own.guarded, own.listens) == ("127.0.0.1", False, False)
+    assert (everywhere.host, one.host) == ("0.0.0.0", "192.168.1.5")
+    assert min(len(everywhere.token), len(one.token)) >= 32
+    assert everywhere.token != one.token
+    assert (accounts.accounts, accounts.names, accounts.token) == (("me:pass:word", "you:other"), ("my.example",), "")
+    assert (variable.accounts, variable.token) == (("a:b", "c:d"), "")
+    for wrong in ("me", ":word", "me:"):
+        assert main(["app", "--auth", wrong]) == 2
+        assert "--auth takes USER:PASSWORD." in error_line(capsys)
+
+
 def test_control_c_ends_the_app_and_the_training_in_it(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
