@@ -61,6 +61,14 @@ def test_a_run_from_start_to_end(trainee: Trainee) -> None:
     assert runs.wait(ended.id) == ended
 
 
+def test_a_run_in_another_unicode_form_and_a_folder_in_quotes(trainee: Trainee) -> None:
+    trainee.services.library.rename(NAME, "cafe\u0301")
+    ended = trainee.run(embedding="caf\u00e9", dataset=f'"{trainee.pictures}"', steps=1)
+    assert (ended.status, ended.embedding, ended.error) == ("finished", "cafe\u0301", "")
+    (entry,) = trainee.services.library.list()
+    assert (entry.name, entry.step) == ("cafe\u0301", 11)
+
+
 def test_no_such_run(trainee: Trainee) -> None:
     for act in (trainee.services.runs.get, trainee.services.runs.stop, trainee.services.runs.wait):
         with pytest.raises(NotFound, match='There is no run "x"'):
