@@ -81,6 +81,9 @@ def test_every_verb_prints_what_the_encoding_lacks(tmp_path: Path, encoding: str
     expected = [_expected(verb) for verb in VERBS]
     assert codes == expected, [(verb, code) for verb, code, right in zip(VERBS, codes, expected, strict=True) if code != right]
     assert r"Created \u732b2 with 2 vectors" in said
+    title = next(line for line in said.splitlines() if line.startswith("name "))
+    (row,) = [line for line in said.splitlines() if line.startswith(r"wide-\u5263  ")]
+    assert title.index("family") == row.index("SD1"), "columns are aligned"
     assert (embeddings / "猫2.pt").exists()
 
 

@@ -22,11 +22,12 @@ from train_embedding.engine.words import in_vocabulary
 )
 def test_names_that_some_programs_cannot_call(name: str, programs: str) -> None:
     said = f'"{name}" needs another name in some programs: {programs}. Exports for them are renamed.' if programs else ""
-    assert warning_for(name, is_word=False) == said
+    assert warning_for(name, in_vocabulary) == said
 
 
 def test_words_that_some_programs_cannot_call() -> None:
-    assert "SD.Next (a word), diffusers (a word)" in warning_for("sword", is_word=True)
+    assert "SD.Next (in its vocabulary already), diffusers (in its vocabulary already)" in warning_for("sword", in_vocabulary)
+    assert warning_for("art-deco", in_vocabulary) == ""
 
 
 @pytest.mark.parametrize("name", ["My Cat", "sword", "Café & Bar", "a+b", "ĳs", "x y z", "é", "A", "my-cat_2.5"])

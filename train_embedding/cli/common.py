@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from train_embedding.cli.streams import can_print
+from train_embedding.cli.streams import can_print, shown
 from train_embedding.errors import NotFound
 from train_embedding.services.typed_paths import typed_path
 
@@ -115,7 +115,7 @@ def print_json(values: Any) -> None:
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as they need to be; numbers stand to the right."""
-    lines = [titles, *rows]
+    lines = [[shown(cell) for cell in line] for line in (titles, *rows)]
     widths = [max(_columns(line[column]) for line in lines) for column in range(len(titles))]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
     for line in lines:

@@ -35,6 +35,12 @@ def can_print(text: str) -> bool:
     return True
 
 
+def shown(text: str) -> str:
+    """The text as standard output shows it, for columns that are to be aligned."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text if can_print(text) else text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 @contextmanager
 def closed_pipe_ends_quietly() -> Iterator[None]:
     """Within the context, what was printed is written out at the end, and a reader that went away ends the program at once.

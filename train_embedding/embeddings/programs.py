@@ -12,6 +12,8 @@ from train_embedding.errors import InvalidInput
 SUFFIX = ".safetensors"
 "Every program below loads it; SD.Next skips SDXL's `.pt` without a word."
 
+IN_VOCABULARY = "in its vocabulary already"
+
 
 @dataclass(frozen=True)
 class Program:
@@ -93,15 +95,12 @@ def name_in(program: Program, name: str, in_vocabulary: Callable[[str], bool]) -
     )
 
 
-def warning_for(name: str, is_word: bool) -> str:
-    """One sentence about programs whose prompts cannot call the name as it is; empty where all can.
-
-    is_word: whether CLIP knows it as a word.
-    """
+def warning_for(name: str, in_vocabulary: Callable[[str], bool]) -> str:
+    """One sentence about programs whose prompts cannot call the name as it is; empty where all can."""
     uncallable = [
-        f"{program.title} ({'a word' if program.spells(name) else program.why_not})"
+        f"{program.title} ({IN_VOCABULARY if program.spells(name) else program.why_not})"
         for program in PROGRAMS.values()
-        if not program.can_call(name, lambda _name: is_word)
+        if not program.can_call(name, in_vocabulary)
     ]
     if not uncallable:
         return ""

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from train_embedding.embeddings.names import composed, warnings_for_name
 from train_embedding.embeddings.programs import warning_for
-from train_embedding.engine.words import is_one_token
+from train_embedding.engine.words import in_vocabulary, is_one_token
 from train_embedding.services.forms import UNLOADED
 from train_embedding.services.listing import Found
 
@@ -50,7 +50,7 @@ def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[
 
 def remarks_on_new(name: str, others: Iterable[str]) -> list[str]:
     """Sentences about the name of a new embedding beside others, and about programs whose prompts cannot call it."""
-    elsewhere = warning_for(name, is_one_token(name))
+    elsewhere = warning_for(name, in_vocabulary)
     return [*warnings_for_name(name, others, is_one_token), *([elsewhere] if elsewhere else [])]
 
 
