@@ -46,7 +46,8 @@ def services_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...]
     """Services over the data folder and the checkpoint that the options name. Raises NotFound without the latter."""
     from train_embedding.services import Services
 
-    return Services(_host_of(arguments, allowed_folders))
+    host = _host_of(arguments, allowed_folders)
+    return _connected(host, Services(host))
 
 
 def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> int:
@@ -61,7 +62,7 @@ def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> 
     host = _host_of(arguments)
     with joined() as processes:
         if processes.rank == 0:
-            return verb(Services(host, processes))
+            return verb(_connected(host, Services(host, processes)))
         for number in _STOP_SIGNALS:  # they reach all; the main process ends the run, and then this one
             signal.signal(number, signal.SIG_IGN)
         follow(host, processes)
@@ -97,6 +98,12 @@ def leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _connected(host: StandaloneHost, services: Services) -> Services:
+    """The services, from whose index the host now learns what the embedding files hold."""
+    host.known_files = services.library.files
+    return services
 
 
 def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:

@@ -68,6 +68,17 @@ class LoadedEmbeddings:
 
 
 @dataclass(frozen=True)
+class EmbeddingFile:
+    """What is known of a file in the embeddings folder without its vectors."""
+
+    path: Path
+    widths: dict[str, int]
+    vectors: int
+    problem: str = ""
+    "Why it cannot be read, a sentence; empty where it can."
+
+
+@dataclass(frozen=True)
 class Txt2ImgRequest:
     """One picture to make."""
 

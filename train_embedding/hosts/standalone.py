@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
-from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import EmbeddingFile, HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.turns import Turns
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from train_embedding.engine.model import DiffusionModel
+
+logger = logging.getLogger(__name__)
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint" / "demo.safetensors"
 
@@ -43,7 +46,10 @@ class StandaloneHost:
         self._allowed = allowed_folders
         self._model: DiffusionModel | None = None
         self._hash = ""
-        self._embeddings: dict[str, Embedding] | None = None
+        self.known_files: Callable[[], Iterable[EmbeddingFile]] | None = None
+        """Tells what the files of the embeddings folder hold, in the order in which a WebUI walks. With it a reload opens none of
+        them; vectors are read when something is drawn."""
+        self._embeddings: dict[str, Embedding | Path] | None = None
         self._left_out: dict[str, str] = {}
         self._turns = Turns()
         self._lock = threading.RLock()
@@ -114,30 +120,35 @@ class StandaloneHost:
         from train_embedding.engine.placeholder import CHUNK
 
         widths = self._loaded_model().widths
-        found: dict[str, Embedding] = {}
+        found: dict[str, Embedding | Path] = {}
         left_out: dict[str, str] = {}
+        known = ((file, file.path) for file in self.known_files()) if self.known_files else self._read_files()
+        for file, embedding in known:
+            name = file.path.stem
+            if file.problem:
+                left_out[name] = file.problem
+            elif file.widths != widths:
+                left_out[name] = f"It was made for {model_of(file.widths)}; the loaded checkpoint is {model_of(widths)}."
+            elif file.vectors > CHUNK:
+                left_out[name] = f"It has {file.vectors} vectors; a prompt takes at most {CHUNK}."
+            else:
+                found[name] = embedding
+        with self._lock:
+            self._embeddings, self._left_out = found, left_out
+
+    def _read_files(self) -> Iterator[tuple[EmbeddingFile, Embedding | Path]]:
         for root, _folders, files in os.walk(self._data / "embeddings"):
             for path in (Path(root) / file for file in files):
                 if not is_embedding_file(path):
                     continue
                 try:
                     embedding = read_embedding(path)
+                    yield EmbeddingFile(path, embedding.widths, embedding.count), embedding
                 except (UnreadableFile, NotFound) as error:
-                    left_out[path.stem] = error.message
-                    continue
-                if embedding.widths != widths:
-                    left_out[path.stem] = (
-                        f"It was made for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(widths)}."
-                    )
-                elif embedding.count > CHUNK:
-                    left_out[path.stem] = f"It has {embedding.count} vectors; a prompt takes at most {CHUNK}."
-                else:
-                    found[path.stem] = embedding
-        with self._lock:
-            self._embeddings, self._left_out = found, left_out
+                    yield EmbeddingFile(path, {}, 0, error.message), path
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
-        return LoadedEmbeddings(frozenset(self._current_embeddings()), dict(self._left_out))
+        return LoadedEmbeddings(frozenset(self._known_embeddings()), dict(self._left_out))
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
         from train_embedding.engine.preview import draw_latents, pictures_of
@@ -159,11 +170,25 @@ class StandaloneHost:
         )
         return pictures_of(model, latents)[0]
 
-    def _current_embeddings(self) -> dict[str, Embedding]:
+    def _known_embeddings(self) -> dict[str, Embedding | Path]:
         with self._lock:
             if self._embeddings is None:
                 self.reload_embeddings()
             return dict(self._embeddings or {})
+
+    def _current_embeddings(self) -> dict[str, Embedding]:
+        """With their vectors, which are read now where that was not done yet."""
+        known = self._known_embeddings()
+        read: dict[str, Embedding] = {}
+        for name, embedding in known.items():
+            try:
+                read[name] = read_embedding(embedding) if isinstance(embedding, Path) else embedding
+            except (UnreadableFile, NotFound) as error:
+                logger.warning("The embedding %s is left out of the picture: %s", name, error)
+        with self._lock:
+            if self._embeddings is not None and self._embeddings.keys() == known.keys():
+                self._embeddings = {**self._embeddings, **read}
+        return read
 
     def _loaded_model(self) -> DiffusionModel:
         with self._lock:

@@ -10,7 +10,7 @@ from pathlib import Path
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, did_you_mean, is_spelled_like
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.hosts.base import Host
+from train_embedding.hosts.base import EmbeddingFile, Host
 from train_embedding.services import preview_picture, rescue
 from train_embedding.services.creating import Budget, Created, budget_of, new_embedding
 from train_embedding.services.entries import Entry, entries_of
@@ -73,6 +73,11 @@ class Library:
         info = self._host.info()
         entries = entries_of(self._listing.scan(info.embeddings_folder), info, self._host.loaded_embeddings())
         return sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name, str(entry.file)))
+
+    def files(self) -> builtins.list[EmbeddingFile]:
+        """What is known of every embedding file, in the order in which the WebUI walks; only those that changed are opened."""
+        found = self._listing.scan(self._host.info().embeddings_folder)
+        return [EmbeddingFile(one.path, one.content.widths, one.content.vectors, one.content.problem) for one in found]
 
     def reload(self) -> builtins.list[Entry]:
         """Makes the host read its embeddings again, then lists them."""
