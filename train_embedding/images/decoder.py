@@ -92,6 +92,12 @@ def _refusal(answer: dict[str, Any]) -> NotDecoded:
     return TooCostly(reason) if "costly" in answer else NotDecoded(reason)
 
 
+def colours_apart(data: bytes, kind: str, limits: Limits) -> tuple[tuple[int, int], bytes]:
+    """As `decode_apart`, width and height with the colours, three bytes for each pixel, row after row."""
+    answer, content = _ask(job_of(data, kind, limits, mode="RGB", wanted=True), data, limits.seconds)
+    return tuple(answer["size"]), content
+
+
 def job_of(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0, wanted: bool = False) -> dict[str, Any]:
     """What the process is told, in a line of JSON before the file. wanted: whether the pixels are, too.
 

@@ -16,7 +16,7 @@ from train_embedding.embeddings.formats.content import first_line, unreadable
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import InvalidInput
 from train_embedding.images import kinds
-from train_embedding.images.decoder import Limits, NotDecoded, decode_apart
+from train_embedding.images.decoder import Limits, NotDecoded, colours_apart
 
 MAX_PIXELS = 6 * 2**20
 "Of a picture that is decoded: 2048 × 2048 with room for the vectors beside it."
@@ -49,10 +49,11 @@ def pixels(data: bytes, file: str) -> torch.Tensor:
     """The colours of a picture, uint8 [height, width, 3]. Raises UnreadableFile."""
     alone, kind = pixels_alone(data, file)
     try:
-        image = decode_apart(alone, kind, Limits(MAX_PIXELS), mode="RGB")
+        (width, height), colours = colours_apart(alone, kind, Limits(MAX_PIXELS))
     except NotDecoded as error:
         raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
-    return _as_tensor(image.tobytes(), image.width, image.height)
+    del alone  # of a large file, a copy
+    return _as_tensor(colours, width, height)
 
 
 def pixels_alone(data: bytes, file: str) -> tuple[bytes, str]:
