@@ -132,6 +132,11 @@ def test_create(handler: Handler, components: Components, services: Services) ->
     assert services.settings.load()["create_vectors"] == "auto"
 
 
+def test_create_warns_of_programs_that_cannot_call_the_name(handler: Handler, components: Components) -> None:
+    updates = handler("create")("my cat", "a red cat", "auto", False, "tokens")
+    assert "needs another name in some programs: ComfyUI (spaces)." in updates[components["te_create_status"]]
+
+
 @pytest.mark.parametrize(
     ("name", "vectors", "sentence"),
     [
