@@ -23,7 +23,7 @@ from tests.checkpoints import pictures
 from tests.training import NAME, Trainee, trainee
 from train_embedding.embeddings import storage
 from train_embedding.embeddings.formats import read_embedding
-from train_embedding.engine import evaluation, loop
+from train_embedding.engine import evaluation, loop, precision
 from train_embedding.engine.model import DiffusionModel
 from train_embedding.engine.state import TrainState
 from train_embedding.engine.stopping import Evaluation
@@ -257,6 +257,35 @@ def test_nan_at_once(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(trainee, ended, 0)
     assert trainee.file.read_bytes() == before
     assert ended.files == ()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_that_overflows_in_fp16_is_skipped(trainee: Trainee, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    monkeypatch.setattr(precision, "passes_fp16", lambda _model: True)
+    calls: list[int] = []
+
+    def change(loss: torch.Tensor, _vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+        calls.append(1)
+        return loss * value if len(calls) == 2 else loss
+
+    at_step(monkeypatch, 1, change)
+    before = trainee.embedding()
+    ended = trainee.run(steps=5, evaluate_every=1)
+    assert (ended.status, ended.step) == ("finished", 5)
+    assert [row["step"] for row in rows(ended)] == ["1", "3", "4", "5"]
+    after = trainee.embedding()
+    assert torch.isfinite(after.vectors["clip_l"]).all()
+    assert not torch.equal(after.vectors["clip_l"], before.vectors["clip_l"])
+
+
+def test_a_run_in_which_every_step_overflows_fails(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "passes_fp16", lambda _model: True)
+    before = trainee.file.read_bytes()
+    at_step(monkeypatch, 1, lambda loss, _vectors: loss * float("inf"))
+    ended = trainee.run(steps=40, save_every=1, preview_every=5)
+    assert (ended.status, ended.error) == ("failed", "The loss became NaN or infinite at step 20.")
+    assert "--no-half" in ended.hint
+    assert trainee.file.read_bytes() == before
 
 
 def test_out_of_memory(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

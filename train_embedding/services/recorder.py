@@ -79,7 +79,7 @@ class Recorder:
         if saves or draws or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
             self._report(event.state)
         if saves:
-            self._save_snapshot(event.step)
+            self._save_snapshot(event.step, self.good)
             self._save_resume(event.state)
         if draws and self.good is not None:
             self._draw_previews(event.step, self.good)
@@ -119,13 +119,14 @@ class Recorder:
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
         rate = rows[-1][2]
         self._unread.clear()
+        skipped = state.scale.skipped_in_a_row()
         if state.scale.enabled:
-            bad = state.step if state.scale.skipped_in_a_row() >= MAX_SKIPPED else None
+            bad = state.step if skipped >= MAX_SKIPPED else None
             rows = [row for row in rows if math.isfinite(row[1])]
         else:
             bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
         finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
-        if finite:
+        if finite and skipped < state.step:  # else the vectors are those of the start
             self.good = self._live.embedding(state.average, state.step)
         self._log.losses(rows)
         self._live.note(*self._log.problems)
@@ -156,12 +157,14 @@ class Recorder:
 
         save_resume(self._live.state.folder, state, self._circumstances)
 
-    def _save_snapshot(self, step: int) -> None:
+    def _save_snapshot(self, step: int, embedding: Embedding | None) -> None:
+        """Write the vectors of a step as a file of their own. embedding: None while every step so far was skipped."""
         from train_embedding.embeddings.formats import write_embedding
 
-        assert self.good is not None
+        if embedding is None:
+            return
         file = self._live.state.folder / SNAPSHOTS / f"{self._spec.embedding}-{step}.pt"
-        write_embedding(self.good, file)
+        write_embedding(embedding, file)
         files = self._live.state.files
         if file not in files:
             self._live.publish(files=(*files, file))
