@@ -27,6 +27,8 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
         self.count = count
+        self.lost = False
+        "Whether the connection to another of them was lost."
         self._lock = threading.Lock()
 
     def ask(self, task: object, compute: Callable[[], Answer]) -> list[Any]:
@@ -58,7 +60,7 @@ class Processes:
         import torch.distributed as dist
 
         said = [task]
-        with _lost_connections():
+        with self._noticing_losses():
             dist.broadcast_object_list(said, src=0)
         return said[0]
 
@@ -67,9 +69,18 @@ class Processes:
         import torch.distributed as dist
 
         answers: list[Any] = [None] * self.count if self.rank == 0 else []
-        with _lost_connections():
+        with self._noticing_losses():
             dist.gather_object(answer, answers or None, dst=0)
         return answers
+
+    @contextmanager
+    def _noticing_losses(self) -> Iterator[None]:
+        try:
+            with _lost_connections():
+                yield
+        except TrainingFailed:
+            self.lost = True
+            raise
 
 
 ALONE = Processes()
@@ -101,7 +112,8 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     finally:
         if processes.rank == 0:
             processes.dismiss()
-        dist.destroy_process_group()
+        if not processes.lost:  # otherwise torch 2.1 waits for the one that is gone; the group ends with this process
+            dist.destroy_process_group()
 
 
 @contextmanager
