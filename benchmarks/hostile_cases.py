@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,11 +35,13 @@ class Case:
     make: Callable[[str], bytes]
     reads: bool = False
     "Whether it is odd but sound, so that it reads."
+    hidden: bool = False
+    "Whether what it runs stands where a careful reader does not go, so that it can only be told that nothing is proved of it."
 
 
 def cases() -> list[Case]:
     """Every hostile file."""
-    return [*_calls(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_pictures()]
+    return [*_calls(), *_hidden(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_pictures()]
 
 
 # --- files that would run something ---
@@ -119,6 +122,25 @@ def _torchscript() -> bytes:
     return packed.getvalue()
 
 
+def _hidden() -> Iterator[Case]:
+    def touches(marker: str) -> bytes:
+        return f"cposix\nsystem\n(S'touch {marker}'\ntR.".encode()
+
+    pad = 2 * MEBI - 8
+    long = b"\x80\x02X" + struct.pack("<I", pad) + b"a" * pad + b"0"
+    yield Case("`os.system` behind 2 MB of pickle, bare", ".pt", lambda m: long + touches(m), hidden=True)
+    yield Case("`os.system` behind 2 MB of pickle, zip", ".pt", lambda m: zip_file(long + touches(m)), hidden=True)
+    yield Case("`os.system` in the last of two members of one name", ".pt", lambda m: _twice(touches(m)), hidden=True)
+
+
+def _twice(pickled: bytes) -> bytes:
+    packed = io.BytesIO(zip_file(tensor_pickle(), (bytes(16),)))
+    with warnings.catch_warnings(), zipfile.ZipFile(packed, "a") as archive:
+        warnings.simplefilter("ignore", UserWarning)  # of the name that is there twice
+        archive.writestr("archive/data.pkl", pickled)
+    return packed.getvalue()
+
+
 # --- pickles that would fill the memory or never end ---
 
 
@@ -138,6 +160,12 @@ def _pickles() -> Iterator[Case]:
     yield Case("a list copied again and again", ".pt", lambda m: zip_file(_copying()))
     yield Case("20 million opcodes", ".pt", lambda m: zip_file(b"\x80\x02" + b"N0" * 10**7 + b"}.", (), zipfile.ZIP_DEFLATED))
     yield Case("a pickle of 30 MB of text", ".pt", lambda m: zip_file(pickle.dumps({"x": "x" * 30 * MEBI}, 2)))
+    yield Case("9,900 keys of one text of 4 kB", ".pt", lambda m: zip_file(_one_text()))
+    names = b"X" + struct.pack("<I", MEBI) + b"a" * MEBI + b"q\0" + b"h\0\x930" * 4_000
+    yield Case("4,000 names of 2 MB each, of one text", ".pt", lambda m: zip_file(b"\x80\x04" + names + b"."))
+    key = b"B" + struct.pack("<I", MEBI) + b"\xff" * MEBI + b"q\x000"
+    keys = b"".join(b"M" + struct.pack("<H", number) + b"}h\0Ns" for number in range(3_000))
+    yield Case("3,000 dictionaries with one key of 1 MB", ".pt", lambda m: zip_file(b"\x80\x03" + key + b"}(" + keys + b"u."))
     yield Case("the operand of an opcode missing", ".pt", lambda m: zip_file(b"\x80\x02R."))
 
 
@@ -149,6 +177,11 @@ def _colliding() -> bytes:
 def _shared() -> bytes:
     keys = [b"M" + struct.pack("<H", number) for number in range(4_900)]
     return b"\x80\x02}(K\0}q\0(" + b"N".join(keys) + b"Nu" + b"h\0".join(keys) + b"h\0u."
+
+
+def _one_text() -> bytes:
+    text = b"X" + struct.pack("<I", 4096) + b"x" * 4096 + b"q\x010"
+    return b"\x80\x02}" + text + b"(" + b"".join(b"M" + struct.pack("<H", number) + b"h\x01" for number in range(9_900)) + b"u."
 
 
 def _copying() -> bytes:
@@ -275,6 +308,7 @@ def _zips() -> Iterator[Case]:
     for name, compression in (("bzip2", zipfile.ZIP_BZIP2), ("LZMA", zipfile.ZIP_LZMA)):
         yield Case(f"a zip compressed by {name}", ".pt", lambda m, c=compression: zip_file(tensor_pickle(), (_ZEROS,), c))
     yield Case("a zip of 200,000 members", ".pt", lambda m: _many_members())
+    yield Case("990 members with 8,000 extra fields each", ".pt", lambda m: _many_extra_fields())
     yield Case("a member above the folder (`../../evil`)", ".pt", lambda m: _with_member("../../evil"))
     yield Case("a member at the root (`/etc/evil`)", ".pt", lambda m: _with_member("/etc/evil"))
     yield Case("two members of one name", ".pt", lambda m: _with_member("archive/data/1").replace(b"data/1", b"data/0"))
@@ -302,6 +336,19 @@ def _many_members() -> bytes:
     start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
     directory = data[start:end] * 100_000
     return data[:start] + directory + struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 0xFFFF, 0xFFFF, len(directory), start, 0)
+
+
+def _many_extra_fields() -> bytes:
+    extra = struct.pack("<HH", 9, 0) * 8_000
+    members, directory = b"", b""
+    for number in range(990):
+        name = f"archive/data/{number}".encode()
+        entry = struct.pack(
+            "<4sHHHHHHIIIHHHHHII", b"PK\x01\x02", 20, 20, *[0] * 7, len(name), len(extra), 0, 0, 0, 0, len(members)
+        )
+        directory += entry + name + extra
+        members += struct.pack("<4sHHHHHIIIHH", b"PK\x03\x04", 20, *[0] * 7, len(name), 0) + name
+    return members + directory + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 990, 990, len(directory), len(members), 0)
 
 
 def _with_member(name: str) -> bytes:
@@ -346,6 +393,7 @@ def _safetensors() -> Iterator[Case]:
     yield case("a header of 2⁶⁰ bytes", lambda: struct.pack("<Q", 2**60) + b"{}" + bytes(64))
     yield case("a header of 30 MB", lambda: safetensors_file(b"{" + b" " * 30 * MEBI + b"}"))
     yield case("a header that claims a million vectors", lambda: safetensors_file(one(shape=[10**6, 768])))
+    yield case("600,000 dimensions", lambda: safetensors_file(one(shape=[1] * 600_000 + [4, 4])))
     yield case("a shape whose product overflows", lambda: safetensors_file(one(shape=[2**40, 2**40])))
     yield case("an offset of 2⁶³", lambda: safetensors_file(one(data_offsets=[0, 2**63])))
     yield case("offsets that go backwards", lambda: safetensors_file(one(data_offsets=[64, 0])))

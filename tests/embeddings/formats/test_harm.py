@@ -55,9 +55,9 @@ def test_what_runs_is_told(tmp_path: Path) -> None:
         file.write_bytes(case.make(str(file.with_suffix(".ran"))))
     subprocess.run([sys.executable, "-c", BARE_LOAD, *map(str, files)], check=True, timeout=120)
     assert [case.name for file, case in zip(files, RUNS, strict=True) if not file.with_suffix(".ran").exists()] == []
-    assert [
-        case.name for file, case in zip(files, RUNS, strict=True) if "asks for" not in harm_in(file.read_bytes(), file.name)
-    ] == []
+    told = {case.name: harm_in(file.read_bytes(), file.name) for file, case in zip(files, RUNS, strict=True)}
+    assert [case.name for case in RUNS if not told[case.name]] == []
+    assert [case.name for case in RUNS if not case.hidden and "asks for" not in told[case.name]] == []
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.reads], ids=lambda case: case.name)
