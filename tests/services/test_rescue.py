@@ -132,3 +132,11 @@ def test_what_is_flagged_is_found_anew_by_the_next_process(library: Library, fak
     evil(fake_host)
     library.list()
     assert Library(fake_host).get("evil").danger
+
+
+@pytest.mark.parametrize("name", ["evil.ckpt", "evil.pth"])
+def test_files_that_only_other_programs_load_are_rescued_too(library: Library, fake_host: FakeHost, name: str) -> None:
+    file = evil(fake_host, name)
+    entry = library.rescue("evil")
+    assert (entry.danger, entry.file) == ("", file)
+    assert torch.equal(read_embedding(file).vectors["clip_l"], torch.ones(2, 768))

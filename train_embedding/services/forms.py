@@ -76,6 +76,6 @@ def form_for(suffix: str) -> str:
     """The form that files of a suffix are written in. Raises InvalidInput where there is none."""
     form = next((form for form, suffixes in SUFFIXES.items() if suffix.lower() in suffixes), None)
     if form is None:
-        every = [suffix for suffixes in SUFFIXES.values() for suffix in suffixes]
+        every = dict.fromkeys(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
         raise InvalidInput(f'An embedding cannot be written to a "{suffix}" file.', f"Use one of {', '.join(every)}.")
     return form

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import Conflict, UnreadableFile
-from train_embedding.services.forms import form_for
+from train_embedding.services.forms import UNLOADED, form_for
 
 if TYPE_CHECKING:
     from train_embedding.services.entries import Entry
@@ -26,7 +26,8 @@ def harmless(entry: Entry, suffix: str) -> bytes:
     if not entry.rescuable:
         raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it, and get the embedding anew.")
     data = read_contents(entry.file)
-    return encode(rescued(data, entry.file.name), form_for(suffix), suffix.lower())
+    written = ".pt" if suffix.lower() in UNLOADED else suffix.lower()  # a `.ckpt` holds what a `.pt` does
+    return encode(rescued(data, entry.file.name), form_for(written), written)
 
 
 def refuse_harmful(files: Iterable[Path], host: str) -> None:
