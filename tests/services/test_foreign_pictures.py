@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import train_embedding.embeddings.formats  # noqa: F401 - loaded before the memory is measured
 from tests.memory import MOST, PATIENCE, taken_by
+from train_embedding.embeddings.formats import is_embedding_file  # loaded before the memory is measured, too
 from train_embedding.embeddings.formats.containers.png_chunks import chunk
 from train_embedding.errors import UnreadableFile
 from train_embedding.services import foreign_pictures
@@ -150,6 +150,25 @@ def test_the_limit_itself(kind: str, size: tuple[int, int]) -> None:
     wider = saved(Image.new("L", (size[0] + 1, size[1])), kind)
     with pytest.raises(UnreadableFile, match=rf"^The picture has 4097 × {size[1]} pixels; .+ million\.$"):
         check(wider)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program that leaves the mark is a shell script")
+@pytest.mark.parametrize("suffix", [".png", ".preview.png", ".webp"])
+def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'ran'}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n%%EOF\n")
+    assert looked_at(str(file)).startswith("The picture cannot be read.")
+    assert not is_embedding_file(file)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.preview.png")
+    assert thumbnails.portrait(tmp_path / "a.preview.png") == ""
 
 
 def test_pictures_of_telephones() -> None:
