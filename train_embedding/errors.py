@@ -14,13 +14,15 @@
     ├── StorageFailed            writing failed, the disk is full
     ├── TrainingFailed           NaN, out of memory
     ├── HostFailed               no checkpoint loaded, the host cannot do it
-    └── Busy                     too many images wait to be drawn
+    ├── Busy                     too many images wait to be drawn
+    └── SystemRefused            no permission, no memory left
 
 Front ends translate at their edge: the command line exits with `exit_code`, the API answers `http_status`.
 """
 
 from __future__ import annotations
 
+import errno
 from unicodedata import combining, east_asian_width
 
 
@@ -118,3 +120,30 @@ class HostFailed(TrainEmbeddingError):
 class Busy(TrainEmbeddingError):
     exit_code = 11
     http_status = 503
+
+
+class SystemRefused(TrainEmbeddingError):
+    exit_code = 12
+    http_status = 507
+
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate memory", "failed to map segment", "out of memory")
+"What torch and the dynamic linker say, in lower case."
+
+
+def refusal_of(problem: BaseException) -> SystemRefused | None:
+    """The sentence for what the operating system refused; None for any other exception, which is a fault of a program.
+
+    Front ends call it for exceptions that nobody foresaw: a folder may be closed, and memory run out, at any line.
+    """
+    if isinstance(problem, MemoryError) or any(text in str(problem).lower() for text in _NO_MEMORY):
+        return SystemRefused("There is not enough memory.", "Close other programs, or use smaller images, and try again.")
+    if not isinstance(problem, OSError) or problem.errno is None or problem.filename is None:
+        return None
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        reason, hint = "this program has no permission for it", "Check its permissions and those of its folder."
+    else:
+        reason, hint = problem.strerror or str(problem), ""
+    path: object = problem.filename
+    name = path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
+    return SystemRefused(f'"{name}" cannot be used: {reason}.', hint)

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from train_embedding.api.bodies import answer
-from train_embedding.errors import InvalidExpression, TrainEmbeddingError
+from train_embedding.errors import InvalidExpression, TrainEmbeddingError, refusal_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,11 @@ def _logged(endpoint: Callable[..., Response]) -> Callable[..., Response]:
             return endpoint(*args, **kwargs)
         except TrainEmbeddingError:
             raise
-        except Exception:
+        except Exception as problem:
             logger.exception("%s failed", endpoint.__name__)
+            refusal = refusal_of(problem)
+            if refusal is not None:
+                raise refusal from problem
             return answer({"error": "Something went wrong inside Train Embedding.", "hint": "The server's log says what."}, 500)
 
     return guarded

@@ -29,7 +29,7 @@ from train_embedding.cli import (
     trash,
 )
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
-from train_embedding.errors import TrainEmbeddingError
+from train_embedding.errors import TrainEmbeddingError, refusal_of
 
 VERBS = (
     create, train, resume, list, inspect, tokens, merge, convert, rescue, rename, copy, delete, trash, import_, export, notes,
@@ -59,6 +59,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as problem:
+        refusal = refusal_of(problem)
+        if refusal is None or isinstance(problem, BrokenPipeError):
+            raise
+        print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
+        return refusal.exit_code
 
 
 def parser() -> argparse.ArgumentParser:

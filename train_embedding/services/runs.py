@@ -18,7 +18,7 @@ from train_embedding.embeddings.storage import is_refused, remove_folder, storag
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.processes import ALONE, Processes
 from train_embedding.engine.spec import TrainingSpec
-from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError
+from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets import Datasets
 from train_embedding.services.initial import MAX_VECTORS
@@ -277,7 +277,8 @@ class Runs:
             failure = error
         except Exception as error:  # a thread's last resort: the run must end with a sentence
             logger.exception("Training failed")
-            failure = TrainEmbeddingError(f"Training ended with an unexpected error: {type(error).__name__}: {error}")
+            sentence = f"Training ended with an unexpected error: {type(error).__name__}: {error}"
+            failure = refusal_of(error) or TrainEmbeddingError(sentence)
         try:
             self._end(run_id, failure)
         except TrainEmbeddingError as error:

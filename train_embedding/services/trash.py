@@ -154,7 +154,9 @@ class Trash:
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise storage_failed(self.folder, error, "read") from error
+            raise StorageFailed(
+                f'The trash cannot be listed: "{self.folder}": {error.strerror or error}.', "Check the folder's permissions."
+            ) from error
 
     def _new_item(self, name: str) -> Path:
         name = name.encode("utf-8", "surrogateescape")[:_MOST_OF_A_NAME].decode("utf-8", "ignore")

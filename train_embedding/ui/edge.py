@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.errors import StorageFailed, TrainEmbeddingError
+from train_embedding.errors import StorageFailed, TrainEmbeddingError, refusal_of
 from train_embedding.ui import html
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
                 return handler(*values)
             except TrainEmbeddingError as problem:
                 return {status: html.error(problem)}
-            except Exception:
+            except Exception as problem:
                 logger.exception("%s failed", handler.__qualname__)
-                return {status: html.message("bad", *UNEXPECTED)}
+                return {status: _unforeseen(problem)}
 
         return guarded
 
@@ -59,9 +59,14 @@ class Troubles:
             if self._logged.get(part) != failure:
                 self._logged[part] = failure
                 logger.exception("Showing %s failed", part)
-            sentences.append(html.message("bad", *UNEXPECTED))
+            sentences.append(_unforeseen(problem))
         else:
             self._logged.pop(part, None)
+
+
+def _unforeseen(problem: Exception) -> str:
+    refusal = refusal_of(problem)
+    return html.message("bad", *UNEXPECTED) if refusal is None else html.error(refusal)
 
 
 def remember(services: Services, values: dict[str, Any]) -> None:
