@@ -141,6 +141,7 @@ def _config(guard: Guard) -> uvicorn.Config:
         http=BoundedConnection,
         log_level="warning",
         proxy_headers=False,
+        backlog=64,  # asyncio accepts as many at once before `BoundedConnection` can count them
         ws_max_size=bodies.PAGE_BYTES,
         # gradio's pages keep a stream open for as long as they are shown.
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
