@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -33,9 +34,12 @@ class Seen:
 def walk(folder: Path) -> Iterator[Seen]:
     """Every embedding file in `folder` and below, in the order in which the WebUI walks: files first, then subfolders.
 
-    Symbolic links that lead outside come too, with that as their problem, and are not followed.
+    Symbolic links that lead outside come too, with that as their problem, and are not followed. Raises PermissionError where
+    `folder` itself is closed, which must not pass for an empty one.
     """
     root = folder.resolve()
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
     waiting = [(folder, "")]
     while waiting:
         parent, below = waiting.pop()
