@@ -83,3 +83,11 @@ def test_extra_fields_take_no_time() -> None:
     with pytest.raises(NotPlain, match="different ways"):
         members_of(data[:at] + bytes(entry) + extra + bytes(tail))
     assert time.monotonic() - began < 0.1
+
+
+def test_a_member_that_is_said_to_be_a_folder() -> None:
+    """torch reads none of its bytes then, and takes what lies in memory for them."""
+    data = bytearray(saved_by_torch())
+    data[data.index(b"PK\x01\x02") + 38] |= 0x10
+    with pytest.raises(NotPlain, match="folder"):
+        members_of(bytes(data))

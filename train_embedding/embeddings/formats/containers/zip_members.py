@@ -24,6 +24,8 @@ _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _LOCAL_SIZE, _ENTRY_SIZE, _DESCRIPTOR_SIZE = 30, 46, 16
 _END_SIZE, _END_64_SIZE, _LOCATOR_64_SIZE = 22, 56, 20
 _HAS_DESCRIPTOR, _UTF_8, _ENCRYPTED = 0x8, 0x800, 0x1
+_FOLDER = 0x10
+"Among a member's attributes."
 _STORED, _DEFLATED = 0, 8
 _MAX_NAME = 1024
 "Bytes; torch names the folder after the file."
@@ -147,10 +149,12 @@ def _member(data: bytes, at: int, end: int, place: int) -> tuple[Member, int, in
     """
     if end - at < _ENTRY_SIZE or data[at : at + 4] != _ENTRY:
         raise NotPlain("is an archive whose directory is cut short")
-    entry = struct.unpack("<8xHH4xIIIHHHH6xI", data[at : at + _ENTRY_SIZE])
-    flags, method, crc, packed, size, name_size, extra, comment, disk, offset = entry
+    entry = struct.unpack("<8xHH4xIIIHHHH2xII", data[at : at + _ENTRY_SIZE])
+    flags, method, crc, packed, size, name_size, extra, comment, disk, attributes, offset = entry
     if flags & _ENCRYPTED:
         raise NotPlain("is encrypted")
+    if attributes & _FOLDER:  # of which miniz reads nothing, and torch takes whatever lies in memory for its bytes
+        raise NotPlain("is an archive with a folder in a file's place")
     if extra or comment or disk or offset != place or flags & ~(_HAS_DESCRIPTOR | _UTF_8) or name_size > _MAX_NAME:
         raise NotPlain("is an archive with entries that programs may read in different ways")
     after = at + _ENTRY_SIZE + name_size
