@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tests.families import BASES, VARIANTS, family, model
+from tests.torch_releases import NEEDS_FP16
 from train_embedding.engine.activations import MemoryCounter
 from train_embedding.engine.conditioning import Conditioning
 from train_embedding.engine.frozen import FrozenConv2d, FrozenLayer, FrozenLinear, freeze, plain
@@ -83,17 +84,6 @@ def test_with_checkpointing(variant: str) -> None:
     assert again.saved < expected.saved
     for one, other in zip(again.results, expected.results, strict=True):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
-
-
-def _fp16_convolutions_exist() -> bool:
-    try:
-        nn.functional.conv2d(torch.ones(1, 1, 4, 4).half(), torch.ones(1, 1, 3, 3).half())
-    except RuntimeError:  # "slow_conv2d_cpu" not implemented for 'Half', in torch 2.1
-        return False
-    return True
-
-
-NEEDS_FP16 = pytest.mark.skipif(not _fp16_convolutions_exist(), reason="no fp16 convolutions on a CPU in this torch")
 
 
 @pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=NEEDS_FP16), torch.bfloat16])

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.torch_releases import new_zip
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode
 from train_embedding.errors import StorageFailed
@@ -268,7 +269,7 @@ def test_all_of_it_or_nothing(fake_host: FakeHost, library: Library, monkeypatch
 
 
 def test_a_rewritten_file_keeps_its_sidecars(fake_host: FakeHost, library: Library) -> None:
-    (done,) = library.import_files([("sword.bin", saved({"x": torch.zeros(2, 768)}, zipped=True)), ("sword.bin.optim", STATE)])
+    (done,) = library.import_files([("sword.bin", new_zip({"x": torch.zeros(2, 768)})), ("sword.bin.optim", STATE)])
     assert done.entry is not None
     assert "written anew" in done.note
     assert sorted(files_in(fake_host)) == ["sword.pt", "sword.pt.optim"]

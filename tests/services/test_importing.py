@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from tests.torch_releases import new_zip
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, read_embedding
 from train_embedding.errors import InvalidInput, InvalidName, NotFound, StorageFailed
@@ -83,7 +84,7 @@ def test_what_hosts_can_read_keeps_its_bytes_and_so_its_hash(fake_host: FakeHost
 
 
 WRITTEN_ANEW = {
-    "new zip.pt": saved(WEBUI, zipped=True),
+    "new zip.pt": new_zip(WEBUI),
     "with text.pt": saved({"clip_l": VECTORS, "clip_g": WIDE, "name": "sdxl"}),
     "ordered.pt": saved(__import__("collections").OrderedDict({"<cat>": VECTORS})),
     "two params.pt": saved({"string_to_param": {"*": VECTORS, "note": "text"}}),
