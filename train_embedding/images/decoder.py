@@ -12,12 +12,13 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any
 
 from train_embedding.images import webp
 from train_embedding.images.kinds import KINDS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MEMORY, SECONDS = 256 * 2**20, 2.0
 "What a file may take that comes from anybody: an embedding, a preview."
@@ -79,6 +80,8 @@ def decode_apart(data: bytes, kind: str, limits: Limits, *, mode: str = "", side
         NotDecoded: It is damaged, or (TooManyPixels, TooCostly) would take more than the limits.
     """
     answer, content = _ask(job_of(data, kind, limits, mode=mode, side=side, wanted=True), data, limits.seconds)
+    from PIL import Image
+
     image = Image.frombytes(answer["mode"], tuple(answer["size"]), content)
     if answer["exif"]:
         image.info["exif"] = bytes.fromhex(answer["exif"])

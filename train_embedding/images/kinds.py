@@ -11,8 +11,6 @@ import importlib.util
 from dataclasses import dataclass
 from functools import lru_cache
 
-from PIL import Image, features
-
 HEAD = 64
 "Bytes at the beginning of a file that tell its kind."
 
@@ -102,6 +100,8 @@ def kind_of(head: bytes, suffix: str = "") -> str:
 
 def is_readable(kind: str) -> bool:
     """Whether Pillow reads this kind here, once the plugin for it was loaded, if there is one."""
+    from PIL import Image
+
     if kind not in Image.OPEN:
         _load_plugin(kind)
     return kind in Image.OPEN
@@ -109,12 +109,16 @@ def is_readable(kind: str) -> bool:
 
 def webp_is_safe() -> bool:
     """Whether the WebP decoder that is installed keeps within its memory for every lossless file."""
+    from PIL import features
+
     return _version(features.version("webp") or "") >= _REPAIRED_WEBP
 
 
 @lru_cache(maxsize=len(KINDS))
 def _load_plugin(kind: str) -> None:
     """Let Pillow load what it brings along, and then the package for this kind, if it is installed; tried once."""
+    from PIL import Image
+
     Image.init()
     needed = KINDS[kind]
     if kind in Image.OPEN or not needed.plugin or importlib.util.find_spec(needed.plugin) is None:
