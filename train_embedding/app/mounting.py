@@ -67,7 +67,7 @@ def connect_queue(app: fastapi.FastAPI, address: str) -> str:
     By itself it would believe the first page that joins the queue. Returns the token that it shows; empty for later versions.
     """
     mounted = _mounted(app)
-    queue = getattr(getattr(mounted, "blocks", None), "_queue", None)
+    queue: Any = getattr(getattr(mounted, "blocks", None), "_queue", None)
     if not hasattr(queue, "set_url"):
         return ""
     queue.set_url(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
@@ -18,7 +18,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def in_turn(host: Host, job: str) -> Iterator[None]:
+def in_turn(host: Host, job: str) -> Generator[None, None, None]:
     """Waits for the host's queue and holds it, as `Host.exclusive`. Raises Busy at once where MAX_WAITING wait already."""
     with _lock:
         room = _rooms.setdefault(host, threading.BoundedSemaphore(1 + MAX_WAITING))
