@@ -36,9 +36,11 @@ class WebUI:
     folder: Path
     auth: str = ""
 
-    def call(self, method: str, path: str, body: Any = None, *, auth: bool = True) -> Answer:
+    def call(
+        self, method: str, path: str, body: Any = None, *, auth: bool = True, headers: dict[str, str] | None = None
+    ) -> Answer:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
+        request = urllib.request.Request(self.url + path, data, headers or {"Content-Type": "application/json"}, method=method)
         if auth and self.auth:
             request.add_header("Authorization", "Basic " + base64.b64encode(self.auth.encode()).decode())
         try:

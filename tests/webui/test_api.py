@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.webui.server import PREFIX, ROUTES, WebUI, step_kept
 def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
     paths = webui.get("/openapi.json")["paths"]
     assert {path: sorted(methods) for path, methods in paths.items() if path.startswith(ROUTES)} == {
+        f"{ROUTES}/datasets": ["post"],
         f"{ROUTES}/embeddings": ["get", "post"],
         f"{ROUTES}/embeddings/import": ["post"],
         f"{ROUTES}/embeddings/merge": ["post"],
@@ -82,6 +84,24 @@ def test_bad_input_gets_a_sentence(webui: WebUI, path: str, body: Any, status: i
     assert answer.status == status
     assert set(answer.body) == {"error", "hint"}
     assert answer.body["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403),
+        ({"Content-Type": "application/json", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Content-Type": "application/json", "Origin": "null"}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_a_page_of_another_site_changes_nothing(webui: WebUI, headers: dict[str, str], status: int) -> None:
+    body = json.dumps({"name": f"{PREFIX}uninvited", "init_text": "tree"}).encode()
+    answer = webui.call("POST", f"{ROUTES}/embeddings", body, headers=headers)
+    assert answer.status == status
+    assert set(answer.body) == {"error", "hint"}
+    assert not (webui.embeddings / f"{PREFIX}uninvited.pt").exists()
 
 
 def test_the_routes_want_the_credentials_of_the_webuis_api(webui: WebUI) -> None:

@@ -22,7 +22,7 @@ RESUME_FILE = "resume.safetensors"
 OLDER_FILE = "resume.pt"
 "What earlier versions wrote: a pickle of torch's, read as plain data."
 _VERSION = 1
-_HINT = "Start a new run: it goes on from the embedding's vectors."
+_HINT = "Start a new run: it continues from the embedding's vectors."
 
 
 def save_resume(folder: Path, state: TrainState, circumstances: Mapping[str, str]) -> None:

@@ -125,7 +125,7 @@ def new_state(
 
     Args:
         start: Vectors [n, d] per text encoder, copied.
-        scales_loss: Whether gradients pass through fp16, as `passes_fp16` tells of the model.
+        scales_loss: Whether gradients pass through fp16, as `passes_fp16` finds for the model.
 
     Raises:
         InvalidSpec: The optimizer is not installed, or no text encoder of the model is to be trained.
