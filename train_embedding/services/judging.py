@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, cast
@@ -90,7 +91,9 @@ def _why_not_by_torch(data: bytes) -> str:
     from torch.serialization import load
 
     try:
-        values: object = load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch 2.1 warns of its own TypedStorage here
+            values: object = load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - a pickle can raise nearly anything; our own reader has told what was wrong, if anything
         return "torch does not read it as plain data"
     if type(values) is not dict:
