@@ -27,8 +27,6 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
         self.count = count
-        self.lost = False
-        "Whether the connection to another of them was lost."
         self._lock = threading.Lock()
 
     def ask(self, task: object, compute: Callable[[], Answer]) -> list[Any]:
@@ -60,7 +58,7 @@ class Processes:
         import torch.distributed as dist
 
         said = [task]
-        with self._noticing_losses():
+        with _lost_connections():
             dist.broadcast_object_list(said, src=0)
         return said[0]
 
@@ -69,18 +67,9 @@ class Processes:
         import torch.distributed as dist
 
         answers: list[Any] = [None] * self.count if self.rank == 0 else []
-        with self._noticing_losses():
+        with _lost_connections():
             dist.gather_object(answer, answers or None, dst=0)
         return answers
-
-    @contextmanager
-    def _noticing_losses(self) -> Iterator[None]:
-        try:
-            with _lost_connections():
-                yield
-        except TrainingFailed:
-            self.lost = True
-            raise
 
 
 ALONE = Processes()
@@ -98,6 +87,9 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
 
     environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them. Raises TrainingFailed where the others
     cannot be reached.
+
+    The group is not destroyed: in torch 2.1, that waits for ever for a process that has left it already. It ends with this
+    process, which leaves without torch's clean-up (`cli.common.leave`).
     """
     if not launched(environment):
         yield ALONE
@@ -112,8 +104,6 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
     finally:
         if processes.rank == 0:
             processes.dismiss()
-        if not processes.lost:  # otherwise torch 2.1 waits for the one that is gone; the group ends with this process
-            dist.destroy_process_group()
 
 
 @contextmanager
