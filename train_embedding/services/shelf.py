@@ -24,6 +24,7 @@ from train_embedding.services.trash import Trash
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
 "Beside the runs: the index, the journal of a change under way, locks. It may be deleted while nothing is changed."
+_WITHOUT_ROOM = "Empty the trash, which needs no room, or use `train-embedding delete --permanently`."
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ class Shelf:
                 _move_or_copy(changes, lambda copying: self.trash.taking(file.stem, files, self.root, copying))
             except StorageFailed as error:
                 if is_full(error):
-                    raise StorageFailed(error.message, "Empty the trash, which needs no room, or delete permanently.") from error
+                    raise StorageFailed(error.message, _WITHOUT_ROOM) from error
                 raise
 
     def restore(self, trash_id: str) -> list[Path]:
