@@ -295,7 +295,8 @@ def test_out_of_memory(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> Non
     at_step(monkeypatch, 3, raising)
     ended = trainee.run()
     kept(trainee, ended, 2)
-    assert (ended.error, ended.hint) == ("The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures.")
+    assert ended.error == "There was not enough memory for a training step."
+    assert ended.hint == "Use a smaller batch size, or smaller images."
 
 
 def test_an_error_that_nobody_thought_of(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -578,7 +579,7 @@ def test_out_of_memory_once_goes_on_with_checkpointing(trainee: Trainee, monkeyp
     assert (ended.status, ended.step) == ("finished", 4)
     assert modes == [False, False, False, True, True]
     assert ended.notes == (
-        "The GPU ran out of memory at step 3; the run goes on with gradient checkpointing, which needs less and is slower.",
+        "Memory ran out at step 3; the run continues with gradient checkpointing, which needs less and is slower.",
     )
     model = trainee.host.the_model
     assert model is not None

@@ -151,13 +151,13 @@ class Training:
                         raise
                     if attempt == 2:
                         raise TrainingFailed(
-                            "The GPU ran out of memory.", "Use a smaller batch size, or smaller pictures."
+                            "There was not enough memory for a training step.", "Use a smaller batch size, or smaller images."
                         ) from error
                 # Outside the handler, whose traceback would hold on to the memory.
                 stack.enter_context(checkpointed(model))
                 release_cached_memory(model.device)
                 self._live.note(
-                    f"The GPU ran out of memory at step {state.step + 1}; the run goes on with gradient "
+                    f"Memory ran out at step {state.step + 1}; the run continues with gradient "
                     "checkpointing, which needs less and is slower."
                 )
             if recorder.stopped and state.step and state.evaluations and not state.evaluated:
