@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from train_embedding.engine import noise
-from train_embedding.engine.device_support import is_out_of_memory, release_cached_memory
+from train_embedding.engine.device_support import SUPPORT, DeviceSupport, is_out_of_memory, release_cached_memory
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,11 @@ class NoDoubles(torch.Tensor):
         return self.as_subclass(torch.Tensor)
 
 
-def test_schedules_and_evaluations_need_no_doubles_on_the_device() -> None:
+def test_schedules_and_evaluations_need_no_doubles_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     from train_embedding.engine.spec import TrainingSpec, resolve
     from train_embedding.engine.state import new_state
 
+    monkeypatch.setitem(SUPPORT, "cpu", DeviceSupport(float64=False))
     schedule = torch.linspace(0.99, 0.01, 10)
     assert torch.equal(noise.zero_terminal_snr(schedule.as_subclass(NoDoubles)), noise.zero_terminal_snr(schedule))
     state = new_state({"clip_l": torch.ones(1, 3)}, resolve(TrainingSpec("a", "b"), 64), torch.device("cpu"))

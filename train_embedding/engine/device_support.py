@@ -48,6 +48,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False) if support_of(device).autocast else nullcontext()
 
 
+def as_float64(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor as doubles: where it is, or in main memory where its device has none."""
+    return (tensor if support_of(tensor.device).float64 else tensor.cpu()).double()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is used up; the CPU, MPS and DirectML raise plain RuntimeErrors for that."""
     if isinstance(error, torch.cuda.OutOfMemoryError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from train_embedding.engine.device_support import as_float64
+
 LEAST_SIGNAL = 4.8973451890853435e-08
 "ᾱ where there is noise alone: the WebUI's value in place of 0, so that the noise level is finite."
 FOCUS = (0.5, 0.9)
@@ -21,7 +23,7 @@ def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
 
     The last value is not 0 but LEAST_SIGNAL.
     """
-    root = alphas_cumprod.cpu().double().sqrt()  # MPS has no doubles
+    root = as_float64(alphas_cumprod).sqrt()
     squared = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     squared[-1] = LEAST_SIGNAL
     return squared.float().to(alphas_cumprod.device)

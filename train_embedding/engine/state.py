@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from train_embedding.engine.device_support import as_float64
 from train_embedding.engine.optimizers import new_optimizer
 from train_embedding.engine.precision import LossScale
 from train_embedding.engine.spec import ResolvedSpec
@@ -61,7 +62,7 @@ class TrainState:
 
         Raises TrainingFailed at NaN or infinity.
         """
-        evaluation = Evaluation(self.step, losses.detach().cpu().double())  # MPS has no doubles
+        evaluation = Evaluation(self.step, as_float64(losses.detach()).cpu())
         if not bool(torch.isfinite(evaluation.losses).all()):
             raise not_finite(self.step)
         self.evaluations.append(evaluation)

@@ -51,10 +51,12 @@ class ReForgeHost(PartsHost, A1111Host):
         }
 
     def _schedule(self, sd_model: Any) -> Schedule:
+        from train_embedding.engine.device_support import as_float64
+
         inner = parts(sd_model).unet.model
         sigmas = getattr(inner.model_sampling, "sigmas", torch.empty(0))
         kind = str(inner.model_type.name)
-        return Schedule(1 / (sigmas.cpu().double() ** 2 + 1), _PREDICTIONS.get(kind, kind))
+        return Schedule(1 / (as_float64(sigmas) ** 2 + 1), _PREDICTIONS.get(kind, kind))
 
     def _computes_in(self, sd_model: Any) -> torch.dtype:
         inner = parts(sd_model).unet.model
