@@ -18,11 +18,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_latents, pictures_of
-from train_embedding.engine.spec import TrainingSpec
-from train_embedding.engine.stopping import paired
-from train_embedding.engine.tokenizer import token_ids
+from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.prompts.tokenizer import token_ids
+from train_embedding.engine.sampling import draw_latents, pictures_of
+from train_embedding.engine.training.early_stopping import paired
 from train_embedding.errors import TrainingFailed
 from train_embedding.hosts.standalone import StandaloneHost
 from train_embedding.services import Services

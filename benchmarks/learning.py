@@ -22,20 +22,20 @@ from benchmarks.recipes import AS_THEY_COME, VARIANTS, variant
 from train_embedding.demo.heldout import HeldOut
 from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.context_term import ContextTerm
-from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.evaluation import fixed_losses, training_items
-from train_embedding.engine.events import Event, Stepped
-from train_embedding.engine.latents import LatentDataset, encode_pictures
-from train_embedding.engine.loop import train
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.precision import passes_fp16
-from train_embedding.engine.presets import preset_values
-from train_embedding.engine.spec import ResolvedSpec, TrainingSpec, resolve
-from train_embedding.engine.state import Tables, TrainState, new_state
+from train_embedding.engine.config.presets import preset_values
+from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
+from train_embedding.engine.data.image_folder import Framing, scan_folder
+from train_embedding.engine.data.latents import LatentDataset, encode_pictures
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.runtime.precision import passes_fp16
+from train_embedding.engine.training.core_loss import ContextTerm
+from train_embedding.engine.training.evaluation import fixed_losses, training_items
+from train_embedding.engine.training.events import Event, Stepped
+from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.state import Tables, TrainState, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
-from train_embedding.services.training import EVALUATION_ITEMS
+from train_embedding.services.training.run import EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
 MARKS = (40, 80, 160, 240, 320, 480, 640, 800, 1200, 1600, 2000, 2800, 4000, 6400, 9600)

@@ -26,9 +26,9 @@ from PIL import Image
 from train_embedding.app import server
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
-from train_embedding.ui import cards, thumbnails
+from train_embedding.testing import FakeHost
+from train_embedding.ui.library import cards, thumbnails
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")

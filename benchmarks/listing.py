@@ -25,7 +25,7 @@ import torch
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
-from train_embedding.services.library import Library
+from train_embedding.services.library.library import Library
 
 WORDS = """bad easy deep real ink comic photo style water colour hands prompt art night light old castle forest cyber neon soft
 dream star moon fox cat dragon knight rose glass paper clay steam gold silver ruin sea storm desert winter summer tower city"""

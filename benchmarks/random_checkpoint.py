@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from train_embedding.demo.maker.ldm_layout import ldm_state, unet_key
 from train_embedding.demo.maker.unet import TEXT_CONFIG
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.ldm import CONFIGS, read_config
-from train_embedding.engine.tokenizer import FOLDER as TOKENIZER_FILES
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.loading.ldm import CONFIGS, read_config
+from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
 
 NAME = "random-sd1"
 GAIN = 0.6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from train_embedding.engine.presets import preset_values
+from train_embedding.engine.config.presets import preset_values
 
 SAMPLES = 1600
 "What each variant sees: the 400 steps of batch 4 that *Fast* may take at most."

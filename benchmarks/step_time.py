@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def step_flops(resolution: int) -> int:
     """What our step does at batch 1, counted: the UNet and the text encoder, there and back."""
-    from train_embedding.engine.flops import count_step
-    from train_embedding.engine.true_size import meta_model
+    from train_embedding.engine.profiling.flops import count_step
+    from train_embedding.engine.profiling.meta_models import meta_model
 
     counted = count_step(meta_model("SD1"), resolution)
     return counted.step + counted.text_encoder

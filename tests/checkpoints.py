@@ -17,10 +17,10 @@ from train_embedding.demo.maker.checkpoint import write_checkpoint
 from train_embedding.demo.maker.ldm_layout import ldm_state
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG, new_text_encoder, new_unet
 from train_embedding.demo.maker.vae import new_vae
-from train_embedding.engine import ldm
-from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.loading import ldm
+from train_embedding.engine.model.diffusion_model import DiffusionModel
 
-CONFIG = Path(ldm.__file__).parents[1] / "demo" / "maker" / "demo.yaml"
+CONFIG = Path(ldm.__file__).parents[2] / "demo" / "maker" / "demo.yaml"
 WIDTH = TEXT_CONFIG["hidden_size"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 
 
 @pytest.fixture

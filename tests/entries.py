@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from train_embedding.services.library import Entry
-from train_embedding.services.notes import Notes
+from train_embedding.services.library.library import Entry
+from train_embedding.services.sidecars.notes import Notes
 
 ROOT = Path("/embeddings")
 

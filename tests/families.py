@@ -17,8 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tests import checkpoints
 from train_embedding.demo.maker.ldm_layout import ldm_state, unet_key
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
-from train_embedding.engine import ldm
-from train_embedding.engine.model import DiffusionModel
+from train_embedding.engine.loading import ldm
+from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 BASES = ("SD1", "SD2", "SDXL")
 VARIANTS = ("SD1", "SD1 inpainting", "SD2", "SD2 v", "SD2 inpainting", "SDXL", "SDXL v", "SDXL inpainting")

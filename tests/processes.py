@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.processes import Processes
-from train_embedding.engine.shares import Follower
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.process_group import Processes
+from train_embedding.engine.training.data_parallel import Follower
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 180.0

@@ -14,12 +14,14 @@ from PIL import Image
 from tests import checkpoints
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
-from train_embedding.hosts.fake import FakeHost
-from train_embedding.services import Services, recorder, training
-from train_embedding.services.run_state import RunState
-from train_embedding.services.runs import Runs
+from train_embedding.services import Services
+from train_embedding.services.run_records import RunState
+from train_embedding.services.training import recorder
+from train_embedding.services.training import run as training
+from train_embedding.services.training.runs import Runs
+from train_embedding.testing import FakeHost
 
 NAME = "sword"
 PATIENCE = 600.0

@@ -9,8 +9,8 @@ import torch
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
-from train_embedding.engine.tokenizer import token_ids
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.engine.prompts.tokenizer import token_ids
+from train_embedding.testing import FakeHost
 
 TOKENS = 49408
 

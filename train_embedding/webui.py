@@ -11,7 +11,7 @@ from train_embedding.errors import TrainEmbeddingError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from train_embedding.hosts.webui_host import WebUIHost
+    from train_embedding.hosts.webui.host import WebUIHost
     from train_embedding.services import Services
     from train_embedding.ui.tab import HostCards
 

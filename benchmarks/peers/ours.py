@@ -12,14 +12,14 @@ import torch
 
 from benchmarks.peers import Steps
 from benchmarks.peers.clock import StepClock
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.events import Event, Stepped
-from train_embedding.engine.latents import LatentDataset, encode_pictures
-from train_embedding.engine.loop import train
-from train_embedding.engine.precision import passes_fp16
-from train_embedding.engine.spec import TrainingSpec, resolve
-from train_embedding.engine.state import new_state
+from train_embedding.engine.config.spec import TrainingSpec, resolve
+from train_embedding.engine.data.image_folder import Framing, scan_folder
+from train_embedding.engine.data.latents import LatentDataset, encode_pictures
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.runtime.precision import passes_fp16
+from train_embedding.engine.training.events import Event, Stepped
+from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.state import new_state
 
 
 class Ours:

@@ -19,8 +19,8 @@ from starlette.testclient import TestClient
 
 from tests.words import put, vocabulary_host
 from train_embedding.api import routes
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from benchmarks.hostile_cases import vectors_and_call
 from train_embedding.api import library as module
 from train_embedding.api import routes
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 
 NAMES = ["cat", "剣", "my cat v1.5", "سيف", "👩‍🎨", "a.b", "100% pure #1", "import", "ünï;&=+'"]
 

@@ -16,8 +16,8 @@ from train_embedding.api import routes
 from train_embedding.api.json_size import MAX_DEPTH, MAX_NODES, check_json_size
 from train_embedding.api.origins import allows
 from train_embedding.errors import InvalidInput
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 from train_embedding.webui import mount_api
 
 JSON = {"Content-Type": "application/json"}

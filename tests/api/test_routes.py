@@ -18,14 +18,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from train_embedding.api import bodies, routes
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import Conflict, NotFound
-from train_embedding.hosts.fake import FakeHost
-from train_embedding.services.combining import Combining
-from train_embedding.services.datasets import Datasets
-from train_embedding.services.inspection import Inspection
-from train_embedding.services.library import Library
-from train_embedding.services.run_state import RunState
+from train_embedding.services.combining.combining import Combining
+from train_embedding.services.datasets.datasets import Datasets
+from train_embedding.services.inspection.inspection import Inspection
+from train_embedding.services.library.library import Library
+from train_embedding.services.run_records import RunState
+from train_embedding.testing import FakeHost
 
 
 class SomeRuns:

@@ -19,7 +19,7 @@ from train_embedding.app import mounting, server
 from train_embedding.app.access import Access
 from train_embedding.app.guard import Guard
 from train_embedding.services import Services
-from train_embedding.ui.compat import MAJOR
+from train_embedding.ui.gradio_compat import MAJOR
 
 PREFIX = "/gradio_api" if MAJOR >= 5 else ""
 

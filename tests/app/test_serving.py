@@ -21,8 +21,8 @@ pytest.importorskip("gradio")
 from tests.app.conftest import PREFIX
 from train_embedding.app import connections
 from train_embedding.hosts.base import Txt2ImgRequest
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.waiting import MAX_WAITING
+from train_embedding.testing import FakeHost
 
 API = "train-embedding/v1/"
 DRAWINGS = 60

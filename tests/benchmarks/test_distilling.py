@@ -10,8 +10,8 @@ from PIL import Image
 
 from benchmarks import distilling
 from benchmarks.distilling import CASES, FIRST, FIRST_SEED, NEGATIVE, POSITIVE, START, Margin, Result
-from train_embedding.engine.distill import LATENTS
-from train_embedding.engine.tokenizer import token_ids
+from train_embedding.engine.prompts.tokenizer import token_ids
+from train_embedding.engine.training.distill import LATENTS
 
 
 @pytest.mark.checkpoint

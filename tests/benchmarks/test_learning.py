@@ -15,7 +15,7 @@ from benchmarks.learning import Job, parser, run_job
 from benchmarks.learning_report import compare, report
 from benchmarks.recipes import AS_THEY_COME, SAMPLES, VARIANTS, variant
 from train_embedding.demo import heldout
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.spec import TrainingSpec
 
 
 def row(

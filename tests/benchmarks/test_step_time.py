@@ -25,8 +25,8 @@ from benchmarks.peers.webui import FAST, QUIET, WebUITrainer
 from benchmarks.random_checkpoint import TRUE_SIZE, Size, _shapes, make, random_state
 from benchmarks.step_time_report import Measured, Round, report
 from tests.families import true_size_state
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.conditioning import Conditioning
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.model.conditioning import Conditioning
 
 TINY = Size(unet_channels=32, vae_channels=32, text_width=64, text_layers=2, text_heads=4)
 EXAMPLE = """

@@ -25,7 +25,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.browser.conftest import ARGUMENTS
-from train_embedding.ui.compat import MAJOR
+from train_embedding.ui.gradio_compat import MAJOR
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

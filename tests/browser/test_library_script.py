@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.entries import entry
-from train_embedding.services.library import Entry
-from train_embedding.ui import cards
-from train_embedding.ui.cards import TOOLBAR
-from train_embedding.ui.library_html import details
+from train_embedding.services.library.library import Entry
+from train_embedding.ui.library import cards
+from train_embedding.ui.library.cards import TOOLBAR
+from train_embedding.ui.library.details import details
 
 pytestmark = pytest.mark.browser
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from train_embedding.hosts import standalone
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 
 
 class WordModel:

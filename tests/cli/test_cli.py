@@ -18,11 +18,11 @@ from PIL import Image
 from train_embedding import __version__
 from train_embedding.cli import VERBS, main, train
 from train_embedding.cli.common import on_stop_signals
-from train_embedding.engine.spec import DEFAULT_TEMPLATE, TrainingSpec
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, TrainingSpec
 from train_embedding.services import Services
-from train_embedding.services.run_state import RunState
-from train_embedding.services.runs import Runs
+from train_embedding.services.run_records import RunState
+from train_embedding.services.training.runs import Runs
+from train_embedding.testing import FakeHost
 
 ROOT = Path(__file__).parents[2]
 
@@ -279,7 +279,7 @@ def test_control_c_elsewhere(data: Path, monkeypatch: pytest.MonkeyPatch, capsys
     def interrupted(_self: Services) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("train_embedding.services.library.Library.list", interrupted)
+    monkeypatch.setattr("train_embedding.services.library.library.Library.list", interrupted)
     assert main(["list"]) == 130
     assert error_line(capsys) == "error: interrupted"
 
@@ -292,7 +292,7 @@ ROWS = [
 
 @pytest.fixture
 def flops(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("train_embedding.engine.flops")
+    module = ModuleType("train_embedding.engine.profiling.flops")
     module.flop_table = lambda: ROWS  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -319,7 +319,7 @@ MEMORY = [
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_bench_memory(as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    module = ModuleType("train_embedding.engine.activations")
+    module = ModuleType("train_embedding.engine.profiling.memory")
     module.memory_table = lambda: MEMORY  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert main(["bench", "memory", *(["--json"] if as_json else [])]) == 0
@@ -371,7 +371,7 @@ def served(data: Path, ready: str, application: str = "FastAPI()") -> str:
     code = (
         "import asyncio, re, signal, socket, sys, threading, urllib.request\nfrom pathlib import Path\n"
         "from fastapi import FastAPI\nfrom fastapi.responses import StreamingResponse\nfrom train_embedding.app import server\n"
-        "from train_embedding.hosts.fake import FakeHost\nfrom train_embedding.services import Services\n"
+        "from train_embedding.testing import FakeHost\nfrom train_embedding.services import Services\n"
         f"def ready(sentence):\n{indent(dedent(ready), ' ' * 4)}\n"
         f"server.application = lambda _services, _folder: {application}\n"
         "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.words import put, vocabulary_host
 from train_embedding.cli import main
 from train_embedding.hosts import standalone
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 
 Output = pytest.CaptureFixture[str]
 

@@ -17,7 +17,7 @@ from train_embedding.cli import main
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.hosts import standalone
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 
 SD1, SD2, SDXL = {"clip_l": 768}, {"clip_h": 1024}, {"clip_l": 768, "clip_g": 1280}
 FAMILIES: dict[str, dict[str, int]] = {

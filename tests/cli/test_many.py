@@ -13,8 +13,8 @@ from train_embedding.cli import main
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.hosts import standalone
-from train_embedding.services import listing
-from train_embedding.services.file_cache import SETTLED_SECONDS
+from train_embedding.services.library import listing
+from train_embedding.services.library.file_cache import SETTLED_SECONDS
 
 FILES = 12
 

@@ -12,7 +12,7 @@ import pytest
 
 from train_embedding.cli import main
 from train_embedding.errors import refusal_of
-from train_embedding.services.library import Library
+from train_embedding.services.library.library import Library
 
 ROOT = Path(__file__).parents[2]
 CLOSABLE = ("embeddings", "runs", "trash", "library", "templates")

@@ -18,8 +18,8 @@ import torch
 from tests.checkpoints import pictures, tiny_checkpoint
 from tests.processes import PATIENCE, ROOT, ended, environment, free_port, start_all
 from train_embedding.embeddings.formats import read_embedding
-from train_embedding.engine.snapshots import RESUME_FILE, read_resume
-from train_embedding.services.run_state import RunState, load_state
+from train_embedding.engine.training.resume import RESUME_FILE, read_resume
+from train_embedding.services.run_records import RunState, load_state
 
 __all__ = ["pictures", "tiny_checkpoint"]
 

@@ -13,13 +13,13 @@ from train_embedding.demo import drawing
 from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.demo.run import export_checkpoint
 from train_embedding.demo.sets import SETS
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.latents import encode_pictures
-from train_embedding.engine.ldm import read_config
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import _picture
-from train_embedding.engine.tokenizer import FOLDER
+from train_embedding.engine.data.image_folder import Framing, scan_folder
+from train_embedding.engine.data.latents import encode_pictures
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.loading.ldm import read_config
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.prompts.tokenizer import FOLDER
+from train_embedding.engine.sampling import _picture
 from train_embedding.errors import StorageFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 

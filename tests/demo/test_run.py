@@ -14,9 +14,9 @@ from train_embedding.demo import heldout
 from train_embedding.demo.run import DemoResult, run_demo
 from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.formats import read_embedding
-from train_embedding.engine import loop
+from train_embedding.engine.training import loop
 from train_embedding.errors import InvalidInput, TrainingFailed
-from train_embedding.services.runs import Runs, RunState
+from train_embedding.services.training.runs import Runs, RunState
 
 KEYS = [
     "embedding", "steps", "seconds", "loss_before", "loss_after", "standard_error",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from train_embedding.demo import drawing
 from train_embedding.demo.score import Score, contact_sheet, draw_prompts, random_prompts, score
-from train_embedding.engine.checkpoint import load_checkpoint
+from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 

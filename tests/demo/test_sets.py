@@ -10,7 +10,7 @@ from PIL import Image
 from train_embedding.demo import drawing, measure
 from train_embedding.demo.maker.samples import draw_set
 from train_embedding.demo.sets import LIME, SAMPLES, SETS, TRAINING_PICTURES, SampleSet
-from train_embedding.engine.dataset import Framing, scan_folder
+from train_embedding.engine.data.image_folder import Framing, scan_folder
 
 each_set = pytest.mark.parametrize("sample_set", SETS.values(), ids=SETS)
 

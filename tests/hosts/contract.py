@@ -185,7 +185,7 @@ def _pixels(host: Host, prompt: str, embeddings: tuple[Embedding, ...] = (), see
 
 def _gradients(model: Any) -> list[torch.Tensor]:
     """Of a sum over the prediction with respect to one vector per text encoder, from fixed numbers."""
-    from train_embedding.engine.placeholder import Vectors, batch_prompts, tokenise
+    from train_embedding.engine.prompts.splicing import Vectors, batch_prompts, tokenise
 
     generator = torch.Generator().manual_seed(1)
     tables = {key: torch.randn(1, width, generator=generator) for key, width in model.widths.items()}

@@ -17,8 +17,8 @@ import pytest
 from tests.checkpoints import model, tiny_checkpoint
 from tests.hosts.contract import CONTRACT
 from train_embedding.hosts.base import Host
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.hosts.standalone import StandaloneHost
+from train_embedding.testing import FakeHost
 
 __all__ = ["tiny_checkpoint"]
 

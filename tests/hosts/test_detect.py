@@ -61,7 +61,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
     monkeypatch.setattr(detection, "_there_is", lambda name: name in sys.modules)
     for name in {*FORGE, *REFORGE, *SDNEXT}:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    for hosts in ("a1111", "forge", "reforge"):  # which only import inside their programs
+    for hosts in ("a1111.host", "forge.host", "forge.reforge"):  # which only import inside their programs
         stand_in = _module(f"train_embedding.hosts.{hosts}")
         for host in ("A1111Host", "ForgeHost", "ReForgeHost"):
             vars(stand_in)[host] = type(host, (), {})

@@ -15,7 +15,7 @@ from tests.checkpoints import pictures, tiny_checkpoint
 from tests.training import PATIENCE
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import NotFound, StorageFailed, UnreadableFile
 from train_embedding.hosts import standalone
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 
 
 class WordModel:

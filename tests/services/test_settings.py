@@ -9,8 +9,8 @@ import os
 import pytest
 
 from train_embedding.errors import InvalidInput, StorageFailed
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services.settings import Settings
+from train_embedding.testing import FakeHost
 
 
 def test_nothing_saved_yet(fake_host: FakeHost) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from train_embedding.errors import InvalidInput
-from train_embedding.hosts.fake import FakeHost
-from train_embedding.services.datasets import Datasets
+from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.typed_paths import typed_path, typed_text
+from train_embedding.testing import FakeHost
 
 
 @pytest.mark.parametrize(

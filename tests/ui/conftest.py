@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.event_loops import inside_a_loop
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 
 gr = pytest.importorskip("gradio")
 

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from train_embedding.engine.presets import PRESETS
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.presets import PRESETS
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidInput, InvalidSpec
 from train_embedding.ui import fields, train_panel
 

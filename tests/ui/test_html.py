@@ -11,9 +11,9 @@ pytest.importorskip("gradio")
 
 from tests.ui.reading import EVIL, OWN_TAGS, Reader
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
-from train_embedding.services.datasets import DatasetReport
-from train_embedding.services.library import Budget
-from train_embedding.services.run_state import STATUSES, RunState
+from train_embedding.services.datasets.datasets import DatasetReport
+from train_embedding.services.library.library import Budget
+from train_embedding.services.run_records import STATUSES, RunState
 from train_embedding.ui import html
 
 

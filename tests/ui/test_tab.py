@@ -17,16 +17,16 @@ pytest.importorskip("gradio")
 import gradio as gr
 from PIL import Image
 
-from train_embedding.engine.spec import TrainingSpec
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import StorageFailed
 from train_embedding.services import Services
-from train_embedding.services.run_state import RunState
+from train_embedding.services.run_records import RunState
 from train_embedding.ui import fields, html, train_panel
-from train_embedding.ui.cards import EMPTY, NOTHING_FITS
-from train_embedding.ui.edge import errors_in
-from train_embedding.ui.inspection_html import HEADS as REPORT_HEADS
-from train_embedding.ui.library_html import ADVICE, BOXES, FACTS
-from train_embedding.ui.library_panel import LibraryVersion
+from train_embedding.ui.error_handling import errors_in
+from train_embedding.ui.library.cards import EMPTY, NOTHING_FITS
+from train_embedding.ui.library.details import ADVICE, BOXES, FACTS
+from train_embedding.ui.library.inspection import HEADS as REPORT_HEADS
+from train_embedding.ui.library.panel import LibraryVersion
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (

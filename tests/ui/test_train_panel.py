@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from train_embedding.hosts.fake import FakeHost
 from train_embedding.services import Services
-from train_embedding.services.run_state import RunState
+from train_embedding.services.run_records import RunState
+from train_embedding.testing import FakeHost
 from train_embedding.ui import train_panel
 
 

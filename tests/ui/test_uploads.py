@@ -12,7 +12,7 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 from tests.ui.conftest import inside_a_loop
-from train_embedding.ui.compat import MAJOR, upload_button
+from train_embedding.ui.gradio_compat import MAJOR, upload_button
 
 
 def button_of(count: str) -> Any:

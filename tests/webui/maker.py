@@ -26,8 +26,8 @@ from tests import checkpoints
 from tests.families import OpenClip, randomised, unet_config, unet_state
 from train_embedding.demo.maker.ldm_layout import ldm_state
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
-from train_embedding.engine.ldm import CONFIGS, read_config
-from train_embedding.engine.tokenizer import FOLDER
+from train_embedding.engine.loading.ldm import CONFIGS, read_config
+from train_embedding.engine.prompts.tokenizer import FOLDER
 
 NAMES = ("sd1-inpainting", "sd2", "sd2-v", "sd2-inpainting", "sdxl", "sdxl-inpainting")
 NARROW = ("sd1-narrow", "sdxl-narrow")

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
-from train_embedding.services.picture_files import png
+from train_embedding.services.image_files import png
 
 if TYPE_CHECKING:
     from train_embedding.services import Services

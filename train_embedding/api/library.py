@@ -15,10 +15,10 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, body_of, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
-from train_embedding.services.exporting import PROGRAMS
-from train_embedding.services.foreign_pictures import contents_of
-from train_embedding.services.forms import SUFFIXES
-from train_embedding.services.notes import KEYS
+from train_embedding.services.formats import SUFFIXES
+from train_embedding.services.library.export import PROGRAMS
+from train_embedding.services.sidecars.notes import KEYS
+from train_embedding.services.sidecars.untrusted_images import contents_of
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def add_library(router: APIRouter, services: Services) -> None:
 
     def rescue_embedding(name: str, file: str = _WHICH) -> Response:
         """Puts the vectors of a file that could do harm into one that cannot; the old one goes to the trash."""
-        return answer(library.rescue(name, file).to_json())
+        return answer(library.sanitize(name, file).to_json())
 
     def delete_embedding(name: str, file: str = _WHICH, permanently: bool = _PERMANENTLY) -> Response:
         """Puts an embedding, with all that belongs to it, into the trash, or deletes it permanently."""

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
-from train_embedding.services.prompts import networks_left_out
+from train_embedding.services.training.prompts import networks_left_out
 from train_embedding.services.waiting import in_turn
 from train_embedding.ui import html
-from train_embedding.ui.compat import AT_ONCE, UNLISTED, gallery
-from train_embedding.ui.edge import errors_in
+from train_embedding.ui.error_handling import errors_in
+from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED, gallery
 
 if TYPE_CHECKING:
     from train_embedding.services import Services

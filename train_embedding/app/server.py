@@ -20,7 +20,7 @@ from train_embedding.app.access import EVERYWHERE, LOOPBACK, Access, bracketed
 from train_embedding.app.connections import BoundedConnection
 from train_embedding.app.guard import Guard
 from train_embedding.errors import Conflict
-from train_embedding.ui import compat, tab
+from train_embedding.ui import gradio_compat, tab
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -56,13 +56,13 @@ _LOAD_FILES = """() => {
 
 
 def build(services: Services) -> gr.Blocks:
-    with gr.Blocks(title=TITLE, analytics_enabled=False, **compat.CACHE) as blocks:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, **gradio_compat.CACHE) as blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
                 cards = page.render(services, blocks)
             with gr.Tab(TITLE, id="train_embedding", elem_id="tab_train_embedding"):
                 tab.render(services, cards)
-        blocks.load(None, None, None, **compat.javascript(_LOAD_FILES), **compat.UNLISTED)
+        blocks.load(None, None, None, **gradio_compat.javascript(_LOAD_FILES), **gradio_compat.UNLISTED)
     return blocks
 
 
@@ -79,7 +79,7 @@ def application(services: Services, folder: Path) -> fastapi.FastAPI:
         raise fastapi.HTTPException(404)
 
     blocks = build(services)
-    blocks.queue(**compat.QUEUE)
+    blocks.queue(**gradio_compat.QUEUE)
     mounting.mount(app, blocks, folder)
     return app
 

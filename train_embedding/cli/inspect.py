@@ -6,11 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
-from train_embedding.services.picture_files import save_picture
+from train_embedding.services.image_files import save_picture
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
-    from train_embedding.services.reports import EncoderReport, Report
+    from train_embedding.services.inspection.reports import EncoderReport, Report
 
 
 def add_to(verbs: Any) -> None:

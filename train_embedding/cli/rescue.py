@@ -21,6 +21,6 @@ def add_to(verbs: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    entry = services_of(arguments).library.rescue(arguments.name, arguments.file)
+    entry = services_of(arguments).library.sanitize(arguments.name, arguments.file)
     print(f"{entry.name} holds nothing but its vectors now: {entry.file}")
     return 0

@@ -9,11 +9,11 @@ from PIL import Image
 
 from train_embedding.demo.sets import SampleSet
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.dataset import Framing, scan_folder
-from train_embedding.engine.evaluation import fixed_items, fixed_losses
-from train_embedding.engine.latents import encode_pictures
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_latents, pictures_of
+from train_embedding.engine.data.image_folder import Framing, scan_folder
+from train_embedding.engine.data.latents import encode_pictures
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.sampling import draw_latents, pictures_of
+from train_embedding.engine.training.evaluation import fixed_items, fixed_losses
 
 REPEATS = 24
 "Times each held-out picture is evaluated, each at its own noise level."

@@ -12,9 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from train_embedding.demo import drawing, measure
-from train_embedding.engine.checkpoint import load_checkpoint
-from train_embedding.engine.model import DiffusionModel
-from train_embedding.engine.preview import draw_latents, pictures_of
+from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.sampling import draw_latents, pictures_of
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 GUIDANCE = 5.0

@@ -11,6 +11,9 @@ OPENCLIP_H = 1024
 OPENCLIP_BIGG = 1280
 "Width of OpenCLIP ViT-bigG/14, the second text encoder of SDXL."
 
+CHUNK = 75
+"Prompt tokens that a text encoder takes at once, besides a start and an end token."
+
 KEYS = ("clip_l", "clip_h", "clip_g")
 "What the encoders are called in embeddings and in files."
 

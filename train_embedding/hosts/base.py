@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from train_embedding.engine.model import DiffusionModel
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 
 @dataclass(frozen=True)

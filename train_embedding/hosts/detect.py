@@ -27,14 +27,14 @@ def detect() -> Host:
     if unsupported := _unsupported():
         raise HostFailed(f"Train Embedding does not support {unsupported} yet.", _WHERE)
     if not _there_is("modules_forge"):
-        from train_embedding.hosts.a1111 import A1111Host
+        from train_embedding.hosts.a1111.host import A1111Host
 
         return A1111Host()
     if _there_is("backend.memory_management"):
-        from train_embedding.hosts.forge import ForgeHost
+        from train_embedding.hosts.forge.host import ForgeHost
 
         return ForgeHost()
-    from train_embedding.hosts.reforge import ReForgeHost
+    from train_embedding.hosts.forge.reforge import ReForgeHost
 
     return ReForgeHost()
 

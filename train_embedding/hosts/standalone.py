@@ -16,13 +16,13 @@ from train_embedding.embeddings.storage import storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import EmbeddingFile, HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
-from train_embedding.hosts.turns import Turns
+from train_embedding.hosts.fifo_lock import Turns
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from train_embedding.engine.model import DiffusionModel
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class StandaloneHost:
             self._reload_embeddings()
 
     def _reload_embeddings(self) -> None:
-        from train_embedding.engine.placeholder import CHUNK
+        from train_embedding.embeddings.text_encoders import CHUNK
 
         widths = self._loaded_model().widths
         found: dict[str, Embedding | Path] = {}
@@ -151,7 +151,7 @@ class StandaloneHost:
         return LoadedEmbeddings(frozenset(self._known_embeddings()), dict(self._left_out))
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        from train_embedding.engine.preview import draw_latents, pictures_of
+        from train_embedding.engine.sampling import draw_latents, pictures_of
 
         if request.sampler != "Euler":
             raise HostFailed(f'There is no sampler "{request.sampler}".', "Without a WebUI, Euler is the only one.")
@@ -195,7 +195,7 @@ class StandaloneHost:
             if self._model is None:
                 import torch
 
-                from train_embedding.engine.checkpoint import load_checkpoint
+                from train_embedding.engine.loading.checkpoint import load_checkpoint
 
                 device = _own_device()
                 dtype = torch.float32 if device == "cpu" else torch.float16

@@ -9,13 +9,13 @@ import gradio as gr
 
 from train_embedding.errors import TrainEmbeddingError
 from train_embedding.ui import html
-from train_embedding.ui.compat import AT_ONCE
-from train_embedding.ui.edge import errors_in, remember
+from train_embedding.ui.error_handling import errors_in, remember
+from train_embedding.ui.gradio_compat import AT_ONCE
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library import Created
-    from train_embedding.ui.library_panel import LibraryVersion
+    from train_embedding.services.library.library import Created
+    from train_embedding.ui.library.panel import LibraryVersion
 
 
 @dataclass(frozen=True)

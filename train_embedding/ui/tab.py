@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.ui import create_panel, html, library_panel, train_panel
-from train_embedding.ui.compat import AT_ONCE
-from train_embedding.ui.edge import Troubles
+from train_embedding.ui import create_panel, html, train_panel
+from train_embedding.ui.error_handling import Troubles
+from train_embedding.ui.gradio_compat import AT_ONCE
+from train_embedding.ui.library import panel as library_panel
 
 if TYPE_CHECKING:
     from train_embedding.services import Services

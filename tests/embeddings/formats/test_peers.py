@@ -15,8 +15,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_bytes, read_embedding, read_pair, write_embedding
-from train_embedding.engine.tokenizer import FOLDER
-from train_embedding.services.exporting import Wanted, exported
+from train_embedding.engine.prompts.tokenizer import FOLDER
+from train_embedding.services.library.export import Wanted, exported
 
 KEYS = {"kohya": "emb_params", "onetrainer": "emp_params"}
 WIDTH = 8

@@ -14,8 +14,8 @@ from train_embedding.demo.maker.pictures import draw_pictures
 from train_embedding.demo.maker.tokenizer import write_tokenizer
 from train_embedding.demo.maker.unet import new_text_encoder, new_unet, train_unet
 from train_embedding.demo.maker.vae import SCALING_FACTOR, encode_pictures, new_vae, standardise_latents, train_vae
-from train_embedding.engine.noise import noise_schedule
-from train_embedding.engine.tokenizer import FOLDER
+from train_embedding.engine.model.noise_schedule import noise_schedule
+from train_embedding.engine.prompts.tokenizer import FOLDER
 
 _PICTURES_SEED = 1
 

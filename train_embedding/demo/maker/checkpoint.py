@@ -13,7 +13,7 @@ from transformers import CLIPTextModel
 
 from train_embedding.demo.maker.ldm_layout import ldm_state
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
-from train_embedding.engine.tokenizer import FOLDER
+from train_embedding.engine.prompts.tokenizer import FOLDER
 
 
 def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from train_embedding.demo.maker.muon import Muon
-from train_embedding.engine.noise import add_noise
-from train_embedding.engine.placeholder import batch_prompts, tokenise
-from train_embedding.engine.tokenizer import END_OF_TEXT, START_OF_TEXT
+from train_embedding.engine.model.noise_schedule import add_noise
+from train_embedding.engine.prompts.splicing import batch_prompts, tokenise
+from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT
 
 LAYERS = 1
 CHANNELS = (96, 96)

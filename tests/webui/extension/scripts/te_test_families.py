@@ -69,9 +69,9 @@ class ForgeModel(WebUIModel):
 
 def compare(text: str = "a big red star", side: int = 64):
     """Largest differences between the program's own forward and ours, relative to its largest number, and what is shared."""
-    from train_embedding.engine.model import no_vectors
-    from train_embedding.engine.placeholder import batch_prompts, tokenise
-    from train_embedding.engine.weights import shared_parameters
+    from train_embedding.engine.loading.assign import shared_parameters
+    from train_embedding.engine.model.diffusion_model import no_vectors
+    from train_embedding.engine.prompts.splicing import batch_prompts, tokenise
     from train_embedding.hosts.detect import detect
 
     host = detect()

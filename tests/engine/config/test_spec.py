@@ -1,0 +1,246 @@
+"""Training specs: presets, JSON, and every value that is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from train_embedding.engine.config.learning_rate import parse_schedule
+from train_embedding.engine.config.presets import PRESETS, preset_values
+from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, TrainingSpec, resolve
+from train_embedding.errors import InvalidName, InvalidSpec
+
+NEEDED = {"embedding": "sword", "dataset": "/pictures"}
+
+
+def test_json_and_back() -> None:
+    spec = TrainingSpec(
+        embedding="剣",
+        dataset="C:\\pictures",
+        preset="WebUI classic",
+        steps=7,
+        batch_size=2,
+        learning_rate="0.005:100, 1e-3",
+        width=64,
+        height=96,
+        buckets=False,
+        fit="resize",
+        flip=True,
+        repeats=True,
+        masks="file",
+        mask_floor=0.5,
+        keep_tags=2,
+        latent_cache=False,
+        template=("[name]", "a [filewords] by [name]"),
+        shuffle_tags=True,
+        tag_dropout=0.25,
+        timesteps="uniform",
+        timestep_focus=0.5,
+        candidates="cat, tabby",
+        encoders="clip_g",
+        context_weight=0.1,
+        latent_sampling="random",
+        optimizer="direction",
+        accumulation=2,
+        warmup=9,
+        clip_gradient=1.5,
+        loss="huber",
+        min_snr=5.0,
+        average=0.5,
+        evaluate_every=11,
+        auto_stop=False,
+        min_steps=12,
+        cooldown=13,
+        keep="last",
+        seed=2**32 - 1,
+        save_every=3,
+        preview_every=4,
+        preview_prompt="a [name]",
+        preview_negative_prompt="ugly",
+        preview_seed=5,
+        preview_steps=6,
+        preview_guidance=2.5,
+    )
+    default = TrainingSpec(**NEEDED)
+    other = {field.name for field in fields(TrainingSpec)} - {"teacher_prompt"}  # which excludes a dataset
+    assert all(getattr(spec, name) != getattr(default, name) for name in other)
+    assert TrainingSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_the_default_is_the_preset_fast() -> None:
+    assert TrainingSpec.from_json(dict(NEEDED)) == TrainingSpec(**NEEDED)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets(name: str) -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": name})
+    assert spec.preset == name
+    assert {key: getattr(spec, key) for key in PRESETS[name]} == PRESETS[name]
+    assert TrainingSpec.from_json({**NEEDED, "preset": name, "steps": 3}) == replace(spec, steps=3)
+
+
+def test_webui_classic_is_what_tutorials_assume() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
+    assert (spec.batch_size, float(spec.learning_rate), spec.timesteps) == (1, 0.005, "uniform")
+
+
+def test_webui_classic_knows_neither_shapes_nor_masks() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
+    assert (spec.buckets, spec.masks, spec.flip) == (False, "none", False)
+
+
+def test_preset_values_are_a_copy() -> None:
+    preset_values("Fast")["steps"] = 1
+    assert PRESETS["Fast"]["steps"] != 1
+
+
+def test_what_json_may_say_differently() -> None:
+    spec = TrainingSpec.from_json({**NEEDED, "learning_rate": 0.001, "template": " a [name] \n\n[filewords]\n", "tag_dropout": 1})
+    assert (spec.learning_rate, spec.template, spec.tag_dropout) == ("0.001", ("a [name]", "[filewords]"), 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"step": 3}, "A training run has no field 'step'."),
+        ({"b": 1, "a": 2}, "A training run has no field 'a', 'b'."),
+        ({"embedding": ""}, "A training run needs embedding."),
+        ({"embedding": None, "dataset": None}, "A training run needs embedding and dataset."),
+        ({"embedding": 5}, "embedding is 5; it must be text."),
+        ({"dataset": ["x"]}, "dataset is ['x']; it must be text."),
+        ({"preset": "Slow"}, "There is no preset 'Slow'."),
+        ({"preset": []}, "preset is []; it must be text."),
+        ({"preset": None}, "preset is None; it must be text."),
+        ({"preview_prompt": 5}, "preview_prompt is 5; it must be text."),
+        ({"preview_negative_prompt": None}, "preview_negative_prompt is None; it must be text."),
+        ({"timesteps": 5}, "timesteps is 5; it must be text."),
+        ({"timesteps": "late"}, 'timesteps is "late"; it must be one of uniform, stratified, shifted.'),
+        ({"latent_sampling": "twice"}, 'latent_sampling is "twice"; it must be one of deterministic, once, random.'),
+        ({"learning_rate": "fast"}, 'The learning rate "fast" does not parse.'),
+        ({"learning_rate": True}, 'The learning rate "True" does not parse.'),
+        ({"learning_rate": None}, 'The learning rate "None" does not parse.'),
+        ({"learning_rate": [0.1]}, 'The learning rate "[0.1]" does not parse.'),
+        ({"learning_rate": math.nan}, 'The learning rate "nan" must be above 0 and at most 100.'),
+        ({"learning_rate": 0}, 'The learning rate "0" must be above 0 and at most 100.'),
+        ({"template": []}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": " \n"}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": ["[name]", "a photo"]}, "Each line of the caption template must contain [name] or [filewords]."),
+        ({"template": 5}, "The caption template must be text, or a list of lines."),
+        ({"template": ["[name]", 5]}, "The caption template must be text, or a list of lines."),
+        ({"shuffle_tags": "no"}, "shuffle_tags is 'no'; it must be true or false."),
+        ({"shuffle_tags": 1}, "shuffle_tags is 1; it must be true or false."),
+        *(({name: 1}, f"{name} is 1; it must be true or false.") for name in ("buckets", "flip", "repeats", "latent_cache")),
+        ({"fit": "squash"}, 'fit is "squash"; it must be one of crop, resize.'),
+        ({"fit": None}, "fit is None; it must be text."),
+        ({"masks": "png"}, 'masks is "png"; it must be one of auto, alpha, file, none.'),
+        ({"masks": True}, "masks is True; it must be text."),
+        ({"mask_floor": 1.5}, "mask_floor is 1.5; it must be a number from 0 to 1."),
+        ({"keep_tags": -1}, "keep_tags is -1; it must be a whole number from 0 to 1000."),
+        (
+            {"template": ["a {red|blue [name]"]},
+            'The caption line "a {red|blue [name]" cannot be used. '
+            'It has a "{" that no "}" closes; write \\{ for the character itself.',
+        ),
+        ({"tag_dropout": 1.01}, "tag_dropout is 1.01; it must be a number from 0 to 1."),
+        ({"tag_dropout": math.nan}, "tag_dropout is nan; it must be a number from 0 to 1."),
+        ({"tag_dropout": True}, "tag_dropout is True; it must be a number from 0 to 1."),
+        ({"tag_dropout": "0.5"}, "tag_dropout is '0.5'; it must be a number from 0 to 1."),
+        ({"clip_gradient": -1}, "clip_gradient is -1; it must be a number from 0 to 1e+06."),
+        ({"preview_guidance": math.inf}, "preview_guidance is inf; it must be a number from 0 to 100."),
+        ({"preview_guidance": 10**400}, f"preview_guidance is {10**400}; it must be a number from 0 to 100."),
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 1000000."),
+        ({"steps": 1_000_001}, "steps is 1000001; it must be a whole number from 1 to 1000000."),
+        ({"steps": True}, "steps is True; it must be a whole number from 1 to 1000000."),
+        ({"steps": 4.0}, "steps is 4.0; it must be a whole number from 1 to 1000000."),
+        ({"steps": "4"}, "steps is '4'; it must be a whole number from 1 to 1000000."),
+        ({"steps": None}, "steps is None; it must be a whole number from 1 to 1000000."),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number from 1 to 256."),
+        ({"batch_size": 257}, "batch_size is 257; it must be a whole number from 1 to 256."),
+        ({"width": -8}, "width is -8; it must be a whole number from 0 to 4096."),
+        ({"width": 100}, "width is 100; it must be a multiple of 8."),
+        ({"height": 12}, "height is 12; it must be a multiple of 8."),
+        ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 4294967295."),
+        ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 4294967295."),
+        ({"save_every": -1}, "save_every is -1; it must be a whole number from 0 to 1000000."),
+        ({"preview_every": -1}, "preview_every is -1; it must be a whole number from 0 to 1000000."),
+        ({"preview_seed": -1}, "preview_seed is -1; it must be a whole number from 0 to 4294967295."),
+        ({"preview_steps": 0}, "preview_steps is 0; it must be a whole number from 1 to 150."),
+    ],
+)
+def test_what_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, **values})
+    assert caught.value.message == sentence
+
+
+def test_a_name_that_cannot_be_a_file_is_refused() -> None:
+    with pytest.raises(InvalidName):
+        TrainingSpec.from_json({**NEEDED, "embedding": "../sword"})
+
+
+def test_hints_name_what_there_is() -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, "preset": "Slow"})
+    assert caught.value.hint == "Presets are Fast, Quality, WebUI classic."
+    with pytest.raises(InvalidSpec) as caught:
+        TrainingSpec.from_json({**NEEDED, "step": 3})
+    assert "batch_size, buckets" in caught.value.hint
+
+
+def test_resolving_against_a_checkpoint() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, height=96), 64)
+    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 400)
+    assert resolved.schedule == parse_schedule("5e-3")
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps"), [("0.1:300", 300), ("0.1:500", 400), ("0.1:300, 0.2", 400), ("0.1:300, 0.2:350", 350)]
+)
+def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> None:
+    assert resolve(TrainingSpec(**NEEDED, learning_rate=rate), 64).steps == steps
+
+
+def test_every_default_line_names_the_embedding() -> None:
+    assert all("[name]" in line for line in DEFAULT_TEMPLATE)
+
+
+def test_the_rate_warms_up_and_cools_down() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, steps=20, learning_rate="1:10, 0.1:20", warmup=3, cooldown=4), 64)
+    rates = [resolved.rate(step, resolved.last_step(None)) for step in range(1, 21)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[10:16] == [0.1] * 6
+    assert rates[16:] == pytest.approx([0.08, 0.06, 0.04, 0.02])
+    assert resolved.rate(8, 9) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("steps", "cooldown"), [(4, 1), (3, 0), (40, 10), (1000, 50)])
+def test_the_cooldown_of_a_short_run_is_short(steps: int, cooldown: int) -> None:
+    assert resolve(TrainingSpec(**NEEDED, steps=steps, cooldown=50), 64).cooldown == cooldown
+
+
+def test_where_evaluations_are_due() -> None:
+    resolved = resolve(TrainingSpec(**NEEDED, steps=50, evaluate_every=20), 64)
+    assert [step for step in range(1, 51) if resolved.evaluates_at(step, None)] == [20, 40, 50]
+    assert [step for step in range(1, 46) if resolved.evaluates_at(step, 45)] == [20, 40, 45]
+    assert not resolve(TrainingSpec(**NEEDED, evaluate_every=0), 64).evaluates_at(400, None)
+
+
+def test_a_prompt_to_distil_takes_the_place_of_pictures() -> None:
+    spec = TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": "a long text"})
+    assert spec.distills
+    assert spec.dataset == ""
+    assert not TrainingSpec(**NEEDED).distills
+    with pytest.raises(InvalidSpec, match="from pictures or from a prompt, not from both"):
+        TrainingSpec.from_json({**NEEDED, "teacher_prompt": "a long text"})
+    with pytest.raises(InvalidSpec, match="needs dataset") as raised:
+        TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": " "})
+    assert "teacher_prompt" in raised.value.hint
+
+
+def test_preview_prompts() -> None:
+    assert TrainingSpec(**NEEDED, preview_prompt=" a [name]\n\nb ").preview_prompts() == ["a [name]", "b"]
+    assert TrainingSpec(**NEEDED, preview_prompt=" ").preview_prompts() == ["[name]"]

@@ -1,0 +1,42 @@
+"""Modules over given tensors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from train_embedding.engine.loading.assign import assigned, shared_parameters
+from train_embedding.errors import HostFailed
+
+
+def new() -> nn.Linear:
+    with torch.device("meta"):
+        return nn.Linear(3, 2)
+
+
+def test_tensors_are_taken_and_not_copied() -> None:
+    joint, bias = torch.randn(6, 3), torch.randn(2)
+    module = assigned(new(), {"weight": joint[2:4], "bias": bias})
+    joint[2, 0] = 5.0
+    assert float(module.weight.detach()[0, 0]) == 5.0
+    assert shared_parameters(module, {"joint": joint, "bias": bias}) == (2, 2)
+    assert shared_parameters(module, {"joint": joint}) == (1, 2)
+
+
+def test_parameters_that_are_given_stay_the_callers() -> None:
+    weight = nn.Parameter(torch.randn(2, 3))
+    module = assigned(new(), {"weight": weight, "bias": torch.zeros(2)})
+    assert module.weight is not weight
+    module.requires_grad_(False)
+    assert weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [({"weight": torch.ones(2, 3)}, "1 missing and 0 unknown in Linear, such as bias"),
+     ({"weight": torch.ones(2, 3), "bias": torch.ones(2), "x": torch.ones(1)}, "0 missing and 1 unknown in Linear, such as x")],
+)  # fmt: skip
+def test_a_tensor_for_every_place(weights: dict[str, torch.Tensor], words: str) -> None:
+    with pytest.raises(HostFailed, match=words):
+        assigned(new(), weights)

@@ -1,0 +1,143 @@
+"""The stop rule and the choice of snapshot, on curves whose right answer is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+
+from train_embedding.engine.training.early_stopping import (
+    CONVERGED,
+    NOT_LEARNING,
+    Evaluation,
+    best,
+    learned,
+    paired,
+    scores,
+    verdict,
+)
+
+ITEMS, EVERY, CAP = 16, 20, 1200
+
+
+def evaluations(curve: Callable[[int], float], noise: float, seed: int, steps: int = CAP) -> list[Evaluation]:
+    """Losses of items of different levels that follow the curve, each with its own response and some noise."""
+    generator = torch.Generator().manual_seed(seed)
+    level = 0.02 + 0.3 * torch.rand(ITEMS, generator=generator, dtype=torch.float64)
+    response = 0.4 + 1.2 * torch.rand(ITEMS, generator=generator, dtype=torch.float64)
+    made = []
+    for step in range(0, steps + 1, EVERY):
+        jitter = noise * torch.randn(ITEMS, generator=generator, dtype=torch.float64) if step else 0.0
+        made.append(Evaluation(step, level * (1 + response * (curve(step) - 1) + jitter)))
+    return made
+
+
+def ended(made: Sequence[Evaluation], floor: int = 0) -> tuple[int, str]:
+    """The step at which a run with these evaluations ends, and why; the cap and "" when nothing ends it."""
+    for count in range(1, len(made) + 1):
+        if answer := verdict(made[:count], floor):
+            return made[count - 1].step, answer
+    return made[-1].step, ""
+
+
+def converging(rate: float, low: float = 0.6) -> Callable[[int], float]:
+    return lambda step: low + (1 - low) * math.exp(-step / rate)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03])
+@pytest.mark.parametrize("rate", [15, 40, 80])
+def test_a_converging_curve_is_stopped_on_its_plateau(rate: float, noise: float, seed: int) -> None:
+    made = evaluations(converging(rate), noise, seed)
+    step, answer = ended(made)
+    assert answer == CONVERGED
+    assert step < 12 * rate + 300
+    gained, possible = 1 - converging(rate)(step), 0.4
+    assert gained > 0.85 * possible
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.02])
+def test_a_curve_that_still_improves_is_not_stopped(noise: float, seed: int) -> None:
+    made = evaluations(lambda step: 1 - 0.5 * step / CAP, noise, seed)
+    assert ended(made) == (CAP, "")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_plateaus_with_a_long_slope_between_end_on_the_second(seed: int) -> None:
+    made = evaluations(lambda step: 1.0 - 0.4 * min(max(step - 60, 0) / 600, 1.0), 0.005, seed)
+    step, answer = ended(made)
+    assert answer == CONVERGED
+    assert step >= 600
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.0, 0.005, 0.03])
+def test_a_flat_curve_is_not_run_to_the_cap(noise: float, seed: int) -> None:
+    made = evaluations(lambda _step: 1.0, noise, seed)
+    step, answer = ended(made)
+    assert answer == NOT_LEARNING
+    assert step <= 20 * EVERY
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_diverging_curve_is_ended_with_the_start_as_the_best(noise: float, seed: int) -> None:
+    made = evaluations(lambda step: 1 + 0.002 * step, noise, seed)
+    step, answer = ended(made)
+    assert answer == NOT_LEARNING
+    assert step <= 12 * EVERY
+    assert made[best(made)].step <= 2 * EVERY
+
+
+def test_noise_alone_never_looks_like_learning() -> None:
+    answers = [ended(evaluations(lambda _step: 1.0, 0.03, seed))[1] for seed in range(40)]
+    assert answers.count(CONVERGED) <= 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_overfitting_keeps_the_snapshot_before_it(seed: int) -> None:
+    made = evaluations(lambda step: converging(30)(step) + max(0, step - 300) * 0.001, 0.005, seed)
+    assert made[best(made)].step <= 320
+
+
+def test_the_best_is_the_earliest_within_the_error_of_their_difference() -> None:
+    start = torch.ones(4, dtype=torch.float64)
+    made = [
+        Evaluation(0, start),
+        Evaluation(20, torch.tensor([0.50, 0.52, 0.48, 0.50], dtype=torch.float64)),
+        Evaluation(40, torch.tensor([0.50, 0.50, 0.50, 0.49], dtype=torch.float64)),
+    ]
+    differences = made[1].losses - made[2].losses
+    assert 0 < float(differences.mean()) <= float(differences.std()) / 2
+    assert best(made) == 1
+    clear = [*made[:2], Evaluation(40, made[1].losses - torch.tensor([0.04, 0.05, 0.05, 0.04]))]
+    assert best(clear) == 2
+
+
+def test_the_floor_holds() -> None:
+    made = evaluations(converging(10), 0.01, 0)
+    assert ended(made)[0] < 400
+    step, answer = ended(made, floor=600)
+    assert (step, answer) == (600, CONVERGED)
+
+
+def test_nothing_is_said_before_the_window_has_been_full_twice() -> None:
+    made = evaluations(lambda _step: 1.0, 0.0, 0)
+    assert ended(made) == (8 * EVERY, NOT_LEARNING)
+
+
+def test_scores_are_means_of_ratios() -> None:
+    made = [Evaluation(0, torch.tensor([1.0, 2.0]).double()), Evaluation(20, torch.tensor([0.5, 2.0]).double())]
+    assert scores(made) == [1.0, 0.75]
+    assert not learned(made)
+    assert learned([made[0], Evaluation(20, torch.tensor([0.5, 1.1]).double())])
+
+
+def test_the_paired_difference() -> None:
+    difference, error = paired(torch.tensor([0.5, 1.0, -0.5, 2.0]))
+    assert difference == pytest.approx(0.75)
+    assert error == pytest.approx((((0.25**2 + 0.25**2 + 1.25**2 + 1.25**2) / 3) ** 0.5) / 2)
+    assert paired(torch.ones(4)) == (1.0, 0.0)

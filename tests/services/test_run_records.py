@@ -1,0 +1,159 @@
+"""The state of a run on disk: whole, readable, and honest about a process that died."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.services.run_records import ACTIVE, MAX_POINTS, STATE_FILE, STATUSES, RunState, load_state, thinned
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> RunState:
+    folder = tmp_path / "20261122-120000-000"
+    folder.mkdir()
+    return RunState(
+        id=folder.name,
+        embedding="剣",
+        folder=folder,
+        spec={"embedding": "剣", "template": ["[name]"]},
+        status="finished",
+        step=7,
+        steps=8,
+        loss=0.25,
+        rate=0.005,
+        seconds=1.5,
+        eta_seconds=0.5,
+        losses=((1, 0.5), (7, 0.25)),
+        evaluations=((0, 1.0, 0.4), (7, 0.75, 0.3)),
+        best_step=7,
+        previews=(folder / "previews" / "0000000.png",),
+        files=(folder / "a.pt",),
+        notes=("One.", "Two."),
+        lasting=("Two.",),
+        error="An error.",
+        hint="A hint.",
+    )
+
+
+def test_what_is_saved_comes_back(state: RunState) -> None:
+    assert all(getattr(state, field.name) for field in fields(RunState))
+    state.save()
+    assert load_state(state.folder) == state
+
+
+def test_a_field_that_runs_have_no_more_is_left_out(state: RunState) -> None:
+    spec = TrainingSpec("sword", "/pictures").to_json()
+    replace(state, spec={**spec, "compile": True}).save()
+    kept = load_state(state.folder)
+    assert kept.spec == spec
+    assert TrainingSpec.from_json(kept.spec) == TrainingSpec("sword", "/pictures")
+
+
+@pytest.mark.parametrize("spec", [5, "compile", ["compile"], None])
+def test_a_spec_that_is_no_object_is_no_run(state: RunState, spec: Any) -> None:
+    state.save()
+    values = json.loads((state.folder / STATE_FILE).read_text())
+    (state.folder / STATE_FILE).write_text(json.dumps({**values, "spec": spec}))
+    with pytest.raises(ValueError):  # noqa: PT011, whose sentence nobody reads
+        load_state(state.folder)
+
+
+def test_snapshots_are_no_result(state: RunState, tmp_path: Path) -> None:
+    assert state.result == state.files[0]
+    snapshot = tmp_path / state.id / "snapshots" / "a-5.pt"
+    assert replace(state, files=(snapshot,)).result is None
+    assert replace(state, files=()).result is None
+
+
+def test_json_says_whether_it_is_active(state: RunState) -> None:
+    for status in STATUSES:
+        values = replace(state, status=status).to_json()
+        assert values["active"] == (status in ACTIVE)
+        json.dumps(values)
+
+
+@pytest.mark.parametrize("status", ACTIVE)
+def test_a_run_whose_process_died_was_interrupted(state: RunState, status: str) -> None:
+    replace(state, status=status, error="", hint="").save()
+    loaded = load_state(state.folder)
+    assert loaded.status == "interrupted"
+    assert not loaded.active
+    assert loaded.eta_seconds is None
+    assert loaded.error == "The program ended before the run did."
+    assert loaded.hint == "Resume it, and it goes on from where it was last saved."
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed", "interrupted"])
+def test_a_run_that_ended_stays_as_it_is(state: RunState, status: str) -> None:
+    ended = replace(state, status=status)
+    ended.save()
+    assert load_state(state.folder) == ended
+
+
+def test_a_folder_that_was_moved(state: RunState, tmp_path: Path) -> None:
+    state.save()
+    state.folder.rename(tmp_path / "elsewhere")
+    loaded = load_state(tmp_path / "elsewhere")
+    assert (loaded.id, loaded.folder) == ("elsewhere", tmp_path / "elsewhere")
+
+
+def test_fields_of_other_versions_are_looked_over(state: RunState) -> None:
+    values = {**state.to_json(), "colour": "red"}
+    del values["rate"]
+    (state.folder / STATE_FILE).write_text(json.dumps(values))
+    assert load_state(state.folder) == replace(state, rate=None)
+
+
+CORRUPT: list[Any] = [
+    "",
+    "{",
+    "[]",
+    "5",
+    "null",
+    "{}",
+    '{"id": "x"}',
+    '{"id": "x", "embedding": "y", "folder": "z", "losses": 5}',
+    '{"id": "x", "embedding": "y", "folder": "z", "losses": [[1]]}',
+    '{"id": "x", "embedding": "y", "folder": "z", "losses": [["a", "b"]]}',
+    '{"id": "x", "embedding": "y", "folder": "z", "files": [5]}',
+    '{"id": "x", "embedding": "y", "folder": "z", "notes": 5}',
+    '{"id": "x", "embedding": "y", "folder": "z", "step": "many"}',
+    '{"id": "x", "embedding": "y", "folder": "z", "step": null}',
+    '{"id": "x", "embedding": "y", "folder": "z", "status": "resting"}',
+    '{"id": "x", "embedding": "y", "folder": "z", "status": []}',
+    b"\xff\xfe{",
+    b"\x00" * 100,
+]
+"Contents of state files that are none."
+
+
+@pytest.mark.parametrize("content", CORRUPT)
+def test_files_that_are_none(tmp_path: Path, content: str | bytes) -> None:
+    (tmp_path / STATE_FILE).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=r"."):
+        load_state(tmp_path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        load_state(tmp_path)
+
+
+def test_thinned_points() -> None:
+    assert thinned([]) == ()
+    few = [(step, float(step)) for step in range(1, MAX_POINTS + 1)]
+    assert thinned(few) == tuple(few)
+    many = [(step, float(step)) for step in range(1, 1001)]
+    points = thinned(many)
+    assert len(points) == 200
+    assert points[0] == (5, 3.0)  # the mean of the first five, at the last of them
+    assert points[-1] == (1000, 998.0)
+    odd = thinned([(step, 1.0) for step in range(1, 1002)])
+    assert len(odd) <= MAX_POINTS
+    assert odd[-1] == (1001, 1.0)

@@ -1,0 +1,156 @@
+"""Every option reaches the run: it is read where runs are made, and a run with another value of it turns out differently."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import train_embedding
+from tests.training import Trainee, new_trainee
+from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.services.training import run as training
+
+PACKAGE = Path(train_embedding.__file__).parent
+FIELDS = [field.name for field in dataclasses.fields(TrainingSpec)]
+GIVEN_ELSEWHERE = {
+    "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/test_spec.py",
+    "embedding": "each run in this file names one",
+    "encoders": "this checkpoint has one text encoder; see tests/engine/test_state.py",
+}
+BASE: dict[str, Any] = {
+    "steps": 5, "batch_size": 2, "width": 64, "height": 64, "evaluate_every": 1, "cooldown": 1, "average": 0.5, "masks": "auto",
+    "preview_every": 5, "preview_steps": 2, "save_every": 2, "auto_stop": False, "keep": "last", "latent_cache": False,
+    "template": ["a [name], [filewords]"], "learning_rate": "0.05",
+}  # fmt: skip
+CHANGES: dict[str, dict[str, Any]] = {
+    "teacher_prompt": {"dataset": "", "teacher_prompt": "a red star on a blue ground"},
+    "candidates": {"candidates": "green square"},
+    "steps": {"steps": 4},
+    "batch_size": {"batch_size": 1},
+    "learning_rate": {"learning_rate": "0.01"},
+    "width": {"width": 48},
+    "height": {"height": 48},
+    "buckets": {"buckets": False},
+    "fit": {"fit": "resize"},
+    "flip": {"flip": True},
+    "repeats": {"repeats": True},
+    "masks": {"masks": "none"},
+    "mask_floor": {"mask_floor": 0.9},
+    "keep_tags": {"shuffle_tags": True, "tag_dropout": 0.6, "keep_tags": 3},
+    "latent_cache": {"latent_cache": True},
+    "template": {"template": ["[name]"]},
+    "shuffle_tags": {"shuffle_tags": True},
+    "tag_dropout": {"tag_dropout": 0.6},
+    "timesteps": {"timesteps": "uniform"},
+    "timestep_focus": {"timestep_focus": 0.0},
+    "latent_sampling": {"latent_sampling": "random"},
+    "optimizer": {"optimizer": "direction"},
+    "accumulation": {"accumulation": 2},
+    "warmup": {"warmup": 3},
+    "clip_gradient": {"clip_gradient": 1e-9, "optimizer": "direction"},
+    "loss": {"loss": "huber"},
+    "min_snr": {"min_snr": 1.0},
+    "context_weight": {"context_weight": 1.0},
+    "average": {"average": 0.0},
+    "evaluate_every": {"evaluate_every": 2},
+    "auto_stop": {"auto_stop": True, "learning_rate": "1e-9", "steps": 40, "save_every": 0},
+    "min_steps": {"auto_stop": True, "learning_rate": "1e-9", "steps": 40, "save_every": 0, "min_steps": 38},
+    "cooldown": {"cooldown": 0},
+    "keep": {"keep": "best", "learning_rate": "0.05:3, 50:5", "cooldown": 0},
+    "seed": {"seed": 7},
+    "save_every": {"save_every": 3},
+    "preview_every": {"preview_every": 2},
+    "preview_prompt": {"preview_prompt": "a [name]\na red [name]"},
+    "preview_negative_prompt": {"preview_negative_prompt": "blue"},
+    "preview_seed": {"preview_seed": 9},
+    "preview_steps": {"preview_steps": 3},
+    "preview_guidance": {"preview_guidance": 1.5},
+}
+"What a run is given to show that a field has an effect, on top of BASE; other fields in it are there for that one to matter."
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of several shapes, with tags, one with transparency, and a subfolder of repeats."""
+    folder = tmp_path_factory.mktemp("dataset")
+    (folder / "2_more").mkdir()
+    generator = np.random.default_rng(3)
+    for name, size in (("a", (96, 64)), ("b", (64, 96)), ("c", (64, 64)), ("2_more/d", (64, 64))):
+        pixels = generator.integers(0, 255, (*reversed(size), 4), dtype=np.uint8)
+        pixels[..., 3] = 255 if name != "c" else np.tile(np.arange(size[0], dtype=np.uint8) * 3, (size[1], 1))
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text("red, star, night, sky, tall, old", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What can be seen of a run with these values: what it wrote, and what it had drawn."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def of(values: dict[str, Any]) -> dict[str, Any]:
+        key = json.dumps(values, sort_keys=True)
+        if key not in known:
+            known[key] = _seen_of(new_trainee(tmp_path_factory.mktemp("host"), dataset), values)
+        return known[key]
+
+    return of
+
+
+def _seen_of(trainee: Trainee, values: dict[str, Any]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "EVALUATION_ITEMS", 2)
+        ended = trainee.run(**values)
+    assert (ended.status, ended.error) == ("finished", "")
+    vectors = [table.numpy().tobytes() for table in trainee.embedding().vectors.values()]
+    return {
+        "vectors": hashlib.sha256(b"".join(vectors)).hexdigest(),
+        "step": ended.step,
+        "evaluations": ended.evaluations,
+        "losses": ended.losses,
+        "files": [path.name for path in (*ended.files, *ended.previews)],
+        "drawn": [dataclasses.replace(request, embeddings=()) for request in trainee.host.requests],
+        "latents kept": (trainee.host.info().runs_folder.parent / "latents").exists(),
+    }
+
+
+def test_every_field_is_tried() -> None:
+    assert {*CHANGES, *GIVEN_ELSEWHERE, "dataset"} == set(FIELDS)
+
+
+def test_every_field_is_read_where_runs_are_made() -> None:
+    """By the engine or the services, as an attribute of something that is called a spec."""
+    apart = {"spec_rules.py", "presets.py"}
+    files = [file for room in ("engine", "services") for file in (PACKAGE / room).rglob("*.py") if file.name not in apart]
+    read = {name for file in files for name in _read_from_specs(file)}
+    assert set(FIELDS) - read == {"preset"}
+
+
+def _read_from_specs(file: Path) -> set[str]:
+    names = ("spec", "_spec", *(("self",) if file.name == "spec.py" else ()))
+    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in nodes if getattr(node.value, "id", getattr(node.value, "attr", "")) in names}
+
+
+def test_what_changes_nothing_is_seen_to_change_nothing(outcome: Callable[..., dict[str, Any]]) -> None:
+    """Otherwise the differences below would prove nothing: without the automatic stop there is nothing to hold back."""
+    assert outcome(BASE | {"min_steps": 3}) == outcome(BASE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_option_changes_the_run(name: str, outcome: Callable[..., dict[str, Any]]) -> None:
+    values = BASE | CHANGES[name]
+    without = {**values, name: BASE.get(name, getattr(TrainingSpec("sword", "x"), name))}
+    if name == "teacher_prompt":
+        without = BASE
+    assert outcome(values) != outcome(without)

@@ -1,0 +1,253 @@
+"""The Library panel's handlers over a host whose checkpoint has a vocabulary: every service they call, and its errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+import torch
+from PIL import Image
+
+from benchmarks.hostile_cases import vectors_and_call
+from tests.ui.reading import Reader
+from tests.words import put, vocabulary_host
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.services import Services
+from train_embedding.ui.library import files as library_files
+from train_embedding.ui.library.details import trash_label
+from train_embedding.ui.library.notes import NOTES
+
+Handler = Callable[[str], Callable[..., Any]]
+Components = dict[str, Any]
+WIDTHS = {"clip_l": 8}
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    host = vocabulary_host(tmp_path, WIDTHS)
+    for number, name in enumerate(("my-cat", "my dog")):
+        put(host, name, {"clip_l": torch.randn(2, 8, generator=torch.Generator().manual_seed(number))})
+    return Services(host)
+
+
+def names(services: Services) -> list[str]:
+    return [entry.name for entry in services.library.list()]
+
+
+def said(updates: dict[Any, Any], component: Any) -> str:
+    return Reader(updates[component]).text
+
+
+@pytest.fixture
+def status_of(components: Components) -> Callable[[dict[Any, Any]], str]:
+    return lambda updates: said(updates, components["te_library_status"])
+
+
+def uploaded(folder: Path, name: str, data: bytes) -> str:
+    """A file as gradio leaves it: under a name without the characters that it does not like."""
+    file = folder / "".join(character for character in name if character.isalnum() or character in "._-")
+    file.write_bytes(data)
+    return str(file)
+
+
+def test_choosing_a_card_shows_everything(handler: Handler, components: Components, services: Services) -> None:
+    services.library.set_notes("my-cat", {"description": "A cat.", "preferred_weight": 0.8})
+    updates = handler("select")("my-cat.safetensors")
+    assert "my-cat.safetensors" in said(updates, components["te_library_details"])
+    assert updates[components["te_library_description"]] == "A cat."
+    assert updates[components["te_library_preferred_weight"]] == 0.8
+    assert updates[components["te_library_new_name"]] == "my-cat"
+
+
+@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is chosen."), ("gone.pt", 'No embedding named "gone.pt".')])
+def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentence: str) -> None:
+    for name, values in (("select", ()), ("rename", ("x",)), ("delete", ()), ("inspect", (False,)), ("export", ("webui .pt",))):
+        assert sentence in status_of(handler(name)(key, *values))
+
+
+def test_notes_are_saved(handler: Handler, status_of: Any, services: Services) -> None:
+    values = {"description": "A cat.", "preferred_weight": 1.2}
+    updates = handler("save_notes")("my-cat.safetensors", *(values.get(field.name, "") for field in NOTES))
+    assert status_of(updates) == "The notes are saved."
+    assert services.library.get("my-cat").notes.preferred_weight == 1.2
+
+
+def test_rename_and_copy_show_the_new_one(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    updates = handler("rename")("my-cat.safetensors", "our-cat")
+    assert status_of(updates) == "my-cat is now called our-cat."
+    assert updates[components["te_library_selected"]] == "our-cat.safetensors"
+    updates = handler("copy")("our-cat.safetensors", "twin")
+    assert updates[components["te_library_selected"]] == "twin.safetensors"
+    assert names(services) == ["my dog", "our-cat", "twin"]
+    assert "already" in status_of(handler("copy")("our-cat.safetensors", "twin"))
+    assert "contains '/'" in status_of(handler("rename")("our-cat.safetensors", "a/b"))
+
+
+def test_delete_and_undo(handler: Handler, components: Components, status_of: Any, blocks: Any, services: Services) -> None:
+    updates = handler("delete")("my-cat.safetensors")
+    assert names(services) == ["my dog"]
+    assert "te-deleted" in updates[components["te_library_status"]]
+    assert updates[components["te_library_details"]] == ""
+    [trash_id] = [value for component, value in updates.items() if component.elem_id is None]
+    assert status_of(handler("undo")(trash_id)) == "my-cat is back."
+    assert names(services) == ["my dog", "my-cat"]
+
+
+def test_a_dangerous_file(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
+    file = services.host.info().embeddings_folder / "evil.pt"
+    file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
+    assert "te-danger" in handler("update")(True)[components["te_library_cards"]]
+    shown = handler("select")("evil.pt")[components["te_library_details"]]
+    assert "te-rescuable" in shown
+    assert "posix.system" in shown
+    updates = handler("rescue")("evil.pt")
+    assert status_of(updates) == "evil holds nothing but its vectors now; the old file is in the trash."
+    assert "te-rescuable" not in updates[components["te_library_details"]]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_trash(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    handler("delete")("my-cat.safetensors")
+    handler("delete")("my dog.safetensors")
+    choices = handler("update")(True)[components["te_library_trashed"]]["choices"]
+    labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
+    assert labels == [trash_label(one) for one in services.library.trashed()]
+    assert "Nothing is chosen." in status_of(handler("restore")(None))
+    assert 'nothing named "x" in the trash' in status_of(handler("restore")("x"))
+    assert "is back" in status_of(handler("restore")(labels[0]))
+    assert status_of(handler("empty")()) == "1 item deleted for good."
+    assert services.library.trashed() == []
+
+
+def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, services: Services, tmp_path: Path) -> None:
+    data = BytesIO()
+    Image.new("RGB", (32, 32), "red").save(data, "PNG")
+    picture = uploaded(tmp_path, "x.png", data.getvalue())
+    assert status_of(handler("set_picture")("my-cat.safetensors", picture)) == "The picture is set."
+    assert services.library.get("my-cat").preview is not None
+    broken = uploaded(tmp_path, "y.png", b"x")
+    assert "picture" in status_of(handler("set_picture")("my-cat.safetensors", broken))
+    assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "The picture is drawn."
+    assert services.host.requests[-1].prompt == "a my dog"  # type: ignore[attr-defined]
+    assert "No run is chosen." in status_of(handler("take_run")("my-cat.safetensors", None))
+
+
+def test_converting(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    updates = handler("convert")("my-cat.safetensors", ".pt file", "")
+    assert "my-cat was converted." in status_of(updates)
+    assert updates[components["te_library_selected"]] == "my-cat.pt"
+    updates = handler("convert")("my-cat.pt", ".png file", " picture ")
+    assert updates[components["te_library_selected"]] == "picture.png"
+    assert names(services) == ["my dog", "my-cat", "picture"]
+    assert "has that form already" in status_of(handler("convert")("my-cat.pt", ".pt file", ""))
+    assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "for SDXL", ""))
+
+
+def test_converting_to_sdxl(tmp_path: Path) -> None:
+    host = vocabulary_host(tmp_path, {"clip_l": 768, "clip_g": 1280})
+    services = Services(host)
+    services.library.save(Embedding("red", {"clip_l": host.token_embeddings("red castle")["clip_l"]}))
+    entry, *sentences = library_files.convert(services, services.library.get("red"), library_files.FOR_SDXL, "")
+    assert (entry.name, entry.family, entry.loaded) == ("red-sdxl", "SDXL", True)
+    assert sentences[:2] == ["red was converted.", f"Written to {entry.file}"]
+    assert any("red" in sentence for sentence in sentences[2:])
+    assert torch.equal(services.library.read("red-sdxl").vectors["clip_g"], host.token_embeddings("red castle")["clip_g"])
+
+
+def test_importing_by_path(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
+    folder = tmp_path / "my downloads"
+    folder.mkdir()
+    (folder / "new 剣.safetensors").write_bytes(services.library.export("my-cat").data)
+    (folder / "new 剣.json").write_text('{"description": "A sword."}')
+    updates = handler("bring")(f'\n "{folder / "new 剣.safetensors"}" \n')
+    assert "1 embedding imported." in status_of(updates)
+    assert '"new 剣.json" came along.' in status_of(updates)
+    assert updates[components["te_library_paths"]] == ""
+    assert services.library.get("new 剣").notes.description == "A sword."
+    wrong = str(folder / "none.pt")
+    updates = handler("bring")(wrong)
+    assert "There is no file" in status_of(updates)
+    assert updates[components["te_library_paths"]] == wrong, "what is to be corrected stays"
+    assert status_of(handler("bring")("")) == "No file came."
+
+
+def test_export(handler: Handler, components: Components, services: Services) -> None:
+    choices = components["te_library_form"].choices
+    forms = [choice if isinstance(choice, str) else choice[1] for choice in choices]
+    for form, name in (("as it is", "my-cat.safetensors"), ("webui .pt", "my-cat.pt"), ("kohya .bin", "my-cat.bin")):
+        assert form in forms
+        updates = handler("export")("my-cat.safetensors", form)
+        assert name in said(updates, components["te_library_exported"])
+
+
+def test_export_for_a_program(
+    handler: Handler, components: Components, services: Services, status_of: Callable[[dict[Any, Any]], str]
+) -> None:
+    services.library.copy("my-cat", "My Cat")
+    updates = handler("export")("My Cat.safetensors", "for ComfyUI")
+    assert "My_Cat.safetensors" in said(updates, components["te_library_exported"])
+    assert "Trigger: embedding:My_Cat" in status_of(updates)
+
+
+def test_a_look_inside(handler: Handler, components: Components) -> None:
+    updates = handler("inspect")("my-cat.safetensors", True)
+    text = said(updates, components["te_library_report"])
+    assert "Nearest words" in text
+    assert "my dog2" in text
+
+
+def test_a_look_inside_many_vectors(handler: Handler, components: Components, services: Services) -> None:
+    put(services.host, "many", {"clip_l": torch.ones(257, 8)})  # pyright: ignore[reportArgumentType]
+    report = handler("inspect")("many.safetensors", False)[components["te_library_report"]]
+    assert "at most 256 are compared" in Reader(report).text
+    assert "<img" not in report
+
+
+def test_tokens_of_a_prompt(handler: Handler, components: Components) -> None:
+    text = said(handler("tokenize")("a photo of my-cat"), components["te_library_tokens"])
+    assert text.startswith("5 tokens of 75, 70 left.")
+    assert "my-cat 1my-cat 2" in text
+    assert handler("tokenize")("  ")[components["te_library_tokens"]] == ""
+
+
+def test_combining(handler: Handler, components: Components, services: Services) -> None:
+    report = components["te_library_combined"]
+    rows = ["my-cat", "my dog", "", "", "", "", 0.5, 0.5, 1, 1, 1, 1]
+    formula = handler("fill")("sum", *rows)[components["te_library_expression"]]
+    assert formula == "0.5 * my-cat + 0.5 * 'my dog'"
+    assert "Nearest words" in said(handler("preview")(formula), report)
+    assert names(services) == ["my dog", "my-cat"], "a preview saves nothing"
+    drawn = handler("draw")(formula, "a [name]")[components["te_library_mix_picture"]]
+    assert isinstance(drawn["value"], Image.Image)
+    assert "Created both with 2 vectors." in said(handler("save")(formula, "both", False), report)
+    assert "already" in said(handler("save")(formula, "both", False), report)
+    assert "No embedding is named." in said(handler("fill")("sum", *[""] * 6, *[1] * 6), report)
+    assert "my-cat + * 2\n         ^" in said(handler("preview")("my-cat + * 2"), report)
+
+
+def test_import_under_the_names_that_the_files_had(
+    handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path
+) -> None:
+    data = (services.host.info().embeddings_folder / "my-cat.safetensors").read_bytes()
+    files = [uploaded(tmp_path, "c++.safetensors", data), uploaded(tmp_path, "broken.pt", b"x")]
+    told = json.dumps({"names": ["c++.safetensors", "broken.pt"], "folder": "new", "overwrite": False})
+    before = handler("poll")(None, "")[components["te_cards_version"]]
+    text = status_of(handler("take")(files, told))
+    assert text.startswith("1 embedding imported.")
+    assert "broken.pt" in text
+    assert services.library.get("c++").folder == "new"
+    assert handler("poll")(None, "")[components["te_cards_version"]] != before
+    # without word of the script, or with word of other files, their names are those that came
+    text = status_of(handler("take")(files[:1], told))
+    assert services.library.get("c").name == "c", text
+
+
+def test_a_failed_import_is_a_sentence(handler: Handler, status_of: Any) -> None:
+    assert "No file came." in status_of(handler("take")(None, ""))

@@ -1,0 +1,327 @@
+"""One picture file: opened with care, measured, and decoded to the pixels and the mask that are trained on."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from train_embedding.embeddings.formats.impostors import describe_impostor
+from train_embedding.embeddings.regular_files import open_regular_file
+from train_embedding.engine.data.buckets import Size
+from train_embedding.errors import UnreadableFile
+from train_embedding.images import webp
+from train_embedding.images.decoder import Limits, NotDecoded, decode_apart
+from train_embedding.images.kinds import HEAD, KINDS, SUFFIXES, is_readable, kind_of, webp_is_safe
+
+MASK_SUFFIX = "-masklabel.png"
+_LARGE = 32_000_000
+"Pixels of an image above which it is made smaller as it is decoded, as far as that cannot be seen in the result."
+_STRIP = 4_000_000
+"Pixels of a large image that are converted at a time."
+_GAP = 2.0
+"How many times larger than the result an image stays that is made smaller in that way."
+_APART = {"WEBP": Limits(KINDS["WEBP"].max_pixels, 2**30, 60.0), "ICO": Limits(2**20)}
+"""Kinds that another process decodes: WebP where its decoder is one that a file can make write beyond its memory, and icons,
+which may hold a PNG of any size."""
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+"The EXIF tag, and its values for pictures that lie on their side."
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WIDTH, _HEIGHT, _BITS, _MEANING, _NUMBERS = 256, 257, 258, 262, 339
+"Tags of a TIFF file."
+_LOOKED_AT = 64 * 2**10
+"Bytes at the beginning of a file that tell what it is."
+_MASK_SHAPE = 0.03
+"How far, as a share, the shape of a mask may be from that of its picture."
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A decoded picture. colour: float [3, H, W] in -1…1. mask: float [H, W], 0…1; None where every place counts alike."""
+
+    colour: torch.Tensor
+    mask: torch.Tensor | None = None
+
+
+def verify(file: Path) -> None:
+    """Opens the picture without decoding it, which finds most of what is wrong. Raises UnreadableFile with the reason."""
+    with _opened(file) as picture:
+        picture.verify()
+
+
+def measure(file: Path) -> tuple[Size, bool]:
+    """The picture's size, turned as its EXIF says, and whether it can be transparent, without decoding it.
+
+    Raises UnreadableFile with the reason.
+    """
+    with _opened(file) as picture:
+        width, height = _stored_size(picture)
+        turned = _orientation(picture) in _TURNED
+        return (height, width) if turned else (width, height), _has_alpha(picture)
+
+
+def check_mask(file: Path) -> None:
+    """Opens the mask file beside a picture, without decoding it. Raises UnreadableFile for one that cannot be used."""
+    mask = mask_file(file)
+    shape = _size_in_header(file)
+    with _naming_mask(mask):
+        size = _size_in_header(mask)
+    if not _is_alike(size, shape):  # or a PNG file is turned, which may be said behind its pixels alone
+        _check_shape(mask, measure(mask)[0], measure(file)[0])
+
+
+def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pixels:
+    """The picture, turned as its EXIF says and brought to `size`, its transparent parts white.
+
+    fit: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
+    mask: "alpha" for its transparency, "file" for the mask file beside it, "" for none. Raises UnreadableFile with the reason.
+    """
+    with _opened(file, decoded=True) as opened:
+        shape = _stored_size(opened)
+        upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
+    shown = _read_mask(mask_file(file), upright.shape(shape), size) if mask == "file" else upright.alpha
+    colour = _framed(upright.colour, size, fit, Image.Resampling.LANCZOS)
+    if shown is not None:
+        shown = _framed(shown, size, fit, Image.Resampling.BILINEAR)
+    return Pixels(
+        torch.from_numpy(np.asarray(colour).copy()).permute(2, 0, 1).float() / 127.5 - 1,
+        None if shown is None else torch.from_numpy(np.asarray(shown).copy()).float() / 255,
+    )
+
+
+def mask_file(picture: Path) -> Path:
+    """Where the picture's mask lies, if it has one: a PNG file, or one of the picture's own kind."""
+    usual = picture.with_name(picture.stem + MASK_SUFFIX)
+    other = usual.with_suffix(picture.suffix)
+    return other if other != usual and not os.path.lexists(usual) and os.path.lexists(other) else usual
+
+
+@dataclass(frozen=True)
+class _Upright:
+    """A decoded picture as a viewer shows it. colour: RGB. alpha: 8 bits, where that was wanted."""
+
+    colour: Image.Image
+    alpha: Image.Image | None
+    turned: bool
+
+    def shape(self, stored: Size) -> Size:
+        return (stored[1], stored[0]) if self.turned else stored
+
+
+def _upright(picture: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
+    """Decodes a picture. ground: the grey that transparent parts become.
+
+    Of a large one no more is kept at once than is needed, and it is made smaller by a whole factor where `size` allows.
+    """
+    side = round(_GAP * max(size))
+    large = picture.width * picture.height > _LARGE
+    depth, orientation = _depth(picture), _orientation(picture)
+    if large:
+        picture.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
+    picture.load()
+    factor = max(1, min(picture.size) // side) if large else 1
+    rows = max(1, _STRIP // (picture.width * factor)) * factor if large else picture.height
+    smaller = (-(-picture.width // factor), -(-picture.height // factor))
+    colour = Image.new("RGB", smaller)
+    shown = Image.new("L", smaller) if alpha else None
+    for top in range(0, picture.height, rows):
+        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        colour.paste(_rgb(strip, depth, ground).reduce(factor), (0, top // factor))
+        if shown is not None:
+            shown.paste(strip.convert("RGBA").getchannel("A").reduce(factor), (0, top // factor))
+    turn = None if picture.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow turns a TIFF file itself as it decodes it
+    if turn is not None:
+        colour, shown = colour.transpose(turn), None if shown is None else shown.transpose(turn)
+    return _Upright(colour, shown, orientation in _TURNED)
+
+
+def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
+    """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the picture it belongs to."""
+    with _naming_mask(file), _opened(file, decoded=True) as opened:
+        stored = _stored_size(opened)
+        upright = _upright(opened, size, ground=0)
+    _check_shape(file, upright.shape(stored), shape)
+    return upright.colour.convert("L")
+
+
+@contextmanager
+def _naming_mask(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableFile as error:
+        raise UnreadableFile(f'Its mask "{file.name}" cannot be used: {error.message}') from error
+
+
+def _check_shape(mask: Path, size: Size, shape: Size) -> None:
+    if not _is_alike(size, shape):
+        raise UnreadableFile(
+            f'Its mask "{mask.name}" has another shape: {size[0]} × {size[1]} pixels, the picture {shape[0]} × {shape[1]}.'
+        )
+
+
+def _is_alike(size: Size, shape: Size) -> bool:
+    return abs(math.log(size[0] * shape[1] / (size[1] * shape[0]))) <= _MASK_SHAPE
+
+
+def _size_in_header(file: Path) -> Size:
+    """As `measure`, but of a PNG file without what may stand behind its pixels, for which Pillow decodes it."""
+    with _opened(file) as picture:
+        width, height = _stored_size(picture)
+        orientation = 1 if picture.format == "PNG" and "exif" not in picture.info else _orientation(picture)
+        return (height, width) if orientation in _TURNED else (width, height)
+
+
+@contextmanager
+def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
+    """The picture. Whatever goes wrong inside the context becomes UnreadableFile with the reason.
+
+    decoded: whether its pixels are wanted, which else are not decoded.
+    """
+    try:
+        with open_regular_file(file) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
+            kind = _kind_of(stream, file.suffix)
+            with _opened_as(kind, stream, decoded) as picture:
+                _check_size(picture.size, kind)
+                _depth(picture)
+                yield picture
+    except UnreadableFile:
+        raise
+    except NotDecoded as error:
+        raise UnreadableFile(f"It cannot be decoded: {error}.") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableFile("It has too many pixels. Resize it.") from error
+    except FileNotFoundError as error:
+        raise UnreadableFile("It is no longer there.") from error
+    except Exception as error:  # a broken picture can raise nearly anything
+        if isinstance(error, OSError) and error.errno:
+            raise UnreadableFile(f"It cannot be read: {error.strerror or error}.") from error
+        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
+
+
+def _kind_of(stream: BinaryIO, suffix: str) -> str:
+    """The kind of a file by its first bytes. Raises UnreadableFile for none that can be read here."""
+    head = stream.read(_LOOKED_AT)
+    stream.seek(0)
+    if not head:
+        raise UnreadableFile("It is empty.")
+    kind = kind_of(head[:HEAD], suffix)
+    if not kind:
+        impostor = describe_impostor(head)
+        raise UnreadableFile(f"It {impostor}." if impostor else "It is not a picture.")
+    if kind == "WEBP":
+        _check_size(webp.size_of(head), kind)
+    if not is_readable(kind):
+        named = suffix if SUFFIXES.get(suffix.lower()) == kind else KINDS[kind].suffixes[0]
+        raise UnreadableFile(f"The Pillow that is installed reads no {named} pictures.")
+    return kind
+
+
+@contextmanager
+def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Image]:
+    apart = kind == "ICO" or (kind == "WEBP" and decoded and not webp_is_safe())
+    if apart:
+        yield decode_apart(stream.read(), kind, _APART[kind])
+        return
+    try:
+        opened = Image.open(stream, formats=(kind,))
+    except UnidentifiedImageError as error:
+        raise UnreadableFile(_unreadable_variant(stream, kind)) from error
+    with opened as picture:
+        yield picture
+
+
+def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
+    """What to say of a file that begins as its kind does, and that Pillow cannot read all the same."""
+    if kind == "TIFF":
+        stream.seek(0)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags.get(_BITS, ())
+        if any(count not in (1, 2, 4, 8, 16) for count in bits):
+            return f"Pillow reads no TIFF files of {max(bits)} bits per channel. Save it with 8 or 16 bits per channel."
+    return f"It is damaged, or of a kind of {kind} that Pillow does not read. Save it again, best as PNG."
+
+
+def _check_size(size: Size, kind: str) -> None:
+    most = KINDS[kind].max_pixels
+    if size[0] * size[1] > most:
+        raise UnreadableFile(
+            f"It has {size[0]} × {size[1]} pixels, which is too many: at most {most / 1e6:.0f} million are used. Resize it."
+        )
+
+
+def _stored_size(picture: Image.Image) -> Size:
+    """Width and height before it is turned, which for TIFF files some releases of Pillow have done already."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+    return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (picture.width, picture.height)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """As the file says it, 1 for an upright one; to be read before a TIFF file is decoded."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture.getexif()
+    return int(tags.get(_ORIENTATION, 1))
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """What the numbers of pixels mean that have more than 8 bits. most: the brightest, or the darkest if `inverted`."""
+
+    most: int = 65535
+    inverted: bool = False
+
+
+def _depth(picture: Image.Image) -> _Depth:
+    """Raises UnreadableFile where nothing tells which of its numbers is white."""
+    if picture.mode == "F":
+        raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or not _is_deep(picture):
+        return _Depth()
+    bits, numbers = int(picture.tag_v2.get(_BITS, (16,))[0]), picture.tag_v2.get(_NUMBERS, (1,))[0]
+    if bits > 16 or numbers != 1:
+        raise UnreadableFile("Its pixels are signed numbers, or have 32 bits. Save it with 8 or 16 bits per channel.")
+    return _Depth(2**bits - 1, inverted=picture.tag_v2.get(_MEANING) == 0)
+
+
+def _is_deep(picture: Image.Image) -> bool:
+    return picture.mode == "I" or picture.mode.startswith("I;16")
+
+
+def _framed(picture: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
+    return ImageOps.fit(picture, size, resampling) if fit == "crop" else picture.resize(size, resampling)
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    """A transparent colour of a picture of 16 bits does not count: Pillow cannot make alpha of it."""
+    marked = "transparency" in picture.info and not picture.mode.startswith("I")
+    return marked or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+
+
+def _rgb(picture: Image.Image, depth: _Depth, ground: int) -> Image.Image:
+    """RGB of 8 bits; transparent parts become the grey `ground`: white as a viewer shows them, or black in a mask."""
+    if _is_deep(picture):  # which Pillow's own conversion would clip at 255
+        values = np.asarray(picture).clip(0, depth.most) * (255 / depth.most)
+        shades = values.round().astype(np.uint8)
+        return Image.fromarray(255 - shades if depth.inverted else shades).convert("RGB")
+    if _has_alpha(picture):
+        rgba = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (ground, ground, ground, 255)), rgba).convert("RGB")
+    return picture.convert("RGB")

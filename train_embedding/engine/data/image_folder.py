@@ -1,0 +1,252 @@
+"""The training pictures of a folder: found, measured, captioned and given their sizes; decoded when they are needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
+from train_embedding.engine.data.captions import caption_file, has_file, picture_words
+from train_embedding.engine.data.image import Pixels, check_mask, mask_file, measure, read_pixels, verify
+from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
+from train_embedding.images.kinds import SUFFIXES
+
+MAX_REPEATS = 100
+_MASK = "-masklabel."
+_REPEATED = re.compile(r"(\d{1,9})_.+")
+_LISTED = 5
+"Subfolders that a sentence names."
+_LOOKED_AT = 4096
+SEARCH_SUBFOLDERS = (
+    'Switch on "Repeated subfolders" (--repeats): each image then comes as often as the number of its subfolder says.'
+)
+
+Skipped = tuple[str, str]
+"A file's name, with its subfolder if it lies in one, and why it is not used."
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One training picture as it will be used. Sizes are widths and heights in pixels."""
+
+    name: str
+    "The file's name, with its subfolder if it lies in one."
+    file: Path
+    words: str
+    "What `[filewords]` stands for."
+    size: Size
+    "As a viewer shows it."
+    target: Size
+    "What it is brought to."
+    fit: str = "crop"
+    mask: str = ""
+    '"file" or "alpha", where it has one and that is to be used.'
+    captioned: bool = False
+    "Whether its words come from a text file, not from its name."
+    repeats: int = 1
+    "How many times as often as others it comes."
+    stamp: tuple[int, int] = (0, 0)
+    "The file's time of change in nanoseconds and its size in bytes when it was found."
+
+    def read(self) -> Pixels:
+        """Decodes it. Raises UnreadableFile with the reason."""
+        return read_pixels(self.file, self.target, self.fit, self.mask)
+
+    def check_unchanged(self) -> None:
+        """Raises UnreadableFile when the file is no longer the one that was found."""
+        if _stamp(self.file) != self.stamp:
+            raise UnreadableFile("It changed while the pictures were being read.")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How pictures are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
+
+    sizes: tuple[Size, ...]
+    fit: str = "crop"
+    masks: str = "none"
+    repeats: bool = False
+
+
+def framing_of(resolved: ResolvedSpec) -> Framing:
+    spec, size = resolved.spec, (resolved.width, resolved.height)
+    return Framing(bucket_sizes(*size) if spec.buckets else (size,), spec.fit, spec.masks, spec.repeats)
+
+
+def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None = None) -> tuple[list[Picture], list[Skipped]]:
+    """The folder's pictures, opened and not decoded, and those that cannot be used.
+
+    allowed: as for `check_picture`. Raises what `list_pictures` raises, and NothingToTrainOn when no picture is left.
+    """
+    files, skipped = list_pictures(folder, framing.repeats, allowed)
+    pictures: list[Picture] = []
+    for file, repeats in files:
+        name = readable(file.relative_to(folder).as_posix())
+        try:
+            pictures.append(_scan(name, file, repeats, framing, allowed))
+        except UnreadableFile as error:
+            skipped.append(skip(name, error))
+    if not pictures:
+        raise nothing_usable(folder, skipped)
+    return pictures, skipped
+
+
+def list_pictures(
+    folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
+) -> tuple[list[tuple[Path, int]], list[Skipped]]:
+    """The files of `find_pictures`, each with how often it comes, and subfolders that cannot be used.
+
+    repeats: whether to look into subfolders named like `3_faces` too. allowed: as for `check_picture`.
+    Raises what `find_pictures` raises for the folder itself.
+    """
+    found, skipped = [(file, 1) for file in find_pictures(folder)], list[Skipped]()
+    for subfolder in filter(Path.is_dir, _entries(folder)) if repeats else ():
+        named = _REPEATED.fullmatch(subfolder.name)
+        if named is None:
+            continue
+        try:
+            _check_inside(subfolder, allowed)
+            if not 1 <= int(named[1]) <= MAX_REPEATS:
+                raise UnreadableFile(f"Its number says how often its pictures come, and must be from 1 to {MAX_REPEATS}.")
+            found += [(file, int(named[1])) for file in find_pictures(subfolder)]
+        except (UnreadableFile, NotAllowed) as error:
+            skipped.append(skip(subfolder.name, error))
+    return found, skipped
+
+
+def readable(text: str) -> str:
+    """A text that names files, for people and for JSON: bytes of a name that are not UTF-8 become `\\udc..`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def skip(name: str, error: TrainEmbeddingError) -> Skipped:
+    return readable(name), readable(error.message)
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Files directly in the folder that are named like pictures, by name; loss masks and hidden files are none.
+
+    Raises NotFound when the folder is not there and NotAllowed when it may not be read.
+    """
+    return [
+        file
+        for file in _entries(folder)
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and _MASK not in file.name and file.is_file()
+    ]
+
+
+def check_picture(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
+    """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
+
+    allowed: folders that the picture, its caption and its mask must lie in, links resolved; None for anywhere.
+    masks: as in TrainingSpec; where a mask file is to be used, it is opened too.
+    Raises UnreadableFile with the reason.
+    """
+    _check_place(file, allowed)
+    verify(file)
+    if masks in ("file", "auto") and has_file(mask_file(file)):
+        check_mask(file)
+    return picture_words(file)
+
+
+def nothing_usable(folder: Path, skipped: Sequence[Skipped]) -> NothingToTrainOn:
+    """The error for a folder in which no picture is left. skipped: file names and reasons."""
+    if not skipped:
+        return _nothing_in(folder)
+    name, reason = skipped[0]
+    files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
+    return NothingToTrainOn(f'There is no usable image in "{folder}": {files} skipped. "{name}": {reason}')
+
+
+def _nothing_in(folder: Path) -> NothingToTrainOn:
+    """The error for a folder without images of its own, with the subfolders that have some."""
+    counted, others = subfolders_with_images(folder)
+    what = f'There are no images in "{folder}" itself'
+    if counted:
+        return NothingToTrainOn(f"{what}, only in {listed(counted)}.", SEARCH_SUBFOLDERS)
+    if others:
+        return NothingToTrainOn(f"{what}, only in {listed(others)}.", "Give one of these folders.")
+    return NothingToTrainOn(f'There are no images in "{folder}".', "Give a folder that directly holds the training images.")
+
+
+def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of subfolders that directly hold images: those named like `10_cat`, as kohya's scripts want them, and the others."""
+    counted: list[str] = []
+    others: list[str] = []
+    for subfolder in filter(Path.is_dir, _entries(folder)):
+        hidden = subfolder.name.startswith(".") or subfolder.is_symlink()  # a link may lead where a shared server must not look
+        if hidden or not _holds_images(subfolder):
+            continue
+        (counted if repeats_in(subfolder.name) else others).append(readable(subfolder.name))
+    return counted, others
+
+
+def repeats_in(name: str) -> int:
+    """The number in a folder's name like `10_cat`; 0 where there is none."""
+    named = _REPEATED.fullmatch(name)
+    return int(named[1]) if named else 0
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
+    shown, more = ", ".join(names[:_LISTED]), len(names) - _LISTED
+    return f"the subfolder{'' if len(names) == 1 else 's'} {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return bool(find_pictures(folder))
+    except (NotFound, NotAllowed):
+        return False
+
+
+def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequence[Path] | None) -> Picture:
+    _check_place(file, allowed)
+    stamp = _stamp(file)
+    size, has_alpha = measure(file)
+    mask = ""
+    if framing.masks in ("file", "auto") and has_file(mask_file(file)):
+        mask = "file"
+    elif framing.masks in ("alpha", "auto") and has_alpha:
+        mask = "alpha"
+    target = nearest_size(size, framing.sizes)
+    captioned = has_file(caption_file(file))
+    words = picture_words(file)
+    return Picture(name, file, words, size, target, framing.fit, mask, captioned, repeats, stamp)
+
+
+def _entries(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training pictures.")
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise UnreadableFile("It is no longer there.") from error
+    return status.st_mtime_ns, status.st_size
+
+
+def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
+    for path in filter(os.path.lexists, (file, caption_file(file), mask_file(file))):
+        _check_inside(path, allowed)
+
+
+def _check_inside(path: Path, allowed: Sequence[Path] | None) -> None:
+    if allowed is None:
+        return
+    try:
+        inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in allowed)
+    except (OSError, RuntimeError) as error:
+        raise UnreadableFile(f'"{path.name}" is a link that cannot be followed.') from error
+    if not inside:
+        raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')

@@ -1,0 +1,125 @@
+"""Latents kept on the disk between runs: one file per picture, safe to delete at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from train_embedding.embeddings.regular_files import open_regular_file
+from train_embedding.embeddings.storage import remove_file, write_atomically
+from train_embedding.engine.data.image import mask_file
+from train_embedding.engine.data.image_folder import Picture
+from train_embedding.errors import StorageFailed, UnreadableFile
+
+if TYPE_CHECKING:
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+LIMIT = 4 * 2**30
+"Bytes that the folder may hold at the end of a run; the files not used for longest go first."
+_LAYOUT = "train-embedding latents 1"
+"Changes whenever latents are computed or stored differently, so that older files are no longer found."
+_SUFFIX = ".safetensors"
+_BLOCK = 2**20
+
+logger = logging.getLogger(__name__)
+
+
+class LatentCache:
+    """Tensors by key in a folder. A damaged file counts as none and is written anew.
+
+    problem: the sentence that says why nothing more is written, once a write has failed; empty until then.
+    """
+
+    def __init__(self, folder: Path, model: DiffusionModel, limit: int = LIMIT) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._vae = vae_identity(model)
+        self.problem = ""
+
+    def key(self, picture: Picture) -> str:
+        """What the picture's latents depend on: its bytes, its mask's, the size, how it gets it, and the VAE.
+
+        Raises UnreadableFile when a file cannot be read.
+        """
+        digest = hashlib.blake2b(digest_size=20)
+        facts = (_LAYOUT, self._vae, *picture.target, picture.fit, picture.mask)
+        digest.update(repr(facts).encode())
+        for block in _blocks(picture.file):
+            digest.update(block)
+        if picture.mask == "file":
+            mask = hashlib.blake2b()
+            for block in _blocks(mask_file(picture.file)):
+                mask.update(block)
+            digest.update(mask.digest())
+        return digest.hexdigest()
+
+    def load(self, key: str) -> dict[str, torch.Tensor]:
+        """The tensors under a key, on the CPU; empty when there are none or the file is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        file = self._file(key)
+        try:
+            tensors = load(file.read_bytes())
+            os.utime(file)  # it was used
+        except FileNotFoundError:
+            return {}
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            logger.warning("The cached latents in %s are left aside: %s", file, error)
+            return {}
+        return tensors if all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) else {}
+
+    def save(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Keeps the tensors under a key; where that fails, `problem` says why and no more is tried."""
+        from safetensors.torch import save
+
+        if self.problem:
+            return
+        try:
+            write_atomically(self._file(key), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        except StorageFailed as error:
+            self.problem = f"Latents are not kept on the disk. {error.message}"
+
+    def trim(self) -> None:
+        """Deletes what was not used for longest until the rest is within the limit."""
+        try:
+            files = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in self._folder.glob(f"*/*{_SUFFIX}")]
+            total = sum(size for _, size, _ in files)
+            for _, size, file in sorted(files):
+                if total <= self._limit:
+                    break
+                remove_file(file, missing_ok=True)
+                total -= size
+        except OSError as error:  # somebody else may be clearing the folder at the same time
+            logger.warning("The cached latents in %s could not be trimmed: %s", self._folder, error)
+
+    def _file(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}{_SUFFIX}"
+
+
+def vae_identity(model: DiffusionModel) -> str:
+    """A digest of all that turns pixels into latents: the encoder's weights, their precision, the scale, the kind of device."""
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(repr((model.latent_scale, next(model.vae.parameters()).device.type)).encode())
+    for name, tensor in sorted(model.vae.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    try:
+        with open_regular_file(file) as opened:
+            while block := opened.read(_BLOCK):
+                yield block
+    except FileNotFoundError as error:
+        raise UnreadableFile("It is no longer there.") from error
+    except OSError as error:
+        raise UnreadableFile(f"It cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,237 @@
+"""Latents of the training pictures, encoded once, and the batches made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.engine.data.batch import Batch
+from train_embedding.engine.data.buckets import BatchOrder, Size
+from train_embedding.engine.data.captions import Captions
+from train_embedding.engine.data.image_folder import Picture, Skipped, skip
+from train_embedding.engine.data.latent_cache import LatentCache
+from train_embedding.engine.data.masks import mask_weights, pool_mask
+from train_embedding.engine.devices import is_out_of_memory, support_of, to_device
+from train_embedding.engine.model.conditioning import Conditioning
+from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
+from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.prompts.splicing import PromptBatch
+from train_embedding.engine.seeds import EVALUATION, step_generator
+from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
+
+ON_DEVICE_BYTES = 2**30
+"Latents up to this size lie on the model's device; more stay in the main memory."
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A picture's latents, on the CPU. moments, mirrored: [4, h, w]; mask: [h, w] in 0…1, or None where it has none."""
+
+    picture: Picture
+    moments: LatentMoments
+    mirrored: LatentMoments | None = None
+    "Of the picture mirrored, which is not the same as the moments mirrored."
+    mask: torch.Tensor | None = None
+
+
+def encode_pictures(
+    model: DiffusionModel,
+    pictures: Sequence[Picture],
+    *,
+    flip: bool = False,
+    cache: LatentCache | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[list[EncodedPicture], list[Skipped]]:
+    """The latents of every picture, and the pictures that could not be read after all; fewer when `stopped` says so.
+
+    flip: whether those of the mirrored pictures are wanted too. Raises TrainingFailed when the VAE answers with NaN or runs out
+    of memory, and NotFound when the folder is gone.
+    """
+    encoded: list[EncodedPicture] = []
+    skipped: list[Skipped] = []
+    for picture in pictures:
+        if stopped():
+            break
+        try:
+            encoded.append(_encode_picture(model, picture, flip, cache))
+        except UnreadableFile as error:
+            if not picture.file.parent.is_dir():
+                raise NotFound(
+                    f'The folder "{picture.file.parent}" is gone; it was there when the run began.',
+                    "Put it back and start again; nothing of the embedding is lost.",
+                ) from error
+            skipped.append(skip(picture.name, error))
+    if cache is not None:
+        cache.trim()
+    return encoded, skipped
+
+
+def _encode_picture(model: DiffusionModel, picture: Picture, flip: bool, cache: LatentCache | None) -> EncodedPicture:
+    key = cache.key(picture) if cache is not None else ""
+    found = cache.load(key) if cache is not None else {}
+    wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if flip else ())}
+    missing = not wanted <= set(found)
+    if missing:
+        found = _compute(model, picture, flip)
+    picture.check_unchanged()
+    if missing and cache is not None:
+        cache.save(key, found)
+    mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if flip else None
+    return EncodedPicture(picture, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
+
+
+def _compute(model: DiffusionModel, picture: Picture, flip: bool) -> dict[str, torch.Tensor]:
+    pixels = picture.read()
+    computed: dict[str, torch.Tensor] = {}
+    for prefix, colour in (("", pixels.colour), ("mirrored_", pixels.colour.flip(-1)))[: 1 + flip]:
+        moments = _moments(model, colour, picture)
+        computed[f"{prefix}mean"], computed[f"{prefix}std"] = moments.mean[0].cpu(), moments.std[0].cpu()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in computed.values()):
+        raise TrainingFailed(
+            f'The VAE turned "{picture.name}" into NaN.', "Use a VAE in full precision (--no-half-vae in the WebUI)."
+        )
+    if pixels.mask is not None:
+        computed["mask"] = pool_mask(pixels.mask, *computed["mean"].shape[1:])
+    return computed
+
+
+def _moments(model: DiffusionModel, colour: torch.Tensor, picture: Picture) -> LatentMoments:
+    try:
+        return model.encode_images(colour.unsqueeze(0))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        width, height = picture.target
+        raise TrainingFailed(
+            f'The memory was not enough to encode "{picture.name}" at {width} × {height} pixels.',
+            "Give a smaller width and height, or close what else uses the memory.",
+        ) from error
+
+
+def _bytes(pictures: Sequence[EncodedPicture]) -> int:
+    """What the latents of a dataset take at most: a mean, and a deviation or a sample, of each view."""
+    moments = [one for picture in pictures for one in (picture.moments, picture.mirrored) if one is not None]
+    return sum(one.mean.nbytes + one.std.nbytes for one in moments)
+
+
+@dataclass(frozen=True)
+class _View:
+    """A picture as it is or mirrored. mean, start: [4, h, w], where start is what training takes unless it samples anew."""
+
+    mean: torch.Tensor
+    start: torch.Tensor
+    std: torch.Tensor | None
+    weights: torch.Tensor | None
+
+
+class LatentDataset:
+    """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
+
+    vectors: how many the embedding has. device: where batches are wanted; None for the CPU. teacher: one prompt, encoded there.
+    processes: those that share each batch, of `batch_size` pictures for each of them.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[EncodedPicture],
+        resolved: ResolvedSpec,
+        vectors: int,
+        device: torch.device | None = None,
+        teacher: Conditioning | None = None,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._teacher = teacher
+        self._spec = resolved.spec
+        self._device = device or torch.device("cpu")
+        self._captions = Captions(self._spec, [one.picture.words for one in pictures], vectors)
+        self._fits = _bytes(pictures) <= ON_DEVICE_BYTES
+        generator = step_generator(self._spec.seed, 0)
+        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.flip] for one in pictures]
+        self._views = [views[index :: len(pictures)] for index in range(len(pictures))]
+        groups: dict[Size, list[int]] = {}
+        for index, one in enumerate(pictures):
+            groups.setdefault(one.picture.target, []).extend([index] * one.picture.repeats)
+        self._batch_size = self._spec.batch_size * processes.count
+        self._share = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
+        self._order = BatchOrder(list(groups.values()), self._batch_size, self._spec.seed)
+        self._groups = [sorted(set(group)) for group in groups.values()]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 1, in the order of `BatchOrder`."""
+        generator = step_generator(self._spec.seed, step)
+        chosen = self._order.at(step)
+        turned = (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.flip else [False] * len(chosen)
+        views = [self._views[picture][mirrored] for picture, mirrored in zip(chosen, turned, strict=True)]
+        latents = self._stacked([view.start for view in views])
+        if self._spec.latent_sampling == "random":
+            noise = to_device(torch.randn(latents.shape, generator=generator), self._device)
+            latents = latents + self._stacked([view.std for view in views if view.std is not None]) * noise
+        return self._batch(latents, views, chosen, self._captions.draw(chosen, step), generator)
+
+    def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
+        """The same `count` items at every call, to compare losses on: as many of each picture as of any other, to within one.
+
+        Means of the posteriors, never mirrored, with `Captions.fixed`; none in a batch more than a step has. Each batch has a
+        generator of its own that follows from `seed`, for its noise.
+        """
+        order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
+        items = [order[index % len(order)] for index in range(count)]
+        batches: list[Batch] = []
+        for group in self._groups:
+            chosen = [item for item in items if item in group]
+            for start in range(0, len(chosen), self._batch_size):
+                part = chosen[start : start + self._batch_size]
+                number = len(batches) + 1
+                views = [self._views[picture][0] for picture in part]
+                latents = self._stacked([view.mean for view in views])
+                prompts = self._captions.fixed(part, seed * 1_000_003 + number)
+                batches.append(self._batch(latents, views, part, prompts, step_generator(seed, EVALUATION + number)))
+        return batches
+
+    def _batch(
+        self,
+        latents: torch.Tensor,
+        views: Sequence[_View],
+        chosen: Sequence[int],
+        prompts: PromptBatch,
+        generator: torch.Generator,
+    ) -> Batch:
+        weights = None
+        if any(view.weights is not None for view in views):
+            alike = torch.ones(latents.shape[2:], device=self._device)
+            weights = self._stacked([alike if view.weights is None else view.weights for view in views])
+        return Batch(
+            latents=latents,
+            prompts=prompts.to(self._device),
+            generator=generator,
+            weights=weights,
+            teacher=None if self._teacher is None else self._teacher.each(lambda row: row.expand(len(chosen), *row.shape[1:])),
+            share=self._share,
+        )
+
+    def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.stack([to_device(tensor, self._device) for tensor in tensors])
+
+    def _view(self, one: EncodedPicture, mirror: bool, generator: torch.Generator) -> _View:
+        moments = one.mirrored if mirror else one.moments
+        assert moments is not None, "the mirrored pictures were not encoded"
+        sampling = self._spec.latent_sampling
+        mean = start = self._placed(moments.mean)
+        if sampling == "once":
+            start = self._placed(moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator))
+        weights = mask_weights(one.mask, self._spec.mask_floor)
+        return _View(
+            mean=mean,
+            start=start,
+            std=self._placed(moments.std) if sampling == "random" else None,
+            weights=None if weights is None else self._placed(weights.flip(-1) if mirror else weights),
+        )
+
+    def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor where batches are wanted or, when all of them are too many, in memory that copies there fast."""
+        if self._fits:
+            return tensor.to(self._device)
+        return tensor.pin_memory() if support_of(self._device).pinned else tensor

@@ -1,0 +1,238 @@
+"""Frozen layers: what torch keeps for gradients of weights that nobody trains is not kept.
+
+torch's layers save for the backward pass as if their weights learned: a convolution its input, a SiLU the norm before it and the
+norm what went in, and under autocast a copy of every weight and of every norm's input in another dtype. The gradient that goes
+on to the input needs less: of linear layers and convolutions the weights alone, of norms and activations one tensor, from which
+their elementwise part is computed again. The outputs and the gradients are those of the plain layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import Function, once_differentiable
+from torch.nn import functional as F
+
+from train_embedding.engine.layers.small_convolutions import convolved, input_gradient, is_small
+
+_aten = torch.ops.aten
+
+
+def freeze(module: nn.Module) -> None:
+    """Ends the training of every parameter, and turns the layers that are known here into frozen ones; others stay as they are.
+
+    A layer keeps its parameters and its names; one whose weight requires a gradient after all behaves as before.
+    """
+    module.requires_grad_(False).eval()
+    for layer in module.modules():
+        frozen = _frozen_class(layer)
+        if frozen is not None:
+            layer.__class__ = frozen
+    if hasattr(module, "up_blocks"):
+        from train_embedding.engine.layers.frozen_blocks import tell_skips
+
+        tell_skips(module)
+
+
+@contextmanager
+def plain(module: nn.Module) -> Iterator[None]:
+    """Within the context, the frozen layers are torch's and diffusers' own again: for comparisons."""
+    layers = [(layer, type(layer)) for layer in module.modules() if isinstance(layer, FrozenLayer)]
+    for layer, frozen in layers:
+        layer.__class__ = frozen.__bases__[1]
+    try:
+        yield
+    finally:
+        for layer, frozen in layers:
+            layer.__class__ = frozen
+
+
+def _frozen_class(layer: nn.Module) -> type[nn.Module] | None:
+    if type(layer) is nn.Conv2d:
+        return FrozenConv2d if layer.padding_mode == "zeros" and not isinstance(layer.padding, str) else None
+    own = _FROZEN.get(type(layer))
+    if own is None and type(layer).__module__.startswith("diffusers."):
+        from train_embedding.engine.layers.frozen_blocks import frozen_block
+
+        return frozen_block(layer)
+    return own
+
+
+class FrozenLayer:
+    """Marks the layers that `freeze` makes."""
+
+
+class FrozenLinear(FrozenLayer, nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return _Linear.apply(input, self.weight, self.bias) if passes_gradient(input, self) else super().forward(input)
+
+
+class FrozenConv2d(FrozenLayer, nn.Conv2d):
+    def forward(self, input: torch.Tensor, channels: int | None = None) -> torch.Tensor:
+        """channels: how many of the first input channels a gradient goes to; None for all."""
+        if not passes_gradient(input, self):
+            return super().forward(input)
+        options = (self.stride, self.padding, self.dilation, self.groups)
+        return _Conv2d.apply(input, self.weight, self.bias, options, channels)
+
+
+class FrozenGroupNorm(FrozenLayer, nn.GroupNorm):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return group_norm(self, input) if passes_gradient(input, self) else super().forward(input)
+
+
+class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if not passes_gradient(input, self):
+            return super().forward(input)
+        return _LayerNorm.apply(input, self.weight, self.bias, self.normalized_shape, self.eps)
+
+
+_FROZEN: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: FrozenLinear,
+    nn.GroupNorm: FrozenGroupNorm,
+    nn.LayerNorm: FrozenLayerNorm,
+}
+
+
+def passes_gradient(input: torch.Tensor, layer: nn.Module) -> bool:
+    """Whether a gradient goes through the layer, and ends in none of its own parameters."""
+    trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
+    return torch.is_grad_enabled() and input.requires_grad and not trained
+
+
+def group_norm(norm: nn.GroupNorm, input: torch.Tensor, *, silu: bool = False) -> torch.Tensor:
+    """The norm, and SiLU after it if asked for, keeping the input alone."""
+    return _GroupNorm.apply(input, norm.weight, norm.bias, norm.num_groups, norm.eps, silu)
+
+
+def geglu(projected: torch.Tensor) -> torch.Tensor:
+    """One half of the channels times GELU of the other (Shazeer 2020, arXiv 2002.05202), keeping the input alone.
+
+    projected: [..., 2d]; gives [..., d].
+    """
+    return _Geglu.apply(projected)
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.dtype = input.dtype
+        return F.linear(input, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (weight,) = ctx.saved_tensors
+        return (gradient @ weight.to(gradient.dtype)).to(ctx.dtype), None, None
+
+
+class _Conv2d(Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        options: tuple[Any, ...],
+        channels: int | None,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(weight)
+        ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
+        if is_small(input.shape, weight, options):
+            return convolved(input, weight, bias, options)
+        return F.conv2d(input, weight, bias, *options)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (weight,) = ctx.saved_tensors
+        batch, width, *sides = ctx.shape
+        channels = ctx.channels or width
+        weight = weight[:, :channels].to(gradient.dtype)
+        if is_small(ctx.shape, weight, ctx.options):
+            result = input_gradient(gradient, weight, sides, ctx.options)
+        else:
+            stride, padding, dilation, groups = ctx.options
+            # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.
+            input = gradient.new_empty(1).expand(batch, channels, *sides)
+            result = _aten.convolution_backward(
+                gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
+            )[0]
+        if channels < width:
+            result = F.pad(result, (0, 0, 0, 0, 0, width - channels))
+        return result.to(ctx.dtype), None, None, None, None
+
+
+class _GroupNorm(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int, eps: float, silu: bool
+    ) -> torch.Tensor:
+        ctx.save_for_backward(input, weight, bias)
+        ctx.options, ctx.silu = (groups, eps), silu
+        output = F.group_norm(input, groups, weight, bias, eps)
+        return F.silu(output) if silu else output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
+        groups, eps = ctx.options
+        layout = (len(input), input.shape[1], input[0, 0].numel(), groups)
+        output, mean, deviation = torch.native_group_norm(input, weight, bias, *layout, eps)
+        if ctx.silu:
+            gradient = _aten.silu_backward(gradient, output)
+        gradient = _aten.native_group_norm_backward(
+            gradient.contiguous(), input, mean, deviation, weight, *layout, [True, False, False]
+        )[0]
+        return gradient.to(given.dtype), None, None, None, None, None
+
+
+class _LayerNorm(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, shape: tuple[int, ...], eps: float
+    ) -> torch.Tensor:
+        ctx.save_for_backward(input, weight, bias)
+        ctx.options = (shape, eps)
+        return F.layer_norm(input, shape, weight, bias, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
+        shape, eps = ctx.options
+        _, mean, deviation = torch.native_layer_norm(input, shape, weight, bias, eps)
+        gradient = _aten.native_layer_norm_backward(
+            gradient.contiguous(), input, shape, mean, deviation, weight, bias, [True, False, False]
+        )[0]
+        return gradient.to(given.dtype), None, None, None, None
+
+
+class _Geglu(Function):
+    @staticmethod
+    def forward(ctx: Any, projected: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(projected)
+        hidden, gate = projected.chunk(2, -1)
+        return hidden * F.gelu(gate)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        hidden, gate = ctx.saved_tensors[0].chunk(2, -1)
+        return torch.cat([gradient * F.gelu(gate), _aten.gelu_backward(gradient * hidden, gate)], -1)
+
+
+def _as_computed(dtype: torch.dtype, input: torch.Tensor, *weights: torch.Tensor | None) -> tuple[Any, ...]:
+    """A norm's tensors as its forward took them: where autocast made the output another dtype, it had cast everything to it."""
+    if input.dtype == dtype:
+        return (input.contiguous(), *weights)
+    return (input.to(dtype).contiguous(), *(None if weight is None else weight.to(dtype) for weight in weights))

@@ -1,0 +1,133 @@
+"""DiffusionModel from a checkpoint file or a diffusers folder, without any network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train_embedding.embeddings.text_encoders import family_of, key_for_width
+from train_embedding.engine.loading.ldm import assemble, check_channels, default_config, read_config
+from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
+from train_embedding.engine.model.noise_schedule import LEAST_SIGNAL
+from train_embedding.errors import HostFailed, NotFound, UnreadableFile
+
+_VAE = "first_stage_model."
+_SDXL = "conditioner.embedders.1."
+_NO_TENSORS: Mapping[str, torch.Tensor] = {}
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    clip_skip: int | None = None,
+    config: Path | None = None,
+    instead: Mapping[str, torch.Tensor] = _NO_TENSORS,
+) -> DiffusionModel:
+    """Reads a diffusers folder, or a `.safetensors` or `.ckpt` file in LDM key layout.
+
+    SDXL's VAE stays in fp32, for in fp16 it overflows. clip_skip: the layer of CLIP ViT-L that is read, counted from the
+    last; None for the family's own. config: of a file, its LDM config; None for the `.yaml` beside it, if any. instead: of a
+    file, tensors under its keys that replace those it holds, such as another VAE's.
+
+    Raises NotFound, UnreadableFile for a damaged file or one that needs code to load, and HostFailed for a model that
+    cannot be trained.
+    """
+    if path.is_dir():
+        return _load_folder(path, device, dtype, clip_skip)
+    if not path.is_file():
+        raise NotFound(f'There is no checkpoint "{path}".')
+    state = {**_read_state(path), **instead}
+    keeps_vae = any(key.startswith(_SDXL) for key in state)
+    state = {key: _moved(state[key], device, torch.float32 if keeps_vae and key.startswith(_VAE) else dtype) for key in state}
+    beside = config or path.with_suffix(".yaml")
+    params = read_config(beside) if beside.is_file() else default_config(state)
+    return assemble(state, params, clip_skip=clip_skip)
+
+
+def _moved(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as opened:
+                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no dictionary
+        # Not `torch.load`, which hosts replace by readers of their own.
+        state = torch.serialization.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch and safetensors raise their own kinds for damaged files
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UnreadableFile(f'The checkpoint "{path.name}" cannot be read: {reason}') from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    items = state.items() if isinstance(state, dict) else ()
+    tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise UnreadableFile(f'The checkpoint "{path.name}" holds no weights.')
+    return tensors
+
+
+def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | None) -> DiffusionModel:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+    is_sdxl = (path / "text_encoder_2").is_dir()
+    if is_sdxl and not (path / "text_encoder").is_dir():
+        raise HostFailed("The folder holds SDXL's refiner.", "Train on the base model.")
+    try:
+        options = {"torch_dtype": dtype, "local_files_only": True}
+        unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet", **options)
+        vae = AutoencoderKL.from_pretrained(
+            path, subfolder="vae", torch_dtype=torch.float32 if is_sdxl else dtype, local_files_only=True
+        )
+        scheduler = DDPMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=True)
+        encoders = (_sdxl_encoders if is_sdxl else _one_encoder)(path, device, options, clip_skip)
+    except Exception as error:  # the libraries raise their own kinds for damaged files, safetensors a bare Exception
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UnreadableFile(f'The folder "{path}" is not a diffusers model, or damaged: {reason}') from error
+    check_channels(unet.config.in_channels)
+    return DiffusionModel(
+        unet=unet.to(device),
+        vae=vae.to(device),
+        text_encoders=encoders,
+        alphas_cumprod=scheduler.alphas_cumprod.float().clamp(min=LEAST_SIGNAL).to(device),
+        prediction_type=_prediction_type(scheduler),
+        family=family_of({encoder.key: encoder.width for encoder in encoders}),
+        latent_scale=float(vae.config.scaling_factor),
+        resolution=int(unet.config.sample_size) * 8,
+        inpainting=unet.config.in_channels == 9,
+    )
+
+
+def _prediction_type(scheduler: Any) -> str:
+    given = scheduler.config.prediction_type
+    if given not in ("epsilon", "v_prediction"):
+        raise HostFailed(f'The model predicts "{given}"; training knows epsilon and v_prediction.')
+    return given
+
+
+def _one_encoder(path: Path, device: str, options: dict[str, Any], clip_skip: int | None) -> tuple[TextEncoder, ...]:
+    """SD1's or SD2's. The latter's unused last layer is left out of diffusers folders; the WebUI has no clip skip for it."""
+    from transformers import CLIPTextModel
+
+    text = CLIPTextModel.from_pretrained(path / "text_encoder", **options).to(device)
+    key = key_for_width(text.get_input_embeddings().weight.shape[1])
+    if text.config.hidden_act == "gelu":  # OpenCLIP's
+        return (TextEncoder(key, text, padding=0),)
+    return (TextEncoder(key, text, layer=clip_skip or 1),)
+
+
+def _sdxl_encoders(path: Path, device: str, options: dict[str, Any], clip_skip: int | None) -> tuple[TextEncoder, ...]:
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    first = CLIPTextModel.from_pretrained(path / "text_encoder", **options).to(device)
+    second = CLIPTextModelWithProjection.from_pretrained(path / "text_encoder_2", **options).to(device)
+    return (
+        TextEncoder("clip_l", first, layer=clip_skip or 2, normalised=False),
+        TextEncoder("clip_g", second, layer=2, normalised=False, padding=0, pools=True),
+    )

@@ -1,0 +1,216 @@
+"""DiffusionModel from weights under the key names of CompVis's latent-diffusion code, which checkpoints and the WebUI use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from train_embedding.embeddings.text_encoders import family_of
+from train_embedding.engine.loading.assign import assigned
+from train_embedding.engine.loading.ldm_text_encoders import text_config_folder, text_encoders
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.model.noise_schedule import noise_schedule, zero_terminal_snr
+from train_embedding.errors import HostFailed, UnreadableFile
+
+CONFIGS = Path(__file__).parent / "configs"
+_CONFIG_OF_CONTEXT = {768: "sd1.yaml", 1024: "sd2.yaml", 2048: "sdxl.yaml"}
+_CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+"A layer that SD1, SD2 and SDXL all have; [c, width of the context]."
+_FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+"[c, channels that the UNet takes, 3, 3]."
+_FIRST_VAE_LAYER = "first_stage_model.encoder.conv_in.weight"
+"[c, 3, 3, 3]"
+_LABELS = "model.diffusion_model.label_emb."
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The `model.params` of an LDM config file. A text encoder folder named in it is made absolute, beside the file."""
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        folder = text_config_folder(params)
+        version = folder.get("version")
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableFile(f'The model config "{path.name}" cannot be read: {type(error).__name__}.') from error
+    if version and (path.parent / version).is_dir():
+        folder["version"] = str((path.parent / version).resolve())
+    return params
+
+
+def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The config of the family that the weights are of, for a checkpoint without one beside it.
+
+    Raises HostFailed for weights of no known family.
+    """
+    weight = state.get(_CROSS_ATTENTION)
+    name = None if weight is None else _CONFIG_OF_CONTEXT.get(weight.shape[1])
+    if name is None:
+        raise HostFailed(
+            "The checkpoint is not a Stable Diffusion 1, 2 or XL model.",
+            "A model of another structure needs its config beside it, under the checkpoint's name with .yaml.",
+        )
+    params = read_config(CONFIGS / name)
+    if _FIRST_LAYER in state:
+        channels, in_channels = state[_FIRST_LAYER].shape[:2]
+        _unet_params(params).update(model_channels=channels, in_channels=in_channels)
+    if _FIRST_VAE_LAYER in state:
+        params["first_stage_config"]["params"]["ddconfig"]["ch"] = state[_FIRST_VAE_LAYER].shape[0]
+    return params
+
+
+def assemble(
+    state: dict[str, torch.Tensor],
+    params: dict[str, Any],
+    *,
+    text_config: dict[str, Any] | None = None,
+    alphas_cumprod: torch.Tensor | None = None,
+    clip_skip: int | None = None,
+) -> DiffusionModel:
+    """Builds the modules on the meta device and gives them the tensors of `state` themselves, without a copy.
+
+    state: tensors under LDM key names. params: an LDM config's `model.params`, of CompVis's or Stability's (sgm) kind.
+    text_config: that of a transformers CLIPTextModel, for a text encoder whose number of heads cannot be told from its weights.
+    alphas_cumprod: [T], else computed from the config. clip_skip: the layer of CLIP ViT-L that is read, counted from the last;
+    None for the family's own.
+
+    Raises HostFailed when the weights do not fit the config.
+    """
+    try:
+        return _assembled(state, params, text_config, alphas_cumprod, clip_skip)
+    except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise HostFailed(f"The checkpoint's weights do not fit its config ({reason}).") from error
+
+
+def _assembled(
+    state: dict[str, torch.Tensor],
+    params: dict[str, Any],
+    text_config: dict[str, Any] | None,
+    alphas_cumprod: torch.Tensor | None,
+    clip_skip: int | None,
+) -> DiffusionModel:
+    in_channels = _unet_params(params)["in_channels"]
+    check_channels(in_channels)
+    encoders = text_encoders(state, params, text_config, clip_skip)
+    pooled = sum(encoder.pooled_width for encoder in encoders)
+    unet, vae = _unet(state, params, pooled), _vae(state, params)
+    schedule = _noise_schedule(state, params) if alphas_cumprod is None else alphas_cumprod.detach().float()
+    prediction_type = _prediction_type(state, params, unet)
+    return DiffusionModel(
+        unet=unet,
+        vae=vae,
+        text_encoders=encoders,
+        alphas_cumprod=schedule.to(unet.conv_in.weight.device),
+        prediction_type=prediction_type,
+        family=family_of({encoder.key: encoder.width for encoder in encoders}),
+        latent_scale=float(params["scale_factor"]),
+        resolution=_resolution(params, prediction_type),
+        inpainting=in_channels == 9,
+    )
+
+
+def check_channels(in_channels: int) -> None:
+    """Raises HostFailed unless the UNet takes a latent's 4 channels, or with them an inpainting model's mask and picture."""
+    if in_channels not in (4, 9):
+        raise HostFailed(
+            f"The checkpoint's UNet takes {in_channels} channels (a depth or editing model?); training needs one of 4, "
+            "or of 9 for inpainting."
+        )
+
+
+def _unet_params(params: dict[str, Any]) -> dict[str, Any]:
+    """CompVis's configs and Stability's later ones (sgm) differ in the name."""
+    return (params.get("unet_config") or params["network_config"])["params"]
+
+
+def _denoiser(params: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of an sgm config's denoiser; empty in one of CompVis's kind."""
+    return ((params.get("denoiser_config") or {}).get("params") or {}).get(name) or {}
+
+
+def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -> torch.Tensor:
+    if "denoiser_config" in params:
+        given = _denoiser(params, "discretization_config").get("params") or {}
+        values = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": given.get("num_timesteps", 1000), **given}
+    else:
+        values = params
+    schedule = noise_schedule(values["linear_start"], values["linear_end"], int(values["timesteps"]))
+    return zero_terminal_snr(schedule) if "ztsnr" in state else schedule
+
+
+def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> str:
+    """Some SDXL checkpoints carry a tensor "v_pred" for those who have no config. SD2's weights have to be asked."""
+    scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
+    if not scaling.endswith(("EpsScaling", "VScaling")):
+        raise HostFailed(f'The checkpoint\'s config asks for "{scaling}"; training knows EpsScaling and VScaling.')
+    given = params.get("parameterization")
+    predicts_v = given == "v" or scaling.endswith("VScaling") or "v_pred" in state
+    if given == "unknown" and unet.config.in_channels == 4:
+        predicts_v = _predicts_v(unet)
+    return "v_prediction" if predicts_v else "epsilon"
+
+
+@torch.no_grad()
+def _predicts_v(unet: Any) -> bool:
+    """Whether the last timestep's prediction is far from its input, as the WebUI finds out: almost all of that is noise, so
+    epsilon is about the input and v about minus the latent."""
+    weight = unet.conv_in.weight
+    noisy = torch.full((1, 4, 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
+    context = noisy.new_full((1, 2, unet.config.cross_attention_dim), 0.5)
+    unet.eval()
+    output = unet(noisy, torch.tensor([999], device=weight.device), encoder_hidden_states=context, return_dict=False)[0]
+    return float((output - noisy).float().mean()) < -1
+
+
+def _resolution(params: dict[str, Any], prediction_type: str) -> int:
+    """The config's `image_size` counts latents. sgm's configs, which SDXL has, name none; those of SD2's 768 models say 64."""
+    if "image_size" not in params:
+        return 1024
+    size = 8 * int(params["image_size"])
+    is_sd2_v = _unet_params(params).get("context_dim") == 1024 and prediction_type == "v_prediction"
+    return 768 if is_sd2_v and size == 512 else size
+
+
+def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -> Any:
+    """pooled: width of the text encoders' pooled output that the UNet is told, 0 for none."""
+    from diffusers import UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, create_unet_diffusers_config_from_ldm
+
+    config = create_unet_diffusers_config_from_ldm({"model": {"params": params}}, state)
+    if not pooled and f"{_LABELS}0.0.weight" in state:
+        raise HostFailed("The checkpoint is conditioned on pictures too (unCLIP?); training needs one of text alone.")
+    if pooled:
+        numbers = (_unet_params(params)["adm_in_channels"] - pooled) // 6  # channels for each of the six numbers of a size
+        config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": numbers}
+    weights = convert_ldm_unet_checkpoint(dict(state), config)
+    with _quiet(), torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    return assigned(unet, weights)
+
+
+def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
+    from diffusers import AutoencoderKL
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, create_vae_diffusers_config_from_ldm
+
+    config = create_vae_diffusers_config_from_ldm({"model": {"params": params}}, state)
+    weights = convert_ldm_vae_checkpoint(dict(state), config)
+    with _quiet(), torch.device("meta"):
+        vae = AutoencoderKL.from_config(config)
+    return assigned(vae, weights)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps diffusers from warning of config entries that its own conversion has written."""
+    logger = logging.getLogger("diffusers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

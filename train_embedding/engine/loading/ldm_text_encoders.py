@@ -1,0 +1,155 @@
+"""Text encoders from weights under the key names of checkpoints, with what each family reads of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train_embedding.embeddings.text_encoders import key_for_width
+from train_embedding.engine.loading.assign import assigned
+from train_embedding.engine.loading.openclip import openclip_config, openclip_weights
+from train_embedding.engine.model.diffusion_model import TextEncoder
+from train_embedding.errors import HostFailed, UnreadableFile
+
+_SD1 = "cond_stage_model.transformer."
+_SD2 = "cond_stage_model.model."
+_SDXL = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.")
+_REFINER = "conditioner.embedders.0.model."
+
+
+def text_encoders(
+    state: Mapping[str, torch.Tensor], params: dict[str, Any], text_config: dict[str, Any] | None, clip_skip: int | None
+) -> tuple[TextEncoder, ...]:
+    """The text encoders that `state` holds, in the order in which their outputs are joined.
+
+    text_config: that of the transformers CLIPTextModel among them, if it cannot be told from the weights. clip_skip: the
+    layer of CLIP ViT-L that is read, counted from the last; None for the family's own. SD2's and SDXL's OpenCLIP encoders
+    are read where their config says, whatever the clip skip, as in the WebUI.
+    """
+    config = text_config or _config_from_folder(params)
+    if _any(state, _SDXL[1]):
+        first, second = _embedders(params)
+        clip = _clip(state, _SDXL[0], config)
+        layer, normalised = _sdxl_layer(first, clip.module.config.num_hidden_layers)
+        if clip_skip is not None:
+            layer, normalised = clip_skip, False
+        return (
+            TextEncoder("clip_l", clip.module, layer=layer, normalised=normalised),
+            _openclip(state, _SDXL[1], "clip_g", layer=_openclip_layer(second, "penultimate"), pools=True),
+        )
+    if _any(state, _REFINER):
+        raise HostFailed("The checkpoint is SDXL's refiner.", "Train on the base checkpoint.")
+    if _any(state, _SD2):
+        return (_openclip(state, _SD2, "clip_h", layer=_openclip_layer(_params_of(params, "cond_stage_config"), "last")),)
+    clip = _clip(state, _SD1, config)
+    return (TextEncoder(clip.key, clip.module, layer=clip_skip or 1),)
+
+
+def text_config_folder(params: dict[str, Any]) -> dict[str, Any]:
+    """The part of an LDM config that may name a folder with a CLIP text encoder's config, as "version"; it can be changed."""
+    if "conditioner_config" in params:
+        return _embedders(params)[0]
+    return _params_of(params, "cond_stage_config")
+
+
+def _params_of(params: dict[str, Any], name: str) -> dict[str, Any]:
+    return (params.get(name) or {}).get("params") or {}
+
+
+def _embedders(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parameters of the first two embedders of an sgm config, which are SDXL's text encoders."""
+    listed = [embedder.get("params") or {} for embedder in _params_of(params, "conditioner_config").get("emb_models") or ()]
+    first, second, *_ = [*listed, {}, {}]
+    return first, second
+
+
+def _sdxl_layer(embedder: dict[str, Any], layers: int) -> tuple[int, bool]:
+    """The layer of CLIP ViT-L, from the last, and whether it is normalised. SDXL's config says "hidden", 11 of 12."""
+    if embedder.get("layer", "hidden") == "last":
+        return 1, True
+    index = embedder.get("layer_idx")
+    return (2 if index is None else (layers + 1 - index) if index >= 0 else -index), False
+
+
+def _openclip_layer(embedder: dict[str, Any], default: str) -> int:
+    return 2 if embedder.get("layer", default) == "penultimate" else 1
+
+
+def _openclip(state: Mapping[str, torch.Tensor], prefix: str, key: str, *, layer: int, pools: bool = False) -> TextEncoder:
+    """SD2 normalises what it reads, SDXL does not; both encoders were trained on chunks filled with token 0."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    weights = openclip_weights(state, prefix, projection=pools)
+    config = CLIPTextConfig(**openclip_config(weights))
+    with torch.device("meta"):
+        module = CLIPTextModelWithProjection(config) if pools else CLIPTextModel(config)
+    return TextEncoder(key, _filled(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
+
+
+def _clip(state: Mapping[str, torch.Tensor], prefix: str, config: dict[str, Any] | None) -> TextEncoder:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    weights = _clip_weights(state, prefix)
+    with torch.device("meta"):
+        module = CLIPTextModel(CLIPTextConfig(**(config or _config_from_weights(weights))))
+    module = _filled(module, weights)
+    return TextEncoder(key_for_width(module.get_input_embeddings().weight.shape[1]), module)
+
+
+def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+    if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
+        weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
+    body = getattr(module, "text_model", module)
+    length = body.embeddings.position_embedding.num_embeddings
+    # Positions are part of the weights up to transformers 4.30, and some merging tools store them as floats.
+    weights = {key: tensor for key, tensor in weights.items() if not key.endswith("position_ids")}
+    body.embeddings.register_buffer("position_ids", torch.empty(1, length, dtype=torch.long, device="meta"), persistent=False)
+    assigned(module, weights)
+    device = body.embeddings.position_embedding.weight.device
+    body.embeddings.position_ids = torch.arange(length, device=device).unsqueeze(0)
+    return module
+
+
+def _clip_weights(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The text encoder's tensors with keys from "text_model." on; early checkpoints leave that part of the key out."""
+    weights: dict[str, torch.Tensor] = {}
+    for key, tensor in state.items():
+        if key.startswith(prefix):
+            weights["text_model." + key.removeprefix(prefix).removeprefix("text_model.")] = tensor
+    if not weights:
+        raise HostFailed("The checkpoint holds no CLIP text encoder.")
+    return weights
+
+
+def _config_from_folder(params: dict[str, Any]) -> dict[str, Any] | None:
+    version = text_config_folder(params).get("version")
+    file = Path(version) / "config.json" if version else None
+    if file is None or not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f'The text encoder config "{file}" cannot be read.') from error
+
+
+def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The config of a CLIP text encoder with heads of 64 channels, as all that OpenAI published have."""
+    width = weights["text_model.embeddings.token_embedding.weight"].shape[1]
+    layers = {key.split(".")[3] for key in weights if key.startswith("text_model.encoder.layers.")}
+    return {
+        "hidden_size": width,
+        "intermediate_size": weights["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": width // 64,
+        "vocab_size": weights["text_model.embeddings.token_embedding.weight"].shape[0],
+        "max_position_embeddings": weights["text_model.embeddings.position_embedding.weight"].shape[0],
+        "hidden_act": "quick_gelu",
+    }
+
+
+def _any(state: Mapping[str, torch.Tensor], prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in state)

@@ -1,0 +1,212 @@
+"""DiffusionModel: the frozen networks that an embedding is trained against, made of diffusers and transformers modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from train_embedding.embeddings.create import takes_whole_text
+from train_embedding.embeddings.text_encoders import CHUNK
+from train_embedding.engine.devices import without_autocast
+from train_embedding.engine.layers.causal_mask import mask_made_on_device
+from train_embedding.engine.layers.frozen import freeze
+from train_embedding.engine.model.conditioning import Conditioning, size_ids
+from train_embedding.engine.prompts.emphasis import weighted_states
+from train_embedding.engine.prompts.splicing import PromptBatch, batch_prompts, spliced, tokenise
+from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One CLIP text encoder, and what is read of it."""
+
+    key: str
+    '"clip_l", "clip_h" or "clip_g".'
+    module: CLIPTextModel | CLIPTextModelWithProjection
+    layer: int = 1
+    "The layer whose hidden states are read, counted from the last."
+    normalised: bool = True
+    "Whether they go through the final layer norm."
+    padding: int = END_OF_TEXT
+    "Id that fills a chunk after its first end of text."
+    pools: bool = False
+    "Whether the UNet is also told the projected state at the end of the text; needs a CLIPTextModelWithProjection."
+
+    @property
+    def token_embedding(self) -> nn.Embedding:
+        embedding = self.module.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        return embedding
+
+    @property
+    def width(self) -> int:
+        return self.token_embedding.embedding_dim
+
+    @property
+    def pooled_width(self) -> int:
+        """Channels of the pooled output, 0 where there is none."""
+        return self.module.text_projection.out_features if self.pools else 0
+
+    def encode(self, prompts: PromptBatch, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The context of each prompt, [B, k * 77, d], and the pooled output of its first chunk, [B, p], as in the WebUI."""
+        batch, chunks, length = prompts.ids.shape
+        ids = self._padded(prompts.ids).reshape(-1, length)
+        last = self.layer == 1 and self.normalised
+        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table), mask_made_on_device():
+            output = self.module(ids, output_hidden_states=not last)
+        hidden = output.last_hidden_state if last else output.hidden_states[-self.layer]
+        if self.normalised and not last:
+            body = getattr(self.module, "text_model", self.module)  # transformers 5 has no inner text_model
+            hidden = body.final_layer_norm(hidden)
+        pooled = output.text_embeds.reshape(batch, chunks, -1)[:, 0] if self.pools else None
+        if prompts.weights is not None:
+            hidden = weighted_states(hidden, prompts.weights.reshape(-1, length))
+        return hidden.reshape(batch, chunks * length, -1), pooled
+
+    def _padded(self, ids: torch.Tensor) -> torch.Tensor:
+        """The ids, [B, k, 77], filled with this encoder's own padding; prompts come filled with ends of text."""
+        if self.padding == END_OF_TEXT:
+            return ids
+        ends = (ids == END_OF_TEXT).long()
+        return ids.masked_fill(ends.cumsum(-1) > ends, self.padding)
+
+
+@dataclass(frozen=True)
+class LatentMoments:
+    """The VAE's posterior over scaled latents. mean, std: [B, 4, h, w]."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
+@dataclass(frozen=True)
+class DiffusionModel:
+    """A latent diffusion model with every parameter frozen."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoders: tuple[TextEncoder, ...]
+    alphas_cumprod: torch.Tensor
+    "ᾱ of each timestep, fp32 [T] (Ho et al. 2020)."
+    prediction_type: str
+    '"epsilon" or "v_prediction".'
+    family: str
+    "A name from `embeddings.text_encoders.family_of`."
+    latent_scale: float
+    "Factor between the VAE's latents and the UNet's."
+    resolution: int
+    "Side in pixels of the square pictures it was trained for."
+    inpainting: bool = False
+    "Whether the UNet also takes a mask and the latents of a masked picture, 9 channels in all."
+    crop: tuple[int, int] = (0, 0)
+    "Top and left that SDXL is told its pictures were cropped at."
+    _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    "Per height and width of latents, what an inpainting UNet takes beside them, [1, 5, h, w]."
+
+    def __post_init__(self) -> None:
+        for module in self.modules():
+            freeze(module)
+
+    def modules(self) -> tuple[nn.Module, ...]:
+        return (self.unet, self.vae, *(encoder.module for encoder in self.text_encoders))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return {encoder.key: encoder.width for encoder in self.text_encoders}
+
+    @torch.no_grad()
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]; [0, d] for empty text.
+
+        SD2's encoder gets the whole text, as in the WebUI.
+        """
+        ids = torch.tensor(token_ids(text)[: None if takes_whole_text(self.widths) else count], dtype=torch.long)
+        return {
+            encoder.key: encoder.token_embedding.weight.detach()[ids.to(encoder.token_embedding.weight.device)].float().cpu()
+            for encoder in self.text_encoders
+        }
+
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        """The whole token embedding per encoder, [V, d]: the very weights."""
+        return {encoder.key: encoder.token_embedding.weight.detach() for encoder in self.text_encoders}
+
+    @torch.no_grad()
+    def encoded_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """What the text encoders put out for the tokens that `token_embeddings` takes, at most 75, as the UNet reads it: per
+        encoder fp32 CPU [m, d]. Where Cross Initialization begins (Pang et al. 2024, arXiv 2312.15905)."""
+        chunk = tokenise([text])[0]
+        kept = len(chunk) if takes_whole_text(self.widths) else min(len(chunk), count or CHUNK)
+        prompts = batch_prompts([[chunk[:kept]]]).to(self.device)
+        tables = no_vectors(self)
+        hidden = {encoder.key: encoder.encode(prompts, tables[encoder.key])[0] for encoder in self.text_encoders}
+        return {key: states[0, 1 : kept + 1].float().cpu() for key, states in hidden.items()}
+
+    def context(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
+        """The prompts encoded. tables: vectors [n, d] per encoder, for the prompts' slots."""
+        encoded = [encoder.encode(prompts, tables[encoder.key]) for encoder in self.text_encoders]
+        pooled = [one for _, one in encoded if one is not None]
+        return Conditioning(torch.cat([hidden for hidden, _ in encoded], -1), torch.cat(pooled, -1) if pooled else None)
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """The UNet's prediction [B, 4, h, w] for noisy latents and timesteps [B]."""
+        added = None
+        if conditioning.pooled is not None:
+            height, width = (8 * side for side in noisy.shape[2:])
+            sizes = size_ids(height, width, self.crop, len(noisy), noisy.device)
+            added = {"text_embeds": conditioning.pooled, "time_ids": sizes}
+        inputs = torch.cat([noisy, self._blank_picture(noisy)], 1) if self.inpainting else noisy
+        context = conditioning.context
+        return self.unet(inputs, timesteps, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False)[0]
+
+    @torch.no_grad()
+    def encode_images(self, images: torch.Tensor) -> LatentMoments:
+        """images: [B, 3, H, W] in -1…1. A VAE that overflows in half precision, as SDXL's does, is asked again in fp32."""
+        moments = self._moments(self.vae, images)
+        if next(self.vae.parameters()).dtype == torch.float16 and not bool(torch.isfinite(moments.mean).all()):
+            return self._moments(deepcopy(self.vae).float(), images)
+        return moments
+
+    def _moments(self, vae: AutoencoderKL, images: torch.Tensor) -> LatentMoments:
+        weight = next(vae.parameters())
+        posterior = vae.encode(images.to(weight.device, weight.dtype)).latent_dist
+        return LatentMoments(posterior.mean.float() * self.latent_scale, posterior.std.float() * self.latent_scale)
+
+    @torch.no_grad()
+    def _blank_picture(self, noisy: torch.Tensor) -> torch.Tensor:
+        """A mask of everything and the latents of a grey picture, [B, 5, h, w]: what the WebUI gives where nothing is kept."""
+        height, width = noisy.shape[2:]
+        if (height, width) not in self._blanks:
+            with without_autocast(noisy.device):
+                grey = self.encode_images(noisy.new_zeros(1, 3, 8 * height, 8 * width)).mean
+            self._blanks[height, width] = torch.cat([torch.ones_like(grey[:, :1]), grey], 1)
+        return self._blanks[height, width].to(noisy).expand(len(noisy), -1, -1, -1)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures [B, 3, H, W] in -1…1 of scaled latents [B, 4, h, w]."""
+        vae = next(self.vae.parameters())
+        return self.vae.decode((latents / self.latent_scale).to(vae.dtype), return_dict=False)[0].float()
+
+
+def no_vectors(model: DiffusionModel) -> dict[str, torch.Tensor]:
+    """Tables for prompts without embeddings."""
+    return {
+        encoder.key: torch.zeros(1, encoder.width, device=model.device, dtype=torch.float32) for encoder in model.text_encoders
+    }

@@ -1,0 +1,110 @@
+"""Floating-point operations of a training step, counted on the meta device at true model size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.profiling.meta_models import FAMILIES, meta_model, meta_prompt, text_encoders
+from train_embedding.engine.prompts.splicing import PromptBatch
+from train_embedding.engine.training.loop import losses_in_context
+
+CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
+"Family and side in pixels of the pictures that are counted."
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """Counts at batch 1. step: forward and backward of the UNet; text_encoder: the same of the text encoders."""
+
+    family: str
+    resolution: int
+    forward: int
+    step: int
+    text_encoder: int
+    attention_forward: int
+    "Of the forward, the two products of attention, both of whose factors depend on the prompt."
+    attention_step: int
+    "The same and the four products of its gradient."
+
+    @property
+    def ratio(self) -> float:
+        """The step's UNet work as a multiple of one UNet forward."""
+        return self.step / self.forward
+
+    @property
+    def layers_ratio(self) -> float:
+        """The ratio of what is not attention: frozen layers, whose backward costs at most their forward again."""
+        return (self.step - self.attention_step) / (self.forward - self.attention_forward)
+
+    @property
+    def recomputed(self) -> int:
+        """What a fused attention kernel adds on a GPU: it makes one of the products again instead of keeping the scores."""
+        return (self.attention_step - self.attention_forward) // 4
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "resolution": self.resolution,
+            "forward_tflop": self.forward / 1e12,
+            "step_tflop": self.step / 1e12,
+            "text_encoder_tflop": self.text_encoder / 1e12,
+            "ratio": self.ratio,
+            "layers_ratio": self.layers_ratio,
+            "attention_forward_tflop": self.attention_forward / 1e12,
+            "attention_step_tflop": self.attention_step / 1e12,
+            "recomputed_by_fused_attention_tflop": self.recomputed / 1e12,
+        }
+
+
+@cache
+def count_text_encoders(family: str) -> int:
+    """Forward and backward of the family's text encoders to one vector each, as `engine.loop` runs them."""
+    with FakeTensorMode(), torch.enable_grad():
+        encoders = text_encoders(family)
+        tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
+        prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
+        with FlopCounterMode(display=False) as counter:
+            outputs = [encoder.encode(prompts, table) for encoder, table in zip(encoders, tables, strict=True)]
+            torch.stack([part.sum() for output in outputs for part in output if part is not None]).sum().backward()
+    return counter.get_total_flops()
+
+
+def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True) -> StepFlops:
+    """Counts what the UNet does in a step of `engine.loop`: forward, loss, and the backward to the prompt.
+
+    to_pooled: whether the backward goes to SDXL's pooled output too, as it does where the second encoder is trained.
+    """
+    conditioning = meta_prompt(model, to_pooled=to_pooled)
+    latents = torch.zeros(1, 4, resolution // 8, resolution // 8, device="meta")
+    timesteps = torch.zeros(1, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model.predict(latents, timesteps, conditioning)
+    with FlopCounterMode(display=False) as step, torch.enable_grad():
+        losses_in_context(model, conditioning, latents, torch.zeros_like(latents), timesteps).mean().backward()
+    return StepFlops(
+        model.family,
+        resolution,
+        forward.get_total_flops(),
+        step.get_total_flops(),
+        count_text_encoders(model.family),
+        _attention(forward),
+        _attention(step),
+    )
+
+
+def flop_table() -> list[dict[str, Any]]:
+    """One row per case of CASES, in TFLOP at batch 1."""
+    models = {family: meta_model(family) for family in FAMILIES}
+    return [count_step(models[family], resolution).to_json() for family, resolution in CASES]
+
+
+def _attention(counter: FlopCounterMode) -> int:
+    """Attention's part. On the meta device it is made of batched products, which nothing else in a UNet is."""
+    return counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0)

@@ -1,0 +1,238 @@
+"""Memory of a training step: what is saved for the backward pass, and the most that is held at once, at true model size."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from train_embedding.engine.layers.frozen import plain
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.profiling.meta_models import meta_model, meta_prompt, text_encoders
+from train_embedding.engine.prompts.splicing import PromptBatch
+from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+from train_embedding.engine.training.loop import losses_in_context
+
+CASES = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
+"Family and side in pixels of the pictures that are counted."
+BATCHES = (1, 4)
+CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
+"Memory of usual graphics cards, GiB."
+APART = 2**30
+"For what is not counted: the driver's context, the kernels' workspaces, the host."
+WEIGHTS = torch.float16
+"What hosts keep weights in."
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes. saved: distinct storages kept for the backward pass, the networks' own aside; peak: the most beside the weights
+    that is held at once, saved ones included; weights: UNet, VAE and text encoders."""
+
+    family: str
+    resolution: int
+    batch: int
+    checkpointing: bool
+    frozen: bool
+    "Whether the frozen layers were in place, rather than torch's own."
+    saved: int
+    peak: int
+    weights: int
+
+    @property
+    def smallest_card(self) -> int:
+        """GiB of the smallest usual card that holds it all: derived, not tried."""
+        return next((card for card in CARDS if card * 2**30 >= self.weights + self.peak + APART), 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "resolution": self.resolution,
+            "batch": self.batch,
+            "checkpointing": self.checkpointing,
+            "frozen_layers": self.frozen,
+            "saved_gib": self.saved / 2**30,
+            "peak_gib": self.peak / 2**30,
+            "weights_gib": self.weights / 2**30,
+            "smallest_card_gib": self.smallest_card,
+        }
+
+
+def count_memory(
+    model: DiffusionModel,
+    resolution: int,
+    *,
+    batch: int = 1,
+    checkpointing: bool = False,
+    frozen: bool = True,
+    dtype: torch.dtype = torch.bfloat16,
+) -> StepMemory:
+    """Counts a step of `engine.loop` for a model on the meta device. dtype: what autocast computes in.
+
+    frozen: False for the layers as they come, to compare with.
+    """
+    given = meta_prompt(model, batch=batch).to(model.dtype)
+    latents = torch.zeros(batch, 4, resolution // 8, resolution // 8, device="meta")
+    timesteps = torch.zeros(batch, dtype=torch.long, device="meta")
+    counter = MemoryCounter([model.unet])
+    with ExitStack() as stack:
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(nullcontext() if frozen else plain(model.unet))
+        stack.enter_context(checkpointed(model) if checkpointing else nullcontext())
+        stack.enter_context(counter)
+        stack.enter_context(as_on_cuda(dtype))
+        with counter.saving():
+            loss = losses_in_context(model, given, latents, torch.zeros_like(latents), timesteps).mean()
+        loss.backward()
+    texts = text_encoder_saved(model.family, batch, frozen, dtype)
+    weights = weight_bytes(model)
+    return StepMemory(
+        model.family, resolution, batch, checkpointing, frozen, counter.saved + texts, counter.peak + texts, weights
+    )
+
+
+@cache
+def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype) -> int:
+    """Bytes that the family's text encoders keep for the backward pass to the vectors."""
+    with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
+        encoders = text_encoders(family, WEIGHTS)
+        modules = [encoder.module for encoder in encoders]
+        tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
+        ids = torch.zeros(batch, 1, 77, dtype=torch.long)
+        for module in () if frozen else modules:
+            stack.enter_context(plain(module))
+        counter = MemoryCounter(modules)
+        with as_on_cuda(dtype), counter.saving():
+            outputs = [encoder.encode(PromptBatch(ids, ids), table) for encoder, table in zip(encoders, tables, strict=True)]
+        del outputs
+    return counter.saved
+
+
+@cache
+def _text_encoder_bytes(family: str) -> int:
+    with FakeTensorMode():
+        return sum(_bytes(encoder.module) for encoder in text_encoders(family, WEIGHTS))
+
+
+def weight_bytes(model: DiffusionModel) -> int:
+    return _bytes(model.unet) + _bytes(model.vae) + _text_encoder_bytes(model.family)
+
+
+def memory_table() -> list[dict[str, Any]]:
+    """One row per case, batch size and kind of step."""
+    rows: list[dict[str, Any]] = []
+    for family, resolution in CASES:
+        model = meta_model(family, WEIGHTS)
+        for batch in BATCHES:
+            for frozen, checkpointing in ((False, False), (True, False), (False, True), (True, True)):
+                counted = count_memory(model, resolution, batch=batch, checkpointing=checkpointing, frozen=frozen)
+                rows.append(counted.to_json())
+    return rows
+
+
+class MemoryCounter(TorchDispatchMode):
+    """Within the context, the storages that operations make are followed from their making to their end.
+
+    networks: those whose parameters and buffers are not counted.
+    """
+
+    def __init__(self, networks: list[Any]) -> None:
+        super().__init__()
+        self._own = {_key(tensor) for network in networks for tensor in (*network.parameters(), *network.buffers())}
+        self._live: dict[int, tuple[int, int]] = {}
+        "Per storage its bytes, and how many tensors lie in it."
+        self.held = self.peak = self.saved = 0
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Within the context, what autograd saves adds to `saved`."""
+        kept: dict[int, torch.Tensor] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            if _key(tensor) not in self._own:
+                kept[_key(tensor)] = tensor
+            return tensor
+
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield
+        self.saved += sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_flatten(result)[0]:
+            if isinstance(tensor, torch.Tensor):
+                self._follow(tensor)
+        return result
+
+    def _follow(self, tensor: torch.Tensor) -> None:
+        """By the tensors in a storage: torch 2.1 does not report the end of a storage itself."""
+        key = _key(tensor)
+        if key in self._own:
+            return
+        size, tensors = self._live.get(key, (tensor.untyped_storage().nbytes(), 0))
+        if not tensors:
+            self.held += size
+            self.peak = max(self.peak, self.held)
+        self._live[key] = size, tensors + 1
+        weakref.finalize(tensor, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        size, tensors = self._live.pop(key)
+        if tensors > 1:
+            self._live[key] = size, tensors - 1
+        else:
+            self.held -= size
+
+
+@contextmanager
+def as_on_cuda(dtype: torch.dtype) -> Iterator[None]:
+    """Within the context, networks on any device compute as autocast has them on CUDA: products in `dtype`, norms and softmax in
+    fp32, attention by a fused kernel. For counting, in a process that does nothing else meanwhile."""
+    functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
+    functions |= {(F, name): _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}
+    functions[F, "scaled_dot_product_attention"] = _casting(_fused_attention, dtype)
+    functions[torch, "bmm"] = _casting(torch.bmm, dtype)  # attention in transformers 4.30's CLIP
+    before = {place: getattr(*place) for place in functions}
+    try:
+        for place, function in functions.items():
+            setattr(*place, function)
+        yield
+    finally:
+        for place, function in before.items():
+            setattr(*place, function)
+
+
+def _casting(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> Callable[..., torch.Tensor]:
+    def cast(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    def computed(*values: Any, **options: Any) -> torch.Tensor:
+        return function(*(cast(value) for value in values), **{name: cast(value) for name, value in options.items()})
+
+    return computed
+
+
+def _fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **options: Any
+) -> torch.Tensor:
+    causal = attn_mask is not None or bool(options.get("is_causal"))  # CLIP's masks are causal, and the UNet has none
+    return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, causal)[0]
+
+
+def _bytes(network: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+def _key(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,88 @@
+"""The families' networks at their true size and without weights, to count on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from train_embedding.engine.layers.frozen import freeze
+from train_embedding.engine.loading.ldm import CONFIGS, read_config
+from train_embedding.engine.model.conditioning import Conditioning
+from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
+from train_embedding.engine.model.noise_schedule import noise_schedule
+
+FAMILIES = ("SD1", "SD2", "SDXL")
+_ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "SD1": ({"hidden_size": 768, "num_hidden_layers": 12},),
+    "SD2": ({"hidden_size": 1024, "num_hidden_layers": 24, "layer": 2},),
+    "SDXL": (
+        {"hidden_size": 768, "num_hidden_layers": 12, "layer": 2},
+        {"hidden_size": 1280, "num_hidden_layers": 32, "layer": 2, "projection_dim": 1280},
+    ),
+}
+"Per family its text encoders: what is particular in their configs, and the layer that is read."
+
+
+def meta_model(family: str, dtype: torch.dtype = torch.float32) -> DiffusionModel:
+    """A family at its true size, without weights: UNet and VAE on the meta device, and no text encoders."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
+
+    params = read_config(CONFIGS / f"{family.lower()}.yaml")
+    config = {"model": {"params": params}}
+    schedule = noise_schedule(params["linear_start"], params["linear_end"], params["timesteps"]).to("meta")
+    with torch.device("meta"), _made_in(dtype):
+        unet = UNet2DConditionModel.from_config(create_unet_diffusers_config_from_ldm(config, {}))
+        vae = AutoencoderKL.from_config(create_vae_diffusers_config_from_ldm(config, {}))
+    return DiffusionModel(
+        unet=unet,
+        vae=vae,
+        text_encoders=(),
+        alphas_cumprod=schedule,
+        prediction_type="epsilon",
+        family=family,
+        latent_scale=params["scale_factor"],
+        resolution=8 * params["image_size"],
+    )
+
+
+def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True) -> Conditioning:
+    """Encoded prompts of 77 tokens on the meta device, to which the backward goes; to_pooled: to SDXL's pooled output too."""
+    config = model.unet.config
+    context = torch.zeros(batch, 77, config.cross_attention_dim, device="meta", requires_grad=True)
+    if config.addition_embed_type is None:
+        return Conditioning(context)
+    width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+    return Conditioning(context, torch.zeros(batch, width, device="meta", requires_grad=to_pooled))
+
+
+def text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
+    """A family's text encoders at their true size, for `FakeTensorMode`, in whose context this must be called.
+
+    Not on the meta device: transformers 4.30 reads a number from a tensor that it makes on the device of its input.
+    """
+    with _made_in(dtype):
+        return [_text_encoder(**config) for config in _ENCODERS[family]]
+
+
+def _text_encoder(layer: int = 1, **config: Any) -> TextEncoder:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    width, pools = config["hidden_size"], "projection_dim" in config
+    full = CLIPTextConfig(**config, intermediate_size=4 * width, num_attention_heads=width // 64)
+    module = (CLIPTextModelWithProjection if pools else CLIPTextModel)(full)
+    freeze(module)
+    return TextEncoder("clip_l", module, layer=layer, pools=pools)
+
+
+@contextmanager
+def _made_in(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,95 @@
+"""Embeddings in prompts: tokenised chunks with slots for vectors, and the splice that puts the vectors in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from train_embedding.embeddings.text_encoders import CHUNK
+from train_embedding.engine.devices import to_device
+from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, token_ids
+
+EMPTY_SLOT = -1
+PLACEHOLDER_ID = 0
+"Id that stands where a vector goes: any below the end-of-text id, so that pooled outputs are found as usual."
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A piece of a prompt that is an embedding: rows of the table of vectors, from `first`, `count` of them."""
+
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts ready for the text encoders. k: chunks of 75 tokens per prompt, the same for all.
+
+    ids: long [B, k, 77]. slots: long [B, k, 77], the row in the table of vectors, or -1 for an ordinary token. weights: fp32
+    [B, k, 77], how much each token counts, or None where all count alike.
+    """
+
+    ids: torch.Tensor
+    slots: torch.Tensor
+    weights: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> PromptBatch:
+        weights = None if self.weights is None else to_device(self.weights, device)
+        return PromptBatch(to_device(self.ids, device), to_device(self.slots, device), weights)
+
+    def rows(self, rows: slice) -> PromptBatch:
+        return PromptBatch(self.ids[rows], self.slots[rows], None if self.weights is None else self.weights[rows])
+
+
+def tokenise(pieces: Sequence[str | Vectors]) -> list[list[tuple[int, int]]]:
+    """One prompt as chunks of (token id, slot), at most 75 each; an embedding is never split over two chunks."""
+    chunks: list[list[tuple[int, int]]] = [[]]
+    for piece in pieces:
+        if isinstance(piece, str):
+            for token in token_ids(piece):
+                if len(chunks[-1]) == CHUNK:
+                    chunks.append([])
+                chunks[-1].append((token, EMPTY_SLOT))
+        else:
+            if len(chunks[-1]) + piece.count > CHUNK:
+                chunks.append([])
+            chunks[-1] += [(PLACEHOLDER_ID, piece.first + index) for index in range(piece.count)]
+    return chunks
+
+
+def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch:
+    """Tokenised prompts as one batch; shorter ones are filled with empty chunks, as the WebUI does."""
+    longest = max(len(chunks) for chunks in prompts)
+    padded = [chunks + [[]] * (longest - len(chunks)) for chunks in prompts]
+    rows = [[_with_ends(chunk) for chunk in chunks] for chunks in padded]
+    table = torch.tensor(rows, dtype=torch.long)  # [B, k, 77, 2]
+    return PromptBatch(table[..., 0].contiguous(), table[..., 1].contiguous())
+
+
+@contextmanager
+def spliced(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Iterator[None]:
+    """Within the context, the token embedding's output carries `table[slots]` wherever a slot is taken.
+
+    slots: long [N, 77]. table: [n, d]; gradients reach it and nothing else. Neither the vocabulary nor the tokenizer changes.
+    """
+
+    def replace(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        vectors = F.embedding(slots.clamp(min=0), table).to(output.dtype)  # [N, 77, d]
+        return torch.where((slots >= 0).unsqueeze(-1), vectors, output)
+
+    handle = token_embedding.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _with_ends(chunk: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    filler = [(END_OF_TEXT, EMPTY_SLOT)] * (CHUNK + 1 - len(chunk))
+    return [(START_OF_TEXT, EMPTY_SLOT), *chunk, *filler]

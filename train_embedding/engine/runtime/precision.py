@@ -1,0 +1,124 @@
+"""The number formats of a step: what frozen networks compute in, and gradients that survive fp16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import Optimizer
+
+from train_embedding.engine.devices import support_of
+
+if TYPE_CHECKING:
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+FIRST_FACTOR = 2.0**16
+LARGEST_FACTOR = 2.0**24
+STEPS_BEFORE_GROWTH = 50
+"Steps without an overflow after which the factor doubles. GradScaler waits for 2,000, more than a whole run has here."
+MAX_SKIPPED = 20
+"Steps skipped in a row after which a run has failed: a smaller factor helps after 16 at most, so the loss itself overflows."
+
+
+def autocast(model: DiffusionModel) -> AbstractContextManager[object]:
+    """The context in which networks compute: in `compute_dtype` where the device has autocast, elsewhere as their weights are."""
+    if not support_of(model.device).autocast:
+        return nullcontext()
+    return torch.autocast(model.device.type, dtype=_autocast_dtype(model.device))
+
+
+def compute_dtype(model: DiffusionModel) -> torch.dtype:
+    """What the UNet computes in: autocast's number format, or that of its weights where there is no autocast."""
+    return _autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
+
+
+def passes_fp16(model: DiffusionModel) -> bool:
+    """Whether gradients pass through fp16 on their way to the vectors, in the UNet or in a text encoder."""
+    encoders = (encoder.module for encoder in model.text_encoders)
+    weights = {next(network.parameters()).dtype for network in (model.unet, *encoders)}
+    return torch.float16 in {compute_dtype(model), *weights}
+
+
+def _autocast_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the GPU computes in it (NVIDIA's since Ampere, AMD's), else fp16."""
+    if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
+        return torch.float16  # older ones only emulate bf16, which torch.cuda.is_bf16_supported() does not tell apart
+    return torch.bfloat16
+
+
+class LossScale:
+    """Dynamic loss scaling (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2) that never waits for the device.
+
+    The loss is multiplied by a power of two before the backward pass and the gradient divided by it, exactly, afterwards, so
+    that small gradients do not vanish in fp16, whose smallest number is 6e-8. A step whose gradient is not finite is skipped and
+    the factor halved; after some steps without an overflow it is doubled. `torch.cuda.amp.GradScaler` does the same, but waits
+    for the device in every step to know whether to skip it.
+
+    Args:
+        device: Where the vectors are trained.
+        enabled: False for runs in which no gradient passes through fp16; then nothing is scaled and no step is skipped.
+    """
+
+    def __init__(self, device: torch.device, enabled: bool) -> None:
+        self.enabled = enabled
+        self._factor = torch.full((), FIRST_FACTOR if enabled else 1.0, device=device)
+        self._clean = torch.zeros((), device=device)
+        "Steps without an overflow since the factor last changed."
+        self._skipped = torch.zeros((), device=device)
+        "Steps skipped in a row."
+
+    def add_gradient(self, loss: torch.Tensor, leaves: Iterable[torch.Tensor]) -> None:
+        """Add the gradient of a loss, a scalar, to that of the leaves which are trained."""
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        scaled = loss * self._factor if self.enabled else loss
+        for leaf, gradient in zip(wanted, torch.autograd.grad(scaled, wanted), strict=True):
+            unscaled = gradient / self._factor if self.enabled else gradient
+            leaf.grad = unscaled if leaf.grad is None else leaf.grad + unscaled
+
+    def step(self, optimizer: Optimizer) -> None:
+        """Make the optimizer's step, or none where a gradient is not finite, and adapt the factor."""
+        if not self.enabled:
+            optimizer.step()
+            return
+        trained = [tensor for group in optimizer.param_groups for tensor in group["params"] if tensor.grad is not None]
+        finite = torch.stack([tensor.grad.isfinite().all() for tensor in trained]).all()
+        for tensor in trained:  # so that what the optimizer keeps of gradients stays finite too
+            tensor.grad.copy_(torch.where(finite, tensor.grad, 0.0))
+        before = [(tensor, tensor.detach().clone()) for tensor in _tensors_of(optimizer, trained)]
+        optimizer.step()
+        with torch.no_grad():
+            for tensor, value in before:
+                tensor.copy_(torch.where(finite, tensor, value))
+        self._adapt(finite)
+
+    def _adapt(self, finite: torch.Tensor) -> None:
+        self._clean = torch.where(finite, self._clean + 1, 0.0)
+        self._skipped = torch.where(finite, 0.0, self._skipped + 1)
+        grows = self._clean >= STEPS_BEFORE_GROWTH
+        grown = torch.where(grows, (2 * self._factor).clamp(max=LARGEST_FACTOR), self._factor)
+        self._factor = torch.where(finite, grown, (self._factor / 2).clamp(min=1.0))
+        self._clean = torch.where(grows, 0.0, self._clean)
+
+    def skipped_in_a_row(self) -> int:
+        """How many steps were skipped since the last one that was made; waits for the device."""
+        return int(self._skipped) if self.enabled else 0
+
+    def values(self) -> dict[str, torch.Tensor]:
+        """Everything that later steps depend on, as scalars in main memory."""
+        held = {"factor": self._factor, "clean": self._clean, "skipped": self._skipped}
+        return {name: value.detach().cpu().clone() for name, value in held.items()}
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Take back what `values` gave."""
+        device = self._factor.device
+        self._factor, self._clean, self._skipped = (
+            torch.as_tensor(values[name], dtype=torch.float32).to(device) for name in ("factor", "clean", "skipped")
+        )
+
+
+def _tensors_of(optimizer: Optimizer, trained: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The trained tensors and what the optimizer keeps for each of their numbers; not its step counters."""
+    kept = (value for tensor in trained for value in optimizer.state.get(tensor, {}).values())
+    return [*trained, *(value for value in kept if isinstance(value, torch.Tensor) and value.ndim)]

@@ -1,0 +1,57 @@
+"""The context term of CoRe (Wu et al. 2025, arXiv 2408.15914): an embedding must not change what is made of the words around it.
+
+Long training can move vectors to where the text encoder puts out something else for every other word of a prompt, which then
+loses its say. The term compares the encodings of those words with the ones that the vectors of the run's start give them. It
+needs no pictures and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.nn import functional as F
+
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.prompts.embedding_names import NAME
+from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.runtime.precision import autocast
+from train_embedding.engine.seeds import CONTEXT_PROMPTS, step_generator
+
+PROMPTS = (
+    "[name] on a beach", "[name] in the snow", "[name] in a city at night", "[name] in front of a mountain",
+    "[name] in a forest of tall trees", "[name] under water", "[name] on a wooden table", "[name] in the desert at sunset",
+    "[name] in the rain", "[name] beside a river", "[name] in a red room", "[name] on green grass", "[name] on white paper",
+    "a painting of [name] in the style of van gogh", "a pencil drawing of [name]", "a black and white photo of [name]",
+    "a marble statue of [name]", "a small [name] in a big hall", "two people looking at [name]", "a poster with [name] and a sun",
+)  # fmt: skip
+"Scenes that most checkpoints know; one is drawn in each step."
+
+
+class ContextTerm:
+    """start: vectors [n, d] per text encoder, those the run began with, on the model's device."""
+
+    def __init__(self, model: DiffusionModel, start: Mapping[str, torch.Tensor], seed: int) -> None:
+        count = len(next(iter(start.values())))
+        self._model = model
+        self._seed = seed
+        self._prompts = [batch_prompts([tokenise(_pieces(prompt, count))]).to(model.device) for prompt in PROMPTS]
+        with torch.no_grad():
+            self._references = [self._encoded(prompts, start) for prompts in self._prompts]
+
+    def loss(self, vectors: Mapping[str, torch.Tensor], step: int) -> torch.Tensor:
+        """1 − cos(encoding, reference), averaged over the tokens that are not the embedding's; a scalar in 0…2."""
+        chosen = int(torch.randint(len(PROMPTS), (), generator=step_generator(self._seed, CONTEXT_PROMPTS + step)))
+        prompts, reference = self._prompts[chosen], self._references[chosen]
+        similarity = F.cosine_similarity(self._encoded(prompts, vectors), reference, dim=-1)  # [1, k * 77]
+        others = (prompts.slots < 0).flatten(1)
+        return ((1 - similarity) * others).sum() / others.sum()
+
+    def _encoded(self, prompts: PromptBatch, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        with autocast(self._model):
+            return self._model.context(prompts, vectors).context.float()
+
+
+def _pieces(prompt: str, count: int) -> list[str | Vectors]:
+    before, after = prompt.split(NAME)
+    return [piece for piece in (before, Vectors(0, count), after) if piece != ""]

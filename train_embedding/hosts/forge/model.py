@@ -1,0 +1,211 @@
+"""A checkpoint in Forge's parts as a DiffusionModel, and the facts about it. Only Forge and reForge can import this.
+
+It relies on these names, read in Forge dfdcbab6 and reForge 3b56b268:
+
+    sd model        forge_objects_original (without anybody's Lora), sd_checkpoint_info, is_sd1, is_sd2, is_sdxl
+    its parts       unet.model.diffusion_model, vae.first_stage_model, with the key names of checkpoints;
+                    clip.cond_stage_model.clip_l, .clip_h, .clip_g: each .transformer, a CLIPTextModel; its token embedding is
+                    in .wrapped
+    shared          opts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from modules import shared
+
+from train_embedding.errors import HostFailed
+from train_embedding.hosts.forge.checkpoint_file import quantised_as
+
+if TYPE_CHECKING:
+    from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
+
+_PLAIN = (torch.float32, torch.float16, torch.bfloat16)
+"What weights are stored in that are not quantised."
+_ONE = {"clip_l": "cond_stage_model.transformer.", "clip_h": "cond_stage_model.model."}
+_TWO = {"clip_l": "conditioner.embedders.0.transformer.", "clip_g": "conditioner.embedders.1.model."}
+"Where a checkpoint keeps its text encoder, or SDXL its two."
+_TEXT = ("text_model.", "text_projection.")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a program reads of a text encoder; the fields are `engine.model.TextEncoder`'s."""
+
+    layer: int
+    normalised: bool
+    padding: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A program's noise: ᾱ of each timestep [T], what the UNet predicts in diffusers' words, and whether the last timestep is
+    meant to be all noise though ᾱ does not say so."""
+
+    alphas_cumprod: torch.Tensor
+    prediction_type: str
+    to_zero: bool = False
+
+    def read(self) -> torch.Tensor:
+        from train_embedding.engine.loading.shared_weights import plain
+        from train_embedding.engine.model.noise_schedule import zero_terminal_snr
+
+        alphas = plain(self.alphas_cumprod).float()
+        return zero_terminal_snr(alphas) if self.to_zero else alphas
+
+
+def parts(sd_model: Any) -> Any:
+    return sd_model.forge_objects_original
+
+
+def towers(sd_model: Any) -> dict[str, Any]:
+    """The text encoders that take embeddings, by their keys."""
+    models = parts(sd_model).clip.cond_stage_model
+    return {key: getattr(models, key) for key in ("clip_l", "clip_h", "clip_g") if hasattr(models, key)}
+
+
+def token_table(tower: Any) -> torch.Tensor:
+    """[vocabulary, d]"""
+    from train_embedding.engine.loading.shared_weights import plain
+
+    return plain(tower.transformer.text_model.embeddings.token_embedding.weight)
+
+
+def widths_of(sd_model: Any) -> dict[str, int]:
+    if not (sd_model.is_sd1 or sd_model.is_sd2 or sd_model.is_sdxl):
+        return {}  # Flux has a CLIP too, which is told nothing of single tokens
+    tables = {key: tower.transformer.text_model.embeddings.token_embedding.weight for key, tower in towers(sd_model).items()}
+    return {key: table.shape[1] for key, table in tables.items()}
+
+
+def checkpoint_facts(sd_model: Any, schedule: Schedule) -> dict[str, Any]:
+    """The fields of HostInfo that tell of the checkpoint."""
+    widths = widths_of(sd_model)
+    return {
+        "checkpoint_name": sd_model.sd_checkpoint_info.model_name,
+        "checkpoint_hash": sd_model.sd_checkpoint_info.shorthash or "",
+        "widths": widths,
+        "resolution": 1024 if sd_model.is_sdxl else 768 if sd_model.is_sd2 and schedule.prediction_type != "epsilon" else 512,
+        "why_no_training": why_no_training(sd_model, schedule),
+    }
+
+
+def why_no_training(sd_model: Any, schedule: Schedule) -> str:
+    widths = widths_of(sd_model)
+    if not widths or getattr(sd_model, "is_ssd", False):
+        return "Training works for SD1, SD2 and SDXL checkpoints; the loaded one is of another family."
+    if sd_model.is_sdxl and "clip_l" not in widths:
+        return "The loaded checkpoint is SDXL's refiner; load the base checkpoint to train."
+    if _in_channels(sd_model) not in (4, 9):
+        return "The loaded checkpoint is one for depth, editing or variations; training needs one of text, or for inpainting."
+    if schedule.prediction_type not in ("epsilon", "v_prediction"):
+        return f'The loaded checkpoint predicts "{schedule.prediction_type}"; training knows epsilon and v_prediction.'
+    if is_quantised(unet_of(sd_model)) and (kind := quantised_as(Path(sd_model.sd_checkpoint_info.filename))):
+        return f"The loaded checkpoint's file is quantised ({kind}); training needs one of fp32, fp16, bf16 or fp8."
+    return ""
+
+
+def unet_of(sd_model: Any) -> Any:
+    return parts(sd_model).unet.model.diffusion_model
+
+
+def keeps_weights_to_itself(sd_model: Any) -> bool:
+    """Whether the UNet's weights are quantised (fp8, nf4, gguf), or lie on the device in part (when its memory is short)."""
+    parameters = list(unet_of(sd_model).parameters())
+    return is_quantised(unet_of(sd_model)) or len({parameter.device for parameter in parameters}) > 1
+
+
+def is_quantised(module: Any) -> bool:
+    return any(parameter.dtype not in _PLAIN for parameter in module.parameters())
+
+
+def live(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule) -> DiffusionModel:
+    """Over the program's own weights; of text encoders and VAE a copy where they do not fit the UNet, see `tensors_of`."""
+    from train_embedding.engine.loading.ldm import default_config
+    from train_embedding.engine.loading.shared_weights import live_model
+
+    state = tensors_of(sd_model)
+    params = {**default_config(state), "parameterization": "v" if schedule.prediction_type == "v_prediction" else "eps"}
+    model = live_model(state, params, text_config=None, alphas_cumprod=schedule.read())
+    return _as_read(model, readings)
+
+
+def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, device: str, dtype: torch.dtype) -> DiffusionModel:
+    """The UNet from the checkpoint's file; VAE and text encoders are the program's, which may be others than the file's.
+
+    Raises HostFailed where the file holds what cannot be trained on, or the device has no room for it.
+    """
+    from train_embedding.engine.devices import is_out_of_memory
+    from train_embedding.engine.loading.checkpoint import load_checkpoint
+    from train_embedding.engine.loading.shared_weights import plain
+
+    file = Path(sd_model.sd_checkpoint_info.filename)
+    others = {key: plain(tensor) for key, tensor in {**_vae_tensors(sd_model), **_text_tensors(sd_model)}.items()}
+    try:
+        with torch.inference_mode(False):
+            model = load_checkpoint(file, device=device, dtype=dtype, instead=others)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise HostFailed(
+            f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."
+        ) from error
+    model = replace(model, alphas_cumprod=schedule.read().to(model.device))
+    return _as_read(replace(model, prediction_type=schedule.prediction_type), readings)
+
+
+def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
+    """The program's tensors under the names that a checkpoint has, fit to work together: all on the UNet's device and, where no
+    autocast does it in passing, in the UNet's number format. The programs do both for each layer as it computes."""
+    from train_embedding.engine.devices import support_of
+    from train_embedding.engine.loading.shared_weights import named_tensors
+
+    state = named_tensors(unet_of(sd_model), "model.diffusion_model.")
+    like = next(iter(state.values()))
+    others = {**_vae_tensors(sd_model), **_text_tensors(sd_model)}
+    dtypes = {key: tensor.dtype if support_of(like.device).autocast else like.dtype for key, tensor in others.items()}
+    return state | {key: tensor.to(like.device, dtypes[key]) for key, tensor in others.items()}
+
+
+def _vae_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
+    from train_embedding.engine.loading.shared_weights import named_tensors
+
+    return named_tensors(parts(sd_model).vae.first_stage_model, "first_stage_model.")
+
+
+def _text_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
+    """Those of text encoders that are not quantised."""
+    from train_embedding.engine.loading.shared_weights import named_tensors
+
+    found = {key: tower for key, tower in towers(sd_model).items() if not is_quantised(tower.transformer)}
+    places = _TWO if sd_model.is_sdxl else _ONE
+    state: dict[str, torch.Tensor] = {}
+    for key, tower in found.items():
+        tensors = named_tensors(tower.transformer)
+        state |= {places[key] + name: tensor for name, tensor in tensors.items() if _is_wanted(key, name)}
+    return state
+
+
+def _is_wanted(key: str, name: str) -> bool:
+    """The programs give every text encoder a projection; only SDXL's second one has it."""
+    return name.startswith(_TEXT if key == "clip_g" else _TEXT[0]) and not name.endswith("position_ids")
+
+
+def _as_read(model: DiffusionModel, readings: Mapping[str, Reading]) -> DiffusionModel:
+    crop = (shared.opts.sdxl_crop_top, shared.opts.sdxl_crop_left)
+    return replace(model, text_encoders=tuple(_read_as(model.text_encoders, readings)), crop=crop)
+
+
+def _read_as(encoders: Iterable[TextEncoder], readings: Mapping[str, Reading]) -> Iterable[TextEncoder]:
+    for encoder in encoders:
+        reading = readings[encoder.key]
+        yield replace(encoder, layer=reading.layer, normalised=reading.normalised, padding=reading.padding)
+
+
+def _in_channels(sd_model: Any) -> int:
+    return unet_of(sd_model).get_parameter("input_blocks.0.0.weight").shape[1]  # [c, channels that it takes, 3, 3]

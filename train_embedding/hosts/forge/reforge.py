@@ -1,0 +1,80 @@
+"""reForge as a host: Forge's parts behind the WebUI's lists and settings. Only reForge's own process can import this.
+
+It relies on these names of reForge, read in 3b56b268, and on those that a1111.py and forge_host.py name:
+
+    ldm_patched.modules     model_management: load_models_gpu, unload_all_models
+    sd model                forge_objects_original.unet.model: model_type (ModelType.EPS, V_PREDICTION), model_sampling.sigmas,
+                            manual_cast_dtype, get_dtype; text encoders: minimal_clip_skip, id_pad
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ldm_patched.modules import model_management
+from modules import shared
+
+from train_embedding.hosts.a1111.host import A1111Host
+from train_embedding.hosts.a1111.model import key_of, text_encoders
+from train_embedding.hosts.base import Txt2ImgRequest
+from train_embedding.hosts.forge.model import Reading, Schedule, parts
+from train_embedding.hosts.forge.parts_host import PartsHost
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from PIL import Image
+
+_PREDICTIONS = {"EPS": "epsilon", "V_PREDICTION": "v_prediction"}
+
+
+class ReForgeHost(PartsHost, A1111Host):
+    """`hosts.base.Host` over reForge's modules."""
+
+    title = "Stable Diffusion WebUI reForge"
+    memory = model_management
+    load_options: dict[str, Any] = {"minimum_memory_required": 0}  # noqa: RUF012
+    "Training's room is asked for, but the model is not left in main memory for it."
+
+    def _checkpoint_facts(self) -> dict[str, Any]:
+        sd_model = self._at_hand()
+        return {} if sd_model is None else self._facts_of(sd_model)
+
+    def _readings(self, sd_model: Any) -> dict[str, Reading]:
+        skip = int(shared.opts.CLIP_stop_at_last_layers)
+        return {
+            key_of(weight): Reading(max(skip, encoder.minimal_clip_skip), not sd_model.is_sdxl, encoder.id_pad)
+            for encoder, weight in text_encoders(sd_model)
+        }
+
+    def _schedule(self, sd_model: Any) -> Schedule:
+        from train_embedding.engine.devices import as_float64
+
+        inner = parts(sd_model).unet.model
+        sigmas = getattr(inner.model_sampling, "sigmas", torch.empty(0))
+        kind = str(inner.model_type.name)
+        return Schedule(1 / (as_float64(sigmas) ** 2 + 1), _PREDICTIONS.get(kind, kind))
+
+    def _computes_in(self, sd_model: Any) -> torch.dtype:
+        inner = parts(sd_model).unet.model
+        return inner.manual_cast_dtype or inner.get_dtype()
+
+    def _lending(self, sd_model: Any) -> AbstractContextManager[None]:
+        return self._borrow(sd_model)
+
+    @contextmanager
+    def _model_given_back(self) -> Iterator[None]:
+        borrowed, self._borrowed = self._borrowed, None
+        try:
+            with super()._model_given_back():
+                yield
+        finally:
+            self._borrowed = borrowed
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        picture = super().txt2img(request)
+        self._take_back()
+        return picture

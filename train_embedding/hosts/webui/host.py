@@ -1,0 +1,241 @@
+"""What the AUTOMATIC1111 WebUI and the programs made from it have in common. Only their own processes can import this.
+
+It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
+
+    call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
+    progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
+    shared          state (begin, end and the fields in webui_txt2img.PROGRESS), cmd_opts
+    processing      StableDiffusionProcessing, StableDiffusionProcessingTxt2Img: cached_c, cached_uc, cached_hr_c, cached_hr_uc
+    devices         device, dtype_unet
+    launch_utils    git_tag
+    paths_internal  data_path
+    ui_extra_networks   extra_pages: extra_networks_tabname, create_html(tab)
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules import call_queue, devices, launch_utils, paths_internal, processing, shared
+from modules import progress as tasks
+
+from train_embedding.embeddings.create import takes_whole_text
+from train_embedding.errors import HostFailed
+from train_embedding.hosts.base import HostInfo, Progress
+from train_embedding.hosts.webui.txt2img import PROGRESS
+
+if TYPE_CHECKING:
+    import torch
+
+_CARDS = "textual_inversion"
+_WAKING_SECONDS = 0.5
+"A job that was first in the queue has taken its turn by then, or ended it already."
+
+
+class WebUIHost(ABC):
+    """The queue, the progress bar and the folders of `hosts.base.Host`; what a program does with its model is its own."""
+
+    title = ""
+    "What the program is called."
+    how_to_load = "Choose one at the top of its page."
+    "A checkpoint."
+
+    def __init__(self) -> None:
+        self._job: str | None = None
+        self._task: str | None = None  # its id in the WebUI's queue
+        self._worker: int | None = None  # the thread inside `exclusive`
+        self._interrupted = False
+        self._reloading = threading.Lock()
+
+    def info(self) -> HostInfo:
+        facts: dict[str, Any] = {"dtype": str(devices.dtype_unet).removeprefix("torch."), **self._checkpoint_facts()}
+        return HostInfo(
+            name=f"{self.title} {_version()}",
+            embeddings_folder=Path(shared.cmd_opts.embeddings_dir),
+            runs_folder=_runs_folder(),
+            templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
+            device=str(devices.device),
+            allowed_folders=_allowed_folders(),
+            allowed_origins=_allowed_origins(),
+            allowed_origins_pattern=getattr(shared.cmd_opts, "cors_allow_origins_regex", None) or "",
+            runs_pickles=self._runs_pickles(),
+            **facts,
+        )
+
+    @abstractmethod
+    def _checkpoint_facts(self) -> dict[str, Any]:
+        """The fields of HostInfo that tell of the checkpoint; empty where none is loaded."""
+
+    @abstractmethod
+    def _runs_pickles(self) -> bool: ...
+
+    @abstractmethod
+    def _at_hand(self) -> Any:
+        """The program's model; None where none is loaded."""
+
+    @abstractmethod
+    def _needed(self) -> Any:
+        """The program's model, loaded if need be. Raises HostFailed where there is none to load."""
+
+    @abstractmethod
+    def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
+        """Per text encoder its key, the weight [vocabulary, d] of its token embedding, and what tells a text's ids."""
+
+    @abstractmethod
+    def _model_given_back(self) -> AbstractContextManager[None]:
+        """Within the context others use the model. Raises HostFailed at its end where it is no longer what was lent."""
+
+    def cards_html(self, tab: str) -> str:
+        """The program's own cards of embeddings on a tab, drawn anew of what it has loaded; no other page is touched.
+
+        The Refresh button of the cards runs the refresh of every page, and that of the checkpoints takes the choice of a
+        checkpoint back to what `--ckpt` says.
+        """
+        from modules import ui_extra_networks  # imports gradio
+
+        page = next(page for page in ui_extra_networks.extra_pages if page.extra_networks_tabname == _CARDS)
+        with self._reloading:  # or the list may be empty for a moment
+            return page.create_html(tab)
+
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        """The whole token-embedding table per text encoder, [vocabulary, d]: the program's own weights.
+
+        Loads no checkpoint where none is loaded: looking at a file is no reason for that.
+        """
+        sd_model = self._at_hand()
+        if sd_model is None:
+            raise HostFailed(f"{self.title} has no checkpoint loaded.", self.how_to_load)
+        return {key: weight for key, weight, _ in self._tables(sd_model)}
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """Needs no diffusers, and no particular model family or memory setting."""
+        import torch
+
+        tables = self._tables(self._needed())
+        cut = None if takes_whole_text({key: weight.shape[1] for key, weight, _ in tables}) else count
+        rows = {}
+        for key, weight, tokenize in tables:
+            ids = torch.tensor(tokenize(text)[:cut], dtype=torch.long, device=weight.device)
+            rows[key] = weight[ids].float().cpu()
+        return rows
+
+    def _tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
+        tables = self._token_tables(sd_model)
+        if not tables:
+            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
+        return tables
+
+    @contextmanager
+    def exclusive(self, job: str) -> Iterator[None]:
+        task = tasks.create_task_id("train-embedding")
+        tasks.add_task_to_queue(task)
+        try:
+            with call_queue.queue_lock:
+                self._job, self._task, self._worker, self._interrupted = job, task, threading.get_ident(), False
+                shared.state.begin(job=job)
+                shared.state.job_count = shared.state.sampling_steps = 0
+                tasks.start_task(task)
+                try:
+                    yield
+                finally:
+                    task = self._task  # giving way has changed it
+                    self._job = self._task = self._worker = None
+                    shared.state.end()
+                    shared.state.interrupted = shared.state.stopping_generation = shared.state.skipped = False
+        finally:
+            tasks.pending_tasks.pop(task, None)
+            tasks.finish_task(task)
+
+    def give_way(self) -> None:
+        queue = call_queue.queue_lock
+        if not queue._pending_threads:
+            return
+        with self._model_given_back(), self._away():
+            queue.release()
+            deadline = time.monotonic() + _WAKING_SECONDS
+            while not queue._lock.locked() and time.monotonic() < deadline:  # until the first in line has taken it
+                time.sleep(0.001)
+            queue.acquire()
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """The WebUI's progress belongs to others until exit, and the run stands in their queue."""
+        job, worker = self._job, self._worker
+        progress = {name: getattr(shared.state, name) for name in PROGRESS}
+        assert self._task is not None
+        shared.state.end()
+        tasks.finish_task(self._task)
+        task = tasks.create_task_id("train-embedding")
+        tasks.add_task_to_queue(task)
+        self._job = self._worker = None
+        try:
+            yield
+        finally:
+            self._job, self._worker, self._task = job, worker, task
+            shared.state.begin(job=job)
+            tasks.start_task(task)
+            for name, value in progress.items():
+                setattr(shared.state, name, value)
+
+    def report(self, progress: Progress) -> None:
+        """Everything is written each time: a quick handler of the WebUI that ends meanwhile clears the state."""
+        state = shared.state
+        if self._job is not None:
+            state.job = self._job
+        state.job_count, state.job_no = progress.steps, progress.step
+        state.sampling_steps = state.sampling_step = 0
+        state.textinfo = html.escape(progress.text)
+
+    def interrupted(self) -> bool:
+        """The button means `stopping_generation` where more than one picture is expected, which our step counts look like."""
+        state = shared.state
+        self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
+        return self._interrupted
+
+    def _working(self) -> bool:
+        """Whether the calling thread is the one that holds the queue."""
+        return self._worker == threading.get_ident()
+
+
+def forget_conditioning() -> None:
+    """The WebUI's cache of encoded prompts does not know which embeddings they used."""
+    job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
+    empty = [None] * len(job.cached_c)  # three in Forge and reForge, two in the WebUI
+    job.cached_c, job.cached_uc = list(empty), list(empty)
+    txt2img.cached_hr_c, txt2img.cached_hr_uc = list(empty), list(empty)
+
+
+def left_out_for_width(embedding: Any, widths: dict[str, int]) -> str:
+    """Why the WebUI leaves out an embedding of its database."""
+    return f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
+
+
+def _runs_folder() -> Path:
+    """The WebUI serves its whole data folder to the browser, except what lies under a name that starts with a dot."""
+    return Path(paths_internal.data_path).absolute() / ".train-embedding" / "runs"
+
+
+def _allowed_folders() -> tuple[Path, ...] | None:
+    options = shared.cmd_opts
+    if not (options.webui_is_non_local or options.hide_ui_dir_config):
+        return None
+    named = getattr(options, "train_embedding_allow", None) or []
+    return tuple(Path(folder).absolute() for folder in [paths_internal.data_path, *named])
+
+
+def _allowed_origins() -> tuple[str, ...]:
+    """As `--cors-allow-origins` names them, with commas in between."""
+    return tuple((getattr(shared.cmd_opts, "cors_allow_origins", None) or "").split(","))
+
+
+@functools.cache
+def _version() -> str:
+    return launch_utils.git_tag()

@@ -1,0 +1,162 @@
+"""Embeddings made of others: by a formula, or brought into another form or family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.metadata import MADE_FROM
+from train_embedding.embeddings.names import check_name, path_for
+from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.errors import Conflict, InvalidInput
+from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.services.combining.to_sdxl import to_sdxl
+from train_embedding.services.inspection.vocabularies import Vocabularies
+from train_embedding.services.library.entries import Entry
+from train_embedding.services.library.library import Library
+from train_embedding.services.library.warnings import remarks_on_new
+from train_embedding.services.waiting import in_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from PIL import Image
+
+UNNAMED = "combined"
+"What a result is called before it has a name."
+SDXL = "sdxl"
+FORMS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
+"""What `convert` can make besides an embedding for SDXL, and the suffix of its file: what hosts read from their own folder. The
+last two are pictures that carry the vectors, as a text and in their pixels."""
+PREVIEW_PROMPT = "[name]"
+PREVIEW_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Combined:
+    """A result that no file holds yet. how: the formula; notes: sentences that whoever made it should read."""
+
+    embedding: Embedding
+    how: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A result in the library. notes: sentences that whoever made it should read."""
+
+    entry: Entry
+    notes: tuple[str, ...]
+
+
+class Combining:
+    """Use cases about making embeddings of others. Safe to call from any thread. vocabularies: as for `Inspection`."""
+
+    def __init__(self, host: Host, library: Library, vocabularies: Vocabularies | None = None) -> None:
+        self._host = host
+        self._library = library
+        self._vocabularies = vocabularies or Vocabularies(host)
+
+    def evaluate(self, expression: str, name: str = UNNAMED) -> Combined:
+        """What the formula makes, under the name. `embeddings.expression` has the grammar.
+
+        Raises InvalidExpression with the column, InvalidName, UnreadableFile, Conflict where words are needed that the loaded
+        checkpoint has not for this family, HostFailed where it takes a checkpoint and none is loaded.
+        """
+        from train_embedding.embeddings.expression.calculation import Calculation
+        from train_embedding.embeddings.expression.parser import parse
+        from train_embedding.services.combining.formula_sources import Ingredients
+
+        if not isinstance(expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what front ends hand on
+            raise InvalidInput(f"The formula must be text, not {type(expression).__name__}.")
+        check_name(name)
+        tree = parse(expression)
+        ingredients = Ingredients(self._host, self._library, self._vocabularies, expression, tree)
+        calculation = Calculation(expression, ingredients)
+        vectors = calculation.result(tree)
+        used = ingredients.embeddings.values()
+        how = " ".join(expression.split())
+        embedding = Embedding(
+            name,
+            dict(vectors),
+            checkpoint_name=_common(one.checkpoint_name for one in used),
+            checkpoint_hash=_common(one.checkpoint_hash for one in used),
+            metadata={MADE_FROM: how},
+        )
+        return Combined(embedding, how, tuple(calculation.notes))
+
+    def save(self, expression: str, name: str, overwrite: bool = False) -> Saved:
+        """Puts what the formula makes into the library. Raises what `evaluate` raises, Conflict where the name is taken and
+        `overwrite` is not given, StorageFailed."""
+        return self.keep(self.evaluate(expression, name), overwrite)
+
+    def check_free(self, name: str, overwrite: bool = False) -> None:
+        """Before a picture is drawn of what is to be saved. Raises InvalidName, Conflict where `keep` would."""
+        self._library.check_free(name, overwrite)
+
+    def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
+        """Puts a result into the library, under the name that it was evaluated with. Raises Conflict, StorageFailed."""
+        return self._save(combined.embedding, combined.notes, overwrite)
+
+    def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
+        """An embedding as a file of another form, one of FORMS, or as one for SDXL, "sdxl".
+
+        new_name: left out, a file of another form takes the old one's place, which goes to the trash, and one for SDXL is called
+        NAME-sdxl. Raises InvalidInput for any other `to`, NotFound, UnreadableFile, InvalidName, StorageFailed, HostFailed,
+        Conflict where it has that form already, the new name is taken, or it is not for SD1 or no SDXL checkpoint is loaded.
+        """
+        if to not in (SDXL, *FORMS):
+            raise InvalidInput(f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *FORMS])}.")
+        embedding = self._library.read(name)
+        name = embedding.name  # which may be another Unicode form of what was typed
+        if to == SDXL:
+            converted, notes = to_sdxl(embedding, self._vocabularies)
+            return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
+        old = self._library.get(name).file
+        if not new_name and old.suffix.lower() == FORMS[to]:
+            raise Conflict(f'"{old.name}" has that form already.', "Give a new name for a copy of it.")
+        replaced = replace(embedding, name=new_name or name)
+        entry = self._library.save(replaced, file=self._file(replaced.name, FORMS[to]), overwrite=overwrite or not new_name)
+        return Saved(entry, tuple(self._warnings(entry)) if new_name else ())
+
+    def draw(self, embedding: Embedding, prompt: str = PREVIEW_PROMPT, seed: int = 1, steps: int = PREVIEW_STEPS) -> Image.Image:
+        """A picture of what the embedding does, whether a file holds it or not; waits for the host's queue.
+
+        prompt: `[name]` in it is the embedding; where it names it nowhere, it is put in front. Raises HostFailed, and Conflict
+        where the embedding is not for the loaded checkpoint.
+        """
+        info = self._host.info()
+        if embedding.widths != info.widths:
+            kind = model_of(embedding.widths)
+            raise Conflict(f'"{embedding.name}" is for {kind}; the loaded checkpoint cannot draw it.', "Load one of that kind.")
+        text = prompt.replace("[name]", embedding.name)
+        if embedding.name not in text:
+            text = f"{embedding.name}, {text}"
+        request = Txt2ImgRequest(
+            text, steps=steps, seed=seed, width=info.resolution, height=info.resolution, embeddings=(embedding,)
+        )
+        with in_turn(self._host, f"Preview of {embedding.name}"):
+            return self._host.txt2img(request)
+
+    def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:
+        # The WebUI's own form has no room for metadata beside vectors for two text encoders.
+        file = self._file(embedding.name, FORMS["safetensors"]) if len(embedding.vectors) > 1 else None
+        entry = self._library.save(embedding, file=file, overwrite=overwrite)
+        return Saved(entry, (*notes, *self._warnings(entry)))
+
+    def _file(self, name: str, suffix: str) -> Path:
+        """Beside the file in use under that name, or at the top of the folder."""
+        named = [entry for entry in self._library.list() if entry.name == name]
+        folder = self._library.get(name).file.parent if named else self._host.info().embeddings_folder
+        return path_for(folder, name, suffix)
+
+    def _warnings(self, entry: Entry) -> list[str]:
+        return remarks_on_new(entry.name, {other.name for other in self._library.list()} - {entry.name})
+
+
+def _common(values: Iterable[str | None]) -> str | None:
+    """The value that all have, None where they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None

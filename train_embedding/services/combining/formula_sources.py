@@ -1,0 +1,94 @@
+"""What a formula names, looked up: embeddings of the library and words of the loaded checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.expression.nodes import Name, Node, nodes_of
+from train_embedding.embeddings.names import did_you_mean
+from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.errors import Conflict, HostFailed, InvalidExpression, NotFound
+from train_embedding.hosts.base import Host
+from train_embedding.services.inspection.vocabularies import Vocabularies
+from train_embedding.services.library.library import Library
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Ingredients:
+    """The sources of one formula, all for the same text encoders: those of the embeddings in it, or else of the checkpoint.
+
+    Raises InvalidExpression for a name that there is not and for one of another family, UnreadableFile; HostFailed for a
+    formula of words alone without a checkpoint.
+    """
+
+    def __init__(self, host: Host, library: Library, vocabularies: Vocabularies, expression: str, tree: Node) -> None:
+        self._host = host
+        self._library = library
+        self._vocabularies = vocabularies
+        self._expression = expression
+        self.embeddings: dict[str, Embedding] = {}
+        names = [node for node in nodes_of(tree) if isinstance(node, Name)]
+        for node in names:
+            if node.name not in self.embeddings:
+                self.embeddings[node.name] = self._read(node)
+        self._widths = self._common_widths(names)
+
+    def embedding(self, name: str) -> Mapping[str, torch.Tensor]:
+        return self.embeddings[name].vectors
+
+    def words(self, text: str) -> Mapping[str, torch.Tensor]:
+        """Raises HostFailed without a checkpoint, Conflict where it has other text encoders than the embeddings."""
+        tables = self._host.token_embeddings(text)
+        self._check({key: table.shape[1] for key, table in tables.items()}, f'The words "{text}"')
+        return {key: tables[key].float() for key in self._widths}
+
+    def usual_norms(self) -> dict[str, float]:
+        """Raises HostFailed and Conflict, as `words`."""
+        current = self._vocabularies.current()
+        self._check({key: vocabulary.width for key, vocabulary in current.items()}, "The usual norm of words")
+        return {key: current[key].lengths.mean for key in self._widths}
+
+    def _check(self, loaded: dict[str, int], what: str) -> None:
+        if any(loaded.get(key) != width for key, width in self._widths.items()):
+            message = f"{what} cannot be looked up for {_kind(self._widths)}: the loaded checkpoint is {_kind(loaded)}."
+            raise Conflict(message, "Load a checkpoint of that kind.")
+
+    def _read(self, node: Name) -> Embedding:
+        try:
+            return self._library.read(node.name)
+        except NotFound as error:
+            message = f'no embedding named "{node.name}".'
+            raise InvalidExpression(message, self._hint(node.name), expression=self._expression, column=node.column) from error
+
+    def _hint(self, name: str) -> str:
+        if any(sign in name for sign in "+-"):
+            return f'For a sum or difference put spaces around the sign: "{name}" without spaces is one name.'
+        near = did_you_mean(name, (entry.name for entry in self._library.list()))
+        return near or f'The word of that name is written in double quotes, "{name}".'
+
+    def _common_widths(self, names: list[Name]) -> dict[str, int]:
+        if not names:
+            widths = self._host.info().widths
+            if not widths:
+                raise HostFailed("No checkpoint is loaded, so there are no words to look up.", "Load one first.")
+            return widths
+        first = self.embeddings[names[0].name]
+        for node in names:
+            other = self.embeddings[node.name]
+            if other.widths != first.widths:
+                raise InvalidExpression(
+                    f'"{other.name}" is for {_kind(other.widths)}, and "{first.name}" for {_kind(first.widths)}.',
+                    "Embeddings of one family can be combined; convert makes SDXL of SD1.",
+                    expression=self._expression,
+                    column=node.column,
+                )
+        return first.widths
+
+
+def _kind(widths: dict[str, int]) -> str:
+
+    return model_of(widths)

@@ -1,0 +1,71 @@
+"""SD1 embeddings for SDXL, approximately: the second text encoder gets the word that a vector is nearest to in the first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.expression.tokens import quoted
+from train_embedding.embeddings.metadata import APPROXIMATE
+from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.errors import Conflict
+from train_embedding.services.inspection.vocabularies import Vocabularies
+
+CLOSE = 0.707
+"Cosine from which a word is taken to stand for a vector, an angle of 45°; the bound that SD.Next uses."
+
+
+def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding, tuple[str, ...]]:
+    """The embedding with vectors for SDXL's second encoder, and sentences about how far to trust them.
+
+    SDXL's first encoder has SD1's vocabulary, so those vectors stay. Each gets as its other half the row that its nearest token
+    has in the second encoder's vocabulary; zeros stay zeros. Raises Conflict unless it is for SD1 and an SDXL checkpoint is
+    loaded, HostFailed without a checkpoint.
+    """
+    import torch
+
+    from train_embedding.engine.prompts.tokenizer import token_text
+
+    if set(embedding.vectors) != {"clip_l"}:
+        kind = model_of(embedding.widths)
+        raise Conflict(f'"{embedding.name}" is for {kind}; only an embedding for SD1 can be made one for SDXL.')
+    current = vocabularies.current()
+    vectors = embedding.vectors["clip_l"]
+    if "clip_g" not in current or "clip_l" not in current or current["clip_l"].width != vectors.shape[1]:
+        raise Conflict(
+            f'"{embedding.name}" becomes one for SDXL through that model\'s words, and the loaded checkpoint is of another kind.',
+            "Load an SDXL checkpoint.",
+        )
+    found = current["clip_l"].nearest(vectors, 1)
+    ids, cosines = [one for (one,) in found.ids], [one for (one,) in found.cosines]
+    table, pointing = current["clip_g"].table, vectors.any(1)
+    rows = table[torch.tensor(ids, device=table.device)].float().cpu()
+    second = torch.where(pointing[:, None], rows, torch.zeros_like(rows))
+    words = [token_text(token) for token in ids]
+    matches = [f"{place}: {word} {cosine:.2f}" for place, (word, cosine) in enumerate(zip(words, cosines, strict=True))]
+    metadata = {
+        "made_from": f"{quoted(embedding.name)} from SD1 to SDXL by the nearest token of each vector",
+        APPROXIMATE: f"vectors for clip_g are those of tokens, with their cosines: {', '.join(matches)}",
+    }
+    converted = replace(
+        embedding,
+        vectors={"clip_l": vectors, "clip_g": second},
+        step=None,
+        checkpoint_name=None,
+        checkpoint_hash=None,
+        metadata={**embedding.metadata, **metadata},
+    )
+    far = [place for place, cosine in enumerate(cosines) if cosine < CLOSE and pointing[place]]
+    return converted, _notes(words, cosines, far)
+
+
+def _notes(words: list[str], cosines: list[float], far: list[int]) -> tuple[str, ...]:
+    approximate = "The result is approximate: the vectors for SDXL's second text encoder are those of the nearest words."
+    if not far:
+        return (approximate,)
+    listing = ", ".join(f'{place} ("{words[place]}", {cosines[place]:.2f})' for place in far)
+    return (
+        approximate,
+        f"For {len(far)} of {len(words)} vectors no word is near (a cosine of {CLOSE} or more); their second half is a guess: "
+        f"{listing}.",
+    )

@@ -1,0 +1,155 @@
+"""Folders of training pictures and the caption templates that go with them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train_embedding.embeddings.regular_files import read_regular_file
+from train_embedding.engine.config.rules import CHOICES
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
+from train_embedding.hosts.base import Host
+from train_embedding.services.datasets.warnings import dataset_notes
+from train_embedding.services.typed_paths import typed_path, typed_text
+
+MAX_TEMPLATE_SIZE = 2**20
+"Bytes of a caption template."
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "subject": (
+        "a photo of [name]",
+        "a picture of [name]",
+        "a close-up of [name]",
+        "a bright photo of [name]",
+        "a photo of one [name]",
+        "[name] in a scene",
+    ),
+    "style": (
+        "a picture in the style of [name]",
+        "a painting by [name]",
+        "a drawing, art by [name]",
+        "a scene in the style of [name]",
+        "a close-up in the style of [name]",
+    ),
+    "caption file only": ("[name], [filewords]",),
+}
+"Templates that come with the package."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a folder of pictures holds."""
+
+    folder: Path
+    pictures: int
+    "How many can be trained on."
+    skipped: tuple[tuple[str, str], ...]
+    "File name and reason, of pictures that cannot."
+    captions: int = 0
+    "How many of them have a text file."
+    masks: int = 0
+    "How many of them have a mask file."
+    notes: tuple[str, ...] = ()
+    "What is worth knowing before training, in sentences."
+
+    def to_json(self) -> dict[str, Any]:
+        skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
+        counts = {"pictures": self.pictures, "captions": self.captions, "masks": self.masks}
+        return {"folder": str(self.folder), **counts, "skipped": skipped, "notes": list(self.notes)}
+
+
+class Datasets:
+    """Use cases about pictures. Safe to call from any thread."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def check_folder(self, folder: str | Path) -> Path:
+        """The folder, with symbolic links resolved.
+
+        Raises InvalidInput for no folder at all, NotAllowed outside the folders that a shared server may use, and
+        NotFound for one that does not exist.
+        """
+        path = _resolved(folder)
+        allowed = self._host.info().allowed_folders
+        # Asked first: on a shared server nobody shall find out which files exist elsewhere.
+        if allowed is not None and not _inside(path, allowed):
+            raise NotAllowed(
+                f'The folder "{path}" lies outside the folders that may be used on this server.',
+                f"Allowed are {', '.join(str(one) for one in allowed)}." if allowed else "",
+            )
+        try:
+            is_there, is_folder = path.exists(), path.is_dir()
+        except OSError as error:
+            raise NotAllowed(f'The folder "{path}" cannot be looked at: {error.strerror or error}.') from error
+        if not is_there:
+            raise NotFound(f'The folder "{path}" does not exist.')
+        if not is_folder:
+            raise InvalidInput(f'"{path}" is a file, not a folder of pictures.')
+        return path
+
+    def inspect(self, folder: str | Path, repeats: bool = False, masks: str = "none") -> DatasetReport:
+        """Counts the pictures directly in `folder` and opens each, without decoding it.
+
+        repeats, masks: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
+        Raises what `check_folder` raises, InvalidInput for other masks, and NothingToTrainOn.
+        """
+        from train_embedding.engine.data.captions import caption_file, has_file
+        from train_embedding.engine.data.image import mask_file
+        from train_embedding.engine.data.image_folder import check_picture, list_pictures, nothing_usable, skip
+
+        if masks not in CHOICES["masks"]:
+            raise InvalidInput(f'There is no kind of masks "{masks}".', f"Use one of {', '.join(CHOICES['masks'])}.")
+        path = self.check_folder(folder)
+        allowed = self._host.info().allowed_folders
+        files, skipped = list_pictures(path, repeats, allowed)
+        usable: dict[Path, str] = {}
+        for file, _repeats in files:
+            try:
+                usable[file] = check_picture(file, allowed, masks)
+            except UnreadableFile as error:
+                skipped.append(skip(file.relative_to(path).as_posix(), error))
+        if not usable:
+            raise nothing_usable(path, skipped)
+        captions = sum(has_file(caption_file(file)) for file in usable)
+        masked = sum(has_file(mask_file(file)) for file in usable)
+        return DatasetReport(path, len(usable), tuple(skipped), captions, masked, dataset_notes(path, usable, repeats))
+
+    def templates(self) -> dict[str, tuple[str, ...]]:
+        """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""
+        found = dict(TEMPLATES)
+        folder = self._host.info().templates_folder
+        files = sorted(folder.glob("*.txt")) if folder is not None and folder.is_dir() else []
+        for file in files:
+            lines = _template_lines(file)
+            if any("[name]" in line for line in lines):
+                found[file.stem] = lines
+        return found
+
+
+def _resolved(folder: str | Path) -> Path:
+    text = str(folder)
+    if not typed_text(text):
+        raise InvalidInput("No folder of pictures is given.", "Name the folder that holds the training pictures.")
+    try:
+        return typed_path(text).resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InvalidInput(f"{text!r} does not name a folder: {error}.") from error
+
+
+def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(folder.resolve()) for folder in folders)
+
+
+def _template_lines(file: Path) -> tuple[str, ...]:
+    from train_embedding.engine.data.caption_files import decoded
+
+    try:
+        text = decoded(read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE])
+    except (OSError, ValueError) as error:
+        logger.warning("The caption template %s cannot be read: %s", file, error)
+        return ()
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,130 @@
+"""Embeddings as files outside the library: as they are, in another format, or as another program reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train_embedding.embeddings.names import check_name
+from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_in, program_called
+from train_embedding.embeddings.storage import write_atomically
+from train_embedding.engine.prompts.words import in_vocabulary
+from train_embedding.errors import Conflict, InvalidInput
+from train_embedding.services.formats import SUFFIXES, called_anew, form_for, suffixes_of
+
+if TYPE_CHECKING:
+    from train_embedding.embeddings.embedding import Embedding
+
+__all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "exported", "written"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an export shall be. format: one of `forms.SUFFIXES`; program: one of `programs.PROGRAMS`, which chooses the rest."""
+
+    format: str = ""
+    suffix: str = ""
+    program: str = ""
+
+
+AS_IT_IS = Wanted()
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file for elsewhere. trigger, usage: for an export to a program, what calls it there, and what to do with the file."""
+
+    file_name: str
+    data: bytes
+    trigger: str = ""
+    usage: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """An export that was written to a path."""
+
+    path: Path
+    trigger: str = ""
+    usage: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "path": str(self.path)}
+
+
+def exported(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:
+    """An embedding file for elsewhere; as it is unless another format, suffix or program is wanted.
+
+    stem: of the file's name, where it shall not be the embedding's. Raises NotFound, UnreadableFile, InvalidName, InvalidInput.
+    """
+    from train_embedding.embeddings.formats import encode, read_bytes, read_contents
+
+    data = read_contents(file)
+    embedding = read_bytes(data, file.name)
+    if stem:
+        check_name(stem)
+    if wanted.program:
+        return _for_program(embedding, wanted, stem)
+    named = replace(embedding, name=stem or embedding.name)
+    suffix = wanted.suffix.lower()
+    if not wanted.format and suffix in ("", file.suffix.lower()):
+        renamed = called_anew(file, named.name) if named.name != embedding.name else None
+        return Exported(f"{named.name}{file.suffix}", data if renamed is None else renamed)
+    format_name = wanted.format or form_for(suffix)
+    suffix = suffix or suffixes_of(format_name)[0]
+    return Exported(f"{named.name}{suffix}", encode(named, format_name, suffix))
+
+
+def written(
+    target: Path, wanted: Wanted, export: Callable[[Wanted, str], Exported], own_suffix: str, overwrite: bool = False
+) -> Written:
+    """Writes an export into a folder that exists, or to a file, whose suffix then decides about the format.
+
+    export: makes it for what is wanted and a stem. own_suffix: of the embedding's file. Raises InvalidInput where the suffix is
+    not one of embedding files, or contradicts what is wanted; Conflict without `overwrite`; StorageFailed; what `export` raises.
+    """
+    is_folder = target.is_dir()
+    made = export(wanted, "") if is_folder else export(_for_file(target, wanted, own_suffix), target.stem)
+    path = target / made.file_name if is_folder else target
+    if path.exists() and not overwrite:
+        raise Conflict(f'"{path}" is there already.', "Name another file, or allow it to be overwritten.")
+    write_atomically(path, made.data)
+    return Written(path, made.trigger, made.usage)
+
+
+def _for_file(target: Path, wanted: Wanted, own_suffix: str) -> Wanted:
+    suffix = target.suffix.lower()
+    every = dict.fromkeys(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+    if suffix not in (*every, own_suffix.lower()):
+        hint = f"Name a folder that exists, or a file that ends in {', '.join(every)}."
+        raise InvalidInput(f'"{target}" is neither a folder nor named like an embedding file.', hint)
+    if wanted.suffix and wanted.suffix.lower() != suffix:
+        raise InvalidInput(f'"{target.name}" does not end in "{wanted.suffix}".', "Leave out one of the two.")
+    if wanted.format and suffix not in suffixes_of(wanted.format):
+        hint = f"Use {', '.join(suffixes_of(wanted.format))}."
+        raise InvalidInput(f'The format "{wanted.format}" has no "{suffix}" files.', hint)
+    return replace(wanted, suffix=suffix)
+
+
+def _for_program(embedding: Embedding, wanted: Wanted, stem: str) -> Exported:
+    from train_embedding.embeddings.formats import encode
+
+    program = program_called(wanted.program)
+    if wanted.format or wanted.suffix.lower() not in ("", SUFFIX):
+        raise InvalidInput(f"Files for {program.title} are {SUFFIX} files in a format of its choice.", "Name no other.")
+    if stem and not program.can_call(stem, in_vocabulary):
+        raise InvalidInput(f'No prompt of {program.title} can call "{stem}".', f"{_suggestion(program, stem)}")
+    name = stem or name_in(program, embedding.name, in_vocabulary)
+    data = encode(replace(embedding, name=name), program.format, SUFFIX)
+    file_name, trigger = f"{name}{SUFFIX}", program.trigger.format(name=name)
+    usage = program.usage_sdxl if len(embedding.vectors) > 1 and program.usage_sdxl else program.usage
+    return Exported(file_name, data, trigger, usage.format(file=file_name, trigger=trigger))
+
+
+def _suggestion(program: Program, stem: str) -> str:
+    try:
+        return f"Name the file otherwise, such as {name_in(program, stem, in_vocabulary)}{SUFFIX}."
+    except InvalidInput as error:
+        return error.hint

@@ -1,0 +1,107 @@
+"""What killed processes left behind: temporary files, and folders that they had made and not filled yet."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from train_embedding.embeddings.storage import machine, remove_file, remove_folder
+from train_embedding.services.run_records import STATE_FILE
+
+SAFE_SECONDS = 3600.0
+"A temporary file lives for seconds. One of this age is left behind, whatever can be found out about its process."
+_TEMPORARY = re.compile(r"\.(?:.*\.)?(?P<process>\d+)-[0-9a-f]{8}(?:-(?P<machine>[0-9a-f]{6}))?(?:-\d+)?\.tmp", re.DOTALL)
+"As `embeddings.storage.temporary_key` names them. What a change has moved aside (`.old.tmp`) belongs to its journal."
+_RUN = re.compile(r"\d{8}-\d{6}-\d{3}(-\d+)?")
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(folder: Path, below: bool = True) -> None:
+    """Removes the temporary files of processes that are gone. below: also from the folders in it. Never fails."""
+    for path in _temporaries(folder, below):
+        if is_left_behind(path):
+            _remove(path)
+
+
+def sweep_empty(folder: Path) -> None:
+    """Removes a folder that holds nothing but empty folders. Only while nobody fills it. Never fails."""
+    for parent, _folders, _files in os.walk(folder, topdown=False):
+        if not os.listdir(parent):
+            _remove(Path(parent))
+
+
+def sweep_runs(runs_folder: Path) -> None:
+    """Removes temporary files of runs, and the folders of runs that were killed before their first state was written.
+
+    Never fails.
+    """
+    for folder in _subfolders(runs_folder):
+        if not _RUN.fullmatch(folder.name) or (folder / STATE_FILE).exists():
+            continue
+        inside = list(folder.iterdir())
+        made_by_the_dead = bool(inside) and all(is_left_behind(path) for path in inside)
+        if made_by_the_dead or (not inside and _age(folder) > SAFE_SECONDS):
+            for path in (*inside, folder):
+                _remove(path)
+    sweep(runs_folder)
+
+
+def is_left_behind(path: Path) -> bool:
+    """Whether a path is a temporary file of ours whose process has ended, or must have."""
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
+        return False
+    if match["machine"] == machine() and not _runs(int(match["process"])):
+        return True
+    return _age(path) > SAFE_SECONDS
+
+
+def _temporaries(folder: Path, below: bool) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, name) for name in files if name.endswith(".tmp") and _TEMPORARY.fullmatch(name))
+        if not below:
+            folders.clear()
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:  # there is none, or it is closed; then nothing of ours can be removed there
+        return []
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine still runs. On Windows, where asking could end it, every one counts as running."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:  # somebody else has removed it
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
+        else:
+            remove_file(path, missing_ok=True)
+    except OSError as error:
+        logger.info("%s, which an ended process left behind, cannot be removed now: %s", path, error)
+    else:
+        logger.info("Removed %s, which an ended process had left behind.", path)

@@ -1,0 +1,103 @@
+"""The pictures of a run: read, encoded and told of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from train_embedding.embeddings.storage import write_atomically
+from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.errors import NotFound
+from train_embedding.hosts.base import Host, HostInfo
+
+if TYPE_CHECKING:
+    from train_embedding.engine.data.image_folder import Skipped
+    from train_embedding.engine.data.latents import EncodedPicture
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+REPORT_FILE = "pictures.json"
+"In the run's folder: which pictures were used and how, and which were not and why."
+NOTED = 10
+"Skipped pictures that get a sentence of their own; the report has all."
+
+
+def prepare_pictures(
+    host: Host, model: DiffusionModel, resolved: ResolvedSpec, run_folder: Path, stopped: Callable[[], bool]
+) -> tuple[list[EncodedPicture], list[str]]:
+    """The latents of the dataset's pictures, and sentences for people; writes the report. Fewer when `stopped` says so.
+
+    Raises NotFound, NotAllowed, NothingToTrainOn for the folder, TrainingFailed for the VAE, StorageFailed for the report.
+    """
+    from train_embedding.engine.data.image_folder import framing_of, nothing_usable, scan_folder
+    from train_embedding.engine.data.latent_cache import LatentCache
+    from train_embedding.engine.data.latents import encode_pictures
+
+    spec, info = resolved.spec, host.info()
+    folder = Path(spec.dataset)
+    pictures, skipped = scan_folder(folder, framing_of(resolved), info.allowed_folders)
+    cache = LatentCache(latents_folder(info), model) if spec.latent_cache else None
+    encoded, unread = encode_pictures(model, pictures, flip=spec.flip, cache=cache, stopped=stopped)
+    if stopped():
+        return encoded, []
+    skipped += unread
+    if not encoded:
+        raise nothing_usable(folder, skipped)
+    report = report_of(folder, encoded, skipped, spec.mask_floor)
+    write_atomically(run_folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
+    return encoded, [*skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
+
+
+def skip_notes(skipped: Sequence[Skipped]) -> list[str]:
+    """Sentences about the images that are not used, the first few by name."""
+    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:NOTED]]
+    more = len(skipped) - NOTED
+    return [*notes, f"{more} more were skipped; {REPORT_FILE} in the run's folder says why."] if more > 0 else notes
+
+
+def latents_folder(info: HostInfo) -> Path:
+    """Where latents are kept between runs: beside the runs, never where a host would serve them."""
+    return info.runs_folder.parent / "latents"
+
+
+def report_of(folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], mask_floor: float) -> dict[str, Any]:
+    """What became of each picture, as JSON values. Sizes are in pixels."""
+    from train_embedding.engine.data.image_folder import readable
+    from train_embedding.engine.data.masks import mask_weights
+
+    sizes: dict[tuple[int, int], int] = {}
+    used: list[dict[str, Any]] = []
+    for one in encoded:
+        picture = one.picture
+        sizes[picture.target] = sizes.get(picture.target, 0) + 1
+        used.append(
+            {
+                "file": picture.name,
+                "size": list(picture.size),
+                "trained_at": list(picture.target),
+                "caption": picture.words,
+                "caption_from": "text file" if picture.captioned else "file name",
+                "mask": picture.mask or None,
+                "mask_counts": mask_weights(one.mask, mask_floor) is not None,
+                "repeats": picture.repeats,
+            }
+        )
+    return {
+        "folder": readable(str(folder)),
+        "sizes": [{"size": list(size), "pictures": count} for size, count in sorted(sizes.items())],
+        "used": used,
+        "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
+    }
+
+
+def read_report(run_folder: Path) -> dict[str, Any]:
+    """The report of a run. Raises NotFound when there is none that can be read."""
+    file = run_folder / REPORT_FILE
+    try:
+        report: object = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise NotFound(f'The run "{run_folder.name}" has no report of its pictures.') from error
+    if not isinstance(report, dict):
+        raise NotFound(f'The run "{run_folder.name}" has no report of its pictures.')
+    return cast("dict[str, Any]", report)

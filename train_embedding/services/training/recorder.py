@@ -1,0 +1,201 @@
+"""Listens to the training loop: reports, logs, saves and previews what it announces."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
+from train_embedding.hosts.base import Progress
+from train_embedding.services.run_records import SNAPSHOTS, thinned
+from train_embedding.services.training.live_run import LiveRun
+from train_embedding.services.training.previews import Previews
+from train_embedding.services.training.run_log import RunLog
+
+if TYPE_CHECKING:
+    import torch
+
+    from train_embedding.engine.training.state import TrainState
+
+REPORT_SECONDS = 1.0
+"Losses are read from the device, and the state written, this often and not every step."
+_RECENT = 20
+
+
+class Recorder:
+    """Called with each event. circumstances: as for `save_resume`. previews: None where none are wanted.
+
+    good: the newest vectors that were seen to be finite and belong to the run, or None. stopped: whether somebody ended it.
+    """
+
+    def __init__(
+        self, live: LiveRun, resolved: ResolvedSpec, circumstances: dict[str, str], log: RunLog, previews: Previews | None
+    ) -> None:
+        self._live = live
+        self._spec = resolved.spec
+        self._resolved = resolved
+        self._circumstances = circumstances
+        self._log = log
+        self._previews = previews
+        self.good: Embedding | None = None
+        self.stopped = False
+        self._unread: list[tuple[int, float, torch.Tensor]] = []
+        self._points: list[tuple[int, float]] = []
+        self._began = self._reported = 0.0
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._on_started(event)
+            case Stepped():
+                self._on_stepped(event)
+            case Evaluated():
+                self._on_evaluated(event)
+            case Ended():
+                self._on_ended(event)
+
+    def _on_started(self, event: Started) -> None:
+        state = event.state
+        self._points = self._log.go_back(state.step)
+        self._unread.clear()
+        self.good = self._live.embedding(state.average, state.step) if state.step else None
+        if state.step == 0:
+            self._save_resume(state)
+            self._draw_previews(0, self._live.start)
+        elif self._lacks_previews(state.step):
+            self._draw_previews(state.step, self._live.embedding(state.average, state.step))
+        self._log.event("started", state.step, steps=event.steps, seconds=self._live.state.seconds)
+        self._began = time.monotonic() - self._live.state.seconds
+        self._reported = time.monotonic()
+        # A run that was killed has told of later evaluations than those that it goes on from.
+        self._live.publish(status="running", step=state.step, **_evaluated(state))
+
+    def _on_stepped(self, event: Stepped) -> None:
+        self._unread.append((event.step, event.rate, event.loss))
+        saves, draws = (bool(every) and event.step % every == 0 for every in (self._spec.save_every, self._spec.preview_every))
+        if saves or draws or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
+            self._report(event.state)
+        if saves:
+            self._save_snapshot(event.step, self.good)
+            self._save_resume(event.state)
+        if draws and self.good is not None:
+            self._draw_previews(event.step, self.good)
+
+    def _on_evaluated(self, event: Evaluated) -> None:
+        state = event.state
+        told = _evaluated(state)
+        self._log.event("evaluated", state.step, score=told["evaluations"][-1][1], losses=_numbers(event.evaluation.losses))
+        self._live.publish(**told)
+
+    def _on_ended(self, event: Ended) -> None:
+        from train_embedding.engine.training.early_stopping import CONVERGED
+
+        state = event.state
+        self.stopped = event.stopped
+        if self._unread:
+            self._report(state)
+        if state.step:
+            self._save_resume(state)
+        if not event.stopped:
+            self._live.publish(steps=self._resolved.last_step(state.ending))
+        if state.verdict == CONVERGED:
+            self._live.note("The run ended by itself: the evaluations had come to rest.")
+        self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict)
+
+    def _report(self, state: TrainState) -> None:
+        """Read the losses since the last report, and keep the vectors. Raises TrainingFailed at NaN or infinity.
+
+        Where the loss is scaled, steps that overflowed were skipped; only many of them in a row end the run.
+        """
+        import torch
+
+        from train_embedding.engine.runtime.precision import MAX_SKIPPED
+        from train_embedding.engine.training.state import not_finite
+
+        losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
+        rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
+        rate = rows[-1][2]
+        self._unread.clear()
+        skipped = state.scale.skipped_in_a_row()
+        if state.scale.enabled:
+            bad = state.step if skipped >= MAX_SKIPPED else None
+            rows = [row for row in rows if math.isfinite(row[1])]
+        else:
+            bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
+        finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
+        if finite and skipped < state.step:  # else the vectors are those of the start
+            self.good = self._live.embedding(state.average, state.step)
+        self._log.losses(rows)
+        self._live.note(*self._log.problems)
+        if not finite:
+            raise not_finite(bad or state.step)
+        self._points += [(step, loss) for step, loss, _ in rows]
+        self._reported = time.monotonic()
+        self._publish_progress(state, rate)
+
+    def _publish_progress(self, state: TrainState, rate: float) -> None:
+        seconds = self._reported - self._began
+        recent = [loss for _, loss in self._points[-_RECENT:]]
+        loss = sum(recent) / len(recent) if recent else None
+        last = self._resolved.last_step(state.ending)
+        self._live.publish(
+            step=state.step,
+            steps=last,
+            loss=loss,
+            rate=rate,
+            seconds=seconds,
+            eta_seconds=seconds / state.step * (last - state.step),
+            losses=thinned(self._points),
+        )
+        self._live.host.report(Progress(state.step, last, self._spec.embedding + ("" if loss is None else f": loss {loss:.4f}")))
+
+    def _save_resume(self, state: TrainState) -> None:
+        from train_embedding.engine.training.resume import save_resume
+
+        save_resume(self._live.state.folder, state, self._circumstances)
+
+    def _save_snapshot(self, step: int, embedding: Embedding | None) -> None:
+        """Write the vectors of a step as a file of their own. embedding: None while every step so far was skipped."""
+        from train_embedding.embeddings.formats import write_embedding
+
+        if embedding is None:
+            return
+        file = self._live.state.folder / SNAPSHOTS / f"{self._spec.embedding}-{step}.pt"
+        write_embedding(embedding, file)
+        files = self._live.state.files
+        if file not in files:
+            self._live.publish(files=(*files, file))
+
+    def _lacks_previews(self, step: int) -> bool:
+        """Whether the run was ended between saving a step and drawing its previews."""
+        if self._previews is None or not self._spec.preview_every or step % self._spec.preview_every:
+            return False
+        drawn = {file.name for file in self._live.state.previews}
+        return any(file.name not in drawn or not file.exists() for file in self._previews.files(step))
+
+    def _draw_previews(self, step: int, embedding: Embedding) -> None:
+        if self._previews is None:
+            return
+        for file in self._previews.draw(step, embedding):
+            if file not in self._live.state.previews:
+                self._live.publish(previews=(*self._live.state.previews, file))
+        self._live.note(*self._previews.problems)
+
+
+def _evaluated(state: TrainState) -> dict[str, Any]:
+    """What a run's state says of its evaluations: step, score and mean loss of each, and the best step."""
+    from train_embedding.engine.training.early_stopping import best, scores
+
+    if not state.evaluations:
+        return {"evaluations": (), "best_step": None}
+    scored = zip(state.evaluations, scores(state.evaluations), strict=True)
+    curve = tuple((one.step, score, float(one.losses.mean())) for one, score in scored)
+    return {"evaluations": curve, "best_step": state.evaluations[best(state.evaluations)].step}
+
+
+def _numbers(values: torch.Tensor) -> list[float]:
+    """The values of a tensor [N]; waits for its device."""
+    return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]

@@ -1,0 +1,144 @@
+"""A host for tests and experiments: folders on disk, no WebUI, and a record of what it was asked to do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.formats import is_embedding_file, read_embedding
+from train_embedding.errors import HostFailed, NotFound, UnreadableFile
+from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.fifo_lock import Turns
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+
+class FakeHost:
+    """Embeddings in `folder`/embeddings, runs in `folder`/train_embedding/runs, caption templates in `folder`/templates.
+
+    widths: of the checkpoint it claims to have loaded, {} for none. model: what `model()` gives; without one it raises.
+    It knows of the embeddings folder what it saw at the last `reload_embeddings`, as real hosts do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        widths: dict[str, int] | None = None,
+        model: DiffusionModel | None = None,
+        allowed_folders: tuple[Path, ...] | None = None,
+    ) -> None:
+        self.runs_pickles = False
+        "As `HostInfo.runs_pickles`."
+        self.widths = {"clip_l": 768} if widths is None else widths
+        self.the_model = model
+        self.jobs: list[str] = []
+        "Every job that held the queue, in order."
+        self.reports: list[Progress] = []
+        self.requests: list[Txt2ImgRequest] = []
+        self.reloads = 0
+        self.busy = False
+        "Whether a job holds the queue now."
+        self._folder = folder
+        self._allowed_folders = allowed_folders
+        self._turns = Turns()
+        self._interrupt = threading.Event()
+        for needed in ("embeddings", "train_embedding/runs", "templates"):
+            (folder / needed).mkdir(parents=True, exist_ok=True)
+        self._loaded = self._scan()
+
+    def info(self) -> HostInfo:
+        return HostInfo(
+            name="fake host",
+            embeddings_folder=self._folder / "embeddings",
+            runs_folder=self._folder / "train_embedding" / "runs",
+            templates_folder=self._folder / "templates",
+            checkpoint_name="fake" if self.widths else "",
+            checkpoint_hash="0123456789" if self.widths else "",
+            widths=dict(self.widths),
+            resolution=64,
+            allowed_folders=self._allowed_folders,
+            runs_pickles=self.runs_pickles,
+        )
+
+    @contextmanager
+    def model(self) -> Generator[DiffusionModel, None, None]:
+        yield self._model()
+
+    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        return self._model().token_embeddings(text, count)
+
+    def vocabulary(self) -> dict[str, torch.Tensor]:
+        return self._model().vocabulary()
+
+    @contextmanager
+    def exclusive(self, job: str) -> Generator[None, None, None]:
+        with self._turns.turn():
+            self.jobs.append(job)
+            self._interrupt.clear()
+            self.busy = True
+            try:
+                yield
+            finally:
+                self.busy = False
+
+    def report(self, progress: Progress) -> None:
+        if not self.busy:
+            raise HostFailed("Progress was reported outside a job.")
+        self.reports.append(progress)
+
+    def give_way(self) -> None:
+        self._turns.give_way()
+        self.busy = True
+
+    def others_wait(self) -> bool:
+        return self._turns.others_wait()
+
+    def press_interrupt(self) -> None:
+        """What a person does with the host's Interrupt button."""
+        self._interrupt.set()
+
+    def interrupted(self) -> bool:
+        return self._interrupt.is_set()
+
+    def reload_embeddings(self) -> None:
+        self.reloads += 1
+        self._loaded = self._scan()
+
+    def loaded_embeddings(self) -> LoadedEmbeddings:
+        return self._loaded
+
+    def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
+        """A flat picture whose colour follows from the seed."""
+        from PIL import Image
+
+        if request.sampler != "Euler":
+            raise HostFailed(f'There is no sampler "{request.sampler}".')
+        self.requests.append(request)
+        return Image.new("RGB", (request.width, request.height), tuple(request.seed * factor % 256 for factor in (37, 101, 167)))
+
+    def _model(self) -> DiffusionModel:
+        if self.the_model is None:
+            raise HostFailed("No checkpoint is loaded.", "Load one first.")
+        return self.the_model
+
+    def _scan(self) -> LoadedEmbeddings:
+        names: set[str] = set()
+        left_out: dict[str, str] = {}
+        for path in filter(is_embedding_file, sorted((self._folder / "embeddings").rglob("*"))):
+            try:
+                embedding = read_embedding(path)
+            except (UnreadableFile, NotFound) as error:
+                left_out[path.stem] = error.message
+                continue
+            if embedding.widths == self.widths:
+                names.add(path.stem)
+            else:
+                left_out[path.stem] = f"Its vectors are for {embedding.family}."
+        return LoadedEmbeddings(frozenset(names), left_out)
