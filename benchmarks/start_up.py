@@ -36,7 +36,7 @@ app, times, before = fastapi.FastAPI(), [time.perf_counter()], set(sys.modules)
 from train_embedding import webui
 times.append(time.perf_counter())
 
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 from train_embedding.services import Services
 services = Services(FakeHost(Path(tempfile.mkdtemp())))
 times.append(time.perf_counter())

@@ -16,17 +16,18 @@ PACKAGE = "train_embedding"
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for folder in (PACKAGE, "scripts") for path in (ROOT / folder).rglob("*.py"))
 
 # Data that every front end may name: what it hands to the services and what it gets back.
-FACTS = ("errors", "hosts.base", "engine.config", "engine.training.events")
+FACTS = ("errors", "hosts.base", "engine.config")
 
 # Per package, the packages and modules that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
 INSIDE: dict[str, tuple[str, ...]] = {
-    "__init__": (),
+    "__init__": ("lazy",),
     "__main__": ("cli",),
     "errors": (),
+    "lazy": (),
     "images": ("images",),
     "embeddings": ("embeddings", "images", "errors"),
-    "engine": ("engine", "embeddings", "images", "errors"),
-    "services": ("services", "engine", "embeddings", "images", "errors", "hosts.base"),
+    "engine": ("engine", "lazy", "embeddings", "images", "errors"),
+    "services": ("services", "lazy", "engine", "embeddings", "images", "errors", "hosts.base"),
     "hosts": ("hosts", "engine", "embeddings", "errors"),
     "testing": ("hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
     "ui": ("ui", "services", *FACTS),
@@ -40,6 +41,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "webui": ("ui", "api", "services", "hosts.detect", "hosts.webui", *FACTS),
 }
 ENTRY_POINTS = ("webui", "app", "cli")
+FRONT_ROOMS = ("webui", "app", "cli", "ui", "api")
+"Of packages in engine and services they import only what the package itself names."
 
 # The same inside engine and services, between their packages. `services` itself is the facade that front ends open.
 _PROMPTS = ("engine.prompts", "engine.devices")
@@ -156,10 +159,18 @@ def allowed(room: str, path: str, name: str) -> bool:
         return True
     if _covered(rest, ("hosts.detect",)) and room not in ENTRY_POINTS:
         return path == f"{PACKAGE}/hosts/detect.py"
+    if room in FRONT_ROOMS and _inside_a_package(rest):
+        return False
     if path.split("/")[1] in ("engine", "services") and rest.partition(".")[0] == room:
         package = package_of(path)
         return package not in WITHIN or _covered(rest, (package, *WITHIN[package]))
     return _covered(rest, INSIDE[room])
+
+
+def _inside_a_package(name: str) -> bool:
+    """Whether a name is taken from a module inside a package of engine or services."""
+    parts = name.split(".")
+    return len(parts) > 3 and f"{parts[0]}.{parts[1]}" in WITHIN
 
 
 def _covered(name: str, prefixes: tuple[str, ...]) -> bool:
@@ -282,6 +293,9 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("train_embedding/services/store/store.py", "from train_embedding.services.library import Library"),
     ("train_embedding/services/library/library.py", "from train_embedding.services import training"),
     ("train_embedding/services/sidecars/files.py", "from train_embedding.services import Services"),
+    # front ends and what is inside a package
+    ("train_embedding/ui/tab.py", "from train_embedding.services.library.entries import Entry"),
+    ("train_embedding/cli/train.py", "from train_embedding.engine.config.spec import TrainingSpec"),
 )
 RIGHT: tuple[tuple[str, str], ...] = (
     (

@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from train_embedding.app import server
 from train_embedding.app.access import Access
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 from train_embedding.services import Services
 access = Access(sys.argv[2], token=sys.argv[3])
 server.serve(Services(FakeHost(Path(sys.argv[1]))), 0, access)

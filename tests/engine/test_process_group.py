@@ -10,7 +10,7 @@ from train_embedding.engine.process_group import ALONE, joined
 
 TALK = """
 import os, sys, torch
-from train_embedding.engine.processes import joined
+from train_embedding.engine.process_group import joined
 from train_embedding.errors import TrainingFailed
 
 def fail():
@@ -32,7 +32,7 @@ os._exit(0)  # as the command line ends: see `cli.common.leave`
 """
 LOSE = """
 import os, signal, sys
-from train_embedding.engine.processes import joined
+from train_embedding.engine.process_group import joined
 from train_embedding.errors import TrainingFailed
 
 with joined() as processes:

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
-from train_embedding.services.combining.combining import FORMS, SDXL, UNNAMED
+from train_embedding.services.combining import FORMS, SDXL, UNNAMED
 from train_embedding.services.image_files import png
 
 if TYPE_CHECKING:

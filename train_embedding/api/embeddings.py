@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
-from train_embedding.services.library.initial import STARTS
+from train_embedding.services.library import STARTS
 
 if TYPE_CHECKING:
     from train_embedding.services import Services

@@ -16,9 +16,8 @@ from train_embedding.api.bodies import BODY, answer, body_of, check_fields, docu
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.services.formats import SUFFIXES
-from train_embedding.services.library.export import PROGRAMS
-from train_embedding.services.sidecars.notes import KEYS
-from train_embedding.services.sidecars.untrusted_images import contents_of
+from train_embedding.services.library import PROGRAMS
+from train_embedding.services.sidecars import KEYS, contents_of
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from fastapi.responses import Response
 
 from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
-from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.services.training.runs import CHANGEABLE
+from train_embedding.engine.config import TrainingSpec
+from train_embedding.services.training import CHANGEABLE
 
 if TYPE_CHECKING:
     from train_embedding.services import Services

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
-from train_embedding.services.training.prompts import networks_left_out
+from train_embedding.services.training import networks_left_out
 from train_embedding.services.waiting import in_turn
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in

@@ -14,7 +14,7 @@ from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
     from train_embedding.app.access import Access
-    from train_embedding.services.training.runs import Runs
+    from train_embedding.services.training import Runs
 
 PORT = 7860
 AUTH_VARIABLE = "TRAIN_EMBEDDING_AUTH"

@@ -42,13 +42,13 @@ def _add(measurements: Any, name: str, run: Callable[[argparse.Namespace], int],
 
 
 def run_flops(arguments: argparse.Namespace) -> int:
-    from train_embedding.engine.profiling.flops import flop_table
+    from train_embedding.engine.profiling import flop_table
 
     return _print(flop_table(), FLOP_COLUMNS, arguments.json)
 
 
 def run_memory(arguments: argparse.Namespace) -> int:
-    from train_embedding.engine.profiling.memory import memory_table
+    from train_embedding.engine.profiling import memory_table
 
     return _print(memory_table(), MEMORY_COLUMNS, arguments.json)
 

@@ -57,7 +57,7 @@ def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> 
     cannot be reached.
     """
     from train_embedding.services import Services
-    from train_embedding.services.training.worker import follow, joined
+    from train_embedding.services.training import follow, joined
 
     host = _host_of(arguments)
     with joined() as processes:
@@ -75,7 +75,7 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
 
     Afterwards they do what they did before, or nothing in a process of a launcher, which passes on late what has come already.
     """
-    from train_embedding.services.training.worker import launched
+    from train_embedding.services.training import launched
 
     def call(_number: int, _frame: object) -> None:
         stop()
@@ -91,7 +91,7 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
 def leave(code: int) -> NoReturn:
     """Ends this process with an exit code. One of a launcher's ends at once: threads of gloo may still be letting go of Python's
     objects, and an interpreter that tears itself down meanwhile aborts, which the launcher takes for a failure."""
-    from train_embedding.services.training.worker import launched
+    from train_embedding.services.training import launched
 
     if launched():
         sys.stdout.flush()

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from train_embedding.cli.common import add_host_options, print_json, services_of
-from train_embedding.services.combining.combining import FORMS, SDXL
+from train_embedding.services.combining import FORMS, SDXL
 
 
 def add_to(verbs: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, services_of
-from train_embedding.services.library.initial import STARTS
+from train_embedding.services.library import STARTS
 
 FORMATS = {"pt": ".pt", "safetensors": ".safetensors"}
 

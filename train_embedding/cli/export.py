@@ -8,7 +8,7 @@ from typing import Any
 
 from train_embedding.cli.common import add_file_option, add_host_options, print_json, services_of
 from train_embedding.services.formats import SUFFIXES
-from train_embedding.services.library.export import PROGRAMS, Wanted
+from train_embedding.services.library import PROGRAMS, Wanted
 from train_embedding.services.typed_paths import typed_path
 
 

@@ -10,7 +10,7 @@ from train_embedding.services.image_files import save_picture
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
-    from train_embedding.services.inspection.reports import EncoderReport, Report
+    from train_embedding.services.inspection import EncoderReport, Report
 
 
 def add_to(verbs: Any) -> None:

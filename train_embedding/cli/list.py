@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from train_embedding.cli.common import add_host_options, print_json, print_table, services_of
 
 if TYPE_CHECKING:
-    from train_embedding.services.library.library import Entry
+    from train_embedding.services.library import Entry
 
 _ALWAYS = ("name", "family", "vectors", "step", "not loaded")
 

@@ -10,7 +10,7 @@ from train_embedding.cli.common import add_host_options, print_json, services_of
 from train_embedding.cli.inspect import print_report
 from train_embedding.errors import InvalidExpression
 from train_embedding.services import Services
-from train_embedding.services.combining.combining import PREVIEW_PROMPT, UNNAMED, Combined
+from train_embedding.services.combining import PREVIEW_PROMPT, UNNAMED, Combined
 from train_embedding.services.image_files import save_picture
 from train_embedding.services.typed_paths import typed_path
 

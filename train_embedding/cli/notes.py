@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_file_option, add_host_options, print_json, services_of
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.services.sidecars.untrusted_images import contents_of
+from train_embedding.services.sidecars import contents_of
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
-    from train_embedding.services.library.library import Entry, Library
+    from train_embedding.services.library import Entry, Library
 
 FIELDS = {
     "description": "what stands on its card",

@@ -11,7 +11,7 @@ from train_embedding.errors import NotFound
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.training.runs import Runs
+    from train_embedding.services.training import Runs
 
 
 def add_to(verbs: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
 
 if TYPE_CHECKING:
-    from train_embedding.services.inspection.prompt_view import PromptPart
+    from train_embedding.services.inspection import PromptPart
 
 
 def add_to(verbs: Any) -> None:

@@ -9,14 +9,12 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, on_stop_signals, print_json, together
-from train_embedding.engine.config.presets import PRESETS
-from train_embedding.engine.config.rules import CHOICES
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config import CHOICES, PRESETS, TrainingSpec
 from train_embedding.errors import NotFound, TrainingFailed
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.training.runs import Runs, RunState
+    from train_embedding.services.training import Runs, RunState
 
 TICK = 0.2
 "Seconds between two looks at the run."

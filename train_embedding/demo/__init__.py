@@ -1,0 +1,1 @@
+"""The demo checkpoint, its sample datasets, and the demo run."""

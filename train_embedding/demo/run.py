@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw
 from train_embedding.demo.heldout import GUIDANCE, HeldOut
 from train_embedding.demo.sets import SETS, SampleSet
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config import TrainingSpec
 from train_embedding.engine.training.early_stopping import paired
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
 from train_embedding.services import Services
-from train_embedding.services.training.runs import Runs, RunState
+from train_embedding.services.training import Runs, RunState
 
 _SHOWN = 16
 "Pictures of each kind on the sheet."

@@ -1,0 +1,1 @@
+"""Training of textual-inversion embeddings on diffusers. Knows no user interface and no host."""

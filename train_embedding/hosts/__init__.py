@@ -1,0 +1,1 @@
+"""The programs this runs in, behind one protocol."""

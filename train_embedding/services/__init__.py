@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from train_embedding.engine.process_group import ALONE, Processes
 from train_embedding.hosts.base import Host
-from train_embedding.services.combining.combining import Combining
-from train_embedding.services.datasets.datasets import Datasets
-from train_embedding.services.inspection.inspection import Inspection
-from train_embedding.services.inspection.vocabularies import Vocabularies
-from train_embedding.services.library.library import Library
+from train_embedding.services.combining import Combining
+from train_embedding.services.datasets import Datasets
+from train_embedding.services.inspection import Inspection, Vocabularies
+from train_embedding.services.library import Library
 from train_embedding.services.settings import Settings
 
 
@@ -19,7 +18,7 @@ class Services:
     """
 
     def __init__(self, host: Host, processes: Processes = ALONE) -> None:
-        from train_embedding.services.training.runs import Runs
+        from train_embedding.services.training import Runs
 
         self.host = host
         self.library = Library(host)

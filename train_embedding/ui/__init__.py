@@ -1,0 +1,1 @@
+"""The Train Embedding tab, built with gradio."""

@@ -14,7 +14,7 @@ from train_embedding.ui.gradio_compat import AT_ONCE
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library.library import Created
+    from train_embedding.services.library import Created
     from train_embedding.ui.library.panel import LibraryVersion
 
 

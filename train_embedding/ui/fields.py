@@ -9,8 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from train_embedding.engine.config.presets import PRESETS, preset_values
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config import PRESETS, TrainingSpec, preset_values
 from train_embedding.errors import InvalidInput, InvalidSpec
 
 Make = Callable[..., Any]

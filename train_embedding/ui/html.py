@@ -10,9 +10,9 @@ from markupsafe import Markup
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
 
 if TYPE_CHECKING:
-    from train_embedding.services.datasets.datasets import DatasetReport
-    from train_embedding.services.library.library import Budget
-    from train_embedding.services.training.runs import RunState
+    from train_embedding.services.datasets import DatasetReport
+    from train_embedding.services.library import Budget
+    from train_embedding.services.training import RunState
 
 SHOWN_SKIPPED = 5
 SHOWN_PICTURES = 100

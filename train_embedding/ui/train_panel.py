@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.services.sidecars.untrusted_images import contents_of, decode
+from train_embedding.services.sidecars import contents_of, decode
 from train_embedding.ui import fields, html
 from train_embedding.ui.error_handling import errors_in, remember
 from train_embedding.ui.gradio_compat import AT_ONCE, gallery, line_plot
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.training.runs import RunState
+    from train_embedding.services.training import RunState
 
 logger = logging.getLogger(__name__)
 

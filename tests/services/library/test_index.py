@@ -110,7 +110,7 @@ def test_locked_by_another(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from train_embedding.services.index import Index
+from train_embedding.services.library.index import Index
 index = Index(Path(sys.argv[1]))
 for number in range(60):
     index.store({f"/{sys.argv[2]}-{number}.pt": ("stamp", "{}")}, [])

@@ -178,7 +178,7 @@ def test_folders_that_lie_very_deep(host: FakeHost) -> None:
 LISTER = """
 import sys
 from pathlib import Path
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 from train_embedding.services.library import Library
 host = FakeHost(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):

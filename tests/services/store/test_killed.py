@@ -24,7 +24,7 @@ BESIDE = (".preview.png", ".json", ".civitai.info", ".pt.optim")
 WORKER = """
 import os, sys
 from pathlib import Path
-from train_embedding.hosts.fake import FakeHost
+from train_embedding.testing import FakeHost
 from train_embedding.services.library import Library
 library = Library(FakeHost(Path(sys.argv[1])))
 library.list()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from train_embedding.services.locks import file_lock
+from train_embedding.services.store.locks import file_lock
 with file_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -1,0 +1,1 @@
+"""Training data: a folder of images, with captions and masks, as cached latents and batches."""

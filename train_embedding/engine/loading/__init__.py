@@ -1,0 +1,1 @@
+"""Models from checkpoint files, diffusers folders, or the weights a host already holds."""

@@ -1,0 +1,1 @@
+"""The frozen diffusion model that an embedding is trained against."""

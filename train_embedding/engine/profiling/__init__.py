@@ -1,0 +1,20 @@
+"""What a training step costs at true model size: floating-point operations and memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from train_embedding.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from train_embedding.engine.profiling.flops import flop_table
+    from train_embedding.engine.profiling.memory import memory_table
+
+__all__ = ["flop_table", "memory_table"]
+
+__getattr__ = lazy_names(
+    {
+        "flop_table": "train_embedding.engine.profiling.flops",
+        "memory_table": "train_embedding.engine.profiling.memory",
+    }
+)

@@ -1,0 +1,1 @@
+"""What the WebUI and its descendants have in common."""

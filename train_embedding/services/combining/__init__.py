@@ -1,0 +1,5 @@
+"""Embeddings made of others: by a formula, converted to another format, or to SDXL."""
+
+from train_embedding.services.combining.combining import FORMS, PREVIEW_PROMPT, SDXL, UNNAMED, Combined, Combining
+
+__all__ = ["FORMS", "PREVIEW_PROMPT", "SDXL", "UNNAMED", "Combined", "Combining"]

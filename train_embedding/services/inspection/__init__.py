@@ -1,0 +1,8 @@
+"""What is inside an embedding, and how a prompt is split into tokens."""
+
+from train_embedding.services.inspection.inspection import Inspection, PromptTokens
+from train_embedding.services.inspection.prompt_view import PromptPart
+from train_embedding.services.inspection.reports import EncoderReport, Report, VectorFigures
+from train_embedding.services.inspection.vocabularies import Vocabularies
+
+__all__ = ["EncoderReport", "Inspection", "PromptPart", "PromptTokens", "Report", "VectorFigures", "Vocabularies"]

@@ -1,0 +1,1 @@
+"""Safe changes to the embeddings folder: transactions, locks and the trash."""

@@ -1,0 +1,1 @@
+"""The Library panel of the tab."""

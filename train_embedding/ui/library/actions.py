@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
-from train_embedding.services.sidecars.untrusted_images import contents_of
+from train_embedding.services.sidecars import contents_of
 from train_embedding.ui.library import details
 from train_embedding.ui.library.notes import NOTES, notes_changes
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library.library import Entry
+    from train_embedding.services.library import Entry
 
 Action = Callable[..., tuple[Any, ...]]
 """Takes the services, the chosen embedding and the values of the button's widgets; gives the embedding to show then, and the

@@ -14,7 +14,7 @@ from train_embedding.ui.library import thumbnails
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library.library import Entry
+    from train_embedding.services.library import Entry
 
 BATCH = 60
 "Pictures sent at once, at most."

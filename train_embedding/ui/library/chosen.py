@@ -22,7 +22,7 @@ from train_embedding.ui.library.notes import NOTES, notes_values
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library.library import Entry
+    from train_embedding.services.library import Entry
 
 
 NEIGHBOURS = 10

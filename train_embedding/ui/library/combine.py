@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from train_embedding.services import Services
-    from train_embedding.services.combining.combining import Combined
+    from train_embedding.services.combining import Combined
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from train_embedding.ui.library import thumbnails
 from train_embedding.ui.library.cards import key_of, printable
 
 if TYPE_CHECKING:
-    from train_embedding.services.library.library import Entry, Imported, Trashed
-    from train_embedding.services.training.runs import RunState
+    from train_embedding.services.library import Entry, Imported, Trashed
+    from train_embedding.services.training import RunState
 
 BOXES = (
     ("txt2img_prompt", "txt2img prompt"), ("txt2img_neg_prompt", "txt2img negative"),

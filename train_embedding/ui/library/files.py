@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.services.combining.combining import FORMS, SDXL
-from train_embedding.services.library.export import PROGRAMS
+from train_embedding.services.combining import FORMS, SDXL
+from train_embedding.services.library import PROGRAMS
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE
@@ -17,7 +17,7 @@ from train_embedding.ui.library import details
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
-    from train_embedding.services.library.library import Entry
+    from train_embedding.services.library import Entry
 
 AS_IT_IS = "as it is"
 "Among the forms of an export."

@@ -15,8 +15,7 @@ from train_embedding.ui.library.cards import printable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from train_embedding.services.inspection.inspection import PromptTokens, Report
-    from train_embedding.services.inspection.reports import EncoderReport, VectorFigures
+    from train_embedding.services.inspection import EncoderReport, PromptTokens, Report, VectorFigures
 
 _SIMILARITY = "Similarity of the vectors, from the first to the last"
 HEADS = ("Norm", "Min", "Max", "Origin", "Nearest words", "Nearest embeddings", "Vectors", "Likeness", _SIMILARITY)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 if TYPE_CHECKING:
-    from train_embedding.services.sidecars.notes import Notes
+    from train_embedding.services.sidecars import Notes
 
 
 @dataclass(frozen=True)

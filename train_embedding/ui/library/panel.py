@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.services.importing.sources import upload
+from train_embedding.services.importing import upload
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
-from train_embedding.services.sidecars.untrusted_images import contents_of, decode
+from train_embedding.services.sidecars import contents_of, decode
 
 logger = logging.getLogger(__name__)
 
