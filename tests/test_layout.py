@@ -20,10 +20,11 @@ FACTS = ("errors", "hosts.base", "engine.config")
 
 # Per package, the packages and modules that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
 INSIDE: dict[str, tuple[str, ...]] = {
-    "__init__": ("lazy",),
+    "__init__": ("lazy", "workspace", "embeddings", "engine.config", "hosts.base", "errors"),
     "__main__": ("cli",),
     "errors": (),
     "lazy": (),
+    "workspace": ("services", "hosts.standalone"),
     "images": ("images",),
     "embeddings": ("embeddings", "images", "errors"),
     "engine": ("engine", "lazy", "embeddings", "images", "errors"),

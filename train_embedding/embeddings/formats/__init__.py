@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -85,11 +86,17 @@ def is_embedding_file(path: Path) -> bool:
     return _carries(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-def read_embedding(path: Path) -> Embedding:
-    """Reads the embedding at `path`; its name is the file's stem.
+def read_embedding(path: str | os.PathLike[str]) -> Embedding:
+    """Read an embedding file of any supported format. Nothing in the file is executed.
 
-    Nothing in the file is executed. Raises NotFound, or UnreadableFile with one sentence for whatever else is wrong.
+    Args:
+        path: The file; its stem becomes the embedding's name.
+
+    Raises:
+        NotFound: There is no such file.
+        UnreadableFile: It is not an embedding, or cannot be read; the message says why.
     """
+    path = Path(path)
     return _read(read_contents(path), path.name)
 
 
@@ -167,11 +174,19 @@ def encode(embedding: Embedding, format_name: str, suffix: str) -> bytes:
     return data
 
 
-def write_embedding(embedding: Embedding, path: Path, format: str | None = None) -> None:
-    """Writes `path` in the form named, or the usual one for its suffix: all of it or nothing, and only what reads back as it was.
+def write_embedding(embedding: Embedding, path: str | os.PathLike[str], format: str | None = None) -> None:
+    """Write an embedding file atomically, after checking that it reads back unchanged.
 
-    Raises InvalidInput for a suffix that is none of the form's, StorageFailed when the file cannot be written.
+    Args:
+        embedding: The vectors to write, with their metadata.
+        path: The file; an existing one is replaced.
+        format: One of FORMATS. Defaults to the usual format for the suffix of `path`.
+
+    Raises:
+        InvalidInput: The format has no files of that suffix.
+        StorageFailed: The file cannot be written.
     """
+    path = Path(path)
     suffix = path.suffix.lower()
     usual = next((name for name, each in FORMATS.items() if suffix in each.containers), None)
     if usual is None:
