@@ -31,8 +31,8 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "services": ("services", "lazy", "engine", "embeddings", "images", "errors", "hosts.base"),
     "hosts": ("hosts", "engine", "embeddings", "errors"),
     "testing": ("hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
-    "ui": ("ui", "services", *FACTS),
-    "api": ("api", "services", *FACTS),
+    "ui": ("ui", "services", "images", *FACTS),
+    "api": ("api", "services", "images", *FACTS),
     # The commands `app` and `demo` open those packages, which never lead back. `bench` measures the engine.
     "cli": ("cli", "services", "app", "demo", "engine.profiling", "hosts.detect", "hosts.standalone", *FACTS),
     "app": ("app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),

@@ -11,8 +11,8 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
+from train_embedding.images.png import encode_png
 from train_embedding.services.combining import FORMS, SDXL, UNNAMED
-from train_embedding.services.image_files import png
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -50,7 +50,7 @@ def add_combining(router: APIRouter, services: Services) -> None:
             services.combining.check_free(name, overwrite)
         combined = services.combining.evaluate(expression, name or UNNAMED)
         report = services.inspection.report_of(combined.embedding, values.get("top", 10))
-        picture = png(services.combining.draw(combined.embedding, prompt)) if prompt else None
+        picture = encode_png(services.combining.draw(combined.embedding, prompt)) if prompt else None
         saved = None if dry else services.combining.keep(combined, overwrite)
         result = {
             "made_from": combined.how,

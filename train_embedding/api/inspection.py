@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
-from train_embedding.services.image_files import png
+from train_embedding.images.png import encode_png
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -32,7 +32,7 @@ def add_inspection(router: APIRouter, services: Services) -> None:
     def similarity(name: str) -> Response:
         """The similarity between the vectors as a picture, a square per text encoder."""
         picture = services.inspection.picture(services.inspection.inspect(name, 0))
-        return Response(png(picture), media_type="image/png")
+        return Response(encode_png(picture), media_type="image/png")
 
     def tokens(values: Any = BODY) -> Response:
         """How the WebUI splits a prompt into tokens and chunks of 75, which parts are embeddings, and how many tokens remain."""

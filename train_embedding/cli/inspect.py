@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
-from train_embedding.services.image_files import save_picture
+from train_embedding.services.image_files import save_image
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     inspection = services_of(arguments).inspection
     report = inspection.inspect(arguments.name, arguments.top, arguments.text, arguments.neighbours)
     if arguments.picture:
-        save_picture(inspection.picture(report), arguments.picture)
+        save_image(inspection.picture(report), arguments.picture)
     if arguments.json:
         print_json(report.to_json())
     else:

@@ -11,7 +11,7 @@ from train_embedding.cli.inspect import print_report
 from train_embedding.errors import InvalidExpression
 from train_embedding.services import Services
 from train_embedding.services.combining import PREVIEW_PROMPT, UNNAMED, Combined
-from train_embedding.services.image_files import save_picture
+from train_embedding.services.image_files import save_image
 from train_embedding.services.typed_paths import typed_path
 
 EXAMPLES = """\
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(error.pointer, file=sys.stderr)
         raise
     if arguments.preview:
-        save_picture(services.combining.draw(combined.embedding, arguments.prompt), arguments.preview)
+        save_image(services.combining.draw(combined.embedding, arguments.prompt), arguments.preview)
     _print_result(services, combined, arguments)
     return 0
 

@@ -1,8 +1,7 @@
-"""Pictures as files and as bytes."""
+"""Images that a person saves to a file of their own choice."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def png(picture: Image.Image) -> bytes:
-    packed = io.BytesIO()
-    picture.save(packed, "PNG")
-    return packed.getvalue()
+def save_image(image: Image.Image, file: Path) -> None:
+    """Write an image to a file in the format that its suffix names.
 
-
-def save_picture(picture: Image.Image, file: Path) -> None:
-    """Writes a picture in the format that the file's name asks for. Raises InvalidInput for none such, StorageFailed."""
+    Raises:
+        InvalidInput: The suffix names no image format.
+        StorageFailed: The file cannot be written.
+    """
     try:
-        picture.save(file)
+        image.save(file)
     except ValueError as error:
-        raise InvalidInput(f'"{file.name}" names no format of pictures.', "Call it .png.") from error
+        raise InvalidInput(f'"{file.name}" has no suffix of an image format.', "Use a name that ends with .png.") from error
     except OSError as error:
         raise StorageFailed(f'"{file}" could not be written: {error.strerror or error}.') from error

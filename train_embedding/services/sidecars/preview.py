@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.images.png import encode_png
 from train_embedding.services.run_records import load_state
 from train_embedding.services.sidecars.untrusted_images import SUFFIXES, check, contents_of, kind_of
 from train_embedding.services.waiting import in_turn
@@ -59,7 +59,5 @@ def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes
     asked = text.replace("[name]", embedding.name)
     request = Txt2ImgRequest(asked, seed=seed, width=side, height=side, embeddings=(embedding,))
     with in_turn(host, f"Drawing a preview of {embedding.name}"):
-        picture = host.txt2img(request)
-    data = io.BytesIO()
-    picture.save(data, "PNG")
-    return data.getvalue()
+        image = host.txt2img(request)
+    return encode_png(image)

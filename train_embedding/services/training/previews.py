@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.images.png import encode_png
 from train_embedding.services.training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ class Previews:
             picture = self._picture(step, prompt, embedding)
             if picture is None:
                 return
-            data = BytesIO()
-            picture.save(data, "PNG")
-            write_atomically(file, data.getvalue())
+            write_atomically(file, encode_png(picture))
             self._log.picture(f"preview {number + 1}", picture, step)
             yield file
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from train_embedding.images.png import encode_png
 from train_embedding.ui import html
 from train_embedding.ui.library.cards import printable
 
@@ -93,6 +93,4 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Markup:
 
 
 def _png(picture: Image.Image) -> str:
-    data = BytesIO()
-    picture.save(data, "PNG")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(encode_png(picture)).decode("ascii")
