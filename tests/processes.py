@@ -1,4 +1,4 @@
-"""Processes that train together, in tests: as one process that plays them all, and as real ones."""
+"""Processes that train together, in tests: simulated in one process, and real ones."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.process_group import Processes
-from train_embedding.engine.training.data_parallel import Follower
+from train_embedding.engine.training.data_parallel import Worker
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 180.0
 "Seconds to wait for processes; they take about ten on an idle machine."
 
 
-class Played(Processes):
-    """The main process with followers that answer one after the other, over the same model, in the thread that asks.
+class SimulatedProcesses(Processes):
+    """The main process with workers that answer one after the other, over the same model, in the calling thread.
 
-    What is said and answered is pickled, as between real processes. asked: every task so far.
+    Tasks and answers are pickled, as between real processes. tasks: all so far.
     """
 
     def __init__(self, model: DiffusionModel, count: int) -> None:
         super().__init__(0, count)
-        self.followers = [Follower(Processes(rank, count), model) for rank in range(1, count)]
-        self.asked: list[Any] = []
+        self.workers = [Worker(Processes(rank, count), model) for rank in range(1, count)]
+        self.tasks: list[Any] = []
 
-    def ask(self, task: object, compute: Callable[[], Any]) -> list[Any]:
-        self.asked.append(task)
-        answers = [pickle.loads(pickle.dumps(one.answer(pickle.loads(pickle.dumps(task))))) for one in self.followers]
+    def run(self, task: object, compute: Callable[[], Any]) -> list[Any]:
+        self.tasks.append(task)
+        answers = [pickle.loads(pickle.dumps(worker.handle(pickle.loads(pickle.dumps(task))))) for worker in self.workers]
         return [compute(), *answers]
 
 

@@ -1,4 +1,4 @@
-"""Processes that ask and answer each other: real ones over gloo."""
+"""Processes that exchange tasks and answers: real ones over gloo."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import subprocess
 import sys
 
 from tests.processes import ROOT, ended, environment, start_all
-from train_embedding.engine.process_group import ALONE, joined
+from train_embedding.engine.process_group import SINGLE_PROCESS, process_group
 
 TALK = """
 import os, sys, torch
-from train_embedding.engine.process_group import joined
+from train_embedding.engine.process_group import process_group
 from train_embedding.errors import TrainingFailed
 
 def fail():
     raise KeyError("mine")
 
-with joined() as processes:
+with process_group() as processes:
     if processes.rank == 0:
-        print(processes.ask({"add": torch.tensor([1.5])}, lambda: "main"))
+        print(processes.run({"add": torch.tensor([1.5])}, lambda: "main"))
         try:
-            processes.ask("again", fail)
+            processes.run("again", fail)
         except KeyError as error:
             print("failed", error)
-        print(processes.ask("last", lambda: processes.count))
+        print(processes.run("last", lambda: processes.count))
     else:
         processes.serve(lambda task: (processes.rank, task))
         print("dismissed")
@@ -32,14 +32,14 @@ os._exit(0)  # as the command line ends: see `cli.common.leave`
 """
 LOSE = """
 import os, signal, sys
-from train_embedding.engine.process_group import joined
+from train_embedding.engine.process_group import process_group
 from train_embedding.errors import TrainingFailed
 
-with joined() as processes:
+with process_group() as processes:
     try:
         if processes.rank == 0:
-            print(processes.ask("first", lambda: 0))
-            print(processes.ask("die", lambda: 0))
+            print(processes.run("first", lambda: 0))
+            print(processes.run("die", lambda: 0))
         else:
             processes.serve(lambda task: os.kill(os.getpid(), signal.SIGKILL) if (processes.rank, task) == (1, "die") else task)
     except TrainingFailed as error:
@@ -49,27 +49,27 @@ os._exit(0)
 """
 
 
-def test_who_was_started_alone_asks_nobody() -> None:
-    with joined({}) as processes:
-        assert processes is ALONE
+def test_a_single_process_has_no_group() -> None:
+    with process_group({}) as processes:
+        assert processes is SINGLE_PROCESS
         assert (processes.rank, processes.count) == (0, 1)
-    with joined({"RANK": "0", "WORLD_SIZE": "1"}) as processes:
-        assert processes is ALONE
-    with joined({"WORLD_SIZE": "2"}) as processes:  # a cluster's variable, and no launcher's
-        assert processes is ALONE
+    with process_group({"RANK": "0", "WORLD_SIZE": "1"}) as processes:
+        assert processes is SINGLE_PROCESS
+    with process_group({"WORLD_SIZE": "2"}) as processes:  # a cluster's variable, and no launcher's
+        assert processes is SINGLE_PROCESS
 
 
-def test_being_alone_loads_nothing() -> None:
+def test_a_single_process_imports_nothing() -> None:
     code = (
-        "import sys\nfrom train_embedding.engine.process_group import joined\n"
-        "with joined(): print([name for name in sys.modules if name.startswith(('torch', 'accelerate'))])"
+        "import sys\nfrom train_embedding.engine.process_group import process_group\n"
+        "with process_group(): print([name for name in sys.modules if name.startswith(('torch', 'accelerate'))])"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_asking_answering_and_ending() -> None:
+def test_tasks_answers_and_the_end() -> None:
     (code, said, errors), *others = ended(start_all(3, ["-W", "error", "-c", TALK]))
     assert (code, errors) == (0, "")
     assert said.splitlines() == [
@@ -84,6 +84,6 @@ def test_a_process_that_dies_is_noticed_by_all() -> None:
     (code, said, _), (killed, _, _), (other_code, other_said, _) = ended(start_all(3, ["-c", LOSE]))
     assert (code, other_code) == (0, 0)
     assert killed < 0
-    lost = "The connection to another of the processes was lost. What that one printed last may say why; the run can be resumed."
+    lost = "The connection to another process was lost. Its last printed lines may say why; the run can be resumed."
     assert said.splitlines() == ["[0, 'first', 'first']", lost]
     assert other_said.splitlines() == [lost]

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
 from train_embedding.engine.config import TrainingSpec
-from train_embedding.services.training import CHANGEABLE
+from train_embedding.services.training import CHANGEABLE_ON_RESUME
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -60,7 +60,7 @@ def add_runs(router: APIRouter, services: Services) -> None:
     defaults = TrainingSpec.from_json(_RUN_EXAMPLE).to_json()
     properties = {name: {"default": value} for name, value in defaults.items() if name not in _RUN_EXAMPLE}
     properties.update({name: {} for name in _RUN_EXAMPLE})
-    changeable = {name: {"default": defaults[name]} for name in CHANGEABLE}
+    changeable = {name: {"default": defaults[name]} for name in CHANGEABLE_ON_RESUME}
     example = {"folder": _RUN_EXAMPLE["dataset"]}
     add(router, "POST", "/datasets", inspect_dataset, documented(_DATASET_FIELDS, ["folder"], example))
     add(router, "GET", "/runs", list_runs)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
-from train_embedding.services.training import networks_left_out
+from train_embedding.services.training import describe_ignored_networks
 from train_embedding.services.waiting import in_turn
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
@@ -57,7 +57,10 @@ def render(services: Services, blocks: gr.Blocks) -> HostCards:
             picture = services.host.txt2img(made)
         seconds = time.monotonic() - start
         facts = f"Picture {next(numbers)}, Steps: {made.steps}, Seed: {made.seed}, Time: {seconds:.3f} s"
-        return {page.gallery: [picture], page.status: html.message("quiet", facts, networks_left_out("prompt", made.prompt))}
+        return {
+            page.gallery: [picture],
+            page.status: html.message("quiet", facts, describe_ignored_networks("prompt", made.prompt)),
+        }
 
     @errors_in(page.status)
     def refresh() -> dict[Any, Any]:

@@ -57,15 +57,15 @@ def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> 
     cannot be reached.
     """
     from train_embedding.services import Services
-    from train_embedding.services.training import follow, joined
+    from train_embedding.services.training import process_group, run_worker
 
     host = _host_of(arguments)
-    with joined() as processes:
+    with process_group() as processes:
         if processes.rank == 0:
             return verb(_connected(host, Services(host, processes)))
         for number in _STOP_SIGNALS:  # they reach all; the main process ends the run, and then this one
             signal.signal(number, signal.SIG_IGN)
-        follow(host, processes)
+        run_worker(host, processes)
     return 0
 
 
@@ -75,7 +75,7 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
 
     Afterwards they do what they did before, or nothing in a process of a launcher, which passes on late what has come already.
     """
-    from train_embedding.services.training import launched
+    from train_embedding.services.training import is_distributed
 
     def call(_number: int, _frame: object) -> None:
         stop()
@@ -85,15 +85,15 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if launched() else handler)
+            signal.signal(number, signal.SIG_IGN if is_distributed() else handler)
 
 
 def leave(code: int) -> NoReturn:
     """Ends this process with an exit code. One of a launcher's ends at once: threads of gloo may still be letting go of Python's
     objects, and an interpreter that tears itself down meanwhile aborts, which the launcher takes for a failure."""
-    from train_embedding.services.training import launched
+    from train_embedding.services.training import is_distributed
 
-    if launched():
+    if is_distributed():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

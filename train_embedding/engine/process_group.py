@@ -1,7 +1,7 @@
-"""Processes that train together, as `accelerate launch` and torchrun start them: the main one asks, the others answer.
+"""The processes of one distributed run, as `accelerate launch` and torchrun start them: the main one sends tasks to the workers.
 
-They talk over gloo alone, also where each has a GPU of its own: a step exchanges some kilobytes, gloo is there on every system,
-and it raises an error as soon as a process dies, after which the main one can still write its result.
+They communicate over gloo alone, even where each has a GPU of its own: a step exchanges a few kilobytes, gloo is available on
+every system, and it raises an error as soon as a process dies, after which the main process can still write its result.
 """
 
 from __future__ import annotations
@@ -16,102 +16,123 @@ from typing import Any, TypeVar
 from train_embedding.errors import TrainingFailed
 
 TIMEOUT = timedelta(hours=1)
-"Longest wait for a process that lives: more than it takes to encode the pictures or to draw previews."
+"Longest wait for a process that is alive: more than it takes to encode the images or to generate previews."
 
 Answer = TypeVar("Answer")
 
 
 class Processes:
-    """The group as one of its processes sees it. rank: 0 is the main one; count: of all. Made by `joined`."""
+    """The group as one of its processes sees it, made by `process_group`.
+
+    Args:
+        rank: Number of this process; 0 is the main one.
+        count: Number of processes in the group.
+    """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank = rank
         self.count = count
         self._lock = threading.Lock()
 
-    def ask(self, task: object, compute: Callable[[], Answer]) -> list[Any]:
-        """In the main process: has the others do a task while it computes its own answer; all answers, by rank.
+    def run(self, task: object, compute: Callable[[], Answer]) -> list[Any]:
+        """In the main process, send a task to the workers and compute the main process's own answer meanwhile.
 
-        Raises what `compute` raises, once the others have answered, and TrainingFailed where one of them is gone.
+        Returns:
+            The answers of all processes, by rank.
+
+        Raises:
+            TrainingFailed: A worker is gone.
+            Exception: What `compute` raises, once the workers have answered.
         """
         mine: Answer | None = None
         with self._lock:
-            self._tell(task)
+            self._broadcast(task)
             try:
                 mine = compute()
             finally:
                 answers = self._gather(mine)
         return answers
 
-    def serve(self, answer: Callable[[Any], object]) -> None:
-        """In the others: answers what the main process asks until that one ends. Raises TrainingFailed where it is gone."""
-        while (task := self._tell(None)) is not None:
-            self._gather(answer(task))
+    def serve(self, handle: Callable[[Any], object]) -> None:
+        """In a worker, handle the main process's tasks until that process ends.
 
-    def dismiss(self) -> None:
-        """In the main process: ends the others' service, once nothing is being asked."""
-        with self._lock, suppress(TrainingFailed):  # those who are gone need not be told
-            self._tell(None)
+        Raises:
+            TrainingFailed: The main process is gone.
+        """
+        while (task := self._broadcast(None)) is not None:
+            self._gather(handle(task))
 
-    def _tell(self, task: object) -> Any:
-        """What the main process says, in all of them."""
+    def shut_down(self) -> None:
+        """In the main process, make `serve` return in every worker, once no task is running."""
+        with self._lock, suppress(TrainingFailed):  # a worker that is gone has ended already
+            self._broadcast(None)
+
+    def _broadcast(self, task: object) -> Any:
+        """Return the main process's task in every process."""
         import torch.distributed as dist
 
-        said = [task]
-        with _lost_connections():
-            dist.broadcast_object_list(said, src=0)
-        return said[0]
+        sent = [task]
+        with _translate_connection_errors():
+            dist.broadcast_object_list(sent, src=0)
+        return sent[0]
 
     def _gather(self, answer: object) -> list[Any]:
-        """The answers of all in the main process; nothing in the others."""
+        """Return the answers of all processes in the main one, and an empty list in the workers."""
         import torch.distributed as dist
 
         answers: list[Any] = [None] * self.count if self.rank == 0 else []
-        with _lost_connections():
+        with _translate_connection_errors():
             dist.gather_object(answer, answers or None, dst=0)
         return answers
 
 
-ALONE = Processes()
-"What every program is that no launcher started several times; it asks nobody and loads nothing."
+SINGLE_PROCESS = Processes()
+"The group of a program that no launcher started several times. It never communicates and imports nothing."
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a launcher started this process as one of several. environment: as for `joined`."""
+def is_distributed(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether a launcher started this process as one of several.
+
+    Args:
+        environment: As for `process_group`.
+    """
     return "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
-    """This process among those that a launcher started with it, until the context ends; at once `ALONE` where there are none.
+def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
+    """Connect this process with those that the launcher started with it; `SINGLE_PROCESS` where there are no others.
 
-    environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them. Raises TrainingFailed where the others
-    cannot be reached.
+    The group is not destroyed at the end of the context: in torch 2.1, that would wait forever for a process that has left
+    already. It ends with this process, which exits without torch's clean-up (`cli.common.leave`).
 
-    The group is not destroyed: in torch 2.1, that waits for ever for a process that has left it already. It ends with this
-    process, which leaves without torch's clean-up (`cli.common.leave`).
+    Args:
+        environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them.
+
+    Raises:
+        TrainingFailed: The other processes cannot be reached.
     """
-    if not launched(environment):
-        yield ALONE
+    if not is_distributed(environment):
+        yield SINGLE_PROCESS
         return
     import torch.distributed as dist
 
-    with _lost_connections():
+    with _translate_connection_errors():
         dist.init_process_group("gloo", timeout=TIMEOUT)
     processes = Processes(dist.get_rank(), dist.get_world_size())
     try:
         yield processes
     finally:
         if processes.rank == 0:
-            processes.dismiss()
+            processes.shut_down()
 
 
 @contextmanager
-def _lost_connections() -> Iterator[None]:
+def _translate_connection_errors() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's errors have no kind of their own
+    except RuntimeError as error:  # gloo raises no type of its own
         raise TrainingFailed(
-            "The connection to another of the processes was lost.",
-            "What that one printed last may say why; the run can be resumed.",
+            "The connection to another process was lost.",
+            "Its last printed lines may say why; the run can be resumed.",
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.hosts.base import Host
 from train_embedding.services.combining import Combining
 from train_embedding.services.datasets import Datasets
@@ -17,7 +17,7 @@ class Services:
     processes: those that train together, of which this is the main one.
     """
 
-    def __init__(self, host: Host, processes: Processes = ALONE) -> None:
+    def __init__(self, host: Host, processes: Processes = SINGLE_PROCESS) -> None:
         from train_embedding.services.training import Runs
 
         self.host = host

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.processes import Played
+from tests.processes import SimulatedProcesses
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import Picture
 from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
-from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training import data_parallel
-from train_embedding.engine.training.data_parallel import Lesson, SharedGradient, Step
+from train_embedding.engine.training.data_parallel import DistributedGradient, Step, WorkerSetup
 from train_embedding.engine.training.loop import accumulated_gradient
 from train_embedding.errors import Conflict, TrainingFailed
 
@@ -43,7 +43,7 @@ def encoded(count: int = 5, size: int = 32) -> list[EncodedPicture]:
     ]
 
 
-def dataset(spec: TrainingSpec, processes: Processes = ALONE) -> LatentDataset:
+def dataset(spec: TrainingSpec, processes: Processes = SINGLE_PROCESS) -> LatentDataset:
     return LatentDataset(encoded(), resolve(spec, 32), 2, processes=processes)
 
 
@@ -51,9 +51,9 @@ def start(model: DiffusionModel) -> dict[str, torch.Tensor]:
     return {"clip_l": model.token_embeddings("red star")["clip_l"].clone().requires_grad_()}
 
 
-def shared(model: DiffusionModel, count: int, spec: TrainingSpec) -> tuple[Played, SharedGradient]:
-    processes = Played(model, count)
-    return processes, SharedGradient(processes, Lesson(resolve(spec, 32), encoded(), 2))
+def shared(model: DiffusionModel, count: int, spec: TrainingSpec) -> tuple[SimulatedProcesses, DistributedGradient]:
+    processes = SimulatedProcesses(model, count)
+    return processes, DistributedGradient(processes, WorkerSetup(resolve(spec, 32), encoded(), 2))
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -92,7 +92,7 @@ def test_a_failure_names_the_process_and_the_reason(tiny_model: DiffusionModel, 
         (ZeroDivisionError("by zero"), "Process 2 of 3 failed. ZeroDivisionError: by zero"),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(processes.followers[1], "_compute", raising(error))
+            patched.setattr(processes.workers[1], "_compute", raising(error))
             with pytest.raises(TrainingFailed) as caught:
                 gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
         assert str(caught.value) == sentence
@@ -102,34 +102,34 @@ def test_a_failure_names_the_process_and_the_reason(tiny_model: DiffusionModel, 
 def test_a_process_that_cannot_begin_says_so_before_the_first_step(
     tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    processes = Played(tiny_model, 2)
-    monkeypatch.setattr(processes.followers[0], "_learn", raising(MemoryError()))
+    processes = SimulatedProcesses(tiny_model, 2)
+    monkeypatch.setattr(processes.workers[0], "_set_up", raising(MemoryError()))
     with pytest.raises(TrainingFailed, match=r"Process 1 of 2 failed\. MemoryError"):
-        SharedGradient(processes, Lesson(resolve(SPEC, 32), encoded(), 2))
+        DistributedGradient(processes, WorkerSetup(resolve(SPEC, 32), encoded(), 2))
 
 
 def test_memory_that_is_short_anywhere_is_saved_everywhere(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     processes, gradient = shared(tiny_model, 2, SPEC)
     data, vectors = dataset(SPEC, processes), start(tiny_model)
     with monkeypatch.context() as patched:
-        patched.setattr(processes.followers[0], "_compute", raising(torch.cuda.OutOfMemoryError("full")))
+        patched.setattr(processes.workers[0], "_compute", raising(torch.cuda.OutOfMemoryError("full")))
         with pytest.raises(torch.cuda.OutOfMemoryError):
             gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
     plain = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
-    assert not processes.asked[-1].checkpointed
+    assert not processes.tasks[-1].checkpointed
     with data_parallel.checkpointed(tiny_model):
         saving = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
-        assert processes.asked[-1].checkpointed
+        assert processes.tasks[-1].checkpointed
     assert saving.item() == pytest.approx(plain.item(), rel=1e-5)
-    for follower in processes.followers:
-        follower.__exit__()
+    for worker in processes.workers:
+        worker.__exit__()
     assert not tiny_model.unet.is_gradient_checkpointing
 
 
 def test_encoders_that_are_not_trained_get_no_gradient(tiny_model: DiffusionModel) -> None:
     processes, _ = shared(tiny_model, 2, replace(SPEC, encoders="clip_l"))
     step = Step(1, {key: tensor.detach() for key, tensor in start(tiny_model).items()}, False, UNSCALED.values(), False)
-    answer: Any = processes.followers[0].answer(step)
+    answer: Any = processes.workers[0].handle(step)
     assert list(answer.gradient) == ["clip_l"]
 
 

@@ -10,7 +10,7 @@ from tests.checkpoints import pictures
 from tests.training import Trainee, trainee
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidInput
-from train_embedding.services.training.prompts import check_prompts, networks_left_out
+from train_embedding.services.training.prompts import check_prompts, describe_ignored_networks
 
 __all__ = ["pictures", "trainee"]
 
@@ -51,7 +51,7 @@ def test_networks_are_left_out_with_a_sentence() -> None:
     assert checked(extra_networks=True, preview_prompt="[name] <lora:x:1>") == []
     (note,) = checked(extra_networks=True, teacher_prompt="a cat <lora:x:1>")
     assert note.startswith("Left out of the prompt to distil")
-    assert networks_left_out("prompt", "a cat # <lora:x:1>") == ""
+    assert describe_ignored_networks("prompt", "a cat # <lora:x:1>") == ""
 
 
 def test_a_run_is_refused_at_once_and_told_of_what_is_left_out(trainee: Trainee) -> None:

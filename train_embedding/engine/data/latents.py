@@ -17,7 +17,7 @@ from train_embedding.engine.data.masks import mask_weights, pool_mask
 from train_embedding.engine.devices import is_out_of_memory, support_of, to_device
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
-from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.seeds import EVALUATION, step_generator
 from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
@@ -141,7 +141,7 @@ class LatentDataset:
         vectors: int,
         device: torch.device | None = None,
         teacher: Conditioning | None = None,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self._teacher = teacher
         self._spec = resolved.spec

@@ -1,7 +1,7 @@
-"""A batch shared out: every process computes the gradient of its rows, and the main one goes on with the mean of all.
+"""Data parallel training: every process computes the gradient of its rows of a batch; the main one averages the gradients.
 
-The optimizer, the running average, the evaluations and the stop rule are the main process's alone. The others are handed the
-pictures once and the vectors with each step, so they read and write no file, and nothing of theirs can drift away.
+The optimizer, the EMA, the evaluations and early stopping run in the main process alone. The workers receive the images once
+and the vectors with each step, so they read and write no file and keep no state that could diverge.
 """
 
 from __future__ import annotations
@@ -28,53 +28,64 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What the others learn from. vectors: how many the embedding has."""
+class WorkerSetup:
+    """What a worker needs before the first step."""
 
     resolved: ResolvedSpec
     pictures: list[EncodedPicture]
     vectors: int
+    "Number of vectors of the embedding."
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step to compute the gradient of. vectors: [n, d] per text encoder, on the CPU."""
+    """A step whose gradient a worker computes."""
 
     number: int
     vectors: Tables
+    "[n, d] per text encoder, on the CPU."
     checkpointed: bool
-    "Whether to do with less memory, as the main process does."
+    "Whether to use gradient checkpointing, as the main process does."
     scale: dict[str, torch.Tensor]
-    "What `LossScale.values` gave."
+    "What `LossScale.values` returned."
     scaled: bool
+    "Whether the loss is scaled at all."
 
 
 @dataclass(frozen=True)
-class Share:
-    """What became of a process's rows: the mean loss, a scalar, and the gradient [n, d] per trained encoder; on the CPU."""
+class GradientShare:
+    """The loss and the gradient of one process's rows, on the CPU."""
 
     loss: torch.Tensor
+    "Mean over the rows, a scalar."
     gradient: Tables
+    "[n, d] per trained text encoder."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in a process, for the main one to say."""
+    """What went wrong in a worker, for the main process to report."""
 
     message: str
     hint: str = ""
     out_of_memory: bool = False
 
 
-class SharedGradient:
-    """In the main process, takes the place of `accumulated_gradient`: the mean gradient and loss of all processes.
+class DistributedGradient:
+    """Replaces `accumulated_gradient` in the main process: computes the mean gradient and loss of all processes.
 
-    Raises TrainingFailed where another process fails or is gone, torch.cuda.OutOfMemoryError where it ran out of memory.
+    Args:
+        processes: The group, of which this process is the main one.
+        setup: Sent to the workers at once.
+
+    Raises:
+        TrainingFailed: A worker failed or is gone.
+        torch.cuda.OutOfMemoryError: A worker ran out of memory.
     """
 
-    def __init__(self, processes: Processes, lesson: Lesson) -> None:
+    def __init__(self, processes: Processes, setup: WorkerSetup) -> None:
         self._processes = processes
-        _refuse_failures(processes.ask(lesson, lambda: None))
+        _raise_failures(processes.run(setup, lambda: None))
 
     def __call__(
         self,
@@ -87,29 +98,34 @@ class SharedGradient:
     ) -> torch.Tensor:
         copies = {key: tensor.detach().cpu() for key, tensor in vectors.items()}
         task = Step(step, copies, bool(model.unet.is_gradient_checkpointing), scale.values(), scale.enabled)
-        shares = self._processes.ask(task, lambda: _share(model, vectors, dataset, spec, step, scale))
-        _refuse_failures(shares)
+        shares = self._processes.run(task, lambda: _gradient_share(model, vectors, dataset, spec, step, scale))
+        _raise_failures(shares)
         for key in shares[0].gradient:
             tensor = vectors[key]
             tensor.grad = torch.stack([share.gradient[key] for share in shares]).mean(0).to(tensor.device)
         return torch.stack([share.loss for share in shares]).mean().to(model.device)
 
 
-class Follower:
-    """The work of a process that is not the main one; a context, at whose end the model is as it was."""
+class Worker:
+    """Computes the gradients that the main process asks for. A context manager, which restores the model at its end.
+
+    Args:
+        processes: The group, of which this process is not the main one.
+        model: Trained on; changed in place while gradient checkpointing is on.
+    """
 
     def __init__(self, processes: Processes, model: DiffusionModel) -> None:
         self._processes = processes
         self._model = model
-        self._borrowed = ExitStack()
+        self._cleanup = ExitStack()
         self._checkpointed = False
-        self._lesson: Lesson | None = None
+        self._setup: WorkerSetup | None = None
         self._dataset: LatentDataset | None = None
 
-    def answer(self, task: Lesson | Step) -> Share | Failure | None:
-        """Does what the main process asks; whatever goes wrong is part of the answer, for that one waits."""
+    def handle(self, task: WorkerSetup | Step) -> GradientShare | Failure | None:
+        """Carry out a task of the main process. An error becomes part of the answer, since that process waits for one."""
         try:
-            return self._learn(task) if isinstance(task, Lesson) else self._compute(task)
+            return self._set_up(task) if isinstance(task, WorkerSetup) else self._compute(task)
         except TrainEmbeddingError as error:
             return Failure(error.message, error.hint)
         except Exception as error:
@@ -118,42 +134,42 @@ class Follower:
             logger.exception("Process %d failed", self._processes.rank)
             return Failure(f"{type(error).__name__}: {error}")
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._borrowed.close()
+        self._cleanup.close()
 
-    def _learn(self, lesson: Lesson) -> None:
-        spec, device = lesson.resolved.spec, self._model.device
+    def _set_up(self, setup: WorkerSetup) -> None:
+        spec, device = setup.resolved.spec, self._model.device
         teacher = encode_teacher(self._model, spec.teacher_prompt) if spec.distills else None
-        self._lesson = lesson
-        self._dataset = LatentDataset(lesson.pictures, lesson.resolved, lesson.vectors, device, teacher, self._processes)
+        self._setup = setup
+        self._dataset = LatentDataset(setup.pictures, setup.resolved, setup.vectors, device, teacher, self._processes)
 
-    def _compute(self, step: Step) -> Share:
-        assert self._lesson is not None
+    def _compute(self, step: Step) -> GradientShare:
+        assert self._setup is not None
         assert self._dataset is not None
         if step.checkpointed and not self._checkpointed:
             release_cached_memory(self._model.device)
-            self._borrowed.enter_context(checkpointed(self._model))
+            self._cleanup.enter_context(checkpointed(self._model))
             self._checkpointed = True
-        spec = self._lesson.resolved.spec
+        spec = self._setup.resolved.spec
         vectors = {key: tensor.to(self._model.device, copy=True) for key, tensor in step.vectors.items()}
         for key in spec.trained_encoders(vectors):
             vectors[key].requires_grad_()
         scale = LossScale(self._model.device, step.scaled)
         scale.load(step.scale)
-        return _share(self._model, vectors, self._dataset, spec, step.number, scale)
+        return _gradient_share(self._model, vectors, self._dataset, spec, step.number, scale)
 
 
-def _share(
+def _gradient_share(
     model: DiffusionModel, vectors: Tables, dataset: LatentDataset, spec: TrainingSpec, step: int, scale: LossScale
-) -> Share:
+) -> GradientShare:
     loss = accumulated_gradient(model, vectors, dataset, spec, step, scale)
-    return Share(loss.cpu(), {key: tensor.grad.cpu() for key, tensor in vectors.items() if tensor.grad is not None})
+    return GradientShare(loss.cpu(), {key: tensor.grad.cpu() for key, tensor in vectors.items() if tensor.grad is not None})
 
 
-def _refuse_failures(answers: list[Share | Failure | None]) -> None:
+def _raise_failures(answers: list[GradientShare | Failure | None]) -> None:
     for rank, answer in enumerate(answers):
         if isinstance(answer, Failure):
             if answer.out_of_memory:

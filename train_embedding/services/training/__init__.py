@@ -7,20 +7,29 @@ from typing import TYPE_CHECKING
 from train_embedding.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from train_embedding.services.training.prompts import networks_left_out
-    from train_embedding.services.training.runs import CHANGEABLE, Runs, RunState
-    from train_embedding.services.training.worker import follow, joined, launched
+    from train_embedding.engine.process_group import is_distributed, process_group
+    from train_embedding.services.training.prompts import describe_ignored_networks
+    from train_embedding.services.training.run import run_worker
+    from train_embedding.services.training.runs import CHANGEABLE_ON_RESUME, Runs, RunState
 
-__all__ = ["CHANGEABLE", "RunState", "Runs", "follow", "joined", "launched", "networks_left_out"]
+__all__ = [
+    "CHANGEABLE_ON_RESUME",
+    "RunState",
+    "Runs",
+    "describe_ignored_networks",
+    "is_distributed",
+    "process_group",
+    "run_worker",
+]
 
 __getattr__ = lazy_names(
     {
-        "CHANGEABLE": "train_embedding.services.training.runs",
+        "CHANGEABLE_ON_RESUME": "train_embedding.services.training.runs",
         "RunState": "train_embedding.services.training.runs",
         "Runs": "train_embedding.services.training.runs",
-        "follow": "train_embedding.services.training.worker",
-        "joined": "train_embedding.services.training.worker",
-        "launched": "train_embedding.services.training.worker",
-        "networks_left_out": "train_embedding.services.training.prompts",
+        "describe_ignored_networks": "train_embedding.services.training.prompts",
+        "is_distributed": "train_embedding.engine.process_group",
+        "process_group": "train_embedding.engine.process_group",
+        "run_worker": "train_embedding.services.training.run",
     }
 )

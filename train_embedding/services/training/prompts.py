@@ -26,20 +26,28 @@ def check_prompts(spec: TrainingSpec, extra_networks: bool) -> list[str]:
     notes: list[str] = []
     if spec.distills:
         _read("prompt to distil", spec.teacher_prompt, [single_text(spec.teacher_prompt)])
-        notes.append(networks_left_out("prompt to distil", spec.teacher_prompt))
+        notes.append(describe_ignored_networks("prompt to distil", spec.teacher_prompt))
     for line in spec.template:
         _read("caption template", line, [line])
     for prompt in spec.preview_prompts() if spec.preview_every else ():
         _read("preview prompt", prompt, [text for part in plan(prompt, spec.preview_steps) for text in part.texts])
-        notes.append("" if extra_networks else networks_left_out("preview prompt", prompt))
+        notes.append("" if extra_networks else describe_ignored_networks("preview prompt", prompt))
     if spec.preview_every:
         negative = spec.preview_negative_prompt
         _read("negative preview prompt", negative, plan_negative(negative, spec.preview_steps).texts)
     return [note for note in notes if note]
 
 
-def networks_left_out(what: str, prompt: str) -> str:
-    """Say which Loras and the like a prompt names that is drawn or learned without them; empty where it names none."""
+def describe_ignored_networks(what: str, prompt: str) -> str:
+    """Describe which extra networks, such as `<lora:…>`, a prompt names that are not applied to it.
+
+    Args:
+        what: What the prompt is for, such as "preview prompt".
+        prompt: As it was typed, with comments.
+
+    Returns:
+        A sentence; empty where the prompt names none.
+    """
     from train_embedding.engine.prompts.attention_syntax import without_comments, without_networks
 
     networks = without_networks(without_comments(prompt))[1]

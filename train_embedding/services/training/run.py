@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.spec import ResolvedSpec, resolve
-from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
 from train_embedding.services.library.library import Library
@@ -45,7 +45,7 @@ class Training:
         state: RunState,
         update: Update,
         should_stop: Callable[[], bool],
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
         self._host = host
         self._library = library
@@ -120,10 +120,10 @@ class Training:
         count = self._processes.count
         if count == 1:
             return None
-        from train_embedding.engine.training.data_parallel import Lesson, SharedGradient
+        from train_embedding.engine.training.data_parallel import DistributedGradient, WorkerSetup
 
         self._live.note(f"Trained by {count} processes, {count * self._spec.batch_size} pictures in a batch.")
-        return SharedGradient(self._processes, Lesson(resolved, pictures, self._live.start.count))
+        return DistributedGradient(self._processes, WorkerSetup(resolved, pictures, self._live.start.count))
 
     def _train_with_less_memory_if_need_be(
         self,
@@ -243,3 +243,16 @@ class Training:
             self._live.note(why_not_learning(state.evaluations, state.moved()))
         self._live.publish(best_step=step)
         return self._live.embedding(vectors, step)
+
+
+def run_worker(host: Host, processes: Processes) -> None:
+    """Compute this process's share of every step of the main process's run, until that process ends; write no file.
+
+    Raises:
+        HostFailed: No checkpoint is loaded.
+        TrainingFailed: The main process is gone.
+    """
+    from train_embedding.engine.training.data_parallel import Worker
+
+    with host.model() as model, Worker(processes, model) as worker:
+        processes.serve(worker.handle)

@@ -17,7 +17,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import is_refused, remove_folder, storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.engine.process_group import ALONE, Processes
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets.datasets import Datasets
@@ -31,7 +31,7 @@ from train_embedding.services.training.run import Training
 
 __all__ = ["RunState", "Runs"]
 
-CHANGEABLE = (
+CHANGEABLE_ON_RESUME = (
     "save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps",
     "preview_guidance",
 )  # fmt: skip
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 class Runs:
     """Use cases about runs. Safe to call from any thread; one run is under way at a time. processes: as for `Services`."""
 
-    def __init__(self, host: Host, library: Library, datasets: Datasets, processes: Processes = ALONE) -> None:
+    def __init__(self, host: Host, library: Library, datasets: Datasets, processes: Processes = SINGLE_PROCESS) -> None:
         self._host = host
         self._library = library
         self._datasets = datasets
@@ -92,11 +92,11 @@ class Runs:
             raise Conflict(f'The run "{run_id}" is under way.')
         if state.status == "finished":
             raise Conflict(f'The run "{run_id}" has finished.', "A new run goes on from the embedding's vectors.")
-        refused = sorted(set(changes or {}) - set(CHANGEABLE))
+        refused = sorted(set(changes or {}) - set(CHANGEABLE_ON_RESUME))
         if refused:
             raise Conflict(
                 f"A run that goes on cannot change {', '.join(refused)}: its result would not be that of the run that was begun.",
-                f"Change {', '.join(CHANGEABLE)}, or start a new run, which goes on from the embedding's vectors.",
+                f"Change {', '.join(CHANGEABLE_ON_RESUME)}, or start a new run, which goes on from the embedding's vectors.",
             )
         spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
         self._check_fits(spec.embedding, self._begun(state))

@@ -1,4 +1,4 @@
-"""Runs of several processes, played by one: the same run as one process with a batch as large as all of theirs."""
+"""Runs of several processes, simulated in one: the same run as one process with a batch as large as all of theirs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.checkpoints import pictures
-from tests.processes import Played
+from tests.processes import SimulatedProcesses
 from tests.training import Trainee, new_trainee, trainee
 from train_embedding.engine.training import loop
-from train_embedding.engine.training.data_parallel import Follower
+from train_embedding.engine.training.data_parallel import Worker
 from train_embedding.engine.training.early_stopping import CONVERGED
 from train_embedding.engine.training.resume import RESUME_FILE, read_resume
 from train_embedding.errors import TrainingFailed
@@ -29,12 +29,12 @@ TOLERANCE = 1e-4
 def together(folder: Path, made: Trainee, count: int = 2) -> Trainee:
     """Another trainee, in `folder`, whose runs are those of several processes."""
     other = new_trainee(folder, made.pictures)
-    return played(other, count)
+    return simulated(other, count)
 
 
-def played(made: Trainee, count: int) -> Trainee:
+def simulated(made: Trainee, count: int) -> Trainee:
     assert made.host.the_model is not None
-    return Trainee(made.host, Services(made.host, Played(made.host.the_model, count)), made.pictures)
+    return Trainee(made.host, Services(made.host, SimulatedProcesses(made.host.the_model, count)), made.pictures)
 
 
 def saved(ended: RunState) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_the_stop_rule_is_that_of_the_main_process(trainee: Trainee, tmp_path: P
     assert_alike(one, several)
     assert several.step == 8
     processes: Any = two.services.runs._processes
-    assert len(processes.asked) == 1 + 8  # the lesson and the steps; nothing for the evaluations
+    assert len(processes.tasks) == 1 + 8  # the setup and the steps; nothing for the evaluations
 
 
 def stop_at(made: Trainee, step: int, **spec: Any) -> RunState:
@@ -99,7 +99,7 @@ def stop_at(made: Trainee, step: int, **spec: Any) -> RunState:
 
 def test_stopped_and_resumed_to_the_same_bits(trainee: Trainee, tmp_path: Path) -> None:
     whole = together(tmp_path / "two", trainee).run(**SPEC, batch_size=2)
-    two = played(trainee, 2)
+    two = simulated(trainee, 2)
     stopped = stop_at(two, 5, **SPEC, batch_size=2)
     assert trainee.embedding().step == 15
     ended = two.wait(two.services.runs.resume(stopped.id))
@@ -110,22 +110,22 @@ def test_stopped_and_resumed_to_the_same_bits(trainee: Trainee, tmp_path: Path) 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
 def test_another_number_of_processes_is_another_run(trainee: Trainee, before: int, after: int) -> None:
-    stopped = stop_at(played(trainee, before), 5, **SPEC, batch_size=2)
-    other = played(trainee, after)
+    stopped = stop_at(simulated(trainee, before), 5, **SPEC, batch_size=2)
+    other = simulated(trainee, after)
     failed = other.wait(other.services.runs.resume(stopped.id))
     assert failed.error == "The run cannot go on as it began: the number of processes changed since."
 
 
 def test_a_process_that_fails_ends_the_run_and_the_result_is_kept(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Follower._compute
+    real = Worker._compute
 
-    def compute(self: Follower, step: Any) -> Any:
+    def compute(self: Worker, step: Any) -> Any:
         if step.number == 4:
             raise TrainingFailed("A cosmic ray.", "Wear a hat.")
         return real(self, step)
 
-    monkeypatch.setattr(Follower, "_compute", compute)
-    two = played(trainee, 2)
+    monkeypatch.setattr(Worker, "_compute", compute)
+    two = simulated(trainee, 2)
     failed = two.run(**SPEC, batch_size=2)
     assert (failed.status, failed.step) == ("failed", 3)
     assert (failed.error, failed.hint) == ("Process 1 of 2 failed. A cosmic ray.", "Wear a hat.")
@@ -135,15 +135,15 @@ def test_a_process_that_fails_ends_the_run_and_the_result_is_kept(trainee: Train
 
 
 def test_memory_that_is_short_in_one_process(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Follower._compute
+    real = Worker._compute
 
-    def compute(self: Follower, step: Any) -> Any:
+    def compute(self: Worker, step: Any) -> Any:
         if not step.checkpointed:
             raise torch.cuda.OutOfMemoryError("full")
         return real(self, step)
 
-    monkeypatch.setattr(Follower, "_compute", compute)
-    two = played(trainee, 2)
+    monkeypatch.setattr(Worker, "_compute", compute)
+    two = simulated(trainee, 2)
     ended = two.run(**SPEC, batch_size=2)
     assert (ended.status, ended.error) == ("finished", "")
     assert any("gradient checkpointing" in note for note in ended.notes)
