@@ -62,8 +62,8 @@ def _fuzz(reader: str, seconds: int, work: Path) -> None:
     with atheris.instrument_imports(  # pyright: ignore[reportAttributeAccessIssue]
         include=["train_embedding", "zipfile", "pickletools", "json"]
     ):
-        from train_embedding.embeddings.formats import read_bytes, rescued
-        from train_embedding.embeddings.formats.harm import harm_in
+        from train_embedding.embeddings.formats import read_bytes, read_sanitized
+        from train_embedding.embeddings.formats.unsafe import unsafe_reason
     from train_embedding.errors import UnreadableFile
 
     suffix, wrap = READERS[reader]
@@ -71,8 +71,8 @@ def _fuzz(reader: str, seconds: int, work: Path) -> None:
     def one_input(data: bytes) -> None:
         file = wrap(data)
         try:
-            if harm_in(file, f"fuzzed{suffix}"):
-                rescued(file, f"fuzzed{suffix}")
+            if unsafe_reason(file, f"fuzzed{suffix}"):
+                read_sanitized(file, f"fuzzed{suffix}")
             read_bytes(file, f"fuzzed{suffix}")
         except UnreadableFile as error:
             if not error.message.startswith(f'"fuzzed{suffix}" ') or "\n" in error.message:

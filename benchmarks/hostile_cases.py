@@ -1,4 +1,4 @@
-"""Files made to do harm, each in a few lines: what `benchmarks.hostile_files` and the tests of the formats read."""
+"""Malicious files, each in a few lines: what `benchmarks.hostile_files` and the tests of the formats read."""
 
 from __future__ import annotations
 

@@ -44,11 +44,11 @@ class Outcome:
     refused: bool
     seconds: float
     memory: float
-    harm: str = ""
+    damage: str = ""
 
     @property
     def within_limits(self) -> bool:
-        return not self.harm and self.seconds <= SECONDS and self.memory <= MEMORY
+        return not self.damage and self.seconds <= SECONDS and self.memory <= MEMORY
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,12 +71,12 @@ def outcome(case: Case, folder: Path) -> Outcome:
     plain = _in_a_fork(_ordinary_file(folder))
     read = _in_a_fork(file)
     left = sorted(path.name for path in folder.iterdir())
-    harm = str(read["harm"]) or (f"left {left}" if left != [file.name, "ordinary.pt"] else "")
+    damage = str(read["damage"]) or (f"left {left}" if left != [file.name, "ordinary.pt"] else "")
     size, apart = file.stat().st_size, _decoder_memory(file)
     for path in folder.iterdir():
         path.unlink()
     memory = max(0.0, float(read["memory"]) - float(plain["memory"])) + apart
-    return Outcome(case.name, size, str(read["result"]), bool(read["refused"]), float(read["seconds"]), memory, harm)
+    return Outcome(case.name, size, str(read["result"]), bool(read["refused"]), float(read["seconds"]), memory, damage)
 
 
 def truncations(folder: Path) -> list[Outcome]:
@@ -110,13 +110,13 @@ def table(outcomes: list[Outcome]) -> str:
     """The outcomes as Markdown."""
     rows = ["| file | size | what happened | time | memory |", "|---|---:|---|---:|---:|"]
     for each in outcomes:
-        happened = f"**{each.harm}**" if each.harm else each.result.replace("|", "\\|")
+        happened = f"**{each.damage}**" if each.damage else each.result.replace("|", "\\|")
         rows.append(f"| {each.case} | {_size(each.size)} | {happened} | {each.seconds:.2f} s | {each.memory:.0f} MB |")
     worst = max(outcomes, key=lambda each: each.seconds), max(outcomes, key=lambda each: each.memory)
-    harmed = [each.case for each in outcomes if each.harm]
+    damaging = [each.case for each in outcomes if each.damage]
     rows += ["", f"{len(outcomes)} files. Longest: {worst[0].seconds:.2f} s ({worst[0].case})."]
     rows += [f"Most memory: {worst[1].memory:.0f} MB ({worst[1].case})."]
-    rows += [f"Ran, imported, wrote, renamed or died: {', '.join(harmed) or 'none'}."]
+    rows += [f"Ran, imported, wrote, renamed or died: {', '.join(damaging) or 'none'}."]
     return "\n".join(rows)
 
 
@@ -136,34 +136,34 @@ def _in_a_fork(file: Path) -> dict[str, str | float | bool]:
     with os.fdopen(receiver) as pipe:
         told = pipe.read()
     os.waitpid(child, 0)
-    return json.loads(told) if told else {"result": "", "refused": False, "seconds": 0, "memory": 0, "harm": "died"}
+    return json.loads(told) if told else {"result": "", "refused": False, "seconds": 0, "memory": 0, "damage": "died"}
 
 
 def _read(file: Path) -> dict[str, str | float | bool]:
-    from train_embedding.embeddings.formats import read_embedding, rescued
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats import read_embedding, read_sanitized
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
     from train_embedding.errors import UnreadableFile
 
     before, data = set(sys.modules), file.read_bytes()
-    start, harm = time.perf_counter(), ""
+    start, damage = time.perf_counter(), ""
     try:
         embedding = read_embedding(file)
         refused, result = False, f"reads: {embedding.count} vectors for {' and '.join(embedding.vectors)}"
     except UnreadableFile as error:
         refused, result = True, error.message
     except Exception as error:  # noqa: BLE001 - what the table is for
-        refused, result, harm = False, "", f"{type(error).__name__}: {error}"
+        refused, result, damage = False, "", f"{type(error).__name__}: {error}"
     try:
-        if harm_in(data, file.name):  # as a list does
-            rescued(data, file.name)
+        if unsafe_reason(data, file.name):  # as a list does
+            read_sanitized(data, file.name)
             result += " Its vectors can be saved."
     except UnreadableFile:
         pass
     seconds = time.perf_counter() - start
     imported = [name for name in set(sys.modules) - before if not name.startswith(_LAZY)]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _SCALE
-    harm = harm or (f"imported {imported}" if imported and file.suffix != ".jxl" else "")
-    return {"result": result, "refused": refused, "seconds": seconds, "memory": memory, "harm": harm}
+    damage = damage or (f"imported {imported}" if imported and file.suffix != ".jxl" else "")
+    return {"result": result, "refused": refused, "seconds": seconds, "memory": memory, "damage": damage}
 
 
 def _decoder_memory(file: Path) -> float:

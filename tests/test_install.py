@@ -145,14 +145,14 @@ def test_uses_pip_where_there_is_no_launcher(environment: Environment) -> None:
     assert environment.calls == [["install", "--no-deps", "diffusers==0.31.0"]]
 
 
-def test_a_failing_launcher_is_reported_and_harmless(webui: Environment) -> None:
+def test_a_failing_launcher_is_reported_and_ends_nothing(webui: Environment) -> None:
     webui.add_launch(LAUNCH_FAILS)
     said = webui.run()
     assert "could not be installed" in said
     assert "no connection" in said
 
 
-def test_a_failing_pip_is_reported_and_harmless(environment: Environment) -> None:
+def test_a_failing_pip_is_reported_and_ends_nothing(environment: Environment) -> None:
     environment.add_package("transformers", "4.30.2")
     environment.add_pip("import sys\nsys.exit(1)\n")
     assert "could not be installed" in environment.run()

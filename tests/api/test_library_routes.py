@@ -64,15 +64,15 @@ def picture() -> bytes:
     return data.getvalue()
 
 
-def test_a_dangerous_file_is_rescued(client: TestClient, services: Services, tmp_path: Path) -> None:
+def test_an_unsafe_file_is_sanitized(client: TestClient, services: Services, tmp_path: Path) -> None:
     folder = services.host.info().embeddings_folder
     (folder / "evil.pt").write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
     (entry,) = ask(client, "GET", "embeddings").json()
-    assert "posix.system" in entry["danger"]
-    assert entry["rescuable"]
-    rescued = ask(client, "POST", of("evil") + "/rescue")
-    assert (rescued.status_code, rescued.json()["danger"], rescued.json()["vectors"]) == (200, "", 2)
-    assert ask(client, "POST", of("evil") + "/rescue").status_code == 409
+    assert "posix.system" in entry["unsafe_reason"]
+    assert entry["can_sanitize"]
+    sanitized = ask(client, "POST", of("evil") + "/sanitize")
+    assert (sanitized.status_code, sanitized.json()["unsafe_reason"], sanitized.json()["vectors"]) == (200, "", 2)
+    assert ask(client, "POST", of("evil") + "/sanitize").status_code == 409
     assert not (tmp_path / "ran").exists()
 
 

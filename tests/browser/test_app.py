@@ -454,17 +454,17 @@ def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
     assert (app.data / "embeddings" / "after.pt").is_file()
 
 
-def test_a_dangerous_file_is_made_harmless(ui: Any, app: App, tmp_path: Path) -> None:
+def test_an_unsafe_file_is_sanitized(ui: Any, app: App, tmp_path: Path) -> None:
     file = app.data / "embeddings" / "evil.pt"
     file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
     ui.click("#te_library_refresh")
-    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 1, "the marked card", 30)
+    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-unsafe").count() == 1, "the marked card", 30)
     choose_card(ui, "evil")
     assert "posix.system" in text(ui, "te_library_details")
-    ui.click("#te_library_rescue")
-    wait(ui, lambda: "nothing but its vectors" in text(ui, "te_library_status"), "the rescue", 30)
-    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-danger").count() == 0, "the card without its mark", 30)
-    wait(ui, lambda: not ui.locator("#te_library_rescue").is_visible(), "the end of the button", 30)
+    ui.click("#te_library_sanitize")
+    wait(ui, lambda: "nothing but its vectors" in text(ui, "te_library_status"), "the sanitized file", 30)
+    wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-unsafe").count() == 0, "the card without its mark", 30)
+    wait(ui, lambda: not ui.locator("#te_library_sanitize").is_visible(), "the end of the button", 30)
     assert not (tmp_path / "ran").exists()
     unfold(ui, "Rename, copy, delete", "te_library_delete")
     ui.click("#te_library_delete")

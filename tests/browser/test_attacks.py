@@ -134,7 +134,7 @@ FETCHES = {
     "no type": (f"{API}/embeddings", {"method": "POST", "mode": "no-cors", "body": SENT}),
     "JSON with a preflight": (f"{API}/embeddings", {"method": "POST", "headers": JSON_TYPE, "body": SENT}),
     "DELETE": (f"{API}/embeddings/{FIRST}", {"method": "DELETE"}),
-    "rescue without a body": (f"{API}/embeddings/{FIRST}/rescue", {"method": "POST", "mode": "no-cors"}),
+    "sanitize without a body": (f"{API}/embeddings/{FIRST}/sanitize", {"method": "POST", "mode": "no-cors"}),
     "stop without a body": (f"{API}/runs/x/stop", {"method": "POST", "mode": "no-cors"}),
     "train": (f"{API}/runs", {"method": "POST", "mode": "no-cors", "body": json.dumps({"embedding": FIRST, "dataset": "/"})}),
     "import": (f"{API}/embeddings/import", {"method": "POST", "mode": "no-cors", "body": json.dumps({"path": "/etc/passwd"})}),
@@ -175,7 +175,7 @@ def test_a_form(attacker: Any, app: Served, form: str) -> None:
       form.append(Object.assign(document.createElement("input"), {name: name, value: '"}'}));
       document.body.append(form); form.submit();
     }"""
-    for path in (f"{API}/embeddings", f"{API}/embeddings/{FIRST}/rescue", f"{GRADIO}/upload", f"{GRADIO}/run/predict"):
+    for path in (f"{API}/embeddings", f"{API}/embeddings/{FIRST}/sanitize", f"{GRADIO}/upload", f"{GRADIO}/run/predict"):
         here = attacker.url
         with attacker.expect_response(app.address + path) as answered:
             attacker.evaluate(fill, [app.address + path, form, SENT[:-1] + ', "x": "'])

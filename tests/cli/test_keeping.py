@@ -45,13 +45,13 @@ def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert entry["notes"]["description"] == ""
 
 
-def test_a_dangerous_file_is_told_and_rescued(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evil = cat.with_name("evil.pt")
     evil.write_bytes(vectors_and_call(str(cat.with_name("ran")), zipped=True))
-    assert 'evil.pt: "evil.pt" asks for "posix.system". Nothing of it is run here' in output(capsys, "list")
+    assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is run here' in output(capsys, "list")
     assert output(capsys, "rescue", "evil") == f"evil holds nothing but its vectors now: {evil}\n"
-    assert "asks for" not in output(capsys, "list")
-    assert "asks for nothing" in output(capsys, "rescue", "cat", code=4)
+    assert "imports" not in output(capsys, "list")
+    assert "is not unsafe" in output(capsys, "rescue", "cat", code=4)
     assert not cat.with_name("ran").exists()
 
 

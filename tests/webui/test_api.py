@@ -23,7 +23,7 @@ def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
         f"{ROUTES}/embeddings/{{name}}/copy": ["post"],
         f"{ROUTES}/embeddings/{{name}}/file": ["get"],
         f"{ROUTES}/embeddings/{{name}}/preview": ["get", "put"],
-        f"{ROUTES}/embeddings/{{name}}/rescue": ["post"],
+        f"{ROUTES}/embeddings/{{name}}/sanitize": ["post"],
         f"{ROUTES}/embeddings/{{name}}/similarity.png": ["get"],
         f"{ROUTES}/tokens": ["post"],
         f"{ROUTES}/trash": ["delete", "get"],

@@ -96,14 +96,14 @@ def test_details_and_deletion_in_the_webui(page: Any, webui: WebUI, dropped: str
     assert webui.loaded()[NAME]["vectors"] == 16
 
 
-def test_a_dangerous_file_is_told_and_made_harmless(webui: WebUI, dropped: str, tmp_path: Path) -> None:
+def test_an_unsafe_file_is_listed_and_sanitized(webui: WebUI, dropped: str, tmp_path: Path) -> None:
     """It is put there by hand, and looked at before the program lists its folder."""
     name, vectors = f"{PREFIX}evil", vectors_in(webui.embeddings / f"{NAME}.pt")
     payload = {"string_to_param": {"*": vectors}, "name": name, "more": Calls(os.system, f"touch '{tmp_path / 'ran'}'")}
     torch.save(payload, webui.embeddings / f"{name}.pt")
     entry = next(entry for entry in webui.get(f"{ROUTES}/embeddings") if entry["name"] == name)
-    assert entry["danger"].startswith(f'"{name}.pt" asks for "posix.system".')
-    assert webui.post(f"{ROUTES}/embeddings/{name}/rescue", {})["danger"] == ""
+    assert entry["unsafe_reason"].startswith(f'"{name}.pt" imports "posix.system".')
+    assert webui.post(f"{ROUTES}/embeddings/{name}/sanitize", {})["unsafe_reason"] == ""
     assert torch.equal(vectors_in(webui.embeddings / f"{name}.pt"), vectors)
     assert webui.loaded()[name]["vectors"] == 16
     assert not (tmp_path / "ran").exists()

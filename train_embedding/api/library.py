@@ -69,8 +69,8 @@ def add_library(router: APIRouter, services: Services) -> None:
         check_fields(values, {"name": {}})
         return answer(library.copy(name, text_field(values, "name"), file).to_json())
 
-    def rescue_embedding(name: str, file: str = _WHICH) -> Response:
-        """Puts the vectors of a file that could do harm into one that cannot; the old one goes to the trash."""
+    def sanitize_embedding(name: str, file: str = _WHICH) -> Response:
+        """Replaces an unsafe file with one that holds its vectors only; the old file goes to the trash."""
         return answer(library.sanitize(name, file).to_json())
 
     def delete_embedding(name: str, file: str = _WHICH, permanently: bool = _PERMANENTLY) -> Response:
@@ -103,7 +103,7 @@ def add_library(router: APIRouter, services: Services) -> None:
     add(router, "PATCH", "/embeddings/{name}", change_embedding, documented(_PATCH_FIELDS, [], {"name": "my-cat-2"}))
     add(router, "DELETE", "/embeddings/{name}", delete_embedding)
     add(router, "POST", "/embeddings/{name}/copy", copy_embedding, documented({"name": {}}, ["name"], {"name": "my-cat-2"}))
-    add(router, "POST", "/embeddings/{name}/rescue", rescue_embedding)
+    add(router, "POST", "/embeddings/{name}/sanitize", sanitize_embedding)
     add(router, "POST", "/embeddings/import", import_embeddings, documented(_IMPORT_FIELDS, [], {"path": "/home/me/my-cat.pt"}))
     add(router, "GET", "/embeddings/{name}/file", get_file)
 

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         _print(entries)
         for entry in entries:
             remarks = entry.remarks if arguments.remarks else ()
-            for remark in filter(None, (entry.danger, *remarks)):
+            for remark in filter(None, (entry.unsafe_reason, *remarks)):
                 print(f"{entry.path}: {remark}")
     else:
         print(f"No embedding in {arguments.data}. Make one with: train-embedding create NAME --init-text TEXT")

@@ -1,1 +1,1 @@
-"""Image files: which kinds are read, told by how they begin, and decoded where a broken one can do no harm."""
+"""Image files: recognised by their first bytes, and decoded in a process of their own."""

@@ -48,16 +48,16 @@ def test_within_the_limits(tmp_path: Path, name: str) -> None:
     (case,) = [case for case in cases() if case.name == name]
     outcome = hostile_files.outcome(case, tmp_path)
     assert outcome.refused
-    assert outcome.harm == ""
+    assert outcome.damage == ""
     assert outcome.memory < hostile_files.MEMORY
     assert outcome.seconds < 5 * hostile_files.SECONDS  # a test may share its machine
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_what_would_be_seen_of_harm(tmp_path: Path) -> None:
+def test_damage_would_be_seen(tmp_path: Path) -> None:
     """Else the table would show nothing."""
     made = hostile_files.outcome(Case("leaves", ".pt", lambda marker: bytes(Path(marker).write_bytes(b"ran"))), tmp_path)
-    assert "ran" in made.harm
+    assert "ran" in made.damage
     assert not made.within_limits
     assert "**left" in hostile_files.table([made])
 

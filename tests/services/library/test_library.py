@@ -77,8 +77,8 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
             "sd_version": "",
         },
         "remarks": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
-        "danger": "",
-        "rescuable": False,
+        "unsafe_reason": "",
+        "can_sanitize": False,
     }
     json.dumps(entry.to_json())
 
@@ -88,7 +88,7 @@ def test_a_torch_file_called_a_preview_is_an_embedding_as_for_the_webui(fake_hos
     (fake_host.info().embeddings_folder / "sword.preview.pt").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
     odd, sword = sorted(Library(fake_host).reload(), key=lambda entry: entry.vectors)
     assert (odd.name, odd.vectors, odd.preview) == ("sword.preview", 0, None)
-    assert "posix.system" in odd.danger
+    assert "posix.system" in odd.unsafe_reason
     assert sword.sidecars == ("sword.preview.png",)
 
 

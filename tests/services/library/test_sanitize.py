@@ -1,4 +1,4 @@
-"""Files that some programs would run something of: flagged, made harmless, and kept from coming back."""
+"""Unsafe files: flagged, sanitized, and not restored into a host that runs pickles."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from benchmarks.hostile_cases import Calls, vectors_and_call
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
-from train_embedding.embeddings.formats.harm import UNFOLLOWED
+from train_embedding.embeddings.formats.unsafe import UNVERIFIABLE
 from train_embedding.errors import Conflict, UnreadableFile
-from train_embedding.services.library.file_summary import IN_DOUBT
+from train_embedding.services.library.file_summary import UNVERIFIED
 from train_embedding.services.library.library import Library
 from train_embedding.testing import FakeHost
 
@@ -39,36 +39,38 @@ def test_it_is_flagged_with_what_the_host_does(library: Library, fake_host: Fake
     file = evil(fake_host)
     sound(fake_host, "good.pt")
     here = library.get("evil")
-    assert here.danger.startswith('"evil.pt" asks for "posix.system". Nothing of it is run here')
-    assert here.rescuable
+    assert here.unsafe_reason.startswith('"evil.pt" imports "posix.system". Nothing in it is run here')
+    assert here.can_sanitize
     fake_host.runs_pickles = True
     there = library.get("evil")
     assert (
-        there.danger
-        == '"evil.pt" asks for "posix.system". fake host runs whatever such a file asks for when it reads the folder.'
+        there.unsafe_reason
+        == '"evil.pt" imports "posix.system". fake host runs whatever such a file imports when it reads the folder.'
     )
-    assert not library.get("good").danger
+    assert not library.get("good").unsafe_reason
     assert file.exists()
 
 
 def test_doubt_counts_where_the_host_runs_pickles(library: Library, fake_host: FakeHost, tmp_path: Path) -> None:
-    assert UNFOLLOWED in IN_DOUBT
+    assert UNVERIFIABLE in UNVERIFIED
     evil(fake_host, "odd.pt", b"I0x10\ncos\nsystem\n.")
     outside = tmp_path / "outside.pt"
     outside.write_bytes(b"")
     (fake_host.info().embeddings_folder / "link.pt").symlink_to(outside)
-    assert [entry.danger for entry in library.list()] == ["", ""]
+    assert [entry.unsafe_reason for entry in library.list()] == ["", ""]
     fake_host.runs_pickles = True
-    assert ["looked" in entry.danger for entry in library.list()] == [True, True]
-    assert not any(entry.rescuable for entry in library.list())
+    link, odd = (entry.unsafe_reason for entry in library.list())
+    assert "was not read" in link
+    assert "holds more than could be checked" in odd
+    assert not any(entry.can_sanitize for entry in library.list())
 
 
-def test_rescued_in_its_place(library: Library, fake_host: FakeHost) -> None:
+def test_sanitized_in_its_place(library: Library, fake_host: FakeHost) -> None:
     file = evil(fake_host, "old/evil.bin")
     data = file.read_bytes()
     other = sound(fake_host, "evil.pt")
     entry = library.sanitize("evil", "old/evil.bin")
-    assert (entry.danger, entry.rescuable, entry.step, entry.file) == ("", False, 7, file)
+    assert (entry.unsafe_reason, entry.can_sanitize, entry.step, entry.file) == ("", False, 7, file)
     assert torch.equal(read_embedding(file).vectors["clip_l"], torch.ones(2, 768))
     assert other.exists()
     (item,) = library.trashed()
@@ -87,7 +89,7 @@ def test_it_does_not_come_back_where_it_would_run(library: Library, fake_host: F
     library.delete("evil")
     (item,) = library.trashed()
     fake_host.runs_pickles = True
-    with pytest.raises(Conflict, match=r'"evil\.pt" stays in the trash: it asks for "posix\.system"'):
+    with pytest.raises(Conflict, match=r'"evil\.pt" stays in the trash: it imports "posix\.system"'):
         library.restore(item.id)
     assert library.trashed() == [item]
     fake_host.runs_pickles = False
@@ -101,10 +103,10 @@ def test_sound_files_come_back_anywhere(library: Library, fake_host: FakeHost) -
     assert [entry.name for entry in library.restore(library.trashed()[0].id)] == ["good"]
 
 
-def test_nothing_to_rescue(library: Library, fake_host: FakeHost) -> None:
+def test_nothing_to_sanitize(library: Library, fake_host: FakeHost) -> None:
     file = sound(fake_host, "good.pt")
     data = file.read_bytes()
-    with pytest.raises(Conflict, match="asks for nothing"):
+    with pytest.raises(Conflict, match="is not unsafe"):
         library.sanitize("good")
     assert file.read_bytes() == data
     assert not library.trashed()
@@ -131,12 +133,12 @@ def test_not_while_it_is_trained(library: Library, fake_host: FakeHost) -> None:
 def test_what_is_flagged_is_found_anew_by_the_next_process(library: Library, fake_host: FakeHost) -> None:
     evil(fake_host)
     library.list()
-    assert Library(fake_host).get("evil").danger
+    assert Library(fake_host).get("evil").unsafe_reason
 
 
 @pytest.mark.parametrize("name", ["evil.ckpt", "evil.pth"])
-def test_files_that_only_other_programs_load_are_rescued_too(library: Library, fake_host: FakeHost, name: str) -> None:
+def test_files_that_only_other_programs_load_are_sanitized_too(library: Library, fake_host: FakeHost, name: str) -> None:
     file = evil(fake_host, name)
     entry = library.sanitize("evil")
-    assert (entry.danger, entry.file) == ("", file)
+    assert (entry.unsafe_reason, entry.file) == ("", file)
     assert torch.equal(read_embedding(file).vectors["clip_l"], torch.ones(2, 768))

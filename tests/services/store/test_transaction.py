@@ -206,7 +206,7 @@ def test_names_that_are_no_text(folder: Path) -> None:
     assert odd.read_bytes() == b"embedding"
 
 
-def journal_from_a_stranger(target: Path, outside: Path, kind: str) -> dict[str, object]:
+def tampered_journal(target: Path, outside: Path, kind: str) -> dict[str, object]:
     status = outside.lstat()
     stamp = [status.st_mtime_ns, status.st_size, status.st_ino]
     plan: dict[str, object] = {"committed": kind != "staged, taken back", "staged": [], "moves": [], "removes": []}
@@ -239,7 +239,7 @@ def test_a_journal_that_names_other_places_is_set_aside(
     if how == "by a link":
         (folder / "link").symlink_to(elsewhere, target_is_directory=True)
         outside = folder / "link" / "letter.txt"
-    (own / JOURNAL).write_text(json.dumps(journal_from_a_stranger(folder / "new.pt", outside, kind)))
+    (own / JOURNAL).write_text(json.dumps(tampered_journal(folder / "new.pt", outside, kind)))
     before = state(folder)
     Changes(own, [folder, own]).recover()
     assert state(folder) == before
@@ -255,7 +255,7 @@ def test_the_library_completes_changes_of_its_own_folders_only(fake_host: FakeHo
     embeddings = fake_host.info().embeddings_folder
     own = fake_host.info().runs_folder.parent / OWN_FOLDER
     own.mkdir(parents=True, exist_ok=True)
-    (own / JOURNAL).write_text(json.dumps(journal_from_a_stranger(embeddings / "new.pt", outside, "removes")))
+    (own / JOURNAL).write_text(json.dumps(tampered_journal(embeddings / "new.pt", outside, "removes")))
     Library(fake_host).list()
     assert outside.read_bytes() == b"dear"
     assert not (own / JOURNAL).exists()

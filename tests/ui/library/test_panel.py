@@ -100,16 +100,16 @@ def test_delete_and_undo(handler: Handler, components: Components, status_of: An
     assert names(services) == ["my dog", "my-cat"]
 
 
-def test_a_dangerous_file(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
+def test_an_unsafe_file(handler: Handler, components: Components, status_of: Any, services: Services, tmp_path: Path) -> None:
     file = services.host.info().embeddings_folder / "evil.pt"
     file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
-    assert "te-danger" in handler("update")(True)[components["te_library_cards"]]
+    assert "te-unsafe" in handler("update")(True)[components["te_library_cards"]]
     shown = handler("select")("evil.pt")[components["te_library_details"]]
-    assert "te-rescuable" in shown
+    assert "te-sanitizable" in shown
     assert "posix.system" in shown
-    updates = handler("rescue")("evil.pt")
+    updates = handler("sanitize")("evil.pt")
     assert status_of(updates) == "evil holds nothing but its vectors now; the old file is in the trash."
-    assert "te-rescuable" not in updates[components["te_library_details"]]
+    assert "te-sanitizable" not in updates[components["te_library_details"]]
     assert not (tmp_path / "ran").exists()
 
 

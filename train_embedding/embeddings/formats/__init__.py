@@ -32,7 +32,8 @@ from train_embedding.errors import InvalidInput, NotFound, StorageFailed, Unread
 
 __all__ = [
     "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
-    "read_bytes", "read_contents", "read_embedding", "read_pair", "rescued", "second_of_pair", "suffixes_of", "write_embedding",
+    "read_bytes", "read_contents", "read_embedding", "read_pair", "read_sanitized", "second_of_pair", "suffixes_of",
+    "write_embedding",
 ]  # fmt: skip
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
@@ -135,15 +136,16 @@ def read_pair(first: bytes, second: bytes, file_name: str) -> Embedding:
     return diffusers.join(_read(first, file), _read(second, file), file)
 
 
-def rescued(data: bytes, file_name: str) -> Embedding:
-    """What a `.pt` or `.bin` that asks for more than data holds besides: nothing is run, and what it asks for is left out.
+def read_sanitized(data: bytes, file_name: str) -> Embedding:
+    """Read the vectors of an unsafe `.pt` or `.bin`, without what it imports; nothing in it is run.
 
-    Raises UnreadableFile where no embedding is left.
+    Raises:
+        UnreadableFile: Where no embedding is left.
     """
     file = _base(file_name)
     if not torch_file.sniff(data):
         raise unreadable(file, "was not saved by torch.")
-    return _arranged(torch_file.read(data, file, leave_out=True), file)
+    return _arranged(torch_file.read(data, file, skip_disallowed=True), file)
 
 
 def suffixes_of(format_name: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ class A1111Host(WebUIHost):
         return {} if sd_model is None else checkpoint_facts(sd_model)
 
     def _runs_pickles(self) -> bool:
-        """Its own unpickler knows a fixed list of harmless names, unless it was told not to use it."""
+        """The WebUI's own unpickler allows a fixed list of globals, unless `--disable-safe-unpickle` turns it off."""
         return bool(shared.cmd_opts.disable_safe_unpickle)
 
     @contextmanager

@@ -56,7 +56,7 @@ def limit_of(file_name: str) -> int:
 
 
 def checked(embedding_file: str, file_name: str, data: bytes) -> Beside:
-    """Raises UnreadableFile for what is not what its name says, is too large, or could do harm."""
+    """Raises UnreadableFile for what is not what its name says, is too large, or is unsafe."""
     suffix = split(file_name)[1]
     of_file = file_name.startswith(f"{embedding_file}.")
     ending = file_name[len(embedding_file if of_file else split(embedding_file)[0]) :]
@@ -82,10 +82,10 @@ def checked(embedding_file: str, file_name: str, data: bytes) -> Beside:
 def _check_optimizer_state(data: bytes) -> None:
     """The WebUI's trainer loads it by the same means as an embedding."""
     from train_embedding.embeddings.formats.containers import torch_file
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
-    if not torch_file.sniff(data) or harm_in(data, f"optimizer{torch_file.SUFFIXES[0]}"):
-        raise UnreadableFile("It is no state of an optimizer, or asks for more than data.")
+    if not torch_file.sniff(data) or unsafe_reason(data, f"optimizer{torch_file.SUFFIXES[0]}"):
+        raise UnreadableFile("It is not an optimizer's state, or it is unsafe.")
 
 
 def _is_embedding(file_name: str, data: bytes) -> bool:

@@ -66,7 +66,7 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
     called: the name that the file itself gives the embedding, where that is another than the file's. Judged by what WebUI 1.10.1
     does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
     """
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     if suffix in UNLOADED:
         return f"the WebUI does not load {suffix} files"
@@ -78,7 +78,7 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
         return f'the WebUI would call it "{called}"' if called else ""
     if data.startswith(b"PK") and not _is_plain_zip(data):
         return "its archive is none that the WebUI's safe reader takes"
-    if harm_in(data, f"embedding{suffix}"):
+    if unsafe_reason(data, f"embedding{suffix}"):
         return "other programs may find something else in it"
     return _why_not_by_torch(data)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
-from train_embedding.services.library.file_summary import IN_DOUBT, Content
+from train_embedding.services.library.file_summary import UNVERIFIED, Content
 from train_embedding.services.library.listing import Found
 from train_embedding.services.library.warnings import remarks_of, why_unloaded
 from train_embedding.services.sidecars.files import previews_of
@@ -49,10 +49,10 @@ class Entry:
     notes: Notes = NO_NOTES
     remarks: tuple[str, ...] = ()
     "Sentences: names that collide, vectors that are there twice."
-    danger: str = ""
-    "What the file could do to a program that trusts it, two sentences; empty where it could do nothing."
-    rescuable: bool = False
-    "Whether `Library.sanitize` can put its vectors into a file that does no harm."
+    unsafe_reason: str = ""
+    "Why a program that runs pickles should not load the file, two sentences; empty where it is not unsafe."
+    can_sanitize: bool = False
+    "Whether `Library.sanitize` can read its vectors and replace the file."
 
     @property
     def path(self) -> str:
@@ -95,8 +95,8 @@ def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings)
     used = {one.name: one.path for one in fitting}
     remarks = remarks_of(found, lambda one: one.path.relative_to(info.embeddings_folder).as_posix())
     reasons = [_why_not_loaded(one, info, loaded, used) for one in found]
-    dangers = [_danger(one, info) for one in found]
-    return [_entry(*facts) for facts in zip(found, reasons, remarks, dangers, strict=True)]
+    unsafe_reasons = [_unsafe_reason(one, info) for one in found]
+    return [_entry(*facts) for facts in zip(found, reasons, remarks, unsafe_reasons, strict=True)]
 
 
 def _fits(content: Content, info: HostInfo) -> bool:
@@ -120,7 +120,7 @@ def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used
     return loaded.left_out.get(name, why_unloaded(path.suffix) or "The host has not read it yet; refresh the list.")
 
 
-def _entry(found: Found, reason: str, remarks: tuple[str, ...], danger: str) -> Entry:
+def _entry(found: Found, reason: str, remarks: tuple[str, ...], unsafe_reason: str) -> Entry:
     path, content = found.path, found.content
     previews = previews_of(found.name, found.sidecars) if found.sidecars else []
     return Entry(
@@ -142,17 +142,17 @@ def _entry(found: Found, reason: str, remarks: tuple[str, ...], danger: str) -> 
         sidecars=found.sidecars,
         notes=found.notes.notes,
         remarks=remarks,
-        danger=danger,
-        rescuable=content.rescuable,
+        unsafe_reason=unsafe_reason,
+        can_sanitize=content.can_sanitize,
     )
 
 
-def _danger(found: Found, info: HostInfo) -> str:
-    """Of what is only not known to be harmless, a host that runs nothing needs no word."""
-    harm = found.content.harm
-    if not harm or (not info.runs_pickles and harm in IN_DOUBT):
+def _unsafe_reason(found: Found, info: HostInfo) -> str:
+    """The two sentences; a file that is only unverifiable is not reported to a host that runs no pickles."""
+    reason = found.content.unsafe_reason
+    if not reason or (not info.runs_pickles and reason in UNVERIFIED):
         return ""
-    what = f'"{found.path.name}" {harm}.'
+    what = f'"{found.path.name}" {reason}.'
     if info.runs_pickles:
-        return f"{what} {info.name} runs whatever such a file asks for when it reads the folder."
-    return f"{what} Nothing of it is run here; a program with a torch before 2.6, such as Forge as it comes, would run it."
+        return f"{what} {info.name} runs whatever such a file imports when it reads the folder."
+    return f"{what} Nothing in it is run here; a program with torch before 2.6, such as Forge as it is installed, would run it."

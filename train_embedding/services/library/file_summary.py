@@ -1,4 +1,4 @@
-"""What an embedding file holds, as lists tell of it, and what harm it could do to a program that trusts it."""
+"""What a list shows of an embedding file, and whether the file is unsafe."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from train_embedding.services.formats import fingerprint
 
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
-UNSEEN = "was not looked into"
-IN_DOUBT = (UNSEEN, "holds more than could be looked through")
-"What stands in place of a harm that is known; the second is `embeddings.formats.harm.UNFOLLOWED`, which needs torch."
+NOT_READ = "was not read"
+UNVERIFIED = (NOT_READ, "holds more than could be checked")
+"Reasons that name nothing known to be unsafe; the second is `embeddings.formats.unsafe.UNVERIFIABLE`, which needs torch."
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class Content:
     "Why the file cannot be read, a sentence; empty where it can."
     token: str = ""
     "The word that it was trained as, where its file's name says nothing; empty for most."
-    harm: str = ""
-    "What speaks against handing it to a program that runs pickles, as `embeddings.formats.harm` tells it."
-    rescuable: bool = False
-    "Whether it does such harm, and its vectors can be read all the same."
+    unsafe_reason: str = ""
+    "The end of a sentence by `embeddings.formats.unsafe.unsafe_reason`; empty where the file is not unsafe."
+    can_sanitize: bool = False
+    "Whether the file is unsafe, and its vectors can be read."
 
     @property
     def is_half_of_sdxl(self) -> bool:
@@ -47,19 +47,19 @@ class Content:
 
 
 def content_at(path: Path) -> Content:
-    """Reads a file; one that cannot be read gives the reason, and what harm is in it."""
+    """Reads a file; one that cannot be read gives the reason, and whether it is unsafe."""
     from train_embedding.embeddings.formats import TOKEN, read_bytes, read_contents
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     try:
         data = read_contents(path)
     except (UnreadableFile, NotFound) as error:
-        return Content(problem=error.message, harm=_harm_of_large(path))
-    harm = harm_in(data, path.name)
+        return Content(problem=error.message, unsafe_reason=_unsafe_reason_of_large(path))
+    reason = unsafe_reason(data, path.name)
     try:
         embedding = read_bytes(data, path.name)
     except UnreadableFile as error:
-        return Content(problem=error.message, harm=harm, rescuable=bool(harm) and _can_be_rescued(data, path.name))
+        return Content(problem=error.message, unsafe_reason=reason, can_sanitize=bool(reason) and _can_sanitize(data, path.name))
     return Content(
         embedding.widths,
         embedding.family,
@@ -70,8 +70,8 @@ def content_at(path: Path) -> Content:
         hashlib.sha256(data).hexdigest()[:HASH_DIGITS],
         fingerprint(embedding),
         token=embedding.metadata.get(TOKEN, "") if embedding.format == "diffusers" else "",
-        harm=harm,
-        rescuable=bool(harm),
+        unsafe_reason=reason,
+        can_sanitize=bool(reason),
     )
 
 
@@ -88,7 +88,7 @@ def content_from(values: Any) -> Content:
         content.fingerprint,
         content.problem,
         content.token,
-        content.harm,
+        content.unsafe_reason,
     ]
     numbers: list[Any] = [content.vectors, *content.widths.values()]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
@@ -96,23 +96,23 @@ def content_from(values: Any) -> Content:
     return content
 
 
-def _harm_of_large(path: Path) -> str:
-    """The harm of a file that cannot be read as a whole: programs that trust it read it all the same."""
+def _unsafe_reason_of_large(path: Path) -> str:
+    """Whether a file that is too large to read here is unsafe: programs that trust it read it all the same."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     try:
         data = read_regular_file(path, MAX_FILE_SIZE)
     except OSError:  # a pipe, gone meanwhile, or never to be read, as the problem tells
         return ""
-    return harm_in(data, path.name)
+    return unsafe_reason(data, path.name)
 
 
-def _can_be_rescued(data: bytes, file_name: str) -> bool:
-    from train_embedding.embeddings.formats import rescued
+def _can_sanitize(data: bytes, file_name: str) -> bool:
+    from train_embedding.embeddings.formats import read_sanitized
 
     try:
-        rescued(data, file_name)
+        read_sanitized(data, file_name)
     except UnreadableFile:
         return False
     return True

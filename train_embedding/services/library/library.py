@@ -185,13 +185,13 @@ class Library:
         self._host.reload_embeddings()
 
     def sanitize(self, name: str, file: str = "") -> Entry:
-        """Puts its vectors into a file that asks for nothing, in the place of one that could do harm, which goes to the trash.
+        """Replaces an unsafe file with one that holds its vectors only; the old file goes to the trash.
 
-        Raises NotFound, Conflict where the file does no harm or the embedding is being trained, UnreadableFile where no vectors
+        Raises NotFound, Conflict where the file is not unsafe or the embedding is being trained, UnreadableFile where no vectors
         can be read.
         """
         entry = self.get(name, file)
-        self._shelf.rewrite(entry.file, lambda suffix: sanitize.harmless(entry, suffix))
+        self._shelf.rewrite(entry.file, lambda suffix: sanitize.sanitized_bytes(entry, suffix))
         self._host.reload_embeddings()
         return self.get(name, entry.path)
 
@@ -203,11 +203,11 @@ class Library:
     def restore(self, trash_id: str) -> builtins.list[Entry]:
         """Puts what lies in the trash back to where it was.
 
-        Raises NotFound, Conflict where something is there already, or the host would run what a file of it asks for.
+        Raises NotFound, Conflict where something is there already, or the host would run what an unsafe file of it imports.
         """
         info, trash = self._host.info(), self._shelf.trash
         if info.runs_pickles:
-            sanitize.refuse_harmful(trash.paths(trash.get(trash_id)), info.name)
+            sanitize.refuse_unsafe(trash.paths(trash.get(trash_id)), info.name)
         restored = self._shelf.restore(trash_id)
         return [entry for entry in self.reload() if entry.file in restored]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from train_embedding.errors import UnreadableFile
 from train_embedding.services.library.file_cache import FileCache
-from train_embedding.services.library.file_summary import UNSEEN, Content, content_at, content_from
+from train_embedding.services.library.file_summary import NOT_READ, Content, content_at, content_from
 from train_embedding.services.library.index import Index, Known
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX
 from train_embedding.services.sidecars.notes import NO_NOTES, Notes, contents, described_in, has_description, notes_in
@@ -103,9 +103,8 @@ class Listing:
             description = self._text_of(seen.path.with_name(text), stored)
             notes = replace(notes, notes=replace(notes.notes, description=description))
         if seen.status is None:
-            return Found(
-                seen.path, seen.name, seen.folder, Content(problem=seen.problem, harm=UNSEEN), 0, 0.0, seen.sidecars, notes
-            )
+            unread = Content(problem=seen.problem, unsafe_reason=NOT_READ)
+            return Found(seen.path, seen.name, seen.folder, unread, 0, 0.0, seen.sidecars, notes)
         content = self._contents.get(seen.path, seen.status, stored)
         return Found(seen.path, seen.name, seen.folder, content, seen.status.st_size, seen.status.st_mtime, seen.sidecars, notes)
 

@@ -1,4 +1,4 @@
-"""Files that ask for more than data: their vectors in a file that does not, and no way back for them to a host that runs them."""
+"""Unsafe files: writes their vectors into a new file, and keeps them from being restored into a host that runs pickles."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from train_embedding.services.library.entries import Entry
 
 
-def harmless(entry: Entry, suffix: str) -> bytes:
-    """A file of the vectors that the embedding's file holds, without what that one asks for; nothing of it is run.
+def sanitized_bytes(entry: Entry, suffix: str) -> bytes:
+    """Encode the vectors of an unsafe file, and nothing else of it; nothing in it is run.
 
-    Raises Conflict where it asks for nothing, UnreadableFile where no vectors can be read.
+    Raises Conflict where it is not unsafe, UnreadableFile where no vectors can be read.
     """
-    from train_embedding.embeddings.formats import encode, read_contents, rescued
+    from train_embedding.embeddings.formats import encode, read_contents, read_sanitized
 
-    if not entry.danger and not entry.rescuable:
-        raise Conflict(f'"{entry.file.name}" asks for nothing that could do harm; it can stay as it is.')
-    if not entry.rescuable:
-        raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it, and get the embedding anew.")
+    if not entry.unsafe_reason and not entry.can_sanitize:
+        raise Conflict(f'"{entry.file.name}" is not unsafe; there is nothing to sanitize.')
+    if not entry.can_sanitize:
+        raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it and download it again.")
     data = read_contents(entry.file)
     written = ".pt" if suffix.lower() in UNLOADED else suffix.lower()  # a `.ckpt` holds what a `.pt` does
-    return encode(rescued(data, entry.file.name), form_for(written), written)
+    return encode(read_sanitized(data, entry.file.name), form_for(written), written)
 
 
-def refuse_harmful(files: Iterable[Path], host: str) -> None:
-    """Raises Conflict for files that a host would run something of. host: what it is called."""
+def refuse_unsafe(files: Iterable[Path], host: str) -> None:
+    """Raise Conflict for unsafe files. host: the name of the host that would run them."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
-    from train_embedding.embeddings.formats.harm import harm_in
+    from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     for path in files:
-        harm = harm_in(read_regular_file(path, MAX_FILE_SIZE), path.name)
-        if harm:
+        reason = unsafe_reason(read_regular_file(path, MAX_FILE_SIZE), path.name)
+        if reason:
             raise Conflict(
-                f'"{path.name}" stays in the trash: it {harm}, and {host} runs whatever such a file asks for.',
+                f'"{path.name}" stays in the trash: it {reason}, and {host} runs whatever such a file imports.',
                 f'It lies in "{path.parent}".',
             )

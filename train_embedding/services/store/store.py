@@ -126,8 +126,8 @@ class Shelf:
                 raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
             sidecars = beside(target)
             in_the_way = self._in_the_way(target, [path for path, _ in sidecars]) if overwrite else []
-            stranger = [target] if there and len(others) == len(existing) else []
-            old = [path for path in dict.fromkeys([*in_the_way, *stranger]) if path not in existing]
+            unrelated = [target] if there and len(others) == len(existing) else []
+            old = [path for path in dict.fromkeys([*in_the_way, *unrelated]) if path not in existing]
             targets = [path for path, _ in sidecars] + [target]
             change = Change(
                 writes=(*sidecars, (target, content(target.suffix))),

@@ -26,7 +26,7 @@ def save_notes(services: Services, entry: Entry, *values: Any) -> tuple[Entry, s
     return services.library.set_notes(entry.name, changes, entry.path), "The notes are saved."
 
 
-def rescue(services: Services, entry: Entry) -> tuple[Entry, str]:
+def sanitize(services: Services, entry: Entry) -> tuple[Entry, str]:
     saved = services.library.sanitize(entry.name, entry.path)
     return saved, f"{entry.name} holds nothing but its vectors now; the old file is in the trash."
 

@@ -27,7 +27,7 @@ TOOLBAR = Markup(
     "<select id='te_library_family' aria-label='Model family'><option value=''>All families</option></select>"
     "<select id='te_library_state' aria-label='State'><option value=''>All states</option>"
     "<option value='loaded'>Loaded</option><option value='left-out'>Not loaded</option>"
-    "<option value='remarks'>With remarks</option><option value='danger'>Dangerous</option></select>"
+    "<option value='remarks'>With remarks</option><option value='unsafe'>Unsafe</option></select>"
     "<select id='te_library_folder' aria-label='Folder'><option value=''>All folders</option></select>"
     "<label title='Files of the same name go to the trash.'><input type='checkbox' id='te_library_overwrite'>"
     "<span>Overwrite on import</span></label><span id='te_library_count' aria-live='polite'></span></div>"
@@ -93,10 +93,10 @@ def cards(entries: Iterable[Entry], version: str = "") -> Markup:
 
 def _card(entry: Entry) -> Markup:
     name = printable(entry.name)
-    marks = (("te-left-out", not entry.loaded), ("te-remarks", entry.remarks), ("te-danger", entry.danger))
+    marks = (("te-left-out", not entry.loaded), ("te-remarks", entry.remarks), ("te-unsafe", entry.unsafe_reason))
     line = f"{_count(entry.vectors)} · {html.steps(entry.step)}" if entry.loaded else entry.reason
     badge = _BADGE.format(entry.family) if entry.family else ""
-    title = "\n".join(printable(text) for text in (entry.name, entry.danger or entry.reason, *entry.remarks) if text)
+    title = "\n".join(printable(text) for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.remarks) if text)
     return _CARD.format(
         "".join(f" {mark}" for mark, on in marks if on), name, key_of(entry), entry.family, entry.vectors, entry.step or 0,
         int(entry.modified), entry.size, printable(entry.folder), thumbnails.stamp(entry.preview) or "", title,

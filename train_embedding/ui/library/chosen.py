@@ -37,7 +37,7 @@ class Chosen:
     "Hidden: the script writes the key of the clicked card here,"
     select: gr.Button
     "and clicks this."
-    rescue: gr.Button
+    sanitize: gr.Button
     notes: dict[str, Any]
     "The widget of each field of Notes."
     save_notes: gr.Button
@@ -66,7 +66,7 @@ def build(status: gr.HTML) -> Chosen:
     with gr.Column(elem_classes=["te-hidden"]):
         selected = gr.Textbox("", show_label=False, elem_id="te_library_selected")
         select = gr.Button("Show details", elem_id="te_library_select")
-    rescue = gr.Button("Convert safely", variant="primary", size="sm", elem_id="te_library_rescue")
+    sanitize = gr.Button("Sanitize", variant="primary", size="sm", elem_id="te_library_sanitize")
     with gr.Column(elem_id="te_library_chosen"):
         with gr.Accordion("Notes", open=False):
             notes = {field.name: field.make() for field in NOTES}
@@ -99,7 +99,7 @@ def build(status: gr.HTML) -> Chosen:
             delete = gr.Button("Delete", variant="stop", elem_id="te_library_delete")
         files = library_files.build()
     return Chosen(
-        status, details, selected, select, rescue, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
+        status, details, selected, select, sanitize, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
         delete, undo, deleted, files, near, inspect, report,
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
     _connect_report(services, chosen)
     return (
         act(chosen.save_notes.click, actions.save_notes, list(chosen.notes.values())),
-        act(chosen.rescue.click, actions.rescue),
+        act(chosen.sanitize.click, actions.sanitize),
         act(chosen.rename.click, actions.rename, [chosen.name]),
         act(chosen.copy.click, actions.copy, [chosen.name]),
         act(chosen.picture.upload, actions.set_picture, [chosen.picture]),

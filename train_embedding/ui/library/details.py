@@ -26,10 +26,10 @@ FACTS = (
     "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
 )  # fmt: skip
 ADVICE = (
-    "Its vectors can be read without running anything: convert it safely, or delete it.",
-    "Its vectors cannot be read. Delete it, and get the embedding anew.",
+    "Its vectors can be read without running anything: sanitize it, or delete it.",
+    "Its vectors cannot be read. Delete it and download it again.",
 )
-"For a dangerous file: one that can be rescued, one that cannot."
+"For an unsafe file: one that can be sanitized, one that cannot."
 _SEND = Markup("<button type='button' class='te-send' data-box='{}' hidden>{}</button>")
 _DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
 _ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
@@ -52,17 +52,17 @@ def details(entry: Entry) -> Markup:
         printable(entry.name), key_of(entry), notes.preferred_weight or "", notes.activation_text, notes.negative_text,
         printable(entry.name), _PORTRAIT.format(picture) if picture else "",
         html.join(_SEND.format(*box) for box in BOXES) if entry.loaded else "",
-        _danger(entry) + html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
+        _unsafe_reason(entry) + html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
         html.join(_ROW.format(name, printable(value)) for name, value in zip(FACTS, values, strict=True) if value),
     )  # fmt: skip
 
 
-def _danger(entry: Entry) -> Markup:
-    """The class shows the button that rescues the vectors."""
-    if not entry.danger:
+def _unsafe_reason(entry: Entry) -> Markup:
+    """The class shows the Sanitize button."""
+    if not entry.unsafe_reason:
         return Markup("")
-    said = html.message("bad", printable(entry.danger), ADVICE[0] if entry.rescuable else ADVICE[1])
-    return Markup("<div class='te-rescuable'>{}</div>").format(said) if entry.rescuable else said
+    said = html.message("bad", printable(entry.unsafe_reason), ADVICE[0] if entry.can_sanitize else ADVICE[1])
+    return Markup("<div class='te-sanitizable'>{}</div>").format(said) if entry.can_sanitize else said
 
 
 def size(count: int) -> str:

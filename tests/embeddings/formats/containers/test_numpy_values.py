@@ -19,9 +19,9 @@ import torch._utils
 
 from benchmarks.hostile_cases import Calls, array_pickle, legacy_file, zip_file
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
-from train_embedding.embeddings.formats import FORMAT_NAMES, encode, read_bytes, read_embedding, rescued, suffixes_of
+from train_embedding.embeddings.formats import FORMAT_NAMES, encode, read_bytes, read_embedding, read_sanitized, suffixes_of
 from train_embedding.embeddings.formats.containers import torch_file
-from train_embedding.embeddings.formats.harm import harm_in
+from train_embedding.embeddings.formats.unsafe import unsafe_reason
 from train_embedding.errors import UnreadableFile
 
 RECONSTRUCT: Callable[..., object] = np.ones(1).__reduce__()[0]  # pyright: ignore[reportAssignmentType]
@@ -86,8 +86,8 @@ def spelled(pickled: bytes, core: str) -> bytes:
     return pickled
 
 
-def load(data: bytes, leave_out: bool = False) -> Any:
-    return torch_file.read(data, "sword.pt", leave_out).values
+def load(data: bytes, skip_disallowed: bool = False) -> Any:
+    return torch_file.read(data, "sword.pt", skip_disallowed).values
 
 
 def tensor_of(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
@@ -157,8 +157,8 @@ def test_an_embedding_of_the_webui(
     assert (read.step, read.checkpoint_hash, read.checkpoint_name) == (1500, "cc6cb27103", "v1-5")
     assert read.metadata["loss"] == "0.125"
     assert read_bytes(data, path.name).format == "webui"
-    assert harm_in(data, path.name) == ""
-    assert torch.equal(rescued(data, path.name).vectors["clip_l"], expected)
+    assert unsafe_reason(data, path.name) == ""
+    assert torch.equal(read_sanitized(data, path.name).vectors["clip_l"], expected)
 
 
 @pytest.mark.parametrize(("form", "suffix"), [(name, suffixes_of(name)[0]) for name in FORMAT_NAMES])
@@ -185,7 +185,7 @@ def test_numbers_of_numpy_become_pythons(kind: str, protocol: int) -> None:
         assert (read, type(read)) == (number.item(), type(number.item()))
 
 
-def test_no_number_that_is_not_finite_harms() -> None:
+def test_no_number_that_is_not_finite_is_unsafe() -> None:
     read = load(saved({"loss": np.float64("nan"), "most": np.float64("inf")}, True))
     assert math.isnan(read["loss"])
     assert read["most"] == math.inf
@@ -377,35 +377,35 @@ UNSEEN = ("numbers of no torch", "letters that are no bytes")
 def test_a_lie_is_told_and_left_out(name: str) -> None:
     """numpy itself could be led anywhere by some of them; what is beside them is saved all the same."""
     data = saved({"string_to_param": {"*": FromDevice(np.ones((2, 768), "f4"))}, "more": LIES[name]}, False)
-    assert ("asks for" in harm_in(data, "evil.pt")) == (name not in TOLD_TO_TORCH)
-    assert torch.equal(rescued(data, "evil.pt").vectors["clip_l"], torch.ones(2, 768))
+    assert ("imports" in unsafe_reason(data, "evil.pt")) == (name not in TOLD_TO_TORCH)
+    assert torch.equal(read_sanitized(data, "evil.pt").vectors["clip_l"], torch.ones(2, 768))
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_no_other_codec(codec: object) -> None:
     lie = from_array(content=Calls(codecs.encode, "x" * 16, codec))
     is_refused(pickle.dumps({"*": lie}, 2))
-    assert 'asks for "_codecs.encode"' in harm_in(saved({"*": lie}, True), "evil.pt")
+    assert 'imports "_codecs.encode"' in unsafe_reason(saved({"*": lie}, True), "evil.pt")
     is_refused(pickle.dumps({"*": from_array(content=Calls(codecs.encode, "x" * 16))}, 2))
 
 
 @pytest.mark.parametrize("name", ROLES)
 def test_a_name_has_one_role(name: str) -> None:
     is_refused(ROLES[name])
-    assert harm_in(zip_file(ROLES[name]), "evil.pt")
+    assert unsafe_reason(zip_file(ROLES[name]), "evil.pt")
 
 
 @pytest.mark.parametrize("name", ROLES)
 def test_also_at_the_end_of_the_file(name: str) -> None:
     """A reader has done it by then, though it gets no further."""
-    assert harm_in(zip_file(ROLES[name].removesuffix(b"s.")), "evil.pt")
+    assert unsafe_reason(zip_file(ROLES[name].removesuffix(b"s.")), "evil.pt")
 
 
 def test_what_had_a_state_that_lies_is_of_no_further_use() -> None:
     """numpy keeps one kind of numbers for all arrays: the next one would be read in the wrong order."""
     kind = number_type("f4", (3, ">", None, None, None, -1, -1, 0))
     values = {"a": from_array(kind=kind), "b": from_array(kind=kind), "c": Calls(SCALAR, kind, bytes(4))}
-    assert load(saved(values, True), leave_out=True) == {}
+    assert load(saved(values, True), skip_disallowed=True) == {}
 
 
 def test_one_array_named_often_takes_no_more_than_there_is() -> None:
@@ -415,10 +415,10 @@ def test_one_array_named_often_takes_no_more_than_there_is() -> None:
 
 
 @pytest.mark.parametrize("core", ["core", "_core"])
-def test_cut_short_anywhere_it_is_refused_and_does_no_harm(core: str) -> None:
+def test_cut_short_anywhere_it_is_refused_and_is_not_unsafe(core: str) -> None:
     pickled = array_pickle((1, 4), core=core)
     assert read_bytes(zip_file(pickled), "sword.pt").widths == {"clip_l": 4}
-    assert {harm_in(zip_file(pickled[:length]), "sword.pt") for length in range(len(pickled) + 1)} == {""}
+    assert {unsafe_reason(zip_file(pickled[:length]), "sword.pt") for length in range(len(pickled) + 1)} == {""}
     for length in range(len(pickled)):
         with pytest.raises(UnreadableFile):
             read_bytes(zip_file(pickled[:length]), "sword.pt")

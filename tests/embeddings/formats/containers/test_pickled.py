@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from train_embedding.embeddings.formats.containers.pickle_machine import MAX_OPCODES
-from train_embedding.embeddings.formats.containers.pickle_rules import AsksFor, Instance, Name, NotData, Rules, mapping
+from train_embedding.embeddings.formats.containers.pickle_rules import Instance, Name, NotData, Rules, UnsafePickle, mapping
 from train_embedding.embeddings.formats.containers.pickled import read_pickle
 
 PLAIN = Rules({"collections.OrderedDict": mapping})
@@ -70,14 +70,14 @@ def test_an_object_of_a_known_class_is_its_state(protocol: int) -> None:
     name = f"{Thing.__module__}.{Thing.__qualname__}"
     made, _ = read_pickle(pickle.dumps(Thing(), protocol), Rules({}, {name}))
     assert made == Instance(name, {"held": {"a": 1}})
-    with pytest.raises(AsksFor, match="Thing"):
+    with pytest.raises(UnsafePickle, match="Thing"):
         read_pickle(pickle.dumps(Thing(), protocol), PLAIN)
 
 
 def test_a_name_stays_a_name() -> None:
     made, _ = read_pickle(pickle.dumps([len], 2), Rules({}, (), lambda name: name.endswith(".len")))
     assert made == [Name("__builtin__.len")]
-    with pytest.raises(AsksFor, match=r"__builtin__\.len"):
+    with pytest.raises(UnsafePickle, match=r"__builtin__\.len"):
         read_pickle(pickle.dumps([len], 2), PLAIN)
 
 

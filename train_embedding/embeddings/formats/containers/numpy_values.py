@@ -2,7 +2,7 @@
 
 torch has no storage to refer to where a tensor was on a device such as DirectML, XLA or an older MPS: it puts the numbers into
 the pickle, as an array of numpy. A state that lies can make numpy take any bytes for objects, so whatever is not as numpy writes
-it is BeyondData.
+it is UnsafeArguments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
-from train_embedding.embeddings.formats.containers.pickle_rules import BeyondData, Described, Name
+from train_embedding.embeddings.formats.containers.pickle_rules import Described, Name, UnsafeArguments
 from train_embedding.embeddings.formats.content import MAX_DIMENSIONS
 
 ARRAY = "numpy.ndarray"
@@ -88,9 +88,9 @@ class NumberType(Described):
             case _:
                 raise _unknown_kind()
         if order == ">":
-            raise BeyondData("it was saved on a big-endian machine")
+            raise UnsafeArguments("it was saved on a big-endian machine")
         if order not in ("<", "=") and (order != "|" or not kind.endswith("1")):
-            raise BeyondData("it has numbers of numpy whose bytes are in no known order")
+            raise UnsafeArguments("it has numbers of numpy whose bytes are in no known order")
         self.kind, self.complete = kind, True
         return self
 
@@ -122,22 +122,22 @@ class Array(Described):
                     "tuple[int, tuple[Any, ...], NumberType, bool, bytes | Encoded]", state
                 )
             case _:
-                raise BeyondData("it has an array of numpy that makes no sense")
+                raise UnsafeArguments("it has an array of numpy that makes no sense")
         if not number.kind:
             raise _unknown_kind()
         if len(size) > MAX_DIMENSIONS or not all(isinstance(count, int) and 0 <= count < 2**62 for count in size):
-            raise BeyondData("the size of an array of numpy makes no sense")
+            raise UnsafeArguments("the size of an array of numpy makes no sense")
         if math.prod(size) > MAX_ELEMENTS:
-            raise BeyondData(f"it claims an array of {' × '.join(map(str, size))} numbers, which is too many")
+            raise UnsafeArguments(f"it claims an array of {' × '.join(map(str, size))} numbers, which is too many")
         if len(content) != math.prod(size) * number.size:
-            raise BeyondData("an array of numpy holds other amounts of numbers than it says")
+            raise UnsafeArguments("an array of numpy holds other amounts of numbers than it says")
         self.kind, self.size, self.columns_first, self.content = number.kind, size, columns_first, content
         return self
 
     def tensor(self) -> torch.Tensor:
         """Its numbers, in a memory of their own. Raises NotData."""
         if self.content is None or self.kind not in _DTYPES:
-            raise BeyondData("an array of numpy has no numbers that a tensor can have")
+            raise UnsafeArguments("an array of numpy has no numbers that a tensor can have")
         if 0 in self.size:
             return torch.empty(self.size, dtype=_DTYPES[self.kind])
         flat = torch.frombuffer(bytearray(_bytes(self.content)), dtype=_DTYPES[self.kind])
@@ -151,7 +151,7 @@ def _encode(*arguments: object) -> object:
         case (str(text), str(encoding)) if encoding == _ENCODING:
             return Encoded(text)
         case _:
-            raise BeyondData("it asks for an encoding other than that of bytes")
+            raise UnsafeArguments("it names an encoding other than that of bytes")
 
 
 def _number_type(*arguments: object) -> object:
@@ -169,7 +169,7 @@ def _array(*arguments: object) -> object:
         case (Name(text), (0,), bytes() | Encoded() as kind) if text == ARRAY and kind in (b"b", Encoded("b")):
             return Array()
         case _:
-            raise BeyondData("it has an array of numpy that makes no sense")
+            raise UnsafeArguments("it has an array of numpy that makes no sense")
 
 
 def _number(*arguments: object) -> object:
@@ -177,18 +177,18 @@ def _number(*arguments: object) -> object:
         case (NumberType() as number, bytes() | Encoded() as content) if number.kind and len(content) == number.size:
             return struct.unpack(f"<{_CODES[number.kind]}", _bytes(content))[0]
         case _:
-            raise BeyondData("it has a number of numpy that makes no sense")
+            raise UnsafeArguments("it has a number of numpy that makes no sense")
 
 
 def _bytes(content: bytes | Encoded) -> bytes:
     try:
         return content if isinstance(content, bytes) else content.text.encode(_ENCODING)
     except UnicodeEncodeError as error:
-        raise BeyondData("it has letters where there should be bytes") from error
+        raise UnsafeArguments("it has letters where there should be bytes") from error
 
 
-def _unknown_kind() -> BeyondData:
-    return BeyondData("it has numbers of numpy of a kind that no embedding has")
+def _unknown_kind() -> UnsafeArguments:
+    return UnsafeArguments("it has numbers of numpy of a kind that no embedding has")
 
 
 FUNCTIONS: dict[str, Callable[..., object]] = {
@@ -199,4 +199,4 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
 }
-"What stands in for a function of that name; each raises BeyondData for arguments that numpy does not write. numpy 2 has `_core`."
+"What stands in for each function; raises UnsafeArguments for what numpy does not write. numpy 2 has `_core`."

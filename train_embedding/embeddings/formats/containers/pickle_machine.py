@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from train_embedding.embeddings.formats.containers.pickle_rules import (
-    AsksFor,
-    BeyondData,
     CutShort,
     Described,
+    DisallowedGlobal,
     Instance,
     Name,
     NotData,
     Rules,
-    Stranger,
+    UnsafeArguments,
+    UnsafePickle,
     mapping,
     pairs_of,
 )
@@ -64,7 +64,7 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
-        self.asked: list[str] = []
+        self.disallowed: list[str] = []
         self.frame_end = 0
 
     def run(self) -> object:
@@ -139,10 +139,10 @@ class Machine:
     def name(self, text: str) -> None:
         rules = self.rules
         if text not in rules.functions and text not in rules.classes and not rules.names(text):
-            if not rules.strangers:
-                raise AsksFor(text)
-            self.asked.append(text)
-            self.push(Stranger(text))
+            if not rules.skip_disallowed:
+                raise UnsafePickle(text)
+            self.disallowed.append(text)
+            self.push(DisallowedGlobal(text))
         else:
             self.push(Name(text))
 
@@ -169,7 +169,7 @@ class Machine:
 
     def reduce(self) -> None:
         function, arguments = self.last(2)
-        if isinstance(function, Stranger):
+        if isinstance(function, DisallowedGlobal):
             self.push(function)
             return
         if not isinstance(function, Name) or function.text not in self.rules.functions or not isinstance(arguments, tuple):
@@ -177,17 +177,17 @@ class Machine:
         self.push(self.made(function.text, self.rules.functions[function.text], *cast("tuple[object, ...]", arguments)))
 
     def made(self, name: str, function: Callable[..., object], *arguments: object) -> object:
-        """What the function makes of the arguments; where they are beyond data, this is something asked for as well."""
+        """What the function makes of the arguments; unsafe arguments count as a disallowed global."""
         try:
             return function(*arguments)
-        except BeyondData:
-            if not self.rules.strangers:
+        except UnsafeArguments:
+            if not self.rules.skip_disallowed:
                 raise
-            self.asked.append(name)
-            return Stranger(name)
+            self.disallowed.append(name)
+            return DisallowedGlobal(name)
 
     def new(self, made: object, arguments: object) -> None:
-        if isinstance(made, Stranger):
+        if isinstance(made, DisallowedGlobal):
             self.push(made)
             return
         if not isinstance(made, Name) or made.text not in self.rules.classes or arguments != ():
@@ -215,12 +215,12 @@ class Machine:
             target.state = state
         elif isinstance(target, Described):
             self.stack[-1] = self.made(target.name, target.take, state)
-        elif not isinstance(target, dict | Stranger):  # an OrderedDict may have attributes, which mean nothing here
+        elif not isinstance(target, dict | DisallowedGlobal):  # an OrderedDict may have attributes, which mean nothing here
             raise NotData("its pickle gives a state to plain data")
 
     def set_items(self, items: list[Any]) -> None:
         target = self.top()
-        if isinstance(target, Stranger):
+        if isinstance(target, DisallowedGlobal):
             return
         if not isinstance(target, dict):
             raise NotData("its pickle fills something that is no dictionary")
@@ -228,7 +228,7 @@ class Machine:
 
     def append(self, items: list[Any]) -> None:
         target = self.top()
-        if isinstance(target, Stranger):
+        if isinstance(target, DisallowedGlobal):
             return
         if not isinstance(target, list):
             raise NotData("its pickle fills something that is no list")

@@ -15,12 +15,12 @@ class NotData(Exception):
     """A pickle that is damaged, or is more than data."""
 
 
-class AsksFor(NotData):
-    """A pickle that asks for something that no data needs; the message is its dotted name."""
+class UnsafePickle(NotData):
+    """A pickle that imports a global that no data needs; the message is its dotted name."""
 
 
-class BeyondData(NotData):
-    """A call or a state that is data with other arguments than these, with which it could lead a trusting reader anywhere."""
+class UnsafeArguments(NotData):
+    """A call or a state with arguments that data does not have, and with which it could run code in a reader that trusts it."""
 
 
 class CutShort(NotData):
@@ -48,16 +48,16 @@ class Described(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is one of, for who asks what a file asks for."""
+        """The global that made it, as a refusal names it."""
 
     @abstractmethod
     def take(self, state: object) -> object:
-        """Takes the state, and returns what stands in its place then. Raises BeyondData."""
+        """Takes the state, and returns what stands in its place then. Raises UnsafeArguments."""
 
 
 @dataclass(frozen=True)
-class Stranger:
-    """Stands where a pickle asks for something that no data needs, and for whatever it would have been made into."""
+class DisallowedGlobal:
+    """Placeholder for a global that is not allowed, and for whatever a pickle would make with it."""
 
     name: str
 
@@ -74,8 +74,8 @@ class Rules:
     "Whether another name may stand as a value."
     persistent: Callable[[object], object] | None = None
     "What stands in for an object that lies outside the pickle."
-    strangers: bool = False
-    "Whether what is asked for besides is left out, a Stranger in its place, instead of ending the reading."
+    skip_disallowed: bool = False
+    "Whether a global that is not allowed is replaced with a DisallowedGlobal, instead of ending the reading."
 
 
 def mapping(pairs: Iterable[Any] = ()) -> dict[object, object]:

@@ -1,6 +1,6 @@
 """A pickle read as plain data: nothing is imported, nothing is called, and no size that it names is believed.
 
-Python's own unpickler reserves what a pickle asks for: eight bytes can claim a memo of four billion entries. torch's goes on for
+Python's own unpickler reserves what a pickle claims: eight bytes can claim a memo of four billion entries. torch's goes on for
 as long as there are opcodes: a file of 20 kB kept it busy for 17 seconds. Here a name stays a name, and the few functions that a
 tensor needs are given by the caller. Work and memory are bounded by the number of opcodes and by the bytes there are.
 """
@@ -28,39 +28,39 @@ def read_pickle(data: bytes, rules: Rules, start: int = 0) -> tuple[object, int]
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What a reader comes to."""
+class PickleScan:
+    """What a reader of a pickle would reach."""
 
-    asked: tuple[str, ...]
-    "Names besides the allowed ones."
+    disallowed: tuple[str, ...]
+    "Globals that the pickle imports besides the allowed ones."
     end: int | None
     "Behind the last pickle; None where every reader stops before it has an end."
 
 
-def follow(data: bytes, allowed: Rules, pickles: int) -> Followed:
+def scan_pickle(data: bytes, allowed: Rules, pickles: int) -> PickleScan:
     """Follow a reader that reads up to so many pickles, one behind the other.
 
     It goes on to the end, or to where every reader stops: where the file ends, at a byte that is no opcode, or at one that takes
     what is not there.
 
     Args:
-        allowed: With a Stranger for what is not, so that all of it is found.
+        allowed: With `skip_disallowed`, so that every disallowed global is found.
 
     Raises:
         NotData: Where it cannot be proved what a reader would do, and nothing was found until then.
     """
-    asked: list[str] = []
+    disallowed: list[str] = []
     end = 0
     for _ in range(pickles):
         machine = Machine(Stream(data, end, MAX_PICKLE), allowed)
         try:
             machine.run()
         except Exception as error:
-            asked += machine.asked
+            disallowed += machine.disallowed
             stopped = isinstance(error, CutShort) or (machine.stream.at_end and not isinstance(error, NotData))
-            if asked or stopped:
-                return Followed(tuple(asked), None)
+            if disallowed or stopped:
+                return PickleScan(tuple(disallowed), None)
             raise NotData("its pickle cannot be followed to its end") from error
-        asked += machine.asked
+        disallowed += machine.disallowed
         end = machine.stream.tell()
-    return Followed(tuple(asked), end)
+    return PickleScan(tuple(disallowed), end)

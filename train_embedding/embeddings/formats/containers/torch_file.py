@@ -9,7 +9,7 @@ from typing import cast
 import torch
 
 from train_embedding.embeddings.formats.containers import zip_members
-from train_embedding.embeddings.formats.containers.pickle_rules import AsksFor, NotData
+from train_embedding.embeddings.formats.containers.pickle_rules import NotData, UnsafePickle
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE, read_pickle
 from train_embedding.embeddings.formats.containers.torch_tensors import Storage, kind_of, nested_values, plain_values, rules
 from train_embedding.embeddings.formats.content import Content, first_line, shown, unreadable
@@ -28,22 +28,22 @@ def sniff(data: bytes) -> bool:
     return data.startswith((ZIP_MAGIC, LEGACY_MAGIC))
 
 
-def read(data: bytes, file: str, leave_out: bool = False) -> Content:
+def read(data: bytes, file: str, skip_disallowed: bool = False) -> Content:
     """The dictionary that was saved, with its tensors on the CPU. Raises UnreadableFile; nothing in the file is run.
 
-    leave_out: reads a file that asks for more than data too, without what it asks for.
+    skip_disallowed: reads an unsafe file too, without what it imports.
     """
     try:
-        saved, bytes_of = _from_zip(data, file, leave_out) if data.startswith(ZIP_MAGIC) else _from_legacy(data, leave_out)
+        saved, bytes_of = _read_saved(data, file, skip_disallowed)
         if not isinstance(saved, dict):
             raise unreadable(file, f"holds a {kind_of(saved)}, not the dictionary that an embedding is.")
         values = plain_values(cast("dict[object, object]", saved), bytes_of)
     except UnreadableFile:
         raise
-    except AsksFor as error:
+    except UnsafePickle as error:
         needed = shown(str(error))
         hint = "Delete it unless you trust where it came from."
-        raise unreadable(file, f"asks for {needed}, which no embedding needs; nothing in it was run.", hint) from error
+        raise unreadable(file, f"imports {needed}, which no embedding needs; nothing in it was run.", hint) from error
     except NotData as error:
         raise unreadable(file, f"is damaged or no embedding: {error}.") from error
     except Exception as error:  # what is amiss in a zip comes as nearly anything
@@ -58,7 +58,7 @@ def read_nested(data: bytes, file: str) -> object:
         UnreadableFile: When it is damaged, or more than plain data.
     """
     try:
-        saved, bytes_of = _from_zip(data, file, False) if data.startswith(ZIP_MAGIC) else _from_legacy(data, False)
+        saved, bytes_of = _read_saved(data, file)
         return nested_values(saved, bytes_of)
     except UnreadableFile:
         raise
@@ -76,10 +76,15 @@ def write(content: Content, suffix: str) -> bytes:
     return packed.getvalue()
 
 
-def _from_legacy(data: bytes, leave_out: bool) -> tuple[object, Callable[[Storage], bytes]]:
+def _read_saved(data: bytes, file: str, skip_disallowed: bool = False) -> tuple[object, Callable[[Storage], bytes]]:
+    """The saved object, with a function that gives the bytes of its storages."""
+    return _from_zip(data, file, skip_disallowed) if data.startswith(ZIP_MAGIC) else _from_legacy(data, skip_disallowed)
+
+
+def _from_legacy(data: bytes, skip_disallowed: bool) -> tuple[object, Callable[[Storage], bytes]]:
     """Four pickles (a magic number, a version, what kind of machine, the object), a fifth with the storages' keys, and these."""
     storages: dict[str, Storage] = {}
-    allowed = rules(storages, leave_out)
+    allowed = rules(storages, skip_disallowed)
     position = len(LEGACY_MAGIC)
     _, position = read_pickle(data, allowed, position)
     machine, position = read_pickle(data, allowed, position)
@@ -99,12 +104,12 @@ def _from_legacy(data: bytes, leave_out: bool) -> tuple[object, Callable[[Storag
     return saved, lambda storage: data[slice(*places[storage.key])]
 
 
-def _from_zip(data: bytes, file: str, leave_out: bool) -> tuple[object, Callable[[Storage], bytes]]:
+def _from_zip(data: bytes, file: str, skip_disallowed: bool) -> tuple[object, Callable[[Storage], bytes]]:
     """A folder with the pickled object, its storages one by one, and what kind of machine it was."""
     members = zip_members.opened(data, file)
     pickled = next(name for name in members if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
-    saved, _ = read_pickle(zip_members.content(data, members[pickled], MAX_PICKLE), rules({}, leave_out))
+    saved, _ = read_pickle(zip_members.content(data, members[pickled], MAX_PICKLE), rules({}, skip_disallowed))
     order = members.get(folder + "byteorder")
     if order is not None and zip_members.content(data, order, 16) != b"little":
         raise NotData("it was saved on a big-endian machine")

@@ -12,13 +12,13 @@ import torch
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats.containers import numpy_values
 from train_embedding.embeddings.formats.containers.pickle_rules import (
-    BeyondData,
     Described,
+    DisallowedGlobal,
     Instance,
     Name,
     NotData,
     Rules,
-    Stranger,
+    UnsafeArguments,
     mapping,
 )
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE
@@ -72,7 +72,7 @@ class _DeviceTensor:
     dtype: torch.dtype
 
 
-def rules(storages: dict[str, Storage], leave_out: bool) -> Rules:
+def rules(storages: dict[str, Storage], skip_disallowed: bool) -> Rules:
     """What the pickle of a saved tensor may contain; the storages it names are put into `storages`."""
 
     def persistent(reference: Any) -> object:
@@ -89,7 +89,7 @@ def rules(storages: dict[str, Storage], leave_out: bool) -> Rules:
             raise NotData("it names one storage in two ways")
         return storage
 
-    return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _VALUES, persistent, leave_out)
+    return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _VALUES, persistent, skip_disallowed)
 
 
 def _rebuilt(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> _Tensor:
@@ -108,7 +108,7 @@ def _from_numpy(*arguments: object) -> object:
         ):
             return _DeviceTensor(array, _DTYPES[dtype])
         case _:
-            raise BeyondData("a tensor from another device makes no sense")
+            raise UnsafeArguments("a tensor from another device makes no sense")
 
 
 def _parameter(data: Any, *_: object) -> object:
@@ -171,7 +171,7 @@ class _Values:
         "Bytes."
 
     def of(self, saved: dict[object, object], deeper: bool) -> dict[str, object]:
-        return {str(key): self.plain(value, deeper) for key, value in saved.items() if not isinstance(value, Stranger)}
+        return {str(key): self.plain(value, deeper) for key, value in saved.items() if not isinstance(value, DisallowedGlobal)}
 
     def plain(self, value: object, deeper: bool) -> object:
         if isinstance(value, _Tensor):

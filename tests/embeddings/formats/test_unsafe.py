@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from benchmarks.hostile_cases import Calls, Case, cases, vectors_and_call, zip_file
-from train_embedding.embeddings.formats import MAX_FILE_SIZE, rescued
+from train_embedding.embeddings.formats import MAX_FILE_SIZE, read_sanitized
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE
-from train_embedding.embeddings.formats.harm import AMBIGUOUS, PROGRAM, UNFOLLOWED, harm_in
+from train_embedding.embeddings.formats.unsafe import AMBIGUOUS, PROGRAM, UNVERIFIABLE, unsafe_reason
 from train_embedding.errors import UnreadableFile
 
 BARE_LOAD = """
@@ -55,45 +55,45 @@ def test_what_runs_is_told(tmp_path: Path) -> None:
         file.write_bytes(case.make(str(file.with_suffix(".ran"))))
     subprocess.run([sys.executable, "-c", BARE_LOAD, *map(str, files)], check=True, timeout=120)
     assert [case.name for file, case in zip(files, RUNS, strict=True) if not file.with_suffix(".ran").exists()] == []
-    told = {case.name: harm_in(file.read_bytes(), file.name) for file, case in zip(files, RUNS, strict=True)}
+    told = {case.name: unsafe_reason(file.read_bytes(), file.name) for file, case in zip(files, RUNS, strict=True)}
     assert [case.name for case in RUNS if not told[case.name]] == []
-    assert [case.name for case in RUNS if not case.hidden and "asks for" not in told[case.name]] == []
+    assert [case.name for case in RUNS if not case.hidden and "imports" not in told[case.name]] == []
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.reads], ids=lambda case: case.name)
-def test_sound_files_do_no_harm(case: Case) -> None:
-    assert harm_in(case.make(""), f"sword{case.suffix}") == ""
+def test_sound_files_are_not_unsafe(case: Case) -> None:
+    assert unsafe_reason(case.make(""), f"sword{case.suffix}") == ""
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_cut_short_anywhere_it_does_no_harm(zipped: bool) -> None:
+def test_cut_short_anywhere_it_is_not_unsafe(zipped: bool) -> None:
     data = saved({"string_to_param": {"*": torch.ones(1, 8)}, "name": "sword"}, zipped)
-    assert {harm_in(data[:length], "sword.pt") for length in range(len(data) + 1)} == {""}
+    assert {unsafe_reason(data[:length], "sword.pt") for length in range(len(data) + 1)} == {""}
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG\r\n\x1a\n" + bytes(50), b"hello, this is text", b"{}", bytes(100), b""], ids=repr)
-def test_what_no_loader_gets_through_does_no_harm(data: bytes) -> None:
-    assert harm_in(data, "sword.pt") == ""
+def test_what_no_loader_gets_through_is_not_unsafe(data: bytes) -> None:
+    assert unsafe_reason(data, "sword.pt") == ""
 
 
-def test_only_what_torch_loads_does_harm() -> None:
+def test_only_what_torch_loads_is_unsafe() -> None:
     evil = vectors_and_call("x", True)
-    assert harm_in(evil, "evil.PT") == 'asks for "posix.system"'
-    assert harm_in(evil, "evil.safetensors") == ""
+    assert unsafe_reason(evil, "evil.PT") == 'imports "posix.system"'
+    assert unsafe_reason(evil, "evil.safetensors") == ""
 
 
 def test_a_bare_pickle() -> None:
-    assert harm_in(b"cos\nsystem\n(S'x'\ntR.", "evil.pt") == 'asks for "os.system"'
+    assert unsafe_reason(b"cos\nsystem\n(S'x'\ntR.", "evil.pt") == 'imports "os.system"'
 
 
 def test_many_names_are_not_all_listed() -> None:
     data = zip_file(b"".join(f"cos\nf{number}\n".encode() for number in range(9)) + b".")
-    assert harm_in(data, "evil.pt") == 'asks for "os.f0", "os.f1", "os.f2" and 6 more'
+    assert unsafe_reason(data, "evil.pt") == 'imports "os.f0", "os.f1", "os.f2" and 6 more'
 
 
 def test_a_name_found_before_the_end_of_sense() -> None:
     """A reader has run it by then."""
-    assert harm_in(zip_file(b"cos\nsystem\n(S'x'\ntR\xff"), "evil.pt") == 'asks for "os.system"'
+    assert unsafe_reason(zip_file(b"cos\nsystem\n(S'x'\ntR\xff"), "evil.pt") == 'imports "os.system"'
 
 
 @pytest.mark.parametrize(
@@ -102,42 +102,42 @@ def test_a_name_found_before_the_end_of_sense() -> None:
     ids=["a number that only C reads", "an extension", "a long line", "many opcodes"],
 )
 def test_in_doubt_it_is_told(pickled: bytes) -> None:
-    assert harm_in(zip_file(pickled), "evil.pt") == UNFOLLOWED
+    assert unsafe_reason(zip_file(pickled), "evil.pt") == UNVERIFIABLE
 
 
 def test_a_name_in_a_torch_file_of_other_spelling() -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("archive/DATA.PKL", pickle.dumps(Calls(print, "x")))
-    assert harm_in(packed.getvalue(), "evil.pt") == 'asks for "builtins.print"'
+    assert unsafe_reason(packed.getvalue(), "evil.pt") == 'imports "builtins.print"'
 
 
 def test_a_program() -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("archive/constants.pkl", pickle.dumps(()))
-    assert harm_in(packed.getvalue(), "evil.pt") == PROGRAM
+    assert unsafe_reason(packed.getvalue(), "evil.pt") == PROGRAM
 
 
 def test_a_tar_archive() -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:") as archive:
         archive.addfile(tarfile.TarInfo("pickle"), io.BytesIO())
-    assert harm_in(packed.getvalue(), "evil.pt") == UNFOLLOWED
+    assert unsafe_reason(packed.getvalue(), "evil.pt") == UNVERIFIABLE
 
 
 @pytest.mark.parametrize("data", [b"PK\x03\x04" + b"x" * 40 + SOUND, SOUND + b"more"], ids=["before", "behind"])
 def test_an_archive_with_something_around_it(data: bytes) -> None:
-    assert harm_in(data, "evil.pt") == AMBIGUOUS
+    assert unsafe_reason(data, "evil.pt") == AMBIGUOUS
 
 
 def test_too_large_to_be_looked_through() -> None:
-    assert harm_in(bytes(MAX_FILE_SIZE + 1), "evil.pt") == UNFOLLOWED
+    assert unsafe_reason(bytes(MAX_FILE_SIZE + 1), "evil.pt") == UNVERIFIABLE
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_vectors_are_saved_and_nothing_runs(tmp_path: Path, zipped: bool) -> None:
-    embedding = rescued(vectors_and_call(str(tmp_path / "ran"), zipped), "evil.pt")
+    embedding = read_sanitized(vectors_and_call(str(tmp_path / "ran"), zipped), "evil.pt")
     assert torch.equal(embedding.vectors["clip_l"], torch.ones(2, 768))
     assert embedding.step == 7
     assert not list(tmp_path.iterdir())
@@ -145,18 +145,18 @@ def test_vectors_are_saved_and_nothing_runs(tmp_path: Path, zipped: bool) -> Non
 
 def test_what_is_built_of_it_is_left_out_too() -> None:
     values = {"string_to_param": {"*": torch.ones(1, 768)}, "list": Calls(list, [Calls(print, "x")]), "name": Calls(str, "x")}
-    assert torch.equal(rescued(saved(values), "evil.pt").vectors["clip_l"], torch.ones(1, 768))
+    assert torch.equal(read_sanitized(saved(values), "evil.pt").vectors["clip_l"], torch.ones(1, 768))
 
 
 @pytest.mark.parametrize("values", [Calls(print, "x"), {"string_to_param": {"*": Calls(print, "x")}}], ids=["all", "the vectors"])
 def test_where_nothing_is_left(values: object) -> None:
     with pytest.raises(UnreadableFile):
-        rescued(saved(values), "evil.pt")
+        read_sanitized(saved(values), "evil.pt")
 
 
-def test_only_torch_files_are_rescued() -> None:
+def test_only_torch_files_are_sanitized() -> None:
     with pytest.raises(UnreadableFile, match="was not saved by torch"):
-        rescued(b"cos\nsystem\n.", "evil.pt")
+        read_sanitized(b"cos\nsystem\n.", "evil.pt")
 
 
 # --- what torch and Python's zipfile, or two pickle readers, find different things in ---
@@ -264,8 +264,8 @@ TRICKS: dict[str, Callable[[str], bytes]] = {
 
 @pytest.mark.parametrize("name", TRICKS)
 def test_a_trick_is_told(name: str) -> None:
-    assert harm_in(TRICKS[name]("ran"), "evil.pt")
-    assert harm_in(TRICKS[name]("ran"), "evil.ckpt")
+    assert unsafe_reason(TRICKS[name]("ran"), "evil.pt")
+    assert unsafe_reason(TRICKS[name]("ran"), "evil.ckpt")
 
 
 def test_tricks_are_true_ones(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_tricks_are_true_ones(tmp_path: Path) -> None:
     ran = {name for name, file in files.items() if file.with_suffix(".ran").exists()}
     assert {"a bare pickle, cut at the limit", "a zip, cut at the limit", "another place"} <= ran
     assert ran & {"the first of two members", "the last of two members"}  # torch 2.1 takes either, 2.13 the last
-    assert [name for name in ran if not harm_in(files[name].read_bytes(), "evil.pt")] == []
+    assert [name for name in ran if not unsafe_reason(files[name].read_bytes(), "evil.pt")] == []
 
 
 def test_an_import_at_the_very_end(tmp_path: Path) -> None:
@@ -286,27 +286,27 @@ def test_an_import_at_the_very_end(tmp_path: Path) -> None:
     (tmp_path / "evil.pt").write_bytes(data)
     subprocess.run([sys.executable, "-c", BARE_LOAD, "evil.pt"], check=True, timeout=120, cwd=tmp_path)
     assert (tmp_path / "ran").exists()
-    assert harm_in(data, "evil.pt") == 'asks for "startled.anything"'
+    assert unsafe_reason(data, "evil.pt") == 'imports "startled.anything"'
 
 
 @pytest.mark.parametrize("cut", [1, 4, 9])
 def test_an_import_whose_line_has_no_end(cut: int) -> None:
     """Some readers take it for complete, without its last letter."""
-    assert "asks for" in harm_in(b"\x80\x02cstartled\nanything\n"[:-cut], "evil.pt")
+    assert "imports" in unsafe_reason(b"\x80\x02cstartled\nanything\n"[:-cut], "evil.pt")
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("suffix", [".pt", ".bin", ".ckpt", ".pth"])
-def test_what_torch_saves_is_harmless(suffix: str, zipped: bool, protocol: int) -> None:
+def test_what_torch_saves_is_not_unsafe(suffix: str, zipped: bool, protocol: int) -> None:
     packed = io.BytesIO()
     values = {"string_to_param": {"*": torch.ones(2, 8)}, "name": "sword", "notes": "x" * 100_000, "step": 3}
     torch.save(values, packed, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
-    assert harm_in(packed.getvalue(), f"sword{suffix}") == ""
+    assert unsafe_reason(packed.getvalue(), f"sword{suffix}") == ""
 
 
 def test_a_long_name_is_no_more_than_one(tmp_path: Path) -> None:
     """A text of a million letters can be named as a module thousands of times."""
     text = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6
     data = zip_file(b"\x80\x04" + text + b"q\0" + b"h\0\x930" * 4_000 + b".")
-    assert harm_in(data, "evil.pt") == UNFOLLOWED
+    assert unsafe_reason(data, "evil.pt") == UNVERIFIABLE
