@@ -101,7 +101,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "images": ("PIL",),
     "embeddings": ("torch", "safetensors", "PIL"),
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
-    "services": ("torch", "PIL", "numpy"),
+    "services": ("torch", "PIL", "numpy", "filelock"),
     "testing": ("torch", "PIL"),
     "hosts": (*_MODEL, "modules", "backend", "ldm_patched"),  # the last two are Forge's and reForge's
     "ui": ("gradio", "pandas", "PIL", "markupsafe"),

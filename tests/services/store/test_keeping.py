@@ -29,7 +29,7 @@ from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFaile
 from train_embedding.services import formats as forms
 from train_embedding.services.combining.combining import Combining
 from train_embedding.services.library.library import Imported, Library
-from train_embedding.services.store.transaction import Changes
+from train_embedding.services.store.transaction import Journal
 from train_embedding.testing import FakeHost
 
 BESIDE = (".preview.png", ".json", ".txt", ".civitai.info", ".pt.optim")
@@ -419,7 +419,7 @@ def test_a_full_disk_at_any_moment(
     fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch, call: str, action: str
 ) -> None:
     """Where no reserve could be made that would be given up for it."""
-    monkeypatch.setattr(Changes, "_make_reserve", lambda _self: None)
+    monkeypatch.setattr(Journal, "_make_reserve", lambda _self: None)
     put(fake_host, "sword.pt", beside=(".preview.png", ".json"))
     before = state(fake_host)
     number = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from train_embedding.errors import StorageFailed
-from train_embedding.services.store.locks import file_lock
+from train_embedding.services.store.locks import TrainingLocks, file_lock
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """
@@ -67,3 +69,22 @@ def test_where_no_file_can_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageFailed), file_lock(tmp_path / "file" / "lock"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has locks everywhere")
+@pytest.mark.parametrize("answer", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_file_system_without_locks_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
+    import fcntl
+
+    def flock(_file: int, _operation: int) -> None:
+        raise OSError(answer, os.strerror(answer))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(2):
+        with file_lock(tmp_path / "lock", 0.1), file_lock(tmp_path / "lock", 0.1):
+            pass
+    assert not TrainingLocks(tmp_path).is_locked("sword")
+    with TrainingLocks(tmp_path).hold("sword"):
+        assert not TrainingLocks(tmp_path).is_locked("sword")
+    assert not list(tmp_path.glob("*.tmp"))

@@ -14,7 +14,7 @@ import pytest
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.library.library import Library
 from train_embedding.services.store.store import OWN_FOLDER
-from train_embedding.services.store.transaction import JOURNAL, Change, Changes
+from train_embedding.services.store.transaction import JOURNAL, Change, Journal
 from train_embedding.testing import FakeHost
 
 OLD = {"a.pt": b"embedding", "a.json": b"notes", "gone.txt": b"gone", "kept.pt": b"before", "kept.json": b"old"}
@@ -51,9 +51,9 @@ def the_change(folder: Path) -> Change:
 
 
 def carry_out(folder: Path, change: Change | None = None) -> None:
-    changes = Changes(folder.parent / "own", [folder.parent])
-    with changes.turn():
-        changes.carry_out(change or the_change(folder))
+    journal = Journal(folder.parent / "own", [folder.parent])
+    with journal.exclusive():
+        journal.commit(change or the_change(folder))
 
 
 def state(folder: Path) -> dict[str, bytes]:
@@ -74,7 +74,7 @@ def test_a_kill_at_every_call_leaves_the_old_or_the_new_state(tmp_path: Path, mo
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         done = killed_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))
-        Changes(tmp_path / "own", [tmp_path]).recover()
+        Journal(tmp_path / "own", [tmp_path]).recover()
         after = state(folder)
         assert after in (OLD, NEW), (call, number, after)
         assert not (tmp_path / "own" / JOURNAL).exists()
@@ -118,7 +118,7 @@ def test_an_error_at_every_call_takes_everything_back(tmp_path: Path, monkeypatc
     for number in range(1, 1000):
         folder = put(tmp_path / str(number))
         problem, calls = failing_at(monkeypatch, call, number, lambda folder=folder: carry_out(folder))
-        Changes(tmp_path / "own", [tmp_path]).recover()
+        Journal(tmp_path / "own", [tmp_path]).recover()
         after = state(folder)
         assert after in (OLD, NEW) or after == {**NEW, "gone.txt": b"gone"}, (call, number, after)
         assert "disk is full" in problem or after == NEW
@@ -175,7 +175,7 @@ def test_what_a_person_did_meanwhile_is_respected(tmp_path: Path, monkeypatch: p
     (folder / "gone.txt").unlink()
     (folder / "gone.txt").write_bytes(b"another")
     (folder / "sub" / "copy.json").write_bytes(b"mine")
-    Changes(tmp_path / "own", [tmp_path]).recover()
+    Journal(tmp_path / "own", [tmp_path]).recover()
     after = state(folder)
     assert after["gone.txt"] == b"another"
     assert after["sub/copy.json"] == b"mine"
@@ -192,10 +192,10 @@ def test_a_damaged_journal_stops_nobody(folder: Path, text: str) -> None:
 
 
 def test_a_change_under_way_is_left_alone(folder: Path) -> None:
-    changes = Changes(folder.parent / "own", [folder.parent])
-    with changes.turn():
+    journal = Journal(folder.parent / "own", [folder.parent])
+    with journal.exclusive():
         (folder.parent / "own" / JOURNAL).write_text("[]")
-        Changes(folder.parent / "own", [folder.parent]).recover()
+        Journal(folder.parent / "own", [folder.parent]).recover()
         assert (folder.parent / "own" / JOURNAL).exists()
 
 
@@ -241,7 +241,7 @@ def test_a_journal_that_names_other_places_is_set_aside(
         outside = folder / "link" / "letter.txt"
     (own / JOURNAL).write_text(json.dumps(tampered_journal(folder / "new.pt", outside, kind)))
     before = state(folder)
-    Changes(own, [folder, own]).recover()
+    Journal(own, [folder, own]).recover()
     assert state(folder) == before
     assert [path.name for path in elsewhere.iterdir()] == ["letter.txt"]
     assert not (own / JOURNAL).exists()

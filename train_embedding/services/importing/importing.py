@@ -55,7 +55,7 @@ def _import_one(shelf: Shelf, ready: Ready, overwrite: bool, folder: str) -> Out
     one = ready.judged
     try:
         if overwrite:
-            shelf.holds.refuse(one.name)
+            shelf.training_locks.check_free(one.name)
         file = shelf.place(one.name, one.suffix, folder)
         path = shelf.put(
             one.name,

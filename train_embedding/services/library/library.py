@@ -57,7 +57,7 @@ class Library:
     ) -> Created:
         """Makes an embedding of the text's token embeddings, before the transformer, as the WebUI does, or as `start` says.
 
-        vectors: 1…75, or "auto" for as many as the text has tokens. start: one of `services.initial.STARTS`. Raises InvalidName,
+        vectors: 1…75, or "auto" for as many as the text has tokens. start: one of `STARTS`. Raises InvalidName,
         InvalidInput, Conflict where the name is taken and `overwrite` is not given or the embedding to start from is for another
         model, NotFound and UnreadableFile for that one, HostFailed without a checkpoint, StorageFailed.
         """
@@ -136,7 +136,7 @@ class Library:
         if existing and not overwrite:
             raise taken(name)
         for path in existing:
-            self._shelf.holds.refuse(path.stem)
+            self._shelf.training_locks.check_free(path.stem)
 
     def rename(self, name: str, new_name: str, file: str = "") -> Entry:
         """Raises InvalidName, NotFound, Conflict where the new name is taken or the embedding is being trained.
@@ -287,7 +287,7 @@ class Library:
 
     def is_held(self, name: str) -> bool:
         """Whether a run holds the embedding, here or in another process."""
-        return self._shelf.holds.is_held(name)
+        return self._shelf.training_locks.is_locked(name)
 
     def _reloaded(self, name: str) -> Entry:
         self._host.reload_embeddings()

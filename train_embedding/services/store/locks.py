@@ -1,77 +1,121 @@
-"""A lock that processes share: held on an open file, so that it ends with its process, however that ends."""
+"""Locks that processes share: on changes of the folder, and on each embedding that is being trained.
+
+A lock is held on an open file, so it ends with its process, even if that is killed. On file systems without locks, such as some
+network drives, processes are not kept apart: a marker file in place of a lock would outlive a killed process.
+"""
 
 from __future__ import annotations
 
 import errno
-import os
-import sys
-import time
+import hashlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from train_embedding.embeddings.storage import storage_failed
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from train_embedding.embeddings.storage import remove_file, storage_failed, temporary_key
+from train_embedding.errors import Conflict
 
 _POLL_SECONDS = 0.01
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"What network file systems without locks answer; there a second process is on its own."
+"What file systems without locks answer."
 
 
 @contextmanager
 def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
-    """Holds the lock on `path`, which is made where it is missing, against every other thread and process.
+    """Hold the lock on a file against every other thread and process until exit.
 
-    seconds: how long to wait for whoever holds it. Raises TimeoutError after that, StorageFailed where the file cannot be opened.
+    Args:
+        path: The lock file, which is made if it does not exist.
+        seconds: How long to wait for another holder.
+
+    Raises:
+        TimeoutError: Another thread or process still holds it.
+        StorageFailed: The file cannot be opened.
     """
-    deadline = time.monotonic() + seconds
-    while True:
-        descriptor = _opened(path)
-        try:
-            if _taken(descriptor) and _is_still(path, descriptor):
-                yield
-                return
-        finally:
-            os.close(descriptor)
-        if time.monotonic() >= deadline:
-            raise TimeoutError(f"{path} is locked")
-        time.sleep(_POLL_SECONDS)
-
-
-def _opened(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = _acquired(path, seconds)
+    except Timeout as error:
+        raise TimeoutError(f"{path} is locked") from error
     except OSError as error:
         raise storage_failed(path, error) from error
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether this is the file that others would lock too: somebody may have deleted it meanwhile."""
     try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
+        yield
+    finally:
+        lock.release()
+
+
+class TrainingLocks:
+    """A lock file in `folder` for each embedding that is being trained, held by its run in whatever process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def hold(self, name: str) -> Generator[None, None, None]:
+        """Keep everybody else from replacing, renaming and deleting an embedding until exit.
+
+        Raises:
+            Conflict: Another run trains it.
+        """
+        try:
+            with file_lock(self._file(name)):
+                yield
+        except TimeoutError as error:
+            raise Conflict(f'"{name}" is being trained already.', "Wait for the end of that run, or stop it.") from error
+
+    def is_locked(self, name: str) -> bool:
+        """Whether a run trains the embedding, in this process or another."""
+        file = self._file(name)
+        if not file.exists():
+            return False
+        try:
+            with file_lock(file):
+                return False
+        except TimeoutError:
+            return True
+
+    def check_free(self, *names: str) -> None:
+        """Raise Conflict if one of these embeddings is being trained."""
+        for name in names:
+            if self.is_locked(name):
+                raise Conflict(
+                    f'"{name}" is being trained, so its file must stay where it is.', "Wait for the end of the run, or stop it."
+                )
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.lock"
+
+
+def _acquired(path: Path, seconds: float) -> BaseFileLock:
+    """The lock on `path`, or one that locks nothing where the file system has no locks. Raises Timeout, OSError."""
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=seconds, poll_interval=_POLL_SECONDS)
+    except (OSError, NotImplementedError):
+        if not isinstance(lock, SoftFileLock) and _has_locks(path.parent):
+            raise
+    if isinstance(lock, SoftFileLock):  # the marker file that newer releases fall back to
+        lock.release()
+    elif lock.is_locked and not path.exists():  # the file was deleted between opening and locking it
+        lock.release()
+        return _acquired(path, seconds)
+    return lock
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether the file system has locks: releases of filelock before 3.24 report that it has none as a lock of somebody else."""
+    unknown = folder / f".{temporary_key()}.tmp"
+    lock = FileLock(unknown, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, NotImplementedError):
         return False
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _taken(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _taken(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-        return True
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    finally:
+        lock.release()
+        remove_file(unknown, missing_ok=True)
+    return True

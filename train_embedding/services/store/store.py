@@ -16,9 +16,9 @@ from train_embedding.hosts.base import Host
 from train_embedding.services.formats import SUFFIXES, called_anew
 from train_embedding.services.sidecars.files import is_its_own, previews_of, shared_with_another, sidecars_of
 from train_embedding.services.store.leftovers import sweep
+from train_embedding.services.store.locks import TrainingLocks
 from train_embedding.services.store.scan import files_named, link_problem
-from train_embedding.services.store.training_locks import Holds
-from train_embedding.services.store.transaction import Change, Changes
+from train_embedding.services.store.transaction import Change, Journal
 from train_embedding.services.store.trash import Trash
 
 NEW_SUFFIX = ".pt"
@@ -59,9 +59,9 @@ class Shelf:
         return self._host.info().runs_folder.parent / OWN_FOLDER
 
     @property
-    def holds(self) -> Holds:
+    def training_locks(self) -> TrainingLocks:
         """Which embeddings are being trained."""
-        return Holds(self.own_folder / "held")
+        return TrainingLocks(self.own_folder / "held")
 
     @property
     def trash(self) -> Trash:
@@ -118,7 +118,7 @@ class Shelf:
             if existing and not overwrite:
                 raise taken(name)
             for one in {name, *(path.stem for path in existing)} if not by_run else ():
-                self.holds.refuse(one)
+                self.training_locks.check_free(one)
             target = self._target(name, file, existing)
             there = target.exists()
             others = [path for path in existing if path != target and not (there and path.samefile(target))]
@@ -134,7 +134,7 @@ class Shelf:
                 removes=(*others, *(path for path in old if path not in targets)),
                 replaces=(*(path for path in old if path in targets and path != target), *([target] if there else [])),
             )
-            changes.carry_out(self.trash.keeping(name, [*existing, *old], self.root) + change)
+            changes.commit(self.trash.keeping(name, [*existing, *old], self.root) + change)
         return target
 
     def rewrite(self, file: Path, content: Callable[[str], bytes]) -> None:
@@ -142,7 +142,7 @@ class Shelf:
         with self._turn() as changes:
             self._check_free_to_move(file)
             change = Change(writes=((file, content(file.suffix)),), replaces=(file,))
-            changes.carry_out(self.trash.keeping(file.stem, [file], self.root) + change)
+            changes.commit(self.trash.keeping(file.stem, [file], self.root) + change)
 
     def rename(self, file: Path, new_name: str, edits: Sequence[Edit] = ()) -> Path:
         """Renames an embedding and writes files beside it, in one change.
@@ -171,7 +171,7 @@ class Shelf:
             data = None if target.exists() else called_anew(file, new_name)
             kept = self.trash.keeping(file.stem, [*old, *([] if data is None else [file])], self.root)
             itself = Change(moves=((file, target),)) if data is None else Change(writes=((target, data),), removes=(file,))
-            changes.carry_out(kept + change + itself)
+            changes.commit(kept + change + itself)
         return target
 
     def copy(self, file: Path, new_name: str) -> Path:
@@ -183,7 +183,7 @@ class Shelf:
             pairs = tuple((path, _renamed(path, file, new_name)) for path in sidecars_of(file))
             data = called_anew(file, new_name)
             itself = Change(copies=((file, target),)) if data is None else Change(writes=((target, data),))
-            changes.carry_out(itself + Change(copies=pairs))
+            changes.commit(itself + Change(copies=pairs))
         return target
 
     def delete(self, file: Path, permanently: bool = False) -> None:
@@ -193,7 +193,7 @@ class Shelf:
             shared = shared_with_another(file)
             files = (file, *(path for path in sidecars_of(file) if is_its_own(path, file) or not shared))
             if permanently:
-                changes.carry_out(Change(removes=files))
+                changes.commit(Change(removes=files))
                 return
             try:
                 _move_or_copy(changes, lambda copying: self.trash.taking(file.stem, files, self.root, copying))
@@ -228,7 +228,7 @@ class Shelf:
                 removes=tuple(path for path in old if path not in written),
                 replaces=tuple(path for path in written if path.exists()),
             )
-            changes.carry_out(self.trash.keeping(file.stem, old, self.root) + change)
+            changes.commit(self.trash.keeping(file.stem, old, self.root) + change)
 
     def _edited(self, file: Path, edits: Sequence[Edit]) -> tuple[dict[Path, bytes], list[Path]]:
         """The new contents of files beside an embedding, and the previews that they take the place of."""
@@ -249,20 +249,20 @@ class Shelf:
         """Until exit nobody but its run changes the file of that embedding. Raises Conflict where another run holds it."""
         with ExitStack() as stack:
             with self._turn():  # a change under way ends first, so that the run reads what is there afterwards
-                stack.enter_context(self.holds.hold(name))
+                stack.enter_context(self.training_locks.hold(name))
             yield
 
     @contextmanager
-    def _turn(self) -> Generator[Changes, None, None]:
+    def _turn(self) -> Generator[Journal, None, None]:
         changes = self._changes()
-        with self._lock, changes.turn():
+        with self._lock, changes.exclusive():
             if not self._swept:
                 self._swept = True
                 self._sweep()
             yield changes
 
-    def _changes(self) -> Changes:
-        return Changes(self.own_folder, (self.root, self.trash.folder, self.own_folder))
+    def _changes(self) -> Journal:
+        return Journal(self.own_folder, (self.root, self.trash.folder, self.own_folder))
 
     def _sweep(self) -> None:
         """Once per process: an interrupted change is completed by now, and nobody else is at work."""
@@ -315,7 +315,7 @@ class Shelf:
 
     def _check_free_to_move(self, file: Path) -> None:
         self._check_there(file)
-        self.holds.refuse(file.stem)
+        self.training_locks.check_free(file.stem)
 
     def _check_there(self, file: Path) -> None:
         self._refuse_outside(file)
@@ -328,14 +328,14 @@ class Shelf:
             raise InvalidName(problem, "Choose another name, or remove the link.")
 
 
-def _move_or_copy(changes: Changes, change: Callable[[bool], Change]) -> None:
+def _move_or_copy(changes: Journal, change: Callable[[bool], Change]) -> None:
     """Carries out a change that moves files, or copies them where the trash is on another disk."""
     try:
-        changes.carry_out(change(False))
+        changes.commit(change(False))
     except StorageFailed as error:
         if not is_on_another_disk(error):
             raise
-        changes.carry_out(change(True))
+        changes.commit(change(True))
 
 
 def taken(name: str) -> Conflict:

@@ -1,51 +1,129 @@
-"""Changes of several files that happen wholly or not at all, whatever ends the process and whenever."""
+"""Changes of several files that happen completely or not at all, even if the process is killed or the power fails.
+
+A change is carried out in three stages. All new data is written to temporary files beside their targets. Then the journal, a file
+that lists every step, is marked as committed. From there on, files are only renamed and removed. The next process that finds the
+journal of a killed one either deletes its temporary files (not committed) or finishes its steps (committed).
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.embeddings.storage import is_full, remove_file, replace_file, storage_failed, write_atomically
+from train_embedding.embeddings.storage import (
+    copy_flushed,
+    flush_folder,
+    is_full,
+    remove_file,
+    remove_folder,
+    replace_file,
+    storage_failed,
+    temporary_key,
+    write_atomically,
+    write_new,
+)
 from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.store.locks import file_lock
-from train_embedding.services.store.steps import (
-    Change,
-    Plan,
-    check_free,
-    check_within,
-    complete,
-    discard,
-    perform,
-    plan_from,
-    plan_of,
-    stage,
-)
-
-__all__ = ["Change", "Changes"]
 
 JOURNAL, LOCK = "change.json", "change.lock"
 RESERVE, RESERVE_SIZE = "change.reserve", 64 * 2**10
-"A file that is given up when the disk is full, so that there is room to note what is moved or deleted."
+"A file that is deleted when the disk is full, to make room for the journal of a change that moves or deletes files."
 WAIT_SECONDS = 30.0
 MAX_JOURNAL = 64 * 2**20
-"Bytes; a change of 1,000 files takes 0.3 MB."
+"Bytes; the journal of a change of 1,000 files takes 0.3 MB."
+
+_BACKUP = ".old.tmp"
+_LONGEST_SHOWN = 300
+Stamp = tuple[int, int, int]
+"Modification time in nanoseconds, size in bytes and inode of a file."
 
 logger = logging.getLogger(__name__)
 
 
-class Changes:
-    """Carries changes out, one at a time among all processes that share `folder`.
+@dataclass(frozen=True)
+class Change:
+    """What to do to a set of files. Nothing is overwritten except `replaces`, which are some of the targets of `writes`."""
 
-    All data is first written to temporary files beside their targets; then the journal is marked, and from there on only names
-    change. A process that finds the journal of one that ended takes its temporary files away, or does what was left to do.
+    writes: tuple[tuple[Path, bytes], ...] = ()
+    "Target and content."
+    copies: tuple[tuple[Path, Path], ...] = ()
+    "Source and target."
+    moves: tuple[tuple[Path, Path], ...] = ()
+    "Source and target, on the same disk."
+    removes: tuple[Path, ...] = ()
+    "Files, and folders that are empty by then."
+    replaces: tuple[Path, ...] = ()
 
-    within: the folders in which files change. A journal may come from anywhere, with the rest of a data folder, so one that names
-    other places is set aside.
+    def __add__(self, other: Change) -> Change:
+        return Change(
+            self.writes + other.writes,
+            self.copies + other.copies,
+            self.moves + other.moves,
+            self.removes + other.removes,
+            self.replaces + other.replaces,
+        )
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every path at which a file appears, changes or disappears."""
+        pairs = (*self.copies, *self.moves)
+        return [*(target for target, _ in self.writes), *(target for _, target in pairs), *self.left]
+
+    @property
+    def left(self) -> list[Path]:
+        """The paths at which a file disappears."""
+        return [*(source for source, _ in self.moves), *self.removes]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The steps of a change whose new data has temporary files: only renaming and removing is left.
+
+    The stamps identify the files that were meant, in case a person replaces them before an interrupted change is finished.
+    """
+
+    staged: tuple[tuple[Path, Path, bool], ...]
+    "Temporary file, target, and whether the target may be replaced; those that may be replaced come last."
+    moves: tuple[tuple[Path, Path, Stamp], ...]
+    removes: tuple[tuple[Path, Stamp], ...]
+
+    @property
+    def result(self) -> Path:
+        """The file that the change is about, for messages."""
+        targets = [target for _, target, _ in self.staged] + [target for _, target, _ in self.moves]
+        return targets[-1] if targets else self.removes[0][0]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "staged": [[_absolute(temporary), _absolute(target), replaces] for temporary, target, replaces in self.staged],
+            "moves": [[_absolute(source), _absolute(target), stamp] for source, target, stamp in self.moves],
+            "removes": [[_absolute(path), stamp] for path, stamp in self.removes],
+        }
+
+    @staticmethod
+    def from_json(values: Any) -> _Plan:
+        """Read what `to_json` returned. Raises ValueError, TypeError, KeyError for anything else."""
+        return _Plan(
+            tuple((Path(temporary), Path(target), bool(replaces)) for temporary, target, replaces in values["staged"]),
+            tuple((Path(source), Path(target), _stamp_from(stamp)) for source, target, stamp in values["moves"]),
+            tuple((Path(path), _stamp_from(stamp)) for path, stamp in values["removes"]),
+        )
+
+
+class Journal:
+    """Carries out changes, one at a time among all processes that share `folder`.
+
+    Args:
+        folder: Where the journal and its lock are.
+        within: The folders in which files may change. A journal can come with a data folder from anywhere, so one that names
+            other places is set aside.
     """
 
     def __init__(self, folder: Path, within: Sequence[Path]) -> None:
@@ -55,8 +133,13 @@ class Changes:
         self._reserve = folder / RESERVE
 
     @contextmanager
-    def turn(self) -> Generator[None, None, None]:
-        """Waits for the changes of others; inside, what was looked up stays true. Raises Conflict, StorageFailed."""
+    def exclusive(self) -> Generator[None, None, None]:
+        """Keep all other processes from changing files until exit, and first finish what a killed one left behind.
+
+        Raises:
+            Conflict: Another process did not finish its change in time.
+            StorageFailed: The lock or the journal cannot be used.
+        """
         try:
             with file_lock(self._lock, WAIT_SECONDS):
                 self._remove_unfinished()
@@ -67,63 +150,69 @@ class Changes:
             raise Conflict("Another program is changing the embeddings folder.", "Try again when it is done.") from error
 
     def recover(self) -> None:
-        """Ends a change that a process left behind, where there is one and nobody is at work."""
+        """Finish the change of a killed process, if there is one and no process is at work."""
         if not self._journal.exists():
             return
         try:
             with file_lock(self._lock):
                 self._finish_interrupted()
         except TimeoutError:
-            logger.debug("A change is under way.")
+            logger.debug("A change is in progress.")
         except StorageFailed as error:
-            logger.warning("A change that was interrupted is left as it is: %s", error)
+            logger.warning("An interrupted change is left as it is: %s", error)
 
-    def carry_out(self, change: Change) -> None:
-        """Inside `turn`. Raises Conflict where a target is there already, StorageFailed; then everything is as it was.
+    def commit(self, change: Change) -> None:
+        """Carry out a change, inside `exclusive`.
 
-        What only moves and removes files needs next to no room, and can be done on a full disk.
+        A change that only moves and removes files needs almost no room, and can be made on a full disk.
+
+        Raises:
+            Conflict: A target exists already; nothing was changed.
+            StorageFailed: The disk refused; everything is as it was.
         """
         try:
-            self._carry_out(change)
+            self._commit(change)
         except StorageFailed as error:
             if not is_full(error) or change.writes or change.copies or not self._give_up_reserve():
                 raise
-            self._carry_out(change)
+            self._commit(change)
 
-    def _carry_out(self, change: Change) -> None:
-        check_free(change)
+    def _commit(self, change: Change) -> None:
+        _check_targets(change)
         if len(change.writes) == 1 and not (change.copies or change.moves or change.removes):
             write_atomically(*change.writes[0])
             return
-        plan = plan_of(change)
+        plan = _plan_of(change)
         made: list[Path] = []
         try:
             if plan.staged:
-                self._note(plan, False)
-            stage(change, plan, made)
-            self._note(plan, True)
+                self._record(plan, committed=False)
+            _stage(change, plan, made)
+            self._record(plan, committed=True)
         except StorageFailed as error:
-            discard(plan, made)
-            self._forget()
+            self._roll_back(plan, made)
             if plan.staged or plan.moves or not is_full(error) or self._reserve.exists():
                 raise
             logger.warning("Files are deleted without a journal, for which the full disk has no room.")
         except BaseException:
-            discard(plan, made)
-            self._forget()
+            self._roll_back(plan, made)
             raise
-        # Whatever else breaks off, the journal stays, and the next turn completes the change.
+        # On any error other than StorageFailed the journal stays, and the next `exclusive` finishes the change.
         try:
-            perform(plan, made)
+            _perform(plan, made)
         except StorageFailed:
-            self._forget()
+            self._remove_journal()
             raise
         except OSError as error:
             raise storage_failed(plan.result, error) from error
-        self._forget()
+        self._remove_journal()
+
+    def _roll_back(self, plan: _Plan, made: Iterable[Path]) -> None:
+        _discard(plan, made)
+        self._remove_journal()
 
     def _remove_unfinished(self) -> None:
-        """Takes away journals that a killed process had not written to the end."""
+        """Remove journals that a killed process had not written completely."""
         try:
             for unfinished in self._journal.parent.glob(f".{self._journal.stem}.*.tmp"):
                 remove_file(unfinished, missing_ok=True)
@@ -131,7 +220,7 @@ class Changes:
             logger.warning("An unfinished journal cannot be removed: %s", error)
 
     def _make_reserve(self) -> None:
-        """Where there is room. Its bytes are random, so that file systems that compress do not save on them."""
+        """Write the reserve if there is room. Its bytes are random, so that file systems that compress do not shrink it."""
         if self._reserve.exists():
             return
         try:
@@ -142,30 +231,30 @@ class Changes:
     def _give_up_reserve(self) -> bool:
         try:
             remove_file(self._reserve)
-        except OSError:  # it was given up before, or could not be made
+        except OSError:  # it was deleted before, or could not be written
             return False
         return True
 
-    def _forget(self) -> None:
-        """Where the journal cannot be removed, the next turn finds that nothing is left to do."""
+    def _remove_journal(self) -> None:
+        """If the journal cannot be removed, the next `exclusive` finds that nothing is left to do."""
         try:
             remove_file(self._journal, missing_ok=True)
         except OSError as error:
-            logger.warning("The journal of a change that has ended cannot be removed: %s", error)
+            logger.warning("The journal of a completed change cannot be removed: %s", error)
 
-    def _note(self, plan: Plan, committed: bool) -> None:
+    def _record(self, plan: _Plan, *, committed: bool) -> None:
         try:
             write_atomically(self._journal, json.dumps({"committed": committed, **plan.to_json()}, indent=1).encode())
         except StorageFailed as error:
-            if isinstance(error.__cause__, OSError):  # nobody asked for a journal
+            if isinstance(error.__cause__, OSError):  # the user knows the file of the embedding, not the journal
                 raise storage_failed(plan.result, error.__cause__) from error
             raise
 
     def _finish_interrupted(self) -> None:
         try:
             values = json.loads(read_regular_file(self._journal, MAX_JOURNAL))
-            plan, committed = plan_from(values), bool(values["committed"])
-            check_within(plan, self._within)
+            plan, committed = _Plan.from_json(values), bool(values["committed"])
+            _check_within(plan, self._within)
         except FileNotFoundError:
             return
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -175,12 +264,191 @@ class Changes:
             return
         except OSError as error:
             raise storage_failed(self._journal, error) from error
-        logger.info("A change was interrupted; it is %s.", "completed" if committed else "taken back")
+        logger.info("A change was interrupted; it is %s.", "completed" if committed else "rolled back")
         try:
             if committed:
-                complete(plan)
+                _complete(plan)
             else:
-                discard(plan, [])
+                _discard(plan, [])
             remove_file(self._journal, missing_ok=True)
         except OSError as error:
             raise storage_failed(self._journal, error) from error
+
+
+def _check_targets(change: Change) -> None:
+    """Raise Conflict if something exists that would be overwritten."""
+    targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
+    existing = [target for target in targets if target not in change.replaces and os.path.lexists(target)]
+    # On file systems that ignore case, the new name of a file may be the file itself.
+    existing += [target for source, target in change.moves if os.path.lexists(target) and not _is_same_file(source, target)]
+    if existing:
+        raise Conflict(
+            f'"{existing[0].name}" is there already.', f'Move it out of "{existing[0].parent}", or choose another name.'
+        )
+
+
+def _plan_of(change: Change) -> _Plan:
+    """Raises StorageFailed if a file that is to be moved or removed does not exist."""
+    key = f".{temporary_key()}"
+    targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
+    staged = [
+        (target.with_name(f"{key}-{number}.tmp"), target, target in change.replaces) for number, target in enumerate(targets)
+    ]
+    try:
+        return _Plan(
+            tuple(sorted(staged, key=lambda step: step[2])),
+            tuple((source, target, _stamp(source)) for source, target in change.moves),
+            tuple((path, _stamp(path)) for path in change.removes),
+        )
+    except OSError as error:
+        raise storage_failed(Path(str(error.filename)), error) from error
+
+
+def _check_within(plan: _Plan, folders: Iterable[Path]) -> None:
+    """Raise ValueError if a plan names a path outside these folders, also by way of links."""
+    roots = [folder.resolve() for folder in folders]
+    paths = [path for temporary, target, _ in plan.staged for path in (temporary, target)]
+    paths += [path for source, target, _ in plan.moves for path in (source, target)]
+    for path in (*paths, *(path for path, _ in plan.removes)):
+        # The last part is not resolved: if it is a link, the link itself is renamed or removed.
+        inside = path.is_absolute() and any(path.parent.resolve().is_relative_to(root) for root in roots)
+        if not inside or path.name in ("", ".", ".."):
+            raise ValueError(f"{str(path)[:_LONGEST_SHOWN]!r} lies outside the folders of this library.")
+
+
+def _stage(change: Change, plan: _Plan, made: list[Path]) -> None:
+    """Write the temporary files; `made` collects the folders that had to be made. Raises StorageFailed."""
+    temporary_of = {target: temporary for temporary, target, _ in plan.staged}
+    for target, data in change.writes:
+        _make_folder(target.parent, made)
+        write_new(temporary_of[target], data, target)
+    for source, target in change.copies:
+        _make_folder(target.parent, made)
+        copy_flushed(source, temporary_of[target], target)
+    for _, target in change.moves:
+        _make_folder(target.parent, made)
+
+
+def _perform(plan: _Plan, made: Iterable[Path]) -> None:
+    """Rename and remove. Raises StorageFailed, with everything rolled back unless a file is permanently gone by then."""
+    replacing = [(temporary, target) for temporary, target, replaces in plan.staged if replaces]
+    steps = [(temporary, target) for temporary, target, replaces in plan.staged if not replaces]
+    steps += [(source, target) for source, target, _ in plan.moves]
+    # All replaced files except the last are renamed first, so that they can be restored.
+    steps += [step for temporary, target in replacing[:-1] for step in ((target, _backup(temporary)), (temporary, target))]
+    last = replacing[-1:]
+    done: list[tuple[Path, Path]] = []
+    at, verb = plan.result, "written"
+    try:
+        for source, target in (*steps, *last):
+            at, verb = _describe(source, target)
+            replace_file(source, target)
+            done.append((source, target))
+        for at in {path.parent for step in done for path in step}:
+            flush_folder(at)
+        verb = "deleted"
+        for at in (*(_backup(temporary) for temporary, _ in replacing), *(path for path, _ in plan.removes)):
+            _remove(at)
+    except OSError as error:
+        gone = any(step in done for step in last) or any(not os.path.lexists(path) for path, _ in plan.removes)
+        if gone and _try_to_complete(plan):
+            logger.warning("A change was completed after an error: %s", error)
+            return
+        if not gone:
+            for source, target in reversed(done):
+                replace_file(target, source)
+        _discard(plan, made)
+        raise storage_failed(at, error, verb) from error
+
+
+def _complete(plan: _Plan) -> None:
+    """Finish the steps of a killed process. If a person has put another file in the way meanwhile, nothing is removed."""
+    clear = True
+    for temporary, target, replaces in plan.staged:
+        if not temporary.exists():
+            _remove(_backup(temporary))
+            continue
+        if replaces or not os.path.lexists(target):
+            replace_file(temporary, target)
+        else:
+            clear = False
+            logger.warning("%s is in the way of a change that was interrupted.", target)
+            remove_file(temporary)
+        _remove(_backup(temporary))
+    for source, target, stamp in plan.moves:
+        if _has_stamp(source, stamp) and not os.path.lexists(target):
+            replace_file(source, target)
+    for path, stamp in plan.removes if clear else ():
+        if path.is_dir() or _has_stamp(path, stamp):
+            _remove(path)
+
+
+def _try_to_complete(plan: _Plan) -> bool:
+    """Complete a change that cannot be rolled back any more; whether that worked."""
+    try:
+        _complete(plan)
+    except OSError as error:
+        logger.warning("A change could not be completed: %s", error)
+        return False
+    return True
+
+
+def _discard(plan: _Plan, made: Iterable[Path]) -> None:
+    """Remove the temporary files, and the folders that were made for them and are empty."""
+    for temporary, _, _ in plan.staged:
+        for path in (temporary, _backup(temporary)):
+            if os.path.lexists(path):
+                remove_file(path)
+    for folder in made:  # the deepest first
+        if folder.is_dir() and not any(folder.iterdir()):
+            remove_folder(folder)
+
+
+def _describe(source: Path, target: Path) -> tuple[Path, str]:
+    """The name of a move that the user knows, and what could not be done to that file."""
+    if target.name.endswith(_BACKUP):
+        return source, "replaced"
+    return (target, "written") if source.name.endswith(".tmp") else (source, "moved")
+
+
+def _backup(temporary: Path) -> Path:
+    """Where the old file is kept while the temporary one takes its place."""
+    return temporary.with_suffix(_BACKUP)
+
+
+def _make_folder(folder: Path, made: list[Path]) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_failed(folder, error) from error
+    made.extend(missing)
+
+
+def _remove(path: Path) -> None:
+    if not path.is_dir() or path.is_symlink():
+        remove_file(path, missing_ok=True)
+    elif not any(path.iterdir()):
+        remove_folder(path)
+
+
+def _is_same_file(source: Path, target: Path) -> bool:
+    return target.exists() and source.exists() and source.samefile(target)
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
+
+
+def _stamp(path: Path) -> Stamp:
+    status = path.lstat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _stamp_from(values: Any) -> Stamp:
+    modified, size, inode = values
+    return int(modified), int(size), int(inode)
+
+
+def _has_stamp(path: Path, stamp: Stamp) -> bool:
+    return os.path.lexists(path) and _stamp(path) == stamp

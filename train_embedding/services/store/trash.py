@@ -19,7 +19,7 @@ from train_embedding.embeddings.storage import remove_file, remove_tree, replace
 from train_embedding.errors import NotFound, StorageFailed
 from train_embedding.services.sidecars.files import is_embedding
 from train_embedding.services.store.leftovers import sweep, sweep_empty
-from train_embedding.services.store.steps import Change
+from train_embedding.services.store.transaction import Change
 
 logger = logging.getLogger(__name__)
 
