@@ -13,7 +13,7 @@ from train_embedding.services.inspection.prompt_view import PromptTokens, Prompt
 from train_embedding.services.inspection.reference_vectors import Origin, origin_of
 from train_embedding.services.inspection.reports import EncoderReport, Near, Neighbour, Report, VectorFigures
 from train_embedding.services.inspection.vocabularies import Vocabularies, Vocabulary
-from train_embedding.services.library.initial import checked_text
+from train_embedding.services.library.create import check_text
 from train_embedding.services.library.library import Library
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Inspection:
         What cannot be said is explained in the report's remarks. Raises InvalidInput.
         """
         checked_count("top", top)
-        origin = origin_of(self._host, embedding, checked_text(text))
+        origin = origin_of(self._host, embedding, check_text(text))
         vocabularies, remarks = self._fitting(embedding)
         if embedding.count > MAX_COMPARED:
             top, remarks = 0, (*remarks, _too_many(embedding.count))

@@ -21,7 +21,7 @@ from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets.datasets import Datasets
-from train_embedding.services.library.initial import MAX_VECTORS
+from train_embedding.services.library.create import MAX_VECTORS
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import RunState, load_start, load_state
 from train_embedding.services.store.leftovers import sweep, sweep_runs
