@@ -67,7 +67,7 @@ def run_job(job: Job) -> dict[str, Any]:
     resolved = resolve(spec, model.resolution)
     start = model.token_embeddings(sample_set.init_text, 1)
     held_out = HeldOut(model, sample_set, NAME, 1)
-    watch = Watch(spec.batch_size * spec.accumulation, held_out)
+    watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out)
     state = trained(model, resolved, start, watch)
     seconds = watch.stop()
     step, vectors = state.chosen() if spec.keep == "best" else (state.step, state.average)
@@ -121,7 +121,7 @@ def trained(model: DiffusionModel, resolved: ResolvedSpec, start: Tables, watch:
     dataset = LatentDataset(encoded, resolved, 1, model.device)
     groups = training_items(model, dataset, EVALUATION_ITEMS, spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=passes_fp16(model))
-    term = ContextTerm(model, start, spec.seed) if spec.context_weight else None
+    term = ContextTerm(model, start, spec.seed) if spec.core_loss_weight else None
 
     def evaluate(vectors: Tables) -> torch.Tensor:
         return torch.cat([fixed_losses(model, vectors, items) for items in groups])

@@ -8,7 +8,7 @@ from train_embedding.engine.config.presets import preset_values
 
 SAMPLES = 1600
 "What each variant sees: the 400 steps of batch 4 that *Fast* may take at most."
-_WHOLE = {"auto_stop": False, "cooldown": 0, "keep": "last"}
+_WHOLE = {"early_stopping": False, "lr_cooldown_steps": 0, "keep": "last"}
 "Trains to the end at the full rate, so that variants are compared at equal samples."
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -26,10 +26,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "prodigy": {"optimizer": "prodigy", "learning_rate": "1"},
     "batch 1": {"batch_size": 1, "steps": SAMPLES},
     "batch 8": {"batch_size": 8, "steps": SAMPLES // 8},
-    "no average": {"average": 0.0},
-    "min-SNR 5, stratified": {"min_snr": 5.0, "timesteps": "stratified"},
+    "no average": {"ema_decay": 0.0},
+    "min-SNR 5, stratified": {"min_snr_gamma": 5.0, "timesteps": "stratified"},
     "random latents": {"latent_sampling": "random"},
-    "context 0.1": {"context_weight": 0.1},
+    "context 0.1": {"core_loss_weight": 0.1},
 }
 "By name, what differs from *Fast*."
 AS_THEY_COME = ("Fast", "Quality", "WebUI classic")

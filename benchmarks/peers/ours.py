@@ -49,7 +49,7 @@ class Ours:
     def _spec(self, **values: Any) -> TrainingSpec:
         side = self._resolution
         given = {"embedding": "te-benchmark", "dataset": self._pictures, "batch_size": 1, "width": side, "height": side}
-        return TrainingSpec.from_json({**given, "buckets": False, "evaluate_every": 0, **values})
+        return TrainingSpec.from_json({**given, "buckets": False, "eval_every": 0, **values})
 
 
 def _ticking(clock: StepClock) -> Callable[[Event], None]:

@@ -31,8 +31,8 @@ def row(
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_sees_as_many_samples(name: str) -> None:
     spec = TrainingSpec.from_json({**variant(name), "embedding": "x", "dataset": "y"})
-    assert spec.steps * spec.batch_size * spec.accumulation == SAMPLES
-    assert (spec.auto_stop, spec.cooldown, spec.keep) == (False, 0, "last")
+    assert spec.steps * spec.batch_size * spec.gradient_accumulation_steps == SAMPLES
+    assert (spec.early_stopping, spec.lr_cooldown_steps, spec.keep) == (False, 0, "last")
 
 
 def test_compared_item_by_item_and_seed_by_seed() -> None:
@@ -59,7 +59,7 @@ def test_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (heldout, "REPEATS", 2), (heldout, "SEEDS_PER_PROMPT", 1), (heldout, "STEPS", 2), (learning, "MARKS", (4, 12)),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(learning, "preset_values", lambda _name: {"steps": 3, "batch_size": 4, "evaluate_every": 1})
+    monkeypatch.setattr(learning, "preset_values", lambda _name: {"steps": 3, "batch_size": 4, "eval_every": 1})
     threads = torch.get_num_threads()
     try:
         done = run_job(Job("lime", "preset", "Fast", 0))

@@ -138,8 +138,10 @@ def spec_for(data: Path, *options: str) -> TrainingSpec:
 
 def test_options_become_the_spec(data: Path) -> None:
     assert spec_for(data) == TrainingSpec.from_json({"embedding": "my-cat", "dataset": "pictures"})
-    classic = spec_for(data, "--preset", "WebUI classic", "--steps", "7", "--shuffle-tags", "--tag-dropout", "0.5")
-    assert (classic.batch_size, classic.steps, classic.shuffle_tags, classic.tag_dropout) == (1, 7, True, 0.5)
+    classic = spec_for(
+        data, "--preset", "WebUI classic", "--steps", "7", "--shuffle-caption", "--caption-tag-dropout-rate", "0.5"
+    )
+    assert (classic.batch_size, classic.steps, classic.shuffle_caption, classic.caption_tag_dropout_rate) == (1, 7, True, 0.5)
 
 
 def test_a_prompt_to_distil_needs_no_folder(data: Path) -> None:

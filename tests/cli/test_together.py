@@ -25,8 +25,8 @@ __all__ = ["pictures", "tiny_checkpoint"]
 
 pytestmark = pytest.mark.slow
 
-SPEC = ["--steps", "6", "--learning-rate", "0.01", "--average", "0.5", "--latent-sampling", "random", "--flip"]
-EVALUATED = ["--evaluate-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
+SPEC = ["--steps", "6", "--learning-rate", "0.01", "--ema-decay", "0.5", "--latent-sampling", "random", "--random-flip"]
+EVALUATED = ["--eval-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
 TOLERANCE = 5e-4
 "Of the vectors, to their norm: other sums round in another order, how much depends on the processor (1.3e-4 was the most)."
 LAUNCHERS = {
@@ -135,7 +135,7 @@ def test_two_processes_with_batch_2_equal_one_with_batch_4(one: Data, two: Data,
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs process groups")
 def test_control_c_keeps_the_result_and_the_run_goes_on(two: Data) -> None:
-    steps = ["--steps", "500", "--evaluate-every", "0", "--batch-size", "1", "--save-every", "0"]
+    steps = ["--steps", "500", "--eval-every", "0", "--batch-size", "1", "--save-every", "0"]
     with launched("torchrun", two.train(*steps)) as started:
         wait_for_step(two, 2, started)
         kill_all(started, signal.SIGINT)
@@ -153,7 +153,7 @@ def test_control_c_keeps_the_result_and_the_run_goes_on(two: Data) -> None:
 
 
 def test_a_process_that_is_killed_ends_all_and_the_result_is_kept(two: Data) -> None:
-    arguments = two.train("--steps", "500", "--evaluate-every", "0", "--batch-size", "1")
+    arguments = two.train("--steps", "500", "--eval-every", "0", "--batch-size", "1")
     started = start_all(3, ["-m", *arguments], cwd=ROOT)
     try:
         wait_for_step(two, 2, started[0])

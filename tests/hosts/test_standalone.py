@@ -214,7 +214,7 @@ def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
         "preview_seed": 1,
         "preview_prompt": "a [name]",
         "keep": "last",
-        "average": 0.0,
+        "ema_decay": 0.0,
     }
     state = services.runs.wait(services.runs.start(TrainingSpec.from_json({**spec, **options})).id, PATIENCE)
     assert (state.status, state.step, state.error, state.notes) == ("finished", 3, "", ())

@@ -55,6 +55,13 @@ def test_a_field_that_runs_have_no_more_is_left_out(state: RunState) -> None:
     assert TrainingSpec.from_json(kept.spec) == TrainingSpec("sword", "/pictures")
 
 
+def test_options_under_the_names_of_earlier_versions_are_read(state: RunState) -> None:
+    spec = TrainingSpec("sword", "/pictures", ema_decay=0.5, random_flip=True).to_json()
+    old = {name: value for name, value in spec.items() if name not in ("ema_decay", "random_flip")}
+    replace(state, spec={**old, "average": 0.5, "flip": True, "compile": True}).save()
+    assert load_state(state.folder).spec == spec
+
+
 @pytest.mark.parametrize("spec", [5, "compile", ["compile"], None])
 def test_a_spec_that_is_no_object_is_no_run(state: RunState, spec: Any) -> None:
     state.save()

@@ -55,6 +55,13 @@ def test_every_preset_updates_the_same_fields() -> None:
     assert len({frozenset(fields.preset_updates(preset)) for preset in PRESETS}) == 1
 
 
+def test_settings_of_earlier_versions_fill_in_the_options_of_today() -> None:
+    values = fields.initial_values({"average": 0.5, "fit": "resize", "warmup": "9"})
+    assert (values["ema_decay"], values["resize_mode"]) == (0.5, "resize")
+    assert values["lr_warmup_steps"] == 0
+    assert set(values) == set(NAMES)
+
+
 def test_template_lines_and_spaces() -> None:
     spec = fields.read_spec(raw(template="a [name]\n\n  [name], [filewords]  \n", dataset=" /pictures "))
     assert spec.template == ("a [name]", "[name], [filewords]")
@@ -73,7 +80,7 @@ def test_template_lines_and_spaces() -> None:
         ({"learning_rate": "0.005:10:3"}, InvalidSpec, 'The learning rate "0.005:10:3" does not parse.'),
         ({"learning_rate": ""}, InvalidSpec, "The learning rate is empty."),
         ({"template": "a photo"}, InvalidSpec, "caption template"),
-        ({"tag_dropout": 1.5}, InvalidSpec, "tag_dropout is 1.5"),
+        ({"caption_tag_dropout_rate": 1.5}, InvalidSpec, "caption_tag_dropout_rate is 1.5"),
         ({"embedding": "a/b"}, InvalidInput, "contains '/'"),
     ],
 )
@@ -84,7 +91,7 @@ def test_a_bad_value_is_one_sentence(changes: dict[str, Any], error: type[Invali
 
 
 def test_remembered_values_come_back() -> None:
-    spec = fields.read_spec(raw(steps=7.0, template="[name]!", preset="WebUI classic", clip_gradient=2.0, shuffle_tags=True))
+    spec = fields.read_spec(raw(steps=7.0, template="[name]!", preset="WebUI classic", max_grad_norm=2.0, shuffle_caption=True))
     assert fields.initial_values(spec.to_json()) == {**dataclasses.asdict(spec)}
 
 
@@ -99,7 +106,7 @@ def test_remembered_values_come_back() -> None:
         {"preset": "Slow"},
         {"nonsense": 1},
         {"compile": True},
-        {"shuffle_tags": 1},
+        {"shuffle_caption": 1},
     ],
 )
 def test_remembered_values_of_another_kind_are_left_out(remembered: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.engine.config.spec import RETIRED_FIELDS
+from train_embedding.engine.config.old_names import with_current_names, without_retired
 
 ACTIVE = ("queued", "preparing", "running", "stopping")
 STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
@@ -120,7 +120,7 @@ def load_state(folder: Path) -> RunState:
             state,
             id=folder.name,
             folder=folder,
-            spec={name: value for name, value in dict(state.spec).items() if name not in RETIRED_FIELDS},
+            spec=without_retired(with_current_names(dict(state.spec))),
             step=int(state.step),
             steps=int(state.steps),
             seconds=float(state.seconds),

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from train_embedding.engine.config import PRESETS, TrainingSpec, preset_values
+from train_embedding.engine.config import PRESETS, TrainingSpec, preset_values, with_current_names
 from train_embedding.errors import InvalidInput, InvalidSpec
 
 Make = Callable[..., Any]
@@ -106,24 +106,25 @@ FIELDS: tuple[Field, ...] = (
     Field("height", "Height", "0: the checkpoint's own.", _number, _read_number),
     Field("buckets", "Keep shapes", "Pictures keep about their shape instead of all becoming width × height.",
           _checkbox, _read_as_is),
-    Field("fit", "Fit", "How a picture gets its size: edges cut off, or the whole picture distorted.",
+    Field("resize_mode", "Fit", "How a picture gets its size: edges cut off, or the whole picture distorted.",
           _choice(("Crop", "crop"), ("Resize", "resize")), _read_as_is),
-    Field("flip", "Mirror", "Half of the time; not for writing, or what has a left and a right.", _checkbox, _read_as_is),
+    Field("random_flip", "Mirror", "Half of the time; not for writing, or what has a left and a right.", _checkbox, _read_as_is),
     Field("repeats", "Repeated subfolders", "Pictures in a subfolder such as 3_faces come three times as often.",
           _checkbox, _read_as_is),
     Field("masks", "Masks", "What counts: NAME-masklabel.png beside a picture, white for what counts; or its transparency.",
           _choice(("File, else transparency", "auto"), ("Transparency", "alpha"), ("File", "file"), ("None", "none")),
           _read_as_is),
-    Field("mask_floor", "Masked weight", "0 to 1: how much masked places still count.", _number, _read_number),
-    Field("keep_tags", "Keep tags", "First parts of [filewords] that are neither shuffled nor dropped.", _number, _read_number),
-    Field("latent_cache", "Keep latents", "On the disk, so that the next run on these pictures starts sooner.",
+    Field("unmasked_weight", "Masked weight", "0 to 1: how much masked places still count.", _number, _read_number),
+    Field("keep_tokens", "Keep tags", "First parts of [filewords] that are neither shuffled nor dropped.", _number, _read_number),
+    Field("cache_latents_to_disk", "Keep latents", "On the disk, so that the next run on these pictures starts sooner.",
           _checkbox, _read_as_is),
     Field("template", "Caption lines",
           "One is drawn for each picture. [name] is the embedding, [filewords] the picture's text file or file name; "
           "of {red|blue} one is drawn.",
           _lines, _read_text),
-    Field("shuffle_tags", "Shuffle tags", "Parts of [filewords] between commas come in random order.", _checkbox, _read_as_is),
-    Field("tag_dropout", "Drop tags", "Chance, 0 to 1, of leaving each part of [filewords] out.", _number, _read_number),
+    Field("shuffle_caption", "Shuffle tags", "Parts of [filewords] between commas come in random order.", _checkbox, _read_as_is),
+    Field("caption_tag_dropout_rate", "Drop tags", "Chance, 0 to 1, of leaving each part of [filewords] out.",
+          _number, _read_number),
     Field("timesteps", "Noise levels", "Shifted learns a thing sooner; uniform is what the WebUI does.",
           _choice(("Shifted", "shifted"), ("Stratified", "stratified"), ("Uniform", "uniform")), _read_as_is),
     Field("timestep_focus", "Focus", "0 to 1: share of the middle noise levels, with Shifted.", _number, _read_number),
@@ -131,18 +132,18 @@ FIELDS: tuple[Field, ...] = (
           _choice(("Mean", "deterministic"), ("Once", "once"), ("Each step", "random")), _read_as_is),
     Field("optimizer", "Optimizer", "AdamW moves the vectors freely; direction turns them and keeps their length.",
           _choice(("AdamW", "adamw"), ("Direction", "direction"), ("Prodigy", "prodigy")), _read_as_is),
-    Field("accumulation", "Accumulation", "Batches per step.", _number, _read_number),
-    Field("warmup", "Warm-up", "Steps over which the rate rises.", _number, _read_number),
-    Field("clip_gradient", "Gradient clip", "Largest norm; 0: no limit.", _number, _read_number),
+    Field("gradient_accumulation_steps", "Accumulation", "Batches per step.", _number, _read_number),
+    Field("lr_warmup_steps", "Warm-up", "Steps over which the rate rises.", _number, _read_number),
+    Field("max_grad_norm", "Gradient clip", "Largest norm; 0: no limit.", _number, _read_number),
     Field("loss", "Loss", "With Huber, odd pictures count less.", _choice(("Squares", "mse"), ("Huber", "huber")), _read_as_is),
-    Field("min_snr", "Min-SNR γ", "Usually 5; 0: off.", _number, _read_number),
-    Field("context_weight", "Context weight",
+    Field("min_snr_gamma", "Min-SNR γ", "Usually 5; 0: off.", _number, _read_number),
+    Field("core_loss_weight", "Context weight",
           "Keeps the say of the other words in a prompt, e.g. 0.00015; 0: off.", _number, _read_number),
-    Field("average", "Average", "Decay of the running average that is evaluated and saved; 0: none.", _number, _read_number),
-    Field("evaluate_every", "Evaluate every", "Steps between evaluations on fixed noise; 0: none.", _number, _read_number),
-    Field("auto_stop", "Stop by itself", "When the evaluations have come to rest.", _checkbox, _read_as_is),
+    Field("ema_decay", "Average", "Decay of the running average that is evaluated and saved; 0: none.", _number, _read_number),
+    Field("eval_every", "Evaluate every", "Steps between evaluations on fixed noise; 0: none.", _number, _read_number),
+    Field("early_stopping", "Stop by itself", "When the evaluations have come to rest.", _checkbox, _read_as_is),
     Field("min_steps", "Not before step", "The run does not stop by itself before.", _number, _read_number),
-    Field("cooldown", "Cool-down", "Last steps, with a falling rate.", _number, _read_number),
+    Field("lr_cooldown_steps", "Cool-down", "Last steps, with a falling rate.", _number, _read_number),
     Field("keep", "Keep", "The best evaluated vectors, or the last.", _choice(("Best", "best"), ("Last", "last")), _read_as_is),
     Field("seed", "Seed", "Same seed, same result.", _number, _read_number),
     Field("save_every", "Save every", "Steps between snapshots; 0: only at the end.", _number, _read_number),
@@ -160,9 +161,9 @@ DEFAULTS: dict[str, Any] = {
 
 
 def initial_values(remembered: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of all fields, with the remembered values that still have the right type."""
+    """The defaults of all fields, with the remembered values, under today's names or earlier ones, that have the right type."""
     values = {**DEFAULTS, **preset_values(DEFAULTS["preset"])}
-    for name, value in remembered.items():
+    for name, value in with_current_names(remembered).items():
         if name in values and _fits(value, values[name]):
             values[name] = tuple(value) if name == "template" else value
     return {**values, "preset": values["preset"] if values["preset"] in PRESETS else DEFAULTS["preset"]}

@@ -29,14 +29,15 @@ CAPTIONS = "Captions"
 ADVANCED = (
     ("What to learn", (("teacher_prompt",), ("candidates", "encoders"), ("seed",))),
     ("Pictures", (
-        ("width", "height"), ("buckets", "fit", "flip"), ("masks", "mask_floor"), ("repeats", "latent_cache", "latent_sampling"),
+        ("width", "height"), ("buckets", "resize_mode", "random_flip"), ("masks", "unmasked_weight"),
+        ("repeats", "cache_latents_to_disk", "latent_sampling"),
     )),
-    (CAPTIONS, (("template",), ("shuffle_tags", "tag_dropout", "keep_tags"))),
+    (CAPTIONS, (("template",), ("shuffle_caption", "caption_tag_dropout_rate", "keep_tokens"))),
     ("Steps", (
-        ("timesteps", "timestep_focus"), ("optimizer", "loss"), ("accumulation", "warmup", "clip_gradient"),
-        ("min_snr", "context_weight"),
+        ("timesteps", "timestep_focus"), ("optimizer", "loss"),
+        ("gradient_accumulation_steps", "lr_warmup_steps", "max_grad_norm"), ("min_snr_gamma", "core_loss_weight"),
     )),
-    ("End", (("evaluate_every", "auto_stop", "min_steps"), ("cooldown", "average", "keep"))),
+    ("End", (("eval_every", "early_stopping", "min_steps"), ("lr_cooldown_steps", "ema_decay", "keep"))),
     ("Snapshots and previews", (
         ("save_every", "preview_every"), ("preview_prompt", "preview_negative_prompt"),
         ("preview_seed", "preview_steps", "preview_guidance"),

@@ -28,33 +28,33 @@ def test_json_and_back() -> None:
         width=64,
         height=96,
         buckets=False,
-        fit="resize",
-        flip=True,
+        resize_mode="resize",
+        random_flip=True,
         repeats=True,
         masks="file",
-        mask_floor=0.5,
-        keep_tags=2,
-        latent_cache=False,
+        unmasked_weight=0.5,
+        keep_tokens=2,
+        cache_latents_to_disk=False,
         template=("[name]", "a [filewords] by [name]"),
-        shuffle_tags=True,
-        tag_dropout=0.25,
+        shuffle_caption=True,
+        caption_tag_dropout_rate=0.25,
         timesteps="uniform",
         timestep_focus=0.5,
         candidates="cat, tabby",
         encoders="clip_g",
-        context_weight=0.1,
+        core_loss_weight=0.1,
         latent_sampling="random",
         optimizer="direction",
-        accumulation=2,
-        warmup=9,
-        clip_gradient=1.5,
+        gradient_accumulation_steps=2,
+        lr_warmup_steps=9,
+        max_grad_norm=1.5,
         loss="huber",
-        min_snr=5.0,
-        average=0.5,
-        evaluate_every=11,
-        auto_stop=False,
+        min_snr_gamma=5.0,
+        ema_decay=0.5,
+        eval_every=11,
+        early_stopping=False,
         min_steps=12,
-        cooldown=13,
+        lr_cooldown_steps=13,
         keep="last",
         seed=2**32 - 1,
         save_every=3,
@@ -90,7 +90,7 @@ def test_webui_classic_is_what_tutorials_assume() -> None:
 
 def test_webui_classic_knows_neither_shapes_nor_masks() -> None:
     spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
-    assert (spec.buckets, spec.masks, spec.flip) == (False, "none", False)
+    assert (spec.buckets, spec.masks, spec.random_flip) == (False, "none", False)
 
 
 def test_preset_values_are_a_copy() -> None:
@@ -99,8 +99,10 @@ def test_preset_values_are_a_copy() -> None:
 
 
 def test_what_json_may_say_differently() -> None:
-    spec = TrainingSpec.from_json({**NEEDED, "learning_rate": 0.001, "template": " a [name] \n\n[filewords]\n", "tag_dropout": 1})
-    assert (spec.learning_rate, spec.template, spec.tag_dropout) == ("0.001", ("a [name]", "[filewords]"), 1)
+    spec = TrainingSpec.from_json(
+        {**NEEDED, "learning_rate": 0.001, "template": " a [name] \n\n[filewords]\n", "caption_tag_dropout_rate": 1}
+    )
+    assert (spec.learning_rate, spec.template, spec.caption_tag_dropout_rate) == ("0.001", ("a [name]", "[filewords]"), 1)
 
 
 @pytest.mark.parametrize(
@@ -131,25 +133,28 @@ def test_what_json_may_say_differently() -> None:
         ({"template": ["[name]", "a photo"]}, "Each line of the caption template must contain [name] or [filewords]."),
         ({"template": 5}, "The caption template must be text, or a list of lines."),
         ({"template": ["[name]", 5]}, "The caption template must be text, or a list of lines."),
-        ({"shuffle_tags": "no"}, "shuffle_tags is 'no'; it must be true or false."),
-        ({"shuffle_tags": 1}, "shuffle_tags is 1; it must be true or false."),
-        *(({name: 1}, f"{name} is 1; it must be true or false.") for name in ("buckets", "flip", "repeats", "latent_cache")),
-        ({"fit": "squash"}, 'fit is "squash"; it must be one of crop, resize.'),
-        ({"fit": None}, "fit is None; it must be text."),
+        ({"shuffle_caption": "no"}, "shuffle_caption is 'no'; it must be true or false."),
+        ({"shuffle_caption": 1}, "shuffle_caption is 1; it must be true or false."),
+        *(
+            ({name: 1}, f"{name} is 1; it must be true or false.")
+            for name in ("buckets", "random_flip", "repeats", "cache_latents_to_disk")
+        ),
+        ({"resize_mode": "squash"}, 'resize_mode is "squash"; it must be one of crop, resize.'),
+        ({"resize_mode": None}, "resize_mode is None; it must be text."),
         ({"masks": "png"}, 'masks is "png"; it must be one of auto, alpha, file, none.'),
         ({"masks": True}, "masks is True; it must be text."),
-        ({"mask_floor": 1.5}, "mask_floor is 1.5; it must be a number from 0 to 1."),
-        ({"keep_tags": -1}, "keep_tags is -1; it must be a whole number from 0 to 1000."),
+        ({"unmasked_weight": 1.5}, "unmasked_weight is 1.5; it must be a number from 0 to 1."),
+        ({"keep_tokens": -1}, "keep_tokens is -1; it must be a whole number from 0 to 1000."),
         (
             {"template": ["a {red|blue [name]"]},
             'The caption line "a {red|blue [name]" cannot be used. '
             'It has a "{" that no "}" closes; write \\{ for the character itself.',
         ),
-        ({"tag_dropout": 1.01}, "tag_dropout is 1.01; it must be a number from 0 to 1."),
-        ({"tag_dropout": math.nan}, "tag_dropout is nan; it must be a number from 0 to 1."),
-        ({"tag_dropout": True}, "tag_dropout is True; it must be a number from 0 to 1."),
-        ({"tag_dropout": "0.5"}, "tag_dropout is '0.5'; it must be a number from 0 to 1."),
-        ({"clip_gradient": -1}, "clip_gradient is -1; it must be a number from 0 to 1e+06."),
+        ({"caption_tag_dropout_rate": 1.01}, "caption_tag_dropout_rate is 1.01; it must be a number from 0 to 1."),
+        ({"caption_tag_dropout_rate": math.nan}, "caption_tag_dropout_rate is nan; it must be a number from 0 to 1."),
+        ({"caption_tag_dropout_rate": True}, "caption_tag_dropout_rate is True; it must be a number from 0 to 1."),
+        ({"caption_tag_dropout_rate": "0.5"}, "caption_tag_dropout_rate is '0.5'; it must be a number from 0 to 1."),
+        ({"max_grad_norm": -1}, "max_grad_norm is -1; it must be a number from 0 to 1e+06."),
         ({"preview_guidance": math.inf}, "preview_guidance is inf; it must be a number from 0 to 100."),
         ({"preview_guidance": 10**400}, f"preview_guidance is {10**400}; it must be a number from 0 to 100."),
         ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 1000000."),
@@ -209,7 +214,7 @@ def test_every_default_line_names_the_embedding() -> None:
 
 
 def test_the_rate_warms_up_and_cools_down() -> None:
-    resolved = resolve(TrainingSpec(**NEEDED, steps=20, learning_rate="1:10, 0.1:20", warmup=3, cooldown=4), 64)
+    resolved = resolve(TrainingSpec(**NEEDED, steps=20, learning_rate="1:10, 0.1:20", lr_warmup_steps=3, lr_cooldown_steps=4), 64)
     rates = [resolved.rate(step, resolved.last_step(None)) for step in range(1, 21)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[10:16] == [0.1] * 6
@@ -217,16 +222,16 @@ def test_the_rate_warms_up_and_cools_down() -> None:
     assert resolved.rate(8, 9) == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("steps", "cooldown"), [(4, 1), (3, 0), (40, 10), (1000, 50)])
-def test_the_cooldown_of_a_short_run_is_short(steps: int, cooldown: int) -> None:
-    assert resolve(TrainingSpec(**NEEDED, steps=steps, cooldown=50), 64).cooldown == cooldown
+@pytest.mark.parametrize(("steps", "lr_cooldown_steps"), [(4, 1), (3, 0), (40, 10), (1000, 50)])
+def test_the_cooldown_of_a_short_run_is_short(steps: int, lr_cooldown_steps: int) -> None:
+    assert resolve(TrainingSpec(**NEEDED, steps=steps, lr_cooldown_steps=50), 64).lr_cooldown_steps == lr_cooldown_steps
 
 
 def test_where_evaluations_are_due() -> None:
-    resolved = resolve(TrainingSpec(**NEEDED, steps=50, evaluate_every=20), 64)
+    resolved = resolve(TrainingSpec(**NEEDED, steps=50, eval_every=20), 64)
     assert [step for step in range(1, 51) if resolved.evaluates_at(step, None)] == [20, 40, 50]
     assert [step for step in range(1, 46) if resolved.evaluates_at(step, 45)] == [20, 40, 45]
-    assert not resolve(TrainingSpec(**NEEDED, evaluate_every=0), 64).evaluates_at(400, None)
+    assert not resolve(TrainingSpec(**NEEDED, eval_every=0), 64).evaluates_at(400, None)
 
 
 def test_a_prompt_to_distil_takes_the_place_of_pictures() -> None:

@@ -187,7 +187,7 @@ def test_drawn_prompts_follow_from_seed_and_step() -> None:
 
 
 def test_fixed_prompts_are_the_first_line_with_all_tags() -> None:
-    spec = replace(SPEC, shuffle_tags=True, tag_dropout=1.0)
+    spec = replace(SPEC, shuffle_caption=True, caption_tag_dropout_rate=1.0)
     fixed = said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
     ends = [token_ids(text) for text in ("moon, sun", "star")]
     assert [row[-len(end) :] for row, end in zip(fixed, ends, strict=True)] == ends

@@ -50,8 +50,8 @@ def read(file: Path, width: int, height: int) -> torch.Tensor:
     return read_pixels(file, (width, height)).colour
 
 
-def mask_of(file: Path, size: tuple[int, int], fit: str = "crop", mask: str = "alpha") -> torch.Tensor:
-    found = read_pixels(file, size, fit, mask).mask
+def mask_of(file: Path, size: tuple[int, int], resize_mode: str = "crop", mask: str = "alpha") -> torch.Tensor:
+    found = read_pixels(file, size, resize_mode, mask).mask
     assert found is not None
     return found
 

@@ -185,13 +185,13 @@ def test_every_picture_gets_the_size_of_its_shape(folder: Path) -> None:
     saved(halves((300, 200)), folder / "wide.png")
     saved(halves((200, 300)), folder / "high.png")
     saved(halves((1000, 10)), folder / "long.png")
-    spec = TrainingSpec("sword", "x", fit="resize")
+    spec = TrainingSpec("sword", "x", resize_mode="resize")
     pictures, _ = scan_folder(folder, framing_of(resolve(spec, 64)))
     targets = {picture.name: picture.target for picture in pictures}
     assert targets == {"good.png": (64, 64), "wide.png": (80, 48), "high.png": (48, 80), "long.png": (96, 40)}
     assert {picture.name: picture.size for picture in pictures}["wide.png"] == (300, 200)
     for picture in pictures:
-        assert picture.fit == "resize"
+        assert picture.resize_mode == "resize"
         assert picture.read().colour.shape == (3, *picture.target[::-1])
     pictures, _ = scan_folder(folder, framing_of(resolve(replace(spec, buckets=False, width=72), 64)))
     assert {picture.target for picture in pictures} == {(72, 64)}

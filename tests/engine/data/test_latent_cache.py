@@ -51,7 +51,7 @@ def test_a_key_depends_on_the_picture_and_its_framing(cache: LatentCache, pictur
     for other in (
         replace(picture, target=(64, 56)),
         replace(picture, target=(56, 64)),
-        replace(picture, fit="resize"),
+        replace(picture, resize_mode="resize"),
         replace(picture, mask="alpha"),
     ):
         assert cache.key(other) != key

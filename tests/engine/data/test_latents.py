@@ -56,7 +56,7 @@ def same(one: Batch, other: Batch) -> bool:
 
 
 def test_a_batch_depends_on_the_seed_and_the_step_alone() -> None:
-    spec = replace(SPEC, latent_sampling="random", shuffle_tags=True, tag_dropout=0.5)
+    spec = replace(SPEC, latent_sampling="random", shuffle_caption=True, caption_tag_dropout_rate=0.5)
     one, other = dataset(spec), dataset(spec)
     for step in range(1, 6):
         one.batch(step)
@@ -120,7 +120,7 @@ def test_a_caption_file_may_say_the_name_itself() -> None:
     only = EncodedPicture(
         replace(picture(0), words="a Sword, swordfish"), LatentMoments(torch.zeros(4, 2, 2), torch.zeros(4, 2, 2))
     )
-    spec = replace(SPEC, batch_size=1, template=("[filewords]",), tag_dropout=0.99)
+    spec = replace(SPEC, batch_size=1, template=("[filewords]",), caption_tag_dropout_rate=0.99)
     data = dataset(spec, 2, [only])
     for step in range(1, 20):
         assert int((data.batch(step).prompts.slots >= 0).sum()) == 2  # neither dropped nor put in front once more
@@ -154,7 +154,7 @@ def test_a_repeated_picture_comes_more_often() -> None:
 
 @pytest.mark.parametrize("sampling", ["deterministic", "once", "random"])
 def test_twins(sampling: str) -> None:
-    data = dataset(replace(SPEC, flip=True, latent_sampling=sampling))
+    data = dataset(replace(SPEC, random_flip=True, latent_sampling=sampling))
     twins = Counter(
         (picture, bool(round(float(latent.mean()) * 4) % 4))
         for step in range(1, 201)
@@ -163,7 +163,7 @@ def test_twins(sampling: str) -> None:
     assert sorted({picture for picture, _ in twins}) == list(range(PICTURES))
     assert all(20 < count < 60 for count in twins.values())  # of 80 of each picture about half
     assert len(twins) == 2 * PICTURES
-    assert same(data.batch(7), dataset(replace(SPEC, flip=True, latent_sampling=sampling)).batch(7))
+    assert same(data.batch(7), dataset(replace(SPEC, random_flip=True, latent_sampling=sampling)).batch(7))
     shown = [float(latent.mean()) % 1 for step in range(1, 20) for latent in dataset().batch(step).latents]
     assert set(shown) == {0.0}  # none where none are asked for
 
@@ -171,7 +171,7 @@ def test_twins(sampling: str) -> None:
 def test_masks_become_weights() -> None:
     mask = torch.tensor([[1.0, 0.0], [0.5, 0.0]])
     pictures = [encoded(0), replace(encoded(1), mask=mask), replace(encoded(2), mask=torch.zeros(2, 2))]
-    data = dataset(replace(SPEC, batch_size=3, mask_floor=0.2), pictures=pictures)
+    data = dataset(replace(SPEC, batch_size=3, unmasked_weight=0.2), pictures=pictures)
     batch = data.batch(1)
     assert batch.weights is not None
     weights = dict(zip(chosen(batch), batch.weights, strict=True))
@@ -183,7 +183,7 @@ def test_masks_become_weights() -> None:
 
 def test_a_twins_weights_are_mirrored() -> None:
     mask = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    data = dataset(replace(SPEC, flip=True, mask_floor=0.0), pictures=[replace(encoded(1), mask=mask)])
+    data = dataset(replace(SPEC, random_flip=True, unmasked_weight=0.0), pictures=[replace(encoded(1), mask=mask)])
     for step in range(1, 10):
         batch = data.batch(step)
         for latent, weights in zip(batch.latents, batch.weights, strict=True):
@@ -192,7 +192,9 @@ def test_a_twins_weights_are_mirrored() -> None:
 
 
 def test_evaluation_batches() -> None:
-    spec = replace(SPEC, batch_size=4, flip=True, latent_sampling="random", shuffle_tags=True, tag_dropout=0.5)
+    spec = replace(
+        SPEC, batch_size=4, random_flip=True, latent_sampling="random", shuffle_caption=True, caption_tag_dropout_rate=0.5
+    )
     data = mixed(replace(spec, template=("a [name], [filewords]", "never [name]")))
     batches = data.evaluation_batches(16, 3)
     counts = Counter(picture for batch in batches for picture in chosen(batch))
@@ -223,7 +225,7 @@ def test_fewer_evaluation_items_than_pictures() -> None:
 
 
 def test_what_does_not_fit_on_the_device_gives_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = replace(SPEC, flip=True, latent_sampling="random")
+    spec = replace(SPEC, random_flip=True, latent_sampling="random")
     whole = mixed(spec).batch(3)
     monkeypatch.setattr(latents_module, "ON_DEVICE_BYTES", 0)
     assert same(mixed(spec).batch(3), whole)
@@ -242,7 +244,7 @@ def files(folder: Path, count: int = 3, size: tuple[int, int] = (64, 64)) -> lis
 
 def test_moments_of_every_picture(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     three = files(tmp_path, size=(64, 48))
-    done, skipped = encode_pictures(tiny_model, three, flip=True)
+    done, skipped = encode_pictures(tiny_model, three, random_flip=True)
     assert ([one.picture for one in done], skipped) == (three, [])
     pixels = torch.stack([picture.read().colour for picture in three])
     for shown, moments in ((pixels, "moments"), (pixels.flip(-1), "mirrored")):
@@ -372,9 +374,9 @@ def test_the_cache_learns_the_twins_when_they_are_wanted(tiny_model: DiffusionMo
     pictures, model = files(tmp_path, 1), Counting(tiny_model)
     cache = LatentCache(tmp_path / "latents", tiny_model)
     encode_pictures(model.counted, pictures, cache=cache)
-    ((one,), _) = encode_pictures(model.counted, pictures, flip=True, cache=cache)
+    ((one,), _) = encode_pictures(model.counted, pictures, random_flip=True, cache=cache)
     assert model.count == 3
-    ((other,), _) = encode_pictures(model.counted, pictures, flip=True, cache=cache)
+    ((other,), _) = encode_pictures(model.counted, pictures, random_flip=True, cache=cache)
     ((plain,), _) = encode_pictures(model.counted, pictures, cache=cache)
     assert model.count == 3
     assert equal(one, other)

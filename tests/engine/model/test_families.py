@@ -304,9 +304,15 @@ def test_a_run_learns(variant: str, encoders: str) -> None:
         )
         for number in range(2)
     ]
-    options: dict[str, Any] = {"steps": 16, "batch_size": 4, "learning_rate": "0.02", "timesteps": "uniform", "cooldown": 0}
+    options: dict[str, Any] = {
+        "steps": 16,
+        "batch_size": 4,
+        "learning_rate": "0.02",
+        "timesteps": "uniform",
+        "lr_cooldown_steps": 0,
+    }
     spec = TrainingSpec(
-        embedding="sword", dataset="x", template=("a [name]",), evaluate_every=0, average=0.0, encoders=encoders, **options
+        embedding="sword", dataset="x", template=("a [name]",), eval_every=0, ema_decay=0.0, encoders=encoders, **options
     )
     start = model.token_embeddings("red star")
     resolved = resolve(spec, 64)

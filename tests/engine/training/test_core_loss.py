@@ -71,13 +71,13 @@ def test_training_with_it_keeps_the_other_words(tiny_model: DiffusionModel) -> N
         for i in range(2)
     ]
     spec = TrainingSpec(
-        embedding="sword", dataset="x", steps=20, batch_size=2, learning_rate="0.02", template=("a [name]",), average=0.0,
-        evaluate_every=0, cooldown=0,
+        embedding="sword", dataset="x", steps=20, batch_size=2, learning_rate="0.02", template=("a [name]",), ema_decay=0.0,
+        eval_every=0, lr_cooldown_steps=0,
     )  # fmt: skip
     measure = ContextTerm(tiny_model, start(tiny_model), 9)
     ends: list[float] = []
     for weight in (0.0, 30.0):
-        resolved = resolve(replace(spec, context_weight=weight), 64)
+        resolved = resolve(replace(spec, core_loss_weight=weight), 64)
         state = new_state(start(tiny_model), resolved, torch.device("cpu"))
         term = ContextTerm(tiny_model, start(tiny_model), 0) if weight else None
         train(

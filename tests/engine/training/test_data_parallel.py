@@ -23,7 +23,7 @@ from train_embedding.errors import Conflict, TrainingFailed
 
 SPEC = TrainingSpec(
     embedding="sword", dataset="x", batch_size=2, template=("a [name]", "the [name] in a box"), latent_sampling="random",
-    flip=True, timesteps="shifted", accumulation=2, seed=5,
+    random_flip=True, timesteps="shifted", gradient_accumulation_steps=2, seed=5,
 )  # fmt: skip
 UNSCALED = LossScale(torch.device("cpu"), enabled=False)
 
@@ -67,7 +67,9 @@ def test_shares_are_the_rows_of_one_batch(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("changes", [{}, {"min_snr": 5.0, "loss": "huber"}, {"latent_sampling": "once", "timesteps": "uniform"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"min_snr_gamma": 5.0, "loss": "huber"}, {"latent_sampling": "once", "timesteps": "uniform"}]
+)
 def test_the_mean_gradient_is_that_of_one_process(tiny_model: DiffusionModel, count: int, changes: dict[str, Any]) -> None:
     spec = replace(SPEC, **changes)
     alone, together = start(tiny_model), start(tiny_model)

@@ -23,7 +23,7 @@ from train_embedding.engine.training.state import new_state
 
 SPEC = TrainingSpec(
     embedding="sword", dataset="x", steps=3, batch_size=2, learning_rate="0.01", template=("a [name]",), latent_sampling="once",
-    average=0.0, evaluate_every=0, cooldown=0,
+    ema_decay=0.0, eval_every=0, lr_cooldown_steps=0,
 )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def test_the_gradient_is_clipped(tiny_model: DiffusionModel, monkeypatch: pytest
     free = list(norms)
     norms.clear()
     limit = min(free) / 2
-    Run(tiny_model, replace(SPEC, clip_gradient=limit))
+    Run(tiny_model, replace(SPEC, max_grad_norm=limit))
     assert norms == pytest.approx([limit] * 3, rel=1e-4)
 
 
@@ -223,7 +223,7 @@ def test_both_prediction_types_train(tiny_model: DiffusionModel, prediction_type
 def test_accumulated_batches_are_one_large_batch(tiny_model: DiffusionModel) -> None:
     """The gradient of two batches is the mean of theirs."""
     run = Run(tiny_model)
-    spec = replace(SPEC, accumulation=2)
+    spec = replace(SPEC, gradient_accumulation_steps=2)
     data = LatentDataset(run.pictures(), resolve(spec, 64), 2)
     leaf = {"clip_l": run.start().requires_grad_()}
     loss = loop.accumulated_gradient(tiny_model, leaf, data, spec, 2, LossScale(torch.device("cpu"), enabled=False))
@@ -237,7 +237,7 @@ def test_accumulated_batches_are_one_large_batch(tiny_model: DiffusionModel) -> 
 
 
 def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model: DiffusionModel) -> None:
-    run = Run(tiny_model, replace(SPEC, steps=5, evaluate_every=2, average=0.5))
+    run = Run(tiny_model, replace(SPEC, steps=5, eval_every=2, ema_decay=0.5))
     kinds = [type(event).__name__ for event in run.events]
     assert kinds == [
         "Started", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped", "Stepped", "Evaluated", "Stepped",
@@ -253,7 +253,7 @@ def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model:
 
 
 def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
-    run = Run(tiny_model, replace(SPEC, steps=100, evaluate_every=1, learning_rate="1e-12"))
+    run = Run(tiny_model, replace(SPEC, steps=100, eval_every=1, learning_rate="1e-12"))
     assert run.state.verdict == NOT_LEARNING
     assert run.state.step == run.state.ending == 8
     assert run.state.chosen()[0] == 0
@@ -261,7 +261,7 @@ def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
 
 def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "verdict", lambda evaluations, _floor: CONVERGED if len(evaluations) == 4 else "")
-    run = Run(tiny_model, replace(SPEC, steps=100, evaluate_every=2, cooldown=5))
+    run = Run(tiny_model, replace(SPEC, steps=100, eval_every=2, lr_cooldown_steps=5))
     assert (run.state.verdict, run.state.ending, run.state.step) == (CONVERGED, 11, 11)
     assert [round(event.rate / 0.01, 3) for event in run.steps] == [*[1.0] * 6, 0.833, 0.667, 0.5, 0.333, 0.167]
     assert run.events[-2].evaluation.step == 11  # type: ignore[union-attr]

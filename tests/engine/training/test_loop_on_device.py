@@ -28,8 +28,9 @@ from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.state import new_state
 
 SPEC = TrainingSpec(
-    embedding="sword", dataset="x", steps=2, batch_size=2, learning_rate="0.01", template=("a [name]",), accumulation=2,
-    latent_sampling="random", clip_gradient=1.0, min_snr=5.0, average=0.9, evaluate_every=0, cooldown=0,
+    embedding="sword", dataset="x", steps=2, batch_size=2, learning_rate="0.01", template=("a [name]",),
+    gradient_accumulation_steps=2, latent_sampling="random", max_grad_norm=1.0, min_snr_gamma=5.0,
+    ema_decay=0.9, eval_every=0, lr_cooldown_steps=0,
 )  # fmt: skip
 READS_VALUES = (
     "_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique", "_unique2", "bincount",

@@ -80,6 +80,6 @@ def test_the_context_term_is_trained_against_the_runs_start(trainee: Trainee) ->
     plain = trainee.run(steps=3)
     vectors = trainee.embedding().vectors["clip_l"]
     trainee.reset()
-    weighed = trainee.run(steps=3, context_weight=50.0)
+    weighed = trainee.run(steps=3, core_loss_weight=50.0)
     assert (plain.status, weighed.status) == ("finished", "finished")
     assert not torch.equal(trainee.embedding().vectors["clip_l"], vectors)

@@ -21,7 +21,7 @@ from train_embedding.services.run_records import RunState
 
 __all__ = ["pictures", "trainee"]
 
-SPEC: dict[str, Any] = {"steps": 8, "average": 0.5, "evaluate_every": 3, "cooldown": 2, "latent_sampling": "random"}
+SPEC: dict[str, Any] = {"steps": 8, "ema_decay": 0.5, "eval_every": 3, "lr_cooldown_steps": 2, "latent_sampling": "random"}
 TOLERANCE = 1e-4
 "Relative, as the guide gives it."
 
@@ -57,10 +57,15 @@ def assert_alike(one: RunState, several: RunState) -> None:
     "changes",
     [
         {},
-        {"accumulation": 3, "flip": True, "clip_gradient": 0.001},
+        {"gradient_accumulation_steps": 3, "random_flip": True, "max_grad_norm": 0.001},
         {"buckets": True, "latent_sampling": "once", "optimizer": "direction"},
-        {"context_weight": 0.5, "min_snr": 5.0, "template": ["a [name]", "[filewords] of [name]"], "tag_dropout": 0.3},
-        {"candidates": "blue circle, tree", "evaluate_every": 0},
+        {
+            "core_loss_weight": 0.5,
+            "min_snr_gamma": 5.0,
+            "template": ["a [name]", "[filewords] of [name]"],
+            "caption_tag_dropout_rate": 0.3,
+        },
+        {"candidates": "blue circle, tree", "eval_every": 0},
         {"dataset": "", "teacher_prompt": "a big red star on a white background", "width": 16, "height": 16},
     ],
     ids=lambda changes: " ".join(changes) or "plain",

@@ -123,7 +123,7 @@ def test_latents_are_kept_beside_the_runs(trainee: Trainee, monkeypatch: pytest.
 
 
 def test_no_latents_are_kept_where_that_is_switched_off(trainee: Trainee) -> None:
-    trainee.run(latent_cache=False)
+    trainee.run(cache_latents_to_disk=False)
     assert not latents_folder(trainee.host.info()).exists()
 
 
@@ -153,6 +153,6 @@ def test_every_option_of_the_data_trains(trainee: Trainee) -> None:
     Image.new("RGB", (96, 64), "red").save(trainee.pictures / "4 wide.png")
     Image.linear_gradient("L").resize((96, 64)).save(trainee.pictures / "4 wide-masklabel.png")
     for sampling in ("deterministic", "once", "random"):
-        values = {"flip": True, "batch_size": 3, "latent_sampling": sampling, "shuffle_tags": True, "keep_tags": 1}
-        ended = trainee.run(template="{a|the} [name], [filewords]", mask_floor=0.0, **values)
+        values = {"random_flip": True, "batch_size": 3, "latent_sampling": sampling, "shuffle_caption": True, "keep_tokens": 1}
+        ended = trainee.run(template="{a|the} [name], [filewords]", unmasked_weight=0.0, **values)
         assert (ended.status, ended.notes) == ("finished", ())

@@ -28,8 +28,8 @@ from train_embedding.services.training import recorder
 __all__ = ["pictures", "trainee"]
 
 SPEC: dict[str, Any] = {
-    "steps": 12, "batch_size": 2, "save_every": 2, "preview_every": 5, "average": 0.5, "evaluate_every": 3, "cooldown": 4,
-    "latent_sampling": "random", "timesteps": "shifted", "warmup": 2,
+    "steps": 12, "batch_size": 2, "save_every": 2, "preview_every": 5, "ema_decay": 0.5, "eval_every": 3, "lr_cooldown_steps": 4,
+    "latent_sampling": "random", "timesteps": "shifted", "lr_warmup_steps": 2,
 }  # fmt: skip
 
 
@@ -387,7 +387,7 @@ def test_what_was_said_of_a_part_that_has_ended_is_gone_once_it_is_resumed(
 def test_a_start_that_nothing_was_better_than_comes_back(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a stopped run has written is not what it is in the end, once it has been resumed."""
     before = bits(trainee.file)
-    spec = {**SPEC, "evaluate_every": 6}
+    spec = {**SPEC, "eval_every": 6}
     stopped = stop_at(trainee, 5, spec)
     assert bits(trainee.file) != before
     monkeypatch.setattr("train_embedding.engine.training.state.best", lambda *_: 0)

@@ -271,7 +271,7 @@ def test_a_step_that_overflows_in_fp16_is_skipped(trainee: Trainee, monkeypatch:
 
     at_step(monkeypatch, 1, change)
     before = trainee.embedding()
-    ended = trainee.run(steps=5, evaluate_every=1)
+    ended = trainee.run(steps=5, eval_every=1)
     assert (ended.status, ended.step) == ("finished", 5)
     assert [row["step"] for row in rows(ended)] == ["1", "3", "4", "5"]
     after = trainee.embedding()
@@ -507,7 +507,7 @@ def test_evaluations_are_shown_and_the_best_is_kept(trainee: Trainee, monkeypatc
         return real(self, torch.linspace(1, 2, 16) * level)
 
     monkeypatch.setattr(TrainState, "record", record)
-    ended = trainee.run(steps=10, evaluate_every=2, average=0.5)
+    ended = trainee.run(steps=10, eval_every=2, ema_decay=0.5)
     assert ended.status == "finished"
     assert [(step, round(score, 6)) for step, score, _ in ended.evaluations] == [
         (0, 1.0), (2, 0.8), (4, 0.5), (6, 0.7), (8, 0.7), (10, 0.7),
@@ -521,14 +521,14 @@ def test_evaluations_are_shown_and_the_best_is_kept(trainee: Trainee, monkeypatc
 
 
 def test_the_last_is_kept_where_that_is_asked_for(trainee: Trainee) -> None:
-    ended = trainee.run(steps=4, evaluate_every=1, keep="last", auto_stop=False)
+    ended = trainee.run(steps=4, eval_every=1, keep="last", early_stopping=False)
     assert trainee.embedding().step == 14
     assert [step for step, _, _ in ended.evaluations] == [0, 1, 2, 3, 4]
 
 
 def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Trainee) -> None:
     before = trainee.file.read_bytes()
-    ended = trainee.run(steps=100, evaluate_every=1, learning_rate="1e-9", save_every=4)
+    ended = trainee.run(steps=100, eval_every=1, learning_rate="1e-9", save_every=4)
     assert (ended.status, ended.step, ended.steps) == ("finished", 8, 8)
     assert ended.notes == (
         "No step was better than the start, so the embedding is as it was. "
@@ -542,7 +542,7 @@ def test_a_run_that_was_stopped_by_hand_keeps_what_it_did(trainee: Trainee) -> N
     """Its last step is evaluated too, though no evaluation was due."""
     runs = trainee.services.runs
     trainee.host.on_report = lambda progress: progress.step == 3 and runs.stop(runs.list()[0].id)
-    ended = trainee.run(steps=50, evaluate_every=20, learning_rate="1e-9")
+    ended = trainee.run(steps=50, eval_every=20, learning_rate="1e-9")
     assert (ended.status, ended.step) == ("stopped", 3)
     assert trainee.embedding().step == 13
 
@@ -557,7 +557,7 @@ def test_an_evaluation_that_is_no_number(trainee: Trainee, monkeypatch: pytest.M
 
     monkeypatch.setattr(evaluation, "fixed_losses", losses)
     before = trainee.embedding().vectors["clip_l"]
-    ended = trainee.run(steps=9, evaluate_every=2, keep="last", batch_size=32)
+    ended = trainee.run(steps=9, eval_every=2, keep="last", batch_size=32)
     assert ended.status == "failed"
     assert ended.error == "The loss became NaN or infinite at step 4."
     after = trainee.embedding().vectors["clip_l"]
@@ -634,7 +634,7 @@ def test_a_prompt_is_distilled_without_pictures(trainee: Trainee) -> None:
         dataset="",
         teacher_prompt="a big red star on a white background",
         steps=30,
-        evaluate_every=10,
+        eval_every=10,
         learning_rate="0.02",
         width=16,
         height=16,

@@ -9,15 +9,15 @@ from train_embedding.errors import InvalidSpec
 PRESETS: dict[str, dict[str, Any]] = {
     "Fast": {
         "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
-        "average": 0.9, "evaluate_every": 12, "auto_stop": True, "cooldown": 30, "keep": "best",
+        "ema_decay": 0.9, "eval_every": 12, "early_stopping": True, "lr_cooldown_steps": 30, "keep": "best",
     },
     "Quality": {
         "steps": 1200, "batch_size": 8, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "random",
-        "average": 0.9, "evaluate_every": 20, "auto_stop": True, "cooldown": 50, "keep": "best",
+        "ema_decay": 0.9, "eval_every": 20, "early_stopping": True, "lr_cooldown_steps": 50, "keep": "best",
     },
     "WebUI classic": {
         "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
-        "average": 0.0, "evaluate_every": 100, "auto_stop": False, "cooldown": 0, "keep": "last",
+        "ema_decay": 0.0, "eval_every": 100, "early_stopping": False, "lr_cooldown_steps": 0, "keep": "last",
         "buckets": False, "masks": "none",
     },
 }  # fmt: skip

@@ -13,7 +13,7 @@ from train_embedding.errors import InvalidSpec
 CHOICES: dict[str, tuple[str, ...]] = {
     "timesteps": ("uniform", "stratified", "shifted"),
     "latent_sampling": ("deterministic", "once", "random"),
-    "fit": ("crop", "resize"),
+    "resize_mode": ("crop", "resize"),
     "masks": ("auto", "alpha", "file", "none"),
     "encoders": ("all", "clip_l", "clip_g"),
     "optimizer": ("adamw", "direction", "prodigy"),
@@ -25,16 +25,18 @@ TEXTS = (
     "embedding", "dataset", "teacher_prompt", "preset", "candidates", "preview_prompt", "preview_negative_prompt", *CHOICES,
 )  # fmt: skip
 MAX_CANDIDATES = 32
-_FLAGS = ("shuffle_tags", "buckets", "flip", "repeats", "latent_cache", "auto_stop")
+_FLAGS = ("shuffle_caption", "buckets", "random_flip", "repeats", "cache_latents_to_disk", "early_stopping")
 _WHOLE = {
-    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tags": (0, 1000),
-    "seed": (0, 2**32 - 1), "accumulation": (1, 256), "warmup": (0, 1_000_000), "evaluate_every": (0, 1_000_000),
-    "min_steps": (0, 1_000_000), "cooldown": (0, 1_000_000), "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
+    "steps": (1, 1_000_000), "batch_size": (1, 256), "width": (0, 4096), "height": (0, 4096), "keep_tokens": (0, 1000),
+    "seed": (0, 2**32 - 1), "gradient_accumulation_steps": (1, 256), "lr_warmup_steps": (0, 1_000_000),
+    "eval_every": (0, 1_000_000), "min_steps": (0, 1_000_000), "lr_cooldown_steps": (0, 1_000_000),
+    "save_every": (0, 1_000_000), "preview_every": (0, 1_000_000),
     "preview_seed": (0, 2**32 - 1), "preview_steps": (1, 150),
 }  # fmt: skip
 _NUMBERS = {
-    "tag_dropout": (0.0, 1.0), "mask_floor": (0.0, 1.0), "clip_gradient": (0.0, 1e6), "min_snr": (0.0, 1e6),
-    "timestep_focus": (0.0, 1.0), "context_weight": (0.0, 1e3), "average": (0.0, 0.9999), "preview_guidance": (0.0, 100.0),
+    "caption_tag_dropout_rate": (0.0, 1.0), "unmasked_weight": (0.0, 1.0), "max_grad_norm": (0.0, 1e6),
+    "min_snr_gamma": (0.0, 1e6),
+    "timestep_focus": (0.0, 1.0), "core_loss_weight": (0.0, 1e3), "ema_decay": (0.0, 0.9999), "preview_guidance": (0.0, 100.0),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train_embedding.engine.config.learning_rate import RateSchedule, parse_schedule
+from train_embedding.engine.config.old_names import RENAMED_FIELDS, with_current_names
 from train_embedding.engine.config.presets import preset_values
 from train_embedding.engine.config.rules import TEXTS, check_values
 from train_embedding.errors import InvalidSpec
@@ -19,9 +20,6 @@ DEFAULT_TEMPLATE = (
     "a close-up of [name]",
     "[name] in a scene",
 )
-
-RETIRED_FIELDS = frozenset({"compile"})
-"Fields that runs of earlier versions may have saved. They never had an effect, and are left out when such a run is read."
 
 
 @dataclass(frozen=True)
@@ -55,29 +53,29 @@ class TrainingSpec:
     buckets: bool = True
     """Whether a picture keeps about its shape: it is brought to the nearest of the sizes between 2:5 and 5:2 that have no more
     pixels than width × height, and a batch holds pictures of one size. Otherwise all pictures are width × height."""
-    fit: str = "crop"
+    resize_mode: str = "crop"
     'How a picture gets its size: "crop" scales it to cover that size and cuts off what stands out, "resize" distorts it.'
-    flip: bool = False
+    random_flip: bool = False
     "Whether each picture is shown mirrored half of the time; not for what has a left and a right, such as writing."
     repeats: bool = False
     "Whether subfolders named like `3_faces` are searched too; their pictures come that many times as often, 1…100."
     masks: str = "auto"
     """Where the loss counts: "file" takes `NAME-masklabel.png` beside the picture, white for what counts; "alpha" the picture's
     own transparency; "auto" the file or else the transparency; "none" counts every place alike."""
-    mask_floor: float = 0.1
+    unmasked_weight: float = 0.1
     "Weight, 0…1, of places that a mask leaves out, where 1 is that of places it shows."
-    keep_tags: int = 0
+    keep_tokens: int = 0
     "How many of the first comma-separated parts of `[filewords]` are neither shuffled nor left out, 0…1000."
-    latent_cache: bool = True
+    cache_latents_to_disk: bool = True
     "Whether latents are kept on the disk, beside the runs folder, for further runs on the same pictures."
     template: tuple[str, ...] = DEFAULT_TEMPLATE
     """Caption lines; `[name]` is the embedding, `[filewords]` the picture's `.txt` file or else its file name, which may itself
     say `[name]`. A caption that names the embedding nowhere gets it in front. Of `{red|blue}`, in a line or a `.txt` file, one is
     drawn each time; `\\{`, `\\|` and `\\}` are the characters themselves. `(red:1.2)`, `[red]`, `\\(` and BREAK act as in the
     WebUI's trainer."""
-    shuffle_tags: bool = False
+    shuffle_caption: bool = False
     "Whether the comma-separated parts of `[filewords]` come in random order."
-    tag_dropout: float = 0.0
+    caption_tag_dropout_rate: float = 0.0
     "Probability, 0…1, of leaving out each comma-separated part of `[filewords]`; the embedding is never left out."
     timesteps: str = "shifted"
     """Which noise levels are drawn: "uniform" over all, "stratified", likewise and evenly within each batch, or "shifted", also
@@ -89,28 +87,28 @@ class TrainingSpec:
     optimizer: str = "adamw"
     """"adamw", "direction", which turns the vectors and keeps their lengths (Directional Textual Inversion; rates near 0.01), or
     "prodigy", which finds its own rate (then 1; needs the package prodigyopt)."""
-    accumulation: int = 1
+    gradient_accumulation_steps: int = 1
     "Batches whose gradients make one step, 1…256."
-    warmup: int = 0
+    lr_warmup_steps: int = 0
     "Steps over which the rate rises to its value."
-    clip_gradient: float = 0.0
+    max_grad_norm: float = 0.0
     "Largest norm of the gradient, 0 for no limit."
     loss: str = "mse"
     '"mse", or "huber", for which odd pictures count less.'
-    min_snr: float = 0.0
+    min_snr_gamma: float = 0.0
     "γ of the min-SNR weighting of noise levels, usually 5; 0 for none."
-    context_weight: float = 0.0
+    core_loss_weight: float = 0.0
     """Weight of a term that keeps what the text encoder makes of the other words of a prompt as it was when the run began, so
     that they keep their say (CoRe; there 1.5e-4). 0 for none."""
-    average: float = 0.9
+    ema_decay: float = 0.9
     "Decay of the running average of the vectors, 0…0.9999: what is evaluated, saved and shown. 0 for the vectors themselves."
-    evaluate_every: int = 12
+    eval_every: int = 12
     "Steps between evaluations on fixed pictures, noise and noise levels; 0 for none, and then the last step is kept."
-    auto_stop: bool = True
+    early_stopping: bool = True
     "Whether the run ends when the evaluations say that the embedding has learned, or does not learn."
     min_steps: int = 0
     "The automatic stop waits for this step."
-    cooldown: int = 30
+    lr_cooldown_steps: int = 30
     "Steps at the end over which the rate falls to 0; at most a quarter of the run."
     keep: str = "best"
     'Which vectors are kept in the end: the "best" by evaluation, the earliest of equals, or the "last".'
@@ -159,10 +157,18 @@ class TrainingSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingSpec:
-        """Builds a spec from JSON values; with "preset", that preset's values stand where `values` is silent.
+        """Build a spec from JSON values, of which options may have the names of earlier versions.
 
-        Raises InvalidSpec for an unknown or missing field, an unknown preset, or a value the rules refuse.
+        Args:
+            values: What differs from the preset they name under "preset", or else from the default one.
+
+        Raises:
+            InvalidSpec: For an unknown or missing option, one given under two names, an unknown preset or a wrong value.
         """
+        for old, new in RENAMED_FIELDS.items():
+            if old in values and new in values:
+                raise InvalidSpec(f"{old} is the old name of {new}, and both are given.", f"Leave {old} out.")
+        values = with_current_names(values)
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -200,7 +206,7 @@ class ResolvedSpec:
     steps: int
     "The spec's steps, or fewer where the rate schedule ends earlier."
     schedule: RateSchedule
-    cooldown: int
+    lr_cooldown_steps: int
     "The spec's, or less in a short run."
 
     def last_step(self, ending: int | None) -> int:
@@ -209,12 +215,12 @@ class ResolvedSpec:
 
     def rate(self, step: int, last: int) -> float:
         """The learning rate of a step, for a run whose last step is `last`."""
-        warm = min(1.0, step / (self.spec.warmup + 1))
-        cool = min(1.0, (last - step + 1) / (self.cooldown + 1))
+        warm = min(1.0, step / (self.spec.lr_warmup_steps + 1))
+        cool = min(1.0, (last - step + 1) / (self.lr_cooldown_steps + 1))
         return self.schedule.at(step) * warm * cool
 
     def evaluates_at(self, step: int, ending: int | None) -> bool:
-        every = self.spec.evaluate_every
+        every = self.spec.eval_every
         return bool(every) and (step % every == 0 or step == self.last_step(ending))
 
 
@@ -222,5 +228,5 @@ def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
     """Decides what the spec leaves open. resolution: side in pixels of the checkpoint's own pictures."""
     schedule = parse_schedule(spec.learning_rate)
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
-    cooldown = min(spec.cooldown, steps // 4)
-    return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule, cooldown)
+    lr_cooldown_steps = min(spec.lr_cooldown_steps, steps // 4)
+    return ResolvedSpec(spec, spec.width or resolution, spec.height or resolution, steps, schedule, lr_cooldown_steps)

@@ -38,9 +38,9 @@ class Captions:
                 rng.choice(self._template),
                 self._words[picture],
                 rng=rng,
-                shuffle=spec.shuffle_tags,
-                dropout=spec.tag_dropout,
-                keep=spec.keep_tags,
+                shuffle=spec.shuffle_caption,
+                dropout=spec.caption_tag_dropout_rate,
+                keep=spec.keep_tokens,
             )
             for picture in pictures
         ]

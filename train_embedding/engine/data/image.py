@@ -87,19 +87,19 @@ def check_mask(file: Path) -> None:
         _check_shape(mask, measure(mask)[0], measure(file)[0])
 
 
-def read_pixels(file: Path, size: Size, fit: str = "crop", mask: str = "") -> Pixels:
+def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "") -> Pixels:
     """The picture, turned as its EXIF says and brought to `size`, its transparent parts white.
 
-    fit: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
+    resize_mode: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
     mask: "alpha" for its transparency, "file" for the mask file beside it, "" for none. Raises UnreadableFile with the reason.
     """
     with _opened(file, decoded=True) as opened:
         shape = _stored_size(opened)
         upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
     shown = _read_mask(mask_file(file), upright.shape(shape), size) if mask == "file" else upright.alpha
-    colour = _framed(upright.colour, size, fit, Image.Resampling.LANCZOS)
+    colour = _framed(upright.colour, size, resize_mode, Image.Resampling.LANCZOS)
     if shown is not None:
-        shown = _framed(shown, size, fit, Image.Resampling.BILINEAR)
+        shown = _framed(shown, size, resize_mode, Image.Resampling.BILINEAR)
     return Pixels(
         torch.from_numpy(np.asarray(colour).copy()).permute(2, 0, 1).float() / 127.5 - 1,
         None if shown is None else torch.from_numpy(np.asarray(shown).copy()).float() / 255,
@@ -305,8 +305,8 @@ def _is_deep(picture: Image.Image) -> bool:
     return picture.mode == "I" or picture.mode.startswith("I;16")
 
 
-def _framed(picture: Image.Image, size: Size, fit: str, resampling: Image.Resampling) -> Image.Image:
-    return ImageOps.fit(picture, size, resampling) if fit == "crop" else picture.resize(size, resampling)
+def _framed(picture: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
+    return ImageOps.fit(picture, size, resampling) if resize_mode == "crop" else picture.resize(size, resampling)
 
 
 def _has_alpha(picture: Image.Image) -> bool:

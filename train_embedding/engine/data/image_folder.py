@@ -42,7 +42,7 @@ class Picture:
     "As a viewer shows it."
     target: Size
     "What it is brought to."
-    fit: str = "crop"
+    resize_mode: str = "crop"
     mask: str = ""
     '"file" or "alpha", where it has one and that is to be used.'
     captioned: bool = False
@@ -54,7 +54,7 @@ class Picture:
 
     def read(self) -> Pixels:
         """Decodes it. Raises UnreadableFile with the reason."""
-        return read_pixels(self.file, self.target, self.fit, self.mask)
+        return read_pixels(self.file, self.target, self.resize_mode, self.mask)
 
     def check_unchanged(self) -> None:
         """Raises UnreadableFile when the file is no longer the one that was found."""
@@ -67,14 +67,14 @@ class Framing:
     """How pictures are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
 
     sizes: tuple[Size, ...]
-    fit: str = "crop"
+    resize_mode: str = "crop"
     masks: str = "none"
     repeats: bool = False
 
 
 def framing_of(resolved: ResolvedSpec) -> Framing:
     spec, size = resolved.spec, (resolved.width, resolved.height)
-    return Framing(bucket_sizes(*size) if spec.buckets else (size,), spec.fit, spec.masks, spec.repeats)
+    return Framing(bucket_sizes(*size) if spec.buckets else (size,), spec.resize_mode, spec.masks, spec.repeats)
 
 
 def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None = None) -> tuple[list[Picture], list[Skipped]]:
@@ -216,7 +216,7 @@ def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequen
     target = nearest_size(size, framing.sizes)
     captioned = has_file(caption_file(file))
     words = picture_words(file)
-    return Picture(name, file, words, size, target, framing.fit, mask, captioned, repeats, stamp)
+    return Picture(name, file, words, size, target, framing.resize_mode, mask, captioned, repeats, stamp)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -48,7 +48,7 @@ class LatentCache:
         Raises UnreadableFile when a file cannot be read.
         """
         digest = hashlib.blake2b(digest_size=20)
-        facts = (_LAYOUT, self._vae, *picture.target, picture.fit, picture.mask)
+        facts = (_LAYOUT, self._vae, *picture.target, picture.resize_mode, picture.mask)
         digest.update(repr(facts).encode())
         for block in _blocks(picture.file):
             digest.update(block)

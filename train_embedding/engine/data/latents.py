@@ -41,14 +41,14 @@ def encode_pictures(
     model: DiffusionModel,
     pictures: Sequence[Picture],
     *,
-    flip: bool = False,
+    random_flip: bool = False,
     cache: LatentCache | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[EncodedPicture], list[Skipped]]:
     """The latents of every picture, and the pictures that could not be read after all; fewer when `stopped` says so.
 
-    flip: whether those of the mirrored pictures are wanted too. Raises TrainingFailed when the VAE answers with NaN or runs out
-    of memory, and NotFound when the folder is gone.
+    random_flip: whether those of the mirrored pictures are wanted too. Raises TrainingFailed when the VAE answers with NaN or
+    runs out of memory, and NotFound when the folder is gone.
     """
     encoded: list[EncodedPicture] = []
     skipped: list[Skipped] = []
@@ -56,7 +56,7 @@ def encode_pictures(
         if stopped():
             break
         try:
-            encoded.append(_encode_picture(model, picture, flip, cache))
+            encoded.append(_encode_picture(model, picture, random_flip, cache))
         except UnreadableFile as error:
             if not picture.file.parent.is_dir():
                 raise NotFound(
@@ -69,24 +69,24 @@ def encode_pictures(
     return encoded, skipped
 
 
-def _encode_picture(model: DiffusionModel, picture: Picture, flip: bool, cache: LatentCache | None) -> EncodedPicture:
+def _encode_picture(model: DiffusionModel, picture: Picture, random_flip: bool, cache: LatentCache | None) -> EncodedPicture:
     key = cache.key(picture) if cache is not None else ""
     found = cache.load(key) if cache is not None else {}
-    wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if flip else ())}
+    wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if random_flip else ())}
     missing = not wanted <= set(found)
     if missing:
-        found = _compute(model, picture, flip)
+        found = _compute(model, picture, random_flip)
     picture.check_unchanged()
     if missing and cache is not None:
         cache.save(key, found)
-    mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if flip else None
+    mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if random_flip else None
     return EncodedPicture(picture, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
 
 
-def _compute(model: DiffusionModel, picture: Picture, flip: bool) -> dict[str, torch.Tensor]:
+def _compute(model: DiffusionModel, picture: Picture, random_flip: bool) -> dict[str, torch.Tensor]:
     pixels = picture.read()
     computed: dict[str, torch.Tensor] = {}
-    for prefix, colour in (("", pixels.colour), ("mirrored_", pixels.colour.flip(-1)))[: 1 + flip]:
+    for prefix, colour in (("", pixels.colour), ("mirrored_", pixels.colour.flip(-1)))[: 1 + random_flip]:
         moments = _moments(model, colour, picture)
         computed[f"{prefix}mean"], computed[f"{prefix}std"] = moments.mean[0].cpu(), moments.std[0].cpu()
     if not all(bool(torch.isfinite(tensor).all()) for tensor in computed.values()):
@@ -149,7 +149,7 @@ class LatentDataset:
         self._captions = Captions(self._spec, [one.picture.words for one in pictures], vectors)
         self._fits = _bytes(pictures) <= ON_DEVICE_BYTES
         generator = step_generator(self._spec.seed, 0)
-        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.flip] for one in pictures]
+        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.random_flip] for one in pictures]
         self._views = [views[index :: len(pictures)] for index in range(len(pictures))]
         groups: dict[Size, list[int]] = {}
         for index, one in enumerate(pictures):
@@ -163,7 +163,9 @@ class LatentDataset:
         """The batch of a step, counted from 1, in the order of `BatchOrder`."""
         generator = step_generator(self._spec.seed, step)
         chosen = self._order.at(step)
-        turned = (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.flip else [False] * len(chosen)
+        turned = (
+            (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.random_flip else [False] * len(chosen)
+        )
         views = [self._views[picture][mirrored] for picture, mirrored in zip(chosen, turned, strict=True)]
         latents = self._stacked([view.start for view in views])
         if self._spec.latent_sampling == "random":
@@ -222,7 +224,7 @@ class LatentDataset:
         mean = start = self._placed(moments.mean)
         if sampling == "once":
             start = self._placed(moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator))
-        weights = mask_weights(one.mask, self._spec.mask_floor)
+        weights = mask_weights(one.mask, self._spec.unmasked_weight)
         return _View(
             mean=mean,
             start=start,

@@ -59,5 +59,5 @@ def draw_scenes(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable
 
 def bare_captions(resolved: ResolvedSpec) -> ResolvedSpec:
     """The spec with captions that are the embedding alone, and nothing that pictures of a folder would need."""
-    spec = replace(resolved.spec, template=("[name]",), flip=False, latent_sampling="deterministic")
+    spec = replace(resolved.spec, template=("[name]",), random_flip=False, latent_sampling="deterministic")
     return replace(resolved, spec=spec)

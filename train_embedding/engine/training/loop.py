@@ -48,8 +48,8 @@ def train(
     while True:
         if resolved.evaluates_at(state.step, state.ending) and not state.evaluated:
             evaluation = state.record(evaluate(state.average))
-            if spec.auto_stop and state.ending is None:
-                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.cooldown)
+            if spec.early_stopping and state.ending is None:
+                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.lr_cooldown_steps)
             announce(Evaluated(evaluation, state))
         last = resolved.last_step(state.ending)
         if state.step >= last or (stopped := should_stop()):
@@ -60,11 +60,11 @@ def train(
         state.optimizer.zero_grad()
         loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step, state.scale)
         if context_term is not None:
-            state.scale.add_gradient(spec.context_weight * context_term.loss(state.vectors, step), state.trained())
-        if spec.clip_gradient:
-            torch.nn.utils.clip_grad_norm_(state.trained(), spec.clip_gradient)
+            state.scale.add_gradient(spec.core_loss_weight * context_term.loss(state.vectors, step), state.trained())
+        if spec.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(state.trained(), spec.max_grad_norm)
         state.scale.step(state.optimizer)
-        state.follow(spec.average)
+        state.follow(spec.ema_decay)
         state.step = step
         announce(Stepped(step, rate, loss, state))
     announce(Ended(state.step, stopped, state))
@@ -80,8 +80,11 @@ def accumulated_gradient(
 ) -> torch.Tensor:
     """Leaves the gradient of the step's mean loss in the vectors; returns that loss, a detached scalar on the device."""
     parts: list[torch.Tensor] = []
-    for part in range(spec.accumulation):
-        loss = batch_loss(model, vectors, dataset.batch((step - 1) * spec.accumulation + part + 1), spec) / spec.accumulation
+    for part in range(spec.gradient_accumulation_steps):
+        loss = (
+            batch_loss(model, vectors, dataset.batch((step - 1) * spec.gradient_accumulation_steps + part + 1), spec)
+            / spec.gradient_accumulation_steps
+        )
         scale.add_gradient(loss, vectors.values())
         parts.append(loss.detach())
     return torch.stack(parts).sum()
@@ -96,8 +99,8 @@ def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: B
     noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
     batch, noise, timesteps = batch.rows(batch.share), noise[batch.share], timesteps[batch.share]
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
-    if spec.min_snr:
-        losses = losses * min_snr_weights(spec.min_snr, model.prediction_type, model.alphas_cumprod, timesteps)
+    if spec.min_snr_gamma:
+        losses = losses * min_snr_weights(spec.min_snr_gamma, model.prediction_type, model.alphas_cumprod, timesteps)
     return losses.mean()
 
 

@@ -37,14 +37,14 @@ def prepare_pictures(
     spec, info = resolved.spec, host.info()
     folder = Path(spec.dataset)
     pictures, skipped = scan_folder(folder, framing_of(resolved), info.allowed_folders)
-    cache = LatentCache(latents_folder(info), model) if spec.latent_cache else None
-    encoded, unread = encode_pictures(model, pictures, flip=spec.flip, cache=cache, stopped=stopped)
+    cache = LatentCache(latents_folder(info), model) if spec.cache_latents_to_disk else None
+    encoded, unread = encode_pictures(model, pictures, random_flip=spec.random_flip, cache=cache, stopped=stopped)
     if stopped():
         return encoded, []
     skipped += unread
     if not encoded:
         raise nothing_usable(folder, skipped)
-    report = report_of(folder, encoded, skipped, spec.mask_floor)
+    report = report_of(folder, encoded, skipped, spec.unmasked_weight)
     write_atomically(run_folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
     return encoded, [*skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
 
@@ -61,7 +61,9 @@ def latents_folder(info: HostInfo) -> Path:
     return info.runs_folder.parent / "latents"
 
 
-def report_of(folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], mask_floor: float) -> dict[str, Any]:
+def report_of(
+    folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], unmasked_weight: float
+) -> dict[str, Any]:
     """What became of each picture, as JSON values. Sizes are in pixels."""
     from train_embedding.engine.data.image_folder import readable
     from train_embedding.engine.data.masks import mask_weights
@@ -79,7 +81,7 @@ def report_of(folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence
                 "caption": picture.words,
                 "caption_from": "text file" if picture.captioned else "file name",
                 "mask": picture.mask or None,
-                "mask_counts": mask_weights(one.mask, mask_floor) is not None,
+                "mask_counts": mask_weights(one.mask, unmasked_weight) is not None,
                 "repeats": picture.repeats,
             }
         )

@@ -168,14 +168,14 @@ class Training:
 
         from train_embedding.engine.training.evaluation import fixed_losses, training_items
 
-        wanted = self._spec.evaluate_every or self._spec.candidate_words()
+        wanted = self._spec.eval_every or self._spec.candidate_words()
         groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
         return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
 
     def _context_term(self, model: DiffusionModel) -> ContextTerm | None:
         from train_embedding.engine.training.core_loss import ContextTerm
 
-        if not self._spec.context_weight:
+        if not self._spec.core_loss_weight:
             return None
         start = {key: tensor.to(model.device) for key, tensor in self._live.start.vectors.items()}
         return ContextTerm(model, start, self._spec.seed)
