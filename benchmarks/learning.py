@@ -76,7 +76,7 @@ def run_job(job: Job) -> dict[str, Any]:
         **asdict(job),
         "steps": state.step,
         "samples": state.step * watch.batch,
-        "verdict": state.verdict,
+        "verdict": state.verdict.value,
         "kept_step": step,
         "seconds": round(seconds, 2),
         "norm": float(torch.cat(list(vectors.values()), 1).norm(dim=1).mean()),

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from train_embedding.engine.training.early_stopping import (
-    CONVERGED,
-    NOT_LEARNING,
     Evaluation,
+    Verdict,
     best,
+    judge,
     learned,
     paired,
     scores,
-    verdict,
 )
 
 ITEMS, EVERY, CAP = 16, 20, 1200
@@ -34,12 +33,13 @@ def evaluations(curve: Callable[[int], float], noise: float, seed: int, steps: i
     return made
 
 
-def ended(made: Sequence[Evaluation], floor: int = 0) -> tuple[int, str]:
-    """The step at which a run with these evaluations ends, and why; the cap and "" when nothing ends it."""
+def ended(made: Sequence[Evaluation], floor: int = 0) -> tuple[int, Verdict]:
+    """The step at which a run with these evaluations ends, and why; the cap and UNDECIDED when nothing ends it."""
     for count in range(1, len(made) + 1):
-        if answer := verdict(made[:count], floor):
+        answer = judge(made[:count], floor)
+        if answer is not Verdict.UNDECIDED:
             return made[count - 1].step, answer
-    return made[-1].step, ""
+    return made[-1].step, Verdict.UNDECIDED
 
 
 def converging(rate: float, low: float = 0.6) -> Callable[[int], float]:
@@ -52,7 +52,7 @@ def converging(rate: float, low: float = 0.6) -> Callable[[int], float]:
 def test_a_converging_curve_is_stopped_on_its_plateau(rate: float, noise: float, seed: int) -> None:
     made = evaluations(converging(rate), noise, seed)
     step, answer = ended(made)
-    assert answer == CONVERGED
+    assert answer is Verdict.CONVERGED
     assert step < 12 * rate + 300
     gained, possible = 1 - converging(rate)(step), 0.4
     assert gained > 0.85 * possible
@@ -62,14 +62,14 @@ def test_a_converging_curve_is_stopped_on_its_plateau(rate: float, noise: float,
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.02])
 def test_a_curve_that_still_improves_is_not_stopped(noise: float, seed: int) -> None:
     made = evaluations(lambda step: 1 - 0.5 * step / CAP, noise, seed)
-    assert ended(made) == (CAP, "")
+    assert ended(made) == (CAP, Verdict.UNDECIDED)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_two_plateaus_with_a_long_slope_between_end_on_the_second(seed: int) -> None:
     made = evaluations(lambda step: 1.0 - 0.4 * min(max(step - 60, 0) / 600, 1.0), 0.005, seed)
     step, answer = ended(made)
-    assert answer == CONVERGED
+    assert answer is Verdict.CONVERGED
     assert step >= 600
 
 
@@ -78,7 +78,7 @@ def test_two_plateaus_with_a_long_slope_between_end_on_the_second(seed: int) -> 
 def test_a_flat_curve_is_not_run_to_the_cap(noise: float, seed: int) -> None:
     made = evaluations(lambda _step: 1.0, noise, seed)
     step, answer = ended(made)
-    assert answer == NOT_LEARNING
+    assert answer is Verdict.NOT_LEARNING
     assert step <= 20 * EVERY
 
 
@@ -87,14 +87,14 @@ def test_a_flat_curve_is_not_run_to_the_cap(noise: float, seed: int) -> None:
 def test_a_diverging_curve_is_ended_with_the_start_as_the_best(noise: float, seed: int) -> None:
     made = evaluations(lambda step: 1 + 0.002 * step, noise, seed)
     step, answer = ended(made)
-    assert answer == NOT_LEARNING
+    assert answer is Verdict.NOT_LEARNING
     assert step <= 12 * EVERY
     assert made[best(made)].step <= 2 * EVERY
 
 
 def test_noise_alone_never_looks_like_learning() -> None:
     answers = [ended(evaluations(lambda _step: 1.0, 0.03, seed))[1] for seed in range(40)]
-    assert answers.count(CONVERGED) <= 4
+    assert answers.count(Verdict.CONVERGED) <= 4
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -121,12 +121,12 @@ def test_the_floor_holds() -> None:
     made = evaluations(converging(10), 0.01, 0)
     assert ended(made)[0] < 400
     step, answer = ended(made, floor=600)
-    assert (step, answer) == (600, CONVERGED)
+    assert (step, answer) == (600, Verdict.CONVERGED)
 
 
 def test_nothing_is_said_before_the_window_has_been_full_twice() -> None:
     made = evaluations(lambda _step: 1.0, 0.0, 0)
-    assert ended(made) == (8 * EVERY, NOT_LEARNING)
+    assert ended(made) == (8 * EVERY, Verdict.NOT_LEARNING)
 
 
 def test_scores_are_means_of_ratios() -> None:

@@ -15,7 +15,7 @@ from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training import loop
-from train_embedding.engine.training.early_stopping import CONVERGED, NOT_LEARNING
+from train_embedding.engine.training.early_stopping import Verdict
 from train_embedding.engine.training.evaluation import fixed_items, fixed_losses
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.training.loop import train
@@ -254,14 +254,16 @@ def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model:
 
 def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model, replace(SPEC, steps=100, eval_every=1, learning_rate="1e-12"))
-    assert run.state.verdict == NOT_LEARNING
+    assert run.state.verdict is Verdict.NOT_LEARNING
     assert run.state.step == run.state.ending == 8
     assert run.state.chosen()[0] == 0
 
 
 def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "verdict", lambda evaluations, _floor: CONVERGED if len(evaluations) == 4 else "")
+    monkeypatch.setattr(
+        loop, "judge", lambda evaluations, _floor: Verdict.CONVERGED if len(evaluations) == 4 else Verdict.UNDECIDED
+    )
     run = Run(tiny_model, replace(SPEC, steps=100, eval_every=2, lr_cooldown_steps=5))
-    assert (run.state.verdict, run.state.ending, run.state.step) == (CONVERGED, 11, 11)
+    assert (run.state.verdict, run.state.ending, run.state.step) == (Verdict.CONVERGED, 11, 11)
     assert [round(event.rate / 0.01, 3) for event in run.steps] == [*[1.0] * 6, 0.833, 0.667, 0.5, 0.333, 0.167]
     assert run.events[-2].evaluation.step == 11  # type: ignore[union-attr]

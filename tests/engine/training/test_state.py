@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.training.early_stopping import CONVERGED, NOT_LEARNING
+from train_embedding.engine.training.early_stopping import Verdict
 from train_embedding.engine.training.state import MAX_KEPT, TrainState, new_state
 from train_embedding.errors import InvalidSpec, TrainingFailed
 
@@ -62,11 +62,11 @@ def test_one_text_encoder_alone_is_trained(optimizer: str) -> None:
 def test_what_is_saved_goes_on_to_the_same_bits(optimizer: str) -> None:
     made = stepped(state(optimizer), 3)
     made.record(torch.tensor([1.0, 2.0]))
-    made.end_as(CONVERGED, 5)
+    made.apply_verdict(Verdict.CONVERGED, 5)
     saved = made.to_saved()
     loaded = state(optimizer)
     loaded.load(saved)
-    assert (loaded.step, loaded.ending, loaded.verdict) == (3, 8, CONVERGED)
+    assert (loaded.step, loaded.ending, loaded.verdict) == (3, 8, Verdict.CONVERGED)
     assert torch.equal(loaded.evaluations[0].losses, torch.tensor([1.0, 2.0]).double())
     assert set(loaded.kept) == {3}
     stepped(made, 4)
@@ -120,9 +120,9 @@ def test_no_evaluation_that_is_no_number(value: float) -> None:
 
 def test_the_stop_rule_sets_the_end() -> None:
     made = stepped(state(), 4)
-    made.end_as("", 50)
+    made.apply_verdict(Verdict.UNDECIDED, 50)
     assert made.ending is None
-    made.end_as(NOT_LEARNING, 50)
+    made.apply_verdict(Verdict.NOT_LEARNING, 50)
     assert made.ending == 4
 
 

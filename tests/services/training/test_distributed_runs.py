@@ -13,7 +13,7 @@ from tests.processes import SimulatedProcesses
 from tests.training import Trainee, new_trainee, trainee
 from train_embedding.engine.training import loop
 from train_embedding.engine.training.data_parallel import Worker
-from train_embedding.engine.training.early_stopping import CONVERGED
+from train_embedding.engine.training.early_stopping import Verdict
 from train_embedding.engine.training.resume import RESUME_FILE, read_resume
 from train_embedding.errors import TrainingFailed
 from train_embedding.services import Services
@@ -84,7 +84,9 @@ def test_three_with_batch_1_are_one_with_batch_3(trainee: Trainee, tmp_path: Pat
 
 
 def test_the_stop_rule_is_that_of_the_main_process(trainee: Trainee, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "verdict", lambda evaluations, _floor: CONVERGED if len(evaluations) == 3 else "")
+    monkeypatch.setattr(
+        loop, "judge", lambda evaluations, _floor: Verdict.CONVERGED if len(evaluations) == 3 else Verdict.UNDECIDED
+    )
     two = together(tmp_path / "two", trainee)
     spec = {**SPEC, "steps": 50}
     one, several = trainee.run(**spec, batch_size=4), two.run(**spec, batch_size=2)

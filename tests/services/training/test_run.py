@@ -531,7 +531,7 @@ def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Tra
     ended = trainee.run(steps=100, eval_every=1, learning_rate="1e-9", save_every=4)
     assert (ended.status, ended.step, ended.steps) == ("finished", 8, 8)
     assert ended.notes == (
-        "No step was better than the start, so the embedding is as it was. "
+        "No step was better than the start, so the embedding is unchanged. "
         "The vectors hardly moved: try a higher learning rate, or more steps.",
     )
     assert trainee.file.read_bytes() == before

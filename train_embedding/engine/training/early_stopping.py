@@ -1,4 +1,4 @@
-"""When a run has learned what it can, and which of its snapshots to keep: the rules, on evaluations alone.
+"""Early stopping: when a run has learned what it can, and which of its snapshots to keep, from the evaluations alone.
 
 y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise, prompts
 and timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
@@ -8,22 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
 
 import torch
 
 WINDOW = 8
-"Evaluations that the stop rule looks back over."
+"Number of latest evaluations that the rule looks at."
 VARIANCE_RATIO = 0.15
-"The curve is quiet when its variance in the window is below this part of its variance as a whole."
+"The curve has plateaued when its variance in the window is below this fraction of its variance as a whole."
 SMALL_GAIN = 0.05
-"An improvement over the window below this part of the whole one does not count."
+"An improvement over the window below this fraction of the whole improvement does not count."
 HARDLY_MOVED = 0.05
-"Vectors that moved by less than this part of their norm were hardly trained."
+"Vectors that moved by less than this fraction of their norm were hardly trained."
 _TINY = 1e-6
 "Differences below this are rounding."
 
-CONVERGED = "converged"
-NOT_LEARNING = "not learning"
+
+class Verdict(Enum):
+    """What the evaluations say about a run. The values are saved in its files."""
+
+    UNDECIDED = ""
+    CONVERGED = "converged"
+    NOT_LEARNING = "not learning"
+
+
+Diagnosis = Literal["loss rose", "hardly moved", "no gain"]
+"The likely reason why a run did not learn."
 
 
 @dataclass(frozen=True)
@@ -45,15 +56,17 @@ def scores(evaluations: Sequence[Evaluation]) -> list[float]:
     return [float(one) for one in _ratios(evaluations).mean(1)]
 
 
-def verdict(evaluations: Sequence[Evaluation], floor: int) -> str:
-    """CONVERGED, NOT_LEARNING, or "" to go on.
+def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
+    """Judge whether the run should end; two consecutive evaluations must agree on the verdict.
 
-    floor: the first step that may end a run. Either answer must be given by two evaluations running.
+    Args:
+        evaluations: All of the run, at least one.
+        floor: First step that may end the run.
     """
     if len(evaluations) < 2 or evaluations[-1].step < floor:
-        return ""
-    now = _verdict_once(evaluations)
-    return now if now and now == _verdict_once(evaluations[:-1]) else ""
+        return Verdict.UNDECIDED
+    verdict = _judge_once(evaluations)
+    return verdict if verdict is _judge_once(evaluations[:-1]) else Verdict.UNDECIDED
 
 
 def best(evaluations: Sequence[Evaluation], after: int = -1) -> int:
@@ -77,17 +90,17 @@ def learned(evaluations: Sequence[Evaluation]) -> bool:
     return _below_start(ratios[int(ratios.mean(1).argmin())])
 
 
-def why_not_learning(evaluations: Sequence[Evaluation], moved: float) -> str:
-    """The likely reason, and what to try, in a sentence. moved: how far the vectors have moved, as a part of their norm."""
+def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
+    """Find the likely reason why the run did not learn.
+
+    Args:
+        evaluations: All of the run.
+        moved: How far the vectors have moved, as a fraction of their norm.
+    """
     gain, error = paired(1 - _ratios(evaluations)[-1])
     if gain < -error - _TINY:
-        return "The loss on fixed noise rose: try a lower learning rate."
-    if moved < HARDLY_MOVED:
-        return "The vectors hardly moved: try a higher learning rate, or more steps."
-    return (
-        "The vectors moved and nothing came of it: the initialization text may already say what the pictures show, the captions "
-        "may name it in other words, or the pictures have nothing in common that the checkpoint can draw."
-    )
+        return "loss rose"
+    return "hardly moved" if moved < HARDLY_MOVED else "no gain"
 
 
 def _below_start(ratios: torch.Tensor) -> bool:
@@ -96,23 +109,23 @@ def _below_start(ratios: torch.Tensor) -> bool:
     return gain > _TINY and gain >= 2 * error
 
 
-def _verdict_once(evaluations: Sequence[Evaluation]) -> str:
-    """The rule for one evaluation, the last of those given; "" while the window is not full.
+def _judge_once(evaluations: Sequence[Evaluation]) -> Verdict:
+    """Apply the rule at the last of the evaluations; undecided while the window is not full.
 
     The best of many noisy evaluations may lie below the start by chance, so the window as a whole must lie there too.
     """
     if len(evaluations) < WINDOW:
-        return ""
+        return Verdict.UNDECIDED
     ratios = _ratios(evaluations)  # [E, N]
     curve = ratios.mean(1)
     window = ratios[-WINDOW:]
     earlier, later = window[: WINDOW // 2].mean(0), window[WINDOW // 2 :].mean(0)
     gain, error = paired(earlier - later)
     if not learned(evaluations) or not _below_start(window.mean(0)):
-        return NOT_LEARNING if gain <= error + _TINY else ""
-    quiet = float(curve[-WINDOW:].var()) < VARIANCE_RATIO * float(curve.var())
+        return Verdict.NOT_LEARNING if gain <= error + _TINY else Verdict.UNDECIDED
+    plateaued = float(curve[-WINDOW:].var()) < VARIANCE_RATIO * float(curve.var())
     small = gain < max(error, SMALL_GAIN * (1 - float(curve.min())))
-    return CONVERGED if quiet and small else ""
+    return Verdict.CONVERGED if plateaued and small else Verdict.UNDECIDED
 
 
 def _ratios(evaluations: Sequence[Evaluation]) -> torch.Tensor:

@@ -15,7 +15,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import add_noise, draw_timesteps
 from train_embedding.engine.runtime.precision import LossScale, autocast, compute_dtype
 from train_embedding.engine.training.core_loss import ContextTerm
-from train_embedding.engine.training.early_stopping import verdict
+from train_embedding.engine.training.early_stopping import judge
 from train_embedding.engine.training.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.training.losses import item_losses, min_snr_weights, target_of
 from train_embedding.engine.training.optimizers import set_rate
@@ -49,7 +49,7 @@ def train(
         if resolved.evaluates_at(state.step, state.ending) and not state.evaluated:
             evaluation = state.record(evaluate(state.average))
             if spec.early_stopping and state.ending is None:
-                state.end_as(verdict(state.evaluations, spec.min_steps), resolved.lr_cooldown_steps)
+                state.apply_verdict(judge(state.evaluations, spec.min_steps), resolved.lr_cooldown_steps)
             announce(Evaluated(evaluation, state))
         last = resolved.last_step(state.ending)
         if state.step >= last or (stopped := should_stop()):

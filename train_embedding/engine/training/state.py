@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.devices import as_float64
 from train_embedding.engine.runtime.precision import LossScale
-from train_embedding.engine.training.early_stopping import CONVERGED, Evaluation, best, scores
+from train_embedding.engine.training.early_stopping import Evaluation, Verdict, best, scores
 from train_embedding.engine.training.optimizers import new_optimizer
 from train_embedding.errors import TrainingFailed
 
@@ -37,9 +37,8 @@ class TrainState:
     scale: LossScale
     step: int = 0
     ending: int | None = None
-    "The last step, once the stop rule has spoken."
-    verdict: str = ""
-    "What the stop rule said."
+    "The last step, once early stopping has set it."
+    verdict: Verdict = Verdict.UNDECIDED
     evaluations: list[Evaluation] = field(default_factory=list)
     kept: dict[int, Tables] = field(default_factory=dict)
 
@@ -72,11 +71,11 @@ class TrainState:
             del self.kept[max(filter(None, self.kept), key=by_step.__getitem__)]
         return evaluation
 
-    def end_as(self, said: str, cooldown: int) -> None:
-        """Sets the run's last step when the stop rule has spoken: after `cooldown` steps, or at once where nothing is learned."""
-        if said:
-            self.verdict = said
-            self.ending = self.step + (cooldown if said == CONVERGED else 0)
+    def apply_verdict(self, verdict: Verdict, cooldown: int) -> None:
+        """Set the run's last step: `cooldown` steps from now for a run that converged, this one for a run that does not learn."""
+        if verdict is not Verdict.UNDECIDED:
+            self.verdict = verdict
+            self.ending = self.step + (cooldown if verdict is Verdict.CONVERGED else 0)
 
     def chosen(self, after: int = -1) -> tuple[int, Tables]:
         """The step and the vectors of the best evaluation among those of later steps than `after`; step 0 is the start."""
@@ -95,7 +94,7 @@ class TrainState:
         return {
             "step": self.step,
             "ending": self.ending,
-            "verdict": self.verdict,
+            "verdict": self.verdict.value,
             "vectors": {key: tensor.detach().cpu().clone() for key, tensor in self.vectors.items()},
             "average": {key: tensor.cpu().clone() for key, tensor in self.average.items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
@@ -112,7 +111,7 @@ class TrainState:
             self.average[key].copy_(saved["average"][key])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.ending = int(saved["step"]), saved["ending"]
-        self.verdict = str(saved["verdict"])
+        self.verdict = Verdict(saved["verdict"])
         self.evaluations = [Evaluation(int(step), losses) for step, losses in saved["evaluations"]]
         self.kept = {int(step): dict(kept) for step, kept in saved["kept"].items()}
         if "scale" in saved:  # which earlier versions did not have

@@ -91,7 +91,7 @@ class Recorder:
         self._live.publish(**told)
 
     def _on_ended(self, event: Ended) -> None:
-        from train_embedding.engine.training.early_stopping import CONVERGED
+        from train_embedding.engine.training.early_stopping import Verdict
 
         state = event.state
         self.stopped = event.stopped
@@ -101,9 +101,9 @@ class Recorder:
             self._save_resume(state)
         if not event.stopped:
             self._live.publish(steps=self._resolved.last_step(state.ending))
-        if state.verdict == CONVERGED:
-            self._live.note("The run ended by itself: the evaluations had come to rest.")
-        self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict)
+        if state.verdict is Verdict.CONVERGED:
+            self._live.note("Early stopping ended the run: the evaluation loss has plateaued.")
+        self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict.value)
 
     def _report(self, state: TrainState) -> None:
         """Read the losses since the last report, and keep the vectors. Raises TrainingFailed at NaN or infinity.

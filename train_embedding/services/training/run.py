@@ -25,10 +25,19 @@ if TYPE_CHECKING:
     from train_embedding.engine.model.conditioning import Conditioning
     from train_embedding.engine.model.diffusion_model import DiffusionModel
     from train_embedding.engine.training.core_loss import ContextTerm
+    from train_embedding.engine.training.early_stopping import Diagnosis
     from train_embedding.engine.training.loop import Evaluate, Gradient
     from train_embedding.engine.training.state import TrainState
 
 EVALUATION_ITEMS = 32
+_EXPLANATIONS: dict[Diagnosis, str] = {
+    "loss rose": "The loss on fixed noise rose: try a lower learning rate.",
+    "hardly moved": "The vectors hardly moved: try a higher learning rate, or more steps.",
+    "no gain": (
+        "The vectors moved, but the loss did not fall: the initialization text may already describe what the images show, the "
+        "captions may describe it in other words, or the images have nothing in common that the checkpoint can draw."
+    ),
+}
 
 
 class Training:
@@ -227,7 +236,7 @@ class Training:
         self._live.publish(files=(entry.file, *(file for file in self._live.state.files if file != entry.file)))
 
     def _chosen(self) -> Embedding | None:
-        from train_embedding.engine.training.early_stopping import NOT_LEARNING, why_not_learning
+        from train_embedding.engine.training.early_stopping import Verdict, diagnose
 
         state, recorder = self._train_state, self._recorder
         if state is None or recorder is None or recorder.good is None:
@@ -235,12 +244,12 @@ class Training:
         if self._spec.keep == "last" or len(state.evaluations) < 2:
             return recorder.good
         step, vectors = state.chosen(after=0 if recorder.stopped else -1)
+        explanation = _EXPLANATIONS[diagnose(state.evaluations, state.moved())]
         if not step:
-            reason = why_not_learning(state.evaluations, state.moved())
-            self._live.note(f"No step was better than the start, so the embedding is as it was. {reason}")
+            self._live.note(f"No step was better than the start, so the embedding is unchanged. {explanation}")
             return None if self._live.state.result is None else self._live.start
-        if state.verdict == NOT_LEARNING:
-            self._live.note(why_not_learning(state.evaluations, state.moved()))
+        if state.verdict is Verdict.NOT_LEARNING:
+            self._live.note(explanation)
         self._live.publish(best_step=step)
         return self._live.embedding(vectors, step)
 
