@@ -1,7 +1,7 @@
 """`python -m train_embedding` is the command line."""
 
 from train_embedding.cli import main
-from train_embedding.cli.common import leave
+from train_embedding.cli.common import exit_process
 
 if __name__ == "__main__":
-    leave(main())
+    exit_process(main())

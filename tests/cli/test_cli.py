@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import signal
@@ -16,8 +17,8 @@ import pytest
 from PIL import Image
 
 from train_embedding import __version__
-from train_embedding.cli import VERBS, main, train
-from train_embedding.cli.common import on_stop_signals
+from train_embedding.cli import COMMANDS, main, train
+from train_embedding.cli.common import call_on_stop_signals
 from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, TrainingSpec
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
@@ -34,7 +35,20 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
     return captured.err.strip()
 
 
-@pytest.mark.parametrize("verb", [verb.__name__.rpartition(".")[2].rstrip("_") for verb in VERBS])
+class CommandNames:
+    """Collects the names of the commands that are added to it."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        for add_to in COMMANDS:
+            add_to(self)
+
+    def add_parser(self, name: str, **_options: Any) -> argparse.ArgumentParser:
+        self.names.append(name)
+        return argparse.ArgumentParser()
+
+
+@pytest.mark.parametrize("verb", CommandNames().names)
 def test_help_loads_nothing_heavy(verb: str) -> None:
     code = (
         "import sys\nfrom train_embedding.cli import main\n"
@@ -58,7 +72,7 @@ def test_create_and_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines()[0] == f"Created my-cat with 3 vectors: {data / 'embeddings' / 'my-cat.pt'}"
     assert main(["list"]) == 0
     titles, row = capsys.readouterr().out.splitlines()
-    assert titles.split() == ["name", "family", "vectors", "step", "form", "KB", "changed", "hash", "not", "loaded"]
+    assert titles.split() == ["name", "family", "vectors", "step", "format", "KB", "changed", "hash", "not", "loaded"]
     assert row.split()[:5] == ["my-cat", "SD1", "3", "0", "webui"]
 
 
@@ -253,7 +267,7 @@ def test_control_c_stops_and_keeps_the_result(
 
 def test_a_signal_that_a_launcher_passes_on_late_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with on_stop_signals(lambda: None):
+    with call_on_stop_signals(lambda: None):
         monkeypatch.setenv("RANK", "0")
         monkeypatch.setenv("WORLD_SIZE", "2")
     try:
@@ -262,7 +276,7 @@ def test_a_signal_that_a_launcher_passes_on_late_ends_nothing(monkeypatch: pytes
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    with on_stop_signals(lambda: None):
+    with call_on_stop_signals(lambda: None):
         monkeypatch.delenv("RANK")
     assert {number: signal.getsignal(number) for number in before} == before
 
@@ -469,7 +483,7 @@ def test_control_c_ends_the_app_and_the_training_in_it(
     monkeypatch.setattr(Runs, "wait", lambda _self, run_id: calls.append(f"wait {run_id}"))
     assert main(["app"]) == 0
     assert calls == ["stop 1", "wait 1"]
-    assert "Ending the training of my-cat and keeping the result." in capsys.readouterr().out
+    assert "Stopping the training of my-cat; the result is kept." in capsys.readouterr().out
 
 
 def test_a_picture_folder_outside_is_refused_on_a_shared_server(data: Path, tmp_path: Path) -> None:

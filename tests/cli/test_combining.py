@@ -1,4 +1,4 @@
-"""The verbs that look inside embeddings and make new ones, over a host that knows words."""
+"""The commands that inspect embeddings and make new ones, over a host that knows words."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_tokens(host: FakeHost, capsys: Output) -> None:
     assert lines[0] == "Part of weight 1: a (red:1.2) my-cat"
     assert lines[3].split() == ["0", "1", "736", "red", "1.200"]
     assert lines[4].split() == ["0", "2", "-", "my-cat", "1.000", "my-cat,", "vector", "0"]
-    assert "4 tokens of 75, 71 remain." in lines
+    assert "4 tokens of 75, 71 left." in lines
     assert "Left out: <lora:x:1>" in lines
     assert main(["tokens", "a", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 1

@@ -1,4 +1,4 @@
-"""How the verbs print."""
+"""How the commands print."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def test_closed_folders(tmp_path: Path, closed: str) -> None:
     for name in CLOSABLE:
         (tmp_path / name).mkdir()
     (tmp_path / closed).chmod(0)
-    verbs = [["list"], ["trash"], ["delete", "dog"], ["resume"], ["create", "cat"]]
-    code = f"from train_embedding.cli import main\nfor verb in {verbs}:\n    main([*verb, '--data', {str(tmp_path)!r}])"
+    commands = [["list"], ["trash"], ["delete", "dog"], ["resume"], ["create", "cat"]]
+    code = f"from train_embedding.cli import main\nfor command in {commands}:\n    main([*command, '--data', {str(tmp_path)!r}])"
     before = WITHOUT_RIGHTS if os.geteuid() == 0 else ()
     done = subprocess.run([*before, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     (tmp_path / closed).chmod(0o755)

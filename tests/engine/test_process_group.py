@@ -28,7 +28,7 @@ with process_group() as processes:
         processes.serve(lambda task: (processes.rank, task))
         print("dismissed")
 sys.stdout.flush()
-os._exit(0)  # as the command line ends: see `cli.common.leave`
+os._exit(0)  # as the command line ends: see `cli.common.exit_process`
 """
 LOSE = """
 import os, signal, sys

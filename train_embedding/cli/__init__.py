@@ -1,4 +1,4 @@
-"""The command line: one module per verb, the standard library and tqdm only."""
+"""The command line. It needs nothing but the standard library and tqdm until a command runs."""
 
 from __future__ import annotations
 
@@ -7,42 +7,41 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import (
-    app,
-    bench,
-    convert,
-    copy,
-    create,
-    delete,
-    demo,
-    export,
-    import_,
-    inspect,
-    list,
-    merge,
-    notes,
-    rename,
-    rescue,
-    resume,
-    tokens,
-    train,
-    trash,
-)
+from train_embedding.cli import app, bench, demo, inspect, library, merge, resume, tokens, train
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError, refusal_of
 
-VERBS = (
-    create, train, resume, list, inspect, tokens, merge, convert, rescue, rename, copy, delete, trash, import_, export, notes,
-    app, demo, bench,
-)  # fmt: skip
+COMMANDS = (
+    library.add_create,
+    train.add_to,
+    resume.add_to,
+    library.add_list,
+    inspect.add_to,
+    tokens.add_to,
+    merge.add_to,
+    library.add_convert,
+    library.add_rescue,
+    library.add_rename,
+    library.add_copy,
+    library.add_delete,
+    library.add_trash,
+    library.add_import,
+    library.add_export,
+    library.add_notes,
+    app.add_to,
+    demo.add_to,
+    bench.add_to,
+)
+"In the order of --help; each adds one command to the parser."
 INTERRUPTED = 130
-"What shells answer for a program that Ctrl-C ended."
+"Exit code of a program that Ctrl-C ended, by the convention of shells."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one verb and returns its exit code: 0, 2 for wrong usage, or that of the error, which stands on one line of stderr.
+    """Run one command and return its exit code: 0, or that of the error, which is printed to stderr as one line.
 
-    Raises SystemExit for wrong usage, --help, and where a closed pipe ends the verb.
+    Raises:
+        SystemExit: Wrong usage (exit code 2), --help, or a closed pipe on standard output.
     """
     escape_what_cannot_be_printed()
     with closed_pipe_ends_quietly():
@@ -68,11 +67,12 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; what it parses has the command's function as `run`."""
     built = argparse.ArgumentParser(
         prog="train-embedding", description="Creates, trains and manages textual-inversion embeddings."
     )
     built.add_argument("--version", action="version", version=__version__)
-    verbs = built.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_to(verbs)
+    commands = built.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add_to in COMMANDS:
+        add_to(commands)
     return built

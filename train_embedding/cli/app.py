@@ -1,4 +1,4 @@
-"""`train-embedding app`: the tab beside a small txt2img page, in the browser."""
+"""`train-embedding app`: the standalone web app."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import os
 import secrets
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from train_embedding.cli.common import add_host_options, services_of
+from train_embedding.cli.common import Commands, add_command, add_host_options, open_services
 from train_embedding.errors import HostFailed, InvalidInput
 from train_embedding.services.typed_paths import typed_path
 
@@ -20,30 +20,29 @@ PORT = 7860
 AUTH_VARIABLE = "TRAIN_EMBEDDING_AUTH"
 
 
-def add_to(verbs: Any) -> None:
-    parser = verbs.add_parser("app", help="open the standalone web app", description="Serves the web app until Ctrl-C.")
-    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"0 for any that is free (default: {PORT})")
+def add_to(commands: Commands) -> None:
+    parser = add_command(commands, "app", run, "serve the standalone web app", "Serves the web app until you press Ctrl-C.")
+    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"0 for any free port (default: {PORT})")
     parser.add_argument(
         "--listen", action="store_true",
-        help="serve other machines too, behind a password or a token; training images must then lie in the data folder",
+        help="also serve other machines, protected by a password or a token; training images must then be in the data folder",
     )  # fmt: skip
-    parser.add_argument("--host", default="", metavar="ADDRESS", help="as --listen, at this address of the machine only")
+    parser.add_argument("--host", default="", metavar="ADDRESS", help="like --listen, but only on this address of the machine")
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
-        help="answer to this host name too, such as that of a reverse proxy; may be given several times",
+        help="also accept this host name, such as that of a reverse proxy; may be given several times",
     )  # fmt: skip
     parser.add_argument(
         "--auth", action="append", default=[], metavar="USER:PASSWORD",
-        help=f"ask for a user name and password; may be given several times. The environment variable {AUTH_VARIABLE}, one in "
-        "each line, does the same and does not show in the list of processes. With --listen and neither, the address that is "
-        "printed contains a token",
+        help=f"require a user name and password; may be given several times. The environment variable {AUTH_VARIABLE} does "
+        "the same, with one account per line, and is not visible in the list of processes. Without either, --listen prints an "
+        "address that contains a token",
     )  # fmt: skip
     parser.add_argument(
         "--train-embedding-allow", action="append", type=typed_path, default=[], metavar="FOLDER",
-        help="with --listen or --host, a further folder whose pictures may be trained on; may be given several times",
+        help="with --listen or --host, another folder that training images may come from; may be given several times",
     )  # fmt: skip
     add_host_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,20 +50,20 @@ def run(arguments: argparse.Namespace) -> int:
         from train_embedding.app import server
     except ImportError as problem:
         raise HostFailed(f'The web app needs the package "{problem.name}".', 'Install the extra "app".') from problem
-    access = _access_of(arguments)
+    access = _read_access(arguments)
     allowed = (arguments.data.resolve(), *(folder.resolve() for folder in arguments.train_embedding_allow))
-    services = services_of(arguments, allowed if access.listens else None)
+    services = open_services(arguments, allowed if access.listens else None)
     try:
         server.serve(services, arguments.port, access)
     except KeyboardInterrupt:
-        print("The app has ended.")
+        print("The app was stopped.")
     finally:
-        _end_training(services.runs)
+        _stop_training(services.runs)
     return 0
 
 
-def _access_of(arguments: argparse.Namespace) -> Access:
-    """Raises InvalidInput for an account without a name or a password."""
+def _read_access(arguments: argparse.Namespace) -> Access:
+    """Read who may connect. Raises InvalidInput for an account without a name or a password."""
     from train_embedding.app.access import EVERYWHERE, LOOPBACK, Access
 
     accounts = (*arguments.auth, *filter(None, os.environ.get(AUTH_VARIABLE, "").splitlines()))
@@ -76,9 +75,9 @@ def _access_of(arguments: argparse.Namespace) -> Access:
     return replace(access, token=secrets.token_urlsafe(24)) if access.listens and not accounts else access
 
 
-def _end_training(runs: Runs) -> None:
+def _stop_training(runs: Runs) -> None:
     state = runs.current()
     if state is not None and state.active:
-        print(f"Ending the training of {state.embedding} and keeping the result.")
+        print(f"Stopping the training of {state.embedding}; the result is kept.")
         runs.stop(state.id)
         runs.wait(state.id)

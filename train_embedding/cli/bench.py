@@ -1,12 +1,11 @@
-"""`train-embedding bench`: what a training step costs, in operations and in memory."""
+"""`train-embedding bench`: count the operations and the memory of a training step."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-from train_embedding.cli.common import print_json, print_table
+from train_embedding.cli.common import Commands, Run, add_command, print_json, print_table
 
 FLOP_COLUMNS = {
     "family": "family",
@@ -24,21 +23,21 @@ MEMORY_COLUMNS = {
     "saved_gib": "saved, GiB",
     "peak_gib": "peak, GiB",
     "weights_gib": "weights, GiB",
-    "smallest_card_gib": "card (derived), GiB",
+    "smallest_card_gib": "GPU (derived), GiB",
 }
 
 
-def add_to(verbs: Any) -> None:
-    parser = verbs.add_parser("bench", help="measure what a training step costs", description="Measurements that need no data.")
+def add_to(commands: Commands) -> None:
+    what = "Counts the operations and the memory of a training step. Needs no checkpoint and no images."
+    parser = commands.add_parser("bench", help="measure what a training step costs", description=what)
     measurements = parser.add_subparsers(title="measurements", metavar="WHAT", required=True)
-    _add(measurements, "flops", run_flops, "floating-point operations of a step, counted at true model sizes")
-    _add(measurements, "memory", run_memory, "memory of a step, counted at true model sizes, and the card that should hold it")
+    _add(measurements, "flops", run_flops, "floating-point operations of a step at true model sizes")
+    _add(measurements, "memory", run_memory, "memory of a step at true model sizes, and the smallest GPU that should fit it")
 
 
-def _add(measurements: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> None:
-    parser = measurements.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+def _add(measurements: Commands, name: str, run: Run, text: str) -> None:
+    parser = add_command(measurements, name, run, text, f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("--json", action="store_true", help="print a list of JSON objects")
-    parser.set_defaults(run=run)
 
 
 def run_flops(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What the verbs share: where the data lies, and how results are printed."""
+"""What the commands share: options, the services they use, signals, and output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from train_embedding.cli.streams import can_print, shown
 from train_embedding.errors import NotFound
@@ -24,11 +24,36 @@ if TYPE_CHECKING:
 DATA_FOLDER = Path("train-embedding-data")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+Run = Callable[[argparse.Namespace], int]
+"Runs a command and returns its exit code."
+
+
+class Commands(Protocol):
+    """The part of argparse's subparsers that commands use."""
+
+    def add_parser(
+        self, name: str, *, help: str, description: str, epilog: str | None = None, formatter_class: Any = ...
+    ) -> argparse.ArgumentParser: ...
+
+
+def add_command(commands: Commands, name: str, run: Run, help_text: str, description: str) -> argparse.ArgumentParser:
+    """Add a command, and return its parser for the options.
+
+    Args:
+        run: What the command does with the parsed options.
+        help_text: What the list of all commands shows.
+        description: What the command's own `--help` shows.
+    """
+    parser = commands.add_parser(name, help=help_text, description=description)
+    parser.set_defaults(run=run)
+    return parser
+
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the data folder and the checkpoint."""
     parser.add_argument(
         "--data", type=typed_path, default=DATA_FOLDER, metavar="FOLDER",
-        help=f"folder that holds the embeddings and the runs, made where it is missing (default: {DATA_FOLDER})",
+        help=f"folder for embeddings and runs, created if it does not exist (default: {DATA_FOLDER})",
     )  # fmt: skip
     parser.add_argument(
         "--checkpoint", type=typed_path, metavar="FILE", help="checkpoint file or diffusers folder (default: the demo checkpoint)"
@@ -36,44 +61,57 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_file_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses among embeddings of the same name."""
     parser.add_argument(
         "--file", default="", metavar="PATH",
-        help="of several embeddings with that name, the one in this file below the embeddings folder (default: the one in use)",
+        help="if several embeddings have this name, the path of the one to use, relative to the embeddings folder "
+        "(default: the one that is loaded)",
     )  # fmt: skip
 
 
-def services_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> Services:
-    """Services over the data folder and the checkpoint that the options name. Raises NotFound without the latter."""
+def open_services(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> Services:
+    """Open the data folder and the checkpoint that the options name.
+
+    Args:
+        allowed_folders: The only folders that training images may come from; None for any.
+
+    Raises:
+        NotFound: The checkpoint does not exist.
+    """
     from train_embedding.services import Services
 
-    host = _host_of(arguments, allowed_folders)
-    return _connected(host, Services(host))
+    host = _open_host(arguments, allowed_folders)
+    return _share_index(host, Services(host))
 
 
-def together(arguments: argparse.Namespace, verb: Callable[[Services], int]) -> int:
-    """Calls the verb in the main one of the processes that a launcher started, while the others help; returns its exit code.
+def run_in_main_process(arguments: argparse.Namespace, command: Callable[[Services], int]) -> int:
+    """Run a command in the main process of those that a launcher started, while the others help; return its exit code.
 
-    Without a launcher that is the only one. Raises what `services_of` and the verb raise, and TrainingFailed where the others
-    cannot be reached.
+    Without a launcher, this process is the main one.
+
+    Raises:
+        NotFound: The checkpoint does not exist.
+        TrainingFailed: The other processes cannot be reached.
     """
     from train_embedding.services import Services
     from train_embedding.services.training import process_group, run_worker
 
-    host = _host_of(arguments)
+    host = _open_host(arguments)
     with process_group() as processes:
         if processes.rank == 0:
-            return verb(_connected(host, Services(host, processes)))
-        for number in _STOP_SIGNALS:  # they reach all; the main process ends the run, and then this one
+            return command(_share_index(host, Services(host, processes)))
+        for number in _STOP_SIGNALS:  # they reach all processes; the main one ends the run, and then this one
             signal.signal(number, signal.SIG_IGN)
         run_worker(host, processes)
     return 0
 
 
 @contextmanager
-def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Within the context, Ctrl-C and SIGTERM call `stop`, however often they come. Launchers send SIGTERM when a process died.
+def call_on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` on each Ctrl-C and SIGTERM within the context. Launchers send SIGTERM when one of their processes died.
 
-    Afterwards they do what they did before, or nothing in a process of a launcher, which passes on late what has come already.
+    The previous handlers are restored afterwards. In a process of a launcher the signals are ignored instead, because the
+    launcher may pass on late what has been handled already.
     """
     from train_embedding.services.training import is_distributed
 
@@ -88,9 +126,12 @@ def on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN if is_distributed() else handler)
 
 
-def leave(code: int) -> NoReturn:
-    """Ends this process with an exit code. One of a launcher's ends at once: threads of gloo may still be letting go of Python's
-    objects, and an interpreter that tears itself down meanwhile aborts, which the launcher takes for a failure."""
+def exit_process(code: int) -> NoReturn:
+    """End this process with an exit code.
+
+    A process of a launcher ends at once: threads of gloo may still be releasing Python objects, and an interpreter that shuts
+    down meanwhile aborts, which the launcher takes for a failure.
+    """
     from train_embedding.services.training import is_distributed
 
     if is_distributed():
@@ -100,13 +141,13 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _connected(host: StandaloneHost, services: Services) -> Services:
-    """The services, from whose index the host now learns what the embedding files hold."""
+def _share_index(host: StandaloneHost, services: Services) -> Services:
+    """Let the host use the services' index of files, so that no embedding is read twice."""
     host.known_files = services.library.files
     return services
 
 
-def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:
+def _open_host(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | None = None) -> StandaloneHost:
     from train_embedding.hosts.standalone import StandaloneHost
 
     checkpoint = arguments.checkpoint
@@ -116,12 +157,13 @@ def _host_of(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] | 
 
 
 def print_json(values: Any) -> None:
+    """Print values as JSON, escaped where standard output cannot encode them."""
     text = json.dumps(values, ensure_ascii=False, indent=2, default=str)
     print(text if can_print(text) else json.dumps(values, indent=2, default=str))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as they need to be; numbers stand to the right."""
+    """Print aligned columns; columns of numbers are right-aligned."""
     lines = [[shown(cell) for cell in line] for line in (titles, *rows)]
     widths = [max(_columns(line[column]) for line in lines) for column in range(len(titles))]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
@@ -131,11 +173,12 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def count(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 step" or "2 steps"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _columns(text: str) -> int:
-    """How many columns a text takes on a terminal: Chinese characters take two, combining marks none."""
+    """Return the width of a text on a terminal: Chinese characters take two columns, combining marks none."""
     return sum(0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 

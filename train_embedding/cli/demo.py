@@ -1,30 +1,35 @@
-"""`train-embedding demo`: the main job on the demo checkpoint, with the figures and a picture of before and after."""
+"""`train-embedding demo`: create, train and use an embedding on the demo checkpoint, and compare before and after."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
+from train_embedding.cli.common import Commands, add_command
 from train_embedding.services.typed_paths import typed_path
 
 OUTPUT = Path("train-embedding-demo")
 
 
-def add_to(verbs: Any) -> None:
-    what = "Creates an embedding, trains it on sample pictures, and compares before and after. The last line is a JSON object."
-    parser = verbs.add_parser("demo", help="the main job on the demo checkpoint", description=what)
-    parser.add_argument("--set", default="lime", metavar="NAME", help="sample pictures: lime, checker or arch (default: lime)")
+def add_to(commands: Commands) -> None:
+    what = (
+        "Creates an embedding, trains it on sample images, and compares images from before and after. The last line is a JSON "
+        "object."
+    )
+    parser = add_command(commands, "demo", run, "create, train and use an embedding on the demo checkpoint", what)
+    parser.add_argument("--set", default="lime", metavar="NAME", help="sample images: lime, checker or arch (default: lime)")
     parser.add_argument(
-        "--output", type=typed_path, default=OUTPUT, metavar="FOLDER", help=f"for what it writes (default: {OUTPUT})"
+        "--output", type=typed_path, default=OUTPUT, metavar="FOLDER", help=f"folder for the results (default: {OUTPUT})"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the training run (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print nothing but the JSON object")
+    parser.add_argument("--json", action="store_true", help="print only the JSON object")
     parser.add_argument(
-        "--export", type=typed_path, metavar="FOLDER", help="only copy the demo checkpoint to a WebUI's folder of them"
+        "--export",
+        type=typed_path,
+        metavar="FOLDER",
+        help="only copy the demo checkpoint to this folder, such as a WebUI's folder of checkpoints",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,19 @@
-"""`train-embedding inspect`: what is in an embedding."""
+"""`train-embedding inspect`: norms and nearest tokens of an embedding's vectors."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from train_embedding.cli.common import add_host_options, count, print_json, print_table, services_of
+from train_embedding.cli.common import (
+    Commands,
+    add_command,
+    add_host_options,
+    count,
+    open_services,
+    print_json,
+    print_table,
+)
 from train_embedding.services.image_files import save_image
 from train_embedding.services.typed_paths import typed_path
 
@@ -13,23 +21,23 @@ if TYPE_CHECKING:
     from train_embedding.services.inspection import EncoderReport, Report
 
 
-def add_to(verbs: Any) -> None:
-    what = "Shows the figures of an embedding's vectors, and the words that they are nearest to."
-    parser = verbs.add_parser("inspect", help="look inside an embedding", description=what)
-    parser.add_argument("name", help="of the embedding")
-    parser.add_argument("--top", type=int, default=5, metavar="K", help="nearest words per vector, 0 to 100 (default: 5)")
-    parser.add_argument("--text", default="", metavar="TEXT", help="compare with this text (default: what it was made from)")
+def add_to(commands: Commands) -> None:
+    what = "Shows the norms of an embedding's vectors, and the tokens nearest to each."
+    parser = add_command(commands, "inspect", run, "inspect the vectors of an embedding", what)
+    parser.add_argument("name", help="name of the embedding")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="nearest tokens per vector, 0 to 100 (default: 5)")
+    parser.add_argument("--text", default="", metavar="TEXT", help="compare with this text (default: the initialization text)")
     parser.add_argument(
-        "--neighbours", type=int, default=0, metavar="N", help="also find the N nearest embeddings; reads all of its family"
-    )
-    parser.add_argument("--picture", type=typed_path, metavar="FILE", help="draw the similarity between the vectors")
+        "--neighbours", type=int, default=0, metavar="N",
+        help="also find the N nearest embeddings; reads all embeddings of the same model family",
+    )  # fmt: skip
+    parser.add_argument("--picture", type=typed_path, metavar="FILE", help="save an image of the similarity between the vectors")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_host_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    inspection = services_of(arguments).inspection
+    inspection = open_services(arguments).inspection
     report = inspection.inspect(arguments.name, arguments.top, arguments.text, arguments.neighbours)
     if arguments.picture:
         save_image(inspection.picture(report), arguments.picture)
@@ -41,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_report(report: Report) -> None:
-    """The report for people, without its remarks where there are none."""
+    """Print a report as text."""
     trained = f", trained for {count(report.step, 'step')}" if report.step else ""
     where = f" on {report.checkpoint_name}" if report.checkpoint_name else ""
     print(f"{report.name}: {count(report.count, 'vector')} for {report.family}{trained}{where}")

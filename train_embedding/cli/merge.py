@@ -1,12 +1,11 @@
-"""`train-embedding merge`: an embedding out of others, by a formula."""
+"""`train-embedding merge`: a new embedding from a formula over others."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
-from train_embedding.cli.common import add_host_options, print_json, services_of
+from train_embedding.cli.common import Commands, add_host_options, open_services, print_json
 from train_embedding.cli.inspect import print_report
 from train_embedding.errors import InvalidExpression
 from train_embedding.services import Services
@@ -23,24 +22,26 @@ examples:
 """
 
 
-def add_to(verbs: Any) -> None:
+def add_to(commands: Commands) -> None:
     what = "Computes a formula over embeddings and words, and saves the result."
     verbatim = argparse.RawDescriptionHelpFormatter
-    parser = verbs.add_parser(
-        "merge", help="make an embedding out of others", description=what, epilog=EXAMPLES, formatter_class=verbatim
+    parser = commands.add_parser(
+        "merge", help="merge embeddings with a formula", description=what, epilog=EXAMPLES, formatter_class=verbatim
     )
     parser.add_argument("expression", help="the formula")
-    parser.add_argument("--name", help="of the new embedding; left out, the result is shown and not saved")
-    parser.add_argument("--overwrite", action="store_true", help="replace one of that name, which goes to the trash folder")
-    parser.add_argument("--preview", type=typed_path, metavar="FILE", help="draw a picture with the result, before it is saved")
-    parser.add_argument("--prompt", default=PREVIEW_PROMPT, help="of that picture; [name] is the embedding (default: [name])")
+    parser.add_argument("--name", help="name of the new embedding; without it, the result is shown and not saved")
+    parser.add_argument("--overwrite", action="store_true", help="replace an embedding of this name; it goes to the trash")
+    parser.add_argument("--preview", type=typed_path, metavar="FILE", help="generate an image with the result before it is saved")
+    parser.add_argument(
+        "--prompt", default=PREVIEW_PROMPT, help="prompt of that image; [name] stands for the embedding (default: [name])"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_host_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    services = services_of(arguments)
+    services = open_services(arguments)
     if arguments.name:
         services.combining.check_free(arguments.name, arguments.overwrite)
     try:

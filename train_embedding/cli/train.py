@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.cli.common import add_host_options, count, on_stop_signals, print_json, together
+from train_embedding.cli.common import add_host_options, call_on_stop_signals, count, print_json, run_in_main_process
 from train_embedding.engine.config import CHOICES, PRESETS, TrainingSpec
 from train_embedding.errors import NotFound, TrainingFailed
 
@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     def train(services: Services) -> int:
         return finish(services.runs, services.runs.start(spec_of(arguments, services)), arguments.json)
 
-    return together(arguments, train)
+    return run_in_main_process(arguments, train)
 
 
 def finish(runs: Runs, state: RunState, as_json: bool) -> int:
@@ -142,7 +142,7 @@ def follow(runs: Runs, state: RunState) -> RunState:
     from tqdm import tqdm
 
     bar = tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5)
-    with bar, on_stop_signals(lambda: runs.stop(state.id)):
+    with bar, call_on_stop_signals(lambda: runs.stop(state.id)):
         while state.active:
             state = runs.wait(state.id, TICK)
             if state.status == "stopping":

@@ -104,7 +104,7 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[Proce
     """Connect this process with those that the launcher started with it; `SINGLE_PROCESS` where there are no others.
 
     The group is not destroyed at the end of the context: in torch 2.1, that would wait forever for a process that has left
-    already. It ends with this process, which exits without torch's clean-up (`cli.common.leave`).
+    already. It ends with this process, which exits without torch's clean-up (`cli.common.exit_process`).
 
     Args:
         environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them.

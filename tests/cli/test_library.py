@@ -1,4 +1,4 @@
-"""The verbs that look after a collection."""
+"""The commands that manage the library."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
 def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "old" / "concat-qzx.safetensors")
     titles, *rows = output(capsys, "list", "--remarks").splitlines()
-    assert " ".join(titles.split()) == "name family vectors step checkpoint folder form KB changed hash not loaded"
+    assert " ".join(titles.split()) == "name family vectors step checkpoint folder format KB changed hash not loaded"
     assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
     assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "kohya"]
     assert 'cat.pt: "old/concat-qzx.safetensors" holds the same vectors.' in rows
@@ -68,7 +68,7 @@ def test_rename_copy_delete_restore(cat: Path, capsys: pytest.CaptureFixture[str
     assert output(capsys, "trash") == "The trash is empty.\n"
     assert sorted(path.name for path in cat.parent.iterdir()) == ["dog.pt", "ünï 剣.pt"]
     output(capsys, "delete", "dog")
-    assert output(capsys, "trash", "empty") == "Deleted 1 item for good.\n"
+    assert output(capsys, "trash", "empty") == "Deleted 1 item permanently.\n"
 
 
 def test_one_of_several(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(cat.with_suffix(".json").read_text())["preferred weight"] == 0.8
     assert "description" not in output(capsys, "notes", "cat", "--description", "")
     assert json.loads(output(capsys, "notes", "cat", "--preview-prompt", "a [name]", "--json"))["preview"].endswith(".png")
-    assert "There is no picture" in output(capsys, "notes", "cat", "--preview", "none.png", code=3)
+    assert "There is no image" in output(capsys, "notes", "cat", "--preview", "none.png", code=3)
     assert 'no run "none"' in output(capsys, "notes", "cat", "--preview-run", "none", code=3)
 
 

@@ -1,0 +1,379 @@
+"""The commands that manage the library: create, list, convert, rename, copy, delete, trash, import, export, notes and more."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from train_embedding.cli.common import (
+    Commands,
+    add_command,
+    add_file_option,
+    add_host_options,
+    count,
+    open_services,
+    print_json,
+    print_table,
+)
+from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
+from train_embedding.services.combining import FORMS, SDXL
+from train_embedding.services.formats import SUFFIXES
+from train_embedding.services.library import PROGRAMS, STARTS, Wanted
+from train_embedding.services.sidecars import contents_of
+from train_embedding.services.typed_paths import typed_path
+
+if TYPE_CHECKING:
+    from train_embedding.services.library import Entry, Library, Trashed
+
+NEW_FILE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors"}
+TRASH_ACTIONS = ("list", "restore", "empty")
+NOTE_OPTIONS = {
+    "description": "description shown on the card",
+    "notes": "notes for yourself",
+    "activation_text": "text to add to the prompt together with the embedding",
+    "negative_text": "text to add to the negative prompt",
+    "preferred_weight": "weight in the prompt; 0 for none",
+    "sd_version": "model family, such as SD1 or SDXL",
+}
+_COLUMNS_ALWAYS_SHOWN = ("name", "family", "vectors", "step", "not loaded")
+
+
+def add_create(commands: Commands) -> None:
+    parser = add_command(commands, "create", create, "create an embedding", "Creates an embedding from the tokens of a text.")
+    parser.add_argument("name", help="trigger word, and name of the file")
+    parser.add_argument("--init-text", default="", metavar="TEXT", help="initialization text (default: the vectors are zeros)")
+    parser.add_argument(
+        "--vectors", default="auto", metavar="N", help="vectors per embedding, 1 to 75, or auto for one per token (default: auto)"
+    )
+    parser.add_argument(
+        "--start", choices=STARTS, default=STARTS[0],
+        help="start from the token embeddings of the text, from the text encoder's output for it, or from the embedding "
+        f"that it names (default: {STARTS[0]})",
+    )  # fmt: skip
+    _add_overwrite_option(parser)
+    parser.add_argument("--format", choices=NEW_FILE_FORMATS, default="pt", help="file format (default: pt)")
+    _add_json_option(parser, "the embedding")
+    add_host_options(parser)
+
+
+def create(arguments: argparse.Namespace) -> int:
+    created = open_services(arguments).library.create(
+        arguments.name,
+        arguments.init_text,
+        arguments.vectors,
+        arguments.overwrite,
+        NEW_FILE_FORMATS[arguments.format],
+        arguments.start,
+    )
+    if arguments.json:
+        print_json({**created.entry.to_json(), "tokens": created.tokens, "notes": created.notes})
+        return 0
+    print(f"Created {created.entry.name} with {count(created.entry.vectors, 'vector')}: {created.entry.file}")
+    _print_lines(created.notes)
+    return 0
+
+
+def add_list(commands: Commands) -> None:
+    parser = add_command(commands, "list", list_entries, "list the embeddings", "Lists the embeddings in the data folder.")
+    parser.add_argument("--remarks", action="store_true", help="also print warnings, such as names or vectors that collide")
+    _add_json_option(parser, "the list")
+    add_host_options(parser)
+
+
+def list_entries(arguments: argparse.Namespace) -> int:
+    entries = open_services(arguments).library.list()
+    if arguments.json:
+        print_json([entry.to_json() for entry in entries])
+    elif entries:
+        _print_entries(entries)
+        for entry in entries:
+            remarks = entry.remarks if arguments.remarks else ()
+            _print_lines(f"{entry.path}: {remark}" for remark in filter(None, (entry.unsafe_reason, *remarks)))
+    else:
+        print(f"No embedding in {arguments.data}. Create one with: train-embedding create NAME --init-text TEXT")
+    return 0
+
+
+def add_convert(commands: Commands) -> None:
+    what = "Writes an embedding in another file format, or makes an approximate SDXL version of an SD1 embedding."
+    parser = add_command(commands, "convert", convert, "change an embedding's file format or model family", what)
+    parser.add_argument("name", help="name of the embedding")
+    parser.add_argument(
+        "--to", required=True, choices=(*FORMS, SDXL), help="file format, or sdxl (needs an SDXL checkpoint)"
+    )  # fmt: skip
+    parser.add_argument(
+        "--name", dest="new_name", default="", metavar="NAME",
+        help="name of the result (default: the same, and the old file goes to the trash; for sdxl, NAME-sdxl)",
+    )  # fmt: skip
+    _add_overwrite_option(parser)
+    _add_json_option(parser, "the result")
+    add_host_options(parser)
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    combining = open_services(arguments).combining
+    saved = combining.convert(arguments.name, arguments.to, arguments.new_name, arguments.overwrite)
+    if arguments.json:
+        print_json({**saved.entry.to_json(), "notes": saved.notes})
+        return 0
+    print(f"Saved {saved.entry.name}: {saved.entry.file}")
+    _print_lines(saved.notes)
+    return 0
+
+
+def add_rescue(commands: Commands) -> None:
+    what = (
+        "Copies the vectors of an unsafe file, which some programs would run code from, into a safe file. Nothing in the old "
+        "file is run; it goes to the trash."
+    )
+    parser = add_command(commands, "rescue", rescue, "make an unsafe file safe", what)
+    parser.add_argument("name", help="name of the embedding")
+    add_file_option(parser)
+    add_host_options(parser)
+
+
+def rescue(arguments: argparse.Namespace) -> int:
+    entry = open_services(arguments).library.sanitize(arguments.name, arguments.file)
+    print(f"{entry.name} holds nothing but its vectors now: {entry.file}")
+    return 0
+
+
+def add_rename(commands: Commands) -> None:
+    what = "Renames an embedding together with its preview, notes and other files that belong to it."
+    _add_new_name_options(add_command(commands, "rename", rename, "rename an embedding", what))
+
+
+def rename(arguments: argparse.Namespace) -> int:
+    entry = open_services(arguments).library.rename(arguments.name, arguments.new_name, arguments.file)
+    print(f"Renamed {arguments.name} to {entry.name}: {entry.file}")
+    return 0
+
+
+def add_copy(commands: Commands) -> None:
+    what = "Copies an embedding together with its preview, notes and other files that belong to it."
+    _add_new_name_options(add_command(commands, "copy", copy, "copy an embedding", what))
+
+
+def copy(arguments: argparse.Namespace) -> int:
+    entry = open_services(arguments).library.copy(arguments.name, arguments.new_name, arguments.file)
+    print(f"Copied {arguments.name} to {entry.name}: {entry.file}")
+    return 0
+
+
+def add_delete(commands: Commands) -> None:
+    what = "Moves embeddings to the trash, with all files that belong to them. `trash restore` brings them back."
+    parser = add_command(commands, "delete", delete, "move embeddings to the trash", what)
+    parser.add_argument("names", nargs="+", metavar="name")
+    parser.add_argument("--permanently", action="store_true", help="delete them immediately; this cannot be undone")
+    add_file_option(parser)
+    add_host_options(parser)
+
+
+def delete(arguments: argparse.Namespace) -> int:
+    library = open_services(arguments).library
+    for name in arguments.names:
+        library.delete(name, arguments.file, arguments.permanently)
+        print(f"{name} was deleted permanently." if arguments.permanently else f"{name} is in the trash.")
+    return 0
+
+
+def add_trash(commands: Commands) -> None:
+    what = "Lists what is in the trash, restores items from it, or empties it."
+    parser = add_command(commands, "trash", trash, "list, restore or empty the trash", what)
+    parser.add_argument("action", nargs="?", choices=TRASH_ACTIONS, default=TRASH_ACTIONS[0])
+    parser.add_argument("ids", nargs="*", metavar="id", help="items to restore, by their id in the list")
+    _add_json_option(parser, "the list")
+    add_host_options(parser)
+
+
+def trash(arguments: argparse.Namespace) -> int:
+    if bool(arguments.ids) != (arguments.action == "restore"):
+        raise InvalidInput(f"`trash {arguments.action}` takes {'an id' if arguments.action == 'restore' else 'no ids'}.")
+    library = open_services(arguments).library
+    if arguments.action == "restore":
+        for trash_id in arguments.ids:
+            _print_lines(f"Restored {entry.name}: {entry.file}" for entry in library.restore(trash_id))
+    elif arguments.action == "empty":
+        print(f"Deleted {count(library.empty_trash(), 'item')} permanently.")
+    elif arguments.json:
+        print_json([item.to_json() for item in library.trashed()])
+    else:
+        _print_trash(library.trashed())
+    return 0
+
+
+def add_import(commands: Commands) -> None:
+    what = "Adds embedding files to the library. Each file is read to its end before it is added; no code in it is run."
+    parser = add_command(commands, "import", import_files, "add files to the library", what)
+    parser.add_argument("files", nargs="+", type=typed_path, metavar="file")
+    parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same names; they go to the trash")
+    parser.add_argument("--name", default="", help="name of the embedding (default: the name of its file)")
+    parser.add_argument("--folder", default="", help="subfolder of the embeddings folder to add them to")
+    _add_json_option(parser, "the outcome for each file")
+    add_host_options(parser)
+
+
+def import_files(arguments: argparse.Namespace) -> int:
+    library = open_services(arguments).library
+    results = library.import_files(arguments.files, arguments.overwrite, arguments.folder, arguments.name)
+    if arguments.json:
+        print_json([result.to_json() for result in results])
+    else:
+        for result in results:
+            entry = result.entry
+            print(f"{result.file}: {result.problem}" if entry is None else f"Imported {entry.name}: {entry.file}")
+            _print_lines(f"  {line}" for line in (result.note, entry.reason if entry else "") if line)
+    return 0 if all(result.entry for result in results) else UnreadableFile.exit_code
+
+
+def add_export(commands: Commands) -> None:
+    what = (
+        "Writes an embedding to a file outside the library. The format follows from the suffix of the output; if the output "
+        "is a folder, the file keeps its format unless --format or --for is given."
+    )
+    parser = add_command(commands, "export", export, "write an embedding to a file elsewhere", what)
+    parser.add_argument("name", help="name of the embedding")
+    parser.add_argument("output", nargs="?", type=typed_path, default=Path(), help="file or folder (default: this folder)")
+    parser.add_argument(
+        "--for", dest="program", choices=PROGRAMS, default="",
+        help="choose a format and a file name that this program reads, and print the trigger for its prompts",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=SUFFIXES, default="", help="file format (default: that of the output's suffix)")
+    parser.add_argument("--suffix", default="", help="suffix of the file, where the format has several, such as .bin")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    _add_json_option(parser, "the result")
+    add_file_option(parser)
+    add_host_options(parser)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    wanted = Wanted(arguments.format, arguments.suffix, arguments.program)
+    library = open_services(arguments).library
+    exported = library.export_to(arguments.output, arguments.name, wanted, arguments.file, arguments.overwrite)
+    if arguments.json:
+        print_json(exported.to_json())
+        return 0
+    print(f"Exported {arguments.name}: {exported.path}")
+    if exported.trigger:
+        print(f"{exported.usage}\nTrigger: {exported.trigger}")
+    return 0
+
+
+def add_notes(commands: Commands) -> None:
+    what = (
+        "Prints the notes of an embedding, or changes them. They are kept in the same file as the WebUI's user metadata. "
+        "Pass an empty text to remove a note."
+    )
+    parser = add_command(commands, "notes", notes, "show or change notes and the preview image", what)
+    parser.add_argument("name", help="name of the embedding")
+    for field, text in NOTE_OPTIONS.items():
+        kind = float if field == "preferred_weight" else str
+        parser.add_argument(f"--{field.replace('_', '-')}", type=kind, metavar="NUMBER" if kind is float else "TEXT", help=text)
+    preview = parser.add_mutually_exclusive_group()
+    preview.add_argument("--preview", type=typed_path, metavar="FILE", help="use this image as the preview")
+    preview.add_argument("--preview-run", metavar="ID", help="use the newest preview of a training run")
+    preview.add_argument("--preview-prompt", metavar="TEXT", help="generate a preview; [name] stands for the embedding")
+    _add_json_option(parser, "the embedding")
+    add_file_option(parser)
+    add_host_options(parser)
+
+
+def notes(arguments: argparse.Namespace) -> int:
+    library = open_services(arguments).library
+    changes = {field: getattr(arguments, field) for field in NOTE_OPTIONS if getattr(arguments, field) is not None}
+    entry = library.change(arguments.name, arguments.file, notes=changes, preview=_new_preview(library, arguments))
+    if arguments.json:
+        print_json(entry.to_json())
+    else:
+        _print_notes(entry)
+    return 0
+
+
+def _add_overwrite_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace an embedding of this name; it goes to the trash")
+
+
+def _add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
+
+
+def _add_new_name_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="name of the embedding")
+    parser.add_argument("new_name", help="new name")
+    add_file_option(parser)
+    add_host_options(parser)
+
+
+def _new_preview(library: Library, arguments: argparse.Namespace) -> bytes | None:
+    """Return the image that becomes the preview, or None to keep the preview as it is."""
+    if arguments.preview is not None:
+        return _read_image(arguments.preview)
+    if arguments.preview_run is not None:
+        return library.last_preview(arguments.preview_run)
+    if arguments.preview_prompt is not None:
+        return library.drawn(arguments.name, arguments.preview_prompt, arguments.file)
+    return None
+
+
+def _read_image(file: Path) -> bytes:
+    try:
+        return contents_of(file)
+    except FileNotFoundError as error:
+        raise NotFound(f'There is no image "{file}".') from error
+    except OSError as error:
+        raise UnreadableFile(f'"{file}" cannot be read: {error.strerror or error}.') from error
+
+
+def _print_entries(entries: Sequence[Entry]) -> None:
+    """Print a table without the columns that are empty."""
+    rows = [_entry_row(entry) for entry in entries]
+    titles = [title for title in rows[0] if title in _COLUMNS_ALWAYS_SHOWN or any(row[title] for row in rows)]
+    print_table(titles, [[row[title] for title in titles] for row in rows])
+
+
+def _entry_row(entry: Entry) -> dict[str, str]:
+    return {
+        "name": entry.name,
+        "family": entry.family or "-",
+        "vectors": str(entry.vectors),
+        "step": str(entry.step or 0),
+        "checkpoint": entry.checkpoint or "",
+        "folder": entry.folder,
+        "format": entry.format,
+        "KB": f"{entry.size / 1000:.1f}",
+        "changed": _local_time(entry.modified) if entry.modified else "",
+        "hash": entry.hash,
+        "not loaded": entry.reason,
+    }
+
+
+def _print_notes(entry: Entry) -> None:
+    lines = {field: value for field, value in entry.notes.to_json().items() if value}
+    if entry.preview is not None:
+        lines["preview"] = str(entry.preview)
+    _print_lines(f"{field.replace('_', ' ')}: {value}" for field, value in lines.items())
+    if not lines:
+        print(f"{entry.name} has no notes.")
+
+
+def _print_trash(items: Sequence[Trashed]) -> None:
+    if not items:
+        print("The trash is empty.")
+        return
+    rows = [
+        (item.id, item.name, item.folder or "-", _local_time(item.when), str(len(item.files)), f"{item.size / 1000:.1f}")
+        for item in items
+    ]
+    print_table(("id", "name", "folder", "since", "files", "KB"), rows)
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
