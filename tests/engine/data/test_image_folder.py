@@ -165,7 +165,7 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     (folder / "masked-masklabel.png").symlink_to(outside / "secret.png")
     (folder / "2_more").symlink_to(outside)
     framing = Framing(((64, 64),), masks="auto", repeats=True)
-    sentence = "is a link that leads outside the folders that may be used on this server."
+    sentence = "leads outside the folders that may be used on this server."
     assert usable(folder, framing, [folder]) == (
         ["good.png"],
         {

@@ -207,7 +207,7 @@ def test_folders_that_are_none(fake_host: FakeHost, pictures: Path) -> None:
     with pytest.raises(InvalidInput, match="is a file"):
         datasets.inspect(draw(pictures / "a.png"))
     for nothing in ("", "  \n"):
-        with pytest.raises(InvalidInput, match="No folder"):
+        with pytest.raises(InvalidInput, match="No dataset"):
             datasets.inspect(nothing)
     for odd in ("a\0b", "a" * 5000, "~nobody_of_that_name/x"):
         with pytest.raises((InvalidInput, NotAllowed, NotFound)):

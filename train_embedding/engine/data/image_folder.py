@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.data.captions import caption_file, has_file, picture_words
 from train_embedding.engine.data.image import Pixels, check_mask, mask_file, measure, read_pixels, verify
-from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
 from train_embedding.images.kinds import SUFFIXES
 
 MAX_REPEATS = 100
@@ -245,8 +246,6 @@ def _check_inside(path: Path, allowed: Sequence[Path] | None) -> None:
     if allowed is None:
         return
     try:
-        inside = any(path.resolve().is_relative_to(folder.resolve()) for folder in allowed)
-    except (OSError, RuntimeError) as error:
-        raise UnreadableFile(f'"{path.name}" is a link that cannot be followed.') from error
-    if not inside:
-        raise UnreadableFile(f'"{path.name}" is a link that leads outside the folders that may be used on this server.')
+        resolve_allowed(path, allowed, shown=path.name)
+    except (InvalidInput, NotAllowed) as error:
+        raise UnreadableFile(error.message) from error

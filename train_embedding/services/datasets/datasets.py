@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.engine.config.rules import CHOICES
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
@@ -73,14 +74,10 @@ class Datasets:
         Raises InvalidInput for no folder at all, NotAllowed outside the folders that a shared server may use, and
         NotFound for one that does not exist.
         """
-        path = _resolved(folder)
-        allowed = self._host.info().allowed_folders
-        # Asked first: on a shared server nobody shall find out which files exist elsewhere.
-        if allowed is not None and not _inside(path, allowed):
-            raise NotAllowed(
-                f'The folder "{path}" lies outside the folders that may be used on this server.',
-                f"Allowed are {', '.join(str(one) for one in allowed)}." if allowed else "",
-            )
+        text = str(folder)
+        if not typed_text(text):
+            raise InvalidInput("No dataset is given.", "Give the folder that holds the training images.")
+        path = resolve_allowed(typed_path(text), self._host.info().allowed_folders)
         try:
             is_there, is_folder = path.exists(), path.is_dir()
         except OSError as error:
@@ -128,20 +125,6 @@ class Datasets:
             if any("[name]" in line for line in lines):
                 found[file.stem] = lines
         return found
-
-
-def _resolved(folder: str | Path) -> Path:
-    text = str(folder)
-    if not typed_text(text):
-        raise InvalidInput("No folder of pictures is given.", "Name the folder that holds the training pictures.")
-    try:
-        return typed_path(text).resolve()
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InvalidInput(f"{text!r} does not name a folder: {error}.") from error
-
-
-def _inside(path: Path, folders: tuple[Path, ...]) -> bool:
-    return any(path.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _template_lines(file: Path) -> tuple[str, ...]:
