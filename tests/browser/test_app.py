@@ -498,7 +498,7 @@ def test_files_dragged_onto_the_library_are_imported(ui: Any, app: App, tmp_path
     wait(ui, lambda: "2 embeddings imported. 1 file refused." in text(ui, "te_library_status"), "the import", 60)
     assert ui.locator("#te_library.te-drop").count() == 0
     assert '"holiday.txt" is not an embedding' in text(ui, "te_library_status")
-    assert f'"{preview.name}", "{notes.name}" came along.' in text(ui, "te_library_status")
+    assert f'Imported with it: "{preview.name}", "{notes.name}".' in text(ui, "te_library_status")
     wait(ui, lambda: library_card(ui, "dragged-plain").count() == 1, "the card", 30)
     wait(ui, lambda: library_card(ui, dragged.stem).locator("img").count() == 1, "the card with its picture", 30)
     choose_card(ui, dragged.stem)

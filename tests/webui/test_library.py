@@ -126,7 +126,7 @@ def test_files_dragged_onto_the_library_are_imported(page: Any, webui: WebUI, dr
     assert page.locator("#te_library.te-drop").count() == 0
     said = page.inner_text("#te_library_status")
     assert '"holiday.txt" is not an embedding' in said
-    assert f'"{notes.name}" came along.' in said
+    assert f'Imported with it: "{notes.name}".' in said
     name = json.dumps(dragged.stem, ensure_ascii=False)
     page.locator(f"#te_library_cards [data-name={name}]").wait_for()
     page.locator(f"#txt2img_textual_inversion_cards .card[data-name={name}]").wait_for(state="attached")

@@ -83,7 +83,7 @@ def test_what_hosts_can_read_keeps_its_bytes_and_so_its_hash(fake_host: FakeHost
     assert done.entry.hash == hashlib.sha256(AS_IT_IS[name]).hexdigest()[:12]
 
 
-WRITTEN_ANEW = {
+CONVERTED = {
     "new zip.pt": new_zip(WEBUI),
     "with text.pt": saved({"clip_l": VECTORS, "clip_g": WIDE, "name": "sdxl"}),
     "ordered.pt": saved(__import__("collections").OrderedDict({"<cat>": VECTORS})),
@@ -91,11 +91,11 @@ WRITTEN_ANEW = {
 }
 
 
-@pytest.mark.parametrize("name", WRITTEN_ANEW)
-def test_what_hosts_cannot_read_is_written_anew(library: Library, name: str) -> None:
-    (done,) = library.import_files([(name, WRITTEN_ANEW[name])])
+@pytest.mark.parametrize("name", CONVERTED)
+def test_what_hosts_cannot_read_is_converted(library: Library, name: str) -> None:
+    (done,) = library.import_files([(name, CONVERTED[name])])
     assert done.entry is not None, done.problem
-    assert f'"{name}" was written anew as "{Path(name).stem}.pt" with the same vectors' in done.note
+    assert f'"{name}" was converted to "{Path(name).stem}.pt" with the same vectors' in done.note
     assert done.entry.file.suffix == ".pt"
     assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
     (again,) = library.import_files([("again.pt", done.entry.file.read_bytes())])
@@ -118,7 +118,7 @@ def test_diffusers_two_files_for_sdxl_become_one(library: Library, turned: bool)
     assert [entry.name for entry in library.list()] == ["learned_embeds"]
 
 
-@pytest.mark.parametrize("data", [saved(WEBUI), saved(WEBUI, zipped=True)], ids=["kept", "written anew"])
+@pytest.mark.parametrize("data", [saved(WEBUI), saved(WEBUI, zipped=True)], ids=["kept", "converted"])
 def test_an_import_under_another_name(fake_host: FakeHost, library: Library, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "learned_embeds.bin"
     file.write_bytes(data)
@@ -299,7 +299,7 @@ def test_a_shared_server_reads_no_other_folders(tmp_path: Path) -> None:
     ]
     done = library.import_files(sources)
     assert [one.entry is not None for one in done] == [False, False, False, False, True]
-    assert all("lies outside the folders that may be used" in one.problem for one in done[:4]), "what exists there is not told"
+    assert all("leads outside the folders that may be used" in one.problem for one in done[:4]), "what exists there is not told"
 
 
 def test_a_full_disk(fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

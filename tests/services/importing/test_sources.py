@@ -1,4 +1,4 @@
-"""What comes along with an imported embedding: what belongs to it, looked at before, at once with it or not at all."""
+"""The companions of an imported embedding: checked first, and imported together with it or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.torch_releases import new_zip
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode
 from train_embedding.errors import StorageFailed
-from train_embedding.services.importing.sources import arrived
+from train_embedding.services.importing.sources import read_sources
 from train_embedding.services.library.library import Imported, Library
 from train_embedding.testing import FakeHost
 
@@ -106,7 +106,7 @@ def test_what_belongs_to_an_embedding_comes_along(fake_host: FakeHost, library: 
     assert done.entry.preview == fake_host.info().embeddings_folder / "from/me/sword.preview.png"
     assert files_in(fake_host) == {f"from/me/{name}": data for name, data in WHOLE.items()}
     assert all(f'"{name}"' in done.note for name in WHOLE if name != "sword.pt")
-    assert done.note.endswith("came along.")
+    assert done.note.startswith("Imported with it: ")
 
 
 def test_the_order_of_uploads_does_not_matter(fake_host: FakeHost, library: Library) -> None:
@@ -137,7 +137,7 @@ def test_what_is_not_what_it_says_stays_behind(
     monkeypatch.chdir(folder)
     (done,) = bring(library, folder, how, {"sword.pt": embedding(), name: REFUSED[name]})
     assert done.entry is not None
-    assert f'"{name}" did not come along. ' in done.note
+    assert f'"{name}" was not imported. ' in done.note
     assert list(files_in(fake_host)) == ["sword.pt"]
     assert not (folder / "pwned").exists()
 
@@ -148,14 +148,14 @@ def test_a_state_that_other_programs_read_in_another_way_stays_behind(
 ) -> None:
     state = twice(saved({"hash": "1", "optimizer_state_dict": {}}, True), "archive/data.pkl", pickle.dumps(Evil(), 2))
     (done,) = bring(library, folder, how, {"sword.pt": embedding(), "sword.pt.optim": state})
-    assert '"sword.pt.optim" did not come along. ' in done.note
+    assert '"sword.pt.optim" was not imported. ' in done.note
     assert list(files_in(fake_host)) == ["sword.pt"]
 
 
 @pytest.mark.parametrize("large", [2**20 + 1, 2**24])
 def test_notes_that_are_too_large(library: Library, large: int) -> None:
     (done,) = library.import_files([("a.pt", embedding()), ("a.json", b'{"x": "' + b"x" * large + b'"}')])
-    assert '"a.json" did not come along. It is larger than 1 MB.' in done.note
+    assert '"a.json" was not imported. It is larger than 1 MB.' in done.note
 
 
 @pytest.mark.parametrize("how", ["uploads", "path"])
@@ -186,7 +186,7 @@ def test_the_webuis_description_and_videos_come_along(fake_host: FakeHost, libra
 
 def test_what_stays_behind_is_named(library: Library, folder: Path) -> None:
     (done,) = bring(library, folder, "path", {"sword.pt": embedding(), "sword.html": b"<script>"})
-    assert done.note == '"sword.html" was not imported: files of its kind stay where they are.'
+    assert done.note == '"sword.html" was not imported: files of this type are not.'
 
 
 def test_links_beside_it_are_not_followed(fake_host: FakeHost, library: Library, folder: Path, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_all_of_it_or_nothing(fake_host: FakeHost, library: Library, monkeypatch
 def test_a_rewritten_file_keeps_its_sidecars(fake_host: FakeHost, library: Library) -> None:
     (done,) = library.import_files([("sword.bin", new_zip({"x": torch.zeros(2, 768)})), ("sword.bin.optim", STATE)])
     assert done.entry is not None
-    assert "written anew" in done.note
+    assert "was converted to" in done.note
     assert sorted(files_in(fake_host)) == ["sword.pt", "sword.pt.optim"]
 
 
@@ -310,5 +310,5 @@ def test_of_two_files_of_one_name_the_first_brings_them(fake_host: FakeHost, lib
 
 def test_names_of_uploads_are_not_looked_for_on_the_disk(folder: Path) -> None:
     put(folder, WHOLE)
-    (arrival,) = arrived([(str(folder / "sword.pt"), embedding())], None)
-    assert (arrival.beside, arrival.note) == ((), "")
+    (file,) = read_sources([(str(folder / "sword.pt"), embedding())], None)
+    assert (file.companions, file.note) == ((), "")

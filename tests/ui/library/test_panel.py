@@ -168,7 +168,7 @@ def test_importing_by_path(handler: Handler, components: Components, status_of: 
     (folder / "new 剣.json").write_text('{"description": "A sword."}')
     updates = handler("bring")(f'\n "{folder / "new 剣.safetensors"}" \n')
     assert "1 embedding imported." in status_of(updates)
-    assert '"new 剣.json" came along.' in status_of(updates)
+    assert 'Imported with it: "new 剣.json".' in status_of(updates)
     assert updates[components["te_library_paths"]] == ""
     assert services.library.get("new 剣").notes.description == "A sword."
     wrong = str(folder / "none.pt")

@@ -1,5 +1,5 @@
-"""Files that enter the library: read, checked and normalised before a host could load them."""
+"""Importing files into the library: read, checked and normalised before a host could load them."""
 
-from train_embedding.services.importing.sources import upload
+from train_embedding.services.importing.sources import read_upload
 
-__all__ = ["upload"]
+__all__ = ["read_upload"]

@@ -1,4 +1,4 @@
-"""What comes into the library beside an embedding: its pictures, notes and optimizer's state, each looked at before."""
+"""Companions: the images, notes and optimizer state that are imported with an embedding, each checked first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from train_embedding.services.sidecars import notes, preview, untrusted_images
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, TEXT_SUFFIX, split
 
 INFO_SUFFIX = ".info"
-"What model managers keep of an embedding, as JSON."
-_BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
+"What model managers know about an embedding, as JSON."
+MAX_MEDIA = 64 * 2**20
+"Bytes of a video, or of an image that is not decoded here."
+
+_SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".avif", ".heic", ".heif"), ((4, b"ftyp"),)),
     **dict.fromkeys((".webm", ".mkv"), ((0, b"\x1a\x45\xdf\xa3"),)),
     ".avi": ((0, b"RIFF"),),
@@ -22,65 +25,77 @@ _BEGINNINGS: dict[str, tuple[tuple[int, bytes], ...]] = {
     ".apng": ((0, b"\x89PNG"),),
     ".jxl": ((0, b"\xff\x0a"), (4, b"JXL ")),
 }
-"By suffix, where a file has which bytes. Videos and pictures that nobody opens here are kept as they are."
-MAX_MEDIA = 64 * 2**20
-"Bytes of such a file."
+"By suffix, the bytes of such a file and where they are. These videos and images are kept without being decoded."
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A file that comes along with an embedding."""
+class Companion:
+    """A file that is imported with an embedding."""
 
     ending: str
-    "Of its name, after the embedding's name, or after the whole name of its file where it belongs to that alone."
+    "What its name ends with, after the embedding's name, or after the name of the embedding's file if `of_file`."
     data: bytes
     of_file: bool
+    "Whether it belongs to one file, such as `name.pt.optim`, not to every file of that name."
 
-    def at(self, file: Path) -> Path:
-        """Where it goes, once the embedding's file has a place."""
+    def path_beside(self, file: Path) -> Path:
+        """Return where it goes once the path of the embedding's file is known."""
         return file.with_name(f"{file.name if self.of_file else file.stem}{self.ending}")
 
 
-def limit_of(file_name: str) -> int:
-    """How many bytes a sidecar may have; 0 where its kind stays behind."""
+def max_size(file_name: str) -> int:
+    """Return how many bytes a companion of that name may have; 0 if files of its type are not imported."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
     suffix = split(file_name)[1].lower()
     if suffix in PICTURE_SUFFIXES:
         return untrusted_images.MAX_SIZE
-    if suffix in _BEGINNINGS:
+    if suffix in _SIGNATURES:
         return MAX_MEDIA
     if suffix in (NOTES_SUFFIX, INFO_SUFFIX, TEXT_SUFFIX):
         return notes.MAX_SIZE
     return MAX_FILE_SIZE if suffix == OPTIMIZER_SUFFIX else 0
 
 
-def checked(embedding_file: str, file_name: str, data: bytes) -> Beside:
-    """Raises UnreadableFile for what is not what its name says, is too large, or is unsafe."""
+def check_companion(embedding_file: str, file_name: str, data: bytes) -> Companion:
+    """Check that a file is what its name says, and safe.
+
+    Args:
+        embedding_file: The name of the embedding's file.
+        file_name: The name of the file that belongs to it.
+        data: The bytes of that file.
+
+    Raises:
+        UnreadableFile: It is too large, something else, or unsafe.
+    """
     suffix = split(file_name)[1]
     of_file = file_name.startswith(f"{embedding_file}.")
     ending = file_name[len(embedding_file if of_file else split(embedding_file)[0]) :]
-    if len(data) > (limit := limit_of(file_name)):
+    if len(data) > (limit := max_size(file_name)):
         raise UnreadableFile(f"It is larger than {limit // 2**20} MB.")
-    if suffix.lower() == OPTIMIZER_SUFFIX:
+    _check_content(suffix.lower(), data)
+    if suffix.lower() in PICTURE_SUFFIXES and _is_embedding(file_name, data):
+        ending = f"{ending.removesuffix(suffix)}.preview{suffix}"  # a host would load it in place of the embedding
+    return Companion(ending, data, of_file)
+
+
+def _check_content(suffix: str, data: bytes) -> None:
+    if suffix == OPTIMIZER_SUFFIX:
         _check_optimizer_state(data)
-    elif suffix.lower() in PICTURE_SUFFIXES:
+    elif suffix in PICTURE_SUFFIXES:
         preview.suffix_for(data)
-        if _is_embedding(file_name, data):  # a host would load it in place of the other one
-            ending = f"{ending.removesuffix(suffix)}.preview{suffix}"
-    elif suffix.lower() in _BEGINNINGS:
-        if not any(data[start : start + len(mark)] == mark for start, mark in _BEGINNINGS[suffix.lower()]):
+    elif suffix in _SIGNATURES:
+        if not any(data[start : start + len(mark)] == mark for start, mark in _SIGNATURES[suffix]):
             raise UnreadableFile(f"It is not a {suffix[1:].upper()} file.")
-    elif suffix.lower() == TEXT_SUFFIX:
+    elif suffix == TEXT_SUFFIX:
         if b"\0" in data:
             raise UnreadableFile("It is not a text file.")
     else:
-        _check_object(data)
-    return Beside(ending, data, of_file)
+        _check_json(data)
 
 
 def _check_optimizer_state(data: bytes) -> None:
-    """The WebUI's trainer loads it by the same means as an embedding."""
+    """Check a file that the WebUI's trainer unpickles, as it does embeddings."""
     from train_embedding.embeddings.formats.containers import torch_file
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
@@ -101,7 +116,7 @@ def _is_embedding(file_name: str, data: bytes) -> bool:
     return True
 
 
-def _check_object(data: bytes) -> None:
+def _check_json(data: bytes) -> None:
     try:
         notes.notes_in(data)
     except ValueError as error:

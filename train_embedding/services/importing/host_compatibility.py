@@ -1,4 +1,4 @@
-"""Whether hosts can read a file as it is; where not, the same vectors in the form that all can."""
+"""Whether hosts can read a file as it is; if not, the same vectors in the format that every host reads."""
 
 from __future__ import annotations
 
@@ -15,31 +15,35 @@ from train_embedding.errors import UnreadableFile
 from train_embedding.services.formats import UNLOADED
 
 CONVERTED = ("webui", ".pt")
-"Form and suffix that every host reads."
+"Format and suffix that every host reads."
 
 _ZIP_MEMBER = re.compile(r"[^/]+/(data/\d+|version|byteorder|\.data/serialization_id|data\.pkl)")
-"What the safe unpickler of WebUI 1.10.1 lets through."
-_UNEXPECTED = "the WebUI expects one tensor, or clip_l and clip_g, and nothing besides"
+"The members that the safe unpickler of WebUI 1.10.1 accepts."
+_UNEXPECTED = "the WebUI expects one tensor, or clip_l and clip_g, and nothing else"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A file that may be put into the embeddings folder."""
+class HostFile:
+    """A file that hosts can read and that may be put into the embeddings folder."""
 
-    file: str
-    "The name that it came with."
     name: str
     suffix: str
     data: bytes
     note: str = ""
-    original: bytes = b""
-    "As it came."
+    "What was changed and why, a sentence; empty if the bytes are those of the source."
 
 
-def judged(file_name: str, data: bytes, name: str = "") -> Judged:
-    """The bytes as they are where hosts can read them, else the same vectors in the form that all can.
+def normalise_for_hosts(file_name: str, data: bytes, name: str = "") -> HostFile:
+    """Keep the bytes of a file if hosts can read them, otherwise convert it to the format that every host reads.
 
-    name: of the embedding; left out, the file's stem. Raises InvalidName, and UnreadableFile for whatever is no embedding.
+    Args:
+        file_name: The name that the file came with.
+        data: Its bytes.
+        name: The name of the embedding; if empty, the file's stem.
+
+    Raises:
+        InvalidName: The name cannot be used.
+        UnreadableFile: The file is not an embedding.
     """
     from train_embedding.embeddings.formats import MAX_FILE_SIZE, encode, read_bytes
 
@@ -51,20 +55,27 @@ def judged(file_name: str, data: bytes, name: str = "") -> Judged:
     if len(data) > MAX_FILE_SIZE:
         raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
     embedding = read_bytes(data, file_name)
-    called = embedding.metadata.get("name", embedding.name)
-    problem = why_not_as_it_is(data, path.suffix.lower(), "" if called == name else called)
+    inner_name = embedding.metadata.get("name", embedding.name)
+    problem = incompatibility(data, path.suffix.lower(), "" if inner_name == name else inner_name)
     if not problem:
-        return Judged(file_name, name, path.suffix, data, original=data)
-    form, suffix = CONVERTED
-    note = f'"{file_name}" was written anew as "{name}{suffix}" with the same vectors: {problem}.'
-    return Judged(file_name, name, suffix, encode(replace(embedding, name=name), form, suffix), note, data)
+        return HostFile(name, path.suffix, data)
+    format_name, suffix = CONVERTED
+    note = f'"{file_name}" was converted to "{name}{suffix}" with the same vectors: {problem}.'
+    return HostFile(name, suffix, encode(replace(embedding, name=name), format_name, suffix), note)
 
 
-def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
-    """Why hosts could not read a file that can be read here, the end of a sentence; empty where they can.
+def incompatibility(data: bytes, suffix: str, inner_name: str = "") -> str:
+    """Say why hosts could not read a file that can be read here.
 
-    called: the name that the file itself gives the embedding, where that is another than the file's. Judged by what WebUI 1.10.1
-    does (modules/textual_inversion/textual_inversion.py, modules/safe.py).
+    The rules are those of WebUI 1.10.1 (modules/textual_inversion/textual_inversion.py, modules/safe.py).
+
+    Args:
+        data: The file's bytes.
+        suffix: The file's suffix, in lower case.
+        inner_name: The name that the file itself gives the embedding, if that is not the file's name.
+
+    Returns:
+        The end of a sentence, without its full stop; empty if hosts can read the file.
     """
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
@@ -74,17 +85,17 @@ def why_not_as_it_is(data: bytes, suffix: str, called: str = "") -> str:
         length = int.from_bytes(data[:8], "little")
         keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}
         return "" if _is_expected(keys) else _UNEXPECTED
-    if suffix not in (".pt", ".bin"):  # a picture, which the WebUI calls what stands in it
-        return f'the WebUI would call it "{called}"' if called else ""
+    if suffix not in (".pt", ".bin"):  # an image, which the WebUI calls by the name inside
+        return f'the WebUI would call it "{inner_name}"' if inner_name else ""
     if data.startswith(b"PK") and not _is_plain_zip(data):
-        return "its archive is none that the WebUI's safe reader takes"
+        return "the WebUI's safe reader does not accept its archive"
     if unsafe_reason(data, f"embedding{suffix}"):
-        return "other programs may find something else in it"
-    return _why_not_by_torch(data)
+        return "other programs may read something else from it"
+    return _incompatibility_with_torch(data)
 
 
-def _why_not_by_torch(data: bytes) -> str:
-    """Some hosts hand such files to torch as they come, so torch's own reader must find in them what ours did, and no more."""
+def _incompatibility_with_torch(data: bytes) -> str:
+    """Say what torch's own reader would not find as ours did: some hosts hand such files to torch as they are."""
     import torch
 
     # Not `torch.load`: the WebUI replaces that name by a function that takes paths only and returns None on failure.
@@ -94,10 +105,10 @@ def _why_not_by_torch(data: bytes) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch 2.1 warns of its own TypedStorage here
             values: object = load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001 - a pickle can raise nearly anything; our own reader has told what was wrong, if anything
+    except Exception:  # noqa: BLE001 - a pickle can raise nearly anything, and our own reader has already accepted this one
         return "torch does not read it as plain data"
     if type(values) is not dict:
-        return "it holds no plain dictionary"
+        return "it does not hold a plain dictionary"
     named = cast("dict[str, object]", values)
     if "string_to_param" in named:
         parameters = named["string_to_param"]
@@ -111,7 +122,7 @@ def _is_expected(keys: set[str]) -> bool:
 
 
 def _is_plain_zip(data: bytes) -> bool:
-    """Whether the archive has only the members that the WebUI allows, and torch itself finds in them what was read here."""
+    """Whether the archive has only members that the WebUI accepts, and torch itself reads from them what was read here."""
     import torch
 
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
@@ -125,5 +136,5 @@ def _is_plain_zip(data: bytes) -> bool:
         records = {str(record) for record in reader.get_all_records()}
         inside = {name.partition("/")[2]: content for name, content in members.items()}
         return records == set(inside) and all(reader.get_record(name) == content for name, content in inside.items())
-    except Exception:  # noqa: BLE001 - what is amiss in a zip comes as nearly anything, also in a member that our reader never needs
+    except Exception:  # noqa: BLE001 - a damaged zip can raise nearly anything, also for a member that our reader does not need
         return False

@@ -1,131 +1,130 @@
-"""Files from elsewhere: read to the end and judged before anything of them lies where a host would load it."""
+"""Import embedding files: nothing is written to where a host would load it before all of it has been read and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import InvalidInput, StorageFailed, TrainEmbeddingError, UnreadableFile
-from train_embedding.services.importing.companions import Beside
-from train_embedding.services.importing.host_compatibility import CONVERTED, Judged, judged
-from train_embedding.services.importing.sources import Arrival, Source, arrived
+from train_embedding.services.importing.host_compatibility import CONVERTED, HostFile, normalise_for_hosts
+from train_embedding.services.importing.sources import IncomingFile, Source, read_sources
 from train_embedding.services.store.store import Shelf
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A file that may be put into the embeddings folder, with what comes along."""
-
-    judged: Judged
-    note: str
-    beside: tuple[Beside, ...] = ()
-    other: str = ""
-    "The file that holds the vectors for the other one of SDXL's text encoders, where this one holds those for one."
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file, before the library is listed again."""
-
-    file: str
-    path: Path | None = None
-    problem: str = ""
-    note: str = ""
 
 
 def import_all(
     shelf: Shelf, sources: Sequence[Source], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str, name: str = ""
-) -> list[Outcome]:
-    """Puts files into a folder below the embeddings folder, each with what came beside it, as one those two that belong together.
+) -> list[IncomingFile]:
+    """Import files, each with its companions, into a folder below the embeddings folder.
 
-    name: of the one embedding that the files hold; left out, each is called as its file is. Raises StorageFailed, InvalidName,
-    and InvalidInput for several embeddings and one name; the outcomes tell what else is wrong, one for each embedding.
+    The two files that diffusers' example writes for SDXL's text encoders become one embedding.
+
+    Args:
+        shelf: Where the files are written.
+        sources: Paths and uploads.
+        allowed: The folders that a shared server may read; None for all.
+        overwrite: Whether to replace embeddings of the same names.
+        folder: The folder to write to, relative to the embeddings folder.
+        name: What to call the one embedding that the files hold; if empty, each is called as its file.
+
+    Returns:
+        One file per embedding, with its `path` if it was imported, otherwise with a `problem`.
+
+    Raises:
+        InvalidName: The name cannot be used.
+        InvalidInput: There is a name for several embeddings.
+        StorageFailed: The disk refuses to take a file.
     """
     if name:
         check_name(name)
-    ready = _joined([_ready(arrival, name) for arrival in arrived(sources, allowed)], name)
-    if name and len(ready) > 1:
-        raise InvalidInput(f'"{name}" can be the name of one embedding, not of {len(ready)}.', "Import them one by one.")
-    return [one if isinstance(one, Outcome) else _import_one(shelf, one, overwrite, folder) for one in ready]
+    prepared = [_prepare(files, name) for files in _find_pairs(read_sources(sources, allowed))]
+    if name and len(prepared) > 1:
+        raise InvalidInput(f'"{name}" can be the name of one embedding, not of {len(prepared)}.', "Import them one by one.")
+    return [file if ready is None else _write(shelf, file, ready, overwrite, folder) for file, ready in prepared]
 
 
-def _import_one(shelf: Shelf, ready: Ready, overwrite: bool, folder: str) -> Outcome:
-    one = ready.judged
+def _write(shelf: Shelf, file: IncomingFile, ready: HostFile, overwrite: bool, folder: str) -> IncomingFile:
     try:
         if overwrite:
-            shelf.training_locks.check_free(one.name)
-        file = shelf.place(one.name, one.suffix, folder)
+            shelf.training_locks.check_free(ready.name)
         path = shelf.put(
-            one.name,
-            lambda _suffix: one.data,
-            file,
+            ready.name,
+            lambda _suffix: ready.data,
+            shelf.place(ready.name, ready.suffix, folder),
             overwrite,
-            lambda target: [(beside.at(target), beside.data) for beside in ready.beside],
+            lambda target: [(companion.path_beside(target), companion.data) for companion in file.companions],
         )
-        return Outcome(one.file, path, note=ready.note)
+        return replace(file, path=path)
     except StorageFailed:
         raise
     except TrainEmbeddingError as error:
-        return Outcome(one.file, problem=str(error))
+        return replace(file, problem=str(error))
 
 
-def _ready(arrival: Arrival, name: str) -> Ready | Outcome:
-    if arrival.problem:
-        return Outcome(arrival.file, problem=arrival.problem)
-    try:
-        one = judged(arrival.file, arrival.data, name)
-    except TrainEmbeddingError as error:
-        return Outcome(arrival.file, problem=str(error))
-    return Ready(one, " ".join(filter(None, (one.note, arrival.note))), arrival.beside, _other_of_pair(arrival))
-
-
-def _other_of_pair(arrival: Arrival) -> str:
-    """The name of the file that diffusers' SDXL example writes with this one; empty where there is nothing to say so."""
-    from train_embedding.embeddings.formats import first_of_pair, read_bytes, second_of_pair
-
-    first, second = first_of_pair(arrival.file), second_of_pair(arrival.file)
-    if first and list(read_bytes(arrival.data, arrival.file).vectors) == ["clip_g"]:
-        return first
-    return second if second and arrival.folder is not None and (arrival.folder / second).is_file() else ""
-
-
-def _joined(files: Sequence[Ready | Outcome], name: str) -> list[Ready | Outcome]:
-    """The files with the two of each pair as one: diffusers' example writes one for each of SDXL's text encoders."""
+def _find_pairs(files: Sequence[IncomingFile]) -> list[tuple[IncomingFile, ...]]:
+    """Put the two files of each pair together; every other file stays alone."""
     from train_embedding.embeddings.formats import first_of_pair
 
-    left = list(files)
+    groups: list[tuple[IncomingFile, ...]] = [(file,) for file in files]
     for second in files:
-        if not isinstance(second, Ready):
-            continue
-        wanted = first_of_pair(second.judged.file)
-        first = next((one for one in left if isinstance(one, Ready) and one.judged.file == wanted), None)
-        pair = first and _pair(first, second, name)
-        if first is not None and pair is not None:
-            left[left.index(first)] = pair
-            left.remove(second)
-    return [_with_hint(one) if isinstance(one, Ready) else one for one in left]
+        wanted = first_of_pair(second.file)
+        first = next((group[0] for group in groups if len(group) == 1 and group[0].file == wanted), None)
+        if first is not None and _is_pair(first, second):
+            groups[groups.index((first,))] = (first, second)
+            groups.remove((second,))
+    return groups
 
 
-def _with_hint(ready: Ready) -> Ready:
-    if not ready.other:
-        return ready
-    hint = f'"{ready.judged.file}" holds vectors for one of SDXL\'s two text encoders. Import "{ready.other}" together with it.'
-    return replace(ready, note=f"{ready.note} {hint}".lstrip())
+def _is_pair(first: IncomingFile, second: IncomingFile) -> bool:
+    from train_embedding.embeddings.formats import MAX_FILE_SIZE, read_pair
+
+    if first.problem or second.problem or max(len(first.data), len(second.data)) > MAX_FILE_SIZE:
+        return False
+    try:
+        read_pair(first.data, second.data, first.file)
+    except UnreadableFile:
+        return False
+    return True
 
 
-def _pair(first: Ready, second: Ready, name: str) -> Ready | None:
-    """The one embedding that two files hold; None where each is one of its own."""
+def _prepare(files: tuple[IncomingFile, ...], name: str) -> tuple[IncomingFile, HostFile | None]:
+    """Make of one file or of a pair what is to be written, or None where the file's `problem` says why not."""
+    file = files[0]
+    if file.problem:
+        return file, None
+    try:
+        if len(files) == 2:
+            ready = _join(*files, name)
+            file = replace(file, file=f"{file.file} and {files[1].file}")
+        else:
+            ready = normalise_for_hosts(file.file, file.data, name)
+            file = replace(file, note=" ".join(filter(None, (file.note, _hint_at_pair(file)))))
+    except TrainEmbeddingError as error:
+        return replace(file, problem=str(error)), None
+    return replace(file, note=" ".join(filter(None, (ready.note, file.note)))), ready
+
+
+def _join(first: IncomingFile, second: IncomingFile, name: str) -> HostFile:
+    """Join the files of a pair, one for each of SDXL's text encoders."""
     from train_embedding.embeddings.formats import encode, read_pair
 
-    one, two = first.judged, second.judged
-    try:
-        embedding = read_pair(one.original, two.original, one.file)
-        embedding = replace(embedding, name=name or embedding.name)
-    except UnreadableFile:
-        return None
+    embedding = read_pair(first.data, second.data, first.file)
+    embedding = replace(embedding, name=name or embedding.name)
     _, suffix = CONVERTED
-    note = f'"{one.file}" and "{two.file}" became "{embedding.name}{suffix}": vectors for both text encoders of SDXL.'
-    both = Judged(f"{one.file} and {two.file}", embedding.name, suffix, encode(embedding, "sdxl", suffix))
-    return Ready(both, note, first.beside)
+    note = f'"{first.file}" and "{second.file}" became "{embedding.name}{suffix}": vectors for both text encoders of SDXL.'
+    return HostFile(embedding.name, suffix, encode(embedding, "sdxl", suffix), note)
+
+
+def _hint_at_pair(file: IncomingFile) -> str:
+    """A sentence about the other file of the pair that this one belongs to; empty if nothing shows that there is one."""
+    from train_embedding.embeddings.formats import first_of_pair, read_bytes, second_of_pair
+
+    first, second = first_of_pair(file.file), second_of_pair(file.file)
+    if first and list(read_bytes(file.data, file.file).vectors) == ["clip_g"]:
+        other = first
+    elif second and file.folder is not None and (file.folder / second).is_file():
+        other = second
+    else:
+        return ""
+    return f'"{file.file}" holds vectors for one of SDXL\'s two text encoders. Import "{other}" together with it.'

@@ -1,4 +1,4 @@
-"""Files on their way into the library, from paths and uploads: each embedding with what came beside it."""
+"""The sources of an import: paths and uploads, read into one `IncomingFile` per embedding with its companions."""
 
 from __future__ import annotations
 
@@ -6,53 +6,67 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, TrainEmbeddingError, UnreadableFile
-from train_embedding.services.importing.companions import Beside, checked, limit_of
+from train_embedding.services.importing.companions import Companion, check_companion, max_size
 from train_embedding.services.sidecars.files import owners, sidecars_of
 
 Source = Path | tuple[str, bytes]
 "A path, or the name and the content of an upload."
 _Place = tuple[Path | None, str]
-"Of a source: its folder, None for an upload, and its name."
+"The folder and the name of a source; the folder of an upload is None."
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A file that may be an embedding, as it came."""
+class IncomingFile:
+    """A file that may be an embedding, on its way from its source into the library."""
 
     file: str
+    "The name that it came with."
     data: bytes = b""
-    problem: str = ""
-    "Why it cannot be had, a sentence; empty where it can."
-    beside: tuple[Beside, ...] = ()
+    companions: tuple[Companion, ...] = ()
     note: str = ""
-    "What came along, and what did not, in sentences."
+    "Which companions are imported and which are not, and what was changed; sentences."
+    problem: str = ""
+    "Why it cannot be imported, a sentence; empty if it can."
     folder: Path | None = None
-    "That it lies in, where that may be looked at; None for an upload."
+    "The folder that it comes from, if that may be read; None for an upload."
+    path: Path | None = None
+    "Where it was put; None before that, and if it cannot be imported."
 
 
-def arrived(sources: Sequence[Source], allowed: tuple[Path, ...] | None) -> list[Arrival]:
-    """The sources in their order, less those that belong to another one of them.
+def read_sources(sources: Sequence[Source], allowed: Sequence[Path] | None) -> list[IncomingFile]:
+    """Read files with their companions.
 
-    What stands beside a file that is named by its path comes with it. allowed: the folders that a shared server may read, None
-    for all.
+    Args:
+        sources: What to read. A file that is named by its path brings the companions next to it, an upload those that are
+            uploaded with it.
+        allowed: The folders that a shared server may read; None for all.
+
+    Returns:
+        The sources in their order, without those that are companions of another one.
     """
     places = [_place(source) for source in sources]
-    along = _along(places)
-    taken = {one for those in along.values() for one in those}
+    companions = _companions_among(places)
+    taken = {place for found in companions.values() for place in found}
     uploads = {(None, source[0]): source for source in sources if not isinstance(source, Path)}
     return [
-        _from_path(source, allowed)
+        _read_path(source, allowed)
         if isinstance(source, Path)
-        else _arrival(*source, [uploads[None, name] for _, name in along.get(place, ())])
+        else _with_companions(IncomingFile(*source), [uploads[None, name] for _, name in companions.get(place, ())])
         for source, place in zip(sources, places, strict=True)
         if place not in taken
     ]
 
 
-def upload(name: str, file: Path) -> tuple[str, bytes]:
-    """A file that was uploaded under that name, as a source: as much of it as tells that it is too large."""
+def read_upload(name: str, file: Path) -> Source:
+    """Read an uploaded file as a source.
+
+    Args:
+        name: The name under which it was uploaded.
+        file: Where the server keeps it. No more of it is read than shows that it is too large.
+    """
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
     return name, read_regular_file(file, MAX_FILE_SIZE)
@@ -62,86 +76,72 @@ def _place(source: Source) -> _Place:
     return (source.parent, source.name) if isinstance(source, Path) else (None, source[0])
 
 
-def _along(places: Iterable[_Place]) -> dict[_Place, list[_Place]]:
-    """Of the places, those of embeddings, each with those of what can come along with it."""
+def _companions_among(places: Iterable[_Place]) -> dict[_Place, list[_Place]]:
+    """Find the places of embeddings, each with the places of its companions."""
     names: dict[Path | None, list[str]] = {}
     for folder, name in places:
         names.setdefault(folder, []).append(name)
     found: dict[_Place, list[_Place]] = {}
     for folder, together in names.items():
         for name, owner in owners(together).items():
-            if limit_of(name):
+            if max_size(name):
                 found.setdefault((folder, owner), []).append((folder, name))
     return found
 
 
-def _from_path(source: Path, allowed: tuple[Path, ...] | None) -> Arrival:
+def _read_path(source: Path, allowed: Sequence[Path] | None) -> IncomingFile:
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
+    incoming = IncomingFile(source.name)
     try:
-        path = _resolved(source)
-        # Asked first: on a shared server nobody shall find out which files exist elsewhere.
-        if not _is_allowed(path, allowed):
-            raise NotAllowed(
-                f'"{source}" lies outside the folders that may be used on this server.',
-                f"Allowed are {', '.join(map(str, allowed))}." if allowed else "",
-            )
-        data = _content(path, str(source), MAX_FILE_SIZE)
+        path = resolve_allowed(_expand(source), allowed, shown=str(source))
+        incoming = replace(incoming, data=_content(path, str(source), MAX_FILE_SIZE))
     except TrainEmbeddingError as error:
-        return Arrival(source.name, problem=str(error))
+        return replace(incoming, problem=str(error))
     try:
-        arrival = _arrival(source.name, data, _files_beside(source, allowed))
-        folder = _resolved(source.parent)
-        return replace(arrival, folder=folder if _is_allowed(folder, allowed) else None)
+        folder = resolve_allowed(_expand(source.parent), allowed)
+    except (InvalidInput, NotAllowed):  # the file is a link into an allowed folder
+        return incoming
+    try:
+        found = [(path.name, path) for path in sidecars_of(folder / source.name) if not path.is_symlink()]
     except OSError as error:
-        return Arrival(source.name, data, note=f"What stands beside it cannot be listed: {error.strerror or error}.")
+        return replace(incoming, note=f"The files next to it cannot be listed: {error.strerror or error}.")
+    return _with_companions(replace(incoming, folder=folder), found)
 
 
-def _files_beside(source: Path, allowed: tuple[Path, ...] | None) -> list[tuple[str, Path]]:
-    """What stands beside a file and can come along, where that may be read; links are left out. Raises OSError."""
-    file = _resolved(source.parent) / source.name
-    if not _is_allowed(file.parent, allowed):
-        return []
-    return [(path.name, path) for path in sidecars_of(file) if not path.is_symlink()]
+def _expand(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # a user that does not exist
+        raise InvalidInput(f'"{path}" is not a path that can be followed: {error}') from error
 
 
-def _arrival(file: str, data: bytes, files: Iterable[tuple[str, Path | bytes]]) -> Arrival:
-    """files: what may come along, by name: contents, or where these stand."""
-    beside: list[Beside] = []
-    came: list[str] = []
-    left: list[str] = []
+def _with_companions(incoming: IncomingFile, files: Iterable[tuple[str, Path | bytes]]) -> IncomingFile:
+    """Add companions to a file. files: their names, and their contents or paths."""
+    companions: list[Companion] = []
+    imported: list[str] = []
+    refused: list[str] = []
     for name, content in files:
-        if not limit_of(name):
-            left.append(f'"{name}" was not imported: files of its kind stay where they are.')
+        if not (limit := max_size(name)):
+            refused.append(f'"{name}" was not imported: files of this type are not.')
             continue
         try:
-            found = _content(content, name, limit_of(name)) if isinstance(content, Path) else content
-            beside.append(checked(file, name, found))
-            came.append(f'"{name}"')
+            data = _content(content, name, limit) if isinstance(content, Path) else content
+            companions.append(check_companion(incoming.file, name, data))
+            imported.append(f'"{name}"')
         except UnreadableFile as error:
-            left.append(f'"{name}" did not come along. {error.message}')
-    along = [f"{', '.join(came)} came along."] if came else []
-    return Arrival(file, data, beside=tuple(beside), note=" ".join((*along, *left)))
+            refused.append(f'"{name}" was not imported. {error.message}')
+    notes = [f"Imported with it: {', '.join(imported)}."] if imported else []
+    return replace(incoming, companions=tuple(companions), note=" ".join((*notes, *refused)))
 
 
-def _content(path: Path, called: str, limit: int) -> bytes:
-    """At most one byte more than the limit. Raises NotFound, UnreadableFile."""
+def _content(path: Path, shown: str, limit: int) -> bytes:
+    """Read at most one byte more than the limit. Raises NotFound, UnreadableFile."""
     try:
         return read_regular_file(path, limit)
     except FileNotFoundError as error:
-        raise NotFound(f'There is no file "{called}".') from error
+        raise NotFound(f'There is no file "{shown}".') from error
     except NotRegularFile as error:
-        raise UnreadableFile(f'"{called}" is not a regular file.', "Name the files in a folder one by one.") from error
+        raise UnreadableFile(f'"{shown}" is not a regular file.', "Name the files in a folder one by one.") from error
     except OSError as error:
-        raise UnreadableFile(f'"{called}" cannot be read: {error.strerror or error}.') from error
-
-
-def _is_allowed(path: Path, allowed: tuple[Path, ...] | None) -> bool:
-    return allowed is None or any(path.is_relative_to(folder.resolve()) for folder in allowed)
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.expanduser().resolve()
-    except (ValueError, RuntimeError, OSError) as error:
-        raise InvalidInput(f'"{path}" does not name a file: {error}.') from error
+        raise UnreadableFile(f'"{shown}" cannot be read: {error.strerror or error}.') from error

@@ -250,19 +250,32 @@ class Library:
         return preview
 
     def import_files(
-        self, files: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = "", name: str = ""
+        self, sources: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = "", name: str = ""
     ) -> builtins.list[Imported]:
-        """Puts files into a folder below the embeddings folder, each read and judged before; answers what became of each.
+        """Import files into a folder below the embeddings folder; each is read and checked first.
 
-        files: paths, or names and contents of uploads; two that diffusers wrote for SDXL's text encoders become one. Bytes stay
-        as they are where hosts can read them. name: for the one embedding that they hold; left out, their files' names. Raises
-        StorageFailed, InvalidName, and InvalidInput for several embeddings and one name.
+        Bytes are kept where hosts can read them; other files are converted.
+
+        Args:
+            sources: Paths, or names and contents of uploads. The two files that diffusers' example writes for SDXL's text
+                encoders become one embedding.
+            overwrite: Whether to replace embeddings of the same names, which go to the trash.
+            folder: The folder to import to, relative to the embeddings folder.
+            name: What to call the one embedding that the files hold; if empty, each is called as its file.
+
+        Returns:
+            What became of each embedding.
+
+        Raises:
+            InvalidName: The name cannot be used.
+            InvalidInput: There is a name for several embeddings.
+            StorageFailed: The disk refuses to take a file.
         """
         allowed = self._host.info().allowed_folders
-        outcomes = import_all(self._shelf, files, allowed, overwrite, folder, name)
+        files = import_all(self._shelf, sources, allowed, overwrite, folder, name)
         entries = {entry.file: entry for entry in self.reload()}
         return [
-            Imported(one.file, None if one.path is None else entries.get(one.path), one.problem, one.note) for one in outcomes
+            Imported(file.file, None if file.path is None else entries.get(file.path), file.problem, file.note) for file in files
         ]
 
     def export(self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "") -> Exported:

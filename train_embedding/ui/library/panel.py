@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.services.importing import upload
+from train_embedding.services.importing import read_upload
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen
@@ -167,5 +167,5 @@ def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]
     names = values.get("names", [])
     if len(names) != len(paths):
         names = [path.name for path in paths]
-    contents = [upload(str(name), path) for name, path in zip(names, paths, strict=True)]
+    contents = [read_upload(str(name), path) for name, path in zip(names, paths, strict=True)]
     return contents, bool(values.get("overwrite")), str(values.get("folder", ""))

@@ -41,7 +41,7 @@ class Tools:
 
 def build(status: gr.HTML) -> Tools:
     with gr.Accordion("Import by path", open=False, elem_id="te_library_by_path"):
-        info = "Of files on the server, one in each line; what stands beside them comes along."
+        info = "Paths of files on the server, one per line; their previews and notes are imported too."
         paths = gr.Textbox("", label="Paths", info=info, lines=2, elem_id="te_library_paths")
         bring = gr.Button("Import these files", size="sm", elem_id="te_library_bring")
     with gr.Accordion("Combine", open=False, elem_id="te_library_mix"):
