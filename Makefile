@@ -12,12 +12,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test app check format clean
+.PHONY: help demo test test-all app check format clean
 
 help:
 	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
 	@echo "make app     open the standalone web app"
-	@echo "make test    run the tests"
+	@echo "make test    run the tests that take no longer than a few seconds each (about 5 minutes on two cores)"
+	@echo "make test-all  run all tests on both stacks, with Chromium and the slow ones (about 30 minutes)"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  let ruff format the code"
 	@echo "make clean   remove $(VENV) and the caches"
@@ -28,8 +29,12 @@ demo: $(VENV)/.runtime
 app: $(VENV)/.runtime
 	$(BIN)/python -m train_embedding app $(ARGS)
 
+# One worker per core; PYTEST_ARGS may override any of these options.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.lint
+	$(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .

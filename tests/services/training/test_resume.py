@@ -112,7 +112,11 @@ def test_what_failed_goes_on(trainee: Trainee, uninterrupted: Any, monkeypatch: 
 
 
 def killed(work: Callable[[], object], seconds: float) -> bool:
-    """Runs `work` in a process of its own that is killed after so many seconds; whether it was killed before its end."""
+    """Run `work` in a forked process and kill that process after so many seconds, unless it ends first.
+
+    Returns:
+        Whether it was killed before it ended.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -120,15 +124,21 @@ def killed(work: Callable[[], object], seconds: float) -> bool:
             os._exit(0)
         except BaseException:  # noqa: BLE001
             os._exit(1)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    deadline = time.monotonic() + seconds
+    ended = 0
+    while not ended and time.monotonic() < deadline:
+        time.sleep(0.005)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status):
         assert os.WEXITSTATUS(status) == 0
         return False
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_random_instants(trainee: Trainee, uninterrupted: Any) -> None:
