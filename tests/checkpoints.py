@@ -101,7 +101,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of three pictures that differ."""
-    folder = tmp_path / "pictures"
+    return save_pictures(tmp_path / "pictures")
+
+
+def save_pictures(folder: Path) -> Path:
+    """Make `folder`, and save three pictures that differ in it."""
     folder.mkdir()
     for name, colour in (("1 red.png", (220, 30, 40)), ("2 green.png", (20, 200, 60)), ("3 blue.png", (30, 60, 210))):
         picture = Image.new("RGB", (64, 64), colour)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
@@ -22,6 +23,9 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 BASES = ("SD1", "SD2", "SDXL")
 VARIANTS = ("SD1", "SD1 inpainting", "SD2", "SD2 v", "SD2 inpainting", "SDXL", "SDXL v", "SDXL inpainting")
+FAST = ("SD1", "SD1 inpainting", "SD2 v")
+SOME_SLOW = [pytest.param(variant, marks=[] if variant in FAST else pytest.mark.slow) for variant in VARIANTS]
+"All variants, of which `make test` uses one of each kind."
 CLIP_WIDTH = TEXT_CONFIG["hidden_size"]
 OPENCLIP_WIDTH, OPENCLIP_LAYERS = 128, 3
 POOLED = 96

@@ -24,6 +24,7 @@ from train_embedding.services.training.runs import Runs
 from train_embedding.testing import FakeHost
 
 NAME = "sword"
+EVALUATION_ITEMS = 6
 PATIENCE = 600.0
 "Seconds to wait for a run; it takes one or two on an idle machine."
 
@@ -109,5 +110,5 @@ def new_trainee(folder: Path, pictures: Path) -> Trainee:
 def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
     """Its runs report every step, and evaluate few items."""
     monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "EVALUATION_ITEMS", 6)
+    monkeypatch.setattr(training, "EVALUATION_ITEMS", EVALUATION_ITEMS)
     return new_trainee(tmp_path / "host", pictures)

@@ -9,7 +9,7 @@ from train_embedding.embeddings.formats import read_bytes
 from train_embedding.errors import UnreadableFile
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", [pytest.param(name, marks=pytest.mark.slow if name == "PNG" else []) for name in READERS])
 def test_seeds(reader: str) -> None:
     suffix, wrap = READERS[reader]
     read = 0

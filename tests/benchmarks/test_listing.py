@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import listing
 from benchmarks.listing import Times
 
 
+@pytest.mark.slow
 def test_a_small_collection(tmp_path: Path) -> None:
     times = listing.measure(tmp_path, 120, repeats=1)
     assert times.files == 120

@@ -12,6 +12,7 @@ pytest.importorskip("gradio")
 from benchmarks import start_up
 
 
+@pytest.mark.slow
 def test_a_start() -> None:
     version, modules, spans = start_up.measured(Path(sys.executable), 1)
     assert version

@@ -55,7 +55,7 @@ ENDINGS = (0, 2, 3, 4, 6, 7, 10)
 "Exit codes of a verb that did it, or said in a sentence why not."
 
 
-@pytest.mark.parametrize("loaded", LOADED)
+@pytest.mark.parametrize("loaded", [pytest.param(name, marks=[] if name == "custom" else pytest.mark.slow) for name in LOADED])
 def test_every_verb_over_every_family(loaded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = _host(tmp_path, LOADED[loaded])
     monkeypatch.setattr(standalone, "StandaloneHost", lambda *_arguments: host)

@@ -34,7 +34,7 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
-@pytest.mark.parametrize("closed", ["embeddings", "trash", "library"])
+@pytest.mark.parametrize("closed", ["embeddings", *(pytest.param(name, marks=pytest.mark.slow) for name in ("trash", "library"))])
 def test_closed_folders(tmp_path: Path, closed: str) -> None:
     for name in CLOSABLE:
         (tmp_path / name).mkdir()

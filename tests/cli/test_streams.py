@@ -67,7 +67,7 @@ def started(folder: Path, encoding: str, *arguments: str) -> subprocess.Complete
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("ascii", marks=pytest.mark.slow)])
 def test_every_verb_prints_what_the_encoding_lacks(tmp_path: Path, encoding: str) -> None:
     embeddings = tmp_path / "train-embedding-data" / "embeddings"
     embeddings.mkdir(parents=True)
@@ -87,6 +87,7 @@ def test_every_verb_prints_what_the_encoding_lacks(tmp_path: Path, encoding: str
     assert (embeddings / "猫2.pt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_json_stays_json(tmp_path: Path, encoding: str) -> None:
     name = "猫 👩‍🎨"

@@ -39,6 +39,7 @@ def test_a_run_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.checkpoint
+@pytest.mark.slow
 def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heldout, "REPEATS", 2)
     monkeypatch.setattr(heldout, "SEEDS_PER_PROMPT", 4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.processes import ROOT, ended, environment, start_all
 from train_embedding.engine.process_group import SINGLE_PROCESS, process_group
 
@@ -69,6 +71,7 @@ def test_a_single_process_imports_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_tasks_answers_and_the_end() -> None:
     (code, said, errors), *others = ended(start_all(3, ["-W", "error", "-c", TALK]))
     assert (code, errors) == (0, "")
@@ -80,6 +83,7 @@ def test_tasks_answers_and_the_end() -> None:
     assert [(code, said) for code, said, _ in others] == [(0, "dismissed\n")] * 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_noticed_by_all() -> None:
     (code, said, _), (killed, _, _), (other_code, other_said, _) = ended(start_all(3, ["-c", LOSE]))
     assert (code, other_code) == (0, 0)

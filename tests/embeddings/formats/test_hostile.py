@@ -50,7 +50,6 @@ def test_within_the_limits(tmp_path: Path, name: str) -> None:
     assert outcome.refused
     assert outcome.damage == ""
     assert outcome.memory < hostile_files.MEMORY
-    assert outcome.seconds < 5 * hostile_files.SECONDS  # a test may share its machine
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -457,6 +457,7 @@ def read_at_512(path: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGE)
 def test_the_largest_images_take_at_most_a_gigabyte(tmp_path: Path, name: str) -> None:
     suffix, mode, options = LARGE[name]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.families import BASES, VARIANTS, family, model
+from tests.families import BASES, SOME_SLOW, family, model
 from tests.torch_releases import NEEDS_FP16
 from train_embedding.engine.layers.frozen import FrozenConv2d, FrozenLayer, FrozenLinear, freeze, plain
 from train_embedding.engine.layers.frozen_blocks import FrozenGEGLU, FrozenResnetBlock2D
@@ -44,7 +44,7 @@ def run(model: DiffusionModel, *, autocast: bool = False, side: int = 8) -> Pass
     return Pass([output.detach(), *gradients], counter.saved)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_the_same_output_and_gradients(variant: str) -> None:
     frozen = run(model(variant))
     with plain(model(variant).unet):
@@ -55,7 +55,7 @@ def test_the_same_output_and_gradients(variant: str) -> None:
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_as_exact_as_torchs_own_in_bf16(variant: str) -> None:
     """Some processors have several kernels for it, which round in different orders; so both are measured by fp32."""
     frozen = run(model(variant), autocast=True)

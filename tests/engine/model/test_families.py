@@ -26,7 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from tests import families
 from tests.checkpoints import module_of
-from tests.families import BASES, OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, VARIANTS, Family
+from tests.families import BASES, OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, SOME_SLOW, VARIANTS, Family
 from train_embedding.engine import sampling
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import Picture
@@ -178,7 +178,7 @@ def test_facts(variant: str) -> None:
     assert model.resolution == 64
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_nothing_is_copied(variant: str) -> None:
     """From a state dict, and from a host's modules, which register SDXL's text encoders under two names."""
     source = families.family(variant)
@@ -197,7 +197,7 @@ def test_nothing_is_copied(variant: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_predictions_are_those_of_the_unet(variant: str) -> None:
     source, model = families.family(variant), families.model(variant)
     prompt = encoded(model, PROMPTS)
@@ -266,7 +266,7 @@ def test_what_a_text_starts_with() -> None:
         assert torch.equal(table, sdxl.token_embeddings("a big red star")[key][:2])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 @pytest.mark.parametrize("negative_prompt", ["", "ugly"])
 def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> None:
     source, model = families.family(variant), families.model(variant)
@@ -290,7 +290,11 @@ def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("variant", "encoders"), [*((variant, "all") for variant in VARIANTS), ("SDXL", "clip_l"), ("SDXL", "clip_g")]
+    ("variant", "encoders"),
+    [
+        pytest.param(variant, encoders, marks=[] if variant in families.FAST else pytest.mark.slow)
+        for variant, encoders in (*((variant, "all") for variant in VARIANTS), ("SDXL", "clip_l"), ("SDXL", "clip_g"))
+    ],
 )
 def test_a_run_learns(variant: str, encoders: str) -> None:
     """A few steps on two pictures lower the loss on them, of the same noise before and after; what is not trained stays."""
@@ -359,7 +363,7 @@ def same_model(one: DiffusionModel, other: DiffusionModel) -> bool:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_a_diffusers_folder(variant: str, tmp_path: Path) -> None:
     source = families.family(variant)
     source.unet.save_pretrained(tmp_path / "unet")
@@ -379,7 +383,7 @@ def test_a_diffusers_folder(variant: str, tmp_path: Path) -> None:
     assert same_model(model, replace(expected, latent_scale=model.latent_scale) if source.is_inpainting else expected)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", SOME_SLOW)
 def test_a_single_file_with_its_config(variant: str, tmp_path: Path) -> None:
     source = families.family(variant)
     file = write_file(source, tmp_path, source.params())

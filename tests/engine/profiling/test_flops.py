@@ -43,6 +43,7 @@ def test_a_step_is_the_floor() -> None:
     assert is_exactly_what_is_needed(at_512())
 
 
+@pytest.mark.slow
 def test_sd2() -> None:
     """At 768² its self-attention has more tokens, and is a larger part of the forward. Everything else is below the floor."""
     model = meta_model("SD2")
@@ -71,6 +72,7 @@ def test_sdxl() -> None:
     assert to_both.text_encoder < 0.04 * to_both.forward
 
 
+@pytest.mark.slow
 def test_what_frozen_layers_spare() -> None:
     """Of the two convolutions that read the first skip connection, the half that has no gradient."""
     with plain(sd1().unet):
@@ -86,6 +88,7 @@ def test_what_a_fused_kernel_makes_again() -> None:
     assert 0.4 * forward < at_512().recomputed <= 0.5 * forward
 
 
+@pytest.mark.slow
 def test_counting_notices_a_unet_that_is_not_frozen() -> None:
     frozen = count_step(sd1(), 256)
     sd1().unet.requires_grad_(True)

@@ -77,12 +77,14 @@ def test_sd1_at_512() -> None:
     assert (frozen.smallest_card, plain.smallest_card) == (4, 6)
 
 
+@pytest.mark.slow
 def test_checkpointing_saves_less_again() -> None:
     assert counted(checkpointing=True).saved < 0.3 * counted().saved
     assert counted(checkpointing=True).peak < 0.5 * counted().peak
     assert counted(checkpointing=True, frozen=False).peak > 2 * counted(checkpointing=True).peak
 
 
+@pytest.mark.slow
 def test_the_batch_multiplies_activations_alone() -> None:
     assert counted(4).saved == pytest.approx(4 * counted().saved, rel=0.01)
     assert counted(4).weights == counted().weights
@@ -110,6 +112,7 @@ def test_the_smallest_card() -> None:
     assert list(CARDS) == sorted(CARDS)
 
 
+@pytest.mark.slow
 def test_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "CASES", (("SD1", 64),))
     monkeypatch.setattr(memory, "BATCHES", (1,))

@@ -37,6 +37,7 @@ READS_VALUES = (
     "repeat_interleave",
 )  # fmt: skip
 "Operations whose result or its size depends on values, for which the program must wait."
+FAST = (("SD1", "adamw"), ("SDXL", "direction"))
 
 
 class Waits(AssertionError):
@@ -107,8 +108,14 @@ def step(
     return state.step
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "direction"])
-@pytest.mark.parametrize("variant", [*BASES, "SD1 inpainting"])
+@pytest.mark.parametrize(
+    ("variant", "optimizer"),
+    [
+        pytest.param(variant, optimizer, marks=[] if (variant, optimizer) in FAST else pytest.mark.slow)
+        for variant in (*BASES, "SD1 inpainting")
+        for optimizer in ("adamw", "direction")
+    ],
+)
 def test_a_step_waits_for_nothing(variant: str, optimizer: str) -> None:
     assert step(on_meta(variant), replace(SPEC, optimizer=optimizer)) == 2
 

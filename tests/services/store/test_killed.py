@@ -43,6 +43,7 @@ for _ in sys.stdin:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 def test_kills_at_random_instants(tmp_path: Path) -> None:
     host = FakeHost(tmp_path)

@@ -53,20 +53,23 @@ def assert_alike(one: RunState, several: RunState) -> None:
     assert [loss for _, loss in several.losses] == pytest.approx([loss for _, loss in one.losses], rel=TOLERANCE, abs=1e-7)
 
 
+CHANGES: list[dict[str, Any]] = [
+    {"gradient_accumulation_steps": 3, "random_flip": True, "max_grad_norm": 0.001},
+    {"buckets": True, "latent_sampling": "once", "optimizer": "direction"},
+    {
+        "core_loss_weight": 0.5, "min_snr_gamma": 5.0, "template": ["a [name]", "[filewords] of [name]"],
+        "caption_tag_dropout_rate": 0.3,
+    },
+    {"candidates": "blue circle, tree", "eval_every": 0},
+    {"dataset": "", "teacher_prompt": "a big red star on a white background", "width": 16, "height": 16},
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"gradient_accumulation_steps": 3, "random_flip": True, "max_grad_norm": 0.001},
-        {"buckets": True, "latent_sampling": "once", "optimizer": "direction"},
-        {
-            "core_loss_weight": 0.5,
-            "min_snr_gamma": 5.0,
-            "template": ["a [name]", "[filewords] of [name]"],
-            "caption_tag_dropout_rate": 0.3,
-        },
-        {"candidates": "blue circle, tree", "eval_every": 0},
-        {"dataset": "", "teacher_prompt": "a big red star on a white background", "width": 16, "height": 16},
+        *(pytest.param(changes, marks=pytest.mark.slow) for changes in CHANGES),
     ],
     ids=lambda changes: " ".join(changes) or "plain",
 )
@@ -78,11 +81,13 @@ def test_two_with_batch_2_are_one_with_batch_4(trainee: Trainee, tmp_path: Path,
     assert several.notes[-1] == "Trained by 2 processes, 4 pictures in a batch."
 
 
+@pytest.mark.slow
 def test_three_with_batch_1_are_one_with_batch_3(trainee: Trainee, tmp_path: Path) -> None:
     three = together(tmp_path / "three", trainee, 3)
     assert_alike(trainee.run(**SPEC, batch_size=3), three.run(**SPEC, batch_size=1))
 
 
+@pytest.mark.slow
 def test_the_stop_rule_is_that_of_the_main_process(trainee: Trainee, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         loop, "judge", lambda evaluations, _floor: Verdict.CONVERGED if len(evaluations) == 3 else Verdict.UNDECIDED
@@ -104,6 +109,7 @@ def stop_at(made: Trainee, step: int, **spec: Any) -> RunState:
     return stopped
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_to_the_same_bits(trainee: Trainee, tmp_path: Path) -> None:
     whole = together(tmp_path / "two", trainee).run(**SPEC, batch_size=2)
     two = simulated(trainee, 2)
@@ -115,7 +121,9 @@ def test_stopped_and_resumed_to_the_same_bits(trainee: Trainee, tmp_path: Path) 
     assert ended.evaluations == whole.evaluations
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(2, 1), pytest.param(1, 2, marks=pytest.mark.slow), pytest.param(2, 3, marks=pytest.mark.slow)]
+)
 def test_another_number_of_processes_is_another_run(trainee: Trainee, before: int, after: int) -> None:
     stopped = stop_at(simulated(trainee, before), 5, **SPEC, batch_size=2)
     other = simulated(trainee, after)
@@ -123,6 +131,7 @@ def test_another_number_of_processes_is_another_run(trainee: Trainee, before: in
     assert failed.error == "The run cannot go on as it began: the number of processes changed since."
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_run_and_the_result_is_kept(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Worker._compute
 
@@ -141,6 +150,7 @@ def test_a_process_that_fails_ends_the_run_and_the_result_is_kept(trainee: Train
     assert two.wait(two.services.runs.resume(failed.id)).status == "finished"
 
 
+@pytest.mark.slow
 def test_memory_that_is_short_in_one_process(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Worker._compute
 

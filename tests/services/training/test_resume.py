@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoints import pictures
-from tests.training import NAME, Trainee, new_trainee, trainee
+from tests.checkpoints import pictures, save_pictures
+from tests.training import EVALUATION_ITEMS, NAME, Trainee, new_trainee, trainee
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.training.resume import OLDER_FILE, RESUME_FILE, read_resume
@@ -24,6 +24,7 @@ from train_embedding.hosts.base import HostInfo
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services.run_records import RunState
 from train_embedding.services.training import recorder
+from train_embedding.services.training import run as training
 
 __all__ = ["pictures", "trainee"]
 
@@ -53,11 +54,24 @@ def single_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("whole")
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "REPORT_SECONDS", 0.0)
+        patch.setattr(training, "EVALUATION_ITEMS", EVALUATION_ITEMS)
+        torch.set_num_threads(1)
+        made = new_trainee(folder / "host", save_pictures(folder / "pictures"))
+        ended = made.run(**SPEC)
+        torch.set_num_threads(threads)
+    return result(made, ended)
+
+
 @pytest.fixture
-def uninterrupted(tmp_path: Path, pictures: Path, single_thread: None, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
-    other = new_trainee(tmp_path / "other", pictures)
-    return result(other, other.run(**SPEC))
+def uninterrupted(whole_run: Any, single_thread: None) -> Any:
+    """The result of a run that nothing interrupted."""
+    return whole_run
 
 
 def stop_at(made: Trainee, step: int, spec: dict[str, Any]) -> RunState:
@@ -73,7 +87,7 @@ def stop_at(made: Trainee, step: int, spec: dict[str, Any]) -> RunState:
     return ended
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 6, 9, 11])
+@pytest.mark.parametrize("step", [1, 5, 6, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 3, 9, 11))])
 def test_stopped_and_resumed(trainee: Trainee, uninterrupted: Any, step: int) -> None:
     stopped = stop_at(trainee, step, SPEC)
     ended = trainee.wait(trainee.services.runs.resume(stopped.id))
