@@ -17,7 +17,7 @@ from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.library import PROGRAMS
-from train_embedding.services.sidecars import KEYS, contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _FORM = Query("", alias="format", description=f"One of {', '.join(SUFFIXES)}; as
 _FOR = Query("", alias="for", description=f"A program to choose the format and a name for, one of {', '.join(PROGRAMS)}.")
 _PATCH_FIELDS: dict[str, dict[str, Any]] = {
     "name": {"description": "The new name."},
-    **{field: {"description": f'The "{key}" of the notes.'} for field, key in KEYS.items()},
+    **{field.name: {"description": f"{field.label}. {field.help}"} for field in NOTE_FIELDS},
 }
 _FILE_FIELDS: dict[str, dict[str, Any]] = {
     "path": {"description": "A file on the server."},

@@ -22,7 +22,7 @@ from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
 from train_embedding.services.combining import FORMS, SDXL
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.library import PROGRAMS, STARTS, Wanted
-from train_embedding.services.sidecars import contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
 
 NEW_FILE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors"}
 TRASH_ACTIONS = ("list", "restore", "empty")
-NOTE_OPTIONS = {
-    "description": "description shown on the card",
-    "notes": "notes for yourself",
-    "activation_text": "text to add to the prompt together with the embedding",
-    "negative_text": "text to add to the negative prompt",
-    "preferred_weight": "weight in the prompt; 0 for none",
-    "sd_version": "model family, such as SD1 or SDXL",
-}
 _COLUMNS_ALWAYS_SHOWN = ("name", "family", "vectors", "step", "not loaded")
 
 
@@ -269,9 +261,9 @@ def add_notes(commands: Commands) -> None:
     )
     parser = add_command(commands, "notes", notes, "show or change notes and the preview image", what)
     parser.add_argument("name", help="name of the embedding")
-    for field, text in NOTE_OPTIONS.items():
-        kind = float if field == "preferred_weight" else str
-        parser.add_argument(f"--{field.replace('_', '-')}", type=kind, metavar="NUMBER" if kind is float else "TEXT", help=text)
+    for field in NOTE_FIELDS:
+        kind, metavar = (float, "NUMBER") if field.is_number else (str, "TEXT")
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, metavar=metavar, help=_as_option_help(field.help))
     preview = parser.add_mutually_exclusive_group()
     preview.add_argument("--preview", type=typed_path, metavar="FILE", help="use this image as the preview")
     preview.add_argument("--preview-run", metavar="ID", help="use the newest preview of a training run")
@@ -283,7 +275,8 @@ def add_notes(commands: Commands) -> None:
 
 def notes(arguments: argparse.Namespace) -> int:
     library = open_services(arguments).library
-    changes = {field: getattr(arguments, field) for field in NOTE_OPTIONS if getattr(arguments, field) is not None}
+    given = {field.name: getattr(arguments, field.name) for field in NOTE_FIELDS}
+    changes = {name: value for name, value in given.items() if value is not None}
     entry = library.change(arguments.name, arguments.file, notes=changes, preview=_new_preview(library, arguments))
     if arguments.json:
         print_json(entry.to_json())
@@ -305,6 +298,10 @@ def _add_new_name_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new_name", help="new name")
     add_file_option(parser)
     add_host_options(parser)
+
+
+def _as_option_help(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:].removesuffix(".")
 
 
 def _new_preview(library: Library, arguments: argparse.Namespace) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from train_embedding.errors import InvalidInput, UnreadableFile
-from train_embedding.services.sidecars.notes import MAX_TEXT, Notes, changed_file, checked_changes, notes_in
+from train_embedding.services.sidecars.notes import MAX_TEXT, Notes, check_changes, edit_notes_file, parse_notes
 
 
 def test_the_keys_of_the_webui() -> None:
@@ -16,29 +16,29 @@ def test_the_keys_of_the_webui() -> None:
         "description": "d", "notes": "n", "activation text": "a", "negative text": "x", "preferred weight": 1,
         "sd version": "SD1", "sha256": "…",
     }  # fmt: skip
-    notes = notes_in(json.dumps(values).encode("utf-8-sig"))
-    assert notes == Notes("d", "n", "a", "x", 1.0, "SD1")
+    notes = parse_notes(json.dumps(values).encode("utf-8-sig"))
+    assert notes == Notes("d", "a", "x", 1.0, "SD1", "n")
     assert json.loads(json.dumps(notes.to_json()))["preferred_weight"] == 1.0
 
 
 def test_values_of_the_wrong_kind_count_as_none() -> None:
     values = {"description": 3, "notes": None, "activation text": [], "preferred weight": "much", "sd version": True}
-    assert notes_in(json.dumps(values).encode()) == Notes()
-    assert notes_in(b'{"preferred weight": NaN}') == Notes()
-    assert notes_in(b'{"preferred weight": true}') == Notes()
+    assert parse_notes(json.dumps(values).encode()) == Notes()
+    assert parse_notes(b'{"preferred weight": NaN}') == Notes()
+    assert parse_notes(b'{"preferred weight": true}') == Notes()
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"3", b"nothing", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000])
 def test_what_is_no_file_of_notes(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        notes_in(data)
+        parse_notes(data)
     with pytest.raises(UnreadableFile, match=r"cat\.json"):
-        changed_file(data, {"notes": "new"}, "cat.json")
+        edit_notes_file(data, {"notes": "new"}, "cat.json")
 
 
 def test_other_keys_stay_as_they_are_and_in_their_place() -> None:
     data = json.dumps({"z": [1, {"deep": None}], "notes": "old", "a": "é"}, ensure_ascii=False).encode()
-    changed = changed_file(data, checked_changes({"notes": "new", "description": "here"}), "cat.json")
+    changed = edit_notes_file(data, check_changes({"notes": "new", "description": "here"}), "cat.json")
     assert changed is not None
     assert list(json.loads(changed).items()) == [
         ("z", [1, {"deep": None}]), ("notes", "new"), ("a", "é"), ("description", "here"),
@@ -47,9 +47,9 @@ def test_other_keys_stay_as_they_are_and_in_their_place() -> None:
 
 
 def test_nothing_to_write() -> None:
-    assert changed_file(None, checked_changes({"notes": "", "preferred_weight": 0}), "cat.json") is None
-    assert changed_file(b'{"notes": "same"}', checked_changes({"notes": "same"}), "cat.json") is None
-    assert changed_file(b'{"notes": "old"}', checked_changes({"notes": ""}), "cat.json") == b'{\n    "notes": ""\n}'
+    assert edit_notes_file(None, check_changes({"notes": "", "preferred_weight": 0}), "cat.json") is None
+    assert edit_notes_file(b'{"notes": "same"}', check_changes({"notes": "same"}), "cat.json") is None
+    assert edit_notes_file(b'{"notes": "old"}', check_changes({"notes": ""}), "cat.json") == b'{\n    "notes": ""\n}'
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_nothing_to_write() -> None:
 )  # fmt: skip
 def test_changes_that_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        checked_changes(changes)
+        check_changes(changes)

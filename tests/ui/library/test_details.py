@@ -33,7 +33,7 @@ REPORT = Report(
 EVIL_PIECES = {
     "details": library_html.details(
         entry(name=EVIL, family=EVIL, checkpoint=EVIL, widths={EVIL: 1}, file=Path(EVIL), remarks=(EVIL,), hash=EVIL, format=EVIL,
-              notes=Notes(EVIL, EVIL, EVIL, EVIL))
+              notes=Notes(EVIL, EVIL, EVIL, notes=EVIL))
     ),
     "left out": library_html.details(entry(name=EVIL, loaded=False, reason=EVIL)),
     "imported": library_html.imported([Imported(EVIL, problem=EVIL), Imported(EVIL, entry(name=EVIL), note=EVIL)]),

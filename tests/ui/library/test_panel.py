@@ -20,9 +20,9 @@ from tests.ui.reading import Reader
 from tests.words import put, vocabulary_host
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.services import Services
+from train_embedding.services.sidecars import NOTE_FIELDS
 from train_embedding.ui.library import files as library_files
 from train_embedding.ui.library.details import trash_label
-from train_embedding.ui.library.notes import NOTES
 
 Handler = Callable[[str], Callable[..., Any]]
 Components = dict[str, Any]
@@ -74,7 +74,7 @@ def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentenc
 
 def test_notes_are_saved(handler: Handler, status_of: Any, services: Services) -> None:
     values = {"description": "A cat.", "preferred_weight": 1.2}
-    updates = handler("save_notes")("my-cat.safetensors", *(values.get(field.name, "") for field in NOTES))
+    updates = handler("save_notes")("my-cat.safetensors", *(values.get(field.name, "") for field in NOTE_FIELDS))
     assert status_of(updates) == "The notes are saved."
     assert services.library.get("my-cat").notes.preferred_weight == 1.2
 

@@ -118,6 +118,6 @@ def _is_embedding(file_name: str, data: bytes) -> bool:
 
 def _check_json(data: bytes) -> None:
     try:
-        notes.notes_in(data)
+        notes.parse_notes(data)
     except ValueError as error:
         raise UnreadableFile(f"It cannot be read: {error}") from error

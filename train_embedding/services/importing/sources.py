@@ -60,7 +60,7 @@ def read_sources(sources: Sequence[Source], allowed: Sequence[Path] | None) -> l
     ]
 
 
-def read_upload(name: str, file: Path) -> Source:
+def read_upload(name: str, file: Path) -> tuple[str, bytes]:
     """Read an uploaded file as a source.
 
     Args:

@@ -21,7 +21,7 @@ from train_embedding.services.library.index import FILE_NAME, Index
 from train_embedding.services.library.listing import Listing
 from train_embedding.services.sidecars import preview as preview_picture
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, is_plain
-from train_embedding.services.sidecars.notes import changed_file, checked_changes, contents, described_in
+from train_embedding.services.sidecars.notes import check_changes, edit_notes_file, read_description, read_notes_file
 from train_embedding.services.store.store import NEW_SUFFIX, Edit, Shelf, taken
 from train_embedding.services.store.trash import Trashed
 
@@ -158,7 +158,7 @@ class Library:
 
         Raises what `rename`, `set_notes` and `set_preview` raise.
         """
-        checked = checked_changes(notes or {})
+        checked = check_changes(notes or {})
         edits: builtins.list[Edit] = []
         if checked:
             edits.append(Edit(NOTES_SUFFIX, lambda path: _noted(path, checked)))
@@ -310,4 +310,4 @@ class Library:
 def _noted(path: Path, changes: Mapping[str, object]) -> bytes | None:
     """The file of notes at a path with changes, beside a description in a file of its own."""
     text = path.with_suffix(TEXT_SUFFIX)
-    return changed_file(contents(path), changes, path.name, described_in(text) if is_plain(text) else "")
+    return edit_notes_file(read_notes_file(path), changes, path.name, read_description(text) if is_plain(text) else "")

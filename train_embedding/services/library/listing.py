@@ -14,7 +14,14 @@ from train_embedding.services.library.file_cache import FileCache
 from train_embedding.services.library.file_summary import NOT_READ, Content, content_at, content_from
 from train_embedding.services.library.index import Index, Known
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX
-from train_embedding.services.sidecars.notes import NO_NOTES, Notes, contents, described_in, has_description, notes_in
+from train_embedding.services.sidecars.notes import (
+    NO_NOTES,
+    Notes,
+    has_description,
+    parse_notes,
+    read_description,
+    read_notes_file,
+)
 from train_embedding.services.store.scan import Seen, walk
 
 logger = logging.getLogger(__name__)
@@ -124,7 +131,7 @@ class Listing:
 
 
 def _text_at(path: Path) -> TextFile:
-    return TextFile(described_in(path))
+    return TextFile(read_description(path))
 
 
 def _text_from(values: Any) -> TextFile:
@@ -136,8 +143,8 @@ def _text_from(values: Any) -> TextFile:
 
 def _notes_at(path: Path) -> NotesFile:
     try:
-        data = contents(path)
-        return _NO_FILE if data is None else NotesFile(notes_in(data), described=has_description(data))
+        data = read_notes_file(path)
+        return _NO_FILE if data is None else NotesFile(parse_notes(data), described=has_description(data))
     except UnreadableFile as error:
         return NotesFile(problem=error.message)
     except ValueError as error:

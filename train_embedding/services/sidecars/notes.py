@@ -1,11 +1,11 @@
-"""What a person writes about an embedding, in the `name.json` beside it that the WebUI reads and writes too."""
+"""Notes about an embedding, in the `name.json` next to it that the WebUI reads and writes too."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,43 +14,64 @@ from train_embedding.errors import InvalidInput, UnreadableFile
 
 logger = logging.getLogger(__name__)
 
-KEYS = {
-    "description": "description",
-    "notes": "notes",
-    "activation_text": "activation text",
-    "negative_text": "negative text",
-    "preferred_weight": "preferred weight",
-    "sd_version": "sd version",
-}
-"Field to the WebUI's key."
 MAX_TEXT = 100_000
 "Characters of one field."
 MAX_SIZE = 2**20
 "Bytes of a file of notes."
+MAX_WEIGHT = 100
+
+
+@dataclass(frozen=True)
+class NoteField:
+    """One field of `Notes` as front ends offer it."""
+
+    name: str
+    "Of the field in `Notes`."
+    key: str
+    "In the JSON file, where the WebUI expects it."
+    label: str
+    help: str
+    lines: int
+    "How many lines of text are usual."
+    is_number: bool
+
+
+def _note(default: str | float, key: str, label: str, help: str, lines: int = 1) -> Any:
+    about = {"key": key, "label": label, "help": help, "lines": lines, "is_number": not isinstance(default, str)}
+    return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class Notes:
-    description: str = ""
-    "Stands on the card."
-    notes: str = ""
-    activation_text: str = ""
-    "What to write into the prompt besides the name."
-    negative_text: str = ""
-    preferred_weight: float = 0.0
-    "0 for none."
-    sd_version: str = ""
-    'Such as "SD1", "SD2", "SDXL"; what the person says, whatever the file holds.'
+    """What a person has written about an embedding; each field is declared here and nowhere else."""
+
+    description: str = _note("", "description", "Description", "Shown on the embedding's card.", lines=2)
+    activation_text: str = _note("", "activation text", "Activation text", "Added to the prompt together with the embedding.")
+    negative_text: str = _note("", "negative text", "Negative text", "Added to the negative prompt at the same time.")
+    preferred_weight: float = _note(0.0, "preferred weight", "Preferred weight", "As in (name:1.2); 0 for none.")
+    sd_version: str = _note("", "sd version", "Model family", "The models that it is for, such as SD1, SD2 or SDXL.")
+    notes: str = _note("", "notes", "Notes", "Anything else, for yourself.", lines=3)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
+NOTE_FIELDS: tuple[NoteField, ...] = tuple(NoteField(each.name, **each.metadata) for each in fields(Notes))
 NO_NOTES = Notes()
 
+_BY_NAME = {each.name: each for each in NOTE_FIELDS}
+_DESCRIPTION = _BY_NAME["description"].key
 
-def contents(path: Path) -> bytes | None:
-    """The bytes of a file of notes; None where there is none. Raises UnreadableFile: too large, or not to be read."""
+
+def read_notes_file(path: Path) -> bytes | None:
+    """Read a file of notes without parsing it.
+
+    Returns:
+        Its bytes; None if there is no such file.
+
+    Raises:
+        UnreadableFile: It is too large, or cannot be read.
+    """
     try:
         data = read_regular_file(path, MAX_SIZE)
     except FileNotFoundError:
@@ -64,89 +85,110 @@ def contents(path: Path) -> bytes | None:
     return data
 
 
-def notes_in(data: bytes) -> Notes:
-    """Reads a file of notes; a value of another kind than expected counts as none. Raises ValueError for what is none at all."""
-    return notes_from(_object(data))
+def parse_notes(data: bytes) -> Notes:
+    """Parse a file of notes. Values of an unexpected type are ignored.
 
-
-def notes_from(values: Mapping[str, Any]) -> Notes:
-    """values: by the WebUI's keys."""
+    Raises:
+        ValueError: It is not a JSON object.
+    """
+    values = _parse_object(data)
     found: dict[str, Any] = {}
-    for field, key in KEYS.items():
-        value = values.get(key)
-        if field == "preferred_weight":
+    for each in NOTE_FIELDS:
+        value = values.get(each.key)
+        if each.is_number:
             if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MAX_SIZE:
-                found[field] = float(value)
+                found[each.name] = float(value)
         elif isinstance(value, str):
-            found[field] = value
+            found[each.name] = value
     return Notes(**found)
 
 
-def checked_changes(changes: Mapping[str, object]) -> dict[str, Any]:
-    """The changes by the WebUI's keys. Raises InvalidInput for a field that is none, or a value of the wrong kind."""
+def check_changes(changes: Mapping[str, object]) -> dict[str, Any]:
+    """Check new values of fields.
+
+    Args:
+        changes: New values by the names of fields in `Notes`.
+
+    Returns:
+        The same values by the keys of the JSON file.
+
+    Raises:
+        InvalidInput: There is no such field, or a value has the wrong type or size.
+    """
     checked: dict[str, Any] = {}
-    for field, value in changes.items():
-        if field not in KEYS:
-            raise InvalidInput(f'Notes have no field "{field}".', f"Fields are {', '.join(KEYS)}.")
-        checked[KEYS[field]] = _weight(value) if field == "preferred_weight" else _text(field, value)
+    for name, value in changes.items():
+        if name not in _BY_NAME:
+            raise InvalidInput(f'Notes have no field "{name}".', f"Fields are {', '.join(_BY_NAME)}.")
+        each = _BY_NAME[name]
+        checked[each.key] = _check_weight(value) if each.is_number else _check_text(name, value)
     return checked
 
 
 def has_description(data: bytes) -> bool:
-    """Whether a file of notes has a description, be it an empty one. Raises ValueError as `notes_in`."""
-    return isinstance(_object(data).get(KEYS["description"]), str)
+    """Whether a file of notes has a description, even an empty one. Raises ValueError if it is not a JSON object."""
+    return isinstance(_parse_object(data).get(_DESCRIPTION), str)
 
 
-def described_in(path: Path) -> str:
-    """The description in a text file, as the WebUI reads it; empty where there is none that can be read."""
+def read_description(path: Path) -> str:
+    """Read the description from a text file, as the WebUI does; empty if there is none that can be read."""
     try:
-        return (contents(path) or b"").decode("utf-8-sig", "replace")[:MAX_TEXT].strip()
+        return (read_notes_file(path) or b"").decode("utf-8-sig", "replace")[:MAX_TEXT].strip()
     except UnreadableFile as error:
         logger.info("A description is not shown: %s", error)
         return ""
 
 
-def changed_file(data: bytes | None, changes: Mapping[str, Any], file_name: str, shown: str = "") -> bytes | None:
-    """The file of notes with some values changed and every other key as it is; None where there is nothing to write.
+def edit_notes_file(data: bytes | None, changes: Mapping[str, Any], file_name: str, shown: str = "") -> bytes | None:
+    """Change values in a file of notes, and keep all its other keys.
 
-    data: what the file holds, None where there is none. changes: what `checked_changes` gave. shown: the description that is
-    shown where the file has none; an empty one takes its place only when it is written. Raises UnreadableFile for one that
-    is no file of notes, so that nothing in it is lost.
+    Args:
+        data: The bytes of the file; None if there is none.
+        changes: New values by the keys of the file, as `check_changes` returns them.
+        file_name: The name of the file, for messages.
+        shown: The description from elsewhere that is shown if the file has none. If a change empties the description, the
+            empty text is written, because otherwise this one would still be shown.
+
+    Returns:
+        The new bytes; None if nothing is to be written.
+
+    Raises:
+        UnreadableFile: The file holds something else, which is kept.
     """
     try:
-        values = {} if data is None else _object(data)
+        values = {} if data is None else _parse_object(data)
     except ValueError as error:
         raise UnreadableFile(
-            f'"{file_name}" holds no notes that can be read, so it is left as it is: {error}', "Move it away, and try again."
+            f'"{file_name}" does not hold notes that can be read, so it was not changed: {error}', "Move it away, and try again."
         ) from error
-    description = KEYS["description"]
-    new = {key: value for key, value in changes.items() if key in values or value or (key == description and shown)}
-    if description not in values and shown and new.get(description) == shown:
-        del new[description]
+    new = {key: value for key, value in changes.items() if key in values or value or (key == _DESCRIPTION and shown)}
+    if _DESCRIPTION not in values and shown and new.get(_DESCRIPTION) == shown:
+        del new[_DESCRIPTION]
     if all(key in values and values[key] == value for key, value in new.items()):
         return None
     return json.dumps({**values, **new}, indent=4, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _parse_object(data: bytes) -> dict[str, Any]:
     try:
         values: object = json.loads(data.decode("utf-8-sig"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply.") from error
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object.")
+        raise ValueError("it is not a JSON object.")
     return cast("dict[str, Any]", values)
 
 
-def _text(field: str, value: object) -> str:
+def _check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f'"{field}" must be text, not {type(value).__name__}.')
+        raise InvalidInput(f'"{name}" must be text, not {type(value).__name__}.')
     if len(value) > MAX_TEXT:
-        raise InvalidInput(f'"{field}" has {len(value)} characters; at most {MAX_TEXT} are allowed.')
+        raise InvalidInput(f'"{name}" has {len(value)} characters; at most {MAX_TEXT} are allowed.')
     return value
 
 
-def _weight(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= 100:  # NaN is no such number
-        raise InvalidInput(f"The preferred weight is {value!r}; it must be a number from -100 to 100, 0 for none.")
+def _check_weight(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MAX_WEIGHT:  # also NaN
+        raise InvalidInput(
+            f"The preferred weight is {value!r}; it must be a number from -{MAX_WEIGHT} to {MAX_WEIGHT}, 0 for none."
+        )
     return float(value)

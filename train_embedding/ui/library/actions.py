@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
-from train_embedding.services.sidecars import contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
 from train_embedding.ui.library import details
-from train_embedding.ui.library.notes import NOTES, notes_changes
+from train_embedding.ui.library.notes import notes_changes
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -21,8 +21,8 @@ sentences to say. Raises what the library's method of that name raises."""
 
 
 def save_notes(services: Services, entry: Entry, *values: Any) -> tuple[Entry, str]:
-    """values: of the widgets of `NOTES`, in that order."""
-    changes = notes_changes({field.name: value for field, value in zip(NOTES, values, strict=True)})
+    """values: of the widgets for `NOTE_FIELDS`, in that order."""
+    changes = notes_changes({field.name: value for field, value in zip(NOTE_FIELDS, values, strict=True)})
     return services.library.set_notes(entry.name, changes, entry.path), "The notes are saved."
 
 

@@ -18,7 +18,7 @@ from train_embedding.ui.library import files as library_files
 from train_embedding.ui.library import inspection as inspection_html
 from train_embedding.ui.library.actions import Action
 from train_embedding.ui.library.cards import key_of
-from train_embedding.ui.library.notes import NOTES, notes_values
+from train_embedding.ui.library.notes import build_notes, notes_values
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -69,7 +69,7 @@ def build(status: gr.HTML) -> Chosen:
     sanitize = gr.Button("Sanitize", variant="primary", size="sm", elem_id="te_library_sanitize")
     with gr.Column(elem_id="te_library_chosen"):
         with gr.Accordion("Notes", open=False):
-            notes = {field.name: field.make() for field in NOTES}
+            notes = build_notes()
             save_notes = gr.Button("Save notes", elem_id="te_library_save_notes")
         with gr.Accordion("Look inside", open=False):
             near = gr.Checkbox(
