@@ -105,10 +105,10 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "services": ("torch", "PIL", "numpy", "filelock"),
     "testing": ("torch", "PIL"),
     "hosts": (*_MODEL, "modules", "backend", "ldm_patched"),  # the last two are Forge's and reForge's
-    "ui": ("gradio", "pandas", "PIL", "markupsafe"),
+    "ui": ("gradio", "pandas", "PIL", "jinja2", "markupsafe"),
     "api": ("fastapi", "starlette", "pydantic"),
     "cli": ("tqdm",),
-    "app": ("gradio", "fastapi", "starlette", "uvicorn", "h11", "PIL", "markupsafe"),
+    "app": ("gradio", "fastapi", "starlette", "uvicorn", "h11", "PIL"),
     "demo": _MODEL,
     "scripts": ("modules.script_callbacks",),
     "webui": ("fastapi",),

@@ -13,7 +13,7 @@ pytest.importorskip("gradio")
 from tests.entries import entry
 from train_embedding.services.library.library import Entry
 from train_embedding.ui.library import cards
-from train_embedding.ui.library.cards import TOOLBAR
+from train_embedding.ui.library.cards import toolbar
 from train_embedding.ui.library.details import details
 
 pytestmark = pytest.mark.browser
@@ -38,7 +38,7 @@ def _page(entries: tuple[Entry, ...]) -> str:
     buttons = "".join(f"<button id='{id}'>press</button>" for id in ("te_library_select", "te_library_draw", "te_library_update"))
     return (
         f"<!doctype html><html><body style='margin:0'>{fields}{buttons}<div id='te_library' style='width:420px'>"
-        f"<div id='te_library_upload'><input type='file' multiple></div><div id='te_library_toolbar'>{TOOLBAR}</div>"
+        f"<div id='te_library_upload'><input type='file' multiple></div><div id='te_library_toolbar'>{toolbar()}</div>"
         f"<div id='te_library_cards'>{cards.cards(entries)}</div><div id='te_library_status'></div>"
         "<div id='te_library_details'></div>"
         "<div id='te_library_pictures'></div><div id='te_library_exported'></div>"
@@ -218,7 +218,7 @@ def test_attributes_are_translated_but_no_names(page: Any) -> None:
     assert ui.get_attribute("#te_library_toolbar label", "title") == "同名文件会移入回收站。"
     assert ui.get_attribute(".te-cards", "aria-label") == "嵌入库"
     assert ui.get_attribute(".te-card", "title") == "Apple"
-    ui.evaluate("html => { document.getElementById('te_library_toolbar').innerHTML = html; }", str(TOOLBAR))
+    ui.evaluate("html => { document.getElementById('te_library_toolbar').innerHTML = html; }", str(toolbar()))
     ui.wait_for_selector("#te_library_search[placeholder='搜索']")
 
 

@@ -23,10 +23,9 @@ from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.ui import fields, html, train_panel
 from train_embedding.ui.error_handling import errors_in
-from train_embedding.ui.library.cards import EMPTY, NOTHING_FITS
-from train_embedding.ui.library.details import ADVICE, BOXES, FACTS
-from train_embedding.ui.library.inspection import HEADS as REPORT_HEADS
+from train_embedding.ui.library.details import BOXES, FACTS
 from train_embedding.ui.library.panel import LibraryVersion
+from train_embedding.ui.templates import FOLDER, read_source
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
@@ -96,12 +95,22 @@ def visible_strings(blocks: Any) -> set[str]:
     return found - {""}
 
 
+def template_strings() -> set[str]:
+    """What the templates say themselves: text between tags, shown attributes, and sentences within expressions."""
+    found: set[str] = set()
+    for file in FOLDER.glob("*.html"):
+        source = read_source(file.name)
+        found |= Words(re.sub(r"{[{%#].*?[}%#]}", "", source)).found
+        found.update(sentence for expression in re.findall("{{.*?}}", source) for sentence in re.findall('"(.*?)"', expression))
+    return {text for text in found if text[:1].isupper()}
+
+
 HIDDEN = {"Poll", "Show cards", "Show details", "Draw pictures", "HTML", "Textbox"}
 COMING = {
-    "Train Embedding", "Loss", "Training goes on when this page is closed.", EMPTY, NOTHING_FITS, *FACTS, *REPORT_HEADS,
+    "Train Embedding", "Loss", "Training goes on when this page is closed.", *FACTS, *template_strings(),
     *(text for _, text in BOXES), "The notes are saved.", "The picture is set.", "The picture is drawn.",
     "Click a card first.", "No embedding is chosen.", "Nothing is chosen.", "No run is chosen.", "No embedding is named.",
-    "No file came.", "Nothing was imported.", *ADVICE, html.RESUME,
+    "No file came.", "Nothing was imported.", html.RESUME,
 }  # fmt: skip
 "What pieces of HTML say that come later."
 
@@ -199,7 +208,7 @@ def test_cards_and_choices_come_when_they_are_asked_for(handler: Handler, compon
     assert "my-cat" in updates[components["te_library_cards"]]
     assert updates[components["te_train_embedding"]]["choices"] in (["my-cat"], [("my-cat", "my-cat")])
     version = handler("poll")(None, "")[components["te_cards_version"]]
-    assert f"data-version='{version}'" in updates[components["te_library_cards"]]
+    assert f'data-version="{version}"' in updates[components["te_library_cards"]]
 
 
 def test_the_poll_has_no_output_that_thousands_of_names_make_large(blocks: Any, components: Components) -> None:
@@ -224,7 +233,7 @@ def test_poll_shows_a_run(
     )
     monkeypatch.setattr(services.runs, "current", lambda: run)
     updates = handler("poll")(None, "")
-    assert "data-active='true'" in updates[components["te_train_progress"]]
+    assert 'data-active="true"' in updates[components["te_train_progress"]]
     assert value_of(updates[components["te_train_plot"]])["loss"].tolist() == [0.5, 0.4]
     assert [caption for _, caption in updates[components["te_train_gallery"]]] == ["step 0", "step 100"]
     assert updates[components["te_train_stop"]]["interactive"] is True

@@ -36,7 +36,7 @@ def test_a_run_that_ended_with_its_process_can_be_resumed(
     updates = handler("poll")(None, "")
     assert updates[components["te_train_resume"]]["interactive"] is True
     assert updates[components["te_train_stop"]]["interactive"] is False
-    assert "data-active='false'" in updates[components["te_train_progress"]]
+    assert 'data-active="false"' in updates[components["te_train_progress"]]
     assert "step 120 of 400" in updates[components["te_train_progress"]]
     said = updates[components["te_train_status"]]
     assert "Training my-cat was interrupted at step 120 of 400." in said

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
-from markupsafe import Markup
 
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Txt2ImgRequest
@@ -18,6 +17,7 @@ from train_embedding.services.waiting import in_turn
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED, gallery
+from train_embedding.ui.templates import render as render_template
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -109,8 +109,5 @@ def _build(services: Services) -> Page:
 
 
 def _cards(services: Services) -> str:
-    """Cards as the WebUI's extra networks have them; the page's script answers a click."""
     names = sorted(services.host.loaded_embeddings().names, key=str.casefold)
-    card = Markup("<div class='card' data-name='{}' tabindex='0'><span class='name'>{}</span></div>")
-    shown = Markup("").join(card.format(name, name) for name in names)
-    return shown or html.message("quiet", "No embedding yet: the tab Train Embedding makes one.")
+    return render_template("txt2img_cards", names=names, empty="No embedding yet. Create one in the tab Train Embedding.")

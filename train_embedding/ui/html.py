@@ -1,19 +1,21 @@
-"""The tab's pieces of HTML. Every value goes in through `Markup.format`, which escapes it."""
+"""Messages, progress and reports of the tab as HTML. Every value is escaped by its template."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
+from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
     from train_embedding.services.datasets import DatasetReport
     from train_embedding.services.library import Budget
     from train_embedding.services.training import RunState
 
+MessageKind = Literal["good", "bad", "quiet"]
 SHOWN_SKIPPED = 5
 SHOWN_PICTURES = 100
 _WAITING = {
@@ -25,28 +27,21 @@ RESUME = "Resume goes on from where it was last saved."
 _ENDED = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed", "interrupted": "Interrupted"}
 
 
-def message(kind: str, text: str, *more: str) -> Markup:
-    """A sentence and the lines under it. kind: "good", "bad" or "quiet"."""
-    lines = join(Markup("<p class='te-more'>{}</p>").format(line) for line in more if line)
-    return Markup("<div class='te-message te-{}' role='{}'><p>{}</p>{}</div>").format(
-        kind, "alert" if kind == "bad" else "status", text, lines
-    )
+def message(kind: MessageKind, text: str, *lines: str) -> Markup:
+    """Return a box with a sentence, and further lines below it; empty lines are left out."""
+    return render("message", kind=kind, text=text, lines=lines, pointer="")
 
 
 def error(problem: TrainEmbeddingError) -> Markup:
-    said = message("bad", problem.message, problem.hint)
-    if isinstance(problem, InvalidExpression):
-        return said + Markup("<pre class='te-pointer'>{}</pre>").format(problem.pointer)
-    return said
+    """Return the box that shows an error; a formula is shown with a mark below the wrong column."""
+    pointer = problem.pointer if isinstance(problem, InvalidExpression) else ""
+    return render("message", kind="bad", text=problem.message, lines=[problem.hint], pointer=pointer)
 
 
 def budget(value: Budget) -> Markup:
-    words = "1 token" if value.tokens == 1 else f"{value.tokens} tokens"
-    share = min(100, round(100 * value.vectors / value.limit))
-    return Markup(
-        "<div class='te-budget'><p>{}; the embedding takes {} of the {} tokens of a prompt.</p>"
-        "<div class='te-track'><div class='te-bar' style='width:{}%'></div></div></div>"
-    ).format(words, value.vectors, value.limit, share)
+    """Return the token budget of a new embedding, in words and as a bar."""
+    text = f"{count(value.tokens, 'token')}; the embedding takes {value.vectors} of the {value.limit} tokens of a prompt."
+    return render("budget", text=text, percent=min(100, round(100 * value.vectors / value.limit)))
 
 
 def dataset(report: DatasetReport) -> Markup:
@@ -64,28 +59,16 @@ def pictures(report: Mapping[str, Any]) -> Markup:
     sizes = ", ".join(f"{one['pictures']} at {_size(one['size'])}" for one in report["sizes"])
     title = f"{count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
     rows = [(one["file"], _facts(one), one["caption"]) for one in used] + [(one["file"], one["reason"], "") for one in skipped]
-    row = Markup("<tr><th>{}</th><td>{}</td><td>{}</td></tr>")
-    more = message("quiet", f"… and {len(rows) - SHOWN_PICTURES} more") if len(rows) > SHOWN_PICTURES else ""
-    body = join(row.format(*cells) for cells in rows[:SHOWN_PICTURES])
-    return Markup("<details class='te-pictures'><summary>{}</summary><table>{}</table>{}</details>").format(title, body, more)
+    more = f"… and {len(rows) - SHOWN_PICTURES} more" if len(rows) > SHOWN_PICTURES else ""
+    return render("image_report", title=title, rows=rows[:SHOWN_PICTURES], more=more)
 
 
 def progress(state: RunState | None) -> Markup:
-    """The progress bar; the script reads the data attributes."""
+    """Return the progress bar; the script reads its data attributes."""
     if state is None:
-        return Markup(
-            "<div class='te-progress' data-active='false' data-run='' data-status='idle' data-step='0'><p>{}</p></div>"
-        ).format("Nothing has been trained yet.")
-    share = 100 * state.step / state.steps if state.steps else 0
-    return Markup(
-        "<div class='te-progress' data-active='{}' data-run='{}' data-status='{}' data-step='{}'>"
-        "<p><b>{}</b><span>{}</span></p>"
-        "<div class='te-track' role='progressbar' aria-valuemin='0' aria-valuemax='{}' aria-valuenow='{}'>"
-        "<div class='te-bar' style='width:{:.1f}%'></div></div></div>"
-    ).format(
-        "true" if state.active else "false", state.id, state.status, state.step,
-        state.embedding, progress_text(state), state.steps, state.step, share,
-    )  # fmt: skip
+        return render("no_progress")
+    percent = 100 * state.step / state.steps if state.steps else 0
+    return render("progress", run=state, text=progress_text(state), percent=f"{percent:.1f}")
 
 
 def progress_text(state: RunState) -> str:
@@ -132,10 +115,6 @@ def steps(step: int | None) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def join(pieces: Iterable[Markup]) -> Markup:
-    return Markup("").join(pieces)
 
 
 def _facts(one: Mapping[str, Any]) -> str:

@@ -1,49 +1,46 @@
-"""The cards of the Library panel and the bar above them; searching, filtering and sorting happen in the script."""
+"""The cards of the Library panel and the toolbar above them. The script searches, filters and sorts them in the page."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from train_embedding.ui import html
 from train_embedding.ui.library import thumbnails
+from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
     from train_embedding.services.library import Entry
 
 BATCH = 60
-"Pictures sent at once, at most."
-TOOLBAR = Markup(
-    "<div class='te-toolbar'>"
-    "<input type='search' id='te_library_search' placeholder='Search' aria-label='Search' autocomplete='off'>"
-    "<select id='te_library_sort' aria-label='Sort by'><option value='name'>Name</option>"
-    "<option value='date'>Newest first</option><option value='steps'>Most steps first</option>"
-    "<option value='vectors'>Most vectors first</option><option value='size'>Largest first</option></select>"
-    "<select id='te_library_family' aria-label='Model family'><option value=''>All families</option></select>"
-    "<select id='te_library_state' aria-label='State'><option value=''>All states</option>"
-    "<option value='loaded'>Loaded</option><option value='left-out'>Not loaded</option>"
-    "<option value='remarks'>With remarks</option><option value='unsafe'>Unsafe</option></select>"
-    "<select id='te_library_folder' aria-label='Folder'><option value=''>All folders</option></select>"
-    "<label title='Files of the same name go to the trash.'><input type='checkbox' id='te_library_overwrite'>"
-    "<span>Overwrite on import</span></label><span id='te_library_count' aria-live='polite'></span></div>"
-)
-EMPTY = "No embedding yet. Create one at the left, or drop files here."
-NOTHING_FITS = "No embedding fits the search."
-_LIST = Markup(
-    "<div class='te-cards' role='listbox' aria-label='Library' data-version='{}'>{}</div>"
-    "<p class='te-nothing' hidden>" + NOTHING_FITS + "</p><datalist id='te_library_names'></datalist>"
-)
-_CARD = Markup(
-    "<div class='te-card{}' role='option' tabindex='-1' data-name='{}' data-key='{}' data-family='{}' data-vectors='{}'"
-    " data-steps='{}' data-date='{}' data-size='{}' data-folder='{}' data-picture='{}' title='{}'>"
-    "<span class='te-blank'>{}</span><div><b dir='auto'>{}</b><small>{}{}</small></div></div>"
-)
-_BADGE = Markup("<span class='te-badge'>{}</span>")
+"Previews sent at once, at most."
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the template shows of an embedding, and what the script sorts and filters by."""
+
+    classes: str
+    name: str
+    key: str
+    family: str
+    vectors: int
+    steps: int
+    modified: int
+    "Seconds since the epoch."
+    size: int
+    folder: str
+    preview_stamp: str
+    "Differs when the preview image changes; empty without one."
+    title: str
+    line: str
+    "Vectors and steps, or why the embedding is not loaded."
 
 
 class Deck:
@@ -72,7 +69,7 @@ class Deck:
         with self._lock:
             entries = [(key, self._by_key.get(key)) for key in keys[:BATCH]]
         found = {key: thumbnails.address(entry.preview) if entry and entry.preview else "" for key, entry in entries}
-        return Markup("<div data-serial='{}' data-pictures='{}'></div>").format(serial, json.dumps(found))
+        return render("card_images", serial=serial, images=json.dumps(found))
 
 
 def key_of(entry: Entry) -> str:
@@ -85,27 +82,38 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def toolbar() -> Markup:
+    """Return the controls that search, sort and filter the cards."""
+    return render("toolbar")
+
+
 def cards(entries: Iterable[Entry], version: str = "") -> Markup:
-    """The list of cards. version: tells the script one state of it from another, since gradio 6 patches what is there."""
-    drawn = Markup("").join(_card(entry) for entry in entries)
-    return _LIST.format(version, drawn or html.message("quiet", EMPTY))
+    """Return the list of cards.
+
+    Args:
+        version: Tells the script one state of the list from another, because gradio 6 patches what is in the page.
+    """
+    return render("cards", cards=[_card(entry) for entry in entries], version=version)
 
 
-def _card(entry: Entry) -> Markup:
-    name = printable(entry.name)
+def _card(entry: Entry) -> Card:
     marks = (("te-left-out", not entry.loaded), ("te-remarks", entry.remarks), ("te-unsafe", entry.unsafe_reason))
-    line = f"{_count(entry.vectors)} · {html.steps(entry.step)}" if entry.loaded else entry.reason
-    badge = _BADGE.format(entry.family) if entry.family else ""
-    title = "\n".join(printable(text) for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.remarks) if text)
-    return _CARD.format(
-        "".join(f" {mark}" for mark, on in marks if on), name, key_of(entry), entry.family, entry.vectors, entry.step or 0,
-        int(entry.modified), entry.size, printable(entry.folder), thumbnails.stamp(entry.preview) or "", title,
-        name[:1], name, badge, printable(line),
-    )  # fmt: skip
-
-
-def _count(vectors: int) -> str:
-    return "1 vector" if vectors == 1 else f"{vectors} vectors"
+    line = f"{html.count(entry.vectors, 'vector')} · {html.steps(entry.step)}" if entry.loaded else entry.reason
+    title = "\n".join(text for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.remarks) if text)
+    return Card(
+        classes=" ".join(["te-card", *(mark for mark, on in marks if on)]),
+        name=printable(entry.name),
+        key=key_of(entry),
+        family=entry.family,
+        vectors=entry.vectors,
+        steps=entry.step or 0,
+        modified=int(entry.modified),
+        size=entry.size,
+        folder=printable(entry.folder),
+        preview_stamp=str(thumbnails.stamp(entry.preview) or ""),
+        title=printable(title),
+        line=printable(line),
+    )
 
 
 def _asked(request: str) -> tuple[int, list[str]]:

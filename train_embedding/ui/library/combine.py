@@ -107,5 +107,4 @@ def _row(number: int) -> tuple[gr.Textbox, gr.Number]:
 
 def _report(services: Services, made: Combined) -> Markup:
     report = services.inspection.report_of(made.embedding)
-    notes = html.join(html.message("quiet", note) for note in made.notes)
-    return notes + inspection_html.report(report, services.inspection.picture(report))
+    return inspection_html.report(report, services.inspection.picture(report), made.notes)

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 from train_embedding.ui import html
 from train_embedding.ui.library import thumbnails
 from train_embedding.ui.library.cards import key_of, printable
+from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from train_embedding.services.library import Entry, Imported, Trashed
     from train_embedding.services.training import RunState
 
@@ -25,44 +26,39 @@ BOXES = (
 FACTS = (
     "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
 )  # fmt: skip
-ADVICE = (
-    "Its vectors can be read without running anything: sanitize it, or delete it.",
-    "Its vectors cannot be read. Delete it and download it again.",
-)
-"For an unsafe file: one that can be sanitized, one that cannot."
-_SEND = Markup("<button type='button' class='te-send' data-box='{}' hidden>{}</button>")
-_DOWNLOAD = Markup("<a class='te-download' dir='auto' data-serial='{}' download='{}' href='{}'>{}</a> <small>{}</small>")
-_ROW = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
-_PORTRAIT = Markup("<img class='te-portrait' alt='' src='{}'>")
-_DETAILS = Markup(
-    "<div class='te-details' data-name='{}' data-key='{}' data-weight='{}' data-activation='{}' data-negative='{}'>"
-    "<h4 dir='auto'>{}</h4>{}<div class='te-sends'>{}</div>{}<table>{}</table></div>"
-)
 
 
 def details(entry: Entry) -> Markup:
-    """Facts and remarks, and buttons that write the embedding into a prompt."""
-    widths = ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items()))
-    values = (
-        entry.family, str(entry.vectors or ""), widths, html.steps(entry.step) if entry.vectors else "", entry.checkpoint or "",
-        entry.format, entry.hash, size(entry.size), when(entry.modified), str(entry.file), entry.reason,
-    )  # fmt: skip
-    notes, picture = entry.notes, thumbnails.portrait(entry.preview) if entry.preview else ""
-    return _DETAILS.format(
-        printable(entry.name), key_of(entry), notes.preferred_weight or "", notes.activation_text, notes.negative_text,
-        printable(entry.name), _PORTRAIT.format(picture) if picture else "",
-        html.join(_SEND.format(*box) for box in BOXES) if entry.loaded else "",
-        _unsafe_reason(entry) + html.join(html.message("quiet", f"△ {remark}") for remark in entry.remarks),
-        html.join(_ROW.format(name, printable(value)) for name, value in zip(FACTS, values, strict=True) if value),
-    )  # fmt: skip
+    """Return the facts about an embedding, its warnings, and buttons that write it into a prompt."""
+    return render(
+        "details",
+        name=printable(entry.name),
+        key=key_of(entry),
+        notes=entry.notes,
+        portrait=thumbnails.portrait(entry.preview) if entry.preview else "",
+        boxes=BOXES if entry.loaded else (),
+        unsafe_reason=printable(entry.unsafe_reason),
+        can_sanitize=entry.can_sanitize,
+        remarks=entry.remarks,
+        facts=[(title, printable(value)) for title, value in zip(FACTS, _fact_values(entry), strict=True)],
+    )
 
 
-def _unsafe_reason(entry: Entry) -> Markup:
-    """The class shows the Sanitize button."""
-    if not entry.unsafe_reason:
-        return Markup("")
-    said = html.message("bad", printable(entry.unsafe_reason), ADVICE[0] if entry.can_sanitize else ADVICE[1])
-    return Markup("<div class='te-sanitizable'>{}</div>").format(said) if entry.can_sanitize else said
+def _fact_values(entry: Entry) -> tuple[str, ...]:
+    """Return the values of `FACTS`; empty ones are not shown."""
+    return (
+        entry.family,
+        str(entry.vectors or ""),
+        ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items())),
+        html.steps(entry.step) if entry.vectors else "",
+        entry.checkpoint or "",
+        entry.format,
+        entry.hash,
+        size(entry.size),
+        when(entry.modified),
+        str(entry.file),
+        entry.reason,
+    )
 
 
 def size(count: int) -> str:
@@ -81,7 +77,7 @@ def when(moment: float) -> str:
 
 def deleted(name: str) -> Markup:
     """The class shows the undo button."""
-    return Markup("<div class='te-deleted'>{}</div>").format(html.message("good", f"{name} is in the trash."))
+    return render("deleted", text=f"{name} is in the trash.")
 
 
 def restored(entries: Sequence[Entry]) -> Markup:
@@ -93,7 +89,7 @@ def restored(entries: Sequence[Entry]) -> Markup:
 def download(file_name: str, data: bytes) -> Markup:
     """A link that holds the file itself, which no host has to serve; the script follows it at once."""
     address = "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
-    return _DOWNLOAD.format(time.monotonic_ns(), file_name, address, file_name, size(len(data)))
+    return render("download", serial=time.monotonic_ns(), file_name=file_name, address=address, size=size(len(data)))
 
 
 def imported(results: Sequence[Imported]) -> Markup:

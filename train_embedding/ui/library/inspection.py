@@ -1,96 +1,125 @@
-"""What the Library panel shows of the inside of embeddings and prompts."""
+"""Reports on the vectors of an embedding and the tokens of a prompt, as HTML."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from markupsafe import Markup
 
 from train_embedding.images.png import encode_png
 from train_embedding.ui import html
 from train_embedding.ui.library.cards import printable
+from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from PIL import Image
 
-    from train_embedding.services.inspection import EncoderReport, PromptTokens, Report, VectorFigures
-
-_SIMILARITY = "Similarity of the vectors, from the first to the last"
-HEADS = ("Norm", "Min", "Max", "Origin", "Nearest words", "Nearest embeddings", "Vectors", "Likeness", _SIMILARITY)
-"What stands over columns and pictures."
-_REPORT = Markup("<div class='te-report'>{}</div>")
-_TABLE = Markup("<div class='te-wide'><table><tr>{}</tr>{}</table></div>")
-_HEAD, _CELL, _LINE = Markup("<th>{}</th>"), Markup("<td>{}</td>"), Markup("<tr>{}</tr>")
-_FACT = Markup("<tr><th>{}</th><td dir='auto'>{}</td></tr>")
-_NEAR = Markup("<span class='te-near' title='{:.3f}' dir='auto'>{}</span>")
-_TOKEN = Markup("<span class='te-token{}' title='{}' dir='auto'>{}</span>")
-_PICTURE = Markup("<p class='te-more'>{}</p><img alt='' src='{}'>")
+    from train_embedding.services.inspection import EncoderReport, PromptPart, PromptTokens, Report, VectorFigures
 
 
-def report(found: Report, heat_map: Image.Image | None) -> Markup:
-    """Norms, ranges, nearest words and neighbours; heat_map: the similarity between the vectors, where they were compared."""
-    pieces = [_facts(found.metadata)] if found.metadata else []
-    pieces += [_encoder(encoder) for encoder in found.encoders]
-    if found.origin:
-        pieces.append(html.message("quiet", f'"Origin" is the cosine with {found.origin}.'))
-    if heat_map is not None:
-        pieces.append(_PICTURE.format(_SIMILARITY, _png(heat_map)))
-    if found.neighbours:
-        rows = [(one.name, str(one.vectors), f"{one.likeness:.3f}") for one in found.neighbours]
-        pieces.append(_table(("Nearest embeddings", "Vectors", "Likeness"), rows))
-    pieces += [html.message("quiet", remark) for remark in found.remarks]
-    return _REPORT.format(html.join(pieces))
+@dataclass(frozen=True)
+class VectorRow:
+    """One row of the table of vectors."""
+
+    norm: str
+    smallest: str
+    largest: str
+    origin: str
+    "Cosine with the report's origin."
+    nearest: list[tuple[str, str]]
+    "Text and cosine of the nearest tokens."
+
+
+@dataclass(frozen=True)
+class EncoderTable:
+    """The vectors for one text encoder."""
+
+    title: str
+    has_origin: bool
+    vectors: list[VectorRow]
+
+
+@dataclass(frozen=True)
+class TokenLabel:
+    """One token of a prompt."""
+
+    text: str
+    weight: str
+    is_embedding: bool
+
+
+@dataclass(frozen=True)
+class PromptPartTokens:
+    """The chunks of one part of a prompt."""
+
+    title: str
+    chunks: list[list[TokenLabel]]
+
+
+def report(found: Report, heat_map: Image.Image | None, notes: Sequence[str] = ()) -> Markup:
+    """Return norms, ranges, nearest words and neighbours.
+
+    Args:
+        heat_map: The similarity between the vectors, if they were compared.
+        notes: Sentences to show above the report.
+    """
+    return render(
+        "report",
+        notes=notes,
+        metadata=[(printable(key), printable(value)) for key, value in found.metadata.items()],
+        encoders=[_encoder_table(encoder) for encoder in found.encoders],
+        origin=f'"Origin" is the cosine with {found.origin}.' if found.origin else "",
+        heat_map="" if heat_map is None else _png_url(heat_map),
+        neighbours=[(printable(other.name), other.vectors, f"{other.likeness:.3f}") for other in found.neighbours],
+        remarks=found.remarks,
+    )
 
 
 def tokens(found: PromptTokens) -> Markup:
-    """Every token in its chunk, embeddings marked, and what room is left."""
-    pieces = [html.message("quiet", f"{html.count(found.count, 'token')} of {found.limit}, {found.remaining} left.")]
-    for part in found.parts:
-        if len(found.parts) > 1:
-            pieces.append(html.message("quiet", f"Weight {part.weight:g}"))
-        for chunk in part.chunks:
-            drawn = html.join(_token(token.text, token.weight, token.embedding, token.vector) for token in chunk.tokens)
-            pieces.append(Markup("<div class='te-chunk'>{}</div>").format(drawn))
-    if found.networks:
-        pieces.append(html.message("quiet", f"Left out: {' '.join(found.networks)}"))
-    pieces += [html.message("quiet", note) for note in found.notes]
-    return _REPORT.format(html.join(pieces))
+    """Return every token in its chunk, with embeddings marked, and how many tokens are left."""
+    left_out = [f"Left out: {' '.join(found.networks)}"] if found.networks else []
+    return render(
+        "prompt_tokens",
+        summary=f"{html.count(found.count, 'token')} of {found.limit}, {found.remaining} left.",
+        parts=[_part_tokens(part) for part in found.parts],
+        notes=[*left_out, *found.notes],
+    )
 
 
-def _token(text: str, weight: float, embedding: str, vector: int | None) -> Markup:
-    shown = f"{embedding} {(vector or 0) + 1}" if embedding else text
-    return _TOKEN.format(" te-own" if embedding else "", f"{weight:.3g}", printable(shown))
+def _part_tokens(part: PromptPart) -> PromptPartTokens:
+    chunks = [
+        [
+            TokenLabel(
+                text=printable(f"{token.embedding} {(token.vector or 0) + 1}" if token.embedding else token.text),
+                weight=f"{token.weight:.3g}",
+                is_embedding=bool(token.embedding),
+            )
+            for token in chunk.tokens
+        ]
+        for chunk in part.chunks
+    ]
+    return PromptPartTokens(f"Weight {part.weight:g}", chunks)
 
 
-def _encoder(encoder: EncoderReport) -> Markup:
-    text = f"{encoder.key}, width {encoder.width}"
+def _encoder_table(encoder: EncoderReport) -> EncoderTable:
+    title = f"{encoder.key}, width {encoder.width}"
     if encoder.vocabulary_norm is not None:
-        text += f"; words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread or 0:.3f}"
-    title = html.message("quiet", text)
-    with_start = any(vector.to_origin is not None for vector in encoder.vectors)
-    head = ("", "Norm", "Min", "Max", *(["Origin"] if with_start else []), "Nearest words")
-    rows = [_vector(number, vector, with_start) for number, vector in enumerate(encoder.vectors, start=1)]
-    return title + _TABLE.format(html.join(_HEAD.format(one) for one in head), html.join(rows))
+        title += f"; words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread or 0:.3f}"
+    has_origin = any(vector.to_origin is not None for vector in encoder.vectors)
+    return EncoderTable(title, has_origin, [_vector_row(vector) for vector in encoder.vectors])
 
 
-def _vector(number: int, vector: VectorFigures, with_start: bool) -> Markup:
-    start = [] if not with_start else ["–" if vector.to_origin is None else f"{vector.to_origin:.2f}"]
-    near = html.join(_NEAR.format(one.cosine, printable(one.text)) for one in vector.nearest)
-    cells = [str(number), f"{vector.norm:.3f}", f"{vector.smallest:.3f}", f"{vector.largest:.3f}", *start, near]
-    return _LINE.format(html.join(_CELL.format(cell) for cell in cells))
+def _vector_row(vector: VectorFigures) -> VectorRow:
+    return VectorRow(
+        norm=f"{vector.norm:.3f}",
+        smallest=f"{vector.smallest:.3f}",
+        largest=f"{vector.largest:.3f}",
+        origin="–" if vector.to_origin is None else f"{vector.to_origin:.2f}",
+        nearest=[(printable(near.text), f"{near.cosine:.3f}") for near in vector.nearest],
+    )
 
 
-def _facts(metadata: Mapping[str, str]) -> Markup:
-    rows = html.join(_FACT.format(printable(key), printable(value)) for key, value in metadata.items())
-    return Markup("<table>{}</table>").format(rows)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Markup:
-    body = html.join(_LINE.format(html.join(_CELL.format(printable(cell)) for cell in row)) for row in rows)
-    return _TABLE.format(html.join(_HEAD.format(one) for one in head), body)
-
-
-def _png(picture: Image.Image) -> str:
-    return "data:image/png;base64," + base64.b64encode(encode_png(picture)).decode("ascii")
+def _png_url(image: Image.Image) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode("ascii")

@@ -18,7 +18,7 @@ from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen
 from train_embedding.ui.library import details
 from train_embedding.ui.library import tools as library_tools
-from train_embedding.ui.library.cards import TOOLBAR, Deck
+from train_embedding.ui.library.cards import Deck, toolbar
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -86,7 +86,7 @@ def build(services: Services) -> LibraryPanel:
         with gr.Row(elem_id="te_library_upload"):
             upload = upload_button("Import", file_count="multiple", size="sm", elem_id="te_library_import")
         refresh_button = gr.Button("Refresh", size="sm", elem_id="te_library_refresh")
-    gr.HTML(TOOLBAR, elem_id="te_library_toolbar")
+    gr.HTML(toolbar(), elem_id="te_library_toolbar")
     cards = gr.HTML("", elem_id="te_library_cards")
     status = gr.HTML("", elem_id="te_library_status")
     chosen = library_chosen.build(status)

@@ -1,0 +1,46 @@
+"""The HTML of the tab: Jinja templates in the folder `templates/`, in which every value is escaped."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FOLDER = Path(__file__).parent / "templates"
+_LINE_BREAK_BETWEEN_TAGS = re.compile(r"(?<=[>}])\s*\n\s*(?=[<{])")
+_LINE_BREAK = re.compile(r"\s*\n\s*")
+
+
+def render(template: str, /, **values: object) -> Markup:
+    """Fill in a template.
+
+    Args:
+        template: A file in `templates/`, without the suffix .html.
+        values: What the template's variables stand for. Text is escaped; a `Markup` is inserted as it is.
+
+    Raises:
+        jinja2.UndefinedError: The template has a variable that is not among the values.
+    """
+    return Markup(_environment().get_template(f"{template}.html").render(values))
+
+
+def read_source(name: str) -> str:
+    """Return the source of a template as it is rendered, without the line breaks and the indentation of the file.
+
+    A line break between tags or blocks is not part of the page, where it would become a space; elsewhere it is one space.
+    """
+    text = (FOLDER / name).read_text(encoding="utf-8").strip()
+    return _LINE_BREAK.sub(" ", _LINE_BREAK_BETWEEN_TAGS.sub("", text))
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(loader=FunctionLoader(read_source), autoescape=True, undefined=StrictUndefined)
