@@ -35,7 +35,7 @@ from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import train
 from train_embedding.engine.training.state import Tables, TrainState, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
-from train_embedding.services.training.run import EVALUATION_ITEMS
+from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
 MARKS = (40, 80, 160, 240, 320, 480, 640, 800, 1200, 1600, 2000, 2800, 4000, 6400, 9600)

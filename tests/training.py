@@ -18,8 +18,7 @@ from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
-from train_embedding.services.training import recorder
-from train_embedding.services.training import run as training
+from train_embedding.services.training import recorder, trainer
 from train_embedding.services.training.runs import Runs
 from train_embedding.testing import FakeHost
 
@@ -110,5 +109,5 @@ def new_trainee(folder: Path, pictures: Path) -> Trainee:
 def trainee(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> Trainee:
     """Its runs report every step, and evaluate few items."""
     monkeypatch.setattr(recorder, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "EVALUATION_ITEMS", EVALUATION_ITEMS)
+    monkeypatch.setattr(trainer, "EVALUATION_ITEMS", EVALUATION_ITEMS)
     return new_trainee(tmp_path / "host", pictures)

@@ -40,7 +40,7 @@ class SomeRuns:
         if any(state.active for state in self.states.values()):
             raise Conflict("Another run is under way.", "Wait for its end.")
         self.specs.append(spec)
-        state = RunState(f"run-{len(self.states)}", spec.embedding, self.folder, spec.to_json(), "running", steps=spec.steps)
+        state = RunState(f"run-{len(self.states)}", spec.embedding, self.folder, spec, "running", steps=spec.steps)
         self.states[state.id] = state
         return state
 

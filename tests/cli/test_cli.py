@@ -25,6 +25,8 @@ from train_embedding.services.run_records import RunState
 from train_embedding.services.training.runs import Runs
 from train_embedding.testing import FakeHost
 
+SPEC = TrainingSpec("my-cat", "/pictures")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -179,7 +181,7 @@ class FakeRuns:
     """Goes one step at each look; ends after three, or when it is stopped. `interrupt_at`: the look that `signals` fall into."""
 
     def __init__(self, end: dict[str, Any], interrupt_at: int = 0, signals: tuple[int, ...] = (signal.SIGINT,)) -> None:
-        self.state = RunState("1", "my-cat", Path("/runs/1"), status="running", steps=3)
+        self.state = RunState("1", "my-cat", Path("/runs/1"), SPEC, status="running", steps=3)
         self.end = end
         self.looks = 0
         self.interrupt_at = interrupt_at
@@ -478,7 +480,7 @@ def test_control_c_ends_the_app_and_the_training_in_it(
 
     calls: list[str] = []
     monkeypatch.setattr(server, "serve", serve)
-    monkeypatch.setattr(Runs, "current", lambda _self: RunState("1", "my-cat", data, status="running"))
+    monkeypatch.setattr(Runs, "current", lambda _self: RunState("1", "my-cat", data, SPEC, status="running"))
     monkeypatch.setattr(Runs, "stop", lambda _self, run_id: calls.append(f"stop {run_id}"))
     monkeypatch.setattr(Runs, "wait", lambda _self, run_id: calls.append(f"wait {run_id}"))
     assert main(["app"]) == 0

@@ -21,7 +21,7 @@ def state(tmp_path: Path) -> RunState:
         id=folder.name,
         embedding="剣",
         folder=folder,
-        spec={"embedding": "剣", "template": ["[name]"]},
+        spec=TrainingSpec("剣", "/pictures", template=("[name]",)),
         status="finished",
         step=7,
         steps=8,
@@ -41,33 +41,39 @@ def state(tmp_path: Path) -> RunState:
     )
 
 
+def save_values(state: RunState, **changes: Any) -> None:
+    """Write the state's file with other JSON values, as another version may have."""
+    (state.folder / STATE_FILE).write_text(json.dumps({**state.to_json(), **changes}))
+
+
 def test_what_is_saved_comes_back(state: RunState) -> None:
     assert all(getattr(state, field.name) for field in fields(RunState))
     state.save()
     assert load_state(state.folder) == state
 
 
-def test_a_field_that_runs_have_no_more_is_left_out(state: RunState) -> None:
-    spec = TrainingSpec("sword", "/pictures").to_json()
-    replace(state, spec={**spec, "compile": True}).save()
-    kept = load_state(state.folder)
-    assert kept.spec == spec
-    assert TrainingSpec.from_json(kept.spec) == TrainingSpec("sword", "/pictures")
+def test_an_option_that_no_longer_exists_is_left_out(state: RunState) -> None:
+    save_values(state, spec={**state.spec.to_json(), "compile": True})
+    assert load_state(state.folder) == state
 
 
 def test_options_under_the_names_of_earlier_versions_are_read(state: RunState) -> None:
-    spec = TrainingSpec("sword", "/pictures", ema_decay=0.5, random_flip=True).to_json()
-    old = {name: value for name, value in spec.items() if name not in ("ema_decay", "random_flip")}
-    replace(state, spec={**old, "average": 0.5, "flip": True, "compile": True}).save()
+    spec = replace(state.spec, ema_decay=0.5, random_flip=True)
+    old = {name: value for name, value in spec.to_json().items() if name not in ("ema_decay", "random_flip")}
+    save_values(state, spec={**old, "average": 0.5, "flip": True, "compile": True})
     assert load_state(state.folder).spec == spec
 
 
-@pytest.mark.parametrize("spec", [5, "compile", ["compile"], None])
-def test_a_spec_that_is_no_object_is_no_run(state: RunState, spec: Any) -> None:
-    state.save()
-    values = json.loads((state.folder / STATE_FILE).read_text())
-    (state.folder / STATE_FILE).write_text(json.dumps({**values, "spec": spec}))
+@pytest.mark.parametrize("spec", [5, "compile", ["compile"], None, {}, {"embedding": "sword"}])
+def test_a_spec_that_cannot_be_read_is_no_run(state: RunState, spec: Any) -> None:
+    save_values(state, spec=spec)
     with pytest.raises(ValueError):  # noqa: PT011, whose sentence nobody reads
+        load_state(state.folder)
+
+
+def test_a_spec_that_is_refused_says_why(state: RunState) -> None:
+    save_values(state, spec={**state.spec.to_json(), "steps": -1})
+    with pytest.raises(ValueError, match="steps"):
         load_state(state.folder)
 
 
@@ -93,7 +99,7 @@ def test_a_run_whose_process_died_was_interrupted(state: RunState, status: str) 
     assert not loaded.active
     assert loaded.eta_seconds is None
     assert loaded.error == "The program ended before the run did."
-    assert loaded.hint == "Resume it, and it goes on from where it was last saved."
+    assert loaded.hint == "Resume it to continue from where it was last saved."
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped", "failed", "interrupted"])
@@ -110,14 +116,27 @@ def test_a_folder_that_was_moved(state: RunState, tmp_path: Path) -> None:
     assert (loaded.id, loaded.folder) == ("elsewhere", tmp_path / "elsewhere")
 
 
-def test_fields_of_other_versions_are_looked_over(state: RunState) -> None:
+def test_fields_of_other_versions_are_ignored(state: RunState) -> None:
     values = {**state.to_json(), "colour": "red"}
     del values["rate"]
     (state.folder / STATE_FILE).write_text(json.dumps(values))
     assert load_state(state.folder) == replace(state, rate=None)
 
 
-CORRUPT: list[Any] = [
+_NEEDED = {"id": "x", "embedding": "y", "folder": "z", "spec": {"embedding": "y", "dataset": "/pictures"}}
+_WRONG: list[dict[str, Any]] = [
+    {"losses": 5},
+    {"losses": [[1]]},
+    {"losses": [["a", "b"]]},
+    {"files": [5]},
+    {"notes": 5},
+    {"step": "many"},
+    {"step": None},
+    {"status": "resting"},
+    {"status": []},
+    {"spec": {"embedding": "y"}},
+]
+CORRUPT: list[str | bytes] = [
     "",
     "{",
     "[]",
@@ -125,19 +144,16 @@ CORRUPT: list[Any] = [
     "null",
     "{}",
     '{"id": "x"}',
-    '{"id": "x", "embedding": "y", "folder": "z", "losses": 5}',
-    '{"id": "x", "embedding": "y", "folder": "z", "losses": [[1]]}',
-    '{"id": "x", "embedding": "y", "folder": "z", "losses": [["a", "b"]]}',
-    '{"id": "x", "embedding": "y", "folder": "z", "files": [5]}',
-    '{"id": "x", "embedding": "y", "folder": "z", "notes": 5}',
-    '{"id": "x", "embedding": "y", "folder": "z", "step": "many"}',
-    '{"id": "x", "embedding": "y", "folder": "z", "step": null}',
-    '{"id": "x", "embedding": "y", "folder": "z", "status": "resting"}',
-    '{"id": "x", "embedding": "y", "folder": "z", "status": []}',
+    *(json.dumps({**_NEEDED, **values}) for values in _WRONG),
     b"\xff\xfe{",
     b"\x00" * 100,
 ]
-"Contents of state files that are none."
+"Contents of state files that do not hold a run."
+
+
+def test_what_a_state_file_needs(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).write_text(json.dumps(_NEEDED))
+    assert load_state(tmp_path).spec == TrainingSpec("y", "/pictures")
 
 
 @pytest.mark.parametrize("content", CORRUPT)

@@ -10,15 +10,18 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.ui.reading import EVIL, OWN_TAGS, Reader
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
 from train_embedding.services.datasets.datasets import DatasetReport
 from train_embedding.services.library.library import Budget
 from train_embedding.services.run_records import STATUSES, RunState
 from train_embedding.ui import html
 
+SPEC = TrainingSpec("my-cat", "/pictures")
+
 
 def state(**changes: object) -> RunState:
-    run = RunState("1", "my-cat", Path("/runs/1"), status="running", step=100, steps=400, loss=0.12345, eta_seconds=75.2)
+    run = RunState("1", "my-cat", Path("/runs/1"), SPEC, status="running", step=100, steps=400, loss=0.12345, eta_seconds=75.2)
     return replace(run, **changes)  # type: ignore[arg-type]
 
 

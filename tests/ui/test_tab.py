@@ -229,7 +229,15 @@ def test_poll_shows_a_run(
         previews.append(tmp_path / f"step-{step:06}.png")
         Image.new("RGB", (8, 8), "red").save(previews[-1])
     run = RunState(
-        "7", "my-cat", tmp_path, status="running", step=120, steps=400, losses=((60, 0.5), (120, 0.4)), previews=tuple(previews)
+        "7",
+        "my-cat",
+        tmp_path,
+        TrainingSpec("my-cat", "/pictures"),
+        status="running",
+        step=120,
+        steps=400,
+        losses=((60, 0.5), (120, 0.4)),
+        previews=tuple(previews),
     )
     monkeypatch.setattr(services.runs, "current", lambda: run)
     updates = handler("poll")(None, "")

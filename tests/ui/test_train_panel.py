@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.testing import FakeHost
 from train_embedding.ui import train_panel
 
+SPEC = TrainingSpec("my-cat", "/pictures")
+
 
 def stored(host: FakeHost, **values: Any) -> RunState:
     folder = host.info().runs_folder / "20261128-101010-123"
     folder.mkdir(parents=True)
-    state = RunState(folder.name, "my-cat", folder, **{"status": "running", "step": 120, "steps": 400, **values})
+    state = RunState(folder.name, "my-cat", folder, SPEC, **{"status": "running", "step": 120, "steps": 400, **values})
     state.save()
     return state
 
@@ -51,5 +54,5 @@ def test_previews_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     good, broken = tmp_path / "0000000.png", tmp_path / "0000100.png"
     Image.new("RGB", (8, 8), "red").save(good)
     broken.write_bytes(good.read_bytes()[:40])
-    state = RunState("7", "my-cat", tmp_path, previews=(good, broken, tmp_path / "0000200.png"))
+    state = RunState("7", "my-cat", tmp_path, SPEC, previews=(good, broken, tmp_path / "0000200.png"))
     assert [caption for _, caption in train_panel._pictures(state)] == ["step 0"]

@@ -1,25 +1,27 @@
-"""What is known of a training run, in memory and in its folder."""
+"""The record of a training run: its spec and state, in memory and in the run's folder."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.old_names import with_current_names, without_retired
+from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.errors import InvalidSpec
 
-ACTIVE = ("queued", "preparing", "running", "stopping")
-STATUSES = (*ACTIVE, "finished", "stopped", "failed", "interrupted")
-"The last one is a run whose process ended before the run did."
+Status = Literal["queued", "preparing", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
+"""What a run is doing. A run is "interrupted" when its process ended before the run did."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+ACTIVE: tuple[Status, ...] = ("queued", "preparing", "running", "stopping")
 STATE_FILE = "state.json"
 START_FILE = "start.pt"
 "The embedding as it was before the first step."
 SNAPSHOTS = "snapshots"
 "The folder of snapshots in that of a run."
-NOTHING_DONE = "Stopped before the first step; the embedding is as it was."
 MAX_POINTS = 200
 
 
@@ -30,10 +32,10 @@ class RunState:
     id: str
     embedding: str
     folder: Path
-    """Holds state.json, what the run goes on from (start.pt, resume.safetensors), its log (loss.csv, events.jsonl, tensorboard),
-    snapshots and previews."""
-    spec: dict[str, Any] = field(default_factory=dict[str, Any])
-    status: str = "queued"
+    """Holds state.json, what a resumed run starts from (start.pt, resume.safetensors), its log (loss.csv, events.jsonl,
+    tensorboard), snapshots and previews."""
+    spec: TrainingSpec
+    status: Status = "queued"
     step: int = 0
     steps: int = 0
     loss: float | None = None
@@ -43,116 +45,146 @@ class RunState:
     "Since the first step began."
     eta_seconds: float | None = None
     losses: tuple[tuple[int, float], ...] = ()
-    "Step and mean loss of the steps up to it, at most 200 points."
+    "Step and mean loss of the steps since the point before, at most 200 points."
     evaluations: tuple[tuple[int, float, float], ...] = ()
-    "On fixed pictures, noise and noise levels: step, score (1 at the start, lower is better) and mean loss."
+    "Evaluations with fixed noise: step, score (1 at the start, lower is better) and mean loss."
     best_step: int | None = None
     "The step whose vectors are the best so far."
     previews: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     "The embedding first, once it is written, then the snapshots."
     notes: tuple[str, ...] = ()
-    "Sentences that whoever started it should read, such as which pictures were skipped."
+    "Sentences for the person who started the run, such as which images were skipped."
     lasting: tuple[str, ...] = ()
-    "Those of the notes that stay true when the run is resumed; the others are about the part that has ended."
+    "The notes that stay true when the run is resumed; the others are about the part that has ended."
     error: str = ""
     hint: str = ""
 
     @property
     def active(self) -> bool:
-        """Whether it still works or waits to."""
+        """Whether the run works or waits to."""
         return self.status in ACTIVE
 
     @property
     def resumable(self) -> bool:
-        """Whether it ended before it was done, so that it can go on."""
+        """Whether the run ended before its last step."""
         return self.status in ("stopped", "failed", "interrupted")
 
     @property
     def result(self) -> Path | None:
-        """The embedding's file, once it is written; snapshots may be there without it."""
+        """The embedding's file, once it is written; there may be snapshots without it."""
         first = self.files[0] if self.files else None
         return None if first is None or first.parent.parts[-2:] == (self.id, SNAPSHOTS) else first
 
     def stopped_early(self) -> RunState:
-        """The state of a run that was stopped, with the sentence that says what became of the embedding."""
-        notes = self.notes if self.step else (*self.notes, NOTHING_DONE)
-        return replace(self, status="stopped", eta_seconds=None, notes=notes)
+        """Return the state of a run that was stopped, with a note where nothing was trained."""
+        stopped = replace(self, status="stopped", eta_seconds=None)
+        return stopped if self.step else stopped.noting("Stopped before the first step; the embedding is unchanged.")
 
-    def resumed(self, spec: dict[str, Any]) -> RunState:
-        """The state of a run that is about to go on: what was only true of its end is no longer said."""
+    def resumed(self, spec: TrainingSpec) -> RunState:
+        """Return the state of a run that is about to be resumed, without what was only true of its end."""
         return replace(self, spec=spec, status="queued", error="", hint="", notes=self.lasting, eta_seconds=None)
 
+    def noting(self, *sentences: str, lasting: bool = False) -> RunState:
+        """Return the state with further notes; those that are there already are not repeated.
+
+        Args:
+            sentences: The notes.
+            lasting: Whether they stay true when the run is resumed.
+        """
+        new = tuple(dict.fromkeys(sentence for sentence in sentences if sentence not in self.notes))
+        return replace(self, notes=(*self.notes, *new), lasting=(*self.lasting, *new) if lasting else self.lasting)
+
     def to_json(self) -> dict[str, Any]:
+        """Return JSON values, as they are saved and as the API answers them."""
         values = asdict(self)
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
         values["notes"], values["lasting"] = list(self.notes), list(self.lasting)
         for name in ("losses", "evaluations"):
             values[name] = [list(point) for point in values[name]]
-        return {**values, "folder": str(self.folder), "active": self.active}
+        return {**values, "folder": str(self.folder), "spec": self.spec.to_json(), "active": self.active}
 
     def save(self, *, patient: bool = True) -> None:
-        """Writes state.json, all of it or nothing. Raises StorageFailed.
+        """Write state.json, all of it or nothing.
 
-        patient: whether to try again for two seconds while another program has the file open.
+        Args:
+            patient: Whether to try again for two seconds while another program has the file open.
+
+        Raises:
+            StorageFailed: The file cannot be written.
         """
         write_atomically(self.folder / STATE_FILE, json.dumps(self.to_json(), indent=1).encode(), patient=patient)
 
-    def noting(self, sentence: str) -> RunState:
-        """The same state with one more sentence to read, unless it is there."""
-        return self if sentence in self.notes else replace(self, notes=(*self.notes, sentence))
-
 
 def load_state(folder: Path) -> RunState:
-    """Reads a run's state.json; a run that was active when its process ended is "interrupted".
+    """Read a run's state.json; a run that was active when its process ended is "interrupted".
 
-    Raises OSError or ValueError when there is none or it is not one.
+    Raises:
+        OSError: There is no such file, or it cannot be read.
+        ValueError: The file does not hold a run.
     """
-    values: Any = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    file = folder / STATE_FILE
+    values: Any = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(values, dict):
-        raise ValueError(f"{folder / STATE_FILE} holds no run")
-    known = {one.name for one in fields(RunState)}
+        raise ValueError(f"{file} does not hold a run")
+    known = {field.name for field in fields(RunState)}
     chosen: dict[str, Any] = {str(key): value for key, value in values.items() if key in known}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     try:
-        state = RunState(**chosen)
-        state = replace(
-            state,
-            id=folder.name,
-            folder=folder,
-            spec=without_retired(with_current_names(dict(state.spec))),
-            step=int(state.step),
-            steps=int(state.steps),
-            seconds=float(state.seconds),
-            losses=tuple((int(step), float(loss)) for step, loss in state.losses),
-            evaluations=tuple((int(step), float(score), float(loss)) for step, score, loss in state.evaluations),
-            best_step=None if state.best_step is None else int(state.best_step),
-            previews=tuple(Path(path) for path in state.previews),
-            files=tuple(Path(path) for path in state.files),
-            notes=tuple(state.notes),
-            lasting=tuple(state.lasting),
-        )
-        if state.status not in STATUSES:
-            raise ValueError(f"{folder / STATE_FILE} has an unknown status")
+        state = _parse(RunState(**chosen), folder)
     except TypeError as error:
-        raise ValueError(f"{folder / STATE_FILE} holds no run") from error
-    if state.active:
-        hint = "Resume it, and it goes on from where it was last saved."
-        return replace(state, status="interrupted", eta_seconds=None, error="The program ended before the run did.", hint=hint)
-    return state
+        raise ValueError(f"{file} does not hold a run") from error
+    if not state.active:
+        return state
+    hint = "Resume it to continue from where it was last saved."
+    return replace(state, status="interrupted", eta_seconds=None, error="The program ended before the run did.", hint=hint)
+
+
+def load_start(state: RunState) -> Embedding | None:
+    """Read the embedding as it was before the run's first step; None for a run that has not begun to train.
+
+    Raises:
+        UnreadableFile: The file is damaged.
+    """
+    from train_embedding.embeddings.formats import read_embedding
+
+    file = state.folder / START_FILE
+    # The file is not named after the embedding.
+    return replace(read_embedding(file), name=state.embedding) if file.exists() else None
 
 
 def thinned(points: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    """At most MAX_POINTS points that stand for all: each the mean loss of a stretch, at the stretch's last step."""
+    """Reduce a curve to at most MAX_POINTS points, each the mean loss of a stretch, at the stretch's last step."""
     size = -(-len(points) // MAX_POINTS)
     stretches = [points[start : start + size] for start in range(0, len(points), size)] if points else []
     return tuple((stretch[-1][0], sum(loss for _, loss in stretch) / len(stretch)) for stretch in stretches)
 
 
-def load_start(state: RunState) -> Embedding | None:
-    """What a run that goes on began with; None where it never began. Raises UnreadableFile."""
-    from train_embedding.embeddings.formats import read_embedding
+def _parse(values: RunState, folder: Path) -> RunState:
+    """Convert a state whose fields hold JSON values. Raises TypeError or ValueError for values of a wrong kind."""
+    if values.status not in STATUSES:
+        raise ValueError(f"{folder / STATE_FILE} has an unknown status")
+    return replace(
+        values,
+        id=folder.name,
+        folder=folder,
+        spec=_parse_spec(values.spec),
+        step=int(values.step),
+        steps=int(values.steps),
+        seconds=float(values.seconds),
+        losses=tuple((int(step), float(loss)) for step, loss in values.losses),
+        evaluations=tuple((int(step), float(score), float(loss)) for step, score, loss in values.evaluations),
+        best_step=None if values.best_step is None else int(values.best_step),
+        previews=tuple(Path(path) for path in values.previews),
+        files=tuple(Path(path) for path in values.files),
+        notes=tuple(values.notes),
+        lasting=tuple(values.lasting),
+    )
 
-    file = state.folder / START_FILE
-    # The file is not called what the embedding is.
-    return replace(read_embedding(file), name=state.embedding) if file.exists() else None
+
+def _parse_spec(values: Any) -> TrainingSpec:
+    """Build the spec of a run of this version or an earlier one."""
+    try:
+        return TrainingSpec.from_json(without_retired(with_current_names(dict(values))))
+    except InvalidSpec as error:
+        raise ValueError(str(error)) from error

@@ -16,6 +16,7 @@ from tests.memory import PATIENCE, taken_by
 from tests.words import Vocabulary, put, vocabulary_host
 from train_embedding.embeddings.embedding import MAX_COUNT, Embedding
 from train_embedding.embeddings.formats import write_embedding
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.engine.model import nearest_tokens
 from train_embedding.engine.prompts.tokenizer import START_OF_TEXT, token_ids
 from train_embedding.errors import HostFailed, InvalidInput, NotFound, UnreadableFile
@@ -157,7 +158,7 @@ def test_compared_with_what_the_last_run_began_with(host: FakeHost, inspection: 
     for number, vectors in (("1", random_vectors(2, 5)), ("2", {key: 3 * one for key, one in embedding.vectors.items()})):
         folder = host.info().runs_folder / number
         folder.mkdir()
-        RunState(number, "sword", folder, {}).save()
+        RunState(number, "sword", folder, TrainingSpec("sword", "/pictures")).save()
         write_embedding(Embedding("sword", vectors), folder / "start.pt")
     (host.info().runs_folder / "3").mkdir()
     (host.info().runs_folder / "3" / "state.json").write_text("broken")

@@ -11,12 +11,15 @@ import torch
 from PIL import Image
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import RunState
 from train_embedding.services.sidecars import untrusted_images
 from train_embedding.services.sidecars.preview import suffix_for
 from train_embedding.testing import FakeHost
+
+SPEC = TrainingSpec("sword", "/pictures")
 
 
 def picture(form: str = "PNG", size: tuple[int, int] = (8, 8), **options: Any) -> bytes:
@@ -79,7 +82,7 @@ def run(host: FakeHost, run_id: str, *previews: str) -> RunState:
     (folder / "previews").mkdir(parents=True)
     for name in previews:
         (folder / "previews" / name).write_bytes(picture(size=(len(name), 3)))
-    state = RunState(run_id, "sword", folder, previews=tuple(folder / "previews" / name for name in previews))
+    state = RunState(run_id, "sword", folder, SPEC, previews=tuple(folder / "previews" / name for name in previews))
     state.save()
     return state
 
@@ -103,7 +106,7 @@ def test_a_run_without_pictures_or_with_somebody_elses(fake_host: FakeHost, libr
         library.preview_from_run("sword", "empty")
     (tmp_path / "secret.png").write_bytes(picture())
     state = run(fake_host, "lying")
-    RunState("lying", "sword", state.folder, previews=(tmp_path / "secret.png",)).save()
+    RunState("lying", "sword", state.folder, state.spec, previews=(tmp_path / "secret.png",)).save()
     with pytest.raises(UnreadableFile):
         library.preview_from_run("sword", "lying")
 

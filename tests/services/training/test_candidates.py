@@ -13,7 +13,7 @@ from train_embedding.embeddings.create import fill
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.errors import InvalidSpec
-from train_embedding.services.training.candidates import best_start
+from train_embedding.services.training.trainer import choose_start
 
 __all__ = ["pictures", "trainee"]
 
@@ -33,7 +33,7 @@ def near(target: float) -> Any:
 
 def test_the_lowest_loss_wins() -> None:
     start = Embedding(NAME, {"clip_l": torch.tensor([[7.0], [7.0]])}, step=30)
-    chosen, said = best_start(cast(Any, Words()), start, ["a", "four", "a four"], near(4.0))
+    chosen, said = choose_start(cast(Any, Words()), start, ["a", "four", "a four"], near(4.0))
     assert chosen.vectors["clip_l"].tolist() == [[4.0], [4.0]]
     assert (chosen.name, chosen.step) == (NAME, 0)
     assert said == (
@@ -43,7 +43,7 @@ def test_the_lowest_loss_wins() -> None:
 
 def test_the_embedding_itself_takes_part() -> None:
     start = Embedding(NAME, {"clip_l": torch.tensor([[4.0]])}, step=30)
-    chosen, said = best_start(cast(Any, Words()), start, ["a", "four"], near(4.0))
+    chosen, said = choose_start(cast(Any, Words()), start, ["a", "four"], near(4.0))
     assert chosen is start
     assert said.startswith("Training starts from the embedding as it is.")
 

@@ -89,18 +89,18 @@ def test_no_report(trainee: Trainee) -> None:
     ended = trainee.run()
     for content in ("x", "[]"):
         (ended.folder / REPORT_FILE).write_text(content)
-        with pytest.raises(NotFound, match="has no report of its pictures"):
+        with pytest.raises(NotFound, match="has no report about its images"):
             trainee.services.runs.pictures(ended.id)
 
 
 def test_many_skipped_pictures_are_not_all_noted(trainee: Trainee) -> None:
-    for number in range(service.NOTED + 2):
+    for number in range(service.MAX_SKIP_NOTES + 2):
         (trainee.pictures / f"bad {number:02}.png").touch()
     ended = trainee.run()
-    assert len(ended.notes) == service.NOTED + 1
+    assert len(ended.notes) == service.MAX_SKIP_NOTES + 1
     assert ended.notes[0] == '"bad 00.png" was skipped: It is empty.'
     assert ended.notes[-1] == "2 more were skipped; pictures.json in the run's folder says why."
-    assert len(trainee.services.runs.pictures(ended.id)["skipped"]) == service.NOTED + 2
+    assert len(trainee.services.runs.pictures(ended.id)["skipped"]) == service.MAX_SKIP_NOTES + 2
 
 
 def test_latents_are_kept_beside_the_runs(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 import train_embedding
 from tests.training import Trainee, new_trainee
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.services.training import run as training
+from train_embedding.services.training import trainer
 
 PACKAGE = Path(train_embedding.__file__).parent
 FIELDS = [field.name for field in dataclasses.fields(TrainingSpec)]
@@ -108,7 +108,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Callable
 
 def _seen_of(trainee: Trainee, values: dict[str, Any]) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "EVALUATION_ITEMS", 2)
+        patch.setattr(trainer, "EVALUATION_ITEMS", 2)
         ended = trainee.run(**values)
     assert (ended.status, ended.error) == ("finished", "")
     vectors = [table.numpy().tobytes() for table in trainee.embedding().vectors.values()]

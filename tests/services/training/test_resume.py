@@ -23,8 +23,7 @@ from train_embedding.errors import Conflict, HostFailed, NotFound
 from train_embedding.hosts.base import HostInfo
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services.run_records import RunState
-from train_embedding.services.training import recorder
-from train_embedding.services.training import run as training
+from train_embedding.services.training import recorder, trainer
 
 __all__ = ["pictures", "trainee"]
 
@@ -60,7 +59,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recorder, "REPORT_SECONDS", 0.0)
-        patch.setattr(training, "EVALUATION_ITEMS", EVALUATION_ITEMS)
+        patch.setattr(trainer, "EVALUATION_ITEMS", EVALUATION_ITEMS)
         torch.set_num_threads(1)
         made = new_trainee(folder / "host", save_pictures(folder / "pictures"))
         ended = made.run(**SPEC)
@@ -417,7 +416,7 @@ def test_a_start_that_nothing_was_better_than_comes_back(trainee: Trainee, monke
     monkeypatch.setattr("train_embedding.engine.training.state.best", lambda *_: 0)
     ended = trainee.wait(trainee.services.runs.resume(stopped.id))
     assert (ended.status, ended.error) == ("finished", "")
-    assert [note for note in ended.notes if "the embedding is as it was" in note]
+    assert [note for note in ended.notes if "the embedding is unchanged" in note]
     assert bits(trainee.file) == before
 
 

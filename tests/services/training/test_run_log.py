@@ -56,7 +56,7 @@ def test_tensorboard_where_it_is_installed(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
     log.losses([(1, 0.5, 0.01)])
     log.event("evaluated", 1, score=0.9)
-    log.picture("preview 1", Image.new("RGB", (8, 8), "red"), 1)
+    log.image("preview 1", Image.new("RGB", (8, 8), "red"), 1)
     log.close()
     read = accumulator.EventAccumulator(str(tmp_path / TENSORBOARD))
     read.Reload()

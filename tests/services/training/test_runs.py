@@ -54,7 +54,7 @@ def test_a_run_from_start_to_end(trainee: Trainee) -> None:
         assert runs.wait(started.id, 0.05) == started
     ended = trainee.wait(started)
     assert (ended.status, ended.active, ended.step, ended.error) == ("finished", False, 3, "")
-    assert ended.spec == replace(trainee.spec(steps=3), dataset=str(trainee.pictures.resolve())).to_json()
+    assert ended.spec == replace(trainee.spec(steps=3), dataset=str(trainee.pictures.resolve()))
     assert runs.current() == runs.get(ended.id) == ended
     assert runs.list() == [ended]
     assert runs.stop(ended.id) == ended
@@ -228,7 +228,7 @@ def test_stopped_before_the_first_step(trainee: Trainee) -> None:
     before = trainee.file.read_bytes()
     ended = trainee.run(preview_every=1)
     assert (ended.status, ended.step) == ("stopped", 0)
-    assert ended.notes == ("Stopped before the first step; the embedding is as it was.",)
+    assert ended.notes == ("Stopped before the first step; the embedding is unchanged.",)
     assert (ended.files, ended.previews) == ((), ())
     assert trainee.file.read_bytes() == before
     assert not trainee.services.library.trash_folder.exists()

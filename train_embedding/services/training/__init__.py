@@ -9,8 +9,8 @@ from train_embedding.lazy import lazy_names
 if TYPE_CHECKING:
     from train_embedding.engine.process_group import is_distributed, process_group
     from train_embedding.services.training.prompts import describe_ignored_networks
-    from train_embedding.services.training.run import run_worker
     from train_embedding.services.training.runs import CHANGEABLE_ON_RESUME, Runs, RunState
+    from train_embedding.services.training.trainer import run_worker
 
 __all__ = [
     "CHANGEABLE_ON_RESUME",
@@ -30,6 +30,6 @@ __getattr__ = lazy_names(
         "describe_ignored_networks": "train_embedding.services.training.prompts",
         "is_distributed": "train_embedding.engine.process_group",
         "process_group": "train_embedding.engine.process_group",
-        "run_worker": "train_embedding.services.training.run",
+        "run_worker": "train_embedding.services.training.trainer",
     }
 )

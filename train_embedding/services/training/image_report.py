@@ -1,4 +1,4 @@
-"""The pictures of a run: read, encoded and told of."""
+"""The training images of a run: read them, encode them, and report which are used and which are not."""
 
 from __future__ import annotations
 
@@ -18,17 +18,32 @@ if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 REPORT_FILE = "pictures.json"
-"In the run's folder: which pictures were used and how, and which were not and why."
-NOTED = 10
-"Skipped pictures that get a sentence of their own; the report has all."
+"In the run's folder: which images were used and how, and which were not and why."
+MAX_SKIP_NOTES = 10
+"Number of skipped images with a note of their own; the report has all."
 
 
 def prepare_pictures(
     host: Host, model: DiffusionModel, resolved: ResolvedSpec, run_folder: Path, stopped: Callable[[], bool]
 ) -> tuple[list[EncodedPicture], list[str]]:
-    """The latents of the dataset's pictures, and sentences for people; writes the report. Fewer when `stopped` says so.
+    """Encode the dataset's images and write the report about them.
 
-    Raises NotFound, NotAllowed, NothingToTrainOn for the folder, TrainingFailed for the VAE, StorageFailed for the report.
+    Args:
+        host: Knows the folders.
+        model: Encodes the images.
+        resolved: The run's spec.
+        run_folder: Gets the report.
+        stopped: Tells whether to return early, with fewer images and without a report.
+
+    Returns:
+        The encoded images, and notes for the person who started the run.
+
+    Raises:
+        NotFound: The dataset does not exist.
+        NotAllowed: The dataset may not be read.
+        NothingToTrainOn: No image can be used.
+        TrainingFailed: The VAE fails.
+        StorageFailed: The report cannot be written.
     """
     from train_embedding.engine.data.image_folder import framing_of, nothing_usable, scan_folder
     from train_embedding.engine.data.latent_cache import LatentCache
@@ -50,28 +65,28 @@ def prepare_pictures(
 
 
 def skip_notes(skipped: Sequence[Skipped]) -> list[str]:
-    """Sentences about the images that are not used, the first few by name."""
-    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:NOTED]]
-    more = len(skipped) - NOTED
+    """Describe the images that are not used, the first few by name."""
+    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:MAX_SKIP_NOTES]]
+    more = len(skipped) - MAX_SKIP_NOTES
     return [*notes, f"{more} more were skipped; {REPORT_FILE} in the run's folder says why."] if more > 0 else notes
 
 
 def latents_folder(info: HostInfo) -> Path:
-    """Where latents are kept between runs: beside the runs, never where a host would serve them."""
+    """Return where latents are kept between runs: next to the runs, never where a host would serve them."""
     return info.runs_folder.parent / "latents"
 
 
 def report_of(
     folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], unmasked_weight: float
 ) -> dict[str, Any]:
-    """What became of each picture, as JSON values. Sizes are in pixels."""
+    """Describe which images are used and how, and which are not and why, as JSON values. Sizes are in pixels."""
     from train_embedding.engine.data.image_folder import readable
     from train_embedding.engine.data.masks import mask_weights
 
     sizes: dict[tuple[int, int], int] = {}
     used: list[dict[str, Any]] = []
-    for one in encoded:
-        picture = one.picture
+    for item in encoded:
+        picture = item.picture
         sizes[picture.target] = sizes.get(picture.target, 0) + 1
         used.append(
             {
@@ -81,7 +96,7 @@ def report_of(
                 "caption": picture.words,
                 "caption_from": "text file" if picture.captioned else "file name",
                 "mask": picture.mask or None,
-                "mask_counts": mask_weights(one.mask, unmasked_weight) is not None,
+                "mask_counts": mask_weights(item.mask, unmasked_weight) is not None,
                 "repeats": picture.repeats,
             }
         )
@@ -94,12 +109,16 @@ def report_of(
 
 
 def read_report(run_folder: Path) -> dict[str, Any]:
-    """The report of a run. Raises NotFound when there is none that can be read."""
+    """Read the report of a run.
+
+    Raises:
+        NotFound: There is no report that can be read.
+    """
     file = run_folder / REPORT_FILE
     try:
         report: object = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise NotFound(f'The run "{run_folder.name}" has no report of its pictures.') from error
+        raise NotFound(f'The run "{run_folder.name}" has no report about its images.') from error
     if not isinstance(report, dict):
-        raise NotFound(f'The run "{run_folder.name}" has no report of its pictures.')
+        raise NotFound(f'The run "{run_folder.name}" has no report about its images.')
     return cast("dict[str, Any]", report)

@@ -1,4 +1,4 @@
-"""Previews of a run: pictures that the host draws with the vectors of a step, the same prompts and seed each time."""
+"""Previews of a run: images that the host generates with the vectors of a step, with the same prompts and seed each time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class Previews:
-    """Inside the host's queue.
+    """Generates the previews of one run, inside the host's queue.
 
-    stopping: whether the run is to end; the host may then have broken off in the middle of a picture.
+    Args:
+        host: Generates the images.
+        resolved: The run's spec.
+        run_folder: Gets the files, in a subfolder.
+        log: Gets the images, too.
+        stopping: Tells whether the run is about to end; the host may then have been interrupted in the middle of an image.
     """
 
     def __init__(self, host: Host, resolved: ResolvedSpec, run_folder: Path, log: RunLog, stopping: Callable[[], bool]) -> None:
@@ -33,26 +38,30 @@ class Previews:
         self._log = log
         self._stopping = stopping
         self.problems: tuple[str, ...] = ()
-        "A sentence, once a preview has failed; then no more are drawn."
+        "A sentence, once a preview has failed; no more are generated after that."
 
-    def draw(self, step: int, embedding: Embedding) -> Iterator[Path]:
-        """Draws one picture per prompt and yields their files as they are written. Raises StorageFailed."""
+    def generate(self, step: int, embedding: Embedding) -> Iterator[Path]:
+        """Generate one image per prompt and yield each file once it is written.
+
+        Raises:
+            StorageFailed: A file cannot be written.
+        """
         prompts = self._resolved.spec.preview_prompts()
         for number, (prompt, file) in enumerate(zip(prompts, self.files(step), strict=True)):
-            picture = self._picture(step, prompt, embedding)
-            if picture is None:
+            image = self._generate_one(step, prompt, embedding)
+            if image is None:
                 return
-            write_atomically(file, encode_png(picture))
-            self._log.picture(f"preview {number + 1}", picture, step)
+            write_atomically(file, encode_png(image))
+            self._log.image(f"preview {number + 1}", image, step)
             yield file
 
     def files(self, step: int) -> list[Path]:
-        """Where the previews of a step go, one per prompt."""
+        """Return the files of a step's previews, one per prompt."""
         count = len(self._resolved.spec.preview_prompts())
         return [self._folder / (f"{step:07d}-{number + 1}.png" if number else f"{step:07d}.png") for number in range(count)]
 
-    def _picture(self, step: int, prompt: str, embedding: Embedding) -> Image.Image | None:
-        """None where none is wanted any more."""
+    def _generate_one(self, step: int, prompt: str, embedding: Embedding) -> Image.Image | None:
+        """Generate an image; None once the run is about to end or a preview has failed."""
         if self.problems or self._stopping():
             return None
         spec = self._resolved.spec
@@ -67,9 +76,9 @@ class Previews:
             embeddings=(embedding,),
         )
         try:
-            picture = self._host.txt2img(request)
-        except Exception as error:  # whatever the host's generator raises: the training matters more than its pictures
+            image = self._host.txt2img(request)
+        except Exception as error:  # whatever the host's generator raises: training goes on without previews
             logger.exception("The preview at step %d failed", step)
-            self.problems = (f"The preview at step {step} failed, so no more are drawn: {error or type(error).__name__}",)
+            self.problems = (f"The preview at step {step} failed, so no more are generated: {error or type(error).__name__}",)
             return None
-        return None if self._stopping() else picture
+        return None if self._stopping() else image

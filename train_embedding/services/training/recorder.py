@@ -1,4 +1,4 @@
-"""Listens to the training loop: reports, logs, saves and previews what it announces."""
+"""The listener of the training loop, which publishes, logs and saves progress and generates previews."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.hosts.base import Progress
 from train_embedding.services.run_records import SNAPSHOTS, thinned
-from train_embedding.services.training.live_run import LiveRun
 from train_embedding.services.training.previews import Previews
+from train_embedding.services.training.run import Run
 from train_embedding.services.training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -21,27 +21,35 @@ if TYPE_CHECKING:
     from train_embedding.engine.training.state import TrainState
 
 REPORT_SECONDS = 1.0
-"Losses are read from the device, and the state written, this often and not every step."
+"Seconds between reports, at which losses are read from the device and the state is saved."
 _RECENT = 20
+"Number of steps that the reported loss is a mean of."
 
 
 class Recorder:
-    """Called with each event. circumstances: as for `save_resume`. previews: None where none are wanted.
+    """Handles the events of one run; called with each.
 
-    good: the newest vectors that were seen to be finite and belong to the run, or None. stopped: whether somebody ended it.
+    Args:
+        run: Publishes what is recorded.
+        resolved: The run's spec.
+        circumstances: As for `save_resume`.
+        log: The run's log files.
+        previews: Generates previews; None for a run without.
     """
 
     def __init__(
-        self, live: LiveRun, resolved: ResolvedSpec, circumstances: dict[str, str], log: RunLog, previews: Previews | None
+        self, run: Run, resolved: ResolvedSpec, circumstances: dict[str, str], log: RunLog, previews: Previews | None
     ) -> None:
-        self._live = live
+        self._run = run
         self._spec = resolved.spec
         self._resolved = resolved
         self._circumstances = circumstances
         self._log = log
         self._previews = previews
         self.good: Embedding | None = None
+        "The newest vectors of the run that are known to be finite."
         self.stopped = False
+        "Whether somebody ended the run."
         self._unread: list[tuple[int, float, torch.Tensor]] = []
         self._points: list[tuple[int, float]] = []
         self._began = self._reported = 0.0
@@ -61,17 +69,17 @@ class Recorder:
         state = event.state
         self._points = self._log.go_back(state.step)
         self._unread.clear()
-        self.good = self._live.embedding(state.average, state.step) if state.step else None
+        self.good = self._run.embedding(state.average, state.step) if state.step else None
         if state.step == 0:
             self._save_resume(state)
-            self._draw_previews(0, self._live.start)
+            self._add_previews(0, self._run.start)
         elif self._lacks_previews(state.step):
-            self._draw_previews(state.step, self._live.embedding(state.average, state.step))
-        self._log.event("started", state.step, steps=event.steps, seconds=self._live.state.seconds)
-        self._began = time.monotonic() - self._live.state.seconds
+            self._add_previews(state.step, self._run.embedding(state.average, state.step))
+        self._log.event("started", state.step, steps=event.steps, seconds=self._run.state.seconds)
+        self._began = time.monotonic() - self._run.state.seconds
         self._reported = time.monotonic()
-        # A run that was killed has told of later evaluations than those that it goes on from.
-        self._live.publish(status="running", step=state.step, **_evaluated(state))
+        # A killed run may have published later evaluations than those that it is resumed from.
+        self._run.publish(status="running", step=state.step, **_evaluation_fields(state))
 
     def _on_stepped(self, event: Stepped) -> None:
         self._unread.append((event.step, event.rate, event.loss))
@@ -82,13 +90,13 @@ class Recorder:
             self._save_snapshot(event.step, self.good)
             self._save_resume(event.state)
         if draws and self.good is not None:
-            self._draw_previews(event.step, self.good)
+            self._add_previews(event.step, self.good)
 
     def _on_evaluated(self, event: Evaluated) -> None:
         state = event.state
-        told = _evaluated(state)
-        self._log.event("evaluated", state.step, score=told["evaluations"][-1][1], losses=_numbers(event.evaluation.losses))
-        self._live.publish(**told)
+        changes = _evaluation_fields(state)
+        self._log.event("evaluated", state.step, score=changes["evaluations"][-1][1], losses=_numbers(event.evaluation.losses))
+        self._run.publish(**changes)
 
     def _on_ended(self, event: Ended) -> None:
         from train_embedding.engine.training.early_stopping import Verdict
@@ -100,15 +108,18 @@ class Recorder:
         if state.step:
             self._save_resume(state)
         if not event.stopped:
-            self._live.publish(steps=self._resolved.last_step(state.ending))
+            self._run.publish(steps=self._resolved.last_step(state.ending))
         if state.verdict is Verdict.CONVERGED:
-            self._live.note("Early stopping ended the run: the evaluation loss has plateaued.")
+            self._run.note("Early stopping ended the run: the evaluation loss has plateaued.")
         self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict.value)
 
     def _report(self, state: TrainState) -> None:
-        """Read the losses since the last report, and keep the vectors. Raises TrainingFailed at NaN or infinity.
+        """Read the losses since the last report, and keep the vectors.
 
         Where the loss is scaled, steps that overflowed were skipped; only many of them in a row end the run.
+
+        Raises:
+            TrainingFailed: The loss or the vectors are NaN or infinite.
         """
         import torch
 
@@ -127,9 +138,9 @@ class Recorder:
             bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
         finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
         if finite and skipped < state.step:  # else the vectors are those of the start
-            self.good = self._live.embedding(state.average, state.step)
+            self.good = self._run.embedding(state.average, state.step)
         self._log.losses(rows)
-        self._live.note(*self._log.problems)
+        self._run.note(*self._log.problems)
         if not finite:
             raise not_finite(bad or state.step)
         self._points += [(step, loss) for step, loss, _ in rows]
@@ -141,7 +152,7 @@ class Recorder:
         recent = [loss for _, loss in self._points[-_RECENT:]]
         loss = sum(recent) / len(recent) if recent else None
         last = self._resolved.last_step(state.ending)
-        self._live.publish(
+        self._run.publish(
             step=state.step,
             steps=last,
             loss=loss,
@@ -150,52 +161,52 @@ class Recorder:
             eta_seconds=seconds / state.step * (last - state.step),
             losses=thinned(self._points),
         )
-        self._live.host.report(Progress(state.step, last, self._spec.embedding + ("" if loss is None else f": loss {loss:.4f}")))
+        self._run.host.report(Progress(state.step, last, self._spec.embedding + ("" if loss is None else f": loss {loss:.4f}")))
 
     def _save_resume(self, state: TrainState) -> None:
         from train_embedding.engine.training.resume import save_resume
 
-        save_resume(self._live.state.folder, state, self._circumstances)
+        save_resume(self._run.state.folder, state, self._circumstances)
 
     def _save_snapshot(self, step: int, embedding: Embedding | None) -> None:
-        """Write the vectors of a step as a file of their own. embedding: None while every step so far was skipped."""
+        """Write the vectors of a step as a snapshot. embedding: None while every step so far was skipped."""
         from train_embedding.embeddings.formats import write_embedding
 
         if embedding is None:
             return
-        file = self._live.state.folder / SNAPSHOTS / f"{self._spec.embedding}-{step}.pt"
+        file = self._run.state.folder / SNAPSHOTS / f"{self._spec.embedding}-{step}.pt"
         write_embedding(embedding, file)
-        files = self._live.state.files
+        files = self._run.state.files
         if file not in files:
-            self._live.publish(files=(*files, file))
+            self._run.publish(files=(*files, file))
 
     def _lacks_previews(self, step: int) -> bool:
-        """Whether the run was ended between saving a step and drawing its previews."""
+        """Tell whether the run ended between saving a step and generating its previews."""
         if self._previews is None or not self._spec.preview_every or step % self._spec.preview_every:
             return False
-        drawn = {file.name for file in self._live.state.previews}
-        return any(file.name not in drawn or not file.exists() for file in self._previews.files(step))
+        generated = {file.name for file in self._run.state.previews}
+        return any(file.name not in generated or not file.exists() for file in self._previews.files(step))
 
-    def _draw_previews(self, step: int, embedding: Embedding) -> None:
+    def _add_previews(self, step: int, embedding: Embedding) -> None:
         if self._previews is None:
             return
-        for file in self._previews.draw(step, embedding):
-            if file not in self._live.state.previews:
-                self._live.publish(previews=(*self._live.state.previews, file))
-        self._live.note(*self._previews.problems)
+        for file in self._previews.generate(step, embedding):
+            if file not in self._run.state.previews:
+                self._run.publish(previews=(*self._run.state.previews, file))
+        self._run.note(*self._previews.problems)
 
 
-def _evaluated(state: TrainState) -> dict[str, Any]:
-    """What a run's state says of its evaluations: step, score and mean loss of each, and the best step."""
+def _evaluation_fields(state: TrainState) -> dict[str, Any]:
+    """Return the fields of a run's state about its evaluations: step, score and mean loss of each, and the best step."""
     from train_embedding.engine.training.early_stopping import best, scores
 
     if not state.evaluations:
         return {"evaluations": (), "best_step": None}
     scored = zip(state.evaluations, scores(state.evaluations), strict=True)
-    curve = tuple((one.step, score, float(one.losses.mean())) for one, score in scored)
+    curve = tuple((evaluation.step, score, float(evaluation.losses.mean())) for evaluation, score in scored)
     return {"evaluations": curve, "best_step": state.evaluations[best(state.evaluations)].step}
 
 
 def _numbers(values: torch.Tensor) -> list[float]:
-    """The values of a tensor [N]; waits for its device."""
+    """Return the values of a tensor [N]; waits for its device."""
     return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]

@@ -23,19 +23,19 @@ _HEAD = ("step", "loss", "learning_rate")
 
 
 class RunLog:
-    """Appends to the files of one run; each method raises StorageFailed.
+    """Appends to the log files in a run's folder. Each method raises StorageFailed where a file cannot be written.
 
-    What cannot be written because another program, such as a spreadsheet, has the file open, is written the next time.
+    Where another program, such as a spreadsheet, has a file open, its text is kept and written the next time.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
         self._waiting: dict[str, str] = {}
-        "By file, the text that is still to be written."
+        "The text that is still to be written, by file."
 
     def losses(self, rows: list[tuple[int, float, float]]) -> None:
-        """rows: step, loss, learning rate."""
+        """Append rows of step, loss and learning rate to loss.csv."""
         text = io.StringIO()
         writer = csv.writer(text)
         if not ((self._folder / LOSSES).exists() or self._waiting.get(LOSSES)):
@@ -47,21 +47,21 @@ class RunLog:
             self._scalar("learning rate", rate, step)
 
     def event(self, kind: str, step: int, **values: Any) -> None:
-        """One line of events.jsonl, with the time in seconds since 1970."""
+        """Append a line to events.jsonl, with the time in seconds since 1970."""
         line = {"event": kind, "step": step, "time": round(time.time(), 3), **values}
         self._append(EVENTS, json.dumps(line, ensure_ascii=False, default=str) + "\n")
         if kind == "evaluated":
             self._scalar("evaluation", values["score"], step)
 
-    def picture(self, name: str, picture: Image.Image, step: int) -> None:
-        """For TensorBoard alone; the preview has a file of its own."""
+    def image(self, name: str, image: Image.Image, step: int) -> None:
+        """Add an image to TensorBoard's log."""
         if self._tensorboard():
             import numpy
 
-            self._writer.add_image(name, numpy.asarray(picture.convert("RGB")), step, dataformats="HWC")
+            self._writer.add_image(name, numpy.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def go_back(self, step: int) -> list[tuple[int, float]]:
-        """Cuts what was logged after the step, which a resumed run logs again; returns step and loss of what is left."""
+        """Remove what was logged after a step, since a resumed run logs it again; return step and loss of the rows left."""
         rows = [row for row in _csv_rows(self._folder / LOSSES) if row[0] <= step]
         if (self._folder / LOSSES).exists():
             text = io.StringIO()
@@ -77,10 +77,11 @@ class RunLog:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Sentences about what is not written yet."""
+        """Sentences about text that is not written yet."""
         return tuple(f'"{name}" is open in another program, so its newest lines are missing.' for name in self._waiting)
 
     def close(self) -> None:
+        """Write what is left and close the files."""
         for name in tuple(self._waiting):
             self._append(name, "")
         if self._writer is not None:
@@ -112,7 +113,7 @@ class RunLog:
 
 
 def _csv_rows(file: Path) -> list[tuple[int, float, float]]:
-    """Whole rows alone: the last one may have been cut by the end of the process."""
+    """Read the complete rows; the last one may have been cut by the end of the process."""
     rows: list[tuple[int, float, float]] = []
     if file.exists():
         with file.open(newline="", encoding="utf-8") as opened:

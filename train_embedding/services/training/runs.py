@@ -1,4 +1,4 @@
-"""Training runs: started, watched and stopped; each works in a thread of its own on the server."""
+"""Training runs: start, watch, stop and resume them; each works in a thread of its own on the server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.storage import is_refused, remove_folder, storage_failed
+from train_embedding.embeddings.storage import remove_folder, storage_failed
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
-from train_embedding.errors import Conflict, HostFailed, NotFound, StorageFailed, TrainEmbeddingError, refusal_of
+from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.library.create import MAX_VECTORS
@@ -27,7 +27,8 @@ from train_embedding.services.run_records import RunState, load_start, load_stat
 from train_embedding.services.store.leftovers import sweep, sweep_runs
 from train_embedding.services.training.image_report import latents_folder, read_report, skip_notes
 from train_embedding.services.training.prompts import check_prompts
-from train_embedding.services.training.run import Training
+from train_embedding.services.training.run import Run
+from train_embedding.services.training.trainer import Trainer
 
 __all__ = ["RunState", "Runs"]
 
@@ -35,13 +36,20 @@ CHANGEABLE_ON_RESUME = (
     "save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps",
     "preview_guidance",
 )  # fmt: skip
-"Fields of a spec that the vectors do not depend on."
+"Options that the vectors do not depend on."
 
 logger = logging.getLogger(__name__)
 
 
 class Runs:
-    """Use cases about runs. Safe to call from any thread; one run is under way at a time. processes: as for `Services`."""
+    """Use cases about runs. Safe to call from any thread; one run is active at a time.
+
+    Args:
+        host: Lends the model and knows the folders.
+        library: Has the embeddings.
+        datasets: Checks a dataset before a run begins.
+        processes: As for `Services`.
+    """
 
     def __init__(self, host: Host, library: Library, datasets: Datasets, processes: Processes = SINGLE_PROCESS) -> None:
         self._host = host
@@ -49,78 +57,82 @@ class Runs:
         self._datasets = datasets
         self._processes = processes
         self._lock = threading.RLock()
-        self._states: dict[str, RunState] = {}
-        "Runs of this process."
+        self._runs: dict[str, Run] = {}
+        "Runs of this process, by id."
         self._threads: dict[str, threading.Thread] = {}
-        self._stops: dict[str, threading.Event] = {}
         self._swept = False
-        self._refused: set[str] = set()
-        "Runs whose state could not be written the last time."
 
     def start(self, spec: TrainingSpec) -> RunState:
-        """Checks what can be checked at once, then trains in the background.
+        """Check what can be checked at once, then train in the background.
 
-        Raises NotFound for the embedding or the folder, UnreadableFile, NotAllowed, NothingToTrainOn, InvalidSpec where the
-        checkpoint has not the text encoder that is to be trained, Conflict when another
-        run is under way or the embedding is for another model, HostFailed when there is no checkpoint, StorageFailed.
+        Raises:
+            NotFound: The embedding or the dataset does not exist.
+            UnreadableFile: The embedding cannot be read.
+            NotAllowed: The dataset may not be read.
+            NothingToTrainOn: The dataset has no usable image.
+            InvalidSpec: The checkpoint does not have the text encoder that is to be trained.
+            Conflict: Another run is active, or the embedding is for another model.
+            HostFailed: No checkpoint is loaded.
+            StorageFailed: The run's folder cannot be written.
         """
         spec = self._with_checked_embedding(spec)
         spec.trained_encoders(self._host.info().widths)
         notes = check_prompts(spec, self._host.info().extra_networks)
         spec, found = self._with_checked_dataset(spec)
         with self._lock:
-            self._refuse_a_second()
+            self._check_none_active()
             self._sweep()
             folder = _new_folder(self._host.info().runs_folder)
             try:
-                return self._begin(
-                    RunState(folder.name, spec.embedding, folder, spec.to_json(), steps=spec.steps, notes=(*notes, *found))
-                )
+                return self._begin(RunState(folder.name, spec.embedding, folder, spec, steps=spec.steps, notes=(*notes, *found)))
             except BaseException:
                 _remove_if_empty(folder)
                 raise
 
     def resume(self, run_id: str, changes: dict[str, Any] | None = None) -> RunState:
-        """Goes on with a run that was stopped, failed or interrupted, from where it was last saved, to the same vectors as if
-        it had never ended.
+        """Continue a run that was stopped, failed or interrupted, to the same vectors as if it had never ended.
 
-        changes: fields of the spec, of those that the vectors do not depend on. Raises what `start` raises, and Conflict for a
-        run that is under way or has finished, or for another field.
+        Args:
+            run_id: Of the run.
+            changes: Values of `CHANGEABLE_ON_RESUME` as JSON values.
+
+        Raises:
+            Conflict: The run is active or has finished, or another option is to be changed.
+            TrainEmbeddingError: What `start` raises.
         """
         state = self.get(run_id)
         if state.active:
-            raise Conflict(f'The run "{run_id}" is under way.')
+            raise Conflict(f'The run "{run_id}" is active.')
         if state.status == "finished":
-            raise Conflict(f'The run "{run_id}" has finished.', "A new run goes on from the embedding's vectors.")
+            raise Conflict(f'The run "{run_id}" has finished.', "A new run continues from the embedding's vectors.")
         refused = sorted(set(changes or {}) - set(CHANGEABLE_ON_RESUME))
         if refused:
             raise Conflict(
-                f"A run that goes on cannot change {', '.join(refused)}: its result would not be that of the run that was begun.",
-                f"Change {', '.join(CHANGEABLE_ON_RESUME)}, or start a new run, which goes on from the embedding's vectors.",
+                f"{', '.join(refused)} cannot be changed when a run is resumed, since its result depends on it.",
+                f"Change {', '.join(CHANGEABLE_ON_RESUME)}, or start a new run, which continues from the embedding's vectors.",
             )
-        spec = TrainingSpec.from_json({**state.spec, **(changes or {})})
-        self._check_fits(spec.embedding, self._begun(state))
+        spec = TrainingSpec.from_json({**state.spec.to_json(), **changes}) if changes else state.spec
+        self._check_fits(spec.embedding, self._start_of(state))
         found = [*check_prompts(spec, self._host.info().extra_networks), *self._with_checked_dataset(spec)[1]]
         with self._lock:
-            self._refuse_a_second()
+            self._check_none_active()
             self._sweep()
-            going_on = state.resumed(spec.to_json())
-            return self._begin(replace(going_on, notes=tuple(dict.fromkeys([*going_on.notes, *found]))))
+            return self._begin(state.resumed(spec).noting(*found))
 
     def _with_checked_dataset(self, spec: TrainingSpec) -> tuple[TrainingSpec, list[str]]:
-        """The spec with the folder's full path, and sentences about what is in it."""
+        """Return the spec with the dataset's full path, and sentences about what is in it."""
         if spec.distills:
             return spec, []
         report = self._datasets.inspect(spec.dataset, spec.repeats, spec.masks)
         return replace(spec, dataset=str(report.folder)), [*skip_notes(report.skipped), *report.notes]
 
-    def _refuse_a_second(self) -> None:
-        under_way = next((state for state in self._states.values() if state.active), None)
-        if under_way is not None:
-            raise Conflict(f'"{under_way.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+    def _check_none_active(self) -> None:
+        active = next((run.state for run in self._runs.values() if run.state.active), None)
+        if active is not None:
+            raise Conflict(f'"{active.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
 
     def _sweep(self) -> None:
-        """Once per process, before its first run."""
+        """Remove leftovers of killed processes, once per process, before its first run."""
         if self._swept:
             return
         self._swept = True
@@ -129,86 +141,99 @@ class Runs:
         sweep(folder.parent, below=False)
         sweep(latents_folder(self._host.info()))
 
-    def _begun(self, state: RunState) -> Embedding:
-        """The embedding as it was before the run."""
+    def _start_of(self, state: RunState) -> Embedding:
+        """Return the embedding as it was before the run."""
         return load_start(state) or self._library.read(state.embedding)
 
     def _begin(self, state: RunState) -> RunState:
-        with ExitStack() as holding:
-            holding.enter_context(self._library.held(state.embedding))
-            stop = threading.Event()
-            training = Training(self._host, self._library, state, self._publisher(state.id), stop.is_set, self._processes)
+        with ExitStack() as locks:
+            locks.enter_context(self._library.held(state.embedding))
+            run = Run(self._host, state, self._start_of(state))
+            trainer = Trainer(self._host, self._library, run, self._processes)
             state.save()
-            self._states[state.id] = state
-            self._stops[state.id] = stop
-            work = (state.id, training, holding.pop_all())
-        thread = threading.Thread(target=self._work, args=work, name=f"train-embedding {state.id}", daemon=True)
+            self._runs[state.id] = run
+            work = (run, trainer, locks.pop_all())
+        thread = threading.Thread(target=_work, args=work, name=f"train-embedding {state.id}", daemon=True)
         self._threads[state.id] = thread
         thread.start()
         return state
 
     def stop(self, run_id: str) -> RunState:
-        """Asks a run to end after the step it is at, keeping the result. One that has ended stays as it is. Raises NotFound."""
-        state = self.get(run_id)
-        if run_id in self._stops and state.active:
-            self._stops[run_id].set()
-            with self._lock:
-                if self._states[run_id].active:
-                    self._states[run_id] = replace(self._states[run_id], status="stopping")
-                return self._states[run_id]
-        return state
+        """Let a run end after the step it is at, keeping the result. A run that has ended stays as it is.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        run = self._runs.get(run_id)
+        return self.get(run_id) if run is None else run.stop()
 
     def get(self, run_id: str) -> RunState:
-        """Raises NotFound."""
-        with self._lock:
-            if run_id in self._states:
-                return self._states[run_id]
+        """Return the state of a run.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        run = self._runs.get(run_id)
+        if run is not None:
+            return run.state
         for state in self._stored():
             if state.id == run_id:
                 return state
         raise NotFound(f'There is no run "{run_id}".')
 
     def pictures(self, run_id: str) -> dict[str, Any]:
-        """Which pictures a run used and how, and which it did not and why, as `services.pictures.report_of` tells.
+        """Return which images a run used and how, and which it did not and why, as `image_report.report_of` does.
 
-        Raises NotFound for a run that is none or has not read its pictures.
+        Raises:
+            NotFound: There is no such run, or it has not read its images.
         """
         return read_report(self.get(run_id).folder)
 
     def list(self) -> builtins.list[RunState]:
-        """Every run of this process and of earlier ones, the newest first."""
-        stored = {state.id: state for state in self._stored()}  # outside the lock, which a run that reports waits for
-        with self._lock:
-            states = stored | self._states
+        """Return every run of this process and of earlier ones, the newest first."""
+        stored = {state.id: state for state in self._stored()}
+        states = stored | {state.id: state for state in self._own()}
         return sorted(states.values(), key=lambda state: state.id, reverse=True)
 
     def current(self) -> RunState | None:
-        """The run under way, or else the last one of this process, or None."""
-        with self._lock:
-            states = [*self._states.values()]
+        """Return the active run, or else the last one of this process."""
+        states = self._own()
         active = [state for state in states if state.active]
         return (active or states or [None])[-1]
 
     def latest(self) -> RunState | None:
-        """What a page shows: `current()`, or before the first run of this process the newest of earlier ones, if it can go on."""
+        """Return what a page shows: `current()`, or before the first run of this process the newest one that can be resumed."""
         return self.current() or self._left_behind
 
     @cached_property
     def _left_behind(self) -> RunState | None:
-        """Looked for once, since pages ask every second. One that another process still works on is none."""
+        """The newest run of earlier processes if it can be resumed. Looked up once, since pages poll every second."""
         newest = max(self._stored(), key=lambda state: state.id, default=None)
         return newest if newest is not None and newest.resumable and not self._library.is_held(newest.embedding) else None
 
     def wait(self, run_id: str, timeout: float | None = None) -> RunState:
-        """Waits until the run has ended, at most `timeout` seconds. Raises NotFound."""
+        """Wait until the run has ended.
+
+        Args:
+            run_id: Of the run.
+            timeout: Longest wait in seconds.
+
+        Raises:
+            NotFound: There is no such run.
+        """
         state = self.get(run_id)
         if run_id in self._threads:
             self._threads[run_id].join(timeout)
             state = self.get(run_id)
         return state
 
+    def _own(self) -> builtins.list[RunState]:
+        """Return the states of this process's runs, in the order in which they began."""
+        with self._lock:
+            return [run.state for run in self._runs.values()]
+
     def _with_checked_embedding(self, spec: TrainingSpec) -> TrainingSpec:
-        """With the embedding's name as its file has it, which may be another Unicode form of what was typed."""
+        """Return the spec with the embedding's name as its file has it, which may be another Unicode form of what was typed."""
         embedding = self._library.read(spec.embedding)
         self._check_fits(embedding.name, embedding)
         return replace(spec, embedding=embedding.name)
@@ -231,7 +256,7 @@ class Runs:
         folder = self._host.info().runs_folder
         states: builtins.list[RunState] = []
         for state_file in folder.glob("*/state.json"):
-            if state_file.parent.name in self._states:
+            if state_file.parent.name in self._runs:
                 continue
             try:
                 states.append(load_state(state_file.parent))
@@ -239,65 +264,27 @@ class Runs:
                 logger.warning("The run in %s is left out of the list: %s", state_file.parent, error)
         return states
 
-    def _publisher(self, run_id: str) -> Any:
-        def publish(**changes: Any) -> RunState:
-            with self._lock:
-                before = self._states[run_id]
-                if before.status == "stopping" and changes.get("status") in ("preparing", "running"):
-                    del changes["status"]
-                self._states[run_id] = replace(before, **changes)
-            return self._reported(run_id)
 
-        return publish
-
-    def _reported(self, run_id: str) -> RunState:
-        """Writes a run's state to its folder. Where another program has the file open, the run goes on and a note says so."""
-        state = self._states[run_id]
-        try:
-            state.save(patient=run_id not in self._refused)
-            self._refused.discard(run_id)
-        except StorageFailed as error:
-            if not is_refused(error):
-                raise
-            logger.warning("The progress of run %s could not be saved: %s", run_id, error)
-            self._refused.add(run_id)
-            with self._lock:
-                state = self._states[run_id].noting(f"Some progress was not saved while the run went on: {error.message}")
-                self._states[run_id] = state
-        return state
-
-    def _work(self, run_id: str, training: Training, holding: ExitStack) -> None:
-        """holding: what keeps the embedding's file in its place meanwhile."""
-        failure: TrainEmbeddingError | None = None
-        try:
-            with holding:
-                training.work()
-        except TrainEmbeddingError as error:
-            failure = error
-        except Exception as error:  # a thread's last resort: the run must end with a sentence
-            logger.exception("Training failed")
-            sentence = f"Training ended with an unexpected error: {type(error).__name__}: {error}"
-            failure = refusal_of(error) or TrainEmbeddingError(sentence)
-        try:
-            self._end(run_id, failure)
-        except TrainEmbeddingError as error:
-            logger.warning("The end of run %s could not be written: %s", run_id, error)
-
-    def _end(self, run_id: str, failure: TrainEmbeddingError | None) -> None:
-        with self._lock:
-            state = self._states[run_id]
-            if failure is not None:
-                state = replace(state, status="failed", eta_seconds=None, error=failure.message, hint=failure.hint)
-            elif state.step < state.steps:
-                state = state.stopped_early()
-            else:
-                state = replace(state, status="finished", eta_seconds=0.0)
-            self._states[run_id] = state
-        state.save()
+def _work(run: Run, trainer: Trainer, locks: ExitStack) -> None:
+    """Carry out a run in its thread. locks: keep the embedding's file in its place meanwhile."""
+    failure: TrainEmbeddingError | None = None
+    try:
+        with locks:
+            trainer.train()
+    except TrainEmbeddingError as error:
+        failure = error
+    except Exception as error:  # a thread's last resort: the run must end with a sentence
+        logger.exception("Training failed")
+        sentence = f"Training ended with an unexpected error: {type(error).__name__}: {error}"
+        failure = refusal_of(error) or TrainEmbeddingError(sentence)
+    try:
+        run.end(failure)
+    except TrainEmbeddingError as error:
+        logger.warning("The end of run %s could not be written: %s", run.state.id, error)
 
 
 def _new_folder(runs_folder: Path) -> Path:
-    """A folder for a run, named after the time; a number follows where another run began in the same millisecond."""
+    """Make a folder for a run, named after the time, with a number where another run began in the same millisecond."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
     for number in count(1):
         folder = runs_folder / (stamp if number == 1 else f"{stamp}-{number}")
@@ -311,7 +298,7 @@ def _new_folder(runs_folder: Path) -> Path:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Of a run that did not begin, nothing is kept."""
+    """Remove the folder of a run that did not begin."""
     try:
         if not any(folder.iterdir()):
             remove_folder(folder)

@@ -1,0 +1,300 @@
+"""The work of a run: prepare what it learns from, run the engine's training loop, and write the vectors to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.create import fill
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.config.spec import ResolvedSpec, resolve
+from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
+from train_embedding.errors import HostFailed, TrainingFailed
+from train_embedding.hosts.base import Host
+from train_embedding.services.library.library import Library
+from train_embedding.services.run_records import load_start
+from train_embedding.services.training.image_report import prepare_pictures
+from train_embedding.services.training.previews import Previews
+from train_embedding.services.training.recorder import Recorder
+from train_embedding.services.training.run import Run
+from train_embedding.services.training.run_log import RunLog
+
+if TYPE_CHECKING:
+    from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+    from train_embedding.engine.model.conditioning import Conditioning
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+    from train_embedding.engine.training.core_loss import ContextTerm
+    from train_embedding.engine.training.early_stopping import Diagnosis
+    from train_embedding.engine.training.loop import Evaluate, Gradient
+    from train_embedding.engine.training.state import TrainState
+
+EVALUATION_ITEMS = 32
+_AS_IT_IS = "the embedding as it is"
+_EXPLANATIONS: dict[Diagnosis, str] = {
+    "loss rose": "The loss on fixed noise rose: try a lower learning rate.",
+    "hardly moved": "The vectors hardly moved: try a higher learning rate, or more steps.",
+    "no gain": (
+        "The vectors moved, but the loss did not fall: the initialization text may already describe what the images show, the "
+        "captions may describe it in other words, or the images have nothing in common that the checkpoint can draw."
+    ),
+}
+
+
+class Trainer:
+    """Works through one run, in one thread and inside the host's queue. A run that was interrupted continues from its folder.
+
+    Args:
+        host: Lends the model.
+        library: Takes the result.
+        run: What to train; it is told every change of its state.
+        processes: Those that share the work, of which this is the main one.
+    """
+
+    def __init__(self, host: Host, library: Library, run: Run, processes: Processes = SINGLE_PROCESS) -> None:
+        self._host = host
+        self._library = library
+        self._run = run
+        self._spec = run.spec
+        self._processes = processes
+        self._folder = run.state.folder
+        self._log = RunLog(self._folder)
+        self._recorder: Recorder | None = None
+        self._train_state: TrainState | None = None
+
+    def train(self) -> None:
+        """Carry out the run. Whatever ends it, the vectors to keep are written first.
+
+        Raises:
+            TrainEmbeddingError: What the engine, the host or the library raises.
+        """
+        import torch
+
+        with self._host.exclusive(f"Training {self._spec.embedding}"):
+            if self._stopping():  # while it waited for the host
+                return
+            self._run.publish(status="preparing")
+            try:
+                with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
+                    self._train_on(model)
+            finally:
+                try:
+                    self._log.close()
+                finally:
+                    self._write_result()
+
+    def _train_on(self, model: DiffusionModel) -> None:
+        from train_embedding.engine.data.latents import LatentDataset
+        from train_embedding.engine.training.distill import bare_captions
+
+        self._run.trained_on = self._host.info()
+        resolved = resolve(self._spec, model.resolution)
+        if resolved.steps < self._spec.steps:
+            self._run.note(f"The learning rate schedule ends at step {resolved.steps}, so the run does too.")
+        self._run.publish(steps=resolved.steps)
+        pictures, teacher = self._prepare_data(model, resolved)
+        if self._stopping():
+            return
+        captioned = resolved if teacher is None else bare_captions(resolved)
+        dataset = LatentDataset(pictures, captioned, self._run.start.count, model.device, teacher, self._processes)
+        evaluate = self._make_evaluate(model, dataset)
+        words = self._spec.candidate_words()
+        if words and load_start(self._run.state) is None:
+            self._run.start, note = choose_start(model, self._run.start, words, evaluate)
+            self._run.note(note, lasting=True)
+        circumstances = self._collect_circumstances(model, pictures)
+        self._train_state = self._make_train_state(model, resolved, circumstances)
+        self._run.save_start()
+        previews = Previews(self._host, resolved, self._folder, self._log, self._stopping) if self._spec.preview_every else None
+        self._recorder = Recorder(self._run, resolved, circumstances, self._log, previews)
+        gradient = self._set_up_workers(captioned, pictures)
+        self._train_with_oom_retry(model, dataset, resolved, evaluate, gradient)
+
+    def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedPicture], Conditioning | None]:
+        """Prepare what the run learns from: the images of the dataset, or noise images and the prompt to distil."""
+        from train_embedding.engine.training.distill import draw_scenes, encode_teacher
+
+        if self._spec.distills:
+            return draw_scenes(model, resolved, self._stopping), encode_teacher(model, self._spec.teacher_prompt)
+        pictures, notes = prepare_pictures(self._host, model, resolved, self._folder, self._stopping)
+        self._run.note(*notes)
+        return pictures, None
+
+    def _set_up_workers(self, resolved: ResolvedSpec, pictures: list[EncodedPicture]) -> Gradient | None:
+        """Set up the other processes; None where there are none."""
+        count = self._processes.count
+        if count == 1:
+            return None
+        from train_embedding.engine.training.data_parallel import DistributedGradient, WorkerSetup
+
+        self._run.note(f"Trained by {count} processes, {count * self._spec.batch_size} images in a batch.")
+        return DistributedGradient(self._processes, WorkerSetup(resolved, pictures, self._run.start.count))
+
+    def _train_with_oom_retry(
+        self,
+        model: DiffusionModel,
+        dataset: LatentDataset,
+        resolved: ResolvedSpec,
+        evaluate: Evaluate,
+        gradient: Gradient | None,
+    ) -> None:
+        """Train; when memory runs out, continue once with gradient checkpointing.
+
+        Raises:
+            TrainingFailed: Memory runs out again.
+        """
+        from train_embedding.engine.devices import is_out_of_memory, release_cached_memory
+        from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+        from train_embedding.engine.training.loop import train
+
+        state, recorder = self._train_state, self._recorder
+        assert state is not None
+        assert recorder is not None
+        term = self._make_context_term(model)
+        with ExitStack() as stack:
+            for attempt in (1, 2):
+                try:
+                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_after_a_step, term, gradient)
+                    break
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    if attempt == 2:
+                        raise TrainingFailed(
+                            "There was not enough memory for a training step.", "Use a smaller batch size, or smaller images."
+                        ) from error
+                # Outside the handler, whose traceback would hold on to the memory.
+                stack.enter_context(checkpointed(model))
+                release_cached_memory(model.device)
+                self._run.note(
+                    f"Memory ran out at step {state.step + 1}; the run continues with gradient "
+                    "checkpointing, which needs less and is slower."
+                )
+            if recorder.stopped and state.step and state.evaluations and not state.evaluated:
+                state.record(evaluate(state.average))  # after saving: a resumed run does not make this evaluation
+
+    def _make_evaluate(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
+        """Return a function that computes the losses of the fixed items for given vectors."""
+        import torch
+
+        from train_embedding.engine.training.evaluation import fixed_losses, training_items
+
+        wanted = self._spec.eval_every or self._spec.candidate_words()
+        groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
+        return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
+
+    def _make_context_term(self, model: DiffusionModel) -> ContextTerm | None:
+        from train_embedding.engine.training.core_loss import ContextTerm
+
+        if not self._spec.core_loss_weight:
+            return None
+        start = {key: tensor.to(model.device) for key, tensor in self._run.start.vectors.items()}
+        return ContextTerm(model, start, self._spec.seed)
+
+    def _collect_circumstances(self, model: DiffusionModel, pictures: list[EncodedPicture]) -> dict[str, str]:
+        """Collect what the vectors of later steps depend on besides the spec and the vectors of this one."""
+        from train_embedding.engine.training.resume import pictures_digest
+
+        info = self._run.trained_on or self._host.info()
+        several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
+        return {
+            **several,
+            "the pictures or their captions": pictures_digest(pictures),
+            "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
+            "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
+            "the device": f"{info.device} {info.dtype}",
+        }
+
+    def _make_train_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
+        """Return the state that the loop starts from: as it was saved last, or before the first step."""
+        from train_embedding.engine.runtime.precision import passes_fp16
+        from train_embedding.engine.training.resume import load_resume
+        from train_embedding.engine.training.state import new_state
+
+        state = new_state(self._run.start.vectors, resolved, model.device, scales_loss=passes_fp16(model))
+        load_resume(self._folder, state, circumstances)
+        return state
+
+    def _stopping(self) -> bool:
+        return self._run.stopping or self._host.interrupted()
+
+    def _stopping_after_a_step(self) -> bool:
+        """Let the host's other jobs run, then tell whether to stop. A model that changed meanwhile stops the run, with a note."""
+        if self._stopping():
+            return True
+        try:
+            self._host.give_way()
+        except HostFailed as error:
+            self._run.note(f"The run was ended: {error}")
+            return True
+        return self._stopping()
+
+    def _write_result(self) -> None:
+        """Write the vectors to keep into the embeddings folder.
+
+        Nothing is written where no step was better than the start, unless the run wrote other vectors before it was resumed.
+        """
+        chosen = self._choose()
+        if chosen is None:
+            return
+        entry = self._library.save(chosen, by_run=True)
+        self._run.publish(files=(entry.file, *(file for file in self._run.state.files if file != entry.file)))
+
+    def _choose(self) -> Embedding | None:
+        """Choose the vectors to keep, with notes about them; None for none."""
+        from train_embedding.engine.training.early_stopping import Verdict, diagnose
+
+        state, recorder = self._train_state, self._recorder
+        if state is None or recorder is None or recorder.good is None:
+            return None
+        if self._spec.keep == "last" or len(state.evaluations) < 2:
+            return recorder.good
+        step, vectors = state.chosen(after=0 if recorder.stopped else -1)
+        explanation = _EXPLANATIONS[diagnose(state.evaluations, state.moved())]
+        if not step:
+            self._run.note(f"No step was better than the start, so the embedding is unchanged. {explanation}")
+            return None if self._run.state.result is None else self._run.start
+        if state.verdict is Verdict.NOT_LEARNING:
+            self._run.note(explanation)
+        self._run.publish(best_step=step)
+        return self._run.embedding(vectors, step)
+
+
+def choose_start(model: DiffusionModel, start: Embedding, words: Sequence[str], evaluate: Evaluate) -> tuple[Embedding, str]:
+    """Choose the embedding to start from by the evaluation loss.
+
+    Args:
+        model: Has the words' token embeddings.
+        start: The embedding as it is, which is chosen where no word gives a lower loss.
+        words: Phrases whose token embeddings are the other candidates.
+        evaluate: Computes the losses [N] for vectors on the model's device.
+
+    Returns:
+        The embedding, with as many vectors as `start`, and a sentence with the mean loss of each candidate.
+    """
+    candidates = {_AS_IT_IS: start}
+    for word in words:
+        tables = model.token_embeddings(word, start.count)
+        vectors = {key: fill(table, start.count) for key, table in tables.items()}
+        candidates[f'"{word}"'] = replace(start, vectors=vectors, step=0)
+    losses = {
+        name: float(evaluate({key: tensor.to(model.device) for key, tensor in candidate.vectors.items()}).mean())
+        for name, candidate in candidates.items()
+    }
+    best = min(losses, key=losses.__getitem__)
+    table = ", ".join(f"{name} {loss:.4f}" for name, loss in sorted(losses.items(), key=lambda item: item[1]))
+    return candidates[best], f"Training starts from {best}. Loss of each: {table}."
+
+
+def run_worker(host: Host, processes: Processes) -> None:
+    """Compute this process's share of every step of the main process's run, until that process ends; write no file.
+
+    Raises:
+        HostFailed: No checkpoint is loaded.
+        TrainingFailed: The main process is gone.
+    """
+    from train_embedding.engine.training.data_parallel import Worker
+
+    with host.model() as model, Worker(processes, model) as worker:
+        processes.serve(worker.handle)
