@@ -59,7 +59,7 @@ def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
     assert main(["inspect", "many", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoders"][0]["similarity"] == []
     assert main(["inspect", "many", "--picture", "map.png"]) == 3
-    assert 'There is no picture of "many"' in capsys.readouterr().err
+    assert 'There is no heat map of "many"' in capsys.readouterr().err
 
 
 def test_tokens(host: FakeHost, capsys: Output) -> None:

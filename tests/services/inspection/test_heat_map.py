@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train_embedding.services.inspection.heat_map import heat_map
+from train_embedding.services.inspection.reports import heat_map
 
 
 def test_colours_go_from_blue_over_white_to_red() -> None:

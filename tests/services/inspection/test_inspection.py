@@ -194,7 +194,7 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
         assert not any(one.nearest for one in encoder.vectors)
         assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].to_origin)
     assert [one.name for one in report.neighbours] == ["few"]
-    with pytest.raises(NotFound, match=f'^There is no picture of "many": {sentence}$'):
+    with pytest.raises(NotFound, match=f'^There is no heat map of "many": {sentence}$'):
         inspection.picture(report)
     few = inspection.inspect("few", top=1)
     assert (few.compared, few.remarks, len(few.encoders[1].similarity)) == (True, (), 256)

@@ -15,7 +15,7 @@ from tests.entries import entry
 from tests.ui.reading import EVIL, OWN_TAGS, Reader
 from train_embedding.services.inspection.inspection import PromptTokens, Report
 from train_embedding.services.inspection.prompt_view import PromptPart
-from train_embedding.services.inspection.reports import EncoderReport, Near, Neighbour, VectorFigures
+from train_embedding.services.inspection.reports import EncoderReport, NearestToken, Neighbour, VectorFigures
 from train_embedding.services.library.entries import Imported
 from train_embedding.services.sidecars.notes import Notes
 from train_embedding.services.store.trash import Trashed
@@ -23,7 +23,7 @@ from train_embedding.ui.library import details as library_html
 from train_embedding.ui.library import inspection as inspection_html
 
 VECTORS = (
-    VectorFigures(0.4, -0.1, 0.2, (Near(1, EVIL, 0.9), Near(2, "cat", 0.5)), 0.75),
+    VectorFigures(0.4, -0.1, 0.2, (NearestToken(1, EVIL, 0.9), NearestToken(2, "cat", 0.5)), 0.75),
     VectorFigures(0.5, -0.2, 0.1, (), None),
 )
 REPORT = Report(

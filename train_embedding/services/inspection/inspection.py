@@ -1,4 +1,4 @@
-"""Looking inside: an embedding's figures, its nearest words and embeddings; and how a prompt falls into tokens."""
+"""Inspection: an embedding's figures, its nearest words and embeddings, and the tokens of a prompt."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.inspection.prompt_view import PromptTokens, PromptView
-from train_embedding.services.inspection.reference_vectors import Origin, origin_of
-from train_embedding.services.inspection.reports import EncoderReport, Near, Neighbour, Report, VectorFigures
+from train_embedding.services.inspection.reference_vectors import ReferenceVectors, find_reference_vectors
+from train_embedding.services.inspection.reports import EncoderReport, NearestToken, Neighbour, Report, VectorFigures, heat_map
 from train_embedding.services.inspection.vocabularies import Vocabularies, Vocabulary
 from train_embedding.services.library.create import check_text
 from train_embedding.services.library.library import Library
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Inspection", "PromptTokens", "Report"]
 
-MOST = 100
-"Nearest tokens, and nearest embeddings, that can be asked for."
+MAX_NEAREST = 100
+"Largest number of nearest tokens, and of nearest embeddings, that can be requested."
 MAX_COMPARED = 256
-"""Vectors that are compared with one another and with all words. For SDXL, one core takes 1.1 s and 57 MB for so many, and JSON
-of 1.6 MB; for 1,000 it would take 5.3 s, 240 MB, and 20 MB of JSON, which takes 6 s more."""
+"""Largest number of vectors that are compared with each other and with all tokens. For SDXL, one core takes 1.1 s and 57 MB for
+so many, and JSON of 1.6 MB; for 1,000 it would take 5.3 s, 240 MB, and 20 MB of JSON, which takes 6 s more."""
 
 logger = logging.getLogger(__name__)
 
 
 class Inspection:
-    """Use cases about what is in an embedding or a prompt. Safe to call from any thread; changes nothing, and needs no queue.
+    """Use cases about what is in an embedding or a prompt. Safe to call from any thread; changes nothing and needs no queue.
 
-    vocabularies: of the same host, where others use them too.
+    Args:
+        host: Has the loaded checkpoint.
+        library: Has the embeddings.
+        vocabularies: Of the same host, where other services use them too.
     """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies | None = None) -> None:
@@ -44,26 +47,43 @@ class Inspection:
         self._prompts = PromptView(library)
 
     def inspect(self, name: str, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
-        """What `report_of` says of an embedding in the library, and its nearest ones there.
+        """Report on an embedding in the library, and on its nearest ones there.
 
-        neighbours: how many, 0…100; for any, every file of the family is read. Raises NotFound, UnreadableFile, InvalidInput.
+        Args:
+            name: Of the embedding.
+            top: As for `report_of`.
+            text: As for `report_of`.
+            neighbours: Number of nearest embeddings, 0…100; for any, every file of the family is read.
+
+        Raises:
+            NotFound: There is no such embedding.
+            UnreadableFile: Its file cannot be read.
+            InvalidInput: A number or the text is not allowed.
         """
-        checked_count("neighbours", neighbours)
+        check_count("neighbours", neighbours)
         return self.report_of(self._library.read(name), top, text, neighbours)
 
     def report_of(self, embedding: Embedding, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
-        """Figures of every vector, beside the vocabulary and with the nearest words where the checkpoint has the text encoder.
+        """Report on an embedding: figures of every vector, and its nearest words where the checkpoint has the text encoder.
 
-        top: nearest tokens per vector, 0…100. text: what to compare with in place of what the embedding came from.
-        What cannot be said is explained in the report's remarks. Raises InvalidInput.
+        The report's remarks explain what could not be found out.
+
+        Args:
+            embedding: To be inspected.
+            top: Number of nearest tokens per vector, 0…100.
+            text: What to compare with, in place of what the embedding was initialized with.
+            neighbours: As for `inspect`.
+
+        Raises:
+            InvalidInput: A number or the text is not allowed.
         """
-        checked_count("top", top)
-        origin = origin_of(self._host, embedding, check_text(text))
+        check_count("top", top)
+        reference = find_reference_vectors(self._host, embedding, check_text(text))
         vocabularies, remarks = self._fitting(embedding)
         if embedding.count > MAX_COMPARED:
             top, remarks = 0, (*remarks, _too_many(embedding.count))
         encoders = tuple(
-            _encoder_report(key, vectors, vocabularies.get(key), top, origin) for key, vectors in embedding.vectors.items()
+            _encoder_report(key, vectors, vocabularies.get(key), top, reference) for key, vectors in embedding.vectors.items()
         )
         found, unread = self._neighbours(embedding, neighbours) if neighbours else ((), ())
         return Report(
@@ -75,26 +95,38 @@ class Inspection:
             checkpoint_name=embedding.checkpoint_name,
             checkpoint_hash=embedding.checkpoint_hash,
             metadata=embedding.metadata,
-            origin=origin.words,
+            origin=reference.description,
             encoders=encoders,
             neighbours=found,
-            remarks=(*remarks, *filter(None, [origin.problem]), *unread),
+            remarks=(*remarks, *filter(None, [reference.problem]), *unread),
         )
 
     def picture(self, report: Report) -> Image.Image:
-        """The similarity between the vectors as a heat map, one square per text encoder. Raises NotFound for too many vectors."""
-        from train_embedding.services.inspection.heat_map import heat_map
+        """Draw the similarity between the vectors as a heat map, one square per text encoder.
 
+        Raises:
+            NotFound: There are too many vectors.
+        """
         if not report.compared:
-            raise NotFound(f'There is no picture of "{report.name}": {_too_many(report.count)}')
+            raise NotFound(f'There is no heat map of "{report.name}": {_too_many(report.count)}')
         return heat_map([encoder.similarity for encoder in report.encoders])
 
     def tokenize(self, prompt: str, negative: bool = False, step: int = 1, steps: int = 20) -> PromptTokens:
-        """How the WebUI splits a prompt into tokens and chunks, and which of it are embeddings. Raises InvalidInput."""
+        """Split a prompt into tokens and chunks as the WebUI does, and find the embeddings in it.
+
+        Args:
+            prompt: As it is typed.
+            negative: Whether it is the negative prompt, in which AND is a word.
+            step: The sampling step, from 1, that prompt editing is applied for.
+            steps: Number of sampling steps.
+
+        Raises:
+            InvalidInput: The prompt is too long, or a number is not allowed.
+        """
         return self._prompts.tokenize(prompt, negative, step, steps)
 
     def _fitting(self, embedding: Embedding) -> tuple[dict[str, Vocabulary], tuple[str, ...]]:
-        """The vocabularies of the embedding's text encoders that the loaded checkpoint has, and why not the others."""
+        """Return the vocabularies of the embedding's text encoders that the checkpoint has, and why others are missing."""
         try:
             current = self._vocabularies.current()
         except HostFailed as error:
@@ -131,10 +163,14 @@ class Inspection:
         return tuple(found[:count]), (sentence,) if unread else ()
 
 
-def checked_count(what: str, count: object) -> int:
-    """Raises InvalidInput unless it is a whole number from 0 to MOST."""
-    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MOST:
-        raise InvalidInput(f'"{what}" is {count!r}; it must be a whole number from 0 to {MOST}.')
+def check_count(what: str, count: object) -> int:
+    """Return the number.
+
+    Raises:
+        InvalidInput: It is not a whole number from 0 to MAX_NEAREST.
+    """
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_NEAREST:
+        raise InvalidInput(f'"{what}" is {count!r}; it must be a whole number from 0 to {MAX_NEAREST}.')
     return count
 
 
@@ -142,11 +178,13 @@ def _too_many(count: int) -> str:
     return f"Nearest words and the similarity are left out for {count} vectors; at most {MAX_COMPARED} are compared."
 
 
-def _encoder_report(key: str, vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int, origin: Origin) -> EncoderReport:
+def _encoder_report(
+    key: str, vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int, reference: ReferenceVectors
+) -> EncoderReport:
     """vectors: [n, d]."""
     from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines, norms, numbers
 
-    start = (origin.vectors or {}).get(key)
+    start = (reference.vectors or {}).get(key)
     figures = zip(
         numbers(norms(vectors)),
         numbers(vectors.amin(1)),
@@ -158,7 +196,7 @@ def _encoder_report(key: str, vectors: torch.Tensor, vocabulary: Vocabulary | No
     return EncoderReport(
         key=key,
         width=vectors.shape[1],
-        vectors=tuple(VectorFigures(*one) for one in figures),
+        vectors=tuple(VectorFigures(*values) for values in figures),
         similarity=tuple(tuple(row) for row in numbers(cosines(vectors, vectors))) if len(vectors) <= MAX_COMPARED else (),
         vocabulary_norm=None if vocabulary is None else vocabulary.lengths.mean,
         vocabulary_spread=None if vocabulary is None else vocabulary.lengths.spread,
@@ -166,8 +204,8 @@ def _encoder_report(key: str, vectors: torch.Tensor, vocabulary: Vocabulary | No
     )
 
 
-def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[Near, ...]]:
-    """Per vector; none for a vector of zeros, which points nowhere."""
+def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[NearestToken, ...]]:
+    """Find the nearest words of each vector; none for a vector of zeros, which has no direction."""
     from train_embedding.embeddings.measures import numbers
     from train_embedding.engine.prompts.tokenizer import token_text
 
@@ -175,6 +213,6 @@ def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: in
         return [()] * len(vectors)
     found = vocabulary.nearest(vectors, top)
     return [
-        tuple(Near(token, token_text(token), cosine) for token, cosine in zip(ids, values, strict=True)) if some else ()
+        tuple(NearestToken(token, token_text(token), cosine) for token, cosine in zip(ids, values, strict=True)) if some else ()
         for ids, values, some in zip(found.ids, found.cosines, numbers(vectors.any(1)), strict=True)
     ]

@@ -1,18 +1,25 @@
-"""What looking inside an embedding gives, as data."""
+"""The report about an embedding, as data, and the heat map of the similarity between its vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 DIGITS = 5
 "Decimal places of figures in JSON."
+HEAT_MAP_SIDE = 300
+"Approximate side of a heat map in pixels."
+_GAP = 8
+_BLUE, _WHITE, _RED = (33, 80, 170), (250, 250, 250), (190, 30, 45)
 
 
 @dataclass(frozen=True)
-class Near:
-    """A token of the vocabulary, and the cosine of its vector with the one looked at."""
+class NearestToken:
+    """A token of the vocabulary, and the cosine of its vector with the inspected one."""
 
     id: int
     text: str
@@ -21,18 +28,19 @@ class Near:
 
 @dataclass(frozen=True)
 class VectorFigures:
-    """One vector. to_origin: cosine with what stands in its place in the report's `origin`; None where that is not known."""
+    """Figures of one vector."""
 
     norm: float
     smallest: float
     largest: float
-    nearest: tuple[Near, ...] = ()
+    nearest: tuple[NearestToken, ...] = ()
     to_origin: float | None = None
+    "Cosine with the vector in its place of the report's `origin`; None where that is not known."
 
 
 @dataclass(frozen=True)
 class EncoderReport:
-    """The vectors for one text encoder. vocabulary_norm, vocabulary_spread: mean and standard deviation of its words' norms."""
+    """Figures of the vectors for one text encoder."""
 
     key: str
     width: int
@@ -40,23 +48,26 @@ class EncoderReport:
     similarity: tuple[tuple[float, ...], ...]
     "Cosine of every vector with every other, [n, n]; empty where there are too many of them."
     vocabulary_norm: float | None = None
+    "Mean norm of the token embeddings."
     vocabulary_spread: float | None = None
+    "Standard deviation of these norms."
     to_origin: float | None = None
     "Cosine with the origin, all vectors taken as one."
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another embedding of the same kind. likeness: 1 where every vector of each has its direction in the other."""
+    """Another embedding for the same text encoders."""
 
     name: str
     vectors: int
     likeness: float
+    "Similarity; 1 where every vector of each has the direction of a vector of the other."
 
 
 @dataclass(frozen=True)
 class Report:
-    """An embedding, looked into."""
+    """What is known about the contents of an embedding."""
 
     name: str
     family: str
@@ -66,22 +77,59 @@ class Report:
     checkpoint_name: str | None
     checkpoint_hash: str | None
     metadata: Mapping[str, str]
-    "What the file says about itself besides."
+    "Further metadata of the file."
     origin: str
-    "What the cosines `to_origin` compare with, in words; empty where nothing is known."
+    "What the cosines `to_origin` compare with, in words; empty where there is nothing."
     encoders: tuple[EncoderReport, ...]
     neighbours: tuple[Neighbour, ...] = ()
-    "The nearest first; looked for on request only."
+    "The nearest first; only on request."
     remarks: tuple[str, ...] = ()
-    "What could not be said and why, in sentences."
+    "Sentences about what could not be found out, and why."
 
     @property
     def compared(self) -> bool:
-        """Whether the vectors were compared with one another."""
+        """Whether the vectors were compared with each other."""
         return all(encoder.similarity for encoder in self.encoders)
 
     def to_json(self) -> dict[str, Any]:
+        """Return JSON values, with figures rounded to `DIGITS`."""
         return _rounded({**asdict(self), "metadata": dict(self.metadata)})
+
+
+def heat_map(tables: Sequence[Sequence[Sequence[float]]]) -> Image.Image:
+    """Draw cosines as an image: blue for -1, white for 0, red for 1.
+
+    Args:
+        tables: One square of the image each, side by side: [n, n] values from -1 to 1, the first at the top left.
+    """
+    from PIL import Image
+
+    squares = [_square(table) for table in tables]
+    width = sum(square.width for square in squares) + _GAP * (len(squares) - 1)
+    image = Image.new("RGB", (width, max(square.height for square in squares)), _WHITE)
+    left = 0
+    for square in squares:
+        image.paste(square, (left, 0))
+        left += square.width + _GAP
+    return image
+
+
+def _square(table: Sequence[Sequence[float]]) -> Image.Image:
+    from PIL import Image
+
+    side = len(table)
+    small = Image.new("RGB", (side, side))
+    small.putdata([_colour(value) for row in table for value in row])
+    scale = max(HEAT_MAP_SIDE // side, 1)
+    return small.resize((side * scale, side * scale), Image.Resampling.NEAREST)
+
+
+def _colour(value: float) -> tuple[int, int, int]:
+    part = min(abs(value), 1.0)
+    red, green, blue = (
+        round(white + (full - white) * part) for white, full in zip(_WHITE, _RED if value > 0 else _BLUE, strict=True)
+    )
+    return red, green, blue
 
 
 def _rounded(value: Any) -> Any:
