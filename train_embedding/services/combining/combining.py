@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 UNNAMED = "combined"
-"What a result is called before it has a name."
+"The name of a result that has not been given one."
 SDXL = "sdxl"
 FORMS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
 """What `convert` can make besides an embedding for SDXL, and the suffix of its file: what hosts read from their own folder. The
@@ -36,23 +36,32 @@ PREVIEW_STEPS = 20
 
 @dataclass(frozen=True)
 class Combined:
-    """A result that no file holds yet. how: the formula; notes: sentences that whoever made it should read."""
+    """A result that is not saved yet."""
 
     embedding: Embedding
     how: str
+    "The formula."
     notes: tuple[str, ...]
+    "Sentences for the person who made it."
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A result in the library. notes: sentences that whoever made it should read."""
+    """A result in the library."""
 
     entry: Entry
     notes: tuple[str, ...]
+    "Sentences for the person who made it."
 
 
 class Combining:
-    """Use cases about making embeddings of others. Safe to call from any thread. vocabularies: as for `Inspection`."""
+    """Use cases about making embeddings from others. Safe to call from any thread.
+
+    Args:
+        host: Has the loaded checkpoint and generates previews.
+        library: Has the embeddings, and takes the results.
+        vocabularies: As for `Inspection`.
+    """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies | None = None) -> None:
         self._host = host
@@ -60,44 +69,67 @@ class Combining:
         self._vocabularies = vocabularies or Vocabularies(host)
 
     def evaluate(self, expression: str, name: str = UNNAMED) -> Combined:
-        """What the formula makes, under the name. `embeddings.expression` has the grammar.
+        """Compute a formula, whose grammar is in `embeddings.expression`.
 
-        Raises InvalidExpression with the column, InvalidName, UnreadableFile, Conflict where words are needed that the loaded
-        checkpoint has not for this family, HostFailed where it takes a checkpoint and none is loaded.
+        Args:
+            expression: The formula.
+            name: Of the result.
+
+        Raises:
+            InvalidExpression: The formula is wrong; the error has the column.
+            InvalidName: The name cannot be that of an embedding.
+            UnreadableFile: An embedding's file cannot be read.
+            Conflict: The formula has words, and the loaded checkpoint is of another family.
+            HostFailed: The formula needs a checkpoint, and none is loaded.
         """
         from train_embedding.embeddings.expression.calculation import Calculation
         from train_embedding.embeddings.expression.parser import parse
-        from train_embedding.services.combining.formula_sources import Ingredients
+        from train_embedding.services.combining.formula_sources import FormulaSources
 
         if not isinstance(expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what front ends hand on
             raise InvalidInput(f"The formula must be text, not {type(expression).__name__}.")
         check_name(name)
         tree = parse(expression)
-        ingredients = Ingredients(self._host, self._library, self._vocabularies, expression, tree)
-        calculation = Calculation(expression, ingredients)
+        sources = FormulaSources(self._host, self._library, self._vocabularies, expression, tree)
+        calculation = Calculation(expression, sources)
         vectors = calculation.result(tree)
-        used = ingredients.embeddings.values()
+        used = sources.embeddings.values()
         how = " ".join(expression.split())
-        embedding = Embedding(
+        combined = Embedding(
             name,
             dict(vectors),
-            checkpoint_name=_common(one.checkpoint_name for one in used),
-            checkpoint_hash=_common(one.checkpoint_hash for one in used),
+            checkpoint_name=_common(embedding.checkpoint_name for embedding in used),
+            checkpoint_hash=_common(embedding.checkpoint_hash for embedding in used),
             metadata={MADE_FROM: how},
         )
-        return Combined(embedding, how, tuple(calculation.notes))
+        return Combined(combined, how, tuple(calculation.notes))
 
     def save(self, expression: str, name: str, overwrite: bool = False) -> Saved:
-        """Puts what the formula makes into the library. Raises what `evaluate` raises, Conflict where the name is taken and
-        `overwrite` is not given, StorageFailed."""
+        """Compute a formula and save the result in the library.
+
+        Raises:
+            Conflict: The name is taken, and `overwrite` is false.
+            StorageFailed: The file cannot be written.
+            TrainEmbeddingError: What `evaluate` raises.
+        """
         return self.keep(self.evaluate(expression, name), overwrite)
 
     def check_free(self, name: str, overwrite: bool = False) -> None:
-        """Before a picture is drawn of what is to be saved. Raises InvalidName, Conflict where `keep` would."""
+        """Check, before the work, that a result can be saved under a name.
+
+        Raises:
+            InvalidName: The name cannot be that of an embedding.
+            Conflict: The name is taken, and `overwrite` is false.
+        """
         self._library.check_free(name, overwrite)
 
     def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
-        """Puts a result into the library, under the name that it was evaluated with. Raises Conflict, StorageFailed."""
+        """Save a result in the library, under the name that it was computed with.
+
+        Raises:
+            Conflict: The name is taken, and `overwrite` is false.
+            StorageFailed: The file cannot be written.
+        """
         return self._save(combined.embedding, combined.notes, overwrite)
 
     def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
@@ -147,7 +179,7 @@ class Combining:
         return Saved(entry, (*notes, *self._warnings(entry)))
 
     def _file(self, name: str, suffix: str) -> Path:
-        """Beside the file in use under that name, or at the top of the folder."""
+        """Return the path of a new file: next to the file in use under that name, or at the top of the folder."""
         named = [entry for entry in self._library.list() if entry.name == name]
         folder = self._library.get(name).file.parent if named else self._host.info().embeddings_folder
         return path_for(folder, name, suffix)
@@ -157,6 +189,6 @@ class Combining:
 
 
 def _common(values: Iterable[str | None]) -> str | None:
-    """The value that all have, None where they differ."""
+    """Return the value that all have; None where they differ."""
     different = set(values)
     return different.pop() if len(different) == 1 else None

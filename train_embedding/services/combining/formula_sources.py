@@ -1,4 +1,4 @@
-"""What a formula names, looked up: embeddings of the library and words of the loaded checkpoint."""
+"""The vectors that a formula names: of embeddings in the library and of words in the loaded checkpoint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     import torch
 
 
-class Ingredients:
+class FormulaSources:
     """The sources of one formula, all for the same text encoders: those of the embeddings in it, or else of the checkpoint.
 
-    Raises InvalidExpression for a name that there is not and for one of another family, UnreadableFile; HostFailed for a
-    formula of words alone without a checkpoint.
+    Args:
+        host: Looks up words with the loaded checkpoint.
+        library: Has the embeddings.
+        vocabularies: Of the loaded checkpoint.
+        expression: The formula as it was typed, for messages.
+        tree: The parsed formula.
+
+    Raises:
+        InvalidExpression: There is no embedding of a name, or it is of another family than the others.
+        UnreadableFile: An embedding's file cannot be read.
+        HostFailed: The formula has no embedding, and no checkpoint is loaded.
     """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies, expression: str, tree: Node) -> None:
@@ -38,16 +47,27 @@ class Ingredients:
         self._widths = self._common_widths(names)
 
     def embedding(self, name: str) -> Mapping[str, torch.Tensor]:
+        """Return the vectors of an embedding in the formula, [n, d] per text encoder."""
         return self.embeddings[name].vectors
 
     def words(self, text: str) -> Mapping[str, torch.Tensor]:
-        """Raises HostFailed without a checkpoint, Conflict where it has other text encoders than the embeddings."""
+        """Return the token embeddings of a text, [n, d] per text encoder.
+
+        Raises:
+            HostFailed: No checkpoint is loaded.
+            Conflict: The checkpoint has other text encoders than the embeddings.
+        """
         tables = self._host.token_embeddings(text)
         self._check({key: table.shape[1] for key, table in tables.items()}, f'The words "{text}"')
         return {key: tables[key].float() for key in self._widths}
 
     def usual_norms(self) -> dict[str, float]:
-        """Raises HostFailed and Conflict, as `words`."""
+        """Return the mean norm of all token embeddings per text encoder.
+
+        Raises:
+            HostFailed: No checkpoint is loaded.
+            Conflict: The checkpoint has other text encoders than the embeddings.
+        """
         current = self._vocabularies.current()
         self._check({key: vocabulary.width for key, vocabulary in current.items()}, "The usual norm of words")
         return {key: current[key].lengths.mean for key in self._widths}

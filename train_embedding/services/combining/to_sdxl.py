@@ -1,4 +1,4 @@
-"""SD1 embeddings for SDXL, approximately: the second text encoder gets the word that a vector is nearest to in the first."""
+"""Approximate conversion of SD1 embeddings to SDXL: a vector's nearest word in the first text encoder gives its second half."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from train_embedding.errors import Conflict
 from train_embedding.services.inspection.vocabularies import Vocabularies
 
 CLOSE = 0.707
-"Cosine from which a word is taken to stand for a vector, an angle of 45°; the bound that SD.Next uses."
+"Cosine from which a word is taken to represent a vector, an angle of 45°; the bound that SD.Next uses."
 
 
 def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding, tuple[str, ...]]:
-    """The embedding with vectors for SDXL's second encoder, and sentences about how far to trust them.
+    """Add vectors for SDXL's second text encoder to an SD1 embedding.
 
-    SDXL's first encoder has SD1's vocabulary, so those vectors stay. Each gets as its other half the row that its nearest token
-    has in the second encoder's vocabulary; zeros stay zeros. Raises Conflict unless it is for SD1 and an SDXL checkpoint is
-    loaded, HostFailed without a checkpoint.
+    SDXL's first text encoder has SD1's vocabulary, so those vectors stay. The second half of each is the row of its nearest token
+    in the second encoder's vocabulary; vectors of zeros stay zero.
+
+    Returns:
+        The converted embedding, and sentences about how good the approximation is.
+
+    Raises:
+        Conflict: The embedding is not for SD1, or the loaded checkpoint is not SDXL.
+        HostFailed: No checkpoint is loaded.
     """
     import torch
 
@@ -37,7 +43,7 @@ def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding
             "Load an SDXL checkpoint.",
         )
     found = current["clip_l"].nearest(vectors, 1)
-    ids, cosines = [one for (one,) in found.ids], [one for (one,) in found.cosines]
+    ids, cosines = [nearest for (nearest,) in found.ids], [nearest for (nearest,) in found.cosines]
     table, pointing = current["clip_g"].table, vectors.any(1)
     rows = table[torch.tensor(ids, device=table.device)].float().cpu()
     second = torch.where(pointing[:, None], rows, torch.zeros_like(rows))
