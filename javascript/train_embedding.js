@@ -7,7 +7,7 @@
  * `extraNetworksApplySort` and `setupAllResizeHandles`.
  * Cards and tabs are drawn again at any time, so every listener sits on the document.
  */
-(function() {
+(() => {
     "use strict";
 
     const TABS = ["txt2img", "img2img"];
@@ -101,7 +101,7 @@
         if (!(event.target instanceof Element)) return null;
         for (const place of CARDS) {
             const element = event.target.closest(place.card);
-            if (element && element.closest(place.container)) {
+            if (element?.closest(place.container)) {
                 const button = event.target.closest(INNER_BUTTON);
                 if (button && button !== element && element.contains(button)) return null;
                 return {element, name: element.dataset.name, tab: place.tab, key: `${place.container} ${element.dataset.name}`};
@@ -127,29 +127,37 @@
     }
 
     /** The capture phase comes before the host's own handler, which would take the trigger out again at the second click. */
-    document.addEventListener("click", (event) => {
-        const card = cardAt(event);
-        if (!card) {
-            first = null;
-            return;
-        }
-        if (event.detail < 2 || first === null || first.key !== card.key) {
-            remember(card);
-            return;
-        }
-        event.stopPropagation();
-        event.preventDefault();
-        finish(card);
-    }, true);
+    document.addEventListener(
+        "click",
+        (event) => {
+            const card = cardAt(event);
+            if (!card) {
+                first = null;
+                return;
+            }
+            if (event.detail < 2 || first === null || first.key !== card.key) {
+                remember(card);
+                return;
+            }
+            event.stopPropagation();
+            event.preventDefault();
+            finish(card);
+        },
+        true,
+    );
 
     /** Idempotent after the clicks; alone it serves browsers and scripts whose clicks are not counted. */
-    document.addEventListener("dblclick", (event) => {
-        const card = cardAt(event);
-        if (!card) return;
-        if (first === null || first.key !== card.key) remember(card);
-        event.stopPropagation();
-        finish(card);
-    }, true);
+    document.addEventListener(
+        "dblclick",
+        (event) => {
+            const card = cardAt(event);
+            if (!card) return;
+            if (first === null || first.key !== card.key) remember(card);
+            event.stopPropagation();
+            finish(card);
+        },
+        true,
+    );
 
     // ---- sending to a prompt ---------------------------------------------------------------------------------------
 
@@ -162,7 +170,10 @@
         const trigger = Number(weight) && Number(weight) !== 1 ? `(${name}:${weight})` : name;
         if (!holds(promptIn(box), name)) append(box, trigger);
         if (box.endsWith("_neg_prompt")) return;
-        for (const [id, words] of [[box, activation], [box.replace("_prompt", "_neg_prompt"), negative]]) {
+        for (const [id, words] of [
+            [box, activation],
+            [box.replace("_prompt", "_neg_prompt"), negative],
+        ]) {
             if (words && !promptIn(id).includes(words)) append(id, words);
         }
     });
@@ -309,8 +320,12 @@
         const pane = document.getElementById(`${tab}_textual_inversion_pane`);
         return {
             pane: pane ? pane.className : null,
-            open: foldersOf(tab).filter((folder) => "expanded" in folder.dataset).map((folder) => folder.dataset.path),
-            chosen: foldersOf(tab).filter((folder) => "selected" in folder.dataset).map((folder) => folder.dataset.path),
+            open: foldersOf(tab)
+                .filter((folder) => "expanded" in folder.dataset)
+                .map((folder) => folder.dataset.path),
+            chosen: foldersOf(tab)
+                .filter((folder) => "selected" in folder.dataset)
+                .map((folder) => folder.dataset.path),
             scrolled: Array.from(document.querySelectorAll(`#${tab}_extra_tabs [id]`))
                 .filter((element) => element.scrollTop > 0)
                 .map((element) => [element.id, element.scrollTop]),
@@ -326,7 +341,8 @@
         if (pane && looks.pane !== null) pane.className = looks.pane;
         for (const folder of foldersOf(tab)) {
             const list = folder.nextElementSibling;
-            if (list && looks.open.includes(folder.dataset.path) !== ("expanded" in folder.dataset)) {
+            const isOpen = "expanded" in folder.dataset;
+            if (list && looks.open.includes(folder.dataset.path) !== isOpen) {
                 list.toggleAttribute("hidden");
                 folder.toggleAttribute("data-expanded");
             }

@@ -3,7 +3,7 @@
  * files dropped on it, and messages brought into view. Data from names and files only ever becomes text, an option's value
  * or a picture's address.
  */
-(function() {
+(() => {
     "use strict";
 
     const LIST = "#te_library_cards .te-cards";
@@ -40,7 +40,7 @@
         if (put(field, value)) setTimeout(() => press(button), 50); // gradio takes the value over a moment later
     }
 
-    function valueOf(id) {
+    function fieldValue(id) {
         const control = document.getElementById(id);
         return control ? control.value : "";
     }
@@ -60,12 +60,20 @@
         version = found.dataset.version;
         requestedAt = 0;
         cards = Array.from(list.querySelectorAll(".te-card[data-key]"), (element, place) => ({
-            element, place, text: folded(`${element.textContent} ${element.dataset.folder}`),
+            element,
+            place,
+            text: folded(`${element.textContent} ${element.dataset.folder}`),
         }));
         order = "name";
         displayed = new Set(cards.map((card) => card.element));
-        offer("te_library_family", cards.map((card) => card.element.dataset.family));
-        offer("te_library_folder", cards.flatMap((card) => foldersOf(card.element.dataset.folder)));
+        offer(
+            "te_library_family",
+            cards.map((card) => card.element.dataset.family),
+        );
+        offer(
+            "te_library_folder",
+            cards.flatMap((card) => foldersOf(card.element.dataset.folder)),
+        );
         putKnownPictures();
         markSelected();
         measure();
@@ -118,7 +126,7 @@
     function updateWhenChanged() {
         const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
         if (!field || field.value === "") return; // the first poll's values come before
-        const current = list && list.isConnected && !isNews(field.value);
+        const current = list?.isConnected && !isNews(field.value);
         if (current || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
         press("te_library_update");
@@ -140,7 +148,7 @@
 
     function arrange() {
         if (!list) return;
-        sort(valueOf("te_library_sort") || "name");
+        sort(fieldValue("te_library_sort") || "name");
         filter();
     }
 
@@ -152,12 +160,19 @@
     }
 
     function filter() {
-        const words = folded(valueOf("te_library_search")).split(/\s+/).filter((word) => word);
-        const family = valueOf("te_library_family");
-        const folder = valueOf("te_library_folder");
-        const state = valueOf("te_library_state");
-        shown = cards.filter(({element, text}) => (!family || element.dataset.family === family)
-            && isIn(element.dataset.folder, folder) && isInState(element, state) && words.every((word) => text.includes(word)));
+        const words = folded(fieldValue("te_library_search"))
+            .split(/\s+/)
+            .filter((word) => word);
+        const family = fieldValue("te_library_family");
+        const folder = fieldValue("te_library_folder");
+        const state = fieldValue("te_library_state");
+        shown = cards.filter(
+            ({element, text}) =>
+                (!family || element.dataset.family === family) &&
+                isIn(element.dataset.folder, folder) &&
+                isInState(element, state) &&
+                words.every((word) => text.includes(word)),
+        );
         tell();
         display(true);
         askSoon();
@@ -234,12 +249,16 @@
         askSoon();
     });
 
-    document.addEventListener("scroll", (event) => {
-        if (event.target !== list) return;
-        scrolled = list.scrollTop;
-        display(false);
-        askSoon();
-    }, true);
+    document.addEventListener(
+        "scroll",
+        (event) => {
+            if (event.target !== list) return;
+            scrolled = list.scrollTop;
+            display(false);
+            askSoon();
+        },
+        true,
+    );
 
     // ---- selecting, with the pointer and the keyboard --------------------------------------------------------------
 
@@ -267,17 +286,27 @@
         if (stop) stop.element.tabIndex = 0;
     }
 
-    document.addEventListener("click", (event) => {
-        const card = event.target instanceof Element ? event.target.closest(CARD) : null;
-        if (!card || event.target.closest("button, a[href]")) return;
-        if (event.detail < 2 || card.dataset.key !== selected) select(card);
-    }, true);
+    document.addEventListener(
+        "click",
+        (event) => {
+            const card = event.target instanceof Element ? event.target.closest(CARD) : null;
+            if (!card || event.target.closest("button, a[href]")) return;
+            if (event.detail < 2 || card.dataset.key !== selected) select(card);
+        },
+        true,
+    );
 
     document.addEventListener("keydown", (event) => {
-        if (!(event.target instanceof Element) || !event.target.matches(CARD) || event.ctrlKey || event.metaKey || event.altKey) return;
+        if (!(event.target instanceof Element) || !event.target.matches(CARD) || event.ctrlKey || event.metaKey || event.altKey)
+            return;
         const at = shown.findIndex((card) => card.element === event.target);
         const goals = {
-            ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + columns, ArrowUp: at - columns, Home: 0, End: shown.length - 1,
+            ArrowRight: at + 1,
+            ArrowLeft: at - 1,
+            ArrowDown: at + columns,
+            ArrowUp: at - columns,
+            Home: 0,
+            End: shown.length - 1,
         };
         if (event.key === "Enter" || event.key === " ") select(event.target);
         else if (event.key in goals) focusOn(goals[event.key]);
@@ -333,7 +362,11 @@
     function askForPictures() {
         if (!list || list.clientHeight === 0 || (asked && Date.now() - asked.at < LOST)) return;
         const view = rowsInView();
-        const parts = [[view.from, view.to], [view.to, view.to + AROUND], [view.from - AROUND, view.from]];
+        const parts = [
+            [view.from, view.to],
+            [view.to, view.to + AROUND],
+            [view.from - AROUND, view.from],
+        ];
         const wanted = parts
             .flatMap(([from, to]) => shown.slice(Math.max(0, from) * columns, Math.max(0, to) * columns))
             .map((card) => card.element)
@@ -379,29 +412,37 @@
     }
 
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-        document.addEventListener(kind, (event) => {
-            const panel = panelUnder(event);
-            if (!panel) return;
-            event.preventDefault();
-            const leaves = kind === "drop" || (kind === "dragleave" && !panel.contains(event.relatedTarget));
-            panel.classList.toggle("te-drop", !leaves);
-            const input = document.querySelector(UPLOAD);
-            if (kind !== "drop" || !input) return;
-            event.stopPropagation();
-            input.files = event.dataTransfer.files;
-            input.dispatchEvent(new Event("change", {bubbles: true}));
-        }, true);
+        document.addEventListener(
+            kind,
+            (event) => {
+                const panel = panelUnder(event);
+                if (!panel) return;
+                event.preventDefault();
+                const leaves = kind === "drop" || (kind === "dragleave" && !panel.contains(event.relatedTarget));
+                panel.classList.toggle("te-drop", !leaves);
+                const input = document.querySelector(UPLOAD);
+                if (kind !== "drop" || !input) return;
+                event.stopPropagation();
+                input.files = event.dataTransfer.files;
+                input.dispatchEvent(new Event("change", {bubbles: true}));
+            },
+            true,
+        );
     }
 
     /** gradio changes names on their way to the server, so they are sent beside the files. */
-    document.addEventListener("change", (event) => {
-        if (!(event.target instanceof Element) || !event.target.matches(UPLOAD)) return;
-        const names = Array.from(event.target.files || [], (file) => file.name);
-        const overwrite = document.getElementById("te_library_overwrite");
-        const told = {names, folder: valueOf("te_library_folder"), overwrite: overwrite !== null && overwrite.checked};
-        put("te_library_uploaded", JSON.stringify(told));
-        if (overwrite) overwrite.checked = false;
-    }, true);
+    document.addEventListener(
+        "change",
+        (event) => {
+            if (!(event.target instanceof Element) || !event.target.matches(UPLOAD)) return;
+            const names = Array.from(event.target.files || [], (file) => file.name);
+            const overwrite = document.getElementById("te_library_overwrite");
+            const told = {names, folder: fieldValue("te_library_folder"), overwrite: overwrite?.checked === true};
+            put("te_library_uploaded", JSON.stringify(told));
+            if (overwrite) overwrite.checked = false;
+        },
+        true,
+    );
 
     // ---- what became of a click ------------------------------------------------------------------------------------
 
@@ -418,9 +459,13 @@
         if (top < 0 || bottom > window.innerHeight) message.scrollIntoView({block: "center"});
     }
 
-    document.addEventListener("click", (event) => {
-        if (event.target instanceof Element && event.target.closest("#te_library button")) said = "";
-    }, true);
+    document.addEventListener(
+        "click",
+        (event) => {
+            if (event.target instanceof Element && event.target.closest("#te_library button")) said = "";
+        },
+        true,
+    );
 
     // ---- exported files --------------------------------------------------------------------------------------------
 
