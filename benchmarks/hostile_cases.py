@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from train_embedding.embeddings.formats.containers.png_chunks import KEYWORD, SIGNATURE, chunk
+from train_embedding.embeddings.formats.containers.png_text import KEYWORD
 from train_embedding.embeddings.formats.containers.torch_file import LEGACY_MAGIC
+from train_embedding.images.png import SIGNATURE, make_chunk
 
 MEBI = 2**20
 _ZEROS = bytes(MEBI)
@@ -413,15 +414,15 @@ def _safetensors() -> Iterator[Case]:
 
 def png(*chunks: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
     """A grey picture with further chunks after its header."""
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
+    header = make_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     rows = zlib.compress((b"\0" + b"\x80" * 24) * 8)
-    return b"".join([SIGNATURE, header, *chunks, chunk(b"IDAT", rows), chunk(b"IEND", b"")])
+    return b"".join([SIGNATURE, header, *chunks, make_chunk(b"IDAT", rows), make_chunk(b"IEND", b"")])
 
 
 def text_chunk(values: object) -> bytes:
     """The chunk that carries an embedding."""
     text = values if isinstance(values, bytes) else json.dumps(values).encode()
-    return chunk(b"tEXt", KEYWORD + b"\0" + base64.b64encode(text))
+    return make_chunk(b"tEXt", KEYWORD + b"\0" + base64.b64encode(text))
 
 
 def deflate_bomb(mebibytes: int) -> bytes:
@@ -441,10 +442,10 @@ def _texts() -> Iterator[Case]:
 
     yield case("as it should be", lambda: png(text_chunk(vectors([[0.5, 1.5]]))), reads=True)
     yield case("a text chunk of 2 GB", lambda: png()[:33] + struct.pack(">I", 2**31 - 1) + b"tEXt" + KEYWORD + b"\0" + png()[33:])
-    yield case("a text of 30 MB", lambda: png(chunk(b"tEXt", KEYWORD + b"\0" + b"A" * 30 * MEBI)))
-    yield case("a packed text of 2 GB (zTXt)", lambda: png(chunk(b"zTXt", KEYWORD + b"\0\0" + deflate_bomb(2048))))
-    yield case("a packed text of 2 GB (iTXt)", lambda: png(chunk(b"iTXt", KEYWORD + b"\0\1\0\0\0" + deflate_bomb(2048))))
-    yield case("a text that is not base64", lambda: png(chunk(b"tEXt", KEYWORD + b"\0*!")))
+    yield case("a text of 30 MB", lambda: png(make_chunk(b"tEXt", KEYWORD + b"\0" + b"A" * 30 * MEBI)))
+    yield case("a packed text of 2 GB (zTXt)", lambda: png(make_chunk(b"zTXt", KEYWORD + b"\0\0" + deflate_bomb(2048))))
+    yield case("a packed text of 2 GB (iTXt)", lambda: png(make_chunk(b"iTXt", KEYWORD + b"\0\1\0\0\0" + deflate_bomb(2048))))
+    yield case("a text that is not base64", lambda: png(make_chunk(b"tEXt", KEYWORD + b"\0*!")))
     yield case("JSON nested a million deep", lambda: png(text_chunk(b"[" * 10**6)))
     yield case("a million empty lists", lambda: png(text_chunk(b'{"a":[' + b"[]," * 10**6 + b"[]]}")))
     yield case("a number of three million digits", lambda: png(text_chunk(b'{"a":' + b"9" * 3 * 10**6 + b"}")))
@@ -452,7 +453,7 @@ def _texts() -> Iterator[Case]:
     yield case("texts for numbers", lambda: png(text_chunk(vectors([["1.0"]]))))
     yield case("infinity", lambda: png(text_chunk(vectors([[float("inf")]]))))
     yield case("a list instead of a dictionary", lambda: png(text_chunk([1])))
-    yield case("two million empty chunks", lambda: png(chunk(b"tEXt", b"") * 2 * 10**6))
+    yield case("two million empty chunks", lambda: png(make_chunk(b"tEXt", b"") * 2 * 10**6))
 
 
 # --- pixels ---
@@ -470,9 +471,9 @@ def _pictures() -> Iterator[Case]:
     yield case("pixels in 4,700 pieces", ".png", lambda: flat_png(16_384, 380, pieces=4_000))
     yield case("6 million pixels, interlaced", ".png", lambda: flat_png(2500, 2500, interlaced=True))
     yield case("no pixels", ".png", lambda: png(size=(0, 0)))
-    yield case("pixels that unpack to 2 GB", ".png", lambda: png(chunk(b"IDAT", deflate_bomb(2048)), size=(2500, 2500)))
-    yield case("a colour profile that unpacks to 2 GB", ".png", lambda: png(chunk(b"iCCP", b"x\0\0" + deflate_bomb(2048))))
-    yield case("100,000 frames of animation", ".png", lambda: png(chunk(b"acTL", struct.pack(">II", 10**5, 0))))
+    yield case("pixels that unpack to 2 GB", ".png", lambda: png(make_chunk(b"IDAT", deflate_bomb(2048)), size=(2500, 2500)))
+    yield case("a colour profile that unpacks to 2 GB", ".png", lambda: png(make_chunk(b"iCCP", b"x\0\0" + deflate_bomb(2048))))
+    yield case("100,000 frames of animation", ".png", lambda: png(make_chunk(b"acTL", struct.pack(">II", 10**5, 0))))
     yield case("pixels that carry 1 GB", ".png", lambda: _carrying(deflate_bomb(1024)))
     yield case("pixels that carry 2 million empty lists", ".png", lambda: _carrying(zlib.compress(b"[" + b"[]," * 2 * 10**6)))
     yield case("6 million random pixels", ".png", lambda: _saved(_noise(2500, 2500), "PNG"))
@@ -497,9 +498,9 @@ def flat_png(width: int, height: int, *, pieces: int = 1, interlaced: bool = Fal
         parts += [packed.compress(row) for _ in range(y, height, down)]
     data = b"".join([*parts, packed.flush()])
     size = len(data) // pieces
-    pixels = [chunk(b"IDAT", data[start : start + size]) for start in range(0, len(data), size)]
+    pixels = [make_chunk(b"IDAT", data[start : start + size]) for start in range(0, len(data), size)]
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, int(interlaced))
-    return b"".join([SIGNATURE, chunk(b"IHDR", header), *pixels, chunk(b"IEND", b"")])
+    return b"".join([SIGNATURE, make_chunk(b"IHDR", header), *pixels, make_chunk(b"IEND", b"")])
 
 
 def _kinds() -> dict[str, Any]:

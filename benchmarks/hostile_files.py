@@ -26,6 +26,9 @@ from benchmarks.hostile_cases import Case, cases
 from train_embedding.embeddings.formats.containers import pictures, pixels, png_text
 from train_embedding.errors import UnreadableFile
 from train_embedding.images import decoder
+from train_embedding.images.errors import NotDecoded
+from train_embedding.images.limits import EMBEDDING
+from train_embedding.images.metadata import strip_metadata
 
 SECONDS, MEMORY = 2.0, 256
 "What a file may take; MB."
@@ -175,12 +178,13 @@ def _decoder_memory(file: Path) -> float:
     if not pixels.sniff(data) or png_text.sniff(data):
         return 0.0
     try:
-        alone, kind = pictures.pixels_alone(data, file.name)
-    except UnreadableFile:
+        alone, kind = pictures.check_header(data, file.name)
+        alone = strip_metadata(alone, kind)
+    except (UnreadableFile, NotDecoded):
         return 0.0
     handed = file.with_suffix(".handed")
     handed.write_bytes(alone)
-    job = decoder.job_of(alone, kind, decoder.Limits(pictures.MAX_PIXELS), mode="RGB", wanted=True)
+    job = decoder.job_of(alone, kind, EMBEDDING, mode="RGB", wanted=True)
     between = "import resource, subprocess, sys; data = sys.argv[1].encode() + b'\\n' + open(sys.argv[2], 'rb').read(); "
     between += "subprocess.run(sys.argv[3:], input=data, capture_output=True); "
     between += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"

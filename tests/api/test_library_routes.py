@@ -196,7 +196,7 @@ def test_a_preview_too_large_to_be_one(client: TestClient, services: Services) -
     with services.library.get("cat").file.with_name("cat.preview.png").open("wb") as file:
         file.truncate(2**30)  # a hole: nothing lies on the disk
     answer = ask(client, "GET", "embeddings/cat/preview")
-    assert (answer.status_code, answer.json()["error"]) == (422, "The picture is larger than 16 MB.")
+    assert (answer.status_code, answer.json()["error"]) == (422, "The image is larger than 16 MB.")
 
 
 def test_changes_that_are_refused(client: TestClient, services: Services) -> None:

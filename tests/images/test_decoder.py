@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from train_embedding.images import decoder
-from train_embedding.images.decoder import Limits, NotDecoded, TooCostly, TooManyPixels, check_apart, decode_apart
+from train_embedding.images.decoder import check_image, decode_image
+from train_embedding.images.errors import NotDecoded, TooCostly, TooManyPixels
+from train_embedding.images.limits import Limits
 from train_embedding.images.webp import size_of
 
 PLENTY = Limits(10**6)
@@ -34,43 +36,43 @@ def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 )
 def test_the_same_pixels(kind: str, mode: str) -> None:
     data = saved(noise(mode), kind)
-    image = decode_apart(data, kind, PLENTY)
+    image = decode_image(data, kind, PLENTY)
     with Image.open(io.BytesIO(data)) as here:
         assert (image.mode, image.size, image.tobytes()) == (here.mode, here.size, here.tobytes())
-    assert check_apart(data, kind, PLENTY) == (40, 30)
+    assert check_image(data, kind, PLENTY) == (40, 30)
 
 
 def test_palettes_and_bits_become_colours() -> None:
     data = saved(noise("RGB").quantize(8), "PNG")
     with Image.open(io.BytesIO(data)) as here:
-        assert decode_apart(data, "PNG", PLENTY).tobytes() == here.convert("RGB").tobytes()
+        assert decode_image(data, "PNG", PLENTY).tobytes() == here.convert("RGB").tobytes()
 
 
 def test_a_mode_and_a_side() -> None:
-    image = decode_apart(saved(noise("RGBA"), "PNG"), "PNG", PLENTY, mode="RGB", side=10)
+    image = decode_image(saved(noise("RGBA"), "PNG"), "PNG", PLENTY, mode="RGB", side=10)
     assert (image.mode, image.size) == ("RGB", (10, 8))
 
 
 def test_exif_comes_along() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_apart(saved(noise("RGB"), "WEBP", exif=exif), "WEBP", PLENTY).getexif()[0x0112] == 6
+    assert decode_image(saved(noise("RGB"), "WEBP", exif=exif), "WEBP", PLENTY).getexif()[0x0112] == 6
 
 
 def test_many_in_one_process() -> None:
     data = saved(noise("RGB"), "PNG")
-    decode_apart(data, "PNG", PLENTY)
+    decode_image(data, "PNG", PLENTY)
     first = decoder._kept.decoder  # pyright: ignore[reportPrivateUsage]
     with pytest.raises(NotDecoded):
-        decode_apart(data[:100], "PNG", PLENTY)
-    decode_apart(data, "PNG", PLENTY)
+        decode_image(data[:100], "PNG", PLENTY)
+    decode_image(data, "PNG", PLENTY)
     assert decoder._kept.decoder is first  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
 def test_too_many_pixels(kind: str) -> None:
     with pytest.raises(TooManyPixels) as caught:
-        decode_apart(saved(noise("RGB"), kind), kind, Limits(1199))
+        decode_image(saved(noise("RGB"), kind), kind, Limits(1199))
     assert caught.value.size == (40, 30)
 
 
@@ -79,20 +81,23 @@ def test_too_many_pixels(kind: str) -> None:
 def test_a_limit_ends_the_process_alone(limits: Limits, said: str) -> None:
     large = saved(Image.new("RGB", (6000, 5000)), "PNG")
     with pytest.raises(TooCostly, match=said):
-        decode_apart(large, "PNG", limits)
-    assert check_apart(large, "PNG", Limits(10**8)) == (6000, 5000)
+        decode_image(large, "PNG", limits)
+    assert check_image(large, "PNG", Limits(10**8)) == (6000, 5000)
 
 
 def test_an_image_is_opened_as_nothing_else() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n"
     with pytest.raises(NotDecoded, match="no such image"):
-        decode_apart(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n", "PNG", PLENTY)
+        decode_image(postscript, "BMP", PLENTY)
+    with pytest.raises(NotDecoded):
+        decode_image(postscript, "PNG", PLENTY)
 
 
 def test_without_a_program_to_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder._close()  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setattr(decoder.sys, "executable", "/nowhere/python")
     with pytest.raises(NotDecoded, match="no process could be started"):
-        decode_apart(saved(noise("RGB"), "PNG"), "PNG", PLENTY)
+        decode_image(saved(noise("RGB"), "PNG"), "PNG", PLENTY)
 
 
 @POSIX
@@ -100,23 +105,23 @@ def test_one_that_has_waited_too_long_is_replaced(monkeypatch: pytest.MonkeyPatc
     import signal
 
     data = saved(noise("RGB"), "PNG")
-    decode_apart(data, "PNG", PLENTY)
+    decode_image(data, "PNG", PLENTY)
     process = decoder._kept.decoder._process  # type: ignore[union-attr]  # pyright: ignore
     process.send_signal(signal.SIGALRM)
     process.wait()
-    assert decode_apart(data, "PNG", PLENTY).size == (40, 30)
+    assert decode_image(data, "PNG", PLENTY).size == (40, 30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_process_that_was_forked_has_its_own() -> None:
     data = saved(noise("RGB"), "PNG")
-    decode_apart(data, "PNG", PLENTY)
+    decode_image(data, "PNG", PLENTY)
     child = os.fork()
     if child == 0:
-        os._exit(0 if decode_apart(data, "PNG", PLENTY).size == (40, 30) else 1)
+        os._exit(0 if decode_image(data, "PNG", PLENTY).size == (40, 30) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert decode_apart(data, "PNG", PLENTY).size == (40, 30)
+    assert decode_image(data, "PNG", PLENTY).size == (40, 30)
 
 
 def test_from_several_threads() -> None:
@@ -124,7 +129,7 @@ def test_from_several_threads() -> None:
     same = list[bool]()
 
     def decode(image: Image.Image) -> None:
-        same.append(decode_apart(saved(image, "PNG"), "PNG", PLENTY).tobytes() == image.tobytes())
+        same.append(decode_image(saved(image, "PNG"), "PNG", PLENTY).tobytes() == image.tobytes())
 
     threads = [threading.Thread(target=decode, args=(image,)) for image in images]
     for thread in threads:

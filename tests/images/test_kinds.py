@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from train_embedding.images import kinds
 from train_embedding.images.kinds import KINDS, SUFFIXES, is_readable, kind_of, webp_is_safe
+from train_embedding.images.limits import TRAINING_PIXELS
 
 WRITTEN = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000"]
 
@@ -59,7 +60,7 @@ def test_a_plugin_is_loaded_when_an_image_needs_it(monkeypatch: pytest.MonkeyPat
     plugin = ModuleType("te_test_plugin")
     plugin.__spec__ = importlib.machinery.ModuleSpec(plugin.__name__, None)
     plugin.register = lambda: Image.OPEN.setdefault("HEIF", Image.OPEN["PNG"])  # type: ignore[attr-defined]
-    monkeypatch.setitem(KINDS, "HEIF", kinds.Kind("HEIF", (".heic",), 1, "te_test_plugin", "register"))
+    monkeypatch.setitem(KINDS, "HEIF", kinds.Kind("HEIF", (".heic",), "te_test_plugin", "register"))
     assert not is_readable("HEIF")
     kinds._load_plugin.cache_clear()  # pyright: ignore[reportPrivateUsage]
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
@@ -73,3 +74,7 @@ def test_a_plugin_is_loaded_when_an_image_needs_it(monkeypatch: pytest.MonkeyPat
 def test_the_decoder_of_webp_that_was_repaired(monkeypatch: pytest.MonkeyPatch, version: str | None, safe: bool) -> None:
     monkeypatch.setattr(features, "version", lambda _: version)
     assert webp_is_safe() == safe
+
+
+def test_every_kind_has_a_limit_for_training() -> None:
+    assert TRAINING_PIXELS.keys() == KINDS.keys()

@@ -17,7 +17,7 @@ from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.library import PROGRAMS
-from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _add_previews(router: APIRouter, services: Services) -> None:
         """The preview picture."""
         path = library.preview(name, file)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return Response(contents_of(path), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
+        return Response(read_preview(path), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
     def put_preview(name: str, values: Any = UPLOAD, file: str = _WHICH) -> Response:
         """Gives an embedding a preview: a picture that is sent, the newest preview of a run, or one that is drawn now."""

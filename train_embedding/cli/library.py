@@ -22,7 +22,7 @@ from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
 from train_embedding.services.combining import FORMS, SDXL
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.library import PROGRAMS, STARTS, Wanted
-from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def _new_preview(library: Library, arguments: argparse.Namespace) -> bytes | Non
 
 def _read_image(file: Path) -> bytes:
     try:
-        return contents_of(file)
+        return read_preview(file)
     except FileNotFoundError as error:
         raise NotFound(f'There is no image "{file}".') from error
     except OSError as error:

@@ -9,19 +9,18 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.images import webp
+from train_embedding.images.errors import NotDecoded, TooCostly, TooManyPixels
 from train_embedding.images.kinds import KINDS
+from train_embedding.images.limits import Limits
+from train_embedding.images.metadata import strip_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MEMORY, SECONDS = 256 * 2**20, 2.0
-"What a file may take that comes from anybody: an embedding, a preview."
 
 SCRIPT = Path(__file__).with_name("decoder_process.py")
 _CHANNELS = 4
@@ -29,42 +28,21 @@ _PATIENCE = 10
 "How many times the processor's seconds go by on the clock before the process is ended."
 
 
-class NotDecoded(Exception):
-    """The end of a sentence, without its full stop: why an image was not decoded."""
+def check_image(data: bytes, kind: str, limits: Limits) -> tuple[int, int]:
+    """Decode an image completely, only to see that this works.
 
+    Returns:
+        Width and height.
 
-class TooCostly(NotDecoded):
-    """It would take more memory or time than the limits."""
-
-
-class TooManyPixels(TooCostly):
-    """It says so itself. size: width and height."""
-
-    def __init__(self, reason: str, size: tuple[int, int]) -> None:
-        super().__init__(reason)
-        self.size = size
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What decoding one image may take: bytes, with the file itself among them, and seconds of the processor."""
-
-    max_pixels: int
-    memory: int = MEMORY
-    seconds: float = SECONDS
-
-
-def check_apart(data: bytes, kind: str, limits: Limits) -> tuple[int, int]:
-    """Decode an image to its end in another process, for nothing but to see that this works; the width and height.
-
-    Raises what `decode_apart` raises.
+    Raises:
+        NotDecoded: As `decode_image`.
     """
-    answer, _ = _ask(job_of(data, kind, limits), data, limits.seconds)
+    answer, _ = _decode(data, kind, limits)
     return tuple(answer["size"])
 
 
-def decode_apart(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0) -> Image.Image:
-    """Decode an image, of an animation its first frame, in another process.
+def decode_image(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0) -> Image.Image:
+    """Decode an image, of an animation its first frame.
 
     Args:
         data: The file.
@@ -74,12 +52,12 @@ def decode_apart(data: bytes, kind: str, limits: Limits, *, mode: str = "", side
         side: The longest side wanted, in pixels; 0 for the image as it is.
 
     Returns:
-        The image, with its Exif data in `info["exif"]`.
+        The image. If its metadata is not stripped (see `metadata.strip_metadata`), its Exif data is in `info["exif"]`.
 
     Raises:
         NotDecoded: It is damaged, or (TooManyPixels, TooCostly) would take more than the limits.
     """
-    answer, content = _ask(job_of(data, kind, limits, mode=mode, side=side, wanted=True), data, limits.seconds)
+    answer, content = _decode(data, kind, limits, mode=mode, side=side, wanted=True)
     from PIL import Image
 
     image = Image.frombytes(answer["mode"], tuple(answer["size"]), content)
@@ -88,17 +66,29 @@ def decode_apart(data: bytes, kind: str, limits: Limits, *, mode: str = "", side
     return image
 
 
+def decode_colours(data: bytes, kind: str, limits: Limits) -> tuple[tuple[int, int], bytes]:
+    """Decode an image to RGB.
+
+    Returns:
+        Width and height, and three bytes for each pixel, row after row.
+
+    Raises:
+        NotDecoded: As `decode_image`.
+    """
+    answer, content = _decode(data, kind, limits, mode="RGB", wanted=True)
+    return tuple(answer["size"]), content
+
+
+def _decode(data: bytes, kind: str, limits: Limits, **wanted: Any) -> tuple[dict[str, Any], bytes]:
+    stripped = strip_metadata(data, kind)
+    return _ask(job_of(stripped, kind, limits, **wanted), stripped, limits.seconds)
+
+
 def _refusal(answer: dict[str, Any]) -> NotDecoded:
     reason = answer["refused"]
     if "size" in answer:
         return TooManyPixels(reason, tuple(answer["size"]))
     return TooCostly(reason) if "costly" in answer else NotDecoded(reason)
-
-
-def colours_apart(data: bytes, kind: str, limits: Limits) -> tuple[tuple[int, int], bytes]:
-    """As `decode_apart`, width and height with the colours, three bytes for each pixel, row after row."""
-    answer, content = _ask(job_of(data, kind, limits, mode="RGB", wanted=True), data, limits.seconds)
-    return tuple(answer["size"]), content
 
 
 def job_of(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0, wanted: bool = False) -> dict[str, Any]:

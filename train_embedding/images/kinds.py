@@ -21,8 +21,6 @@ class Kind:
 
     name: str
     suffixes: tuple[str, ...]
-    max_pixels: int = 128_000_000
-    "Of a training image. Decoding one of so many takes at most about 1 GB."
     plugin: str = ""
     "The package that teaches Pillow this kind, where it does not know it by itself."
     register: str = ""
@@ -34,7 +32,7 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("PNG", (".png", ".apng")),
         Kind("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif")),
-        Kind("WEBP", (".webp",), 40_000_000),
+        Kind("WEBP", (".webp",)),
         Kind("GIF", (".gif",)),
         Kind("BMP", (".bmp",)),
         Kind("DIB", (".dib",)),
@@ -42,10 +40,10 @@ KINDS: dict[str, Kind] = {
         Kind("TGA", (".tga",)),
         Kind("PPM", (".ppm", ".pgm", ".pbm", ".pnm")),
         Kind("ICO", (".ico",)),
-        Kind("JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c"), 30_000_000),
-        Kind("AVIF", (".avif",), 40_000_000, "pillow_avif"),
-        Kind("HEIF", (".heic", ".heif"), 40_000_000, "pillow_heif", "register_heif_opener"),
-        Kind("JXL", (".jxl",), 30_000_000, "pillow_jxl"),
+        Kind("JPEG2000", (".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c")),
+        Kind("AVIF", (".avif",), "pillow_avif"),
+        Kind("HEIF", (".heic", ".heif"), "pillow_heif", "register_heif_opener"),
+        Kind("JXL", (".jxl",), "pillow_jxl"),
     )
 }
 SUFFIXES: dict[str, str] = {suffix: kind.name for kind in KINDS.values() for suffix in kind.suffixes}

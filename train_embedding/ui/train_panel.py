@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.services.sidecars import contents_of, decode
+from train_embedding.services.sidecars import decode_preview, read_preview
 from train_embedding.ui import fields, html
 from train_embedding.ui.error_handling import errors_in, remember
 from train_embedding.ui.gradio_compat import AT_ONCE, gallery, line_plot
@@ -227,7 +227,7 @@ def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
 def _load(file: Path) -> Any:
     """The picture; None where somebody has removed or changed it."""
     try:
-        return decode(contents_of(file)).convert("RGB")
+        return decode_preview(read_preview(file)).convert("RGB")
     except (OSError, UnreadableFile) as problem:
         logger.info("The preview %s is not shown: %s", file, problem)
         return None

@@ -415,8 +415,8 @@ def test_where_the_decoder_is_unsafe_webp_is_decoded_apart(tmp_path: Path, monke
     file = saved(halves(), tmp_path / "a.webp")
     monkeypatch.setattr(image, "webp_is_safe", lambda: False)
     apart = list[str]()
-    whole = image.decode_apart
-    monkeypatch.setattr(image, "decode_apart", lambda data, kind, limits: (apart.append(kind), whole(data, kind, limits))[1])
+    whole = image.decode_image
+    monkeypatch.setattr(image, "decode_image", lambda data, kind, limits: (apart.append(kind), whole(data, kind, limits))[1])
     measure(file)  # the header alone
     assert apart == []
     read(file, 64, 64)
@@ -461,7 +461,7 @@ def read_at_512(path: str) -> str:
 @pytest.mark.parametrize("name", LARGE)
 def test_the_largest_images_take_at_most_a_gigabyte(tmp_path: Path, name: str) -> None:
     suffix, mode, options = LARGE[name]
-    assert LARGEST[0] * LARGEST[1] == image.KINDS["PNG"].max_pixels
+    assert LARGEST[0] * LARGEST[1] == image.TRAINING_PIXELS["PNG"]
     file = saved(Image.new(mode, LARGEST), tmp_path / f"a{suffix}", **options)
     taken = taken_by(read_at_512, file)
     assert taken.answer == "(3, 512, 512)"

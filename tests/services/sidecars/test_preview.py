@@ -13,10 +13,11 @@ from PIL import Image
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
+from train_embedding.images.limits import Limits
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import RunState
 from train_embedding.services.sidecars import untrusted_images
-from train_embedding.services.sidecars.preview import suffix_for
+from train_embedding.services.sidecars.untrusted_images import check_preview
 from train_embedding.testing import FakeHost
 
 SPEC = TrainingSpec("sword", "/pictures")
@@ -69,12 +70,12 @@ def test_what_is_no_picture(library: Library, data: bytes) -> None:
 
 
 def test_pictures_that_are_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(untrusted_images.MAX_PIXELS, "PNG", 100)
+    monkeypatch.setitem(untrusted_images.PREVIEW, "PNG", Limits(100))
     with pytest.raises(UnreadableFile, match="11 × 10 pixels"):
-        suffix_for(picture(size=(11, 10)))
-    monkeypatch.setattr(untrusted_images, "MAX_SIZE", 10)
+        check_preview(picture(size=(11, 10)))
+    monkeypatch.setattr(untrusted_images, "PREVIEW_BYTES", 10)
     with pytest.raises(UnreadableFile, match="larger"):
-        suffix_for(picture())
+        check_preview(picture())
 
 
 def run(host: FakeHost, run_id: str, *previews: str) -> RunState:

@@ -16,11 +16,11 @@ from PIL import Image
 
 from tests.memory import MOST, PATIENCE, taken_by
 from train_embedding.embeddings.formats import is_embedding_file  # loaded before the memory is measured, too
-from train_embedding.embeddings.formats.containers.png_chunks import chunk
 from train_embedding.errors import UnreadableFile
+from train_embedding.images.limits import PREVIEW
+from train_embedding.images.png import make_chunk
 from train_embedding.services.sidecars import untrusted_images
-from train_embedding.services.sidecars.preview import suffix_for
-from train_embedding.services.sidecars.untrusted_images import MAX_PIXELS, check, contents_of, decode
+from train_embedding.services.sidecars.untrusted_images import SUFFIXES, check_preview, decode_preview, read_preview
 from train_embedding.ui.library import thumbnails
 
 LARGEST = (4096, 4096)
@@ -49,7 +49,7 @@ def png_16_bit_interlaced() -> bytes:
         parts += [packed.compress(row) for _ in range(height)]
     pixels = b"".join([*parts, packed.flush()])
     head = struct.pack(">IIBBBBB", *LARGEST, 16, 6, 0, 0, 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + make_chunk(b"IHDR", head) + make_chunk(b"IDAT", pixels) + make_chunk(b"IEND", b"")
 
 
 def jpeg_of_passes(count: int, size: tuple[int, int] = LARGEST) -> bytes:
@@ -74,7 +74,7 @@ def png_of_texts(count: int) -> bytes:
     """Each of 63 kB unpacks to 1 MB, which Python keeps as 4 MB for the sake of the last character."""
     data = saved(Image.new("RGB", (8, 8)), "PNG")
     text = zlib.compress(b"a" * 10**6 + "🗡".encode())
-    return data[:33] + b"".join(chunk(b"iTXt", b"%d\0\1\0\0\0" % number + text) for number in range(count)) + data[33:]
+    return data[:33] + b"".join(make_chunk(b"iTXt", b"%d\0\1\0\0\0" % number + text) for number in range(count)) + data[33:]
 
 
 LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -87,23 +87,26 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 16 bits, interlaced": (png_16_bit_interlaced, ".png"),
     "WebP of 63 million pixels": (
         lambda: saved(Image.new("RGBA", (8000, 7900)), "WEBP", lossless=True, method=0),
-        "The picture has 8000 × 7900 pixels; a preview in WEBP has at most 12.6 million.",
+        "The image has 8000 × 7900 pixels; a preview in WEBP has at most 12.6 million.",
     ),
     "JPEG of 36 million pixels": (
         lambda: saved(Image.new("CMYK", (6000, 6000)), "JPEG", progressive=True),
-        "The picture has 6000 × 6000 pixels; a preview in JPEG has at most 16.8 million.",
+        "The image has 6000 × 6000 pixels; a preview in JPEG has at most 16.8 million.",
     ),
 }
 LONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of 32 passes": (lambda: jpeg_of_passes(32), ".jpg"),
-    "JPEG of 200 passes": (lambda: jpeg_of_passes(200), "The picture is to be drawn in 200 passes; at most 32 are allowed."),
-    "JPEG of Exif in pieces": (lambda: jpeg_of_exif(400_000), "The picture cannot be read."),
+    "JPEG of 200 passes": (
+        lambda: jpeg_of_passes(200),
+        "The image cannot be read: it is drawn in 200 passes, of which at most 32 are allowed.",
+    ),
+    "JPEG of Exif in pieces": (lambda: jpeg_of_exif(400_000), "The image cannot be read."),
     "GIF of a long comment": (lambda: gif_of_comment(30_000), ".gif"),
-    "GIF of a hidden comment": (lambda: gif_of_comment(30_000, b"\x01"), "The picture cannot be read."),
+    "GIF of a hidden comment": (lambda: gif_of_comment(30_000, b"\x01"), "The image cannot be read."),
     "PNG of texts": (lambda: png_of_texts(60), ".png"),
     "PNG of 400 million pixels": (
         lambda: saved(Image.new("1", (20_000, 20_000)), "PNG"),
-        "The picture has 20000 × 20000 pixels; a preview in PNG has at most 16.8 million.",
+        "The image has 20000 × 20000 pixels; a preview in PNG has at most 16.8 million.",
     ),
 }
 
@@ -112,7 +115,7 @@ def looked_at(file: str) -> str:
     """What is said of a file that is sent, and whether the one that lies there is shown."""
     shown = "shown" if thumbnails.portrait(Path(file)) else "not shown"
     try:
-        return f"{suffix_for(contents_of(Path(file)))} {shown}"
+        return f"{check_preview(read_preview(Path(file)))} {shown}"
     except UnreadableFile as refusal:
         return f"{refusal.message} {shown}"
 
@@ -143,13 +146,14 @@ def test_within_the_time(tmp_path: Path, name: str) -> None:
     assert time.process_time() - start < 2 * PATIENCE
 
 
-@pytest.mark.parametrize(("kind", "size"), [(kind, LARGEST_WEBP if kind == "WEBP" else LARGEST) for kind in MAX_PIXELS])
+@pytest.mark.parametrize(("kind", "size"), [(kind, LARGEST_WEBP if kind == "WEBP" else LARGEST) for kind in PREVIEW])
 def test_the_limit_itself(kind: str, size: tuple[int, int]) -> None:
-    assert size[0] * size[1] == MAX_PIXELS[kind]
-    assert check(saved(Image.new("L", size), kind, **({"method": 0, "lossless": True} if kind == "WEBP" else {}))) == size
+    assert size[0] * size[1] == PREVIEW[kind].max_pixels
+    largest = saved(Image.new("L", size), kind, **({"method": 0, "lossless": True} if kind == "WEBP" else {}))
+    assert check_preview(largest) == SUFFIXES[kind]
     wider = saved(Image.new("L", (size[0] + 1, size[1])), kind)
-    with pytest.raises(UnreadableFile, match=rf"^The picture has 4097 × {size[1]} pixels; .+ million\.$"):
-        check(wider)
+    with pytest.raises(UnreadableFile, match=rf"^The image has 4097 × {size[1]} pixels; .+ million\.$"):
+        check_preview(wider)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the program that leaves the mark is a shell script")
@@ -160,7 +164,7 @@ def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     file = tmp_path / f"a{suffix}"
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n%%EOF\n")
-    assert looked_at(str(file)).startswith("The picture cannot be read.")
+    assert looked_at(str(file)).startswith("The image cannot be read.")
     assert not is_embedding_file(file)
     assert not (tmp_path / "ran").exists()
 
@@ -177,14 +181,14 @@ def test_pictures_of_telephones() -> None:
     exif = Image.Exif()
     exif[0x010F] = "maker"
     data = saved(photo, "MPO", save_all=True, append_images=[photo.resize((400, 300))], exif=exif) + b"\xff\xda\xff\xd9" * 100
-    assert suffix_for(data) == ".jpg"
+    assert check_preview(data) == ".jpg"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_colours_of_a_jpeg_are_those_that_pillow_reads(mode: str, progressive: bool) -> None:
     data = saved(noise(mode, (40, 30)), "JPEG", progressive=progressive, comment=b"a comment", icc_profile=b"profile" * 20_000)
-    image = decode(data)
+    image = decode_preview(data)
     with Image.open(io.BytesIO(data)) as whole:
         assert image.mode == whole.mode == mode
         assert image.tobytes() == whole.tobytes()
@@ -196,21 +200,21 @@ def test_colours_of_a_jpeg_are_those_that_pillow_reads(mode: str, progressive: b
 def test_the_first_picture_of_an_animation(kind: str, options: dict[str, Any]) -> None:
     frames = [noise("RGB", (40, 30)).quantize(16).convert("RGB") for _ in range(3)]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    assert decode(data).convert("RGB").tobytes() == frames[0].tobytes()
+    assert decode_preview(data).convert("RGB").tobytes() == frames[0].tobytes()
 
 
-@pytest.mark.parametrize("kind", MAX_PIXELS)
+@pytest.mark.parametrize("kind", PREVIEW)
 def test_every_cut_is_refused_in_the_same_words(kind: str) -> None:
     data = saved(noise("RGB", (16, 16)), kind)
     for length in range(0, len(data) - 40, 7):
-        with pytest.raises(UnreadableFile, match=r"^The picture cannot be read\. Use"):
-            suffix_for(data[:length])
+        with pytest.raises(UnreadableFile, match=r"^The image cannot be read\. Use"):
+            check_preview(data[:length])
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "sword.png"
     file.write_bytes(saved(Image.new("L", (8, 8)), "PNG"))
-    assert contents_of(file) == file.read_bytes()
-    monkeypatch.setattr(untrusted_images, "MAX_SIZE", 10)
+    assert read_preview(file) == file.read_bytes()
+    monkeypatch.setattr(untrusted_images, "PREVIEW_BYTES", 10)
     with pytest.raises(UnreadableFile, match="larger"):
-        contents_of(file)
+        read_preview(file)

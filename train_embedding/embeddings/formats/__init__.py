@@ -16,7 +16,6 @@ from train_embedding.embeddings.formats.containers import (
     Container,
     pictures,
     pixels,
-    png_chunks,
     png_text,
     safetensors_file,
     torch_file,
@@ -29,6 +28,7 @@ from train_embedding.embeddings.formats.layouts.diffusers import TOKEN, first_of
 from train_embedding.embeddings.regular_files import NotRegularFile, open_regular_file, read_regular_file
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
+from train_embedding.images import png
 
 __all__ = [
     "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
@@ -241,9 +241,9 @@ def _carries(path: Path, *stamp: int) -> bool:
     """Whether a picture carries an embedding. stamp: what changes when the file does."""
     try:
         with open_regular_file(path) as file:
-            if file.read(len(png_chunks.SIGNATURE)) == png_chunks.SIGNATURE and png_chunks.embedding_text(file) is not None:
+            if file.read(len(png.SIGNATURE)) == png.SIGNATURE and png_text.embedding_text(file) is not None:
                 return True
-    except (png_chunks.NotPNG, OSError):
+    except (png.NotPNG, OSError):
         return False
     return pixels.carries_values(path)
 

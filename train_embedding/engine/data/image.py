@@ -20,8 +20,10 @@ from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.engine.data.buckets import Size
 from train_embedding.errors import UnreadableFile
 from train_embedding.images import webp
-from train_embedding.images.decoder import Limits, NotDecoded, decode_apart
+from train_embedding.images.decoder import decode_image
+from train_embedding.images.errors import NotDecoded
 from train_embedding.images.kinds import HEAD, KINDS, SUFFIXES, is_readable, kind_of, webp_is_safe
+from train_embedding.images.limits import TRAINING_ISOLATED, TRAINING_PIXELS
 
 MASK_SUFFIX = "-masklabel.png"
 _LARGE = 32_000_000
@@ -30,9 +32,6 @@ _STRIP = 4_000_000
 "Pixels of a large image that are converted at a time."
 _GAP = 2.0
 "How many times larger than the result an image stays that is made smaller in that way."
-_APART = {"WEBP": Limits(KINDS["WEBP"].max_pixels, 2**30, 60.0), "ICO": Limits(2**20)}
-"""Kinds that another process decodes: WebP where its decoder is one that a file can make write beyond its memory, and icons,
-which may hold a PNG of any size."""
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 "The EXIF tag, and its values for pictures that lie on their side."
 _UPRIGHT = {
@@ -236,9 +235,9 @@ def _kind_of(stream: BinaryIO, suffix: str) -> str:
 
 @contextmanager
 def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Image]:
-    apart = kind == "ICO" or (kind == "WEBP" and decoded and not webp_is_safe())
-    if apart:
-        yield decode_apart(stream.read(), kind, _APART[kind])
+    isolated = kind == "ICO" or (kind == "WEBP" and decoded and not webp_is_safe())
+    if isolated:
+        yield decode_image(stream.read(), kind, TRAINING_ISOLATED[kind])
         return
     try:
         opened = Image.open(stream, formats=(kind,))
@@ -262,7 +261,7 @@ def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
 
 
 def _check_size(size: Size, kind: str) -> None:
-    most = KINDS[kind].max_pixels
+    most = TRAINING_PIXELS[kind]
     if size[0] * size[1] > most:
         raise UnreadableFile(
             f"It has {size[0]} × {size[1]} pixels, which is too many: at most {most / 1e6:.0f} million are used. Resize it."

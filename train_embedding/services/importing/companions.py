@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
-from train_embedding.services.sidecars import notes, preview, untrusted_images
+from train_embedding.images.limits import PREVIEW_BYTES
+from train_embedding.services.sidecars import notes
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, TEXT_SUFFIX, split
+from train_embedding.services.sidecars.untrusted_images import check_preview
 
 INFO_SUFFIX = ".info"
 "What model managers know about an embedding, as JSON."
@@ -49,7 +51,7 @@ def max_size(file_name: str) -> int:
 
     suffix = split(file_name)[1].lower()
     if suffix in PICTURE_SUFFIXES:
-        return untrusted_images.MAX_SIZE
+        return PREVIEW_BYTES
     if suffix in _SIGNATURES:
         return MAX_MEDIA
     if suffix in (NOTES_SUFFIX, INFO_SUFFIX, TEXT_SUFFIX):
@@ -83,7 +85,7 @@ def _check_content(suffix: str, data: bytes) -> None:
     if suffix == OPTIMIZER_SUFFIX:
         _check_optimizer_state(data)
     elif suffix in PICTURE_SUFFIXES:
-        preview.suffix_for(data)
+        check_preview(data)
     elif suffix in _SIGNATURES:
         if not any(data[start : start + len(mark)] == mark for start, mark in _SIGNATURES[suffix]):
             raise UnreadableFile(f"It is not a {suffix[1:].upper()} file.")

@@ -22,6 +22,7 @@ from train_embedding.services.library.listing import Listing
 from train_embedding.services.sidecars import preview as preview_picture
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, is_plain
 from train_embedding.services.sidecars.notes import check_changes, edit_notes_file, read_description, read_notes_file
+from train_embedding.services.sidecars.untrusted_images import check_preview
 from train_embedding.services.store.store import NEW_SUFFIX, Edit, Shelf, taken
 from train_embedding.services.store.trash import Trashed
 
@@ -163,7 +164,7 @@ class Library:
         if checked:
             edits.append(Edit(NOTES_SUFFIX, lambda path: _noted(path, checked)))
         if preview is not None:
-            edits.append(Edit(f".preview{preview_picture.suffix_for(preview)}", preview))
+            edits.append(Edit(f".preview{check_preview(preview)}", preview))
         at = self.get(name, file).file
         if new_name is not None:
             self._shelf.rename(at, new_name, edits)
@@ -232,7 +233,7 @@ class Library:
 
     def last_preview(self, run_id: str) -> bytes:
         """The newest picture that a run drew. Raises NotFound, UnreadableFile."""
-        return preview_picture.last_preview(self._host.info().runs_folder, run_id)
+        return preview_picture.read_last_preview(self._host.info().runs_folder, run_id)
 
     def draw_preview(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> Entry:
         """Has the host draw the preview; [name] in the prompt is the embedding. Raises what `read` does, Conflict, HostFailed."""
@@ -240,7 +241,7 @@ class Library:
 
     def drawn(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> bytes:
         """What `draw_preview` would set, as a PNG that lies nowhere yet."""
-        return preview_picture.drawn(self._host, self.read(name, file), prompt)
+        return preview_picture.draw_preview(self._host, self.read(name, file), prompt)
 
     def preview(self, name: str, file: str = "") -> Path:
         """The file of the preview. Raises NotFound, also where it is a link to elsewhere."""

@@ -1,4 +1,4 @@
-"""The preview picture of an embedding: checked where it comes from a person, taken from a run, or drawn on the spot."""
+"""The preview image of an embedding: taken from a run, or generated now."""
 
 from __future__ import annotations
 
@@ -10,39 +10,51 @@ from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound,
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.images.png import encode_png
 from train_embedding.services.run_records import load_state
-from train_embedding.services.sidecars.untrusted_images import SUFFIXES, check, contents_of, kind_of
+from train_embedding.services.sidecars.untrusted_images import read_preview
 from train_embedding.services.waiting import in_turn
 
 DEFAULT_PROMPT = "[name]"
 MAX_PROMPT = 10_000
 
 
-def suffix_for(picture: bytes) -> str:
-    """The suffix for a picture's file, once it has been decoded to the end. Raises UnreadableFile."""
-    check(picture)
-    return SUFFIXES[kind_of(picture)]
+def read_last_preview(runs_folder: Path, run_id: str) -> bytes:
+    """Read the newest preview of a run.
 
-
-def last_preview(runs_folder: Path, run_id: str) -> bytes:
-    """The newest preview that a run drew. Raises NotFound, UnreadableFile."""
+    Raises:
+        NotFound: There is no such run, or it has no previews.
+        UnreadableFile: The file of the preview is gone or too large.
+    """
     folders = {folder.name: folder for folder in runs_folder.iterdir()} if runs_folder.is_dir() else {}
     try:
         state = load_state(folders[run_id])
     except (KeyError, OSError, ValueError) as error:
         raise NotFound(f'There is no run "{run_id}".') from error
     if not state.previews:
-        raise NotFound(f'The run "{run_id}" has drawn no previews.')
-    picture = state.folder / "previews" / state.previews[-1].name
+        raise NotFound(f'The run "{run_id}" has no previews.')
+    file = state.folder / "previews" / state.previews[-1].name
     try:
-        return contents_of(picture)
+        return read_preview(file)
     except OSError as error:
-        raise UnreadableFile(f'"{picture.name}" cannot be read: {error.strerror or error}.') from error
+        raise UnreadableFile(f'"{file.name}" cannot be read: {error.strerror or error}.') from error
 
 
-def drawn(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes:
-    """A PNG by the host's own generator, with [name] in the prompt standing for the embedding.
+def draw_preview(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -> bytes:
+    """Generate a preview with the loaded checkpoint, after waiting for the host's queue.
 
-    Waits for the host's queue. Raises InvalidInput, Conflict for an embedding of another kind of model, HostFailed, Busy.
+    Args:
+        host: What generates it.
+        embedding: The embedding, whose vectors are used as they are.
+        prompt: In it, [name] stands for the embedding; if empty, DEFAULT_PROMPT.
+        seed: The seed of the noise.
+
+    Returns:
+        The bytes of a PNG file.
+
+    Raises:
+        InvalidInput: The prompt is too long.
+        Conflict: The embedding is for another model family than the loaded checkpoint.
+        HostFailed: No checkpoint is loaded, or the host could not generate the image.
+        Busy: The host's queue takes too long.
     """
     text = prompt.strip() or DEFAULT_PROMPT
     if len(text) > MAX_PROMPT:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
-from train_embedding.services.sidecars import NOTE_FIELDS, contents_of
+from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
 from train_embedding.ui.library import details
 from train_embedding.ui.library.notes import notes_changes
 
@@ -42,7 +42,7 @@ def copy(services: Services, entry: Entry, new_name: str) -> tuple[Entry, str]:
 def set_picture(services: Services, entry: Entry, file: Any) -> tuple[Entry, str]:
     """file: as gradio hands over an upload, a path or an object that has one as its name."""
     path = Path(file if isinstance(file, str) else file.name)
-    return services.library.set_preview(entry.name, contents_of(path), entry.path), "The picture is set."
+    return services.library.set_preview(entry.name, read_preview(path), entry.path), "The picture is set."
 
 
 def take_run(services: Services, entry: Entry, run: str | None) -> tuple[Entry, str]:

@@ -13,7 +13,8 @@ from PIL import Image, PngImagePlugin
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, read_bytes
-from train_embedding.embeddings.formats.containers.png_chunks import KEYWORD, SIGNATURE, NotPNG, chunk, chunks, top_alone
+from train_embedding.embeddings.formats.containers.png_text import KEYWORD
+from train_embedding.images.png import SIGNATURE, NotPNG, crop_top, iterate_chunks, make_chunk
 
 VECTORS = torch.arange(8.0).reshape(2, 4)
 TEXT = base64.b64encode(json.dumps({"string_to_param": {"*": {"TORCHTENSOR": VECTORS.tolist()}}, "name": "inside"}).encode())
@@ -39,10 +40,10 @@ def at_the_end(*parts: bytes) -> bytes:
         picture(("sd-ti-embedding", TEXT.decode(), False)),
         picture(("sd-ti-embedding", TEXT.decode(), True)),
         picture(("parameters", "a cat", False), ("sd-ti-embedding", TEXT.decode(), False)),
-        at_the_end(chunk(b"tEXt", KEYWORD + b"\0" + TEXT)),
-        at_the_end(chunk(b"zTXt", KEYWORD + b"\0\0" + zlib.compress(TEXT))),
-        at_the_end(chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + TEXT)),
-        at_the_end(chunk(b"iTXt", KEYWORD + b"\0\1\0en\0name\0" + zlib.compress(TEXT))),
+        at_the_end(make_chunk(b"tEXt", KEYWORD + b"\0" + TEXT)),
+        at_the_end(make_chunk(b"zTXt", KEYWORD + b"\0\0" + zlib.compress(TEXT))),
+        at_the_end(make_chunk(b"iTXt", KEYWORD + b"\0\0\0\0\0" + TEXT)),
+        at_the_end(make_chunk(b"iTXt", KEYWORD + b"\0\1\0en\0name\0" + zlib.compress(TEXT))),
     ],
     ids=["tEXt", "zTXt", "second", "after the pixels", "zTXt after", "iTXt", "packed iTXt"],
 )
@@ -65,7 +66,7 @@ def test_pillow_reads_what_is_written() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_first_rows_alone(mode: str) -> None:
     data = picture(mode=mode)
-    alone = top_alone(io.BytesIO(data), 5)
+    alone = crop_top(io.BytesIO(data), 5)
     assert alone is not None
     with Image.open(io.BytesIO(alone)) as few, Image.open(io.BytesIO(data)) as whole:
         assert few.size == (64, 5)
@@ -73,11 +74,11 @@ def test_the_first_rows_alone(mode: str) -> None:
 
 
 def test_no_first_rows_of_other_kinds() -> None:
-    assert top_alone(io.BytesIO(picture(mode="L")), 5) is None
+    assert crop_top(io.BytesIO(picture(mode="L")), 5) is None
     with pytest.raises(NotPNG, match="cut short"):
-        top_alone(io.BytesIO(picture()[:200]), 40)
+        crop_top(io.BytesIO(picture()[:200]), 40)
 
 
 def test_chunks_that_go_past_the_end() -> None:
     with pytest.raises(NotPNG, match="cut short"):
-        list(chunks(io.BytesIO(SIGNATURE + b"\x7f\xff\xff\xfftEXt")))
+        list(iterate_chunks(io.BytesIO(SIGNATURE + b"\x7f\xff\xff\xfftEXt")))

@@ -11,19 +11,15 @@ from typing import cast
 import torch
 from PIL import Image
 
-from train_embedding.embeddings.formats.containers import png_chunks
 from train_embedding.embeddings.formats.content import first_line, unreadable
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import InvalidInput
-from train_embedding.images import kinds
-from train_embedding.images.decoder import Limits, NotDecoded, colours_apart
-
-MAX_PIXELS = 6 * 2**20
-"Of a picture that is decoded: 2048 × 2048 with room for the vectors beside it."
+from train_embedding.images import kinds, png
+from train_embedding.images.decoder import decode_colours
+from train_embedding.images.errors import NotDecoded
+from train_embedding.images.limits import EMBEDDING, EMBEDDING_SIDE
 
 CARRIES_NOTHING = "is a picture that carries no embedding."
-MAX_SIDE = 2**14
-"Pixels of its width, and of its height: with 4 MB of values, a picture of 256 rows is 11,000 pixels wide."
 
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
 _LOSSLESS: dict[str, dict[str, object]] = {
@@ -47,25 +43,31 @@ def suffix_of(data: bytes) -> str:
 
 def pixels(data: bytes, file: str) -> torch.Tensor:
     """The colours of a picture, uint8 [height, width, 3]. Raises UnreadableFile."""
-    alone, kind = pixels_alone(data, file)
+    checked, kind = check_header(data, file)
     try:
-        (width, height), colours = colours_apart(alone, kind, Limits(MAX_PIXELS))
+        (width, height), colours = decode_colours(checked, kind, EMBEDDING)
     except NotDecoded as error:
         raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
-    del alone  # of a large file, a copy
+    del checked  # of a large WebP file, a copy
     return _as_tensor(colours, width, height)
 
 
-def pixels_alone(data: bytes, file: str) -> tuple[bytes, str]:
-    """What is handed to the decoder, once the header has been looked at, and its kind. Raises UnreadableFile."""
+def check_header(data: bytes, file: str) -> tuple[bytes, str]:
+    """Check what the header says before anything is decoded.
+
+    Returns:
+        What to decode: the file, or the lossless image of a WebP file; and its kind.
+
+    Raises:
+        UnreadableFile: It is too large or damaged, or cannot carry an embedding.
+    """
     kind = kind_of(data)
     try:
         if kind == "PNG":
-            _check_header(png_chunks.header(io.BytesIO(data)), file)
-            data = png_chunks.pixels_alone(data)
+            _check_png(png.read_header(io.BytesIO(data)), file)
         elif kind == "WEBP":
             data = _lossless_webp(data, file)
-    except png_chunks.NotPNG as error:
+    except png.NotPNG as error:
         raise unreadable(file, f"is damaged: {error}.") from error
     return data, kind
 
@@ -74,13 +76,13 @@ def top(path: Path, rows: int) -> torch.Tensor | None:
     """The first rows of a PNG file, read without the rest of it; None for another kind of picture. Raises UnreadableFile."""
     try:
         with open_regular_file(path) as file:
-            if file.read(8) != png_chunks.SIGNATURE:
+            if file.read(8) != png.SIGNATURE:
                 return None
-            told = png_chunks.header(file)
-            _check_header(told, path.name)
-            alone = png_chunks.top_alone(file, rows)
+            header = png.read_header(file)
+            _check_png(header, path.name)
+            alone = png.crop_top(file, rows)
         return None if alone is None else _decoded(alone)
-    except (png_chunks.NotPNG, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(path.name, f"is damaged: {first_line(error)}") from error
 
 
@@ -110,17 +112,17 @@ def drawn(values: Mapping[str, object]) -> torch.Tensor:
     return torch.stack((band, band.flip(1), band.flip(0)), dim=2)
 
 
-def _check_header(told: png_chunks.Header, file: str) -> None:
-    _check_size(told.width, told.height, file)
-    if not told.in_colour:
+def _check_png(header: png.Header, file: str) -> None:
+    _check_size(header.width, header.height, file)
+    if not header.in_colour:
         raise unreadable(file, CARRIES_NOTHING)
 
 
 def _check_size(width: int, height: int, file: str) -> None:
-    if max(width, height) > MAX_SIDE:
-        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {MAX_SIDE:,} are decoded on each side.")
-    if width * height > MAX_PIXELS or not width * height:
-        raise unreadable(file, f"is a picture of {width} × {height} pixels; at most {MAX_PIXELS / 1e6:.1f} million are decoded.")
+    if max(width, height) > EMBEDDING_SIDE:
+        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {EMBEDDING_SIDE:,} are decoded on each side.")
+    if width * height > (most := EMBEDDING.max_pixels) or not width * height:
+        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {most / 1e6:.1f} million are decoded.")
 
 
 def _decoded(data: bytes) -> torch.Tensor:
