@@ -83,6 +83,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "services.settings": (),
     "services.formats": (),
     "services.image_files": (),
+    "services.json_values": (),
     "services.run_records": (),
     "services.typed_paths": (),
     "services.waiting": (),

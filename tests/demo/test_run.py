@@ -16,6 +16,7 @@ from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.training import loop
 from train_embedding.errors import InvalidInput, TrainingFailed
+from train_embedding.services.json_values import to_json
 from train_embedding.services.training.runs import Runs, RunState
 
 KEYS = [
@@ -57,7 +58,7 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     assert 1 <= result.steps < 400
     assert 1 <= (read_embedding(Path(result.embedding)).step or 0) <= result.steps
     assert sentences[0] == 'Created "my-checker" from the text "striped": 1 vector(s).'
-    assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(result.to_json())))
+    assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(to_json(result))))
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 8 * 128
     assert run_demo("checker", tmp_path, follow=follow, say=sentences.append).steps >= 1  # over what is there

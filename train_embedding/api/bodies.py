@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from train_embedding.api.json_size import check_json_size
 from train_embedding.errors import InvalidInput
+from train_embedding.services.json_values import to_json
 
 MAX_BODY = 2**20
 "Bytes of a request's body."
@@ -103,19 +103,17 @@ def short(value: Any) -> str:
 
 
 def answer(content: Any, status: int = 200) -> Response:
-    return JSONResponse(_plain(content), status)
+    return JSONResponse(_encodable(to_json(content)), status)
 
 
-def _plain(value: Any) -> Any:
-    """Values that JSON has: NaN and infinity become null, paths and stray surrogates text that can be encoded."""
+def _encodable(value: Any) -> Any:
+    """Replace what strict JSON and UTF-8 cannot encode: NaN and infinity by null, stray surrogates by "?"."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return {_encodable(key): _encodable(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in cast("list[Any]", value)]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, PurePath):
-        value = str(value)
     return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
 
 

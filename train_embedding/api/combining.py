@@ -13,6 +13,7 @@ from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.images.png import encode_png
 from train_embedding.services.combining import FORMS, SDXL, UNNAMED
+from train_embedding.services.json_values import to_json
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -55,17 +56,17 @@ def add_combining(router: APIRouter, services: Services) -> None:
         result = {
             "made_from": combined.how,
             "notes": combined.notes if saved is None else saved.notes,
-            "entry": None if saved is None else saved.entry.to_json(),
+            "entry": None if saved is None else saved.entry,
             "picture": None if picture is None else base64.b64encode(picture).decode(),
         }
-        return answer({**report.to_json(), **result})
+        return answer({**to_json(report), **result})
 
     def convert(name: str, values: Any = BODY) -> Response:
         """Writes an embedding in another form of file, or makes one for SDXL of one for SD1, approximately."""
         check_fields(values, _CONVERT_FIELDS)
         to, new_name = text_field(values, "to"), text_field(values, "name", "")
         saved = services.combining.convert(name, to, new_name, flag_field(values, "overwrite"))
-        return answer({**saved.entry.to_json(), "notes": saved.notes})
+        return answer({**to_json(saved.entry), "notes": saved.notes})
 
     add(router, "POST", "/embeddings/merge", merge, documented(_MERGE_FIELDS, ["expression"], _MERGE_EXAMPLE))
     add(router, "POST", "/embeddings/{name}/convert", convert, documented(_CONVERT_FIELDS, ["to"], {"to": "safetensors"}))

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
+from train_embedding.services.json_values import to_json
 from train_embedding.services.library import STARTS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _CREATE_EXAMPLE = {"name": "my-cat", "init_text": "cat", "vectors": 4}
 def add_embeddings(router: APIRouter, services: Services) -> None:
     def list_embeddings() -> Response:
         """Every embedding file: name, family, vectors, step, checkpoint, file, and whether it is loaded or why not."""
-        return answer([entry.to_json() for entry in services.library.list()])
+        return answer(services.library.list())
 
     def create_embedding(values: Any = BODY) -> Response:
         """Makes an embedding out of a text's token embeddings."""
@@ -51,7 +52,7 @@ def add_embeddings(router: APIRouter, services: Services) -> None:
             SUFFIXES[file_format],
             text_field(values, "start", STARTS[0]),
         )
-        return answer({**created.entry.to_json(), "tokens": created.tokens, "notes": created.notes})
+        return answer({**to_json(created.entry), "tokens": created.tokens, "notes": created.notes})
 
     add(router, "GET", "/embeddings", list_embeddings)
     add(router, "POST", "/embeddings", create_embedding, documented(_CREATE_FIELDS, ["name"], _CREATE_EXAMPLE))

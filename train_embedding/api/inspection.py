@@ -27,7 +27,7 @@ def add_inspection(router: APIRouter, services: Services) -> None:
         """Looks inside: per text encoder and vector the norm beside the vocabulary's, the nearest tokens, the cosine with `text`
         or else with what it was made from; the similarity between vectors; as many of the nearest embeddings as `neighbours`."""
         report = services.inspection.inspect(name, _whole_number(top), text, _whole_number(neighbours))
-        return answer(report.to_json())
+        return answer(report)
 
     def similarity(name: str) -> Response:
         """The similarity between the vectors as a picture, a square per text encoder."""
@@ -39,7 +39,7 @@ def add_inspection(router: APIRouter, services: Services) -> None:
         check_fields(values, _TOKENS_FIELDS)
         prompt, negative = text_field(values, "prompt"), flag_field(values, "negative")
         read = services.inspection.tokenize(prompt, negative, values.get("step", 1), values.get("steps", 20))
-        return answer(read.to_json())
+        return answer(read)
 
     add(router, "GET", "/embeddings/{name}", inspect_embedding)
     add(router, "GET", "/embeddings/{name}/similarity.png", similarity)

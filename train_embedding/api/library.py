@@ -62,16 +62,16 @@ def add_library(router: APIRouter, services: Services) -> None:
         check_fields(values, _PATCH_FIELDS)
         notes = {field: value for field, value in values.items() if field != "name"}
         new_name = text_field(values, "name") if "name" in values else None
-        return answer(library.change(name, file, new_name=new_name, notes=notes).to_json())
+        return answer(library.change(name, file, new_name=new_name, notes=notes))
 
     def copy_embedding(name: str, values: Any = BODY, file: str = _WHICH) -> Response:
         """Copies an embedding, with all that belongs to it, to a new name."""
         check_fields(values, {"name": {}})
-        return answer(library.copy(name, text_field(values, "name"), file).to_json())
+        return answer(library.copy(name, text_field(values, "name"), file))
 
     def sanitize_embedding(name: str, file: str = _WHICH) -> Response:
         """Replaces an unsafe file with one that holds its vectors only; the old file goes to the trash."""
-        return answer(library.sanitize(name, file).to_json())
+        return answer(library.sanitize(name, file))
 
     def delete_embedding(name: str, file: str = _WHICH, permanently: bool = _PERMANENTLY) -> Response:
         """Puts an embedding, with all that belongs to it, into the trash, or deletes it permanently."""
@@ -84,7 +84,7 @@ def add_library(router: APIRouter, services: Services) -> None:
         sources = [_source(one) for one in _file_objects(values)]
         folder, name = text_field(values, "folder", ""), text_field(values, "as", "")
         done = library.import_files(sources, flag_field(values, "overwrite"), folder, name)
-        return answer([one.to_json() for one in done])
+        return answer(done)
 
     def get_file(name: str, form: str = _FORM, suffix: str = "", program: str = _FOR, file: str = _WHICH) -> Response:
         """The file of an embedding, as it is, in another format, or as another program reads it.
@@ -133,7 +133,7 @@ def _add_previews(router: APIRouter, services: Services) -> None:
             entry = library.preview_from_run(name, text_field(values, "run"), file)
         else:
             entry = library.draw_preview(name, text_field(values, "prompt"), file)
-        return answer(entry.to_json())
+        return answer(entry)
 
     add(router, "GET", "/embeddings/{name}/preview", get_preview)
     documentation = documented(_PREVIEW_FIELDS, [], {"prompt": "a photo of [name]"})
@@ -145,11 +145,11 @@ def _add_trash(router: APIRouter, services: Services) -> None:
 
     def list_trash() -> Response:
         """What was deleted or overwritten, the newest first."""
-        return answer([item.to_json() for item in library.trashed()])
+        return answer(library.trashed())
 
     def restore(trash_id: str) -> Response:
         """Puts an item of the trash back to where it was."""
-        return answer([entry.to_json() for entry in library.restore(trash_id)])
+        return answer(library.restore(trash_id))
 
     def empty_trash() -> Response:
         """Deletes for good what lies in the trash."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from train_embedding.cli.streams import can_print, shown
 from train_embedding.errors import NotFound
+from train_embedding.services.json_values import to_json
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -158,8 +159,9 @@ def _open_host(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] 
 
 def print_json(values: Any) -> None:
     """Print values as JSON, escaped where standard output cannot encode them."""
-    text = json.dumps(values, ensure_ascii=False, indent=2, default=str)
-    print(text if can_print(text) else json.dumps(values, indent=2, default=str))
+    plain = to_json(values)
+    text = json.dumps(plain, ensure_ascii=False, indent=2, default=str)
+    print(text if can_print(text) else json.dumps(plain, indent=2, default=str))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

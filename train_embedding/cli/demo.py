@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from train_embedding.cli.common import Commands, add_command
+from train_embedding.services.json_values import to_json
 from train_embedding.services.typed_paths import typed_path
 
 OUTPUT = Path("train-embedding-demo")
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     say = _nothing if arguments.json else print
     result = run_demo(arguments.set, arguments.output, seed=arguments.seed, follow=follow, say=say)
-    print(json.dumps(result.to_json()))
+    print(json.dumps(to_json(result)))
     return 0
 
 

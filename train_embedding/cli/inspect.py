@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.picture:
         save_image(inspection.picture(report), arguments.picture)
     if arguments.json:
-        print_json(report.to_json())
+        print_json(report)
     else:
         print_report(report)
     return 0

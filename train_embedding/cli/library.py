@@ -21,12 +21,14 @@ from train_embedding.cli.common import (
 from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
 from train_embedding.services.combining import FORMS, SDXL
 from train_embedding.services.formats import SUFFIXES
+from train_embedding.services.json_values import to_json
 from train_embedding.services.library import PROGRAMS, STARTS, Wanted
 from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
-    from train_embedding.services.library import Entry, Library, Trashed
+    from train_embedding.services.json_values import to_json
+from train_embedding.services.library import Entry, Library, Trashed
 
 NEW_FILE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors"}
 TRASH_ACTIONS = ("list", "restore", "empty")
@@ -61,7 +63,7 @@ def create(arguments: argparse.Namespace) -> int:
         arguments.start,
     )
     if arguments.json:
-        print_json({**created.entry.to_json(), "tokens": created.tokens, "notes": created.notes})
+        print_json({**to_json(created.entry), "tokens": created.tokens, "notes": created.notes})
         return 0
     print(f"Created {created.entry.name} with {count(created.entry.vectors, 'vector')}: {created.entry.file}")
     _print_lines(created.notes)
@@ -78,7 +80,7 @@ def add_list(commands: Commands) -> None:
 def list_entries(arguments: argparse.Namespace) -> int:
     entries = open_services(arguments).library.list()
     if arguments.json:
-        print_json([entry.to_json() for entry in entries])
+        print_json(entries)
     elif entries:
         _print_entries(entries)
         for entry in entries:
@@ -109,7 +111,7 @@ def convert(arguments: argparse.Namespace) -> int:
     combining = open_services(arguments).combining
     saved = combining.convert(arguments.name, arguments.to, arguments.new_name, arguments.overwrite)
     if arguments.json:
-        print_json({**saved.entry.to_json(), "notes": saved.notes})
+        print_json({**to_json(saved.entry), "notes": saved.notes})
         return 0
     print(f"Saved {saved.entry.name}: {saved.entry.file}")
     _print_lines(saved.notes)
@@ -191,7 +193,7 @@ def trash(arguments: argparse.Namespace) -> int:
     elif arguments.action == "empty":
         print(f"Deleted {count(library.empty_trash(), 'item')} permanently.")
     elif arguments.json:
-        print_json([item.to_json() for item in library.trashed()])
+        print_json(library.trashed())
     else:
         _print_trash(library.trashed())
     return 0
@@ -212,7 +214,7 @@ def import_files(arguments: argparse.Namespace) -> int:
     library = open_services(arguments).library
     results = library.import_files(arguments.files, arguments.overwrite, arguments.folder, arguments.name)
     if arguments.json:
-        print_json([result.to_json() for result in results])
+        print_json(results)
     else:
         for result in results:
             entry = result.entry
@@ -246,7 +248,7 @@ def export(arguments: argparse.Namespace) -> int:
     library = open_services(arguments).library
     exported = library.export_to(arguments.output, arguments.name, wanted, arguments.file, arguments.overwrite)
     if arguments.json:
-        print_json(exported.to_json())
+        print_json(exported)
         return 0
     print(f"Exported {arguments.name}: {exported.path}")
     if exported.trigger:
@@ -279,7 +281,7 @@ def notes(arguments: argparse.Namespace) -> int:
     changes = {name: value for name, value in given.items() if value is not None}
     entry = library.change(arguments.name, arguments.file, notes=changes, preview=_new_preview(library, arguments))
     if arguments.json:
-        print_json(entry.to_json())
+        print_json(entry)
     else:
         _print_notes(entry)
     return 0
@@ -348,7 +350,7 @@ def _entry_row(entry: Entry) -> dict[str, str]:
 
 
 def _print_notes(entry: Entry) -> None:
-    lines = {field: value for field, value in entry.notes.to_json().items() if value}
+    lines = {field: value for field, value in to_json(entry.notes).items() if value}
     if entry.preview is not None:
         lines["preview"] = str(entry.preview)
     _print_lines(f"{field.replace('_', ' ')}: {value}" for field, value in lines.items())

@@ -11,6 +11,7 @@ from train_embedding.errors import InvalidExpression
 from train_embedding.services import Services
 from train_embedding.services.combining import PREVIEW_PROMPT, UNNAMED, Combined
 from train_embedding.services.image_files import save_image
+from train_embedding.services.json_values import to_json
 from train_embedding.services.typed_paths import typed_path
 
 EXAMPLES = """\
@@ -60,7 +61,7 @@ def _print_result(services: Services, combined: Combined, arguments: argparse.Na
     saved = services.combining.keep(combined, arguments.overwrite) if arguments.name else None
     notes = combined.notes if saved is None else saved.notes
     if arguments.json:
-        print_json({**report.to_json(), "notes": notes, "entry": None if saved is None else saved.entry.to_json()})
+        print_json({**to_json(report), "notes": notes, "entry": None if saved is None else saved.entry})
         return
     print_report(report)
     for note in notes:

@@ -34,7 +34,7 @@ def add_to(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     read = open_services(arguments).inspection.tokenize(arguments.prompt, arguments.negative, arguments.step, arguments.steps)
     if arguments.json:
-        print_json(read.to_json())
+        print_json(read)
         return 0
     for part in read.parts:
         if len(read.parts) > 1:

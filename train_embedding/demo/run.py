@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -39,9 +38,6 @@ class DemoResult:
     concept_distance_before: float
     concept_distance_after: float
     sheet: str
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_demo(

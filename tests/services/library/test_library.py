@@ -17,6 +17,7 @@ from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.services.json_values import to_json
 from train_embedding.services.library.file_cache import SETTLED_SECONDS
 from train_embedding.services.library.library import Library
 from train_embedding.testing import FakeHost
@@ -51,7 +52,7 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
     file = put(fake_host, "sword.pt", step=400)
     (file.parent / "sword.preview.png").touch()
     (entry,) = Library(fake_host).reload()
-    assert entry.to_json() == {
+    assert to_json(entry) == {
         "name": "sword",
         "family": "SD1",
         "vectors": 2,
@@ -80,7 +81,7 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
         "unsafe_reason": "",
         "can_sanitize": False,
     }
-    json.dumps(entry.to_json())
+    json.dumps(to_json(entry))
 
 
 def test_a_torch_file_called_a_preview_is_an_embedding_as_for_the_webui(fake_host: FakeHost) -> None:
@@ -94,7 +95,7 @@ def test_a_torch_file_called_a_preview_is_an_embedding_as_for_the_webui(fake_hos
 
 def test_no_preview(fake_host: FakeHost) -> None:
     put(fake_host, "sword.pt")
-    assert Library(fake_host).get("sword").to_json()["preview"] is None
+    assert to_json(Library(fake_host).get("sword"))["preview"] is None
 
 
 def test_a_dropped_file_needs_a_reload(fake_host: FakeHost) -> None:

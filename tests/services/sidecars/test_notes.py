@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from train_embedding.errors import InvalidInput, UnreadableFile
+from train_embedding.services.json_values import to_json
 from train_embedding.services.sidecars.notes import MAX_TEXT, Notes, check_changes, edit_notes_file, parse_notes
 
 
@@ -18,7 +19,7 @@ def test_the_keys_of_the_webui() -> None:
     }  # fmt: skip
     notes = parse_notes(json.dumps(values).encode("utf-8-sig"))
     assert notes == Notes("d", "a", "x", 1.0, "SD1", "n")
-    assert json.loads(json.dumps(notes.to_json()))["preferred_weight"] == 1.0
+    assert json.loads(json.dumps(to_json(notes)))["preferred_weight"] == 1.0
 
 
 def test_values_of_the_wrong_kind_count_as_none() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
@@ -59,16 +58,6 @@ class Entry:
         """Of the file, below the embeddings folder, with slashes."""
         return f"{self.folder}/{self.file.name}".lstrip("/")
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            **vars(self),
-            "file": str(self.file),
-            "preview": None if self.preview is None else str(self.preview),
-            "sidecars": list(self.sidecars),
-            "notes": self.notes.to_json(),
-            "remarks": list(self.remarks),
-        }
-
 
 @dataclass(frozen=True)
 class Imported:
@@ -82,9 +71,6 @@ class Imported:
     "Why not, a sentence."
     note: str = ""
     "What was done to it, a sentence; empty where it was kept byte for byte."
-
-    def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "entry": None if self.entry is None else self.entry.to_json()}
 
 
 def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_in, program_called
@@ -49,9 +49,6 @@ class Written:
     path: Path
     trigger: str = ""
     usage: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "path": str(self.path)}
 
 
 def exported(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,9 +51,6 @@ class Notes:
     preferred_weight: float = _note(0.0, "preferred weight", "Preferred weight", "As in (name:1.2); 0 for none.")
     sd_version: str = _note("", "sd version", "Model family", "The models that it is for, such as SD1, SD2 or SDXL.")
     notes: str = _note("", "notes", "Notes", "Anything else, for yourself.", lines=3)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 NOTE_FIELDS: tuple[NoteField, ...] = tuple(NoteField(each.name, **each.metadata) for each in fields(Notes))

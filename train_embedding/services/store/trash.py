@@ -11,9 +11,8 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from train_embedding.embeddings.storage import remove_file, remove_tree, replace_file, storage_failed
 from train_embedding.errors import NotFound, StorageFailed
@@ -49,9 +48,6 @@ class Trashed:
     "Seconds since 1970."
     size: int
     "Bytes of all files."
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "files": list(self.files), "embeddings": list(self.embeddings)}
 
 
 class Trash:
