@@ -73,9 +73,9 @@ def test_budget(tokens: int, vectors: int, sentence: str) -> None:
 
 def test_a_folder_in_words() -> None:
     report = DatasetReport(Path("/pictures"), 8, (("a.png", "It is empty."),), captions=5, masks=2)
-    assert Reader(html.dataset(report)).text == "8 pictures, 5 with a text file, 2 with a mask, 1 skippeda.png: It is empty."
+    assert Reader(html.dataset(report)).text == "8 images, 5 with a text file, 2 with a mask, 1 skippeda.png: It is empty."
     assert Reader(html.dataset(replace(report, notes=(EVIL,)))).text.endswith(EVIL)
-    assert Reader(html.dataset(replace(report, pictures=1, captions=0, masks=0, skipped=()))).text == "1 picture"
+    assert Reader(html.dataset(replace(report, images=1, captions=0, masks=0, skipped=()))).text == "1 image"
 
 
 def test_what_became_of_the_pictures() -> None:

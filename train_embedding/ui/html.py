@@ -45,10 +45,10 @@ def budget(value: Budget) -> Markup:
 
 
 def dataset(report: DatasetReport) -> Markup:
-    """ "8 pictures, 5 with a text file, 1 skipped" and the reasons."""
+    """ "8 images, 5 with a text file, 1 skipped" and the reasons."""
     skipped = [f"{name}: {reason}" for name, reason in report.skipped]
     counts = ((report.captions, "with a text file"), (report.masks, "with a mask"), (len(skipped), "skipped"))
-    text = ", ".join([count(report.pictures, "picture"), *(f"{number} {what}" for number, what in counts if number)])
+    text = ", ".join([count(report.images, "image"), *(f"{number} {what}" for number, what in counts if number)])
     more = "…" if len(skipped) > SHOWN_SKIPPED else ""
     return message("quiet", text, *skipped[:SHOWN_SKIPPED], more, *report.notes)
 

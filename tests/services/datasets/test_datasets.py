@@ -45,7 +45,7 @@ def test_leaves_out_what_is_no_training_picture(fake_host: FakeHost, pictures: P
     (pictures / "folder.png").mkdir()
     draw(pictures / "folder.png" / "deeper.png")
     report = Datasets(fake_host).inspect(pictures)
-    assert (report.pictures, report.skipped) == (1, ())
+    assert (report.images, report.skipped) == (1, ())
 
 
 def test_bad_pictures_are_skipped_with_the_reason(fake_host: FakeHost, pictures: Path) -> None:
@@ -55,7 +55,7 @@ def test_bad_pictures_are_skipped_with_the_reason(fake_host: FakeHost, pictures:
     whole = draw(pictures / "broken.png", (64, 64)).read_bytes()
     (pictures / "broken.png").write_bytes(whole[:60] + b"\xff\xff\xff\xff" + whole[64:])
     report = Datasets(fake_host).inspect(pictures)
-    assert report.pictures == 1
+    assert report.images == 1
     reasons = dict(report.skipped)
     assert sorted(reasons) == ["broken.png", "empty.png", "text.jpg"]
     assert reasons["empty.png"] == "It is empty."
@@ -69,7 +69,7 @@ def test_pictures_of_too_many_pixels_are_not_decoded(fake_host: FakeHost, pictur
     bomb = draw(pictures / "bomb.bmp").read_bytes()
     (pictures / "bomb.bmp").write_bytes(bomb[:18] + (60000).to_bytes(4, "little") * 2 + bomb[26:])
     report = Datasets(fake_host).inspect(pictures)
-    assert report.pictures == 1
+    assert report.images == 1
     assert "too many" in dict(report.skipped)["bomb.bmp"]
 
 
@@ -87,7 +87,7 @@ def test_what_is_worth_knowing_of_captions(fake_host: FakeHost, pictures: Path) 
     (pictures / "a.txt").write_bytes("a red ball".encode("utf-16"))
     (pictures / "b.txt").write_text(" \n")
     report = Datasets(fake_host).inspect(pictures)
-    assert (report.pictures, report.captions, report.skipped) == (5, 2, ())
+    assert (report.images, report.captions, report.skipped) == (5, 2, ())
     assert report.notes == (
         "3 of 5 images have no caption file, so their names are used: c.png, d.png, e.png.",
         "Empty caption files, for which [filewords] is nothing: b.txt.",
@@ -107,7 +107,7 @@ def test_captions_that_cannot_be_used_are_told_before_training(fake_host: FakeHo
         draw(pictures / f"{name}.png")
         (pictures / f"{name}.txt").write_bytes(text)
     report = Datasets(fake_host).inspect(pictures)
-    assert report.pictures == 1
+    assert report.images == 1
     assert sorted(name for name, _ in report.skipped) == sorted(f"{name}.png" for name in texts)
     for name, reason in report.skipped:
         assert reason.startswith(f'The caption file "{Path(name).stem}.txt" ')
@@ -123,7 +123,7 @@ def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -
     assert '"Repeated subfolders" (--repeats)' in caught.value.hint
     assert datasets.inspect(pictures, repeats=True).notes == ()
     (note,) = datasets.inspect(subject).notes
-    assert note.startswith("This folder's name asks for 10 repeats in kohya's scripts.")
+    assert note.startswith("In kohya's scripts, this folder's name means 10 repeats.")
     draw(pictures / "b.png")
     (note,) = datasets.inspect(pictures).notes
     assert note.startswith("Images in the subfolder 10_cat are not used.")
@@ -171,14 +171,14 @@ def test_every_kind_of_image_is_found(fake_host: FakeHost, pictures: Path) -> No
     for name, kind in kinds.items():
         Image.new("RGB", (32, 32), "red").save(pictures / name, kind)
     report = Datasets(fake_host).inspect(pictures)
-    assert (report.pictures, report.skipped) == (len(kinds), ())
+    assert (report.images, report.skipped) == (len(kinds), ())
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_does_not_hang(fake_host: FakeHost, pictures: Path) -> None:
     draw(pictures / "good.png")
     os.mkfifo(pictures / "pipe.png")
-    assert Datasets(fake_host).inspect(pictures).pictures == 1
+    assert Datasets(fake_host).inspect(pictures).images == 1
 
 
 def test_a_kind_that_pillow_cannot_read(fake_host: FakeHost, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,14 +229,14 @@ def test_a_shared_server_allows_its_own_folders_only(tmp_path: Path) -> None:
         draw(folder / "a.png")
     (allowed / "way-out").symlink_to(outside)
     datasets = Datasets(FakeHost(tmp_path / "host", allowed_folders=(allowed,)))
-    assert datasets.inspect(allowed).pictures == 1
+    assert datasets.inspect(allowed).images == 1
     for folder in (outside, allowed / "way-out", allowed / ".." / "outside", tmp_path / "allowed2", outside / "none"):
         with pytest.raises(NotAllowed, match="outside the folders") as caught:
             datasets.inspect(folder)
         assert str(allowed) in caught.value.hint
     (allowed / "b.png").symlink_to(outside / "a.png")
     report = datasets.inspect(allowed)
-    assert (report.pictures, [name for name, _ in report.skipped]) == (1, ["b.png"])
+    assert (report.images, [name for name, _ in report.skipped]) == (1, ["b.png"])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

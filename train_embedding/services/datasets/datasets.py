@@ -1,4 +1,4 @@
-"""Folders of training pictures and the caption templates that go with them."""
+"""Datasets, which are folders of training images, and caption templates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.engine.config.rules import CHOICES
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
-from train_embedding.services.datasets.warnings import dataset_notes
+from train_embedding.services.datasets.warnings import warnings_about
 from train_embedding.services.typed_paths import typed_path, typed_text
 
 MAX_TEMPLATE_SIZE = 2**20
@@ -35,44 +35,52 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "caption file only": ("[name], [filewords]",),
 }
-"Templates that come with the package."
+"The caption templates of the package."
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a folder of pictures holds."""
+    """What a dataset holds, and what to know about it before training."""
 
     folder: Path
-    pictures: int
+    images: int
     "How many can be trained on."
     skipped: tuple[tuple[str, str], ...]
-    "File name and reason, of pictures that cannot."
+    "File name and reason for each image that cannot be used."
     captions: int = 0
-    "How many of them have a text file."
+    "How many usable images have a caption file."
     masks: int = 0
-    "How many of them have a mask file."
+    "How many usable images have a mask file."
     notes: tuple[str, ...] = ()
-    "What is worth knowing before training, in sentences."
+    "Warnings, in sentences."
 
     def to_json(self) -> dict[str, Any]:
         skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
-        counts = {"pictures": self.pictures, "captions": self.captions, "masks": self.masks}
+        counts = {"pictures": self.images, "captions": self.captions, "masks": self.masks}
         return {"folder": str(self.folder), **counts, "skipped": skipped, "notes": list(self.notes)}
 
 
 class Datasets:
-    """Use cases about pictures. Safe to call from any thread."""
+    """The use cases about datasets. Safe to call from any thread."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def check_folder(self, folder: str | Path) -> Path:
-        """The folder, with symbolic links resolved.
+        """Check that a folder may be read.
 
-        Raises InvalidInput for no folder at all, NotAllowed outside the folders that a shared server may use, and
-        NotFound for one that does not exist.
+        Args:
+            folder: The folder as a person typed it.
+
+        Returns:
+            Its path, absolute and without links.
+
+        Raises:
+            InvalidInput: Nothing is given, or it is not a folder.
+            NotAllowed: It is outside the folders that a shared server may read, or the system refuses access.
+            NotFound: It does not exist.
         """
         text = str(folder)
         if not typed_text(text):
@@ -81,25 +89,35 @@ class Datasets:
         try:
             is_there, is_folder = path.exists(), path.is_dir()
         except OSError as error:
-            raise NotAllowed(f'The folder "{path}" cannot be looked at: {error.strerror or error}.') from error
+            raise NotAllowed(f'The folder "{path}" cannot be read: {error.strerror or error}.') from error
         if not is_there:
             raise NotFound(f'The folder "{path}" does not exist.')
         if not is_folder:
-            raise InvalidInput(f'"{path}" is a file, not a folder of pictures.')
+            raise InvalidInput(f'"{path}" is a file, not a folder of images.')
         return path
 
     def inspect(self, folder: str | Path, repeats: bool = False, masks: str = "none") -> DatasetReport:
-        """Counts the pictures directly in `folder` and opens each, without decoding it.
+        """Count the images directly in a folder, opening each without decoding it.
 
-        repeats, masks: as in TrainingSpec. Hidden files and masks (`-masklabel.`) are not training images and are not mentioned.
-        Raises what `check_folder` raises, InvalidInput for other masks, and NothingToTrainOn.
+        Hidden files and mask files (`-masklabel.`) are not training images and are not counted as skipped.
+
+        Args:
+            folder: The folder as a person typed it.
+            repeats: Whether subfolders named like `3_cat` are searched, as in TrainingSpec.
+            masks: Where masks come from, as in TrainingSpec.
+
+        Raises:
+            InvalidInput: As `check_folder`, or `masks` is unknown.
+            NotAllowed: As `check_folder`.
+            NotFound: As `check_folder`.
+            NothingToTrainOn: There is no usable image.
         """
         from train_embedding.engine.data.captions import caption_file, has_file
         from train_embedding.engine.data.image import mask_file
         from train_embedding.engine.data.image_folder import check_picture, list_pictures, nothing_usable, skip
 
         if masks not in CHOICES["masks"]:
-            raise InvalidInput(f'There is no kind of masks "{masks}".', f"Use one of {', '.join(CHOICES['masks'])}.")
+            raise InvalidInput(f'Unknown kind of masks "{masks}".', f"Use one of {', '.join(CHOICES['masks'])}.")
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         files, skipped = list_pictures(path, repeats, allowed)
@@ -113,21 +131,24 @@ class Datasets:
             raise nothing_usable(path, skipped)
         captions = sum(has_file(caption_file(file)) for file in usable)
         masked = sum(has_file(mask_file(file)) for file in usable)
-        return DatasetReport(path, len(usable), tuple(skipped), captions, masked, dataset_notes(path, usable, repeats))
+        return DatasetReport(path, len(usable), tuple(skipped), captions, masked, warnings_about(path, usable, repeats))
 
     def templates(self) -> dict[str, tuple[str, ...]]:
-        """Caption templates by name: the package's, and over them the host's `*.txt`; each has a line with [name]."""
+        """Return caption templates by name: those of the package, and those of the host (`*.txt`), which take precedence.
+
+        Each template has at least one line with [name].
+        """
         found = dict(TEMPLATES)
         folder = self._host.info().templates_folder
         files = sorted(folder.glob("*.txt")) if folder is not None and folder.is_dir() else []
         for file in files:
-            lines = _template_lines(file)
+            lines = _read_template(file)
             if any("[name]" in line for line in lines):
                 found[file.stem] = lines
         return found
 
 
-def _template_lines(file: Path) -> tuple[str, ...]:
+def _read_template(file: Path) -> tuple[str, ...]:
     from train_embedding.engine.data.caption_files import decoded
 
     try:

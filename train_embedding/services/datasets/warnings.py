@@ -1,54 +1,61 @@
-"""What is worth knowing of a dataset before training: missing and empty captions, folders named for kohya's scripts."""
+"""Warnings about a dataset before training: missing and empty captions, folders named for kohya's scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_NAMED = 3
-"Files that a sentence names."
+_MAX_LISTED = 3
+"How many files a sentence names."
 
 
-def dataset_notes(folder: Path, words: Mapping[Path, str], repeats: bool) -> tuple[str, ...]:
-    """Sentences about a dataset. words: of each usable image its caption. repeats: whether subfolders are searched."""
-    return (*_folder_notes(folder, repeats), *_caption_notes(words))
+def warnings_about(folder: Path, captions: Mapping[Path, str], repeats: bool) -> tuple[str, ...]:
+    """Return warnings about a dataset, in sentences.
+
+    Args:
+        folder: The dataset.
+        captions: The caption of each usable image.
+        repeats: Whether its subfolders are searched.
+    """
+    return (*_folder_warnings(folder, repeats), *_caption_warnings(captions))
 
 
-def _folder_notes(folder: Path, repeats: bool) -> list[str]:
+def _folder_warnings(folder: Path, repeats: bool) -> list[str]:
     from train_embedding.engine.data.image_folder import SEARCH_SUBFOLDERS, listed, repeats_in, subfolders_with_images
 
-    notes: list[str] = []
+    warnings: list[str] = []
     if count := repeats_in(folder.name):
-        notes.append(
-            f"This folder's name asks for {count} repeats in kohya's scripts. Here the steps alone set how long a run is, so a "
-            'single folder needs no repeats; to weigh several, give the folder above and switch on "Repeated subfolders" '
-            "(--repeats)."
+        warnings.append(
+            f"In kohya's scripts, this folder's name means {count} repeats. Here only the number of steps sets how long a run "
+            "is, so one folder needs no repeats. To weight several folders, choose their parent folder and switch on "
+            '"Repeated subfolders" (--repeats).'
         )
     counted = [] if repeats else subfolders_with_images(folder)[0]
     if counted:
-        notes.append(f"Images in {listed(counted)} are not used. {SEARCH_SUBFOLDERS}")
-    return notes
+        warnings.append(f"Images in {listed(counted)} are not used. {SEARCH_SUBFOLDERS}")
+    return warnings
 
 
-def _caption_notes(words: Mapping[Path, str]) -> list[str]:
+def _caption_warnings(captions: Mapping[Path, str]) -> list[str]:
     from train_embedding.engine.data.captions import caption_file, has_file
 
-    has_caption = {file: has_file(caption_file(file)) for file in words}
+    has_caption = {file: has_file(caption_file(file)) for file in captions}
     captioned, bare = ([file for file, has in has_caption.items() if has is wanted] for wanted in (True, False))
-    empty = [caption_file(file) for file in captioned if not words[file]]
+    empty = [caption_file(file) for file in captioned if not captions[file]]
     others = [file for file in bare if has_file(file.with_suffix(".caption"))]
-    notes: list[str] = []
+    warnings: list[str] = []
     if others:
-        notes.append(f'Captions are read from ".txt" files only, not from ".caption": {_some(others)}.')
+        warnings.append(f'Captions are read from ".txt" files only, not from ".caption": {_list_some(others)}.')
     elif captioned and bare:
-        notes.append(f"{len(bare)} of {len(words)} images have no caption file, so their names are used: {_some(bare)}.")
+        count = f"{len(bare)} of {len(captions)}"
+        warnings.append(f"{count} images have no caption file, so their names are used: {_list_some(bare)}.")
     if empty:
-        notes.append(f"Empty caption files, for which [filewords] is nothing: {_some(empty)}.")
-    return notes
+        warnings.append(f"Empty caption files, for which [filewords] is nothing: {_list_some(empty)}.")
+    return warnings
 
 
-def _some(files: Sequence[Path]) -> str:
+def _list_some(files: Sequence[Path]) -> str:
     from train_embedding.engine.data.image_folder import readable
 
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    return ", ".join(readable(file.name) for file in files[:_NAMED]) + more
+    more = f" and {len(files) - _MAX_LISTED} more" if len(files) > _MAX_LISTED else ""
+    return ", ".join(readable(file.name) for file in files[:_MAX_LISTED]) + more
