@@ -138,7 +138,7 @@ def killed(work: Callable[[], object], seconds: float) -> bool:
         except BaseException:  # noqa: BLE001
             os._exit(1)
     deadline = time.monotonic() + seconds
-    ended = 0
+    ended = status = 0
     while not ended and time.monotonic() < deadline:
         time.sleep(0.005)
         ended, status = os.waitpid(child, os.WNOHANG)
