@@ -16,6 +16,6 @@ def entry(**changes: Any) -> Entry:
     values: dict[str, Any] = {
         "name": "my-cat", "family": "SD1", "vectors": 2, "widths": {"clip_l": 768}, "step": 400, "checkpoint": "v1-5",
         "loaded": True, "reason": "", "preview": None, "folder": "", "format": "webui", "size": 3456, "hash": "0123456789",
-        "modified": 0.0, "sidecars": (), "notes": Notes(), "remarks": (), **changes,
+        "modified": 0.0, "sidecars": (), "notes": Notes(), "warnings": (), **changes,
     }  # fmt: skip
     return Entry(**{"file": ROOT / values["folder"] / f"{values['name']}.pt", **values})

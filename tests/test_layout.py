@@ -90,7 +90,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "services.datasets": ("services.typed_paths",),
     "services.sidecars": ("services.run_records", "services.waiting"),
     "services.store": ("services.sidecars", "services.formats", "services.run_records"),
-    "services.importing": ("services.store", "services.sidecars", "services.formats"),
+    "services.importing": ("services.sidecars", "services.formats"),
     "services.library": _LIBRARY,
     "services.inspection": ("services.library", *_LIBRARY),
     "services.combining": ("services.inspection", "services.library", *_LIBRARY),
@@ -199,7 +199,7 @@ def unguarded(source: str) -> list[str]:
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         name, owner = node.func.attr, getattr(node.func.value, "id", "")
-        # str.replace takes two values, Path.replace one; Library.rename and Shelf.rename take two as well.
+        # str.replace takes two values, Path.replace one; Library.rename and StoreTransaction.rename take two as well.
         of_path = (name in _CHANGES_NAMES and len(node.args) < 2) or (
             name == "replace" and len(node.args) == 1 and not node.keywords
         )

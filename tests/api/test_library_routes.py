@@ -221,7 +221,7 @@ def test_changes_that_are_refused(client: TestClient, services: Services) -> Non
         assert ask(client, method, path, {"notes": ""} if method == "PATCH" else None).status_code == 404
     assert ask(client, "POST", "trash/..%2Fembeddings/restore").status_code == 404
     assert ask(client, "GET", "embeddings/cat/file?format=onnx").status_code == 422
-    with services.library.held("cat"):
+    with services.library.lock_for_training("cat"):
         assert ask(client, "DELETE", "embeddings/cat").status_code == 409
     assert {entry["name"] for entry in ask(client, "GET", "embeddings").json()} == {"cat", "dog"}
 

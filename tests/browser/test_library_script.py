@@ -25,7 +25,7 @@ LIBRARY = (
     entry(name="Apple", family="SD1", vectors=4, step=10, size=300, modified=3.0, folder="fruit"),
     entry(name="banana", family="SDXL", vectors=1, step=None, size=100, modified=1.0, folder="fruit/yellow"),
     entry(name="cherry", family="SD1", vectors=2, step=900, size=200, modified=2.0, loaded=False, reason="It is for SD2."),
-    entry(name="星空", family="SD1", vectors=8, step=5, size=50, modified=4.0, remarks=("Its name is a word.",)),
+    entry(name="星空", family="SD1", vectors=8, step=5, size=50, modified=4.0, warnings=("Its name is a word.",)),
     entry(name=EVIL, family="SD1", size=10, folder="<b>evil</b>"),
 )
 
@@ -102,7 +102,7 @@ def test_search(ui: Any, search: str, names: list[str]) -> None:
         ("family", "SDXL", ["banana"]),
         ("state", "loaded", ["Apple", "banana", "星空", EVIL]),
         ("state", "left-out", ["cherry"]),
-        ("state", "remarks", ["星空"]),
+        ("state", "warnings", ["星空"]),
         ("folder", "fruit", ["Apple", "banana"]),
         ("folder", "fruit/yellow", ["banana"]),
         ("folder", "<b>evil</b>", [EVIL]),

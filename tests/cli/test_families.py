@@ -29,7 +29,7 @@ MANY = 257
 "Vectors that are too many to compare."
 
 VERBS = [
-    ["list", "--remarks"],
+    ["list", "--warnings"],
     ["inspect", "{name}", "--top", "0", "--neighbours", "3", "--picture", "map.png"],
     ["inspect", "{name}", "--text", "red", "--top", "1"],
     ["tokens", "a {name} of red"],

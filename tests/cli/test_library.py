@@ -34,7 +34,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
 
 def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "old" / "concat-qzx.safetensors")
-    titles, *rows = output(capsys, "list", "--remarks").splitlines()
+    titles, *rows = output(capsys, "list", "--warnings").splitlines()
     assert " ".join(titles.split()) == "name family vectors step checkpoint folder format KB changed hash not loaded"
     assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
     assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "kohya"]

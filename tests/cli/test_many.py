@@ -14,7 +14,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.hosts import standalone
 from train_embedding.services.library import listing
-from train_embedding.services.library.file_cache import SETTLED_SECONDS
+from train_embedding.services.library.listing import SETTLED_SECONDS
 
 FILES = 12
 
@@ -32,8 +32,8 @@ def data(tmp_path: Path) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the embedding files that are read, each time."""
     seen: list[str] = []
-    content, embedding = listing.content_at, standalone.read_embedding
-    monkeypatch.setattr(listing, "content_at", lambda path: seen.append(path.name) or content(path))
+    content, embedding = listing.summarize, standalone.read_embedding
+    monkeypatch.setattr(listing, "summarize", lambda path: seen.append(path.name) or content(path))
     monkeypatch.setattr(standalone, "read_embedding", lambda path: seen.append(path.name) or embedding(path))
     return seen
 

@@ -21,7 +21,7 @@ VERBS = [
     ["--help"], ["train", "--help"], ["merge", "--help"],
     ["create", NAME, "--init-text", "red", "--vectors", "2"],
     ["create", "łódź", "--json"],
-    ["list", "--remarks"],
+    ["list", "--warnings"],
     ["list", "--json"],
     ["inspect", NAME, "--text", "ŝŭ 猫", "--neighbours", "2"],
     ["inspect", NAME, "--json"],

@@ -72,7 +72,7 @@ def create(arguments: argparse.Namespace) -> int:
 
 def add_list(commands: Commands) -> None:
     parser = add_command(commands, "list", list_entries, "list the embeddings", "Lists the embeddings in the data folder.")
-    parser.add_argument("--remarks", action="store_true", help="also print warnings, such as names or vectors that collide")
+    parser.add_argument("--warnings", action="store_true", help="also print warnings, such as names or vectors that collide")
     _add_json_option(parser, "the list")
     add_host_options(parser)
 
@@ -84,8 +84,8 @@ def list_entries(arguments: argparse.Namespace) -> int:
     elif entries:
         _print_entries(entries)
         for entry in entries:
-            remarks = entry.remarks if arguments.remarks else ()
-            _print_lines(f"{entry.path}: {remark}" for remark in filter(None, (entry.unsafe_reason, *remarks)))
+            warnings = entry.warnings if arguments.warnings else ()
+            _print_lines(f"{entry.path}: {warning}" for warning in filter(None, (entry.unsafe_reason, *warnings)))
     else:
         print(f"No embedding in {arguments.data}. Create one with: train-embedding create NAME --init-text TEXT")
     return 0

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from train_embedding.errors import InvalidInput, UnreadableFile
-
-if TYPE_CHECKING:
-    from train_embedding.embeddings.embedding import Embedding
 
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "webui": (".pt", ".bin"),
@@ -54,15 +49,6 @@ def called_anew(file: Path, name: str) -> bytes | None:
             f'"{file.name}" carries its name inside, and such a file cannot be written here.', "Convert it to another form first."
         )
     return encode(embedding, embedding.format, file.suffix)
-
-
-def fingerprint(embedding: Embedding) -> str:
-    """The same for the same vectors, bit for bit. The key of a single text encoder does not count: its width tells it."""
-    digest = hashlib.sha256()
-    for key, vectors in sorted(embedding.vectors.items()):
-        digest.update(f"{key if len(embedding.vectors) > 1 else ''} {[*vectors.shape]} ".encode())
-        digest.update(vectors.numpy().tobytes())
-    return digest.hexdigest()[:32]
 
 
 def suffixes_of(form: str) -> tuple[str, ...]:

@@ -271,7 +271,7 @@ def test_a_taken_name(fake_host: FakeHost, library: Library) -> None:
     assert (done.entry.path, done.entry.notes.notes) == ("sub/cat.pt", "mine")
     assert library.trashed()[0].files == ("sub/cat.safetensors",)
     assert "sub/cat.safetensors" not in files_in(fake_host)
-    with library.held("cat"):
+    with library.lock_for_training("cat"):
         (refused,) = library.import_files([("cat.pt", saved(WEBUI))], overwrite=True)
         assert "being trained" in refused.problem
 

@@ -18,8 +18,8 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
 from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
 from train_embedding.services.json_values import to_json
-from train_embedding.services.library.file_cache import SETTLED_SECONDS
 from train_embedding.services.library.library import Library
+from train_embedding.services.library.listing import SETTLED_SECONDS
 from train_embedding.testing import FakeHost
 
 SDXL = {"clip_l": 768, "clip_g": 1280}
@@ -77,7 +77,7 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
             "preferred_weight": 0.0,
             "sd_version": "",
         },
-        "remarks": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
+        "warnings": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
         "unsafe_reason": "",
         "can_sanitize": False,
     }
@@ -417,7 +417,7 @@ def test_of_two_unicode_forms_the_one_that_is_spelled_alike_is_meant(fake_host: 
     for name in (COMPOSED, DECOMPOSED):
         entry = library.get(name)
         assert entry.name == name
-        assert any("in another Unicode form" in remark for remark in entry.remarks)
+        assert any("in another Unicode form" in warning for warning in entry.warnings)
 
 
 def test_a_name_in_another_case_is_suggested(fake_host: FakeHost) -> None:

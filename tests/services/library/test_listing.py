@@ -18,9 +18,9 @@ import torch
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
-from train_embedding.services.library.file_cache import SETTLED_SECONDS
-from train_embedding.services.library.file_summary import content_at
+from train_embedding.services.library.file_summary import summarize
 from train_embedding.services.library.library import Library
+from train_embedding.services.library.listing import SETTLED_SECONDS
 from train_embedding.services.store.store import OWN_FOLDER
 from train_embedding.testing import FakeHost
 
@@ -153,18 +153,18 @@ def test_notes_that_cannot_be_read_are_remarked(host: FakeHost) -> None:
     (host.info().embeddings_folder / "a.json").write_bytes(b"\xff")
     entry = Library(host).get("a")
     assert entry.notes.description == ""
-    assert any('"a.json" holds no notes' in remark for remark in entry.remarks)
+    assert any('"a.json" holds no notes' in warning for warning in entry.warnings)
 
 
 def test_a_large_file_of_notes_is_not_read(host: FakeHost) -> None:
     (host.info().embeddings_folder / "a.json").write_bytes(b" " * 2**21)
-    assert any("larger than 1024 KiB" in remark for remark in Library(host).get("a").remarks)
+    assert any("larger than 1024 KiB" in warning for warning in Library(host).get("a").warnings)
 
 
 def test_twins_are_pointed_out(host: FakeHost) -> None:
     put(host, "twin.safetensors", value=1.0)
-    remarks = Library(host).get("twin").remarks
-    assert '"a.pt" holds the same vectors.' in remarks
+    warnings = Library(host).get("twin").warnings
+    assert '"a.pt" holds the same vectors.' in warnings
 
 
 def test_folders_that_lie_very_deep(host: FakeHost) -> None:
@@ -208,4 +208,4 @@ def test_pipes_in_the_folder_are_not_waited_for(fake_host: FakeHost) -> None:
     entries = {entry.name: entry for entry in Library(fake_host).list()}
     assert entries["a"].vectors == 2
     assert entries["b"].reason == '"b.pt" is not a regular file.'
-    assert content_at(folder / "c.safetensors").problem == '"c.safetensors" is not a regular file.'
+    assert summarize(folder / "c.safetensors").problem == '"c.safetensors" is not a regular file.'

@@ -125,7 +125,7 @@ def test_no_vectors_to_be_had(library: Library, fake_host: FakeHost) -> None:
 
 def test_not_while_it_is_trained(library: Library, fake_host: FakeHost) -> None:
     file = evil(fake_host)
-    with library.held("evil"), pytest.raises(Conflict, match="is being trained"):
+    with library.lock_for_training("evil"), pytest.raises(Conflict, match="is being trained"):
         library.sanitize("evil")
     assert file.exists()
 

@@ -11,30 +11,34 @@ import torch
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode
+from train_embedding.services.library.file_summary import FileSummary
 from train_embedding.services.library.library import Library
-from train_embedding.services.library.listing import Content, Found, NotesFile
-from train_embedding.services.library.warnings import containing, remarks_of
+from train_embedding.services.library.listing import Catalog, ListedFile, ListedFolder, NotesFile
+from train_embedding.services.library.warnings import names_within_names, warnings_for_files
+from train_embedding.services.store.scan import ScannedFolder
 from train_embedding.testing import FakeHost
 
 
-def found(path: str, fingerprint: str = "", problem: str = "", notes: str = "") -> Found:
+def found(path: str, fingerprint: str = "", problem: str = "", notes: str = "") -> ListedFile:
     whole = Path("/embeddings", path)
     folder = whole.parent.relative_to("/embeddings").as_posix()
-    content = Content(fingerprint=fingerprint or path, problem=problem)
-    return Found(whole, whole.stem, "" if folder == "." else folder, content, 1, 1.0, (), NotesFile(problem=notes))
+    summary = FileSummary(fingerprint=fingerprint or path, problem=problem)
+    return ListedFile(whole, whole.stem, "" if folder == "." else folder, summary, 1, 1.0, (), NotesFile(problem=notes))
 
 
-def remarks(*files: Found) -> dict[str, tuple[str, ...]]:
-    sentences = remarks_of(files, lambda one: one.path.relative_to("/embeddings").as_posix())
-    return {file.path.relative_to("/embeddings").as_posix(): one for file, one in zip(files, sentences, strict=True)}
+def warnings(*files: ListedFile) -> dict[str, tuple[str, ...]]:
+    root = Path("/embeddings")
+    folder = ListedFolder(ScannedFolder(root, "", None, frozenset(), ()), None, files)
+    catalog = Catalog(root, [folder])
+    return {file.relative_path: found for file, found in zip(files, warnings_for_files(files, catalog), strict=True)}
 
 
 def test_nothing_to_say() -> None:
-    assert remarks(found("sksword.pt"), found("qzxdog.pt")) == {"sksword.pt": (), "qzxdog.pt": ()}
+    assert warnings(found("sksword.pt"), found("qzxdog.pt")) == {"sksword.pt": (), "qzxdog.pt": ()}
 
 
 def test_same_name_and_same_vectors() -> None:
-    said = remarks(found("sksword.pt", "1"), found("old/sksword.bin", "2"), found("other-one.pt", "1"))
+    said = warnings(found("sksword.pt", "1"), found("old/sksword.bin", "2"), found("other-one.pt", "1"))
     assert said["sksword.pt"] == (
         '"old/sksword.bin" has the same name.',
         '"other-one.pt" holds the same vectors.',
@@ -44,31 +48,31 @@ def test_same_name_and_same_vectors() -> None:
 
 
 def test_names_that_contain_one_another() -> None:
-    said = remarks(*(found(f"{name}.pt") for name in ("qzx", "qzx-2", "my-QZX-3", "qzx-4", "qzx-5", "QZX")))
+    said = warnings(*(found(f"{name}.pt") for name in ("qzx", "qzx-2", "my-QZX-3", "qzx-4", "qzx-5", "QZX")))
     assert said["qzx.pt"][0] == 'Its name contains that of "QZX".'
     assert said["qzx.pt"][1] == 'Its name is contained in that of "my-QZX-3", "QZX", "qzx-2" and 2 more.'
     assert said["my-QZX-3.pt"] == ('Its name contains that of "QZX", "qzx".',)
 
 
 def test_ordinary_words() -> None:
-    assert remarks(found("tree.pt"))["tree.pt"] == (
+    assert warnings(found("tree.pt"))["tree.pt"] == (
         '"tree" is a word that the model knows; prompts that mean the word will call the embedding.',
     )
 
 
 def test_files_that_cannot_be_read_collide_with_nothing() -> None:
-    assert remarks(found("tree.pt", problem="It is empty."), found("a/tree.pt", problem="It is empty.")) == {
+    assert warnings(found("tree.pt", problem="It is empty."), found("a/tree.pt", problem="It is empty.")) == {
         "tree.pt": (),
         "a/tree.pt": (),
     }
-    assert remarks(found("sksword.pt", notes="They cannot be read."))["sksword.pt"] == ("They cannot be read.",)
+    assert warnings(found("sksword.pt", notes="They cannot be read."))["sksword.pt"] == ("They cannot be read.",)
 
 
 def test_as_comparing_each_with_each() -> None:
     generator = random.Random(3)
     words = ["a", "ab", "cat", "art", "star", "style", "ink", "É", "ß", "剣", "-", "v2", "v"]
     names = tuple(sorted({"".join(generator.choices(words, k=generator.randint(1, 4))) for _ in range(400)}))
-    inside, around = containing(names)
+    inside, around = names_within_names(names)
     for name in names:
         others = [other for other in names if other != name]
         assert sorted(inside.get(name, ())) == [one for one in others if one.casefold() in name.casefold()]
@@ -79,7 +83,7 @@ def test_ten_thousand_names_cost_no_square() -> None:
     generator = random.Random(4)
     names = tuple(sorted(f"style-{generator.getrandbits(60):x}-v{number % 9}" for number in range(10_000)))
     start = time.process_time()
-    containing(names)
+    names_within_names(names)
     assert time.process_time() - start < 3, "comparing each with each takes a minute"
 
 
@@ -89,14 +93,14 @@ def test_files_that_the_webui_passes_over_are_listed_and_told(fake_host: FakeHos
     (fake_host.info().embeddings_folder / f"sksword{suffix}").write_bytes(encode(embedding, "kohya", form))
     (entry,) = Library(fake_host).list()
     assert (entry.name, entry.vectors, entry.family) == ("sksword", 2, "SD1")
-    assert entry.remarks == (f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors.",)
+    assert entry.warnings == (f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors.",)
 
 
 def test_the_token_of_a_file_whose_name_says_nothing(fake_host: FakeHost) -> None:
     file = fake_host.info().embeddings_folder / "learned_embeds.bin"
     torch.save({"<cat-toy>": torch.ones(2, 768)}, file)
     (entry,) = Library(fake_host).list()
-    assert 'It was trained as "<cat-toy>"; prompts call it by its file\'s name.' in entry.remarks
+    assert 'It was trained as "<cat-toy>"; prompts call it by its file\'s name.' in entry.warnings
     assert Library(fake_host).read("learned_embeds").metadata["token"] == "<cat-toy>"
 
 
@@ -105,5 +109,5 @@ def test_vectors_for_one_of_sdxls_encoders(fake_host: FakeHost) -> None:
     torch.save({"clip_g": torch.ones(2, 1280)}, file)
     (entry,) = Library(fake_host).list()
     assert entry.family == "SDXL"
-    assert "It has vectors for only one of SDXL's two text encoders (clip_g)." in entry.remarks
+    assert "It has vectors for only one of SDXL's two text encoders (clip_g)." in entry.warnings
     assert entry.reason.startswith("It was made for one of SDXL's two text encoders; the loaded checkpoint is ")

@@ -362,11 +362,11 @@ def test_one_that_is_being_trained_stays(fake_host: FakeHost, library: Library) 
     put(fake_host, "sword.pt")
     put(fake_host, "other.pt", 2.0)
     before = state(fake_host)
-    with library.held("sword"):
+    with library.lock_for_training("sword"):
         for action in (lambda: library.rename("sword", "new"), lambda: library.delete("sword")):
             with pytest.raises(Conflict, match='"sword" is being trained'):
                 action()
-        with pytest.raises(Conflict), Library(fake_host).held("sword"):
+        with pytest.raises(Conflict), Library(fake_host).lock_for_training("sword"):
             pass
         assert state(fake_host) == before
         library.rename("other", "another")
@@ -392,7 +392,7 @@ def test_one_that_is_being_trained_is_not_overwritten(fake_host: FakeHost, libra
         "check": lambda: combining.check_free("sword", overwrite=True),
     }
     before = state(fake_host)
-    with Library(fake_host).held("sword"), pytest.raises(Conflict, match='"sword" is being trained'):
+    with Library(fake_host).lock_for_training("sword"), pytest.raises(Conflict, match='"sword" is being trained'):
         ways[way]()
     assert state(fake_host) == before
     ways[way]()

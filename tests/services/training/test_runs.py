@@ -218,7 +218,7 @@ def test_the_file_stays_while_it_is_trained(trainee: Trainee) -> None:
 
 
 def test_a_run_that_cannot_begin_holds_nothing(trainee: Trainee) -> None:
-    with trainee.services.library.held("sword"), pytest.raises(Conflict, match="being trained already"):
+    with trainee.services.library.lock_for_training("sword"), pytest.raises(Conflict, match="being trained already"):
         trainee.start()
     assert trainee.run().status == "finished"
 
@@ -297,7 +297,7 @@ def test_a_page_shows_the_run_that_ended_with_its_process_until_there_is_another
     assert later.wait(later.services.runs.resume(shown.id)).step == 3
     assert later.services.runs.latest() == later.services.runs.get(ended.id)
     assert earlier.id < ended.id
-    with trainee.services.library.held(NAME):
+    with trainee.services.library.lock_for_training(NAME):
         replace(ended, status="running", step=2).save()
         assert Services(trainee.host).runs.latest() is None, "another process works on it"
     replace(ended, status="finished").save()

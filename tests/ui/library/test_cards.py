@@ -27,7 +27,7 @@ def answer(deck: Deck, serial: int, keys: list[object]) -> dict[str, str]:
 
 def test_text_from_people_stays_text() -> None:
     read = Reader(
-        cards([entry(name=EVIL, folder=EVIL, remarks=(EVIL,)), entry(name=EVIL, loaded=False, reason=EVIL, family=EVIL)])
+        cards([entry(name=EVIL, folder=EVIL, warnings=(EVIL,)), entry(name=EVIL, loaded=False, reason=EVIL, family=EVIL)])
     )
     assert read.tags <= OWN_TAGS | {"datalist"}
     assert "onerror" not in read.names
@@ -36,9 +36,9 @@ def test_text_from_people_stays_text() -> None:
 
 
 def test_a_card_says_what_it_stands_for() -> None:
-    read = Reader(cards([entry(vectors=1, folder="styles", remarks=("Its name is a word.",))]))
+    read = Reader(cards([entry(vectors=1, folder="styles", warnings=("Its name is a word.",))]))
     assert "my-catSD11 vector · 400 steps" in read.text
-    assert {"styles/my-cat.pt", "SD1", "400", "te-card te-remarks", "my-cat\nIts name is a word."} <= set(read.attributes)
+    assert {"styles/my-cat.pt", "SD1", "400", "te-card te-warnings", "my-cat\nIts name is a word."} <= set(read.attributes)
 
 
 def test_a_card_that_is_left_out_says_why() -> None:

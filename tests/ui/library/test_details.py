@@ -32,8 +32,8 @@ REPORT = Report(
 )  # fmt: skip
 EVIL_PIECES = {
     "details": library_html.details(
-        entry(name=EVIL, family=EVIL, checkpoint=EVIL, widths={EVIL: 1}, file=Path(EVIL), remarks=(EVIL,), hash=EVIL, format=EVIL,
-              notes=Notes(EVIL, EVIL, EVIL, notes=EVIL))
+        entry(name=EVIL, family=EVIL, checkpoint=EVIL, widths={EVIL: 1}, file=Path(EVIL), warnings=(EVIL,), hash=EVIL,
+              format=EVIL, notes=Notes(EVIL, EVIL, EVIL, notes=EVIL))
     ),
     "left out": library_html.details(entry(name=EVIL, loaded=False, reason=EVIL)),
     "imported": library_html.imported([Imported(EVIL, problem=EVIL), Imported(EVIL, entry(name=EVIL), note=EVIL)]),

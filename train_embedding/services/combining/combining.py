@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import MADE_FROM
-from train_embedding.embeddings.names import check_name, path_for
+from train_embedding.embeddings.names import check_name
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
@@ -16,7 +15,6 @@ from train_embedding.services.combining.to_sdxl import to_sdxl
 from train_embedding.services.inspection.vocabularies import Vocabularies
 from train_embedding.services.library.entries import Entry
 from train_embedding.services.library.library import Library
-from train_embedding.services.library.warnings import remarks_on_new
 from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
@@ -150,8 +148,10 @@ class Combining:
         if not new_name and old.suffix.lower() == FORMS[to]:
             raise Conflict(f'"{old.name}" has that form already.', "Give a new name for a copy of it.")
         replaced = replace(embedding, name=new_name or name)
-        entry = self._library.save(replaced, file=self._file(replaced.name, FORMS[to]), overwrite=overwrite or not new_name)
-        return Saved(entry, tuple(self._warnings(entry)) if new_name else ())
+        entry = self._library.save(
+            replaced, file=self._library.place(replaced.name, FORMS[to]), overwrite=overwrite or not new_name
+        )
+        return Saved(entry, tuple(self._library.warnings_for_name(entry.name)) if new_name else ())
 
     def draw(self, embedding: Embedding, prompt: str = PREVIEW_PROMPT, seed: int = 1, steps: int = PREVIEW_STEPS) -> Image.Image:
         """A picture of what the embedding does, whether a file holds it or not; waits for the host's queue.
@@ -174,18 +174,9 @@ class Combining:
 
     def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:
         # The WebUI's own form has no room for metadata beside vectors for two text encoders.
-        file = self._file(embedding.name, FORMS["safetensors"]) if len(embedding.vectors) > 1 else None
+        file = self._library.place(embedding.name, FORMS["safetensors"]) if len(embedding.vectors) > 1 else None
         entry = self._library.save(embedding, file=file, overwrite=overwrite)
-        return Saved(entry, (*notes, *self._warnings(entry)))
-
-    def _file(self, name: str, suffix: str) -> Path:
-        """Return the path of a new file: next to the file in use under that name, or at the top of the folder."""
-        named = [entry for entry in self._library.list() if entry.name == name]
-        folder = self._library.get(name).file.parent if named else self._host.info().embeddings_folder
-        return path_for(folder, name, suffix)
-
-    def _warnings(self, entry: Entry) -> list[str]:
-        return remarks_on_new(entry.name, {other.name for other in self._library.list()} - {entry.name})
+        return Saved(entry, (*notes, *self._library.warnings_for_name(entry.name)))
 
 
 def _common(values: Iterable[str | None]) -> str | None:

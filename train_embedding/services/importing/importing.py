@@ -7,59 +7,36 @@ from dataclasses import replace
 from pathlib import Path
 
 from train_embedding.embeddings.names import check_name
-from train_embedding.errors import InvalidInput, StorageFailed, TrainEmbeddingError, UnreadableFile
+from train_embedding.errors import InvalidInput, TrainEmbeddingError, UnreadableFile
 from train_embedding.services.importing.host_compatibility import CONVERTED, HostFile, normalise_for_hosts
 from train_embedding.services.importing.sources import IncomingFile, Source, read_sources
-from train_embedding.services.store.store import Shelf
 
 
-def import_all(
-    shelf: Shelf, sources: Sequence[Source], allowed: tuple[Path, ...] | None, overwrite: bool, folder: str, name: str = ""
-) -> list[IncomingFile]:
-    """Import files, each with its companions, into a folder below the embeddings folder.
+def prepare_import(
+    sources: Sequence[Source], allowed: tuple[Path, ...] | None, name: str = ""
+) -> list[tuple[IncomingFile, HostFile | None]]:
+    """Read files with their companions, check them, and make of each what is to be written.
 
     The two files that diffusers' example writes for SDXL's text encoders become one embedding.
 
     Args:
-        shelf: Where the files are written.
         sources: Paths and uploads.
         allowed: The folders that a shared server may read; None for all.
-        overwrite: Whether to replace embeddings of the same names.
-        folder: The folder to write to, relative to the embeddings folder.
         name: What to call the one embedding that the files hold; if empty, each is called as its file.
 
     Returns:
-        One file per embedding, with its `path` if it was imported, otherwise with a `problem`.
+        For each embedding the file that it came in, and what to write, or None if the file's `problem` says why not.
 
     Raises:
         InvalidName: The name cannot be used.
         InvalidInput: There is a name for several embeddings.
-        StorageFailed: The disk refuses to take a file.
     """
     if name:
         check_name(name)
     prepared = [_prepare(files, name) for files in _find_pairs(read_sources(sources, allowed))]
     if name and len(prepared) > 1:
         raise InvalidInput(f'"{name}" can be the name of one embedding, not of {len(prepared)}.', "Import them one by one.")
-    return [file if ready is None else _write(shelf, file, ready, overwrite, folder) for file, ready in prepared]
-
-
-def _write(shelf: Shelf, file: IncomingFile, ready: HostFile, overwrite: bool, folder: str) -> IncomingFile:
-    try:
-        if overwrite:
-            shelf.training_locks.check_free(ready.name)
-        path = shelf.put(
-            ready.name,
-            lambda _suffix: ready.data,
-            shelf.place(ready.name, ready.suffix, folder),
-            overwrite,
-            lambda target: [(companion.path_beside(target), companion.data) for companion in file.companions],
-        )
-        return replace(file, path=path)
-    except StorageFailed:
-        raise
-    except TrainEmbeddingError as error:
-        return replace(file, problem=str(error))
+    return prepared
 
 
 def _find_pairs(files: Sequence[IncomingFile]) -> list[tuple[IncomingFile, ...]]:

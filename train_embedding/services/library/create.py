@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
@@ -14,9 +13,7 @@ from train_embedding.embeddings.text_encoders import CHUNK, model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host
 from train_embedding.services.library.entries import Entry
-from train_embedding.services.library.warnings import remarks_on_new
-from train_embedding.services.store.scan import embedding_names
-from train_embedding.services.store.store import NEW_SUFFIX, Shelf, taken
+from train_embedding.services.store.store import NEW_SUFFIX
 from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
@@ -54,11 +51,22 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Request:
+    """A new embedding as it was asked for."""
+
+    name: str
+    text: str
+    count: int | None
+    "Vectors; None for as many as the text has tokens."
+    start: str
+    "One of STARTS."
+
+
+@dataclass(frozen=True)
 class New:
     """An embedding that is made and not yet written."""
 
     embedding: Embedding
-    file: Path
     tokens: int
     notes: tuple[str, ...]
 
@@ -72,24 +80,23 @@ class Initial:
     notes: tuple[str, ...] = ()
 
 
-def new_embedding(
-    host: Host, shelf: Shelf, read: Read, name: str, init_text: str, vectors: int | str, overwrite: bool, suffix: str, start: str
-) -> New:
-    """Arguments and errors are those of `Library.create`."""
+def check_request(name: str, init_text: str, vectors: int | str, suffix: str, start: str) -> Request:
+    """Check the arguments of `Library.create`. Raises InvalidName, InvalidInput."""
     check_name(name)
     check_start(start)
-    wanted = vector_count(vectors)
+    count = vector_count(vectors)
     text = check_text(init_text)
     if suffix not in NEW_SUFFIXES:
         raise InvalidInput(f'A new embedding cannot be a "{suffix}" file.', f"Use {' or '.join(NEW_SUFFIXES)}.")
-    if not overwrite and shelf.files_named(name):
-        raise taken(name)
-    file = shelf.place(name, suffix)
-    others = embedding_names(shelf.root)
-    initial = initial_vectors(host, text, wanted, start, read)
-    notes = (*initial.notes, *remarks_on_new(name, others))
-    known = {INIT_TEXT: text.strip()} if start != "embedding" and text.strip() else {}
-    return New(Embedding(name, initial.vectors, step=0, metadata=known), file, initial.tokens, notes)
+    return Request(name, text, count, start)
+
+
+def make_embedding(host: Host, request: Request, read: Read) -> New:
+    """Make an embedding, which is not written anywhere. Raises what `initial_vectors` raises."""
+    initial = initial_vectors(host, request.text, request.count, request.start, read)
+    text = request.text.strip()
+    metadata = {INIT_TEXT: text} if request.start != "embedding" and text else {}
+    return New(Embedding(request.name, initial.vectors, step=0, metadata=metadata), initial.tokens, initial.notes)
 
 
 def budget_of(init_text: str, vectors: int | str, start: str, read: Read) -> Budget:

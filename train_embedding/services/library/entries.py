@@ -8,9 +8,10 @@ from pathlib import Path
 
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
-from train_embedding.services.library.file_summary import UNVERIFIED, Content
-from train_embedding.services.library.listing import Found
-from train_embedding.services.library.warnings import remarks_of, why_unloaded
+from train_embedding.services.formats import UNLOADED
+from train_embedding.services.library.file_summary import UNVERIFIED, FileSummary
+from train_embedding.services.library.listing import Catalog, ListedFile
+from train_embedding.services.library.warnings import warnings_for_files, why_unloaded
 from train_embedding.services.sidecars.files import previews_of
 from train_embedding.services.sidecars.notes import NO_NOTES, Notes
 
@@ -46,7 +47,7 @@ class Entry:
     sidecars: tuple[str, ...] = ()
     "Names of the files beside it that go with it."
     notes: Notes = NO_NOTES
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     "Sentences: names that collide, vectors that are there twice."
     unsafe_reason: str = ""
     "Why a program that runs pickles should not load the file, two sentences; empty where it is not unsafe."
@@ -73,72 +74,88 @@ class Imported:
     "What was done to it, a sentence; empty where it was kept byte for byte."
 
 
-def entries_of(found: Sequence[Found], info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:
-    """One entry per file, in the order of `found`, which is the order in which the host comes to them."""
-    # Of files with one name the host uses the last one that fits the checkpoint.
-    fitting = [one for one in found if not one.content.problem and _fits(one.content, info)]
-    fitting.sort(key=lambda one: not why_unloaded(one.path.suffix))
-    used = {one.name: one.path for one in fitting}
-    remarks = remarks_of(found, lambda one: one.path.relative_to(info.embeddings_folder).as_posix())
-    reasons = [_why_not_loaded(one, info, loaded, used) for one in found]
-    unsafe_reasons = [_unsafe_reason(one, info) for one in found]
-    return [_entry(*facts) for facts in zip(found, reasons, remarks, unsafe_reasons, strict=True)]
+def make_entries(files: Sequence[ListedFile], catalog: Catalog, info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:
+    """Make the entries of some files of a catalog, in their order.
+
+    Args:
+        files: The files.
+        catalog: All files, in the order in which the host reads them.
+        info: The host, with the checkpoint that is loaded.
+        loaded: The embeddings that the host has read.
+    """
+    used: dict[str, Path | None] = {}
+    entries: list[Entry] = []
+    for file, warnings in zip(files, warnings_for_files(files, catalog), strict=True):
+        if file.name not in used:
+            used[file.name] = _file_in_use(catalog.by_name.get(file.name, ()), info)
+        reason = _why_not_loaded(file, info, loaded, used[file.name])
+        entries.append(_entry(file, reason, warnings, _unsafe_reason(file, info)))
+    return entries
 
 
-def _fits(content: Content, info: HostInfo) -> bool:
-    return not info.widths or content.widths == info.widths
+def _file_in_use(files: Sequence[ListedFile], info: HostInfo) -> Path | None:
+    """Of files with one name, the host uses the last one that fits the checkpoint and that it can load."""
+    fitting = [file for file in files if _fits(file.summary, info)]
+    fitting.sort(key=lambda file: file.path.suffix.lower() not in UNLOADED)
+    return fitting[-1].path if fitting else None
 
 
-def _why_not_loaded(found: Found, info: HostInfo, loaded: LoadedEmbeddings, used: dict[str, Path]) -> str:
-    path, name, content = found.path, found.name, found.content
-    if content.problem:
-        return content.problem
-    if not _fits(content, info):
-        model = "one of SDXL's two text encoders" if content.is_half_of_sdxl else model_of(content.widths)
+def _fits(summary: FileSummary, info: HostInfo) -> bool:
+    return not info.widths or summary.widths == info.widths
+
+
+def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, used: Path | None) -> str:
+    name, summary = file.name, file.summary
+    if summary.problem:
+        return summary.problem
+    if not _fits(summary, info):
+        model = "one of SDXL's two text encoders" if summary.is_half_of_sdxl else model_of(summary.widths)
         made_for = f"It was made for {model}; the loaded checkpoint is {model_of(info.widths)}."
         return made_for if name in loaded.names else loaded.left_out.get(name, made_for)
-    if used[name] is not path:
-        return f'The host uses "{used[name]}", which has the same name.'
+    if used != file.path:
+        return f'The host uses "{used}", which has the same name.'
     if name in loaded.names:
         return ""
     if not info.widths:
         return "No checkpoint is loaded."
-    return loaded.left_out.get(name, why_unloaded(path.suffix) or "The host has not read it yet; refresh the list.")
+    if name not in loaded.left_out and file.path.suffix.lower() in UNLOADED:
+        return why_unloaded(file.path.suffix)
+    return loaded.left_out.get(name, "The host has not read it yet; refresh the list.")
 
 
-def _entry(found: Found, reason: str, remarks: tuple[str, ...], unsafe_reason: str) -> Entry:
-    path, content = found.path, found.content
-    previews = previews_of(found.name, found.sidecars) if found.sidecars else []
+def _entry(file: ListedFile, reason: str, warnings: tuple[str, ...], unsafe_reason: str) -> Entry:
+    path, summary = file.path, file.summary
+    previews = previews_of(file.name, file.sidecars) if file.sidecars else []
     return Entry(
-        name=found.name,
-        family=content.family,
-        vectors=content.vectors,
-        widths=content.widths,
-        step=content.step,
-        checkpoint=content.checkpoint,
+        name=file.name,
+        family=summary.family,
+        vectors=summary.vectors,
+        widths=summary.widths,
+        step=summary.step,
+        checkpoint=summary.checkpoint,
         file=path,
-        folder=found.folder,
-        format=content.format,
-        size=found.size,
-        hash=content.hash,
-        modified=found.modified,
+        folder=file.folder,
+        format=summary.format,
+        size=file.size,
+        hash=summary.hash,
+        modified=file.modified,
         loaded=not reason,
         reason=reason,
         preview=path.with_name(previews[0]) if previews else None,
-        sidecars=found.sidecars,
-        notes=found.notes.notes,
-        remarks=remarks,
+        sidecars=file.sidecars,
+        notes=file.notes.notes,
+        warnings=warnings,
         unsafe_reason=unsafe_reason,
-        can_sanitize=content.can_sanitize,
+        can_sanitize=summary.can_sanitize,
     )
 
 
-def _unsafe_reason(found: Found, info: HostInfo) -> str:
+def _unsafe_reason(file: ListedFile, info: HostInfo) -> str:
     """The two sentences; a file that is only unverifiable is not reported to a host that runs no pickles."""
-    reason = found.content.unsafe_reason
+    reason = file.summary.unsafe_reason
     if not reason or (not info.runs_pickles and reason in UNVERIFIED):
         return ""
-    what = f'"{found.path.name}" {reason}.'
+    what = f'"{file.path.name}" {reason}.'
     if info.runs_pickles:
         return f"{what} {info.name} runs whatever such a file imports when it reads the folder."
     return f"{what} Nothing in it is run here; a program with torch before 2.6, such as Forge as it is installed, would run it."

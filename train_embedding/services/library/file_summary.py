@@ -1,15 +1,26 @@
-"""What a list shows of an embedding file, and whether the file is unsafe."""
+"""What a list shows of an embedding file and of the notes beside it, and whether the file is unsafe."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import NotFound, UnreadableFile
-from train_embedding.services.formats import fingerprint
+from train_embedding.services.sidecars.notes import (
+    NO_NOTES,
+    Notes,
+    has_description,
+    parse_notes,
+    read_description,
+    read_notes_file,
+)
+
+if TYPE_CHECKING:
+    from train_embedding.embeddings.embedding import Embedding
 
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
@@ -18,8 +29,11 @@ UNVERIFIED = (NOT_READ, "holds more than could be checked")
 "Reasons that name nothing known to be unsafe; the second is `embeddings.formats.unsafe.UNVERIFIABLE`, which needs torch."
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True, slots=True)
-class Content:
+class FileSummary:
     """What a file holds; the vectors themselves are not kept."""
 
     widths: dict[str, int] = field(default_factory=dict[str, int])
@@ -46,21 +60,44 @@ class Content:
         return self.family == "SDXL" and len(self.widths) == 1
 
 
-def content_at(path: Path) -> Content:
-    """Reads a file; one that cannot be read gives the reason, and whether it is unsafe."""
+@dataclass(frozen=True)
+class NotesFile:
+    """The `name.json` of an embedding."""
+
+    notes: Notes = NO_NOTES
+    problem: str = ""
+    "Why the file cannot be read, a sentence; empty if it can, or if there is none."
+    described: bool = False
+    "Whether it has a description, which may be empty."
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A description in a file of its own, `name.txt`."""
+
+    text: str = ""
+
+
+NO_NOTES_FILE = NotesFile()
+
+
+def summarize(path: Path) -> FileSummary:
+    """Read a file. If it cannot be read, the summary says why, and whether the file is unsafe."""
     from train_embedding.embeddings.formats import TOKEN, read_bytes, read_contents
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     try:
         data = read_contents(path)
     except (UnreadableFile, NotFound) as error:
-        return Content(problem=error.message, unsafe_reason=_unsafe_reason_of_large(path))
+        return FileSummary(problem=error.message, unsafe_reason=_unsafe_reason_of_large(path))
     reason = unsafe_reason(data, path.name)
     try:
         embedding = read_bytes(data, path.name)
     except UnreadableFile as error:
-        return Content(problem=error.message, unsafe_reason=reason, can_sanitize=bool(reason) and _can_sanitize(data, path.name))
-    return Content(
+        return FileSummary(
+            problem=error.message, unsafe_reason=reason, can_sanitize=bool(reason) and _can_sanitize(data, path.name)
+        )
+    return FileSummary(
         embedding.widths,
         embedding.family,
         embedding.count,
@@ -68,32 +105,32 @@ def content_at(path: Path) -> Content:
         embedding.checkpoint_name,
         embedding.format,
         hashlib.sha256(data).hexdigest()[:HASH_DIGITS],
-        fingerprint(embedding),
+        _fingerprint(embedding),
         token=embedding.metadata.get(TOKEN, "") if embedding.format == "diffusers" else "",
         unsafe_reason=reason,
         can_sanitize=bool(reason),
     )
 
 
-def content_from(values: Any) -> Content:
-    """A content that was kept as JSON. Raises TypeError, ValueError, KeyError for whatever is none."""
-    content = Content(**values)
-    widths: Any = content.widths
+def summary_from_json(values: Any) -> FileSummary:
+    """Read a summary that was kept as JSON. Raises TypeError, ValueError, KeyError for anything else."""
+    summary = FileSummary(**values)
+    widths: Any = summary.widths
     if not isinstance(widths, dict):
         raise TypeError("widths are a mapping")
     texts: list[Any] = [
-        content.family,
-        content.format,
-        content.hash,
-        content.fingerprint,
-        content.problem,
-        content.token,
-        content.unsafe_reason,
+        summary.family,
+        summary.format,
+        summary.hash,
+        summary.fingerprint,
+        summary.problem,
+        summary.token,
+        summary.unsafe_reason,
     ]
-    numbers: list[Any] = [content.vectors, *content.widths.values()]
+    numbers: list[Any] = [summary.vectors, *summary.widths.values()]
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
-        raise ValueError("this is no content of a file")
-    return content
+        raise ValueError("these are not the values of a summary")
+    return summary
 
 
 def _unsafe_reason_of_large(path: Path) -> str:
@@ -116,3 +153,49 @@ def _can_sanitize(data: bytes, file_name: str) -> bool:
     except UnreadableFile:
         return False
     return True
+
+
+def _fingerprint(embedding: Embedding) -> str:
+    """The same for the same vectors, bit for bit. The key of a single text encoder does not count: its width tells it."""
+    digest = hashlib.sha256()
+    for key, vectors in sorted(embedding.vectors.items()):
+        digest.update(f"{key if len(embedding.vectors) > 1 else ''} {[*vectors.shape]} ".encode())
+        digest.update(vectors.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def unreadable_notes(path: Path, error: OSError) -> NotesFile:
+    return NotesFile(problem=f'"{path.name}" cannot be read: {error.strerror or error}.')
+
+
+def unreadable_text(path: Path, error: OSError) -> TextFile:
+    logger.info("The description in %s cannot be read: %s", path, error)
+    return TextFile()
+
+
+def read_text(path: Path) -> TextFile:
+    return TextFile(read_description(path))
+
+
+def text_from_json(values: Any) -> TextFile:
+    text = values["text"]
+    if not isinstance(text, str):
+        raise TypeError("this is not a text")
+    return TextFile(text)
+
+
+def read_notes(path: Path) -> NotesFile:
+    try:
+        data = read_notes_file(path)
+        return NO_NOTES_FILE if data is None else NotesFile(parse_notes(data), described=has_description(data))
+    except UnreadableFile as error:
+        return NotesFile(problem=error.message)
+    except ValueError as error:
+        return NotesFile(problem=f'"{path.name}" holds no notes that can be read: {error}')
+
+
+def notes_from_json(values: Any) -> NotesFile:
+    notes = Notes(**values["notes"])
+    if any(type(value) is not type(getattr(NO_NOTES, field)) for field, value in vars(notes).items()):
+        raise TypeError("these are not notes")
+    return NotesFile(notes, described=bool(values["described"]))

@@ -1,80 +1,84 @@
-"""What a person should know about an embedding beside others: names that collide, vectors that are there twice."""
+"""Warnings about an embedding file: names that collide, vectors that exist twice, notes that cannot be read."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from train_embedding.embeddings.names import composed, warnings_for_name
 from train_embedding.embeddings.programs import warning_for
 from train_embedding.engine.prompts.words import in_vocabulary, is_one_token
 from train_embedding.services.formats import UNLOADED
-from train_embedding.services.library.listing import Found
+from train_embedding.services.library.listing import Catalog, ListedFile
 
 NAMED = 3
-"How many others a remark names; of the rest it tells the number."
+"How many other embeddings a warning names; of the rest it gives the number."
 _HEAD = 4
 _LONGEST_TOKEN = 100
 
-
-def remarks_of(found: Sequence[Found], path_of: Callable[[Found], str]) -> list[tuple[str, ...]]:
-    """Sentences per file, in the order of `found`; none for files that cannot be read. path_of: what a file is called in them."""
-    readable = [one for one in found if not one.content.problem]
-    by_name = _groups(readable, lambda one: one.name)
-    by_spelling = _groups(readable, lambda one: composed(one.name))
-    by_vectors = _groups(readable, lambda one: one.content.fingerprint)
-    inside, around = containing(tuple(sorted(by_name)))
-    remarks: list[tuple[str, ...]] = []
-    for one in found:
-        sentences = [one.notes.problem] if one.notes.problem else []
-        if not one.content.problem:
-            name = one.name
-            sentences += _of_its_file(one)
-            for twins, text in (
-                (by_name[name], "has the same name"),
-                (by_vectors[one.content.fingerprint], "holds the same vectors"),
-            ):
-                sentences += [f'"{path_of(other)}" {text}.' for other in twins[: NAMED + 1] if other is not one][:NAMED]
-            alike = [other for other in by_spelling[composed(name)] if other.name != name][:NAMED]
-            sentences += [f'"{path_of(other)}" has the same name in another Unicode form.' for other in alike]
-            if name in inside:
-                sentences.append(f"Its name contains that of {_listed(inside[name])}.")
-            if name in around:
-                sentences.append(f"Its name is contained in that of {_listed(around[name])}.")
-            if is_one_token(name):
-                sentences.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
-        remarks.append(tuple(sentences))
-    return remarks
+NestedNames = tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]
+"For each name the names that it contains, and those that contain it."
 
 
-def remarks_on_new(name: str, others: Iterable[str]) -> list[str]:
-    """Sentences about the name of a new embedding beside others, and about programs whose prompts cannot call it."""
+def warnings_for_files(files: Iterable[ListedFile], catalog: Catalog) -> list[tuple[str, ...]]:
+    """Return sentences about each of some files of a catalog; about its notes only, if a file cannot be read."""
+    nested = names_within_names(catalog.names)
+    return [_warnings_for(file, catalog, nested) for file in files]
+
+
+def warnings_for_new_name(name: str, others: Iterable[str]) -> list[str]:
+    """Return sentences about the name of a new embedding, given the names of others, and about programs that cannot call it."""
     elsewhere = warning_for(name, in_vocabulary)
     return [*warnings_for_name(name, others, is_one_token), *([elsewhere] if elsewhere else [])]
 
 
 def why_unloaded(suffix: str) -> str:
-    """Why the WebUI does not load a file of this suffix, a sentence; nothing where it does."""
+    """Return why the WebUI does not load files of this suffix; empty if it does."""
     return f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors." if suffix.lower() in UNLOADED else ""
 
 
-def _of_its_file(one: Found) -> list[str]:
-    content = one.content
-    sentences = [why_unloaded(one.path.suffix)]
-    if content.token:
-        sentences.append(f'It was trained as "{content.token[:_LONGEST_TOKEN]}"; prompts call it by its file\'s name.')
-    if content.is_half_of_sdxl:
-        sentences.append(f"It has vectors for only one of SDXL's two text encoders ({next(iter(content.widths))}).")
-    return [sentence for sentence in sentences if sentence]
+def _warnings_for(file: ListedFile, catalog: Catalog, nested: NestedNames) -> tuple[str, ...]:
+    sentences = [file.notes.problem] if file.notes.problem else []
+    if file.summary.problem:
+        return tuple(sentences)
+    name = file.name
+    same_name = catalog.by_name[name]
+    sentences += _about_content(file)
+    sentences += _about_others(file, same_name, "has the same name")
+    sentences += _about_others(file, catalog.by_vectors[file.summary.fingerprint], "holds the same vectors")
+    alike = [other for other in catalog.by_spelling[composed(name)] if other.name != name]
+    sentences += _about_others(file, alike, "has the same name in another Unicode form")
+    inside, around = nested
+    if name in inside:
+        sentences.append(f"Its name contains that of {_listed(inside[name])}.")
+    if name in around:
+        sentences.append(f"Its name is contained in that of {_listed(around[name])}.")
+    if is_one_token(name):
+        sentences.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
+    return tuple(sentences)
+
+
+def _about_content(file: ListedFile) -> list[str]:
+    summary = file.summary
+    sentences = [why_unloaded(file.path.suffix)] if file.path.suffix.lower() in UNLOADED else []
+    if summary.token:
+        sentences.append(f'It was trained as "{summary.token[:_LONGEST_TOKEN]}"; prompts call it by its file\'s name.')
+    if summary.family == "SDXL" and len(summary.widths) == 1:
+        sentences.append(f"It has vectors for only one of SDXL's two text encoders ({next(iter(summary.widths))}).")
+    return sentences
+
+
+def _about_others(file: ListedFile, others: Sequence[ListedFile], text: str) -> list[str]:
+    return [f'"{other.relative_path}" {text}.' for other in others[: NAMED + 1] if other is not file][:NAMED]
 
 
 @lru_cache(maxsize=2)
-def containing(names: tuple[str, ...]) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]:
-    """Per name the other names that it contains, and those that it is contained in, whatever the case, which CLIP does not see.
+def names_within_names(names: tuple[str, ...]) -> NestedNames:
+    """Return for each name the other names that it contains, and those that contain it, ignoring case as CLIP does.
 
-    At each place of a name, only those names are compared that begin with the same characters, and of them one per length: the
-    time grows with the number of names, not with its square.
+    At each position of a name, only names that begin with the same characters are compared, one for each length, so the time
+    grows with the number of names and not with its square.
     """
     folded: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -104,13 +108,6 @@ def _parts(key: str, names: Mapping[str, object], short: Sequence[int], lengths:
             if part in names:
                 found.add(part)
     return found
-
-
-def _groups(found: Iterable[Found], key: Callable[[Found], str]) -> dict[str, list[Found]]:
-    groups: dict[str, list[Found]] = defaultdict(list)
-    for one in found:
-        groups[key(one)].append(one)
-    return groups
 
 
 def _listed(names: Sequence[str]) -> str:

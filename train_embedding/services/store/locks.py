@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
@@ -17,7 +17,6 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from train_embedding.embeddings.storage import remove_file, storage_failed, temporary_key
 from train_embedding.errors import Conflict
 
-_POLL_SECONDS = 0.01
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 "What file systems without locks answer."
 
@@ -34,17 +33,15 @@ def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
         TimeoutError: Another thread or process still holds it.
         StorageFailed: The file cannot be opened.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _acquired(path, seconds)
-    except Timeout as error:
-        raise TimeoutError(f"{path} is locked") from error
-    except OSError as error:
-        raise storage_failed(path, error) from error
-    try:
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _acquire(path, seconds, held)
+        except Timeout as error:
+            raise TimeoutError(f"{path} is locked") from error
+        except OSError as error:
+            raise storage_failed(path, error) from error
         yield
-    finally:
-        lock.release()
 
 
 class TrainingLocks:
@@ -89,33 +86,34 @@ class TrainingLocks:
         return self._folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.lock"
 
 
-def _acquired(path: Path, seconds: float) -> BaseFileLock:
-    """The lock on `path`, or one that locks nothing where the file system has no locks. Raises Timeout, OSError."""
-    lock = FileLock(path, thread_local=False)
+def _acquire(path: Path, seconds: float, held: ExitStack) -> None:
+    """Let `held` hold the lock on a file, or nothing if the file system has no locks. Raises Timeout, OSError."""
+    lock = _lock(path, seconds)
     try:
-        lock.acquire(timeout=seconds, poll_interval=_POLL_SECONDS)
+        held.enter_context(lock)
     except (OSError, NotImplementedError):
         if not isinstance(lock, SoftFileLock) and _has_locks(path.parent):
             raise
-    if isinstance(lock, SoftFileLock):  # the marker file that newer releases fall back to
-        lock.release()
+    if isinstance(lock, SoftFileLock):  # the marker file that newer releases of filelock fall back to
+        held.close()
     elif lock.is_locked and not path.exists():  # the file was deleted between opening and locking it
-        lock.release()
-        return _acquired(path, seconds)
-    return lock
+        held.close()
+        _acquire(path, seconds, held)
 
 
 def _has_locks(folder: Path) -> bool:
-    """Whether the file system has locks: releases of filelock before 3.24 report that it has none as a lock of somebody else."""
+    """Whether the file system has locks: filelock before 3.24 reports a lock of somebody else if it has none."""
     unknown = folder / f".{temporary_key()}.tmp"
-    lock = FileLock(unknown, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        with _lock(unknown, 0.0):
+            return True
     except (Timeout, NotImplementedError):
         return False
     except OSError as error:
         return error.errno not in _NO_LOCKS
     finally:
-        lock.release()
         remove_file(unknown, missing_ok=True)
-    return True
+
+
+def _lock(path: Path, seconds: float) -> BaseFileLock:
+    return FileLock(path, timeout=seconds, thread_local=False)

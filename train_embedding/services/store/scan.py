@@ -1,29 +1,29 @@
-"""The embeddings folder as it lies on the disk: files that are named like embeddings, and what stands beside each."""
+"""The embeddings folder as it lies on the disk: which files are embeddings, and which files belong to each."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.names import folded
 from train_embedding.services.sidecars.files import grouped, is_plain, split
+from train_embedding.services.store.paths import link_problem
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ScannedFile:
     """A file that is named like an embedding, or a link that leads outside, before anything is read."""
 
     path: Path
     name: str
     "The file's stem, or the whole name of a folder."
     folder: str
-    'That it lies in, below the embeddings folder, with slashes, such as "styles/old"; empty for that folder itself.'
+    'The folder below the embeddings folder, with slashes, such as "styles/old"; empty for the embeddings folder itself.'
     status: os.stat_result | None
     "None where `problem` says why."
     problem: str = ""
@@ -31,58 +31,79 @@ class Seen:
     "Names of the files in the same folder that belong to it."
 
 
-def walk(folder: Path) -> Iterator[Seen]:
-    """Every embedding file in `folder` and below, in the order in which the WebUI walks: files first, then subfolders.
+@dataclass(frozen=True, slots=True)
+class ScannedFolder:
+    """One folder at the time of a scan."""
 
-    Symbolic links that lead outside come too, with that as their problem, and are not followed. Raises PermissionError where
-    `folder` itself is closed, which must not pass for an empty one.
+    path: Path
+    folder: str
+    "As `ScannedFile.folder`."
+    status: os.stat_result | None
+    "Before its entries were read; None if there was none."
+    names: frozenset[str]
+    "Of the files in it, whatever they are."
+    files: tuple[ScannedFile, ...]
+
+
+def scan_folders(root: Path) -> Iterator[ScannedFolder]:
+    """Scan a folder and all folders below it, in the order of the WebUI: files first, then subfolders.
+
+    Symbolic links that lead outside are listed with that as their problem, and are not followed.
+
+    Raises:
+        PermissionError: `root` itself cannot be read, which must not look like an empty folder.
     """
-    root = folder.resolve()
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    waiting = [(folder, "")]
+    resolved = root.resolve()
+    if root.is_dir() and not os.access(root, os.R_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+    waiting = [(root, "")]
     while waiting:
         parent, below = waiting.pop()
-        files: list[os.DirEntry[str]] = []
+        status = _status(parent)
         folders: list[os.DirEntry[str]] = []
+        files: dict[str, os.DirEntry[str]] = {}
         for entry in _entries(parent):
-            (folders if _is_folder(entry) else files).append(entry)
-        owned = grouped((entry.name for entry in files), parent)
-        odd = {entry.name for entry in files if not (entry.is_file(follow_symlinks=False) or is_plain(Path(entry.path)))}
-        for entry in files:
-            if entry.name in owned:
-                yield _seen(entry, below, root, tuple(sorted(set(owned[entry.name]) - odd)))
+            if _is_folder(entry):
+                folders.append(entry)
+            else:
+                files[entry.name] = entry
+        odd = {name for name, entry in files.items() if not (entry.is_file(follow_symlinks=False) or is_plain(Path(entry.path)))}
+        owned = grouped(files, parent)
+        scanned = [
+            _scanned(Path(entry.path), below, resolved, set(owned[name]) - odd, entry)
+            for name, entry in files.items()
+            if name in owned
+        ]
         for entry in folders:
-            problem = link_problem(Path(entry.path), root) if entry.is_symlink() else ""
+            problem = link_problem(Path(entry.path), resolved) if entry.is_symlink() else ""
             if problem:
-                yield Seen(Path(entry.path), entry.name, below, None, problem)
+                scanned.append(ScannedFile(Path(entry.path), entry.name, below, None, problem))
+        yield ScannedFolder(parent, below, status, frozenset(files), tuple(scanned))
         inner = [(Path(entry.path), f"{below}/{entry.name}".lstrip("/")) for entry in folders if not entry.is_symlink()]
         waiting += reversed(inner)
 
 
-def files_named(folder: Path, name: str) -> list[Path]:
-    """Every embedding file in `folder` and below of that name in any case and Unicode form; links to folders are not followed."""
-    wanted = folded(name)
-    return [
-        Path(parent, file)
-        for parent, _, files in os.walk(folder)
-        for file in grouped([file for file in files if folded(split(file)[0]) == wanted], Path(parent))
-    ]
+def scan_files(folder: ScannedFolder, names: Iterable[str], root: Path) -> list[ScannedFile]:
+    """Scan some files of a folder, without reading the folder.
+
+    Args:
+        folder: The folder.
+        names: Names of existing files in it: with each, every name up to whose first dot is the same.
+        root: The embeddings folder.
+    """
+    resolved = root.resolve()
+    found: list[ScannedFile] = []
+    for name, sidecars in grouped(names, folder.path).items():
+        plain = {sidecar for sidecar in sidecars if is_plain(folder.path / sidecar)}
+        found.append(_scanned(folder.path / name, folder.folder, resolved, plain))
+    return found
 
 
-def embedding_names(folder: Path) -> set[str]:
-    """The names of all embedding files in `folder` and below."""
-    return {split(file)[0] for parent, _, files in os.walk(folder) for file in grouped(files, Path(parent))}
-
-
-def link_problem(path: Path, root: Path) -> str:
-    """Why a path cannot be used, a sentence: it is a link that leads out of `root`, a resolved folder; else nothing."""
+def _status(folder: Path) -> os.stat_result | None:
     try:
-        if not path.is_symlink() or path.resolve().is_relative_to(root):
-            return ""
-    except (OSError, RuntimeError) as error:
-        return f'"{path.name}" is a link that cannot be followed: {error}.'
-    return f'"{path.name}" is a link that leads outside the embeddings folder.'
+        return folder.stat()
+    except OSError:
+        return None
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -99,17 +120,16 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, which reading then tells
+    except OSError:  # a link to itself, which reading then reports
         return False
 
 
-def _seen(entry: os.DirEntry[str], folder: str, root: Path, sidecars: tuple[str, ...]) -> Seen:
-    name = split(entry.name)[0]
-    path = Path(entry.path)
-    problem = link_problem(path, root) if entry.is_symlink() else ""
+def _scanned(path: Path, folder: str, root: Path, sidecars: set[str], entry: os.DirEntry[str] | None = None) -> ScannedFile:
+    name, names = path.stem if entry is None else split(entry.name)[0], tuple(sorted(sidecars))
+    problem = link_problem(path, root) if (entry or path).is_symlink() else ""
     if problem:
-        return Seen(path, name, folder, None, problem, sidecars)
+        return ScannedFile(path, name, folder, None, problem, names)
     try:
-        return Seen(path, name, folder, entry.stat(), "", sidecars)
+        return ScannedFile(path, name, folder, (entry or path).stat(), "", names)
     except OSError as error:
-        return Seen(path, name, folder, None, f'"{path.name}" cannot be read: {error.strerror or error}.', sidecars)
+        return ScannedFile(path, name, folder, None, f'"{path.name}" cannot be read: {error.strerror or error}.', names)

@@ -1,57 +1,60 @@
-"""The embeddings folder, changed safely: each change takes along what belongs to an embedding, and happens wholly or not."""
+"""The embeddings folder: files are written, renamed, deleted and restored together with what belongs to them, safely."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection, Generator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.names import folded, path_for
 from train_embedding.embeddings.storage import is_full, is_on_another_disk
-from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, StorageFailed
+from train_embedding.errors import Conflict, NotFound, StorageFailed
 from train_embedding.hosts.base import Host
-from train_embedding.services.formats import SUFFIXES, called_anew
-from train_embedding.services.sidecars.files import is_its_own, previews_of, shared_with_another, sidecars_of
+from train_embedding.services.sidecars.files import is_its_own, previews_of
 from train_embedding.services.store.leftovers import sweep
 from train_embedding.services.store.locks import TrainingLocks
-from train_embedding.services.store.scan import files_named, link_problem
+from train_embedding.services.store.paths import check_inside, resolve_folder
 from train_embedding.services.store.transaction import Change, Journal
-from train_embedding.services.store.trash import Trash
+from train_embedding.services.store.trash import Trash, Trashed
 
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
-"Beside the runs: the index, the journal of a change under way, locks. It may be deleted while nothing is changed."
+"Beside the runs: the index, the journal of a change in progress, locks. It may be deleted while nothing is changed."
 _WITHOUT_ROOM = "Empty the trash, which needs no room, or use `train-embedding delete --permanently`."
 
 
 @dataclass(frozen=True)
-class Edit:
-    """A file to write beside an embedding."""
+class EmbeddingFiles:
+    """An embedding file and the files that belong to it."""
 
-    suffix: str
-    "Of its name, after the embedding's name."
-    content: bytes | Callable[[Path], bytes | None]
-    "What it is to hold, or what makes that of what lies at its path now; None leaves that as it is."
+    file: Path
+    sidecars: tuple[Path, ...] = ()
+    shared: bool = False
+    "Whether another embedding in the folder has the same stem, so that most sidecars belong to both."
+
+    @property
+    def own_sidecars(self) -> tuple[Path, ...]:
+        """The sidecars that belong to no other embedding."""
+        return tuple(path for path in self.sidecars if not self.shared or is_its_own(path, self.file))
 
 
-class Shelf:
-    """Files below the host's embeddings folder. Safe to call from any thread, and from several processes.
+class EmbeddingStore:
+    """Files below the host's embeddings folder, its trash and its locks.
 
-    used: gives the file that is in use of those that have a name. Every method raises StorageFailed where the disk refuses, and
-    Conflict where another process does not finish its own change; then everything is as it was.
+    The store knows files, not embeddings: it takes paths that the library has resolved, and bytes. Safe to use from any thread,
+    and from several processes.
     """
 
-    def __init__(self, host: Host, used: Callable[[str], Path]) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._used = used
         self._lock = threading.RLock()
         self._swept = False
 
     @property
     def root(self) -> Path:
+        """The embeddings folder."""
         return self._host.info().embeddings_folder
 
     @property
@@ -65,289 +68,219 @@ class Shelf:
 
     @property
     def trash(self) -> Trash:
-        """Beside the host's runs folder, so that it never lies where a host looks for embeddings."""
+        """Beside the host's runs folder, so that no host looks for embeddings in it."""
         return Trash(self._host.info().runs_folder.parent / "trash")
 
     def recover(self) -> None:
-        """Ends a change that another process left behind when it was killed."""
-        self._changes().recover()
-
-    def files_named(self, name: str) -> list[Path]:
-        """Every embedding file of that name, the one in use last. Raises InvalidName where a link leads outside."""
-        paths = [path for path in files_named(self.root, name) if _has_name(path, name)]
-        for path in paths:
-            self._refuse_outside(path)
-        if len(paths) > 1:
-            used = self._used(name)
-            paths.sort(key=lambda path: path == used)
-        return paths
-
-    def place(self, name: str, suffix: str, folder: str = "") -> Path:
-        """Where a file of that name goes: to the one that has the name, or else into a folder below the embeddings folder.
-
-        Raises InvalidName, and InvalidInput for a folder outside.
-        """
-        existing = self.files_named(name)
-        return path_for(existing[-1].parent if existing else self._inside(self.root / folder), name, suffix)
-
-    def put(
-        self,
-        name: str,
-        content: Callable[[str], bytes],
-        file: Path | None,
-        overwrite: bool,
-        beside: Callable[[Path], Sequence[tuple[Path, bytes]]] = lambda _target: (),
-        stay: Callable[[], Collection[Path]] = tuple,
-        *,
-        by_run: bool = False,
-    ) -> Path:
-        """Writes the file of an embedding; whatever has the name already goes to the trash, and its sidecars stay.
-
-        content: the bytes for a suffix. file: where; left out, the file in use under that name, or else a new `.pt`. beside: the
-        sidecars to write with it, once its place is known; those that they take the place of go to the trash too, as does a
-        picture that has the very name of the new file. stay: where several files have the name, tells which are left alone,
-        unless the new file takes their place. by_run: whether the run that trains the embedding writes it; nobody else may
-        meanwhile. Raises InvalidName, InvalidInput, Conflict without `overwrite` or while it is trained, and what `content`
-        raises.
-        """
-        with self._turn() as changes:
-            existing = self.files_named(name)
-            if len(existing) > 1:
-                left_alone = stay()
-                existing = [path for path in existing if path not in left_alone]
-            if existing and not overwrite:
-                raise taken(name)
-            for one in {name, *(path.stem for path in existing)} if not by_run else ():
-                self.training_locks.check_free(one)
-            target = self._target(name, file, existing)
-            there = target.exists()
-            others = [path for path in existing if path != target and not (there and path.samefile(target))]
-            if there and not overwrite:
-                raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
-            sidecars = beside(target)
-            in_the_way = self._in_the_way(target, [path for path, _ in sidecars]) if overwrite else []
-            unrelated = [target] if there and len(others) == len(existing) else []
-            old = [path for path in dict.fromkeys([*in_the_way, *unrelated]) if path not in existing]
-            targets = [path for path, _ in sidecars] + [target]
-            change = Change(
-                writes=(*sidecars, (target, content(target.suffix))),
-                removes=(*others, *(path for path in old if path not in targets)),
-                replaces=(*(path for path in old if path in targets and path != target), *([target] if there else [])),
-            )
-            changes.commit(self.trash.keeping(name, [*existing, *old], self.root) + change)
-        return target
-
-    def rewrite(self, file: Path, content: Callable[[str], bytes]) -> None:
-        """Writes one file anew; the old one goes to the trash. Raises NotFound, Conflict while it is trained."""
-        with self._turn() as changes:
-            self._check_free_to_move(file)
-            change = Change(writes=((file, content(file.suffix)),), replaces=(file,))
-            changes.commit(self.trash.keeping(file.stem, [file], self.root) + change)
-
-    def rename(self, file: Path, new_name: str, edits: Sequence[Edit] = ()) -> Path:
-        """Renames an embedding and writes files beside it, in one change.
-
-        A picture that carries its name gets the new one inside; the old picture goes to the trash. Raises InvalidName, NotFound,
-        Conflict where the name is taken or the embedding is being trained, UnreadableFile, and what the edits raise.
-        """
-        target = path_for(file.parent, new_name, file.suffix)
-        with self._turn() as changes:
-            self._check_free_to_move(file)
-            self._check_free_name(new_name, besides=file)
-            written, old = self._edited(file, edits)
-            shared = shared_with_another(file)
-            copied = [path for path in sidecars_of(file) if shared and not is_its_own(path, file)]
-            moved = [path for path in sidecars_of(file) if path not in copied]
-            gone = [path for path in moved if path in written or path in old]
-            pairs = {path: _renamed(path, file, new_name) for path in (*copied, *moved, *written)}
-            same = [path for path in gone if _is_same_file(path, pairs[path])]
-            change = Change(
-                writes=tuple((pairs[path], data) for path, data in written.items()),
-                copies=tuple((path, pairs[path]) for path in copied if path not in written and path not in old),
-                moves=tuple((path, pairs[path]) for path in moved if path not in gone),
-                removes=tuple(path for path in gone if path not in same),
-                replaces=tuple(pairs[path] for path in same),
-            )
-            data = None if target.exists() else called_anew(file, new_name)
-            kept = self.trash.keeping(file.stem, [*old, *([] if data is None else [file])], self.root)
-            itself = Change(moves=((file, target),)) if data is None else Change(writes=((target, data),), removes=(file,))
-            changes.commit(kept + change + itself)
-        return target
-
-    def copy(self, file: Path, new_name: str) -> Path:
-        """Raises InvalidName, NotFound, Conflict where the name is taken, UnreadableFile."""
-        target = path_for(file.parent, new_name, file.suffix)
-        with self._turn() as changes:
-            self._check_there(file)
-            self._check_free_name(new_name)
-            pairs = tuple((path, _renamed(path, file, new_name)) for path in sidecars_of(file))
-            data = called_anew(file, new_name)
-            itself = Change(copies=((file, target),)) if data is None else Change(writes=((target, data),))
-            changes.commit(itself + Change(copies=pairs))
-        return target
-
-    def delete(self, file: Path, permanently: bool = False) -> None:
-        """To the trash, unless `permanently`. Raises NotFound, Conflict where the embedding is being trained."""
-        with self._turn() as changes:
-            self._check_free_to_move(file)
-            shared = shared_with_another(file)
-            files = (file, *(path for path in sidecars_of(file) if is_its_own(path, file) or not shared))
-            if permanently:
-                changes.commit(Change(removes=files))
-                return
-            try:
-                _move_or_copy(changes, lambda copying: self.trash.taking(file.stem, files, self.root, copying))
-            except StorageFailed as error:
-                if is_full(error):
-                    raise StorageFailed(error.message, _WITHOUT_ROOM) from error
-                raise
-
-    def restore(self, trash_id: str) -> list[Path]:
-        """Puts an item of the trash back to where it was. Raises NotFound, Conflict where something is there already."""
-        with self._turn() as changes:
-            item = self.trash.get(trash_id)
-            for file in item.files:
-                self._inside((self.root / file).parent)
-            for file in item.embeddings:
-                self._check_free_name(Path(file).stem)
-            _move_or_copy(changes, lambda copying: self.trash.restoring(item, self.root, copying))
-        return [self.root / file for file in item.embeddings]
-
-    def edit(self, file: Path, edits: Sequence[Edit]) -> None:
-        """Writes files beside an embedding in one change; previews that a new one is shown instead of go to the trash.
-
-        Raises NotFound, and what the edits raise.
-        """
-        with self._turn() as changes:
-            self._check_there(file)
-            written, old = self._edited(file, edits)
-            if not written:
-                return
-            change = Change(
-                writes=tuple(written.items()),
-                removes=tuple(path for path in old if path not in written),
-                replaces=tuple(path for path in written if path.exists()),
-            )
-            changes.commit(self.trash.keeping(file.stem, old, self.root) + change)
-
-    def _edited(self, file: Path, edits: Sequence[Edit]) -> tuple[dict[Path, bytes], list[Path]]:
-        """The new contents of files beside an embedding, and the previews that they take the place of."""
-        written: dict[Path, bytes] = {}
-        for edit in edits:
-            path = file.with_name(f"{file.stem}{edit.suffix}")
-            self._refuse_outside(path)
-            data = edit.content if isinstance(edit.content, bytes) else edit.content(path)
-            if data is not None:
-                written[path] = data
-        if not previews_of(file.stem, [path.name for path in written]):
-            return written, []
-        shown = previews_of(file.stem, [path.name for path in sidecars_of(file)])
-        return written, [file.with_name(name) for name in shown]
+        """Finish a change that another process left behind when it was killed."""
+        self._journal().recover()
 
     @contextmanager
-    def held(self, name: str) -> Generator[None, None, None]:
-        """Until exit nobody but its run changes the file of that embedding. Raises Conflict where another run holds it."""
-        with ExitStack() as stack:
-            with self._turn():  # a change under way ends first, so that the run reads what is there afterwards
-                stack.enter_context(self.training_locks.hold(name))
-            yield
+    def transaction(self) -> Generator[StoreTransaction, None, None]:
+        """Keep all others from changing files until exit, so that what was looked up inside stays true.
 
-    @contextmanager
-    def _turn(self) -> Generator[Journal, None, None]:
-        changes = self._changes()
-        with self._lock, changes.exclusive():
+        Raises:
+            Conflict: Another process does not finish its own change.
+            StorageFailed: The disk refuses.
+        """
+        journal = self._journal()
+        with self._lock, journal.exclusive():
             if not self._swept:
                 self._swept = True
                 self._sweep()
-            yield changes
+            yield StoreTransaction(self.root, journal, self.trash, self.training_locks)
 
-    def _changes(self) -> Journal:
+    @contextmanager
+    def lock_for_training(self, name: str) -> Generator[None, None, None]:
+        """Keep everybody but its run from changing the file of an embedding until exit. Raises Conflict if another run has it."""
+        with ExitStack() as stack:
+            with self.transaction():  # a change in progress ends first, so that the run reads its result
+                stack.enter_context(self.training_locks.hold(name))
+            yield
+
+    def _journal(self) -> Journal:
         return Journal(self.own_folder, (self.root, self.trash.folder, self.own_folder))
 
     def _sweep(self) -> None:
-        """Once per process: an interrupted change is completed by now, and nobody else is at work."""
+        """Once per process: an interrupted change has been finished, and nobody else is changing files."""
         sweep(self.root)
         sweep(self.own_folder)
         self.trash.sweep()
 
-    def _target(self, name: str, file: Path | None, existing: Sequence[Path]) -> Path:
-        """Where to write, spelled as lists spell it."""
-        folder = self.root
-        if file is None:
-            used = existing[-1] if existing else None
-            # A form that can only be read makes way for the usual one.
-            if used is not None and any(used.suffix.lower() in suffixes for suffixes in SUFFIXES.values()):
-                return used
-            return path_for(folder if used is None else used.parent, name, NEW_SUFFIX)
-        if file.stem != name:
-            raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
-        target = self._inside((file if file.is_relative_to(folder) else folder / file).parent) / file.name
-        return target if target in existing else path_for(target.parent, name, file.suffix)
 
-    def _in_the_way(self, file: Path, sidecars: Sequence[Path]) -> list[Path]:
-        """What stands where new sidecars of a file go, and the pictures that a new picture is shown instead of."""
-        for path in sidecars:
-            self._refuse_outside(path)
-        names = os.listdir(file.parent) if file.parent.is_dir() else []
-        shown = previews_of(file.stem, names) if previews_of(file.stem, [path.name for path in sidecars]) else []
-        there = [path for path in sidecars if path.name in names]
-        return list(dict.fromkeys([*there, *(file.with_name(name) for name in shown)]))
+class StoreTransaction:
+    """Changes of the store that nobody else interferes with. Each happens completely or not at all.
 
-    def _inside(self, folder: Path) -> Path:
-        """A folder in the embeddings folder, links resolved, spelled as lists spell it. Raises InvalidInput for others."""
-        root = self.root
+    Every method raises StorageFailed if the disk refuses, and then everything is as it was.
+    """
+
+    def __init__(self, root: Path, journal: Journal, trash: Trash, training_locks: TrainingLocks) -> None:
+        self._root = root
+        self._journal = journal
+        self._trash = trash
+        self._training_locks = training_locks
+        self.changed: list[Path] = []
+        "The paths at which files were written, moved or removed."
+
+    def write(
+        self,
+        target: Path,
+        data: bytes,
+        *,
+        replaced: Sequence[Path] = (),
+        sidecars: Sequence[tuple[Path, bytes]] = (),
+        overwrite: bool = False,
+    ) -> None:
+        """Write an embedding file, and move the files that it replaces to the trash; their sidecars stay.
+
+        Args:
+            target: The file.
+            data: Its content.
+            replaced: The files that are replaced, spelled as the folder spells them.
+            sidecars: Paths and contents of files to write beside it. Files of these names, and previews that a new preview hides,
+                go to the trash.
+            overwrite: Whether an image may be replaced that has the name of the new file and holds no embedding.
+
+        Raises:
+            Conflict: Another file has that name, and `overwrite` is not given.
+            InvalidName: A link of a sidecar's name leads outside.
+        """
+        exists = target.exists()
+        others = [path for path in replaced if path != target and not (exists and path.samefile(target))]
+        if exists and not overwrite:
+            raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
+        hidden = self._hidden_by(target, [path for path, _ in sidecars]) if overwrite and sidecars else []
+        plain_image = [target] if exists and len(others) == len(replaced) else []
+        old = [path for path in dict.fromkeys([*hidden, *plain_image]) if path not in replaced]
+        targets = [path for path, _ in sidecars] + [target]
+        change = Change(
+            writes=(*sidecars, (target, data)),
+            removes=(*others, *(path for path in old if path not in targets)),
+            replaces=(*(path for path in old if path in targets and path != target), *([target] if exists else [])),
+        )
+        self._commit(self._trash.keeping(target.stem, [*replaced, *old], self._root) + change)
+
+    def rewrite(self, file: Path, data: bytes) -> None:
+        """Replace the content of a file; the old one goes to the trash. Raises NotFound, and Conflict while it is trained."""
+        self.check_free_to_move(file)
+        change = Change(writes=((file, data),), replaces=(file,))
+        self._commit(self._trash.keeping(file.stem, [file], self._root) + change)
+
+    def rename(
+        self, files: EmbeddingFiles, target: Path, data: bytes | None = None, sidecars: Sequence[tuple[Path, bytes]] = ()
+    ) -> None:
+        """Rename an embedding and what belongs to it, and write files beside it, in one change.
+
+        Args:
+            files: The embedding.
+            target: Its new path, in the same folder.
+            data: What the file holds under the new name, where that differs; the old content goes to the trash.
+            sidecars: Contents to write, by the paths that they would have under the old name. Previews that a new preview hides
+                go to the trash.
+
+        Raises:
+            NotFound: The file does not exist.
+            Conflict: A file has one of the new names, or the embedding is being trained.
+        """
+        file, new_name = files.file, target.stem
+        self.check_free_to_move(file)
+        written, old = dict(sidecars), self._replaced_previews(files, sidecars)
+        copied = [path for path in files.sidecars if path not in files.own_sidecars]
+        moved = files.own_sidecars
+        gone = [path for path in moved if path in written or path in old]
+        pairs = {path: _renamed(path, file, new_name) for path in (*copied, *moved, *written)}
+        same = [path for path in gone if _is_same_file(path, pairs[path])]
+        change = Change(
+            writes=tuple((pairs[path], content) for path, content in written.items()),
+            copies=tuple((path, pairs[path]) for path in copied if path not in written and path not in old),
+            moves=tuple((path, pairs[path]) for path in moved if path not in gone),
+            removes=tuple(path for path in gone if path not in same),
+            replaces=tuple(pairs[path] for path in same),
+        )
+        kept = self._trash.keeping(file.stem, [*old, *([] if data is None else [file])], self._root)
+        itself = Change(moves=((file, target),)) if data is None else Change(writes=((target, data),), removes=(file,))
+        self._commit(kept + change + itself)
+
+    def copy(self, files: EmbeddingFiles, target: Path, data: bytes | None = None) -> None:
+        """Copy an embedding and what belongs to it. data: what the copy holds, where that differs. Raises NotFound, Conflict."""
+        self.check_exists(files.file)
+        pairs = tuple((path, _renamed(path, files.file, target.stem)) for path in files.sidecars)
+        itself = Change(copies=((files.file, target),)) if data is None else Change(writes=((target, data),))
+        self._commit(itself + Change(copies=pairs))
+
+    def delete(self, files: EmbeddingFiles, *, permanently: bool = False) -> None:
+        """Move an embedding to the trash, or delete it. Raises NotFound, and Conflict while it is trained."""
+        self.check_free_to_move(files.file)
+        every = (files.file, *files.own_sidecars)
+        if permanently:
+            self._commit(Change(removes=every))
+            return
         try:
-            real = folder.resolve()
-            with suppress(FileNotFoundError):
-                folder.stat()  # refuses what no folder can be called
-        except (OSError, ValueError, RuntimeError) as error:  # characters, length, links in a ring
-            reason = getattr(error, "strerror", None) or error
-            raise InvalidInput(f"This is no name of a folder: {str(folder)[:100]!r} ({reason}).") from error
-        if not real.is_relative_to(root.resolve()):
-            raise InvalidInput(f'"{folder}" lies outside the embeddings folder.')
-        return root / real.relative_to(root.resolve())
+            self._move_or_copy(lambda copying: self._trash.taking(files.file.stem, every, self._root, copying))
+        except StorageFailed as error:
+            if is_full(error):
+                raise StorageFailed(error.message, _WITHOUT_ROOM) from error
+            raise
 
-    def _check_free_name(self, name: str, besides: Path | None = None) -> None:
-        for path in self.files_named(name):
-            # Where case makes no difference, a file may get its own name in another case.
-            if besides is None or path.name == f"{name}{besides.suffix}" or not path.samefile(besides):
-                raise taken(name)
+    def restore(self, item: Trashed) -> list[Path]:
+        """Move an item of the trash back to where it was, and return its embedding files. Raises Conflict if one exists."""
+        for file in item.files:
+            resolve_folder((self._root / file).parent, self._root)
+        self._move_or_copy(lambda copying: self._trash.restoring(item, self._root, copying))
+        return [self._root / file for file in item.embeddings]
 
-    def _check_free_to_move(self, file: Path) -> None:
-        self._check_there(file)
-        self.training_locks.check_free(file.stem)
+    def write_sidecars(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> None:
+        """Write files beside an embedding in one change; previews that a new preview hides go to the trash. Raises NotFound."""
+        self.check_exists(files.file)
+        if not sidecars:
+            return
+        paths, old = [path for path, _ in sidecars], self._replaced_previews(files, sidecars)
+        change = Change(
+            writes=tuple(sidecars),
+            removes=tuple(path for path in old if path not in paths),
+            replaces=tuple(path for path in paths if path.exists()),
+        )
+        self._commit(self._trash.keeping(files.file.stem, old, self._root) + change)
 
-    def _check_there(self, file: Path) -> None:
-        self._refuse_outside(file)
+    def check_free_to_move(self, file: Path) -> None:
+        """Raise NotFound if a file does not exist, InvalidName for a link that leads outside, Conflict while it is trained."""
+        self.check_exists(file)
+        self._training_locks.check_free(file.stem)
+
+    def check_exists(self, file: Path) -> None:
+        """Raise NotFound if a file does not exist, and InvalidName for a link that leads outside."""
+        check_inside(file, self._root)
         if not file.is_file():
             raise NotFound(f'There is no embedding "{file}" any more.')
 
-    def _refuse_outside(self, path: Path) -> None:
-        problem = link_problem(path, self.root.resolve())
-        if problem:
-            raise InvalidName(problem, "Choose another name, or remove the link.")
+    def _commit(self, change: Change) -> None:
+        self._journal.commit(change)
+        self.changed += change.paths
 
+    def _move_or_copy(self, change: Callable[[bool], Change]) -> None:
+        """Carry out a change that moves files, or copies them if the trash is on another disk."""
+        try:
+            self._commit(change(False))
+        except StorageFailed as error:
+            if not is_on_another_disk(error):
+                raise
+            self._commit(change(True))
 
-def _move_or_copy(changes: Journal, change: Callable[[bool], Change]) -> None:
-    """Carries out a change that moves files, or copies them where the trash is on another disk."""
-    try:
-        changes.commit(change(False))
-    except StorageFailed as error:
-        if not is_on_another_disk(error):
-            raise
-        changes.commit(change(True))
+    def _replaced_previews(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> list[Path]:
+        """The previews of an embedding that a new one takes the place of."""
+        stem = files.file.stem
+        if not previews_of(stem, [path.name for path, _ in sidecars]):
+            return []
+        return [files.file.with_name(name) for name in previews_of(stem, [path.name for path in files.sidecars])]
 
-
-def taken(name: str) -> Conflict:
-    return Conflict(f'There is an embedding "{name}" already.', "Choose another name, or allow it to be overwritten.")
-
-
-def _has_name(path: Path, name: str) -> bool:
-    if path.stem == name:
-        return True
-    # Where the file system does not tell cases or Unicode forms apart, writing "art.pt" would overwrite "Art.pt".
-    other = path.with_name(f"{name}{path.suffix}")
-    return folded(path.stem) == folded(name) and other.exists() and other.samefile(path)
+    def _hidden_by(self, file: Path, sidecars: Sequence[Path]) -> list[Path]:
+        """The files that have the names of new sidecars, and the previews that a new preview takes the place of."""
+        for path in sidecars:
+            check_inside(path, self._root)
+        names = os.listdir(file.parent) if file.parent.is_dir() else []
+        shown = previews_of(file.stem, names) if previews_of(file.stem, [path.name for path in sidecars]) else []
+        existing = [path for path in sidecars if path.name in names]
+        return list(dict.fromkeys([*existing, *(file.with_name(name) for name in shown)]))
 
 
 def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
@@ -355,5 +288,5 @@ def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
-    """Whether two names are one file, as where case makes no difference."""
+    """Whether two names are one file, as on file systems that ignore case."""
     return other.exists() and other.samefile(path)

@@ -147,7 +147,7 @@ class Runs:
 
     def _begin(self, state: RunState) -> RunState:
         with ExitStack() as locks:
-            locks.enter_context(self._library.held(state.embedding))
+            locks.enter_context(self._library.lock_for_training(state.embedding))
             run = Run(self._host, state, self._start_of(state))
             trainer = Trainer(self._host, self._library, run, self._processes)
             state.save()
@@ -209,7 +209,9 @@ class Runs:
     def _left_behind(self) -> RunState | None:
         """The newest run of earlier processes if it can be resumed. Looked up once, since pages poll every second."""
         newest = max(self._stored(), key=lambda state: state.id, default=None)
-        return newest if newest is not None and newest.resumable and not self._library.is_held(newest.embedding) else None
+        if newest is None or not newest.resumable or self._library.is_being_trained(newest.embedding):
+            return None
+        return newest
 
     def wait(self, run_id: str, timeout: float | None = None) -> RunState:
         """Wait until the run has ended.

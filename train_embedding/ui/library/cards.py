@@ -97,9 +97,9 @@ def cards(entries: Iterable[Entry], version: str = "") -> Markup:
 
 
 def _card(entry: Entry) -> Card:
-    marks = (("te-left-out", not entry.loaded), ("te-remarks", entry.remarks), ("te-unsafe", entry.unsafe_reason))
+    marks = (("te-left-out", not entry.loaded), ("te-warnings", entry.warnings), ("te-unsafe", entry.unsafe_reason))
     line = f"{html.count(entry.vectors, 'vector')} · {html.steps(entry.step)}" if entry.loaded else entry.reason
-    title = "\n".join(text for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.remarks) if text)
+    title = "\n".join(text for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.warnings) if text)
     return Card(
         classes=" ".join(["te-card", *(mark for mark, on in marks if on)]),
         name=printable(entry.name),

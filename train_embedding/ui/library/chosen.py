@@ -141,10 +141,15 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
 
 def entry_of(services: Services, key: str) -> Entry:
     """The embedding of a card. Raises NotFound where there is none (any more)."""
-    for entry in services.library.list():
-        if key_of(entry) == key:
-            return entry
-    raise NotFound(f'No embedding named "{key}".' if key else "No embedding is chosen.", "Click a card first.")
+    if not key:
+        raise NotFound("No embedding is chosen.", "Click a card first.")
+    try:
+        return services.library.at(key)
+    except NotFound:  # a page cannot hold every file name as it is
+        for entry in services.library.list():
+            if key_of(entry) == key:
+                return entry
+    raise NotFound(f'No embedding named "{key}".', "Click a card first.")
 
 
 def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:

@@ -39,7 +39,7 @@ def details(entry: Entry) -> Markup:
         boxes=BOXES if entry.loaded else (),
         unsafe_reason=printable(entry.unsafe_reason),
         can_sanitize=entry.can_sanitize,
-        remarks=entry.remarks,
+        warnings=entry.warnings,
         facts=[(title, printable(value)) for title, value in zip(FACTS, _fact_values(entry), strict=True)],
     )
 
