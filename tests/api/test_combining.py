@@ -14,12 +14,10 @@ from PIL import Image
 
 pytest.importorskip("fastapi")
 
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from tests.words import put, vocabulary_host
 from train_embedding.api import routes
-from train_embedding.services import Services
 from train_embedding.testing import FakeHost
 
 
@@ -28,13 +26,6 @@ def host(tmp_path: Path) -> FakeHost:
     host = vocabulary_host(tmp_path, {"clip_l": 12})
     put(host, "my cat", {"clip_l": torch.eye(12)[:4] + 0.5})
     return host
-
-
-@pytest.fixture
-def client(host: FakeHost) -> TestClient:
-    app = FastAPI()
-    routes.mount(app, Services(host))
-    return TestClient(app, raise_server_exceptions=False)
 
 
 def get(client: TestClient, path: str) -> Any:

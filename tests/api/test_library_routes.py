@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("fastapi")
 
 import torch
-from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -26,18 +25,6 @@ from train_embedding.services import Services
 from train_embedding.testing import FakeHost
 
 NAMES = ["cat", "剣", "my cat v1.5", "سيف", "👩‍🎨", "a.b", "100% pure #1", "import", "ünï;&=+'"]
-
-
-@pytest.fixture
-def services(fake_host: FakeHost) -> Services:
-    return Services(fake_host)
-
-
-@pytest.fixture
-def client(services: Services) -> TestClient:
-    app = FastAPI()
-    routes.mount(app, services)
-    return TestClient(app, raise_server_exceptions=False)
 
 
 def ask(client: TestClient, method: str, path: str, body: Any = None) -> Any:

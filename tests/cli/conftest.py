@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import torch
 
+from tests.words import word_model
 from train_embedding.hosts import standalone
 from train_embedding.testing import FakeHost
-
-
-class WordModel:
-    """Token embeddings with one token per word, all zeros."""
-
-    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        return {"clip_l": torch.zeros(len(text.split()[:count]), 768)}
 
 
 @pytest.fixture
@@ -24,7 +16,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder, which is the one used where no other is named."""
 
     def host(folder: Path, _checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None) -> FakeHost:
-        return FakeHost(folder.resolve(), model=cast(Any, WordModel()), allowed_folders=allowed_folders)
+        return FakeHost(folder.resolve(), model=word_model(), allowed_folders=allowed_folders)
 
     monkeypatch.setattr(standalone, "StandaloneHost", host)
     monkeypatch.chdir(tmp_path)

@@ -3,46 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-import torch
 
+from tests.words import word_model
+from train_embedding.services.library import Library
 from train_embedding.testing import FakeHost
 
-
-class WordModel:
-    """Token embeddings with one token per word: the vector of a word is its length, then its place in the text.
-
-    cuts: whether it cuts the text to the number of vectors, which the WebUI does for CLIP and not for OpenCLIP.
-    """
-
-    def __init__(self, widths: dict[str, int], cuts: bool = True) -> None:
-        self.widths = widths
-        self.cuts = cuts
-
-    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        words = text.split()[: count if self.cuts else None]
-        rows = [[float(len(word)), float(place)] for place, word in enumerate(words)]
-        return {key: torch.tensor(rows).reshape(-1, 2).repeat(1, width // 2).half() for key, width in self.widths.items()}
+SD2, SDXL = {"clip_h": 1024}, {"clip_l": 768, "clip_g": 1280}
 
 
-def with_words(folder: Path, widths: dict[str, int], cuts: bool = True) -> FakeHost:
-    return FakeHost(folder, widths, model=cast(Any, WordModel(widths, cuts)))
+@pytest.fixture
+def library(fake_host: FakeHost) -> Library:
+    return Library(fake_host)
 
 
 @pytest.fixture
 def word_host(tmp_path: Path) -> FakeHost:
     """A host with an SD1 checkpoint that knows words."""
-    return with_words(tmp_path, {"clip_l": 768})
+    return FakeHost(tmp_path, model=word_model())
 
 
 @pytest.fixture
 def sdxl_word_host(tmp_path: Path) -> FakeHost:
-    return with_words(tmp_path, {"clip_l": 768, "clip_g": 1280})
+    return FakeHost(tmp_path, SDXL, word_model(**SDXL))
 
 
 @pytest.fixture
 def uncut_word_host(tmp_path: Path) -> FakeHost:
     """As with OpenCLIP, whose text the WebUI does not cut."""
-    return with_words(tmp_path, {"clip_h": 1024}, cuts=False)
+    return FakeHost(tmp_path, SD2, word_model(cuts=False, **SD2))

@@ -1,38 +1,41 @@
-"""The tab over a host without a model, and a way to call its handlers as gradio does."""
+"""The tab over the services of each test, and a way to call its handlers as gradio does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import torch
 
+from tests.current import CurrentServices
 from tests.event_loops import inside_a_loop
+from tests.words import word_model
 from train_embedding.services import Services
 from train_embedding.testing import FakeHost
 
 gr = pytest.importorskip("gradio")
 
 
-class WordModel:
-    """Token embeddings with one token per word, all zeros."""
-
-    def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        return {"clip_l": torch.zeros(len(text.split()[:count]), 768)}
-
-
 @pytest.fixture
 def services(tmp_path: Path) -> Services:
-    return Services(FakeHost(tmp_path, model=cast(Any, WordModel())))
+    """What the handlers of the tab work on."""
+    return Services(FakeHost(tmp_path, model=word_model()))
+
+
+@pytest.fixture(scope="module")
+def shared_blocks(current_services: CurrentServices, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tab, built once for all tests of a module, in which no file is yet."""
+    from train_embedding.ui.tab import build
+
+    current_services.now = Services(FakeHost(tmp_path_factory.mktemp("empty")))
+    return inside_a_loop(lambda: build(current_services))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture
-def blocks(services: Services) -> Any:
-    from train_embedding.ui.tab import build
-
-    return inside_a_loop(lambda: build(services))
+def blocks(shared_blocks: Any, current_services: CurrentServices, services: Services) -> Any:
+    current_services.now = services
+    return shared_blocks
 
 
 @pytest.fixture

@@ -50,11 +50,6 @@ class Evil:
         return os.system, ("touch pwned",)
 
 
-@pytest.fixture
-def library(fake_host: FakeHost) -> Library:
-    return Library(fake_host)
-
-
 def files_in(host: FakeHost) -> list[str]:
     folder = host.info().embeddings_folder
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

@@ -67,11 +67,6 @@ def twice(data: bytes, name: str, first: bytes) -> bytes:
 
 
 @pytest.fixture
-def library(fake_host: FakeHost) -> Library:
-    return Library(fake_host)
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "downloads"
     made.mkdir()

@@ -21,11 +21,6 @@ PAIR = {"clip_l": VECTORS, "clip_g": torch.ones(2, 1280)}
 EVERY_SUFFIX = sorted({suffix for suffixes in SUFFIXES.values() for suffix in suffixes} - {".jxl"})
 
 
-@pytest.fixture
-def library(fake_host: FakeHost) -> Library:
-    return Library(fake_host)
-
-
 def put(host: FakeHost, name: str, suffix: str = ".safetensors", vectors: dict[str, torch.Tensor] | None = None) -> Path:
     file = host.info().embeddings_folder / f"{name}{suffix}"
     write_embedding(Embedding(name, vectors or {"clip_l": VECTORS}), file)

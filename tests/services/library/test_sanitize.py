@@ -17,11 +17,6 @@ from train_embedding.services.library.library import Library
 from train_embedding.testing import FakeHost
 
 
-@pytest.fixture
-def library(fake_host: FakeHost) -> Library:
-    return Library(fake_host)
-
-
 def evil(host: FakeHost, name: str = "evil.pt", data: bytes = b"") -> Path:
     file = host.info().embeddings_folder / name
     file.parent.mkdir(exist_ok=True)

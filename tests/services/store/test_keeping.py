@@ -14,15 +14,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.services.conftest import WordModel
 from tests.services.store.test_transaction import killed_at
+from tests.words import word_model
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, write_embedding
 from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed, UnreadableFile
@@ -62,11 +62,6 @@ def picture(form: str = "PNG", size: tuple[int, int] = (8, 8)) -> bytes:
     data = io.BytesIO()
     Image.new("RGB", size, "red").save(data, form)
     return data.getvalue()
-
-
-@pytest.fixture
-def library(fake_host: FakeHost) -> Library:
-    return Library(fake_host)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -381,7 +376,7 @@ def test_one_that_is_being_trained_is_not_overwritten(fake_host: FakeHost, libra
     put(fake_host, "sword.pt")
     put(fake_host, "other.pt", 2.0)
     other = put(FakeHost(tmp_path / "elsewhere"), "sword.pt", 3.0)
-    fake_host.the_model = cast("Any", WordModel({"clip_l": 768}))
+    fake_host.the_model = word_model()
     combining = Combining(fake_host, library)
     ways: dict[str, Callable[[], Any]] = {
         "save": lambda: library.save(Embedding("sword", {"clip_l": torch.zeros(1, 768)})),
