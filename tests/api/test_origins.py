@@ -156,3 +156,4 @@ def test_25_mb_of_brackets_take_no_gigabytes() -> None:
     taken = taken_by(refuse_brackets)
     assert taken.answer == f"The body has more than {MAX_NODES:,} values."
     assert taken.memory < 150
+    assert taken.seconds < 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ pytest.importorskip("gradio")
 
 from starlette.testclient import TestClient
 
+from tests.current import CurrentServices
 from tests.event_loops import inside_a_loop
 from train_embedding.app import mounting, server
 from train_embedding.app.access import Access
 from train_embedding.app.guard import Guard
 from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 from train_embedding.ui.gradio_compat import MAJOR
 
 PREFIX = "/gradio_api" if MAJOR >= 5 else ""
@@ -53,12 +56,26 @@ def upload_value(path: Path | str) -> dict[str, Any]:
     return {"path": str(path), "name": str(path), "data": "", "is_file": True, "meta": {"_type": "gradio.FileData"}}
 
 
-@pytest.fixture
-def client(fake_host: Any) -> Iterator[Client]:
+@contextmanager
+def client_of(services: Any) -> Generator[Client, None, None]:
     with mounting.private_folder() as folder:
-        app = inside_a_loop(lambda: server.application(Services(fake_host), folder))
+        app = inside_a_loop(lambda: server.application(services, folder))
         with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
             yield Client(http, folder)
+
+
+@pytest.fixture(scope="module")
+def shared_client(current_services: CurrentServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """The app, made once for all tests of a module, over a host without embeddings."""
+    current_services.now = Services(FakeHost(tmp_path_factory.mktemp("empty")))
+    with client_of(current_services) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_client: Client, current_services: CurrentServices, fake_host: FakeHost) -> Client:
+    current_services.now = Services(fake_host)
+    return shared_client
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.app.conftest import PREFIX, Client, upload_value
+from tests.app.conftest import PREFIX, Client, client_of, upload_value
+from train_embedding.services import Services
+from train_embedding.testing import FakeHost
 
 SECRET = b"the secret of somebody else"
 
@@ -45,12 +47,12 @@ def test_an_address_in_place_of_an_upload_is_not_fetched(client: Client, address
 
 
 def test_the_folder_that_the_program_was_started_in_is_not_served(
-    secret: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    secret: Path, monkeypatch: pytest.MonkeyPatch, fake_host: FakeHost
 ) -> None:
     monkeypatch.chdir(secret.parent)
-    client = request.getfixturevalue("client")
-    for path in (secret, secret.name, f"../{secret.parent.name}/{secret.name}"):
-        assert client.file(path).status_code in (403, 404)
+    with client_of(Services(fake_host)) as client:
+        for path in (secret, secret.name, f"../{secret.parent.name}/{secret.name}"):
+            assert client.file(path).status_code in (403, 404)
 
 
 def test_an_upload_is_read_and_served(client: Client) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
 import threading
-import time
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,20 +79,15 @@ def test_drawings_that_wait_block_nothing_and_have_an_end(serving: str, fake_hos
     with ThreadPoolExecutor(DRAWINGS) as people:
         try:
             asked = [people.submit(draw, number) for number in range(DRAWINGS)]
-            deadline = time.monotonic() + 60
-            while sum(one.done() for one in asked) < DRAWINGS - MAX_WAITING - 1 and time.monotonic() < deadline:
-                time.sleep(0.05)
-            refused = [one.result() for one in asked if one.done()]
-            assert len(refused) == DRAWINGS - MAX_WAITING - 1
+            refused = [one.result() for one in itertools.islice(as_completed(asked, 120), DRAWINGS - MAX_WAITING - 1)]
             assert all("waiting for the model already" in answer for answer in refused)
-            start = time.monotonic()
             assert send(f"{serving}{API}runs", "GET", timeout=20) == (200, "[]")
             assert send(f"{serving}{API}runs/none/stop", "POST", timeout=20)[0] == 404
             assert send(serving, "GET", timeout=20)[0] == 200
             polled = {"fn_index": poll, "data": [None, ""], "session_hash": "page"}
             assert send(predict, "POST", polled, timeout=20)[0] == 200
-            assert time.monotonic() - start < 15
-            assert not fake_host.go.is_set()
+            assert not fake_host.go.is_set(), "all of these were answered while the drawings waited"
+            assert sum(one.done() for one in asked) == len(refused)
         finally:
             fake_host.go.set()
         drawn = [one.result() for one in asked]
@@ -108,9 +103,7 @@ def test_the_api_says_that_it_is_busy_in_its_form(serving: str, fake_host: SlowH
                 people.submit(send, f"{serving}{API}embeddings/x/preview", "PUT", {"prompt": "[name]"})
                 for _ in range(MAX_WAITING + 2)
             ]
-            while not any(one.done() for one in asked):
-                time.sleep(0.05)
-            status, answer = next(one.result() for one in asked if one.done())
+            status, answer = next(as_completed(asked, 120)).result()
             assert status == 503
             assert set(json.loads(answer)) == {"error", "hint"}
         finally:
@@ -128,9 +121,9 @@ HEAD = b"GET /train-embedding/v1/runs HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 def told_until_closed(connection: socket.socket) -> bytes:
     """What comes before the server closes the connection, one byte of a head that never ends being sent every 0.1 s."""
-    told, start = b"", time.monotonic()
+    told = b""
     connection.settimeout(0.1)
-    while time.monotonic() - start < 30:
+    for _ in range(600):
         try:
             connection.sendall(b"x")
             received = connection.recv(2000)
@@ -148,11 +141,9 @@ def test_a_head_that_never_ends_is_given_up(serving: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(connections, "HEAD_SECONDS", 1.0)
     with opened(serving) as silent, opened(serving) as slow, opened(serving) as second:
         second.sendall(HEAD + b"\r\n" + b"GE")
-        start = time.monotonic()
         assert told_until_closed(slow) == b""
         assert told_until_closed(second).startswith(b"HTTP/1.1 200")
         assert silent.recv(100) == b""
-        assert time.monotonic() - start < 20
 
 
 def test_there_are_only_so_many_connections(serving: str, monkeypatch: pytest.MonkeyPatch) -> None:

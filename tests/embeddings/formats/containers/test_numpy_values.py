@@ -348,14 +348,14 @@ ROLES = {
 def is_refused(pickled: bytes) -> None:
     """In a sentence, soon, in both layouts."""
     for data in (zip_file(pickled), legacy_file(pickled, pickle.dumps([], 2))):
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(UnreadableFile) as caught:
             read_bytes(data, "evil.pt")
         assert caught.value.message.startswith('"evil.pt" is damaged or no embedding: ')
         assert caught.value.message.endswith(".")
         assert caught.value.message.isprintable()
         assert len(caught.value.message) < 200
-        assert time.monotonic() - began < 1
+        assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("name", LIES)
