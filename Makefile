@@ -32,12 +32,12 @@ demo: $(VENV)/.runtime
 app: $(VENV)/.runtime
 	$(BIN)/python -m train_embedding app $(ARGS)
 
-# One worker per core; PYTEST_ARGS may override any of these options.
+# One process per core, of one thread each; PYTEST_ARGS may override any of these options.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST_ARGS)
 
 test-all: $(VENV)/.lint
-	$(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.test $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check .
