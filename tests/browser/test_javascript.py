@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from html import escape
 from pathlib import Path
@@ -74,7 +75,7 @@ def _page() -> str:
         for name in NAMES
     )
     tab = (
-        f'<div id="te_panel"><div id="te_library_cards"><div class="te-cards">{own}</div></div>'
+        f'<div id="te_panel"><div id="te_library_cards"><div class="te-cards" data-version="00000000-0">{own}</div></div>'
         '<div id="te_library_selected"><label><textarea></textarea></label></div>'
         '<button id="te_library_select">Show details</button><button id="te_train_poll">Poll</button>'
         '<div id="te_train_progress"><div class="te-progress" data-active="false"></div></div>'
@@ -82,6 +83,14 @@ def _page() -> str:
         '<div id="te_host_cards_drawn"></div></div>'
     )
     return f"<!doctype html><html><body>{boxes}{host}{tab}<script>{HOST}</script></body></html>"
+
+
+@pytest.fixture
+def clock(page: Any) -> Any:
+    """The page's clock, which stands still but for `run_for`. To be asked for before the page's content."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)
+    return page.clock
 
 
 @pytest.fixture
@@ -200,7 +209,6 @@ def test_without_any_focus_the_positive_prompt_gets_it(ui: Any) -> None:
 def test_a_single_click_keeps_the_hosts_meaning(ui: Any) -> None:
     card(ui, "my-cat").click()
     assert value(ui, "txt2img_prompt") == " my-cat"
-    ui.wait_for_timeout(700)
     card(ui, "my-cat").click()
     assert value(ui, "txt2img_prompt") == ""
 
@@ -219,7 +227,6 @@ def test_a_triple_click_ends_as_a_double_click(ui: Any) -> None:
 
 def test_a_second_double_click_changes_nothing(ui: Any) -> None:
     card(ui, "my-cat").dblclick()
-    ui.wait_for_timeout(700)
     card(ui, "my-cat").dblclick()
     assert value(ui, "txt2img_prompt") == "my-cat"
 
@@ -267,28 +274,27 @@ def test_a_click_on_a_button_inside_our_card_is_the_buttons(ui: Any) -> None:
     assert value(ui, "txt2img_prompt") == ""
 
 
-def test_the_script_leaves_no_globals(page: Any) -> None:
+def test_the_script_leaves_no_globals(clock: Any, page: Any) -> None:
     page.set_content(_page())
     before = set(page.evaluate("Object.keys(window)"))
     page.add_script_tag(path=str(SCRIPT))
     page.add_script_tag(path=str(LIBRARY_SCRIPT))
-    page.wait_for_timeout(700)
+    clock.run_for(2000)
     assert set(page.evaluate("Object.keys(window)")) - before <= {"told"}
 
 
 COUNT_POLLS = "() => { window.polls = []; document.getElementById('te_train_poll').onclick = () => polls.push(Date.now()); }"
 
 
-def test_a_page_that_opens_polls_at_once(page: Any) -> None:
+def test_a_page_that_opens_polls_at_once(clock: Any, page: Any) -> None:
     page.set_content(_page())
     page.evaluate(COUNT_POLLS)
-    page.evaluate("window.opened = Date.now()")
     page.add_script_tag(path=str(SCRIPT))
-    page.wait_for_function("polls.length === 1")
-    assert page.evaluate("polls[0] - opened") < 3000, "an idle page polls every five seconds"
+    clock.run_for(1000)
+    assert page.evaluate("polls.length") == 1, "an idle page polls every five seconds"
 
 
-def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(page: Any) -> None:
+def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(clock: Any, page: Any) -> None:
     page.set_content(_page())
     page.evaluate(
         "() => { window.polls = []; window.quiet = false; const bar = document.getElementById('te_train_progress');"
@@ -296,24 +302,25 @@ def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(
         " if (!quiet) bar.innerHTML = `<div class='te-progress' data-active='true'>${polls.length}</div>`; }; }"
     )
     page.add_script_tag(path=str(SCRIPT))
-    page.wait_for_function("polls.length === 5")
-    assert 3500 < page.evaluate("polls[4] - polls[0]") < 9000
+    clock.run_for(6000)
+    polls = page.evaluate("polls")
+    assert [later - earlier for earlier, later in itertools.pairwise(polls[:5])] == [1000] * 4
     page.evaluate("quiet = true")
     seen = page.evaluate("polls.length")
-    page.wait_for_timeout(4000)
+    clock.run_for(4000)
     assert page.evaluate("polls.length") - seen <= 2
 
 
-def test_no_polls_without_the_tab(page: Any) -> None:
+def test_no_polls_without_the_tab(clock: Any, page: Any) -> None:
     page.set_content("<div id='txt2img_prompt'><textarea></textarea></div>")
     errors: list[Any] = []
     page.on("pageerror", lambda error: errors.append(error))
     page.add_script_tag(path=str(SCRIPT))
-    page.wait_for_timeout(1200)
+    clock.run_for(10_000)
     assert errors == []
 
 
-def test_new_cards_come_once_and_without_the_hosts_own_refresh(ui: Any) -> None:
+def test_new_cards_come_once_and_without_the_hosts_own_refresh(clock: Any, ui: Any) -> None:
     """The host's Refresh button runs the refresh of every page of cards; that of the checkpoints undoes a choice."""
     ui.evaluate(
         """() => {
@@ -326,15 +333,14 @@ def test_new_cards_come_once_and_without_the_hosts_own_refresh(ui: Any) -> None:
         }"""
     )
     tell_version(ui, "1")
-    ui.wait_for_function("drawn === 1", timeout=10000)
-    ui.wait_for_timeout(1500)
-    assert ui.evaluate("asked") == 1, "drawn again without a change"
+    clock.run_for(10_000)
+    assert ui.evaluate("[drawn, asked]") == [1, 1], "drawn again without a change"
     assert ui.evaluate("presses") == []
     ui.locator("#img2img_textual_inversion_cards [data-name=new]").dblclick()
     assert value(ui, "img2img_prompt") == "new"
 
 
-def test_cards_that_are_missing_are_asked_for_again(ui: Any) -> None:
+def test_cards_that_are_missing_are_asked_for_again(clock: Any, ui: Any) -> None:
     """The list of the host may have been read half when the cards were drawn."""
     ui.evaluate(
         """() => {
@@ -347,8 +353,7 @@ def test_cards_that_are_missing_are_asked_for_again(ui: Any) -> None:
         }"""
     )
     tell_version(ui, "1")
-    ui.wait_for_function("asked === 2", timeout=10000)
-    ui.wait_for_timeout(1500)
+    clock.run_for(20_000)
     assert ui.evaluate("asked") == 2
 
 
@@ -428,26 +433,23 @@ def tell_version(ui: Any, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["0", "8c1f03ba-0"])
-def test_version_zero_means_that_nothing_changed(ui: Any, version: str) -> None:
+def test_version_zero_means_that_nothing_changed(clock: Any, ui: Any, version: str) -> None:
     ui.evaluate(COUNT_REFRESHES)
     tell_version(ui, version)
-    ui.wait_for_timeout(1500)
+    clock.run_for(10_000)
     assert ui.evaluate("refreshed") == 0
     tell_version(ui, version.replace("0", "1")[:-1] + "1")
-    ui.wait_for_function("refreshed === 1", timeout=5000)
+    clock.run_for(10_000)
+    assert ui.evaluate("refreshed") == 1
 
 
-def test_another_server_may_have_other_cards(ui: Any) -> None:
+def test_another_server_may_have_other_cards(clock: Any, ui: Any) -> None:
     """Its numbers begin anew, so that they can be those of the server before it."""
     ui.evaluate(COUNT_REFRESHES)
-    tell_version(ui, "8c1f03ba-10")
-    ui.wait_for_function("refreshed === 1", timeout=5000)
-    tell_version(ui, "00000000-0")
-    ui.wait_for_function("refreshed === 2", timeout=5000)
-    tell_version(ui, "11111111-0")
-    ui.wait_for_function("refreshed === 3", timeout=5000)
-    ui.wait_for_timeout(1500)
-    assert ui.evaluate("refreshed") == 3, "refreshed again without a change"
+    for number, version in enumerate(("8c1f03ba-10", "00000000-0", "11111111-0"), start=1):
+        tell_version(ui, version)
+        clock.run_for(10_000)
+        assert ui.evaluate("refreshed") == number, "once for each server"
 
 
 DETAILS = """({name, weight, activation, negative}) => {
