@@ -20,6 +20,7 @@ pytest.importorskip("gradio")
 
 from benchmarks.hostile_cases import vectors_and_call
 from tests.dragging import drag_in, drop
+from tests.pages import settle
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -151,7 +152,7 @@ def click_generate(ui: Any, seed: int = 1) -> bytes:
     before = text(ui, "html_info_txt2img")
     ui.click("#txt2img_generate")
     wait(ui, lambda: text(ui, "html_info_txt2img") not in ("", before), "a picture")
-    ui.wait_for_timeout(1500)  # the gallery follows its caption, and the picture may be the same as before
+    settle(ui)
     return shown_picture(ui)
 
 
@@ -205,6 +206,8 @@ def test_the_main_job(ui: Any, app: App) -> None:
     card(ui, "my-word").dblclick()
     wait(ui, lambda: value(ui, "txt2img_prompt") == "a big my-word", "the trigger in the prompt", 10)
     # an untrained embedding of a word is that word
+    generate(ui, "a small blue ring on a gold background")
+    wait_for_picture(ui, lambda picture: picture != word, "another picture, so that the next one is seen to come")
     generate(ui, "a big my-word star")
     wait_for_picture(ui, lambda picture: picture == word, "the picture of the word")
     tab(ui, "Train Embedding")
@@ -243,7 +246,7 @@ def test_double_click_in_the_negative_box(ui: Any) -> None:
     for _ in range(2):
         card(ui, "my.neg+1").dblclick()
         wait(ui, lambda: value(ui, "txt2img_neg_prompt") == "myXneg+1 my.neg+1", "the trigger, once", 10)
-        ui.wait_for_timeout(700)
+        settle(ui)
         assert value(ui, "txt2img_neg_prompt") == "myXneg+1 my.neg+1"
     assert value(ui, "txt2img_prompt") == "a red star"
 
@@ -257,7 +260,7 @@ def test_a_single_click_inserts_and_a_second_removes(ui: Any) -> None:
     for after in ("a star toggle", "a star"):
         card(ui, "toggle").click()
         wait(ui, lambda after=after: value(ui, "txt2img_prompt") == after, after, 10)
-        ui.wait_for_timeout(700)  # longer than a double click
+        settle(ui)
         assert value(ui, "txt2img_prompt") == after
 
 

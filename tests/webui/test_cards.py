@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.pages import settle, wait_for_polls
 from tests.webui.server import PREFIX, WebUI, fill, host_card, show_cards, show_tab, vectors_in, wait_for, write_vectors
 
 TABS = ("txt2img", "img2img")
@@ -71,7 +72,7 @@ def test_a_refresh_keeps_what_the_person_was_doing(page: Any, webui: WebUI) -> N
     webui.create(f"{PREFIX}many-99", "tree")
     webui.create(f"{PREFIX}other", "tree")
     host_card(page, "img2img", f"{PREFIX}other").wait_for(state="attached")
-    page.wait_for_timeout(1000)
+    settle(page)
     assert page.locator("#txt2img_textual_inversion_cards").is_visible()
     assert page.input_value("#txt2img_textual_inversion_extra_search") == f"{PREFIX}many"
     host_card(page, "txt2img", f"{PREFIX}many-99").wait_for(state="visible")  # one refresh more may be under way
@@ -89,10 +90,9 @@ def test_the_chosen_checkpoint_stays_chosen_while_cards_are_refreshed(page: Any,
         webui.choose_checkpoint(other_checkpoint)
     wait_for(lambda: webui.checkpoint, lambda name: name == other_checkpoint)
     for number in range(3):
-        page.wait_for_timeout(3000)
         webui.create(f"{PREFIX}chosen-{number}", "tree")
         host_card(page, "txt2img", f"{PREFIX}chosen-{number}").wait_for(state="attached")
-    page.wait_for_timeout(3000)
+        wait_for_polls(page)
     assert webui.checkpoint == other_checkpoint
 
 
@@ -105,7 +105,7 @@ def test_a_refresh_leaves_the_other_pages_of_cards_alone(page: Any, webui: WebUI
     page.fill("#txt2img_checkpoints_extra_search", "nothing like that")
     webui.create(f"{PREFIX}beside", "tree")
     host_card(page, "txt2img", f"{PREFIX}beside").wait_for(state="attached")
-    page.wait_for_timeout(1000)
+    settle(page)
     assert page.locator("#txt2img_checkpoints_cards .card[data-mark=mine]").count() == 1
     assert page.locator("#txt2img_checkpoints_cards .card:visible").count() == 0
     show_cards(page, "txt2img")
@@ -145,7 +145,6 @@ def test_a_double_click_fills_the_box_that_had_the_focus(page: Any, webui: WebUI
     page.focus(f"#{box} textarea")
     host_card(page, tab, name).dblclick()
     assert {each: text_of(page, each) for each in BOXES} == {each: f"a photo {name}" if each == box else "" for each in BOXES}
-    page.wait_for_timeout(700)
     host_card(page, tab, name).dblclick()
     assert text_of(page, box) == f"a photo {name}"
 
@@ -181,7 +180,6 @@ def test_single_clicks_and_the_cards_buttons_are_the_webuis(page: Any, webui: We
     show_cards(page, "txt2img")
     host_card(page, "txt2img", name).click()
     assert text_of(page, "txt2img_prompt") == f" {name}"
-    page.wait_for_timeout(700)
     host_card(page, "txt2img", name).click()
     assert text_of(page, "txt2img_prompt") == ""
     host_card(page, "txt2img", name).hover()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.hostile_cases import Calls
 from tests.dragging import drag_in, drop
+from tests.pages import settle
 from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, host_card, show_cards, show_tab, vectors_in, write_vectors
 
 NAME = f"{PREFIX}sixteen"
@@ -49,7 +50,7 @@ def generate(page: Any) -> tuple[bytes, str]:
     before = page.evaluate(shown)
     page.click("#txt2img_generate")
     page.wait_for_function(f"before => {shown} && {shown} !== before", arg=before, timeout=5000 * PATIENCE)
-    page.wait_for_timeout(500)  # the text under the picture follows it
+    settle(page)  # the text under the picture follows it
     with Image.open(io.BytesIO(page.request.get(page.evaluate(shown)).body())) as image:
         return image.convert("RGB").tobytes(), page.inner_text("#html_info_txt2img")
 

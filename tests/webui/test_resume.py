@@ -35,6 +35,8 @@ SPEC: dict[str, Any] = {
     "learning_rate": "0.005", "latent_sampling": "random", "random_flip": True,
 }  # fmt: skip
 START_SECONDS = 5 * PATIENCE
+STARTED = "Startup time:"
+"What the WebUI prints once it has added its last middleware."
 
 
 def start(webui: WebUI, pictures: Path) -> str:
@@ -138,18 +140,29 @@ def assert_trained_on(webui: WebUI, file: Path, name: str) -> None:
 
 
 class Started:
-    """A WebUI of its own, over the folders of the one that WEBUI_URL names."""
+    """A WebUI of its own, over the folders of the one that WEBUI_URL names; `log` gets what it prints."""
 
-    def __init__(self, webui: WebUI, command: str) -> None:
+    def __init__(self, webui: WebUI, command: str, log: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.webui = replace(webui, url=f"http://127.0.0.1:{port}")
-        self._process = subprocess.Popen(shlex.split(command.replace("{port}", str(port))), start_new_session=True)
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                shlex.split(command.replace("{port}", str(port))),
+                start_new_session=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         wait_for(self._answers, seconds=START_SECONDS)
 
     def _answers(self) -> bool:
-        assert self._process.poll() is None, "WEBUI_COMMAND ended"
+        """Asks it nothing before it says that it has started: a request that comes earlier can make it fail."""
+        said = self._log.read_text(encoding="utf-8", errors="replace")
+        assert self._process.poll() is None, f"WEBUI_COMMAND ended: {said[-2000:]}"
+        if STARTED not in said:
+            return False
         try:
             return self.webui.call("GET", f"{ROUTES}/runs").status == 200
         except (urllib.error.URLError, ConnectionError, ValueError):
@@ -162,14 +175,14 @@ class Started:
 
 
 @pytest.fixture
-def start_one(webui: WebUI) -> Iterator[Callable[[], Started]]:
+def start_one(webui: WebUI, tmp_path: Path) -> Iterator[Callable[[], Started]]:
     command = os.environ.get("WEBUI_COMMAND")
     if not command:
         pytest.skip("needs WEBUI_COMMAND, which starts a WebUI on {port} with the folders of the one under test")
     started: list[Started] = []
 
     def start_it() -> Started:
-        started.append(Started(webui, command))
+        started.append(Started(webui, command, tmp_path / f"webui-{len(started)}.log"))
         return started[-1]
 
     yield start_it

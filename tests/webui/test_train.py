@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.pages import wait_for_polls
 from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, fill, host_card, show_tab, step_kept, vectors_in, wait_for
 
 NAME = f"{PREFIX}train"
@@ -182,7 +183,7 @@ def test_the_interrupt_button_of_the_webuis_page_stops_it(page: Any, webui: WebU
     webui.wait_for_run(run_id, running)
     show_tab(page, "txt2img")
     page.evaluate("document.querySelector('#txt2img_interrupt').click()")  # it shows while the page's own picture is made
-    page.wait_for_timeout(3000)  # requests of the page go through this thread
+    wait_for_polls(page)  # requests of the page go through this thread
     assert webui.wait_for_run(run_id)["status"] == "stopped"
 
 
