@@ -24,7 +24,7 @@ UNLOADED = (".ckpt", ".pth", ".sft")
 "Suffixes that are read here, and that the WebUI and its relatives pass over."
 
 
-def called_anew(file: Path, name: str) -> bytes | None:
+def with_new_name(file: Path, name: str) -> bytes | None:
     """What a picture that carries an embedding must hold to be called `name`; None where its bytes may stay as they are.
 
     The WebUI goes by the name inside such a picture. In a PNG with a text that alone is changed; where the pixels hold the name,

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_bytes, read_embedding, read_pair, write_embedding
 from train_embedding.engine.prompts.tokenizer import FOLDER
-from train_embedding.services.library.export import Wanted, exported
+from train_embedding.services.library.export import Wanted, make_export
 
 KEYS = {"kohya": "emb_params", "onetrainer": "emp_params"}
 WIDTH = 8
@@ -67,7 +67,7 @@ def test_diffusers_loads_it_under_a_name_that_it_is_told(tmp_path: Path, pipelin
 @pytest.mark.parametrize("name", ["my-sword", "My Sword", "sword", "剣2", "Épée & co"])
 def test_diffusers_calls_every_vector_of_an_export_for_it(tmp_path: Path, pipeline: Pipeline, name: str) -> None:
     write_embedding(Embedding(name, {"clip_l": VECTORS}), tmp_path / f"{name}.pt")
-    made = exported(tmp_path / f"{name}.pt", Wanted(program="diffusers"))
+    made = make_export(tmp_path / f"{name}.pt", Wanted(program="diffusers"))
     (tmp_path / made.file_name).write_bytes(made.data)
     pipeline.load_textual_inversion(str(tmp_path), weight_name=made.file_name, token=made.trigger)
     prompt = pipeline.maybe_convert_prompt(f"a photo of {made.trigger} there", pipeline.tokenizer)

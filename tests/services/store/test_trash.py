@@ -68,7 +68,7 @@ def test_two_in_one_second(tmp_path: Path) -> None:
     file = put(root / "sword.pt")
     targets = set[Path]()
     for _ in range(3):
-        ((_, target),) = trash.keeping("sword", [file], root).copies
+        ((_, target),) = trash.plan_copy("sword", [file], root).copies
         put(target)
         targets.add(target)
     assert len(targets) == len(trash.list()) == 3

@@ -29,24 +29,28 @@ MAX_TEXT = 10_000
 NEW_SUFFIXES = (NEW_SUFFIX, ".safetensors")
 
 Read = Callable[[str], Embedding]
-"Gives an embedding by its name."
+"Returns an embedding by its name."
 
 
 @dataclass(frozen=True)
 class Created:
-    """A new embedding. tokens: how many the text has; notes: sentences that whoever made it should read."""
+    """A new embedding in the library."""
 
     entry: Entry
     tokens: int
+    "How many the text has."
     notes: tuple[str, ...]
+    "Sentences about what was done, and about the name."
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an embedding takes of a prompt. tokens: of the text; vectors: tokens that the embedding will take."""
+    """How much of a prompt an embedding takes."""
 
     tokens: int
+    "Of the text."
     vectors: int
+    "Tokens of a prompt that the embedding takes."
     limit: int = MAX_VECTORS
 
 
@@ -64,7 +68,7 @@ class Request:
 
 @dataclass(frozen=True)
 class New:
-    """An embedding that is made and not yet written."""
+    """A new embedding that is not written yet."""
 
     embedding: Embedding
     tokens: int
@@ -106,10 +110,21 @@ def budget_of(init_text: str, vectors: int | str, start: str, read: Read) -> Bud
 
 
 def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read: Callable[[str], Embedding]) -> Initial:
-    """The vectors that `start`, one of STARTS, makes of a text: as many as `wanted`, or as it has tokens where that is None.
+    """Make vectors from a text, or from an embedding that it names. Empty text gives zeros.
 
-    read: gives an embedding by its name. Empty text gives zeros. Raises HostFailed without a checkpoint, InvalidInput where the
-    embedding's name is missing, Conflict where it is for another kind of model, NotFound, UnreadableFile.
+    Args:
+        host: Whose checkpoint gives the token embeddings.
+        text: The text.
+        wanted: How many vectors; None for as many as the text has tokens.
+        start: One of STARTS.
+        read: Returns an embedding by its name.
+
+    Raises:
+        HostFailed: No checkpoint is loaded.
+        InvalidInput: The name of the embedding is missing.
+        Conflict: The embedding is for another kind of model.
+        NotFound: There is no such embedding.
+        UnreadableFile: The embedding cannot be read.
     """
     if start == "embedding":
         return _from_embedding(host, text.strip(), wanted, read)
@@ -124,7 +139,7 @@ def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read:
 
 
 def source_tokens(text: str, start: str, read: Callable[[str], Embedding]) -> int:
-    """How many tokens there are to take: of the text, or the vectors of the embedding that it names."""
+    """Return how many tokens a text has, or how many vectors the embedding that it names."""
     from train_embedding.engine.prompts.tokenizer import token_ids
 
     if not text.strip():
@@ -164,12 +179,12 @@ def _from_text(cut: dict[str, torch.Tensor], tokens: int, count: int) -> Initial
 
 
 def automatic(tokens: int) -> int:
-    """The number of vectors that "auto" stands for."""
+    """Return the number of vectors that "auto" stands for."""
     return min(max(tokens, 1), MAX_VECTORS)
 
 
 def vector_count(vectors: object) -> int | None:
-    """The number asked for, None for "auto". Raises InvalidInput unless it is a whole number from 1 to MAX_VECTORS."""
+    """Return the number of vectors, None for "auto". Raises InvalidInput unless it is a whole number from 1 to MAX_VECTORS."""
     if isinstance(vectors, str):
         if vectors.strip().casefold() == "auto":
             return None
@@ -185,14 +200,14 @@ def vector_count(vectors: object) -> int | None:
 
 
 def check_start(start: object) -> str:
-    """Raises InvalidInput unless it is one of STARTS."""
+    """Return a start as it is. Raises InvalidInput unless it is one of STARTS."""
     if start not in STARTS:
         raise InvalidInput(f"The start is {start!r}; it must be one of {', '.join(STARTS)}.")
     return str(start)
 
 
 def check_text(text: object) -> str:
-    """The text as it is. Raises InvalidInput where it is none, or too long to be meant."""
+    """Return an initialization text as it is. Raises InvalidInput if it is not a text, or too long."""
     if not isinstance(text, str):
         raise InvalidInput(f"The initialization text must be text, not {type(text).__name__}.")
     if len(text) > MAX_TEXT:

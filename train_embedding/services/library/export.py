@@ -12,12 +12,12 @@ from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.prompts.words import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
-from train_embedding.services.formats import SUFFIXES, called_anew, form_for, suffixes_of
+from train_embedding.services.formats import SUFFIXES, form_for, suffixes_of, with_new_name
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
 
-__all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "exported", "written"]
+__all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "make_export", "write_export"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,19 @@ class Written:
     usage: str = ""
 
 
-def exported(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:
-    """An embedding file for elsewhere; as it is unless another format, suffix or program is wanted.
+def make_export(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:
+    """Make a file for elsewhere: the embedding's own file, unless another format, suffix or program is wanted.
 
-    stem: of the file's name, where it shall not be the embedding's. Raises NotFound, UnreadableFile, InvalidName, InvalidInput.
+    Args:
+        file: The embedding.
+        wanted: What the export should be.
+        stem: Of the new file's name, if it is not the embedding's.
+
+    Raises:
+        NotFound: The file does not exist.
+        UnreadableFile: It cannot be read.
+        InvalidName: The stem cannot be used.
+        InvalidInput: The format, suffix or program cannot be used.
     """
     from train_embedding.embeddings.formats import encode, read_bytes, read_contents
 
@@ -67,20 +76,29 @@ def exported(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:
     named = replace(embedding, name=stem or embedding.name)
     suffix = wanted.suffix.lower()
     if not wanted.format and suffix in ("", file.suffix.lower()):
-        renamed = called_anew(file, named.name) if named.name != embedding.name else None
+        renamed = with_new_name(file, named.name) if named.name != embedding.name else None
         return Exported(f"{named.name}{file.suffix}", data if renamed is None else renamed)
     format_name = wanted.format or form_for(suffix)
     suffix = suffix or suffixes_of(format_name)[0]
     return Exported(f"{named.name}{suffix}", encode(named, format_name, suffix))
 
 
-def written(
+def write_export(
     target: Path, wanted: Wanted, export: Callable[[Wanted, str], Exported], own_suffix: str, overwrite: bool = False
 ) -> Written:
-    """Writes an export into a folder that exists, or to a file, whose suffix then decides about the format.
+    """Write an export into an existing folder, or to a file whose suffix then selects the format.
 
-    export: makes it for what is wanted and a stem. own_suffix: of the embedding's file. Raises InvalidInput where the suffix is
-    not one of embedding files, or contradicts what is wanted; Conflict without `overwrite`; StorageFailed; what `export` raises.
+    Args:
+        target: The folder or file.
+        wanted: What the export should be.
+        export: Makes it, given what is wanted and the stem of its name.
+        own_suffix: The suffix of the embedding's file.
+        overwrite: Whether to replace a file.
+
+    Raises:
+        InvalidInput: The suffix is not one of embedding files, or contradicts what is wanted.
+        Conflict: The file exists, and `overwrite` is not given.
+        StorageFailed: The disk refuses.
     """
     is_folder = target.is_dir()
     made = export(wanted, "") if is_folder else export(_for_file(target, wanted, own_suffix), target.stem)

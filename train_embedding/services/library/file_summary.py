@@ -56,7 +56,7 @@ class FileSummary:
 
     @property
     def is_half_of_sdxl(self) -> bool:
-        """Whether it has vectors for one of SDXL's two text encoders alone."""
+        """Whether it has vectors for only one of SDXL's two text encoders."""
         return self.family == "SDXL" and len(self.widths) == 1
 
 

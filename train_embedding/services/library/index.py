@@ -1,4 +1,4 @@
-"""What was read of files the last time, kept on the disk: a cache that may be deleted, damaged or locked at any moment."""
+"""An index on the disk of what was read of files: a cache that may be deleted, damaged or locked at any moment."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Known = tuple[str, str]
 
 
 class Index:
-    """A table from path to `Known`. It is opened for each use, so that deleting the file hurts nobody who has it open.
+    """A table from path to `Known`. It is opened for each use, so the file may be deleted at any time.
 
-    No method fails: without the index everything is read again, which the log tells.
+    No method fails: without the index, all files are read again, and the log says so.
     """
 
     def __init__(self, file: Path) -> None:
@@ -45,11 +45,11 @@ class Index:
         except sqlite3.OperationalError as error:  # no table, locked, not to be opened
             logger.info("The index %s cannot be used now: %s", self._file, error)
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
-            self._begin_anew(error)
+            self._delete(error)
         return {}
 
     def store(self, changed: Mapping[str, Known], gone: Iterable[str]) -> None:
-        """Notes what was read, and forgets the paths that are `gone`."""
+        """Store what was read, and remove the paths that are `gone`."""
         rows = [(os.fsencode(path), stamp, value) for path, (stamp, value) in changed.items()]
         lost = [(os.fsencode(path),) for path in gone]
         if not rows and not lost:
@@ -63,14 +63,14 @@ class Index:
         except (sqlite3.OperationalError, OSError) as error:  # locked, read-only, full, deleted meanwhile
             logger.info("The index %s cannot be written now: %s", self._file, error)
         except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
+            self._delete(error)
 
     def _open(self) -> sqlite3.Connection:
         # The rollback journal, not WAL: of a deleted index nothing may stay that belongs to it.
         return sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
 
-    def _begin_anew(self, problem: Exception) -> None:
-        logger.warning("The index %s is damaged and is made anew: %s", self._file, problem)
+    def _delete(self, problem: Exception) -> None:
+        logger.warning("The index %s is damaged and is deleted: %s", self._file, problem)
         try:
             remove_file(self._file, missing_ok=True)
         except OSError as error:
@@ -79,7 +79,7 @@ class Index:
 
 @contextmanager
 def _written(connection: sqlite3.Connection) -> Generator[None, None, None]:
-    """One transaction, begun as a writer so that two processes wait for one another instead of failing halfway."""
+    """A transaction that begins as a writer, so that two processes wait for each other instead of failing halfway."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -91,7 +91,7 @@ def _written(connection: sqlite3.Connection) -> Generator[None, None, None]:
 
 
 def _make_table(connection: sqlite3.Connection) -> None:
-    """Makes the table where it is missing, and empties that of another release."""
+    """Create the table if it does not exist, and empty that of another release."""
     connection.execute("CREATE TABLE IF NOT EXISTS layout (name TEXT PRIMARY KEY)")
     connection.execute("CREATE TABLE IF NOT EXISTS known (path BLOB PRIMARY KEY, stamp TEXT, value TEXT) WITHOUT ROWID")
     if connection.execute("SELECT name FROM layout").fetchall() != [(LAYOUT,)]:

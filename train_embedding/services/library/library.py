@@ -12,14 +12,14 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, did_you_mean, folded, is_spelled_like, path_for
 from train_embedding.errors import Conflict, InvalidInput, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
 from train_embedding.hosts.base import EmbeddingFile, Host
-from train_embedding.services.formats import SUFFIXES, called_anew, form_for
+from train_embedding.services.formats import SUFFIXES, form_for, with_new_name
 from train_embedding.services.importing.host_compatibility import HostFile
 from train_embedding.services.importing.importing import prepare_import
 from train_embedding.services.importing.sources import IncomingFile
 from train_embedding.services.library import sanitize
 from train_embedding.services.library.create import Budget, Created, budget_of, check_request, make_embedding
 from train_embedding.services.library.entries import Entry, Imported, make_entries
-from train_embedding.services.library.export import Exported, Wanted, Written, exported, written
+from train_embedding.services.library.export import Exported, Wanted, Written, make_export, write_export
 from train_embedding.services.library.index import FILE_NAME, Index
 from train_embedding.services.library.listing import Catalog, ListedFile, Listing
 from train_embedding.services.library.warnings import warnings_for_new_name
@@ -234,7 +234,7 @@ class Library:
             target = path_for(entry.file.parent, new_name, entry.file.suffix)
             transaction.check_exists(entry.file)
             self._check_name_free(new_name)
-            transaction.copy(_files_of(entry, catalog), target, called_anew(entry.file, new_name))
+            transaction.copy(_files_of(entry, catalog), target, with_new_name(entry.file, new_name))
             catalog = self._updated(transaction)
         return self._reloaded(target, catalog)
 
@@ -296,18 +296,21 @@ class Library:
         return self._store.trash.empty()
 
     def set_notes(self, name: str, changes: Mapping[str, object], file: str = "") -> Entry:
-        """Changes fields of `Notes` in the embedding's `name.json`; keys of other programs there stay as they are.
+        """Change fields of `Notes` in the embedding's `name.json`; keys of other programs are kept.
 
-        Raises NotFound, InvalidInput, UnreadableFile for a file of that name that holds something else.
+        Raises:
+            NotFound: There is no such embedding.
+            InvalidInput: There is no such field, or a value cannot be used.
+            UnreadableFile: The file of that name does not hold notes.
         """
         return self.change(name, file, notes=changes)
 
     def set_preview(self, name: str, picture: bytes, file: str = "") -> Entry:
-        """Makes a PNG, JPEG, WebP or GIF the embedding's preview. Raises NotFound, UnreadableFile."""
+        """Make a PNG, JPEG, WebP or GIF image the embedding's preview. Raises NotFound, UnreadableFile."""
         return self.change(name, file, preview=picture)
 
     def preview_from_run(self, name: str, run_id: str, file: str = "") -> Entry:
-        """Makes the newest picture that a run drew the embedding's preview. Raises NotFound, UnreadableFile."""
+        """Make the newest image that a run drew the embedding's preview. Raises NotFound, UnreadableFile."""
         return self.set_preview(name, self.last_preview(run_id), file)
 
     def last_preview(self, run_id: str) -> bytes:
@@ -367,7 +370,7 @@ class Library:
         suffix: such as ".bin", where the format has several. program: one of `services.exporting.PROGRAMS`, which chooses the
         format, and a name that its prompts can call. Raises NotFound, UnreadableFile, InvalidInput.
         """
-        return exported(self.get(name, file).file, Wanted(form, suffix, program))
+        return make_export(self.get(name, file).file, Wanted(form, suffix, program))
 
     def export_to(self, target: Path, name: str, wanted: Wanted, file: str = "", overwrite: bool = False) -> Written:
         """Writes an export to a file, whose suffix decides about its format, or into a folder that exists.
@@ -375,7 +378,7 @@ class Library:
         Raises what `export` raises, InvalidInput for a suffix that contradicts what is wanted, Conflict, StorageFailed.
         """
         source = self.get(name, file).file
-        return written(target, wanted, lambda wanted, stem: exported(source, wanted, stem), source.suffix, overwrite)
+        return write_export(target, wanted, lambda wanted, stem: make_export(source, wanted, stem), source.suffix, overwrite)
 
     def lock_for_training(self, name: str) -> AbstractContextManager[None]:
         """Keep everybody else from replacing, renaming and deleting an embedding until exit. Raises Conflict if a run does so."""
@@ -463,7 +466,7 @@ class Library:
         target = path_for(entry.file.parent, new_name, entry.file.suffix)
         transaction.check_free_to_move(entry.file)
         self._check_name_free(new_name, besides=entry.file)
-        return target, None if target.exists() else called_anew(entry.file, new_name)
+        return target, None if target.exists() else with_new_name(entry.file, new_name)
 
     def _changed_notes(self, file: Path, changes: Mapping[str, object]) -> tuple[Path, bytes] | None:
         """The file of notes beside an embedding, and its content with changes; None if nothing changes."""

@@ -180,7 +180,11 @@ class Listing:
                 changed[path.parent].add(path.name)
         with self._lock:
             catalog = self._catalog
-            if catalog is None or catalog.root != root or not changed.keys() <= {one.scanned.path for one in catalog.folders}:
+            if (
+                catalog is None
+                or catalog.root != root
+                or not changed.keys() <= {folder.scanned.path for folder in catalog.folders}
+            ):
                 return self._scan(root)
             folders: list[ListedFolder] = []
             for folder in catalog.folders:

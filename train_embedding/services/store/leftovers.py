@@ -1,4 +1,4 @@
-"""What killed processes left behind: temporary files, and folders that they had made and not filled yet."""
+"""What killed processes left behind: temporary files, and folders that they had made but not filled yet."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ logger = logging.getLogger(__name__)
 
 
 def sweep(folder: Path, below: bool = True) -> None:
-    """Removes the temporary files of processes that are gone. below: also from the folders in it. Never fails."""
+    """Remove the temporary files of ended processes; with `below`, also from the folders in it. Never fails."""
     for path in _temporaries(folder, below):
         if is_left_behind(path):
             _remove(path)
 
 
 def sweep_empty(folder: Path) -> None:
-    """Removes a folder that holds nothing but empty folders. Only while nobody fills it. Never fails."""
+    """Remove a folder that holds only empty folders, while nobody writes to it. Never fails."""
     for parent, _folders, _files in os.walk(folder, topdown=False):
         if not os.listdir(parent):
             _remove(Path(parent))
 
 
 def sweep_runs(runs_folder: Path) -> None:
-    """Removes temporary files of runs, and the folders of runs that were killed before their first state was written.
+    """Remove temporary files of runs, and the folders of runs that were killed before their first state was written.
 
     Never fails.
     """
@@ -76,7 +76,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine still runs. On Windows, where asking could end it, every one counts as running."""
+    """Whether a process of this machine still runs. On Windows, where checking could end it, every process counts as running."""
     if os.name == "nt":
         return True
     try:

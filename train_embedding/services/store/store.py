@@ -158,13 +158,13 @@ class StoreTransaction:
             removes=(*others, *(path for path in old if path not in targets)),
             replaces=(*(path for path in old if path in targets and path != target), *([target] if exists else [])),
         )
-        self._commit(self._trash.keeping(target.stem, [*replaced, *old], self._root) + change)
+        self._commit(self._trash.plan_copy(target.stem, [*replaced, *old], self._root) + change)
 
     def rewrite(self, file: Path, data: bytes) -> None:
         """Replace the content of a file; the old one goes to the trash. Raises NotFound, and Conflict while it is trained."""
         self.check_free_to_move(file)
         change = Change(writes=((file, data),), replaces=(file,))
-        self._commit(self._trash.keeping(file.stem, [file], self._root) + change)
+        self._commit(self._trash.plan_copy(file.stem, [file], self._root) + change)
 
     def rename(
         self, files: EmbeddingFiles, target: Path, data: bytes | None = None, sidecars: Sequence[tuple[Path, bytes]] = ()
@@ -197,7 +197,7 @@ class StoreTransaction:
             removes=tuple(path for path in gone if path not in same),
             replaces=tuple(pairs[path] for path in same),
         )
-        kept = self._trash.keeping(file.stem, [*old, *([] if data is None else [file])], self._root)
+        kept = self._trash.plan_copy(file.stem, [*old, *([] if data is None else [file])], self._root)
         itself = Change(moves=((file, target),)) if data is None else Change(writes=((target, data),), removes=(file,))
         self._commit(kept + change + itself)
 
@@ -216,7 +216,7 @@ class StoreTransaction:
             self._commit(Change(removes=every))
             return
         try:
-            self._move_or_copy(lambda copying: self._trash.taking(files.file.stem, every, self._root, copying))
+            self._move_or_copy(lambda copying: self._trash.plan_move(files.file.stem, every, self._root, copying))
         except StorageFailed as error:
             if is_full(error):
                 raise StorageFailed(error.message, _WITHOUT_ROOM) from error
@@ -226,7 +226,7 @@ class StoreTransaction:
         """Move an item of the trash back to where it was, and return its embedding files. Raises Conflict if one exists."""
         for file in item.files:
             resolve_folder((self._root / file).parent, self._root)
-        self._move_or_copy(lambda copying: self._trash.restoring(item, self._root, copying))
+        self._move_or_copy(lambda copying: self._trash.plan_restore(item, self._root, copying))
         return [self._root / file for file in item.embeddings]
 
     def write_sidecars(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> None:
@@ -240,7 +240,7 @@ class StoreTransaction:
             removes=tuple(path for path in old if path not in paths),
             replaces=tuple(path for path in paths if path.exists()),
         )
-        self._commit(self._trash.keeping(files.file.stem, old, self._root) + change)
+        self._commit(self._trash.plan_copy(files.file.stem, old, self._root) + change)
 
     def check_free_to_move(self, file: Path) -> None:
         """Raise NotFound if a file does not exist, InvalidName for a link that leads outside, Conflict while it is trained."""
