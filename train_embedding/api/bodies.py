@@ -48,12 +48,12 @@ def _parsed(data: bytes) -> dict[str, Any]:
     check_json_size(data)
     try:
         text = data.decode("utf-8-sig")
-        values = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
+        values: object = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"The body is not JSON: {str(error)[:200]}.", 'Send an object such as {"name": "my-cat"}.') from error
     if not isinstance(values, dict):
         raise InvalidInput("The body is not a JSON object.", 'Send an object such as {"name": "my-cat"}.')
-    return values
+    return cast("dict[str, Any]", values)
 
 
 BODY: Any = body_of()

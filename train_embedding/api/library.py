@@ -6,7 +6,7 @@ import base64
 import binascii
 import mimetypes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query
@@ -163,11 +163,12 @@ def _add_trash(router: APIRouter, services: Services) -> None:
 def _file_objects(values: dict[str, Any]) -> list[dict[str, Any]]:
     if "files" not in values:
         return [{field: value for field, value in values.items() if field in _FILE_FIELDS}]
-    files = values["files"]
-    if set(values) & set(_FILE_FIELDS) or not isinstance(files, list) or not all(isinstance(one, dict) for one in files):
-        raise InvalidInput(f'"files" is {short(files)}; it must be a list of objects with {", ".join(_FILE_FIELDS)}.')
-    for one in files:
-        check_fields(one, _FILE_FIELDS)
+    given: object = values["files"]
+    files = cast("list[Any]", given) if isinstance(given, list) else []
+    if set(values) & set(_FILE_FIELDS) or files != given or not all(isinstance(file, dict) for file in files):
+        raise InvalidInput(f'"files" is {short(given)}; it must be a list of objects with {", ".join(_FILE_FIELDS)}.')
+    for file in files:
+        check_fields(file, _FILE_FIELDS)
     return files
 
 

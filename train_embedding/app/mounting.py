@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _WANTED: dict[str, Any] = {
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def private_folder() -> Generator[Path, None, None]:
     """A folder of this process alone for gradio's files, in place of one that all gradio programs on the machine share."""
     before = os.environ.get(_FOLDER_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="train-embedding-", ignore_cleanup_errors=True) as name:
@@ -49,8 +49,9 @@ def private_folder() -> Iterator[Path]:
 
 def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> None:
     """Mounts gradio at "/" so that it serves and reads files of `folder` alone."""
-    known = inspect.signature(gr.mount_gradio_app).parameters
-    gr.mount_gradio_app(app, blocks, path="/", **{name: value for name, value in _WANTED.items() if name in known})
+    mount_gradio_app: Any = vars(gr)["mount_gradio_app"]  # its annotations are incomplete
+    known = inspect.signature(mount_gradio_app).parameters
+    mount_gradio_app(app, blocks, path="/", **{name: value for name, value in _WANTED.items() if name in known})
     # gradio 4 and later read any path that a page names unless this is set, which only `launch` does.
     setattr(blocks, "has_launched", True)  # noqa: B010
     blocks.allowed_paths, blocks.blocked_paths = [], []

@@ -76,11 +76,16 @@ def render(services: Services, blocks: gr.Blocks) -> HostCards:
 def txt2img_request(
     prompt: str, negative_prompt: str, steps: float, guidance: float, seed: float, width: float, height: float
 ) -> Txt2ImgRequest:
-    """Raises InvalidInput for a number out of bounds. A seed below 0 means a random one."""
-    numbers = dict(zip(BOUNDS, (steps, guidance, seed, width, height), strict=True))
+    """Check what was entered. A seed below 0 means a random one.
+
+    Raises:
+        InvalidInput: A number is out of bounds, or its field is empty.
+    """
+    numbers: dict[str, float | None] = dict(zip(BOUNDS, (steps, guidance, seed, width, height), strict=True))
     for name, (low, high) in BOUNDS.items():
-        if numbers[name] is None or not low <= numbers[name] <= high:
-            raise InvalidInput(f"The {name} is {numbers[name]}; it must be a number from {low} to {high}.")
+        number = numbers[name]
+        if number is None or not low <= number <= high:
+            raise InvalidInput(f"The {name} is {number}; it must be a number from {low} to {high}.")
     chosen = random.randint(0, LARGEST_SEED) if seed < 0 else int(seed)
     return Txt2ImgRequest(prompt, negative_prompt, int(steps), float(guidance), chosen, int(width) // 8 * 8, int(height) // 8 * 8)
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
@@ -108,7 +108,7 @@ def run_in_main_process(arguments: argparse.Namespace, command: Callable[[Servic
 
 
 @contextmanager
-def call_on_stop_signals(stop: Callable[[], object]) -> Iterator[None]:
+def call_on_stop_signals(stop: Callable[[], object]) -> Generator[None, None, None]:
     """Call `stop` on each Ctrl-C and SIGTERM within the context. Launchers send SIGTERM when one of their processes died.
 
     The previous handlers are restored afterwards. In a process of a launcher the signals are ignored instead, because the

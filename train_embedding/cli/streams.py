@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 CLOSED_PIPE = 141
 "What shells report for a program that wrote into a closed pipe, as in `list | head`: 128 + SIGPIPE."
@@ -19,7 +19,8 @@ def escape_what_cannot_be_printed() -> None:
     Replacing every such character by "?" would make names look alike. UTF-8 streams that carry undecodable file names as they
     are keep doing so.
     """
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[object, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         if not isinstance(stream, io.TextIOWrapper):  # None without a console, or a stand-in that takes any text
             continue
         if stream.errors == "strict" or (stream.errors == "surrogateescape" and not _is_utf8(stream)):
@@ -42,7 +43,7 @@ def shown(text: str) -> str:
 
 
 @contextmanager
-def closed_pipe_ends_quietly() -> Iterator[None]:
+def closed_pipe_ends_quietly() -> Generator[None, None, None]:
     """Within the context, what was printed is written out at the end, and a reader that went away ends the program at once.
 
     Raises SystemExit with CLOSED_PIPE.
@@ -66,5 +67,5 @@ def _leave_for_nowhere(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def _is_utf8(stream: object) -> bool:
+def _is_utf8(stream: Any) -> bool:
     return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-") in ("utf-8", "utf8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class Troubles:
         self._logged: dict[str, object] = {}
 
     @contextmanager
-    def caught(self, part: str, sentences: list[str]) -> Iterator[None]:
+    def caught(self, part: str, sentences: list[str]) -> Generator[None, None, None]:
         """Adds what to tell of a failure inside to `sentences`."""
         try:
             yield

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 
@@ -81,9 +81,10 @@ def _named_paths(value: Any) -> Iterator[str]:
     """The paths in what a request gives as uploads: dictionaries in gradio 3, objects later; None, one, or several."""
     value = getattr(value, "root", value)
     if isinstance(value, list | tuple):
-        for one in value:
-            yield from _named_paths(one)
+        for item in cast("list[Any]", value):
+            yield from _named_paths(item)
     elif isinstance(value, dict):
-        yield str(value.get("name") or value.get("path") or "")
+        names = cast("dict[str, Any]", value)
+        yield str(names.get("name") or names.get("path") or "")
     elif value is not None:
         yield str(value.path)
