@@ -14,7 +14,7 @@ from tests.entries import entry
 from train_embedding.services.library.library import Entry
 from train_embedding.ui.library import cards
 from train_embedding.ui.library.cards import toolbar
-from train_embedding.ui.library.details import details
+from train_embedding.ui.library.details import entry_details
 
 pytestmark = pytest.mark.browser
 
@@ -121,7 +121,7 @@ def test_names_and_folders_never_become_html(ui: Any) -> None:
     ui.fill("#te_library_search", "onerror")
     ui.click(".te-card:not(.te-away)")
     ui.focus("#name")
-    ui.evaluate("html => { document.getElementById('te_library_details').innerHTML = html; }", str(details(LIBRARY[4])))
+    ui.evaluate("html => { document.getElementById('te_library_details').innerHTML = html; }", str(entry_details(LIBRARY[4])))
     let_pass(ui, 400)
     assert value(ui, "te_library_selected") == f"<b>evil</b>/{EVIL}.pt"
     assert ui.locator("#te_library_names option").nth(3).get_attribute("value") == EVIL
@@ -265,7 +265,7 @@ def test_a_click_and_the_keyboard_choose_a_card(ui: Any) -> None:
 
 def test_the_details_of_a_renamed_embedding_move_the_mark(ui: Any) -> None:
     ui.click(".te-card[data-name=cherry]")
-    html = str(details(LIBRARY[0]))
+    html = str(entry_details(LIBRARY[0]))
     ui.evaluate("html => { document.getElementById('te_library_details').innerHTML = html; }", html)
     ui.wait_for_selector(".te-card[data-name=Apple][aria-selected=true]")
 

@@ -352,8 +352,8 @@ def test_last_used_values_that_cannot_be_read_take_nothing_with_them(
 
 def test_versions_of_two_servers_are_told_apart(services: Services) -> None:
     first, second = LibraryVersion(services), LibraryVersion(services)
-    assert first.look() == first.look()
-    assert first.look() != second.look()
+    assert first.read() == first.read()
+    assert first.read() != second.read()
 
 
 def train_values(components: Components, **changes: Any) -> dict[Any, Any]:

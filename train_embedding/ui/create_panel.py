@@ -71,7 +71,7 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
     @errors_in(panel.status)
     def create(name: str, init_text: str, vectors: str, overwrite: bool, start: str) -> dict[Any, Any]:
         created = services.library.create(name, init_text, vectors, overwrite, start=start)
-        version.rise()
+        version.increase()
         remember(services, {"create_vectors": vectors})
         return {
             panel.status: _created(created),

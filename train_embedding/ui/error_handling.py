@@ -34,21 +34,21 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
                 return {status: html.error(problem)}
             except Exception as problem:
                 logger.exception("%s failed", handler.__qualname__)
-                return {status: _unforeseen(problem)}
+                return {status: _unexpected_message(problem)}
 
         return guarded
 
     return decorate
 
 
-class Troubles:
+class PollErrors:
     """Catches what fails in a part of a poll. The same failure comes back every second and is logged once."""
 
     def __init__(self) -> None:
         self._logged: dict[str, object] = {}
 
     @contextmanager
-    def caught(self, part: str, sentences: list[str]) -> Generator[None, None, None]:
+    def catch(self, part: str, sentences: list[str]) -> Generator[None, None, None]:
         """Adds what to tell of a failure inside to `sentences`."""
         try:
             yield
@@ -59,12 +59,12 @@ class Troubles:
             if self._logged.get(part) != failure:
                 self._logged[part] = failure
                 logger.exception("Showing %s failed", part)
-            sentences.append(_unforeseen(problem))
+            sentences.append(_unexpected_message(problem))
         else:
             self._logged.pop(part, None)
 
 
-def _unforeseen(problem: Exception) -> str:
+def _unexpected_message(problem: Exception) -> str:
     refusal = refusal_of(problem)
     return html.message("bad", *UNEXPECTED) if refusal is None else html.error(refusal)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.ui import create_panel, html, train_panel
-from train_embedding.ui.error_handling import Troubles
+from train_embedding.ui.error_handling import PollErrors
 from train_embedding.ui.gradio_compat import AT_ONCE
 from train_embedding.ui.library import panel as library_panel
 
@@ -23,7 +23,7 @@ Parts = Mapping[str, tuple[Any, Callable[[], Updates]]]
 HostCards = Mapping[Any, Callable[[], str]]
 "Components of the host's own page that hold its cards of embeddings, and what draws each."
 STATUS = "status"
-"The part of a panel that writes where its troubles are told."
+"The part of a panel that writes where its errors are told."
 
 
 def build(services: Services, host_cards: HostCards | None = None) -> gr.Blocks:
@@ -69,7 +69,7 @@ def _keep_up_to_date(
     with gr.Column(elem_classes=["te-hidden"]):
         opened = gr.Textbox("", show_label=False, elem_id="te_page_opened")
         button = gr.Button("Poll", elem_id="te_train_poll")
-    embedding, library_version, troubles = train.widgets["embedding"], library_panel.LibraryVersion(services), Troubles()
+    embedding, library_version, errors = train.widgets["embedding"], library_panel.LibraryVersion(services), PollErrors()
 
     def last_used() -> Updates:
         updates = train_panel.remembered(services, train)
@@ -80,7 +80,7 @@ def _keep_up_to_date(
         return parts if page else {**parts, "fields": (True, last_used)}
 
     def library_parts(_page: str) -> Parts:
-        return library_panel.parts(library, library_version.look())
+        return library_panel.parts(library, library_version.read())
 
     panels = (("train", train.status, train_parts), ("library", library.status, library_parts))
 
@@ -88,7 +88,7 @@ def _keep_up_to_date(
         known, shown = known or {}, dict[str, Any]()
         updates: Updates = {seen: shown} if page else {seen: shown, opened: "yes"}
         for name, status, parts in panels:
-            versions, made, sentence = look(name, lambda parts=parts: parts(page), known, troubles)
+            versions, made, sentence = collect_updates(name, lambda parts=parts: parts(page), known, errors)
             trouble = f"{name} trouble"
             if sentence:  # told once; the panel's own words come back when all is well
                 made.pop(status, None)
@@ -101,7 +101,7 @@ def _keep_up_to_date(
         return updates
 
     def remembered_name() -> Updates:
-        with troubles.caught("name", []):
+        with errors.catch("name", []):
             return train_panel.remembered(services, train).get(embedding, {})
         return {}
 
@@ -122,7 +122,7 @@ def _draw_host_cards(host_cards: HostCards) -> None:
     """The script clicks the hidden button when the library has changed, and waits for another number beside it."""
     if not host_cards:
         return
-    drawings, troubles = itertools.count(1), Troubles()
+    drawings, errors = itertools.count(1), PollErrors()
     with gr.Column(elem_classes=["te-hidden"]):
         button = gr.Button("Draw the cards", elem_id="te_host_cards")
         drawn = gr.Textbox("", show_label=False, elem_id="te_host_cards_drawn")
@@ -130,26 +130,26 @@ def _draw_host_cards(host_cards: HostCards) -> None:
     def draw_host_cards() -> Updates:
         updates: Updates = {drawn: str(next(drawings))}
         for component, draw in host_cards.items():
-            with troubles.caught("the host's cards", []):
+            with errors.catch("the host's cards", []):
                 updates[component] = draw()
         return updates
 
     button.click(draw_host_cards, [], [drawn, *host_cards], **AT_ONCE)
 
 
-def look(
-    panel: str, parts: Callable[[], Parts], known: Mapping[str, Any], troubles: Troubles
+def collect_updates(
+    panel: str, parts: Callable[[], Parts], known: Mapping[str, Any], errors: PollErrors
 ) -> tuple[dict[str, Any], Updates, str]:
     """The versions of the parts shown, the updates of those not `known`, and a sentence if any failed, which stays unknown."""
     versions: dict[str, Any] = {}
     updates: Updates = {}
     sentences: list[str] = []
-    with troubles.caught(panel, sentences):
+    with errors.catch(panel, sentences):
         for part, (version, render) in parts().items():
             if part in known and known[part] == version:
                 versions[part] = version
                 continue
-            with troubles.caught(f"{panel}: {part}", sentences):
+            with errors.catch(f"{panel}: {part}", sentences):
                 updates.update(render())
                 versions[part] = version
     return versions, updates, sentences[0] if sentences else ""

@@ -19,7 +19,7 @@ from train_embedding.services import Services
 from train_embedding.services.library.library import Library
 from train_embedding.services.library.listing import SETTLED_SECONDS
 from train_embedding.testing import FakeHost
-from train_embedding.ui.library.cards import Deck, key_of
+from train_embedding.ui.library.cards import CardList, key_of
 from train_embedding.ui.library.chosen import entry_of
 
 FILES = 100
@@ -140,14 +140,14 @@ def test_a_click_lists_the_folder_once(tmp_path: Path, monkeypatch: pytest.Monke
     host = folder_of(tmp_path, FILES)
     services = Services(host)
     services.library.save(Embedding("first", {"clip_l": torch.ones(1, 768)}))  # sweeps the folder, once per process
-    deck = Deck(services)
+    card_list = CardList(services)
     for number, version in ((5, "1"), (6, "2")):
         time.sleep(2 * SETTLED_SECONDS)
-        (entry,) = (entry for entry in deck.at(version)[0] if entry.name == f"qz-{number}x")
+        (entry,) = (entry for entry in card_list.at_version(version)[0] if entry.name == f"qz-{number}x")
 
         def act(key: str = key_of(entry), version: str = f"{version} drawn") -> None:
             CLICKS[click](services.library, entry_of(services, key).name)
-            deck.at(version)
+            card_list.at_version(version)
 
         assert listings_of(act, host.info().embeddings_folder, monkeypatch) <= 1
 

@@ -16,11 +16,11 @@ from tests.entries import entry
 from tests.ui.reading import EVIL, OWN_TAGS, Reader
 from train_embedding.services import Services
 from train_embedding.ui.library import thumbnails
-from train_embedding.ui.library.cards import BATCH, Deck, cards
+from train_embedding.ui.library.cards import BATCH, CardList, cards
 
 
-def answer(deck: Deck, serial: int, keys: list[object]) -> dict[str, str]:
-    [number, pictures] = Reader(deck.pictures(json.dumps({"serial": serial, "keys": keys}))).attributes
+def answer(card_list: CardList, serial: int, keys: list[object]) -> dict[str, str]:
+    [number, pictures] = Reader(card_list.draw_previews(json.dumps({"serial": serial, "keys": keys}))).attributes
     assert number == str(serial)
     return json.loads(pictures)
 
@@ -65,7 +65,7 @@ def test_thousands_of_cards_hold_no_picture(tmp_path: Path) -> None:
 
 
 def test_the_library_is_listed_once_for_a_version(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    deck, listed = Deck(services), [0]
+    card_list, listed = CardList(services), [0]
     whole = services.library.list
 
     def count() -> list[object]:
@@ -73,9 +73,9 @@ def test_the_library_is_listed_once_for_a_version(services: Services, monkeypatc
         return whole()  # type: ignore[return-value]
 
     monkeypatch.setattr(services.library, "list", count)
-    assert deck.at("a-0")[1] is deck.at("a-0")[1]
+    assert card_list.at_version("a-0")[1] is card_list.at_version("a-0")[1]
     assert listed == [1]
-    deck.at("a-1")
+    card_list.at_version("a-1")
     assert listed == [2]
 
 
@@ -84,19 +84,19 @@ def test_pictures_come_for_the_keys_that_are_asked_for(services: Services) -> No
     services.library.create("plain", "one")
     folder = services.host.info().embeddings_folder
     Image.new("RGB", (512, 256), "red").save(folder / "red.preview.png")
-    deck = Deck(services)
-    deck.at("a-0")
-    pictures = answer(deck, 7, ["red.pt", "plain.pt", "../secret.pt", 3])
+    card_list = CardList(services)
+    card_list.at_version("a-0")
+    pictures = answer(card_list, 7, ["red.pt", "plain.pt", "../secret.pt", 3])
     assert list(pictures) == ["red.pt", "plain.pt", "../secret.pt"]
     assert pictures["plain.pt"] == pictures["../secret.pt"] == ""
     assert pictures["red.pt"].startswith("data:image/jpeg;base64,")
     assert len(pictures["red.pt"]) < 5000
-    assert len(answer(deck, 8, [f"{number}.pt" for number in range(1000)])) == BATCH
+    assert len(answer(card_list, 8, [f"{number}.pt" for number in range(1000)])) == BATCH
 
 
 @pytest.mark.parametrize("request_text", ["", "nothing", "[]", "{}", '{"serial": null, "keys": []}', '{"serial": 1, "keys": 5}'])
 def test_a_request_that_makes_no_sense_gets_nothing(services: Services, request_text: str) -> None:
-    assert Reader(Deck(services).pictures(request_text)).attributes == ["0", "{}"]
+    assert Reader(CardList(services).draw_previews(request_text)).attributes == ["0", "{}"]
 
 
 def test_a_picture_is_made_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,10 +146,10 @@ def test_a_page_may_ask_for_the_picture_of_what_has_been_deleted(services: Servi
     Image.new("RGB", (9, 9)).save(data, "PNG")
     preview = services.library.set_preview("cat", data.getvalue()).preview
     assert preview is not None
-    deck = Deck(services)
-    deck.at("a-1")
+    card_list = CardList(services)
+    card_list.at_version("a-1")
     services.library.delete("cat")
-    answer = Reader(deck.pictures(json.dumps({"serial": 3, "keys": ["cat.pt"]}))).attributes
+    answer = Reader(card_list.draw_previews(json.dumps({"serial": 3, "keys": ["cat.pt"]}))).attributes
     assert answer == ["3", '{"cat.pt": ""}']
     assert thumbnails.portrait(preview) == ""
     assert caplog.text == ""

@@ -133,7 +133,7 @@ def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, servic
     assert status_of(handler("set_picture")("my-cat.safetensors", picture)) == "The picture is set."
     assert services.library.get("my-cat").preview is not None
     broken = uploaded(tmp_path, "y.png", b"x")
-    assert "picture" in status_of(handler("set_picture")("my-cat.safetensors", broken))
+    assert "The image cannot be read." in status_of(handler("set_picture")("my-cat.safetensors", broken))
     assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "The picture is drawn."
     assert services.host.requests[-1].prompt == "a my dog"  # type: ignore[attr-defined]
     assert "No run is chosen." in status_of(handler("take_run")("my-cat.safetensors", None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
 from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
-from train_embedding.ui.library import details
+from train_embedding.ui.library.details import run_of
 from train_embedding.ui.library.notes import notes_changes
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def set_picture(services: Services, entry: Entry, file: Any) -> tuple[Entry, str
 
 
 def take_run(services: Services, entry: Entry, run: str | None) -> tuple[Entry, str]:
-    """run: a label of `library_html.run_label`. Raises NotFound without one."""
+    """run: a label of `details.run_label`. Raises NotFound without one."""
     if not run:
         raise NotFound("No run is chosen.", "Choose one that has drawn previews.")
-    return services.library.preview_from_run(entry.name, details.run_of(run), entry.path), "The picture is set."
+    return services.library.preview_from_run(entry.name, run_of(run), entry.path), "The picture is set."
 
 
 def draw_preview(services: Services, entry: Entry, prompt: str) -> tuple[Entry, str]:

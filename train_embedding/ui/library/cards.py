@@ -43,7 +43,7 @@ class Card:
     "Vectors and steps, or why the embedding is not loaded."
 
 
-class Deck:
+class CardList:
     """The library as the pages show it: listed and drawn once for each version, whichever page asks."""
 
     def __init__(self, services: Services) -> None:
@@ -54,7 +54,7 @@ class Deck:
         self._html = Markup("")
         self._by_key: Mapping[str, Entry] = {}
 
-    def at(self, version: str) -> tuple[Sequence[Entry], Markup]:
+    def at_version(self, version: str) -> tuple[Sequence[Entry], Markup]:
         """The entries and their cards at a version; what is listed then stands for all later calls with this one."""
         with self._lock:
             if version != self._version:
@@ -63,9 +63,9 @@ class Deck:
                 self._by_key = {key_of(entry): entry for entry in self._entries}
             return self._entries, self._html
 
-    def pictures(self, request: str) -> Markup:
+    def draw_previews(self, request: str) -> Markup:
         """The answer to the script, which asks for the pictures of cards that came into view."""
-        serial, keys = _asked(request)
+        serial, keys = _read_request(request)
         with self._lock:
             entries = [(key, self._by_key.get(key)) for key in keys[:BATCH]]
         found = {key: thumbnails.address(entry.preview) if entry and entry.preview else "" for key, entry in entries}
@@ -116,7 +116,7 @@ def _card(entry: Entry) -> Card:
     )
 
 
-def _asked(request: str) -> tuple[int, list[str]]:
+def _read_request(request: str) -> tuple[int, list[str]]:
     """What the script wrote: a number of its own, and keys. Anything else asks for nothing."""
     try:
         values: Any = json.loads(request)

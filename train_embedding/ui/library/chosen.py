@@ -13,11 +13,11 @@ from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED, upload_button
 from train_embedding.ui.library import actions
-from train_embedding.ui.library import details as library_html
 from train_embedding.ui.library import files as library_files
-from train_embedding.ui.library import inspection as inspection_html
 from train_embedding.ui.library.actions import Action
 from train_embedding.ui.library.cards import key_of
+from train_embedding.ui.library.details import deletion_message, entry_details, restore_message, run_label
+from train_embedding.ui.library.inspection import inspection_report
 from train_embedding.ui.library.notes import build_notes, notes_values
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:
     """The updates that show an embedding, other things being closed."""
     values = notes_values(entry.notes)
     return {
-        chosen.details: library_html.details(entry),
+        chosen.details: entry_details(entry),
         chosen.selected: key_of(entry),
         chosen.name: entry.name,
         chosen.run: gr.update(choices=_runs(services, entry.name), value=None),
@@ -180,15 +180,15 @@ def _connect_trash(services: Services, chosen: Chosen, changed: Callable[[], Non
         entry = entry_of(services, key)
         services.library.delete(entry.name, entry.path)
         changed()
-        newest = next((one.id for one in services.library.trashed() if entry.path in one.files), "")
-        said = library_html.deleted(entry.name)
+        newest = next((item.id for item in services.library.trashed() if entry.path in item.files), "")
+        said = deletion_message(entry.name)
         return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: said, chosen.deleted: newest}
 
     @errors_in(chosen.status)
     def undo(trash_id: str) -> dict[Any, Any]:
         entries = services.library.restore(trash_id)
         changed()
-        said = {chosen.status: library_html.restored(entries), chosen.deleted: ""}
+        said = {chosen.status: restore_message(entries), chosen.deleted: ""}
         return {**(_shown(services, chosen, entries[0]) if entries else {}), **said}
 
     return (
@@ -204,7 +204,7 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
         embedding = services.library.read(entry.name, entry.path)
         report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
         picture = services.inspection.picture(report) if report.compared else None
-        return {chosen.status: "", chosen.report: inspection_html.report(report, picture)}
+        return {chosen.status: "", chosen.report: inspection_report(report, picture)}
 
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 
@@ -212,4 +212,4 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
 def _runs(services: Services, name: str) -> list[str]:
     """Labels of runs that drew previews, those of this embedding first."""
     runs = [run for run in services.runs.list() if run.previews]
-    return [library_html.run_label(run) for run in sorted(runs, key=lambda run: run.embedding != name)]
+    return [run_label(run) for run in sorted(runs, key=lambda run: run.embedding != name)]

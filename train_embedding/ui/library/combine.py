@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.errors import InvalidInput
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED
-from train_embedding.ui.library import inspection as inspection_html
-from train_embedding.ui.library.mixing import INPUTS, WAYS, expression_of
+from train_embedding.ui.library.inspection import inspection_report
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from train_embedding.services import Services
     from train_embedding.services.combining import Combined
+
+INPUTS = 6
+SUM, AVERAGE, CONCATENATE = "sum", "average", "concat"
+WAYS = (("Weighted sum", SUM), ("Mean", AVERAGE), ("One after another", CONCATENATE))
+_BARE = re.compile(r"[^\W\d][\w-]*")
+"A name that needs no quotes in a formula."
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,18 @@ def connect(services: Services, combine: Combine, changed: Callable[[], None]) -
     return combine.save.click(save, inputs, [combine.report, combine.overwrite], **AT_ONCE)
 
 
+def expression_of(way: str, names: Sequence[str], weights: Sequence[Any]) -> str:
+    """Such as `0.5 * my-cat + 0.5 * 'my dog'`; rows without a name are left out, and words stand in double quotes.
+
+    Raises InvalidInput where no row has a name.
+    """
+    rows = [(name.strip(), weight) for name, weight in zip(names, weights, strict=True) if name and name.strip()]
+    if not rows:
+        raise InvalidInput("No embedding is named.", "Write a name into at least one row.")
+    terms = [_term(name, 1 if weight is None else weight) for name, weight in rows]
+    return " + ".join(terms) if way == SUM else f"{way}({', '.join(terms)})"
+
+
 def _row(number: int) -> tuple[gr.Textbox, gr.Number]:
     common: dict[str, Any] = {"show_label": number == 1}
     with gr.Row(elem_classes=["te-line"]):
@@ -107,4 +126,15 @@ def _row(number: int) -> tuple[gr.Textbox, gr.Number]:
 
 def _report(services: Services, made: Combined) -> Markup:
     report = services.inspection.report_of(made.embedding)
-    return inspection_html.report(report, services.inspection.picture(report), made.notes)
+    return inspection_report(report, services.inspection.picture(report), made.notes)
+
+
+def _term(name: str, weight: float) -> str:
+    return _quoted(name) if weight == 1 else f"{weight:g} * {_quoted(name)}"
+
+
+def _quoted(name: str) -> str:
+    if (_BARE.fullmatch(name) and name != "like") or (len(name) > 2 and name[0] == name[-1] == '"'):
+        return name
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -28,7 +28,7 @@ FACTS = (
 )  # fmt: skip
 
 
-def details(entry: Entry) -> Markup:
+def entry_details(entry: Entry) -> Markup:
     """Return the facts about an embedding, its warnings, and buttons that write it into a prompt."""
     return render(
         "details",
@@ -75,39 +75,40 @@ def when(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
-def deleted(name: str) -> Markup:
+def deletion_message(name: str) -> Markup:
     """The class shows the undo button."""
     return render("deleted", text=f"{name} is in the trash.")
 
 
-def restored(entries: Sequence[Entry]) -> Markup:
+def restore_message(entries: Sequence[Entry]) -> Markup:
     """What a restored item of the trash brought back; one that lay there alone, such as a picture, is no entry."""
     names = ", ".join(printable(entry.name) for entry in entries)
     return html.message("good", f"{names} is back." if names else "It is back.")
 
 
-def download(file_name: str, data: bytes) -> Markup:
+def download_link(file_name: str, data: bytes) -> Markup:
     """A link that holds the file itself, which no host has to serve; the script follows it at once."""
     address = "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
     return render("download", serial=time.monotonic_ns(), file_name=file_name, address=address, size=size(len(data)))
 
 
-def imported(results: Sequence[Imported]) -> Markup:
+def import_message(results: Sequence[Imported]) -> Markup:
     """How many came, and a line for each that did not, or not as it was."""
     if not results:
         return html.message("bad", "No file came.")
-    good = [one for one in results if one.entry is not None]
+    good = [result for result in results if result.entry is not None]
     refused = len(results) - len(good)
     title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
     if good and refused:
         title = f"{title} {html.count(refused, 'file')} refused."
-    return html.message("good" if good else "bad", title, *(_told(one) for one in results if one.problem or one.note))
+    lines = [_problem_line(result) for result in results if result.problem or result.note]
+    return html.message("good" if good else "bad", title, *lines)
 
 
-def _told(one: Imported) -> str:
+def _problem_line(result: Imported) -> str:
     """The sentence, after the file's name where it does not begin with that."""
-    sentence = one.problem or one.note
-    return printable(sentence if sentence.startswith(f'"{one.file}"') else f"{one.file}: {sentence}")
+    sentence = result.problem or result.note
+    return printable(sentence if sentence.startswith(f'"{result.file}"') else f"{result.file}: {sentence}")
 
 
 def run_label(run: RunState) -> str:
@@ -120,6 +121,6 @@ def run_of(label: str) -> str:
     return label.rpartition(" · ")[2]
 
 
-def trash_label(one: Trashed) -> str:
+def trash_label(item: Trashed) -> str:
     """ "my-cat.pt · 2026-11-25 14:30 · 3.1 KB · my-cat.20261125-143005"; the id at its end tells it from all others."""
-    return printable(f"{one.file} · {when(one.when)} · {size(one.size)} · {one.id}")
+    return printable(f"{item.file} · {when(item.when)} · {size(item.size)} · {item.id}")

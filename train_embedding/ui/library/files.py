@@ -13,7 +13,7 @@ from train_embedding.services.library import PROGRAMS
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE
-from train_embedding.ui.library import details
+from train_embedding.ui.library.details import download_link
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -64,10 +64,10 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
         if form in FOR_PROGRAMS:
             made = services.library.export(entry.name, file=entry.path, program=FOR_PROGRAMS[form])
             called = html.message("good", f"Trigger: {made.trigger}", made.usage)
-            return {status: called, files.exported: details.download(made.file_name, made.data)}
+            return {status: called, files.exported: download_link(made.file_name, made.data)}
         format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
         made = services.library.export(entry.name, format_name, suffix, entry.path)
-        return {status: "", files.exported: details.download(made.file_name, made.data)}
+        return {status: "", files.exported: download_link(made.file_name, made.data)}
 
     files.export.click(export, [key, files.form], [status, files.exported], **AT_ONCE)
 

@@ -58,7 +58,7 @@ class PromptPartTokens:
     chunks: list[list[TokenLabel]]
 
 
-def report(found: Report, heat_map: Image.Image | None, notes: Sequence[str] = ()) -> Markup:
+def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequence[str] = ()) -> Markup:
     """Return norms, ranges, nearest words and neighbours.
 
     Args:
@@ -77,7 +77,7 @@ def report(found: Report, heat_map: Image.Image | None, notes: Sequence[str] = (
     )
 
 
-def tokens(found: PromptTokens) -> Markup:
+def prompt_tokens(found: PromptTokens) -> Markup:
     """Return every token in its chunk, with embeddings marked, and how many tokens are left."""
     left_out = [f"Left out: {' '.join(found.networks)}"] if found.networks else []
     return render(

@@ -16,9 +16,9 @@ from train_embedding.services.importing import read_upload
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen
-from train_embedding.ui.library import details
 from train_embedding.ui.library import tools as library_tools
-from train_embedding.ui.library.cards import Deck, toolbar
+from train_embedding.ui.library.cards import CardList, toolbar
+from train_embedding.ui.library.details import import_message
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -29,7 +29,7 @@ Render = Callable[[], dict[Any, Any]]
 
 @dataclass(frozen=True)
 class LibraryPanel:
-    deck: Deck
+    card_list: CardList
     refresh: gr.Button
     upload: gr.UploadButton
     uploaded: gr.Textbox
@@ -59,7 +59,7 @@ class LibraryVersion:
         self._number = 0
         self._seen: Any = None
 
-    def look(self) -> str:
+    def read(self) -> str:
         seen = self._facts()
         with self._lock:
             if self._seen is not None and self._seen != seen:
@@ -67,7 +67,7 @@ class LibraryVersion:
             self._seen = seen
             return f"{self._server}-{self._number}"
 
-    def rise(self) -> None:
+    def increase(self) -> None:
         """For changes that leave the names as they were."""
         with self._lock:
             self._number += 1
@@ -80,7 +80,7 @@ class LibraryVersion:
 
 
 def build(services: Services) -> LibraryPanel:
-    deck = Deck(services)
+    card_list = CardList(services)
     with gr.Row(elem_classes=["te-heading"]):
         gr.HTML("<h3 class='te-title'>Library</h3>")
         with gr.Row(elem_id="te_library_upload"):
@@ -96,8 +96,8 @@ def build(services: Services) -> LibraryPanel:
         shown = gr.Textbox("", show_label=False, elem_id="te_library_shown")
         version = gr.Textbox("", show_label=False, elem_id="te_cards_version")
         update = gr.Button("Show cards", elem_id="te_library_update")
-        _connect_pictures(deck)
-    return LibraryPanel(deck, refresh_button, upload, uploaded, cards, status, chosen, tools, shown, version, update)
+        _connect_pictures(card_list)
+    return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, shown, version, update)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -106,20 +106,20 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
     @errors_in(panel.status)
     def refresh() -> dict[Any, Any]:
         services.library.reload()
-        version.rise()
+        version.increase()
         return {panel.status: ""}
 
     @errors_in(panel.status)
     def take(files: Any, told: str) -> dict[Any, Any]:
         imported = services.library.import_files(*_uploads(files, told))
-        version.rise()
-        return {panel.status: details.imported(imported)}
+        version.increase()
+        return {panel.status: import_message(imported)}
 
     return (
         panel.refresh.click(refresh, [], [panel.status], **AT_ONCE),
         panel.upload.upload(take, [panel.upload, panel.uploaded], [panel.status], **AT_ONCE),
-        *library_chosen.connect(services, panel.chosen, version.rise),
-        *library_tools.connect(services, panel.tools, version.rise),
+        *library_chosen.connect(services, panel.chosen, version.increase),
+        *library_tools.connect(services, panel.tools, version.increase),
     )
 
 
@@ -139,7 +139,7 @@ def connect_update(
 
     @errors_in(panel.status)
     def update(shown: str) -> dict[Any, Any]:
-        entries, cards = panel.deck.at(version.look())
+        entries, cards = panel.card_list.at_version(version.read())
         choices = gr.update(choices=[entry.name for entry in entries if entry.loaded])
         trash = library_tools.trash_update(services)
         names = choices if shown else {**choices, **first()}
@@ -149,12 +149,12 @@ def connect_update(
     panel.update.click(update, [panel.shown], outputs, **AT_ONCE)
 
 
-def _connect_pictures(deck: Deck) -> None:
+def _connect_pictures(card_list: CardList) -> None:
     """The script asks here for the pictures of the cards that came into view, and reads the answer."""
     wanted = gr.Textbox("", show_label=False, elem_id="te_library_wanted")
     draw = gr.Button("Draw pictures", elem_id="te_library_draw")
     pictures = gr.HTML("", elem_id="te_library_pictures")
-    draw.click(deck.pictures, [wanted], [pictures], **AT_ONCE)
+    draw.click(card_list.draw_previews, [wanted], [pictures], **AT_ONCE)
 
 
 def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]:

@@ -14,8 +14,8 @@ from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE
 from train_embedding.ui.library import combine as library_combine
-from train_embedding.ui.library import details
-from train_embedding.ui.library import inspection as inspection_html
+from train_embedding.ui.library.details import import_message, restore_message, trash_label
+from train_embedding.ui.library.inspection import prompt_tokens
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -65,14 +65,14 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
 
     @errors_in(tools.tokens)
     def tokenize(prompt: str) -> dict[Any, Any]:
-        return {tools.tokens: inspection_html.tokens(services.inspection.tokenize(prompt)) if prompt.strip() else ""}
+        return {tools.tokens: prompt_tokens(services.inspection.tokenize(prompt)) if prompt.strip() else ""}
 
     @errors_in(tools.status)
     def bring(text: str) -> dict[Any, Any]:
         paths = [typed_path(line) for line in text.splitlines() if line.strip()]
         done = services.library.import_files(paths)
         changed()
-        return {tools.status: details.imported(done), tools.paths: text if any(one.problem for one in done) else ""}
+        return {tools.status: import_message(done), tools.paths: text if any(result.problem for result in done) else ""}
 
     tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
     return (
@@ -84,7 +84,7 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
 
 def trash_update(services: Services) -> Any:
     """The choices of what can be restored, the newest first."""
-    return gr.update(choices=[details.trash_label(one) for one in services.library.trashed()], value=None)
+    return gr.update(choices=[trash_label(item) for item in services.library.trashed()], value=None)
 
 
 def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]) -> Any:
@@ -92,10 +92,10 @@ def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]
     def restore(label: str | None) -> dict[Any, Any]:
         if not label:
             raise NotFound("Nothing is chosen.", "Choose what to bring back.")
-        chosen = [one.id for one in services.library.trashed() if details.trash_label(one) == label]
+        chosen = [item.id for item in services.library.trashed() if trash_label(item) == label]
         entries = services.library.restore(chosen[0] if chosen else label)
         changed()
-        return {tools.status: details.restored(entries), tools.trashed: trash_update(services)}
+        return {tools.status: restore_message(entries), tools.trashed: trash_update(services)}
 
     @errors_in(tools.status)
     def empty() -> dict[Any, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from train_embedding.embeddings.expression.parser import parse
 from train_embedding.errors import InvalidInput
-from train_embedding.ui.library.mixing import AVERAGE, CONCATENATE, INPUTS, SUM, expression_of
+from train_embedding.ui.library.combine import AVERAGE, CONCATENATE, INPUTS, SUM, expression_of
 
 
 def rows(*pairs: tuple[str, Any]) -> tuple[list[str], list[Any]]:
