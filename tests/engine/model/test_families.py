@@ -292,7 +292,7 @@ def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> 
 @pytest.mark.parametrize(
     ("variant", "encoders"),
     [
-        pytest.param(variant, encoders, marks=[] if variant in families.FAST else pytest.mark.slow)
+        pytest.param(variant, encoders, marks=[] if variant in ("SD1", "SD2 v") else pytest.mark.slow)
         for variant, encoders in (*((variant, "all") for variant in VARIANTS), ("SDXL", "clip_l"), ("SDXL", "clip_g"))
     ],
 )

@@ -37,7 +37,6 @@ READS_VALUES = (
     "repeat_interleave",
 )  # fmt: skip
 "Operations whose result or its size depends on values, for which the program must wait."
-FAST = (("SD1", "adamw"), ("SDXL", "direction"))
 
 
 class Waits(AssertionError):
@@ -111,7 +110,7 @@ def step(
 @pytest.mark.parametrize(
     ("variant", "optimizer"),
     [
-        pytest.param(variant, optimizer, marks=[] if (variant, optimizer) in FAST else pytest.mark.slow)
+        pytest.param(variant, optimizer, marks=[] if (variant, optimizer) == ("SD1", "adamw") else pytest.mark.slow)
         for variant in (*BASES, "SD1 inpainting")
         for optimizer in ("adamw", "direction")
     ],
@@ -120,7 +119,7 @@ def test_a_step_waits_for_nothing(variant: str, optimizer: str) -> None:
     assert step(on_meta(variant), replace(SPEC, optimizer=optimizer)) == 2
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "direction"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adamw", marks=pytest.mark.slow), "direction"])
 def test_scaling_the_loss_and_skipping_steps_wait_for_nothing(optimizer: str) -> None:
     assert step(on_meta("SD1"), replace(SPEC, optimizer=optimizer), scales_loss=True) == 2
 

@@ -208,7 +208,7 @@ def look_inside(folder: str, count: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("count", [MAX_COMPARED, MAX_COUNT])
+@pytest.mark.parametrize("count", [pytest.param(MAX_COMPARED, marks=pytest.mark.slow), MAX_COUNT])
 def test_a_report_stays_small(tmp_path: Path, count: int) -> None:
     taken = taken_by(look_inside, tmp_path, count)
     assert int(taken.answer) < 2_000_000

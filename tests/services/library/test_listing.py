@@ -188,6 +188,7 @@ print(len(entries))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_list_while_the_index_is_deleted_again_and_again(host: FakeHost, tmp_path: Path) -> None:
     command = [sys.executable, "-c", LISTER, str(tmp_path), "40"]
     processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

@@ -125,7 +125,9 @@ def expected(said: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "WebP without losses" else pytest.mark.slow) for name in LARGE]
+)
 def test_within_the_memory(tmp_path: Path, name: str) -> None:
     make, said = LARGE[name]
     file = tmp_path / "sword.preview.png"

@@ -288,7 +288,9 @@ def test_a_damaged_resume_file_is_reported(trainee: Trainee, spoil: Callable[[by
     assert file.read_bytes() == damaged
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "direction", "prodigy"])
+@pytest.mark.parametrize(
+    "optimizer", ["direction", *(pytest.param(name, marks=pytest.mark.slow) for name in ("adamw", "prodigy"))]
+)
 def test_every_optimizer_resumes_to_the_same_bits(trainee: Trainee, tmp_path: Path, single_thread: None, optimizer: str) -> None:
     if optimizer == "prodigy":
         pytest.importorskip("prodigyopt")
