@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from tests.failures import Failures
 from train_embedding.embeddings.expression import calculation
 from train_embedding.embeddings.expression.calculation import Calculation
 from train_embedding.embeddings.expression.parser import MAX_DEPTH, parse
@@ -114,12 +115,14 @@ def random_formula(rng: random.Random, depth: int) -> tuple[str, Callable[[str],
     return formulas[choice]
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_random_formulas_are_what_the_tensors_give(seed: int) -> None:
-    text, expected = random_formula(random.Random(seed), 4)
-    computed = compute(text)
-    for key in WIDTHS:
-        torch.testing.assert_close(computed[key], expected(key), rtol=1e-3, atol=1e-4)
+def test_random_formulas_are_what_the_tensors_give() -> None:
+    with Failures() as failures:
+        for seed in range(150):
+            text, expected = random_formula(random.Random(seed), 4)
+            with failures.of((seed, text)):
+                computed = compute(text)
+                for key in WIDTHS:
+                    torch.testing.assert_close(computed[key], expected(key), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import math
 import pickle
 import time
@@ -18,6 +19,7 @@ import torch
 import torch._utils
 
 from benchmarks.hostile_cases import Calls, array_pickle, legacy_file, zip_file
+from tests.failures import Failures
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats import FORMAT_NAMES, encode, read_bytes, read_embedding, read_sanitized, suffixes_of
 from train_embedding.embeddings.formats.containers import torch_file
@@ -28,6 +30,8 @@ RECONSTRUCT: Callable[..., object] = np.ones(1).__reduce__()[0]  # pyright: igno
 SCALAR: Callable[..., object] = np.float64(1).__reduce__()[0]  # pyright: ignore[reportAssignmentType]
 LITTLE = (3, "<", None, None, None, -1, -1, 0)
 DTYPES = [torch.float32, torch.float16, torch.float64, torch.bfloat16]
+CORES = ("core", "_core")
+"How numpy 1 and numpy 2 name the module of their functions."
 DEVICES = ["cpu", "mps:0", "privateuseone:0"]
 WIDTHS = {"clip_g": 1280, "clip_l": 768}
 ARRAYS = {
@@ -95,16 +99,16 @@ def tensor_of(array: np.ndarray[Any, Any], dtype: torch.dtype) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("core", ["core", "_core"])
-@pytest.mark.parametrize("name", ARRAYS)
-def test_every_array_as_every_dtype(name: str, core: str, zipped: bool) -> None:
-    array = ARRAYS[name]
-    read = load(saved({str(dtype): FromDevice(array, dtype) for dtype in DTYPES}, zipped, core))
-    for dtype in DTYPES:
-        tensor = read[str(dtype)]
-        assert tensor.dtype == dtype
-        assert tensor.is_contiguous()
-        assert torch.equal(tensor, tensor_of(array, dtype))
+def test_every_array_as_every_dtype(zipped: bool) -> None:
+    with Failures() as failures:
+        for (name, array), core in itertools.product(ARRAYS.items(), CORES):
+            with failures.of((name, core)):
+                read = load(saved({str(dtype): FromDevice(array, dtype) for dtype in DTYPES}, zipped, core))
+                for dtype in DTYPES:
+                    tensor = read[str(dtype)]
+                    assert tensor.dtype == dtype
+                    assert tensor.is_contiguous()
+                    assert torch.equal(tensor, tensor_of(array, dtype))
 
 
 @pytest.mark.parametrize(("zipped", "protocol"), [(True, 2), (True, 3), (True, 4), (False, 2), (False, 3)])
@@ -139,17 +143,16 @@ def webui_values(device: str, order: Any = "C", kind: str = "f4", dtype: torch.d
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("core", ["core", "_core"])
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize(
-    ("kind", "dtype"), [("f4", torch.float32), ("f2", torch.float16), ("f8", torch.float64), ("f4", torch.bfloat16)]
-)
-def test_an_embedding_of_the_webui(
-    tmp_path: Path, kind: str, dtype: torch.dtype, order: str, device: str, core: str, zipped: bool
-) -> None:
-    data = saved(webui_values(device, order, kind, dtype), zipped, core)
+def test_an_embedding_of_the_webui(tmp_path: Path, zipped: bool) -> None:
+    kinds = (("f4", torch.float32), ("f2", torch.float16), ("f8", torch.float64), ("f4", torch.bfloat16))
     path = tmp_path / "sword.pt"
+    with Failures() as failures:
+        for (kind, dtype), order, device, core in itertools.product(kinds, "CF", DEVICES, CORES):
+            with failures.of((kind, dtype, order, device, core)):
+                is_read_and_sanitized(path, saved(webui_values(device, order, kind, dtype), zipped, core), dtype)
+
+
+def is_read_and_sanitized(path: Path, data: bytes, dtype: torch.dtype) -> None:
     path.write_bytes(data)
     read = read_embedding(path)
     expected = (torch.arange(2 * 768).reshape(2, 768) / 1024).to(dtype).float()
@@ -177,12 +180,14 @@ def test_a_parameter_from_such_a_device(zipped: bool) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
-@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"])
-def test_numbers_of_numpy_become_pythons(kind: str, protocol: int) -> None:
-    number = np.array([201 if kind != "i1" else -55]).astype(kind)[0]
-    for core in ("core", "_core") if protocol == 2 else ("",):
-        read = load(saved({"step": number}, True, core, protocol))["step"]
-        assert (read, type(read)) == (number.item(), type(number.item()))
+def test_numbers_of_numpy_become_pythons(protocol: int) -> None:
+    kinds = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+    with Failures() as failures:
+        for kind, core in itertools.product(kinds, CORES if protocol == 2 else ("",)):
+            number = np.array([201 if kind != "i1" else -55]).astype(kind)[0]
+            with failures.of((kind, core)):
+                read = load(saved({"step": number}, True, core, protocol))["step"]
+                assert (read, type(read)) == (number.item(), type(number.item()))
 
 
 def test_no_number_that_is_not_finite_is_unsafe() -> None:
@@ -358,11 +363,12 @@ def is_refused(pickled: bytes) -> None:
         assert time.process_time() - began < 1
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_a_lie_is_refused(name: str) -> None:
-    pickled = pickle.dumps({"string_to_param": {"*": FromDevice(ARRAYS["f4"])}, "more": LIES[name]}, 2)
-    for core in ("core", "_core"):
-        is_refused(spelled(pickled, core))
+def test_a_lie_is_refused() -> None:
+    with Failures() as failures:
+        for (name, lie), core in itertools.product(LIES.items(), CORES):
+            with failures.of((name, core)):
+                pickled = pickle.dumps({"string_to_param": {"*": FromDevice(ARRAYS["f4"])}, "more": lie}, 2)
+                is_refused(spelled(pickled, core))
 
 
 TOLD_TO_TORCH = [
@@ -373,12 +379,14 @@ UNSEEN = ("numbers of no torch", "letters that are no bytes")
 "Lies that show when the tensor is made."
 
 
-@pytest.mark.parametrize("name", [name for name in LIES if name not in UNSEEN])
-def test_a_lie_is_told_and_left_out(name: str) -> None:
+def test_a_lie_is_told_and_left_out() -> None:
     """numpy itself could be led anywhere by some of them; what is beside them is saved all the same."""
-    data = saved({"string_to_param": {"*": FromDevice(np.ones((2, 768), "f4"))}, "more": LIES[name]}, False)
-    assert ("imports" in unsafe_reason(data, "evil.pt")) == (name not in TOLD_TO_TORCH)
-    assert torch.equal(read_sanitized(data, "evil.pt").vectors["clip_l"], torch.ones(2, 768))
+    with Failures() as failures:
+        for name in (name for name in LIES if name not in UNSEEN):
+            with failures.of(name):
+                data = saved({"string_to_param": {"*": FromDevice(np.ones((2, 768), "f4"))}, "more": LIES[name]}, False)
+                assert ("imports" in unsafe_reason(data, "evil.pt")) == (name not in TOLD_TO_TORCH)
+                assert torch.equal(read_sanitized(data, "evil.pt").vectors["clip_l"], torch.ones(2, 768))
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -389,16 +397,20 @@ def test_no_other_codec(codec: object) -> None:
     is_refused(pickle.dumps({"*": from_array(content=Calls(codecs.encode, "x" * 16))}, 2))
 
 
-@pytest.mark.parametrize("name", ROLES)
-def test_a_name_has_one_role(name: str) -> None:
-    is_refused(ROLES[name])
-    assert unsafe_reason(zip_file(ROLES[name]), "evil.pt")
+def test_a_name_has_one_role() -> None:
+    with Failures() as failures:
+        for name, pickled in ROLES.items():
+            with failures.of(name):
+                is_refused(pickled)
+                assert unsafe_reason(zip_file(pickled), "evil.pt")
 
 
-@pytest.mark.parametrize("name", ROLES)
-def test_also_at_the_end_of_the_file(name: str) -> None:
+def test_also_at_the_end_of_the_file() -> None:
     """A reader has done it by then, though it gets no further."""
-    assert unsafe_reason(zip_file(ROLES[name].removesuffix(b"s.")), "evil.pt")
+    with Failures() as failures:
+        for name, pickled in ROLES.items():
+            with failures.of(name):
+                assert unsafe_reason(zip_file(pickled.removesuffix(b"s.")), "evil.pt")
 
 
 def test_what_had_a_state_that_lies_is_of_no_further_use() -> None:
@@ -414,7 +426,7 @@ def test_one_array_named_often_takes_no_more_than_there_is() -> None:
         read_bytes(data, "evil.pt")
 
 
-@pytest.mark.parametrize("core", ["core", "_core"])
+@pytest.mark.parametrize("core", CORES)
 def test_cut_short_anywhere_it_is_refused_and_is_not_unsafe(core: str) -> None:
     pickled = array_pickle((1, 4), core=core)
     assert read_bytes(zip_file(pickled), "sword.pt").widths == {"clip_l": 4}
