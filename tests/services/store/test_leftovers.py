@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.store.test_keeping import put, state
+from tests.services.store.test_store import put, state
 from train_embedding.embeddings.storage import machine, temporary_key
 from train_embedding.services.library.library import Library
 from train_embedding.services.store import leftovers
