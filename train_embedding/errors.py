@@ -4,7 +4,8 @@
     ├── InvalidInput             a value that the rules refuse
     │   ├── WrongBodyType        a request of the API whose body is not JSON
     │   ├── InvalidName
-    │   ├── InvalidSpec          a training field, a rate schedule
+    │   ├── InvalidSpec          options of a run that do not go together, a rate schedule
+    │   │   └── InvalidOption    the value of one option
     │   └── InvalidExpression    a formula over embeddings, with the place
     ├── NotFound                 an embedding, a run, a folder or a file that is not there
     ├── Conflict                 the name is taken, another run is under way, the wrong model family
@@ -59,6 +60,24 @@ class InvalidName(InvalidInput):
 
 class InvalidSpec(InvalidInput):
     pass
+
+
+class InvalidOption(InvalidSpec):
+    """The value of one option of a training run.
+
+    Attributes:
+        option: Name of the option.
+        problem: What is wrong, as the rest of a sentence that begins with the name.
+    """
+
+    def __init__(self, option: str, problem: str, hint: str = "", *, shown: str = "") -> None:
+        super().__init__(f"{shown or option} {problem}", hint)
+        self.option = option
+        self.problem = problem
+
+    def shown_as(self, name: str) -> InvalidOption:
+        """Return the same error under the name that the option has for the reader, such as its label."""
+        return InvalidOption(self.option, self.problem, self.hint, shown=name)
 
 
 class InvalidExpression(InvalidInput):

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from tests.current import CurrentServices
 from tests.failures import Failures
 from train_embedding.api import bodies, routes
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, OPTIONS, TrainingSpec
 from train_embedding.errors import Conflict, NotFound
 from train_embedding.services.combining.combining import Combining
 from train_embedding.services.datasets.datasets import Datasets
@@ -202,6 +202,18 @@ def test_weird_values_of_a_new_embedding_are_refused_or_used(
                     _assert_refused(answer, statuses=(422, 503))  # 503: the fake host has no model to read a text with
                 assert [file for file in tmp_path.rglob("*.pt") if file.parent != folder / "embeddings"] == []
             shutil.rmtree(folder)
+
+
+def test_the_schema_describes_every_option(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    body = paths[f"{routes.PREFIX}/runs"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert list(body["properties"]) == [option.name for option in OPTIONS]
+    assert all(schema["title"] and schema["description"] for schema in body["properties"].values())
+    assert body["properties"]["width"] | {"description": ""} == {
+        "type": "integer", "title": "Width", "description": "", "minimum": 0, "maximum": 4096, "multipleOf": 8, "default": 0,
+    }  # fmt: skip
+    assert body["properties"]["loss"]["enum"] == ["mse", "huber"]
+    assert body["properties"]["template"]["default"] == list(DEFAULT_TEMPLATE)
 
 
 FIELDS = sorted(TrainingSpec.from_json({"embedding": "x", "dataset": "y"}).to_json())

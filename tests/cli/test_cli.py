@@ -19,7 +19,8 @@ from PIL import Image
 from train_embedding import __version__
 from train_embedding.cli import COMMANDS, main, train
 from train_embedding.cli.common import call_on_stop_signals
-from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, TrainingSpec
+from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, OPTIONS, TrainingSpec
+from train_embedding.errors import InvalidSpec
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.services.training.runs import Runs
@@ -116,7 +117,7 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["train", "old"], 2, "A training run needs dataset."),
         (["train", "old", "."], 7, "There are no images"),
         (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, 'The learning rate "5e-3:10:20" does not parse.'),
-        (["train", "old", ".", "--steps", "0"], 2, "steps is 0"),
+        (["train", "old", ".", "--steps", "0"], 2, "--steps is 0"),
         (["train", "old", ".", "--template", "nothing"], 3, 'There is no caption template "nothing".'),
         (["create", "old"], 4, 'There is an embedding "old" already.'),
     ],
@@ -141,9 +142,27 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert "usage:" in capsys.readouterr().err
 
 
-def test_every_field_of_the_spec_is_an_option() -> None:
-    names = {field.name for field in dataclasses.fields(TrainingSpec)}
-    assert set(train.OPTIONS) == names - {"embedding", "dataset"}
+def test_every_field_of_the_spec_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    named = [option for option in OPTIONS if option.name not in ("embedding", "dataset")]
+    assert len(named) == len(dataclasses.fields(TrainingSpec)) - 2
+    assert [option.flag for option in named if option.flag not in shown] == []
+    assert [option.name for option in named if option.help not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--steps", "0"], "--steps is 0; it must be a whole number from 1 to 1,000,000."),
+        (["--caption-tag-dropout-rate", "2"], "--caption-tag-dropout-rate is 2.0; it must be a number from 0 to 1."),
+    ],
+)
+def test_a_bad_value_is_named_as_it_is_typed(data: Path, options: list[str], sentence: str) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        spec_for(data, *options)
+    assert caught.value.message == sentence
 
 
 def spec_for(data: Path, *options: str) -> TrainingSpec:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from train_embedding.engine.config.presets import PRESETS
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.errors import InvalidInput, InvalidSpec
 from train_embedding.ui import fields, train_panel
 
@@ -20,19 +20,22 @@ NAMES = [field.name for field in dataclasses.fields(TrainingSpec)]
 def raw(**changes: Any) -> dict[str, Any]:
     """What the widgets hold when a page opens, with two that a person fills in; numbers arrive as floats."""
     values = fields.initial_values({}) | {"embedding": "my-cat", "dataset": "/pictures"}
-    shown = {name: fields.shown(name, value) for name, value in values.items()}
+    shown = {name: fields.widget_value(name, value) for name, value in values.items()}
     return {name: float(value) if type(value) is int else value for name, value in shown.items()} | changes
 
 
 def test_every_field_of_the_spec_has_one_widget() -> None:
-    assert sorted(field.name for field in fields.FIELDS) == sorted(NAMES)
-    assert len({field.label for field in fields.FIELDS}) == len(NAMES)
+    values = fields.initial_values({})
+    widgets = [fields.make_widget(option, values[option.name]) for option in OPTIONS]
+    assert [widget.elem_id for widget in widgets] == [f"te_train_{name}" for name in NAMES]
+    assert len({widget.label for widget in widgets}) == len(NAMES)
+    assert all(widget.info for widget in widgets)
 
 
 def test_every_field_has_one_place_in_the_panel() -> None:
-    advanced = [row for _, rows in train_panel.ADVANCED for row in rows]
-    rows = (*train_panel.MAIN_ROWS, *train_panel.PRESET_ROWS, *advanced)
-    assert sorted(name for row in rows for name in row) == sorted(NAMES)
+    advanced = [option for group in train_panel.advanced_groups() for option in OPTIONS if option.group == group]
+    shown = [option for option in OPTIONS if not option.advanced] + advanced
+    assert sorted(option.name for row in fields.rows_of(shown) for option in row) == sorted(NAMES)
 
 
 def test_untouched_widgets_give_the_default_spec() -> None:
@@ -72,15 +75,15 @@ def test_template_lines_and_spaces() -> None:
     ("changes", "error", "sentence"),
     [
         ({"embedding": None}, InvalidInput, "No embedding is chosen."),
-        ({"dataset": "  "}, InvalidInput, "No folder of pictures is given."),
+        ({"dataset": "  "}, InvalidInput, "No dataset folder is given."),
         ({"steps": None}, InvalidSpec, '"Steps" is empty.'),
-        ({"steps": 1.5}, InvalidSpec, "steps is 1.5"),
-        ({"steps": 0.0}, InvalidSpec, "steps is 0"),
-        ({"width": 65.0}, InvalidSpec, "width is 65; it must be a multiple of 8."),
+        ({"steps": 1.5}, InvalidSpec, '"Steps" is 1.5; it must be a whole number from 1 to 1,000,000.'),
+        ({"steps": 0.0}, InvalidSpec, '"Steps" is 0'),
+        ({"width": 65.0}, InvalidSpec, '"Width" is 65; it must be a whole number from 0 to 4,096 and a multiple of 8.'),
         ({"learning_rate": "0.005:10:3"}, InvalidSpec, 'The learning rate "0.005:10:3" does not parse.'),
         ({"learning_rate": ""}, InvalidSpec, "The learning rate is empty."),
         ({"template": "a photo"}, InvalidSpec, "caption template"),
-        ({"caption_tag_dropout_rate": 1.5}, InvalidSpec, "caption_tag_dropout_rate is 1.5"),
+        ({"caption_tag_dropout_rate": 1.5}, InvalidSpec, '"Tag dropout" is 1.5; it must be a number from 0 to 1.'),
         ({"embedding": "a/b"}, InvalidInput, "contains '/'"),
     ],
 )
@@ -107,6 +110,8 @@ def test_remembered_values_come_back() -> None:
         {"nonsense": 1},
         {"compile": True},
         {"shuffle_caption": 1},
+        {"steps": 0},
+        {"timesteps": "late"},
     ],
 )
 def test_remembered_values_of_another_kind_are_left_out(remembered: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def value_of(update: Any) -> Any:
 
 def test_element_ids(components: Components) -> None:
     assert [name for name in IDS if name not in components] == []
-    assert [field.elem_id for field in fields.FIELDS if field.elem_id not in components] == []
+    assert [name for name in fields.BY_NAME if fields.elem_id(name) not in components] == []
 
 
 def test_hidden_components_stay_in_the_page(components: Components) -> None:
@@ -266,7 +266,7 @@ def test_a_page_that_the_server_has_forgotten_keeps_what_was_typed(
     updates = handler("poll")(None, opened)
     assert components["te_train_progress"] in updates
     assert components["te_cards_version"] in updates
-    filled_in = {field.elem_id for field in fields.FIELDS}
+    filled_in = {fields.elem_id(name) for name in fields.BY_NAME}
     assert [component.elem_id for component in updates if component.elem_id in filled_in] == []
 
 
@@ -358,7 +358,7 @@ def test_versions_of_two_servers_are_told_apart(services: Services) -> None:
 
 def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
     values = {**fields.initial_values({}), **changes}
-    return {components[fields.BY_NAME[name].elem_id]: fields.shown(name, value) for name, value in values.items()}
+    return {components[fields.elem_id(name)]: fields.widget_value(name, value) for name, value in values.items()}
 
 
 @pytest.mark.parametrize(

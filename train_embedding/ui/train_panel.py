@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.engine.config import OPTIONS, Group, Option
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.sidecars import decode_preview, read_preview
 from train_embedding.ui import fields, html
@@ -23,38 +25,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAIN_ROWS = (("embedding", "dataset"),)
-PRESET_ROWS = (("preset",), ("steps", "learning_rate", "batch_size"))
-CAPTIONS = "Captions"
-ADVANCED = (
-    ("What to learn", (("teacher_prompt",), ("candidates", "encoders"), ("seed",))),
-    ("Pictures", (
-        ("width", "height"), ("buckets", "resize_mode", "random_flip"), ("masks", "unmasked_weight"),
-        ("repeats", "cache_latents_to_disk", "latent_sampling"),
-    )),
-    (CAPTIONS, (("template",), ("shuffle_caption", "caption_tag_dropout_rate", "keep_tokens"))),
-    ("Steps", (
-        ("timesteps", "timestep_focus"), ("optimizer", "loss"),
-        ("gradient_accumulation_steps", "lr_warmup_steps", "max_grad_norm"), ("min_snr_gamma", "core_loss_weight"),
-    )),
-    ("End", (("eval_every", "early_stopping", "min_steps"), ("lr_cooldown_steps", "ema_decay", "keep"))),
-    ("Snapshots and previews", (
-        ("save_every", "preview_every"), ("preview_prompt", "preview_negative_prompt"),
-        ("preview_seed", "preview_steps", "preview_guidance"),
-    )),
-)  # fmt: skip
-"Headings under Advanced, each with its rows of fields."
+CAPTIONS: Group = "Captions"
 SHOWN_PREVIEWS = 12
-"Pictures in the gallery: the first one and the newest."
-TRAINING, FIXED = "training", "fixed pictures and noise"
+"Images in the gallery: the first one and the newest."
+TRAINING, EVALUATION = "training loss", "evaluation loss (fixed noise)"
 "The curves of the plot."
 _OWN_TEMPLATE = "(as below)"
 
 
 @dataclass(frozen=True)
 class TrainPanel:
+    """The widgets of the panel."""
+
     widgets: dict[str, Any]
-    "The widget of each field of TrainingSpec."
+    "The widget of each option of a run."
     values: dict[str, Any]
     "The values they were built with."
     dataset_check: gr.HTML
@@ -70,22 +54,25 @@ class TrainPanel:
 
 
 def build(services: Services) -> TrainPanel:
+    """Make the panel, with the values that were used last."""
     values = fields.initial_values(services.settings.load())
     widgets: dict[str, Any] = {}
     gr.HTML("<h3 class='te-title'>Train</h3>")
-    _rows(widgets, MAIN_ROWS, values)
+    first, *others = fields.rows_of(option for option in OPTIONS if not option.advanced)
+    _add_rows(widgets, [first], values)
     dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
-    _rows(widgets, PRESET_ROWS, values)
+    _add_rows(widgets, others, values)
     template_choice = gr.Dropdown(
         choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE, label="Caption template",
         info="Fills in the lines below.", elem_id="te_train_template_choice", render=False,
     )  # fmt: skip
     with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
-        for title, rows in ADVANCED:
-            gr.HTML(f"<h4 class='te-heading'>{title}</h4>")
-            if title == CAPTIONS:
+        for group in advanced_groups():
+            gr.HTML(f"<h4 class='te-heading'>{group}</h4>")
+            if group == CAPTIONS:
                 template_choice.render()
-            _rows(widgets, rows, values)
+            rows = fields.rows_of(option for option in OPTIONS if option.advanced and option.group == group)
+            _add_rows(widgets, rows, values)
     with gr.Row():
         start = gr.Button("Train", variant="primary", elem_id="te_train_button")
         stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")
@@ -153,14 +140,19 @@ def remembered(services: Services, panel: TrainPanel) -> dict[Any, Any]:
     """For a page that opens: the last used values, where they are no longer those that the page was built with."""
     values = fields.initial_values(services.settings.load())
     changed = [name for name in values if values[name] != panel.values[name]]
-    return {panel.widgets[name]: gr.update(value=fields.shown(name, values[name])) for name in changed}
+    return {panel.widgets[name]: gr.update(value=fields.widget_value(name, values[name])) for name in changed}
 
 
-def _rows(widgets: dict[str, Any], rows: tuple[tuple[str, ...], ...], values: dict[str, Any]) -> None:
-    for names in rows:
+def advanced_groups() -> list[Group]:
+    """Return the headings under Advanced, in the order in which options are declared."""
+    return list(dict.fromkeys(option.group for option in OPTIONS if option.advanced))
+
+
+def _add_rows(widgets: dict[str, Any], rows: list[list[Option]], values: dict[str, Any]) -> None:
+    for row in rows:
         with gr.Row():
-            for name in names:
-                widgets[name] = fields.make_widget(name, values)
+            for option in row:
+                widgets[option.name] = fields.make_widget(option, values[option.name])
 
 
 def _connect_fields(services: Services, panel: TrainPanel) -> None:
@@ -192,12 +184,11 @@ def _newest_points(state: RunState | None) -> tuple[object, ...]:
 
 def _frame(state: RunState | None) -> Any:
     """The losses as gradio's plots want them; None where there are none yet, which is drawn as an empty plot."""
-    import pandas
-
     if state is None or not (state.losses or state.evaluations):
         return None
     points = [(step, loss, TRAINING) for step, loss in state.losses]
-    points += [(step, loss, FIXED) for step, _, loss in state.evaluations]
+    points += [(step, loss, EVALUATION) for step, _, loss in state.evaluations]
+    pandas: Any = importlib.import_module("pandas")  # only here, since it takes a second
     return pandas.DataFrame(points, columns=["step", "loss", "of"])
 
 

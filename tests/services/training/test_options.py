@@ -22,9 +22,9 @@ from train_embedding.services.training import trainer
 PACKAGE = Path(train_embedding.__file__).parent
 FIELDS = [field.name for field in dataclasses.fields(TrainingSpec)]
 GIVEN_ELSEWHERE = {
-    "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/test_spec.py",
+    "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/config/test_spec.py",
     "embedding": "each run in this file names one",
-    "encoders": "this checkpoint has one text encoder; see tests/engine/test_state.py",
+    "encoders": "this checkpoint has one text encoder; see tests/engine/training/test_state.py",
 }
 BASE: dict[str, Any] = {
     "steps": 5, "batch_size": 2, "width": 64, "height": 64, "eval_every": 1, "lr_cooldown_steps": 1, "ema_decay": 0.5,
@@ -129,15 +129,18 @@ def test_every_field_is_tried() -> None:
 
 def test_every_field_is_read_where_runs_are_made() -> None:
     """By the engine or the services, as an attribute of something that is called a spec."""
-    apart = {"spec_rules.py", "presets.py"}
-    files = [file for room in ("engine", "services") for file in (PACKAGE / room).rglob("*.py") if file.name not in apart]
+    declarations = {file for file in (PACKAGE / "engine" / "config").glob("*.py") if file.name != "spec.py"}
+    files = [file for part in ("engine", "services") for file in (PACKAGE / part).rglob("*.py") if file not in declarations]
     read = {name for file in files for name in _read_from_specs(file)}
     assert set(FIELDS) - read == {"preset"}
 
 
 def _read_from_specs(file: Path) -> set[str]:
     names = ("spec", "_spec", *(("self",) if file.name == "spec.py" else ()))
-    nodes = [node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)]
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    checks = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__post_init__"]
+    checking = {node for function in checks for node in ast.walk(function)}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node not in checking]
     return {node.attr for node in nodes if getattr(node.value, "id", getattr(node.value, "attr", "")) in names}
 
 

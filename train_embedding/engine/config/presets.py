@@ -1,12 +1,36 @@
-"""Presets: complete recipes for a training run, by name."""
+"""Presets: recommended values for a training run, by name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from train_embedding.errors import InvalidSpec
 
-PRESETS: dict[str, dict[str, Any]] = {
+if TYPE_CHECKING:
+    from train_embedding.engine.config.spec import KeptVectors, LatentSampling, MaskSource, TimestepSampling
+
+PresetName = Literal["Fast", "Quality", "WebUI classic"]
+PRESET_NAMES: tuple[str, ...] = get_args(PresetName)
+
+
+class PresetValues(TypedDict, total=False):
+    """The options that presets set; they have the types of the fields of `TrainingSpec`."""
+
+    steps: int
+    batch_size: int
+    learning_rate: str
+    timesteps: TimestepSampling
+    latent_sampling: LatentSampling
+    buckets: bool
+    masks: MaskSource
+    ema_decay: float
+    eval_every: int
+    early_stopping: bool
+    lr_cooldown_steps: int
+    keep: KeptVectors
+
+
+PRESETS: dict[PresetName, PresetValues] = {
     "Fast": {
         "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
         "ema_decay": 0.9, "eval_every": 12, "early_stopping": True, "lr_cooldown_steps": 30, "keep": "best",
@@ -24,7 +48,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """The fields a preset sets. Raises InvalidSpec for a name that is none."""
-    if name not in PRESETS:
-        raise InvalidSpec(f"There is no preset {name!r}.", f"Presets are {', '.join(PRESETS)}.")
-    return dict(PRESETS[name])
+    """Return a copy of the values that a preset sets, by option.
+
+    Raises:
+        InvalidSpec: There is no such preset.
+    """
+    if name not in PRESET_NAMES:
+        raise InvalidSpec(f"There is no preset {name!r}.", f"Presets are {', '.join(PRESET_NAMES)}.")
+    return {**PRESETS[cast("PresetName", name)]}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.engine.config.rules import CHOICES
+from train_embedding.engine.config.spec import MaskSource
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.services.datasets.warnings import warnings_about
@@ -116,8 +116,8 @@ class Datasets:
         from train_embedding.engine.data.image import mask_file
         from train_embedding.engine.data.image_folder import check_picture, list_pictures, nothing_usable, skip
 
-        if masks not in CHOICES["masks"]:
-            raise InvalidInput(f'Unknown kind of masks "{masks}".', f"Use one of {', '.join(CHOICES['masks'])}.")
+        if masks not in get_args(MaskSource):
+            raise InvalidInput(f'Unknown kind of masks "{masks}".', f"Use one of {', '.join(get_args(MaskSource))}.")
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         files, skipped = list_pictures(path, repeats, allowed)

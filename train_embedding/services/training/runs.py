@@ -16,7 +16,7 @@ from typing import Any
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import remove_folder, storage_failed
 from train_embedding.embeddings.text_encoders import model_of
-from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host
@@ -32,10 +32,7 @@ from train_embedding.services.training.trainer import Trainer
 
 __all__ = ["RunState", "Runs"]
 
-CHANGEABLE_ON_RESUME = (
-    "save_every", "preview_every", "preview_prompt", "preview_negative_prompt", "preview_seed", "preview_steps",
-    "preview_guidance",
-)  # fmt: skip
+CHANGEABLE_ON_RESUME = tuple(option.name for option in OPTIONS if option.changeable_on_resume)
 "Options that the vectors do not depend on."
 
 logger = logging.getLogger(__name__)
