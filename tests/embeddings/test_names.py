@@ -1,4 +1,4 @@
-"""Names: what is refused, with one sentence that names the reason, and what is warned of."""
+"""Names: what is refused, with one sentence that names the reason, and which are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from train_embedding.embeddings.names import (
     folded,
     is_spelled_like,
     path_for,
-    warnings_for_name,
 )
 from train_embedding.errors import InvalidName
 
@@ -94,40 +93,6 @@ def test_path_stays_inside(tmp_path: Path) -> None:
         path_for(folder, "../secret", ".pt")
 
 
-def no_words(text: str) -> bool:
-    return False
-
-
-def test_warns_of_a_known_word() -> None:
-    asked: list[str] = []
-
-    def is_tree(text: str) -> bool:
-        asked.append(text)
-        return text == "tree"
-
-    (warning,) = warnings_for_name("tree", [], is_tree)
-    assert '"tree"' in warning
-    assert warnings_for_name("sksword", [], is_tree) == []
-    assert asked == ["tree", "sksword"]
-
-
-def test_warns_of_names_within_names() -> None:
-    warnings = warnings_for_name("Art-deco", ["art", "my art-deco lamp", "decor", "Art-deco"], no_words)
-    assert warnings == [
-        '"Art-deco" contains the name of the embedding "art".',
-        '"Art-deco" is contained in the name of the embedding "my art-deco lamp".',
-    ]
-
-
-def test_warns_of_a_name_that_differs_in_case_only() -> None:
-    assert warnings_for_name("Sword", ["sword"], no_words) == ['"Sword" contains the name of the embedding "sword".']
-
-
-@pytest.mark.parametrize(("name", "count"), [("AND", 1), ("you AND me", 1), ("BREAK", 1), ("BRAND", 0), ("and", 0)])
-def test_warns_of_prompt_keywords(name: str, count: int) -> None:
-    assert len(warnings_for_name(name, [], no_words)) == count
-
-
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
@@ -136,8 +101,6 @@ def test_unicode_forms_of_one_name() -> None:
     assert is_spelled_like(COMPOSED, DECOMPOSED)
     assert not is_spelled_like(COMPOSED, COMPOSED)
     assert not is_spelled_like(COMPOSED, "cafe")
-    (warning,) = [one for one in warnings_for_name(COMPOSED, [DECOMPOSED], no_words) if "Unicode" in one]
-    assert "prompts cannot tell the two apart" in warning
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from train_embedding.errors import InvalidName
@@ -20,7 +19,6 @@ _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
 _BIDIRECTIONAL = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]))
-_KEYWORDS = re.compile(r"\b(AND|BREAK)\b")
 
 
 def check_name(name: object) -> None:
@@ -52,29 +50,6 @@ def path_for(folder: Path, name: str, suffix: str) -> Path:
     if not inside:
         raise InvalidName(f'The file "{path.name}" is a link that leads outside the embeddings folder.', "Choose another name.")
     return path
-
-
-def warnings_for_name(name: str, others: Iterable[str], is_one_token: Callable[[str], bool]) -> list[str]:
-    """Sentences about a name that is allowed but may surprise.
-
-    others: the names of the embeddings there are. is_one_token: tells whether a text is one token of CLIP's vocabulary.
-    """
-    warnings: list[str] = []
-    if is_one_token(name):
-        warnings.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
-    here = folded(name)
-    for other in sorted(set(others) - {name}, key=str.casefold):
-        there = folded(other)
-        if is_spelled_like(name, other):
-            warnings.append(f'"{other}" is the same name in another Unicode form: prompts cannot tell the two apart.')
-        elif there in here:
-            warnings.append(f'"{name}" contains the name of the embedding "{other}".')
-        elif here in there:
-            warnings.append(f'"{name}" is contained in the name of the embedding "{other}".')
-    keyword = _KEYWORDS.search(name)
-    if keyword:
-        warnings.append(f'The WebUI reads {keyword.group()} in a prompt as its own keyword, so "{name}" may never be found.')
-    return warnings
 
 
 def composed(name: str) -> str:

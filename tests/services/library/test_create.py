@@ -143,7 +143,7 @@ def test_warnings_stand_in_the_notes(word_host: FakeHost) -> None:
     assert "SD.Next (in its vocabulary already), diffusers (in its vocabulary already)" in elsewhere
     assert "a word that the model knows" in word
     (contains,) = library.create("skssword", "red").notes
-    assert 'contains the name of the embedding "sks"' in contains
+    assert 'Its name contains that of "sks"' in contains
 
 
 def test_a_taken_name_is_a_conflict(word_host: FakeHost) -> None:

@@ -14,7 +14,7 @@ from train_embedding.embeddings.formats import encode
 from train_embedding.services.library.file_summary import FileSummary
 from train_embedding.services.library.library import Library
 from train_embedding.services.library.listing import Catalog, ListedFile, ListedFolder, NotesFile
-from train_embedding.services.library.warnings import names_within_names, warnings_for_files
+from train_embedding.services.library.warnings import names_within_names, warnings_for_files, warnings_for_new_name
 from train_embedding.services.store.scan import ScannedFolder
 from train_embedding.testing import FakeHost
 
@@ -50,7 +50,7 @@ def test_same_name_and_same_vectors() -> None:
 def test_names_that_contain_one_another() -> None:
     said = warnings(*(found(f"{name}.pt") for name in ("qzx", "qzx-2", "my-QZX-3", "qzx-4", "qzx-5", "QZX")))
     assert said["qzx.pt"][0] == 'Its name contains that of "QZX".'
-    assert said["qzx.pt"][1] == 'Its name is contained in that of "my-QZX-3", "QZX", "qzx-2" and 2 more.'
+    assert said["qzx.pt"][1] == 'Its name is contained in that of "my-QZX-3", "qzx-2", "qzx-4" and 1 more.'
     assert said["my-QZX-3.pt"] == ('Its name contains that of "QZX", "qzx".',)
 
 
@@ -58,6 +58,40 @@ def test_ordinary_words() -> None:
     assert warnings(found("tree.pt"))["tree.pt"] == (
         '"tree" is a word that the model knows; prompts that mean the word will call the embedding.',
     )
+
+
+def test_a_new_name_within_others() -> None:
+    assert warnings_for_new_name("Qzx-deco", ["qzx", "my qzx-deco lamp", "decor", "Qzx-deco"])[:2] == [
+        'Its name contains that of "qzx".',
+        'Its name is contained in that of "my qzx-deco lamp".',
+    ]
+
+
+def test_a_new_name_that_differs_in_case_only() -> None:
+    assert warnings_for_new_name("Qzxord", ["qzxord"])[:1] == ['Its name contains that of "qzxord".']
+    assert not any("contained" in sentence for sentence in warnings_for_new_name("Qzxord", ["qzxord"]))
+
+
+def test_a_new_name_that_is_a_word_of_the_model() -> None:
+    word = "is a word that the model knows"
+    assert any(word in sentence for sentence in warnings_for_new_name("tree", []))
+    assert not any(word in sentence for sentence in warnings_for_new_name("sksword", []))
+
+
+def test_one_name_in_two_unicode_forms() -> None:
+    composed, decomposed = "qzx\u00e9", "qzxe\u0301"
+    sentence = "has the same name in another Unicode form; prompts cannot tell the two apart."
+    assert [one for one in warnings_for_new_name(composed, [decomposed]) if "name" in one][:1] == [f'"{decomposed}" {sentence}']
+    said = warnings(found(f"{composed}.pt"), found(f"a/{decomposed}.pt"))
+    assert said[f"{composed}.pt"] == (f'"a/{decomposed}.pt" {sentence}',)
+    inside, _ = names_within_names((composed, f"my {decomposed} lamp"))
+    assert inside[f"my {decomposed} lamp"] == [composed]
+
+
+@pytest.mark.parametrize(("name", "count"), [("AND", 1), ("you AND me", 1), ("BREAK", 1), ("BRAND", 0), ("and", 0)])
+def test_keywords_of_prompts(name: str, count: int) -> None:
+    for sentences in (warnings_for_new_name(name, []), warnings(found(f"{name}.pt"))[f"{name}.pt"]):
+        assert sum("as its own keyword" in sentence for sentence in sentences) == count
 
 
 def test_files_that_cannot_be_read_collide_with_nothing() -> None:

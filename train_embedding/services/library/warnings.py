@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from train_embedding.embeddings.names import composed, warnings_for_name
+from train_embedding.embeddings.names import composed, folded, is_spelled_like
 from train_embedding.embeddings.programs import warning_for
 from train_embedding.engine.prompts.words import in_vocabulary, is_one_token
 from train_embedding.services.formats import UNLOADED
@@ -16,6 +17,7 @@ NAMED = 3
 "How many other embeddings a warning names; of the rest it gives the number."
 _HEAD = 4
 _LONGEST_TOKEN = 100
+_KEYWORDS = re.compile(r"\b(AND|BREAK)\b")
 
 NestedNames = tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]
 "For each name the names that it contains, and those that contain it."
@@ -29,8 +31,10 @@ def warnings_for_files(files: Iterable[ListedFile], catalog: Catalog) -> list[tu
 
 def warnings_for_new_name(name: str, others: Iterable[str]) -> list[str]:
     """Return sentences about the name of a new embedding, given the names of others, and about programs that cannot call it."""
-    elsewhere = warning_for(name, in_vocabulary)
-    return [*warnings_for_name(name, others, is_one_token), *([elsewhere] if elsewhere else [])]
+    names = {name, *others}
+    alike = sorted(other for other in names if is_spelled_like(other, name))
+    in_programs = warning_for(name, in_vocabulary)
+    return [*_about_name(name, alike, names_within_names(tuple(sorted(names)))), *([in_programs] if in_programs else [])]
 
 
 def why_unloaded(suffix: str) -> str:
@@ -47,16 +51,26 @@ def _warnings_for(file: ListedFile, catalog: Catalog, nested: NestedNames) -> tu
     sentences += _about_content(file)
     sentences += _about_others(file, same_name, "has the same name")
     sentences += _about_others(file, catalog.by_vectors[file.summary.fingerprint], "holds the same vectors")
-    alike = [other for other in catalog.by_spelling[composed(name)] if other.name != name]
-    sentences += _about_others(file, alike, "has the same name in another Unicode form")
-    inside, around = nested
-    if name in inside:
-        sentences.append(f"Its name contains that of {_listed(inside[name])}.")
-    if name in around:
-        sentences.append(f"Its name is contained in that of {_listed(around[name])}.")
+    alike = [other.relative_path for other in catalog.by_spelling[composed(name)] if other.name != name]
+    return (*sentences, *_about_name(name, alike, nested))
+
+
+def _about_name(name: str, alike: Sequence[str], nested: NestedNames) -> list[str]:
+    """Return sentences about a name next to others. alike: what has the same name in another Unicode form."""
+    inside, around = ([other for other in names.get(name, ()) if not is_spelled_like(other, name)] for names in nested)
+    around = [other for other in around if other not in inside]
+    sentences = [
+        f'"{other}" has the same name in another Unicode form; prompts cannot tell the two apart.' for other in alike[:NAMED]
+    ]
+    if inside:
+        sentences.append(f"Its name contains that of {_listed(inside)}.")
+    if around:
+        sentences.append(f"Its name is contained in that of {_listed(around)}.")
     if is_one_token(name):
         sentences.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
-    return tuple(sentences)
+    if keyword := _KEYWORDS.search(name):
+        sentences.append(f'The WebUI reads {keyword[0]} in a prompt as its own keyword, so "{name}" may never be found.')
+    return sentences
 
 
 def _about_content(file: ListedFile) -> list[str]:
@@ -75,24 +89,26 @@ def _about_others(file: ListedFile, others: Sequence[ListedFile], text: str) -> 
 
 @lru_cache(maxsize=2)
 def names_within_names(names: tuple[str, ...]) -> NestedNames:
-    """Return for each name the other names that it contains, and those that contain it, ignoring case as CLIP does.
+    """Return for each name the other names that it contains, and those that contain it.
+
+    Case and Unicode form are ignored, as CLIP does.
 
     At each position of a name, only names that begin with the same characters are compared, one for each length, so the time
     grows with the number of names and not with its square.
     """
-    folded: dict[str, list[str]] = defaultdict(list)
+    by_key: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        folded[name.casefold()].append(name)
-    short = sorted({len(key) for key in folded if len(key) < _HEAD})
+        by_key[folded(name)].append(name)
+    short = sorted({len(key) for key in by_key if len(key) < _HEAD})
     lengths: dict[str, set[int]] = defaultdict(set)
-    for key in folded:
+    for key in by_key:
         lengths[key[:_HEAD]].add(len(key))
     inside: dict[str, list[str]] = defaultdict(list)
     around: dict[str, list[str]] = defaultdict(list)
-    for key, spelled in folded.items():
-        for part in _parts(key, folded, short, lengths):
+    for key, spelled in by_key.items():
+        for part in _parts(key, by_key, short, lengths):
             for name in spelled:
-                for other in folded[part]:
+                for other in by_key[part]:
                     if other != name:
                         inside[name].append(other)
                         around[other].append(name)
