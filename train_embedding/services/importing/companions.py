@@ -8,7 +8,13 @@ from pathlib import Path
 from train_embedding.errors import UnreadableFile
 from train_embedding.images.limits import PREVIEW_BYTES
 from train_embedding.services.sidecars import notes
-from train_embedding.services.sidecars.files import NOTES_SUFFIX, OPTIMIZER_SUFFIX, PICTURE_SUFFIXES, TEXT_SUFFIX, split
+from train_embedding.services.sidecars.files import (
+    NOTES_SUFFIX,
+    OPTIMIZER_SUFFIX,
+    TEXT_SUFFIX,
+    WEBUI_IMAGE_SUFFIXES,
+    split_suffix,
+)
 from train_embedding.services.sidecars.untrusted_images import check_preview
 
 INFO_SUFFIX = ".info"
@@ -49,8 +55,8 @@ def max_size(file_name: str) -> int:
     """Return how many bytes a companion of that name may have; 0 if files of its type are not imported."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
-    suffix = split(file_name)[1].lower()
-    if suffix in PICTURE_SUFFIXES:
+    suffix = split_suffix(file_name)[1].lower()
+    if suffix in WEBUI_IMAGE_SUFFIXES:
         return PREVIEW_BYTES
     if suffix in _SIGNATURES:
         return MAX_MEDIA
@@ -70,13 +76,13 @@ def check_companion(embedding_file: str, file_name: str, data: bytes) -> Compani
     Raises:
         UnreadableFile: It is too large, something else, or unsafe.
     """
-    suffix = split(file_name)[1]
+    suffix = split_suffix(file_name)[1]
     of_file = file_name.startswith(f"{embedding_file}.")
-    ending = file_name[len(embedding_file if of_file else split(embedding_file)[0]) :]
+    ending = file_name[len(embedding_file if of_file else split_suffix(embedding_file)[0]) :]
     if len(data) > (limit := max_size(file_name)):
         raise UnreadableFile(f"It is larger than {limit // 2**20} MB.")
     _check_content(suffix.lower(), data)
-    if suffix.lower() in PICTURE_SUFFIXES and _is_embedding(file_name, data):
+    if suffix.lower() in WEBUI_IMAGE_SUFFIXES and _is_embedding(file_name, data):
         ending = f"{ending.removesuffix(suffix)}.preview{suffix}"  # a host would load it in place of the embedding
     return Companion(ending, data, of_file)
 
@@ -84,7 +90,7 @@ def check_companion(embedding_file: str, file_name: str, data: bytes) -> Compani
 def _check_content(suffix: str, data: bytes) -> None:
     if suffix == OPTIMIZER_SUFFIX:
         _check_optimizer_state(data)
-    elif suffix in PICTURE_SUFFIXES:
+    elif suffix in WEBUI_IMAGE_SUFFIXES:
         check_preview(data)
     elif suffix in _SIGNATURES:
         if not any(data[start : start + len(mark)] == mark for start, mark in _SIGNATURES[suffix]):
@@ -108,7 +114,7 @@ def _check_optimizer_state(data: bytes) -> None:
 def _is_embedding(file_name: str, data: bytes) -> bool:
     from train_embedding.embeddings.formats import SUFFIXES, read_bytes
 
-    inner, suffix = split(split(file_name)[0])[1], split(file_name)[1]
+    inner, suffix = split_suffix(split_suffix(file_name)[0])[1], split_suffix(file_name)[1]
     if suffix.lower() not in SUFFIXES or inner.lower() == ".preview":
         return False
     try:

@@ -10,7 +10,7 @@ from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, TrainEmbeddingError, UnreadableFile
 from train_embedding.services.importing.companions import Companion, check_companion, max_size
-from train_embedding.services.sidecars.files import owners, sidecars_of
+from train_embedding.services.sidecars.files import find_owners, find_sidecars
 
 Source = Path | tuple[str, bytes]
 "A path, or the name and the content of an upload."
@@ -83,7 +83,7 @@ def _companions_among(places: Iterable[_Place]) -> dict[_Place, list[_Place]]:
         names.setdefault(folder, []).append(name)
     found: dict[_Place, list[_Place]] = {}
     for folder, together in names.items():
-        for name, owner in owners(together).items():
+        for name, owner in find_owners(together).items():
             if max_size(name):
                 found.setdefault((folder, owner), []).append((folder, name))
     return found
@@ -103,7 +103,7 @@ def _read_path(source: Path, allowed: Sequence[Path] | None) -> IncomingFile:
     except (InvalidInput, NotAllowed):  # the file is a link into an allowed folder
         return incoming
     try:
-        found = [(path.name, path) for path in sidecars_of(folder / source.name) if not path.is_symlink()]
+        found = [(path.name, path) for path in find_sidecars(folder / source.name) if not path.is_symlink()]
     except OSError as error:
         return replace(incoming, note=f"The files next to it cannot be listed: {error.strerror or error}.")
     return _with_companions(replace(incoming, folder=folder), found)

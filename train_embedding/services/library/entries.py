@@ -12,7 +12,7 @@ from train_embedding.services.formats import UNLOADED
 from train_embedding.services.library.file_summary import UNVERIFIED, FileSummary
 from train_embedding.services.library.listing import Catalog, ListedFile
 from train_embedding.services.library.warnings import warnings_for_files, why_unloaded
-from train_embedding.services.sidecars.files import previews_of
+from train_embedding.services.sidecars.files import select_previews
 from train_embedding.services.sidecars.notes import NO_NOTES, Notes
 
 
@@ -125,7 +125,7 @@ def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, 
 
 def _entry(file: ListedFile, reason: str, warnings: tuple[str, ...], unsafe_reason: str) -> Entry:
     path, summary = file.path, file.summary
-    previews = previews_of(file.name, file.sidecars) if file.sidecars else []
+    previews = select_previews(file.name, file.sidecars) if file.sidecars else []
     return Entry(
         name=file.name,
         family=summary.family,

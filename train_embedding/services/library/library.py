@@ -24,7 +24,7 @@ from train_embedding.services.library.index import FILE_NAME, Index
 from train_embedding.services.library.listing import Catalog, ListedFile, Listing
 from train_embedding.services.library.warnings import warnings_for_new_name
 from train_embedding.services.sidecars import preview as preview_picture
-from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, is_plain
+from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, may_be_opened
 from train_embedding.services.sidecars.notes import check_changes, edit_notes_file, read_description, read_notes_file
 from train_embedding.services.sidecars.untrusted_images import check_preview
 from train_embedding.services.store.paths import check_inside, resolve_folder
@@ -473,7 +473,7 @@ class Library:
         path = file.with_name(f"{file.stem}{NOTES_SUFFIX}")
         check_inside(path, self._store.root)
         text = path.with_suffix(TEXT_SUFFIX)
-        data = edit_notes_file(read_notes_file(path), changes, path.name, read_description(text) if is_plain(text) else "")
+        data = edit_notes_file(read_notes_file(path), changes, path.name, read_description(text) if may_be_opened(text) else "")
         return None if data is None else (path, data)
 
     def _updated(self, transaction: StoreTransaction) -> Catalog:

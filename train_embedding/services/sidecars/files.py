@@ -1,4 +1,4 @@
-"""The files beside an embedding that belong to it: previews, notes, what other programs keep, the optimizer's state."""
+"""Sidecars: files next to an embedding that belong to it, such as previews, notes and the optimizer's state."""
 
 from __future__ import annotations
 
@@ -7,132 +7,142 @@ from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-PREVIEW_SUFFIXES = tuple(f"{mark}{suffix}" for mark in (".preview", "") for suffix in PICTURE_SUFFIXES)
-"What the WebUI looks for beside an embedding."
+WEBUI_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+PREVIEW_SUFFIXES = tuple(f"{mark}{suffix}" for mark in (".preview", "") for suffix in WEBUI_IMAGE_SUFFIXES)
+"What the WebUI looks for next to an embedding, in its order."
 NOTES_SUFFIX = ".json"
 TEXT_SUFFIX = ".txt"
 "The WebUI shows the text of `name.txt` as the description where `name.json` has none."
 OPTIMIZER_SUFFIX = ".optim"
 "The WebUI's trainer keeps the optimizer's state of `name.pt` in `name.pt.optim`."
-OTHER_PICTURES = (".avif", ".jxl", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".jfif", ".apng", ".tga", ".svg")
-VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv")
-"What model managers keep as previews besides pictures."
-PICTURES = frozenset((*PICTURE_SUFFIXES, *OTHER_PICTURES))
-_OF_OTHERS = (".md", ".info", ".yaml", ".yml", ".toml", ".csv", ".html", ".htm", ".url", ".sha256", ".md5")
-SUFFIXES = frozenset((*PICTURES, *VIDEOS, NOTES_SUFFIX, TEXT_SUFFIX, OPTIMIZER_SUFFIX, *_OF_OTHERS))
-"Last suffix of what may stand beside an embedding, such as `name.civitai.info`. Any file called `name.preview.…` may, too."
+OTHER_IMAGE_SUFFIXES = (".avif", ".jxl", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".jfif", ".apng", ".tga", ".svg")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv")
+"What model managers keep as previews besides images."
+IMAGE_SUFFIXES = frozenset((*WEBUI_IMAGE_SUFFIXES, *OTHER_IMAGE_SUFFIXES))
+_OTHER_SUFFIXES = (".md", ".info", ".yaml", ".yml", ".toml", ".csv", ".html", ".htm", ".url", ".sha256", ".md5")
+SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, NOTES_SUFFIX, TEXT_SUFFIX, OPTIMIZER_SUFFIX, *_OTHER_SUFFIXES))
+"The last suffix of a sidecar, such as `name.civitai.info`. Any file called `name.preview.…` is one, too."
+
+_NOT_PREVIEWS = frozenset((*SUFFIXES, "")) - IMAGE_SUFFIXES - frozenset(VIDEO_SUFFIXES)
 
 
-_NOT_PREVIEWS = frozenset((*SUFFIXES, "")) - PICTURES - frozenset(VIDEOS)
-
-
-def split(name: str) -> tuple[str, str]:
-    """A file's name as stem and suffix, as pathlib splits it, in a fraction of the time."""
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split a file's name into stem and suffix, as pathlib does, in a fraction of the time."""
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem and suffix else (name, "")
 
 
 def is_embedding(path: Path) -> bool:
-    """Whether a file holds an embedding, as its name says, or a picture's content where the name leaves it open."""
+    """Whether a file is an embedding. Its name decides, and for an image its content."""
     from train_embedding.embeddings.formats import is_embedding_file
 
-    return _is_named_so(path.name) or (_may_be_either(path.name) and is_embedding_file(path))
+    return _has_embedding_name(path.name) or (_may_carry_embedding(path.name) and is_embedding_file(path))
 
 
-def grouped(names: Iterable[str], folder: Path) -> dict[str, list[str]]:
-    """Of the names of files in one folder, those of embeddings, each with the names of what belongs to it.
+def group_sidecars(names: Iterable[str], folder: Path) -> dict[str, list[str]]:
+    """Group the names of the files in a folder by the embedding that they belong to.
 
-    A file belongs to the embedding with the longest stem that its name begins with, up to a dot. A picture beside an embedding of
-    its own stem is that one's preview, whatever it carries.
+    A file belongs to the embedding with the longest stem that its name begins with, up to a dot. An image with the stem of an
+    embedding is its preview, even if the image carries an embedding itself.
+
+    Args:
+        names: The names of the files.
+        folder: Their folder, where images are opened if their names leave open what they are.
+
+    Returns:
+        The name of each embedding's file, with the names of its sidecars.
     """
     names = list(names)
-    embeddings = [name for name in names if _is_named_so(name)]
-    stems = {split(name)[0] for name in embeddings}
-    embeddings += [name for name in names if _may_be_either(name) and split(name)[0] not in stems and is_embedding(folder / name)]
-    owned: dict[str, list[str]] = {split(name)[0]: [] for name in embeddings}
+    embeddings = [name for name in names if _has_embedding_name(name)]
+    stems = {split_suffix(name)[0] for name in embeddings}
+    embeddings += [
+        name
+        for name in names
+        if _may_carry_embedding(name) and split_suffix(name)[0] not in stems and is_embedding(folder / name)
+    ]
+    owned: dict[str, list[str]] = {split_suffix(name)[0]: [] for name in embeddings}
     for name in set(names).difference(embeddings):
         stem = _longest_stem(name, owned)
         if stem:
             owned[stem].append(name)
-    return {name: owned[split(name)[0]] for name in embeddings}
+    return {name: owned[split_suffix(name)[0]] for name in embeddings}
 
 
-def owners(names: Sequence[str]) -> dict[str, str]:
-    """Of names that have no folder yet, those of sidecars, each with the name of the embedding that it belongs to.
+def find_owners(names: Sequence[str]) -> dict[str, str]:
+    """Find the embedding that each sidecar belongs to, by names alone, for files that are in no folder yet.
 
-    As `grouped`, of several embeddings of one stem the first one; a picture that belongs to none counts as an embedding itself.
+    The rules are those of `group_sidecars`. Of several embeddings with one stem, the first one owns the sidecars; an image that
+    belongs to none counts as an embedding itself.
+
+    Returns:
+        The name of each sidecar, with the name of its embedding's file.
     """
-    embeddings = {split(name)[0]: name for name in reversed(names) if _is_named_so(name)}
-    pictures = [name for name in names if _may_be_either(name) and split(split(name)[0])[1].lower() != ".preview"]
-    every = {split(name)[0]: name for name in pictures if not _longest_stem(name, embeddings)} | embeddings
-    stems = {name: _longest_stem(name, every) for name in names if name not in every.values() and not _is_named_so(name)}
+    embeddings = {split_suffix(name)[0]: name for name in reversed(names) if _has_embedding_name(name)}
+    images = [
+        name for name in names if _may_carry_embedding(name) and split_suffix(split_suffix(name)[0])[1].lower() != ".preview"
+    ]
+    every = {split_suffix(name)[0]: name for name in images if not _longest_stem(name, embeddings)} | embeddings
+    stems = {name: _longest_stem(name, every) for name in names if name not in every.values() and not _has_embedding_name(name)}
     return {name: every[stem] for name, stem in stems.items() if stem}
 
 
-def sidecars_of(file: Path) -> list[Path]:
-    """What belongs to the embedding at `file`; links are left out that lead out of its folder. Raises OSError."""
-    names = grouped(_names_near(file), file.parent).get(file.name, [])
+def find_sidecars(file: Path) -> list[Path]:
+    """List the sidecars of the embedding at `file`, without links that lead out of its folder. Raises OSError."""
+    names = group_sidecars(_names_near(file), file.parent).get(file.name, [])
     paths = [file.with_name(name) for name in sorted(names)]
-    return [path for path in paths if is_plain(path)]
+    return [path for path in paths if may_be_opened(path)]
 
 
-def is_plain(path: Path) -> bool:
-    """Whether a file may be opened: no pipe, which would be waited for, and no link out of its folder."""
+def may_be_opened(path: Path) -> bool:
+    """Whether a path is a regular file, and not a link out of its folder. Opening a pipe would wait forever."""
     try:
         return path.is_file() and (not path.is_symlink() or path.resolve().parent == path.parent.resolve())
-    except (OSError, RuntimeError):  # links in a ring
+    except (OSError, RuntimeError):  # a circle of links
         return False
 
 
-def shared_with_another(file: Path) -> bool:
-    """Whether another embedding of the same stem lies in the folder, so that all but the optimizer's state is both's."""
-    embeddings = grouped(_names_near(file), file.parent)
-    return any(split(name)[0] == file.stem and name != file.name for name in embeddings)
-
-
-def is_its_own(sidecar: Path, file: Path) -> bool:
-    """Whether a sidecar belongs to that file alone, whatever else has its stem."""
+def belongs_to_file(sidecar: Path, file: Path) -> bool:
+    """Whether a sidecar belongs to one file only, not to every embedding with its stem."""
     return sidecar.name.startswith(f"{file.name}.")
 
 
-def previews_of(stem: str, names: Iterable[str]) -> list[str]:
-    """Which of an embedding's sidecars are its preview, the one that is shown first."""
+def select_previews(stem: str, names: Iterable[str]) -> list[str]:
+    """Select the previews among an embedding's sidecars; the first one is the one that is shown."""
     present = set(names)
     return [name for name in (f"{stem}{suffix}" for suffix in PREVIEW_SUFFIXES) if name in present]
 
 
 def _longest_stem(name: str, stems: Container[str]) -> str:
-    """Of the stems, the longest that a sidecar's name begins with; empty where there is none, and for what is no sidecar."""
-    stem, suffix = split(name)
+    """Return the longest of the stems that a sidecar's name begins with; empty if there is none, or if it is not a sidecar."""
+    stem, suffix = split_suffix(name)
     if stem.endswith(".preview") and suffix.lower() not in _NOT_PREVIEWS and stem.removesuffix(".preview") in stems:
         return stem.removesuffix(".preview")
     if suffix.lower() not in SUFFIXES:
         return ""
-    if suffix.lower() == TEXT_SUFFIX and not (stem in stems or _suffix_says_so(stem)):
-        return ""  # a text such as "dog.v2.txt" describes no other embedding than the one of that very name
+    if suffix.lower() == TEXT_SUFFIX and not (stem in stems or _has_embedding_suffix(stem)):
+        return ""  # a text such as "dog.v2.txt" can only describe an embedding called "dog.v2"
     while stem not in stems and "." in stem:
         stem = stem.rpartition(".")[0]
     return stem if stem in stems else ""
 
 
 def _names_near(file: Path) -> list[str]:
-    """The names in an embedding's folder that can have to do with it: no others need be looked at."""
-    return [name for name in os.listdir(file.parent) if name.startswith(f"{split(file.name)[0]}.")]
+    """Return the names in an embedding's folder that begin as its sidecars do."""
+    return [name for name in os.listdir(file.parent) if name.startswith(f"{split_suffix(file.name)[0]}.")]
 
 
-def _is_named_so(name: str) -> bool:
-    """Whether a file of that name holds an embedding; pictures may or may not."""
-    return split(name)[1].lower() not in PICTURES and _suffix_says_so(name)
+def _has_embedding_name(name: str) -> bool:
+    """Whether a file of that name is an embedding for certain; an image may or may not be one."""
+    return split_suffix(name)[1].lower() not in IMAGE_SUFFIXES and _has_embedding_suffix(name)
 
 
-def _may_be_either(name: str) -> bool:
-    """Whether a file of that name may be a picture that carries an embedding, or just a picture."""
-    return split(name)[1].lower() in PICTURES and _suffix_says_so(name)
+def _may_carry_embedding(name: str) -> bool:
+    """Whether a file of that name is an image, which may or may not carry an embedding."""
+    return split_suffix(name)[1].lower() in IMAGE_SUFFIXES and _has_embedding_suffix(name)
 
 
-def _suffix_says_so(name: str) -> bool:
-    return split(name)[1].lower() in _format_suffixes()
+def _has_embedding_suffix(name: str) -> bool:
+    return split_suffix(name)[1].lower() in _format_suffixes()
 
 
 @cache

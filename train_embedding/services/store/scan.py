@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.services.sidecars.files import grouped, is_plain, split
+from train_embedding.services.sidecars.files import group_sidecars, may_be_opened, split_suffix
 from train_embedding.services.store.paths import link_problem
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,10 @@ def scan_folders(root: Path) -> Iterator[ScannedFolder]:
                 folders.append(entry)
             else:
                 files[entry.name] = entry
-        odd = {name for name, entry in files.items() if not (entry.is_file(follow_symlinks=False) or is_plain(Path(entry.path)))}
-        owned = grouped(files, parent)
+        odd = {
+            name for name, entry in files.items() if not (entry.is_file(follow_symlinks=False) or may_be_opened(Path(entry.path)))
+        }
+        owned = group_sidecars(files, parent)
         scanned = [
             _scanned(Path(entry.path), below, resolved, set(owned[name]) - odd, entry)
             for name, entry in files.items()
@@ -93,8 +95,8 @@ def scan_files(folder: ScannedFolder, names: Iterable[str], root: Path) -> list[
     """
     resolved = root.resolve()
     found: list[ScannedFile] = []
-    for name, sidecars in grouped(names, folder.path).items():
-        plain = {sidecar for sidecar in sidecars if is_plain(folder.path / sidecar)}
+    for name, sidecars in group_sidecars(names, folder.path).items():
+        plain = {sidecar for sidecar in sidecars if may_be_opened(folder.path / sidecar)}
         found.append(_scanned(folder.path / name, folder.folder, resolved, plain))
     return found
 
@@ -125,7 +127,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _scanned(path: Path, folder: str, root: Path, sidecars: set[str], entry: os.DirEntry[str] | None = None) -> ScannedFile:
-    name, names = path.stem if entry is None else split(entry.name)[0], tuple(sorted(sidecars))
+    name, names = path.stem if entry is None else split_suffix(entry.name)[0], tuple(sorted(sidecars))
     problem = link_problem(path, root) if (entry or path).is_symlink() else ""
     if problem:
         return ScannedFile(path, name, folder, None, problem, names)

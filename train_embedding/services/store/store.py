@@ -12,7 +12,7 @@ from pathlib import Path
 from train_embedding.embeddings.storage import is_full, is_on_another_disk
 from train_embedding.errors import Conflict, NotFound, StorageFailed
 from train_embedding.hosts.base import Host
-from train_embedding.services.sidecars.files import is_its_own, previews_of
+from train_embedding.services.sidecars.files import belongs_to_file, select_previews
 from train_embedding.services.store.leftovers import sweep
 from train_embedding.services.store.locks import TrainingLocks
 from train_embedding.services.store.paths import check_inside, resolve_folder
@@ -37,7 +37,7 @@ class EmbeddingFiles:
     @property
     def own_sidecars(self) -> tuple[Path, ...]:
         """The sidecars that belong to no other embedding."""
-        return tuple(path for path in self.sidecars if not self.shared or is_its_own(path, self.file))
+        return tuple(path for path in self.sidecars if not self.shared or belongs_to_file(path, self.file))
 
 
 class EmbeddingStore:
@@ -269,16 +269,16 @@ class StoreTransaction:
     def _replaced_previews(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> list[Path]:
         """The previews of an embedding that a new one takes the place of."""
         stem = files.file.stem
-        if not previews_of(stem, [path.name for path, _ in sidecars]):
+        if not select_previews(stem, [path.name for path, _ in sidecars]):
             return []
-        return [files.file.with_name(name) for name in previews_of(stem, [path.name for path in files.sidecars])]
+        return [files.file.with_name(name) for name in select_previews(stem, [path.name for path in files.sidecars])]
 
     def _hidden_by(self, file: Path, sidecars: Sequence[Path]) -> list[Path]:
         """The files that have the names of new sidecars, and the previews that a new preview takes the place of."""
         for path in sidecars:
             check_inside(path, self._root)
         names = os.listdir(file.parent) if file.parent.is_dir() else []
-        shown = previews_of(file.stem, names) if previews_of(file.stem, [path.name for path in sidecars]) else []
+        shown = select_previews(file.stem, names) if select_previews(file.stem, [path.name for path in sidecars]) else []
         existing = [path for path in sidecars if path.name in names]
         return list(dict.fromkeys([*existing, *(file.with_name(name) for name in shown)]))
 
