@@ -15,7 +15,7 @@ def test_all_cases_are_tried_and_every_failing_one_is_named() -> None:
                 tried.append(number)
                 assert number % 2 == 0
             with failures.of(f"raising {number}"), pytest.raises(ZeroDivisionError):
-                1 / number  # noqa: B018
+                _ = 1 / number
     assert tried == [0, 1, 2, 3]
     lines = str(caught.value).splitlines()
     assert lines[0] == "5 of 8 cases failed:"
