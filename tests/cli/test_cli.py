@@ -431,6 +431,7 @@ def test_the_address_of_the_app_is_said_once_it_answers(data: Path) -> None:
     assert served(data, ready) == "it answers\nit has ended\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_app_though_a_page_is_open(data: Path) -> None:
     """gradio's pages keep a stream open."""
     ready = """
