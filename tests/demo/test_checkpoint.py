@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from transformers import CLIPTokenizer
 
 from train_embedding.demo import drawing
 from train_embedding.demo.maker.unet import TEXT_CONFIG
@@ -36,10 +37,9 @@ def test_size_and_layout() -> None:
     assert "model.diffusion_model.input_blocks.0.0.weight" in keys
 
 
-def test_the_text_encoder_folder_is_whole() -> None:
+def test_the_text_encoder_folder_holds_its_config() -> None:
     config = json.loads((CLIP / "config.json").read_text())
     assert {name: config[name] for name in TEXT_CONFIG} == TEXT_CONFIG
-    assert all((CLIP / file.name).read_bytes() == file.read_bytes() for file in FOLDER.iterdir())
     params = read_config(DEMO_CHECKPOINT.with_suffix(".yaml"))
     assert params["cond_stage_config"]["params"]["version"] == str(CLIP.resolve())
 
@@ -52,7 +52,9 @@ def test_exporting_it_to_a_webui(tmp_path: Path, name: str) -> None:
     assert exported.read_bytes() == DEMO_CHECKPOINT.read_bytes()
     version = Path(read_config(exported.with_suffix(".yaml"))["cond_stage_config"]["params"]["version"])
     assert version.is_absolute()
-    assert (version / "vocab.json").is_file()
+    assert (version / "config.json").read_bytes() == (CLIP / "config.json").read_bytes()
+    assert all((version / file.name).read_bytes() == file.read_bytes() for file in FOLDER.iterdir())
+    assert CLIPTokenizer.from_pretrained(version, local_files_only=True)("a cat")["input_ids"] == [49406, 320, 2368, 49407]
     assert load_checkpoint(export_checkpoint(folder)).resolution == 64  # also over what is there
 
 

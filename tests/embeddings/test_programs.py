@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from train_embedding.embeddings.programs import PROGRAMS, name_in, warning_for
-from train_embedding.engine.prompts.words import in_vocabulary
+from train_embedding.engine.prompts.tokenizer import in_vocabulary
 
 
 @pytest.mark.parametrize(

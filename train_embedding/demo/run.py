@@ -14,6 +14,7 @@ from train_embedding.demo.heldout import GUIDANCE, HeldOut
 from train_embedding.demo.sets import SETS, SampleSet
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config import TrainingSpec
+from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
 from train_embedding.engine.training.early_stopping import paired
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
@@ -87,16 +88,21 @@ def run_demo(
 
 
 def export_checkpoint(folder: Path) -> Path:
-    """Copies the demo checkpoint to a WebUI's folder of checkpoints, its config naming the text encoder's folder absolutely.
+    """Copy the demo checkpoint to a WebUI's checkpoint folder, with a text encoder folder that its config names absolutely.
 
-    Returns the checkpoint's path. Raises StorageFailed.
+    Returns:
+        The path of the copied checkpoint.
+
+    Raises:
+        StorageFailed: A file cannot be copied.
     """
     source = DEMO_CHECKPOINT.parent
     try:
         target = folder.resolve()
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(DEMO_CHECKPOINT, target / DEMO_CHECKPOINT.name)
-        shutil.copytree(source / "clip", target / "demo-clip", dirs_exist_ok=True)
+        for files in (source / "clip", TOKENIZER_FILES):
+            shutil.copytree(files, target / "demo-clip", dirs_exist_ok=True)
         config = (source / "demo.yaml").read_text(encoding="utf-8")
         absolute = config.replace("version: clip\n", f'version: "{(target / "demo-clip").as_posix()}"\n')
         (target / "demo.yaml").write_text(absolute, encoding="utf-8")

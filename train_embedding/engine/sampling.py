@@ -13,7 +13,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel, no_vectors
 from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
-from train_embedding.engine.prompts.plan import PlannedText, plan, plan_negative
+from train_embedding.engine.prompts.prompt_editing import PlannedText, plan, plan_negative
 from train_embedding.engine.prompts.splicing import Vectors
 
 _TEXTS_AT_ONCE = 64

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.engine.data.caption_files import MAX_CAPTION_BYTES
-from train_embedding.engine.data.captions import Captions, captions_batch, fill_template, picture_words
+from train_embedding.engine.data.captions import MAX_CAPTION_BYTES, Captions, captions_batch, fill_template, picture_words
 from train_embedding.engine.prompts.attention_syntax import escaped
 from train_embedding.engine.prompts.embedding_names import NAME, mark_name
 from train_embedding.engine.prompts.encoding import PromptReader, Reading

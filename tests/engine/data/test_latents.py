@@ -16,10 +16,9 @@ from PIL import Image
 
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data import latents as latents_module
-from train_embedding.engine.data.batch import Batch
 from train_embedding.engine.data.image_folder import Framing, Picture, scan_folder
 from train_embedding.engine.data.latent_cache import LatentCache
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset, encode_pictures
+from train_embedding.engine.data.latents import Batch, EncodedPicture, LatentDataset, encode_pictures
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.prompts.tokenizer import token_ids
 from train_embedding.errors import NotFound, TrainingFailed

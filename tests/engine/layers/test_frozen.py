@@ -12,8 +12,15 @@ from torch import nn
 
 from tests.families import BASES, SOME_SLOW, family, model
 from tests.torch_releases import NEEDS_FP16
-from train_embedding.engine.layers.frozen import FrozenConv2d, FrozenLayer, FrozenLinear, freeze, plain
-from train_embedding.engine.layers.frozen_blocks import FrozenGEGLU, FrozenResnetBlock2D
+from train_embedding.engine.layers.frozen import (
+    FrozenConv2d,
+    FrozenGEGLU,
+    FrozenLayer,
+    FrozenLinear,
+    FrozenResnetBlock2D,
+    freeze,
+    plain,
+)
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.memory import MemoryCounter

@@ -14,6 +14,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 
 from train_embedding.engine import sampling
 from train_embedding.engine.loading.checkpoint import load_checkpoint
+from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 COMPONENTS = {
@@ -49,8 +50,8 @@ def pipeline_of(checkpoint: Path, folder: Path) -> Any:
     (folder / "model_index.json").write_text(json.dumps(index))
     scheduler = EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     scheduler.save_pretrained(folder / "scheduler")
-    for name in ("text_encoder", "tokenizer"):
-        shutil.copytree(checkpoint.parent / "clip", folder / name)
+    shutil.copytree(checkpoint.parent / "clip", folder / "text_encoder")
+    shutil.copytree(TOKENIZER_FILES, folder / "tokenizer")
     return StableDiffusionPipeline.from_single_file(
         str(checkpoint),
         original_config=str(checkpoint.with_suffix(".yaml")),

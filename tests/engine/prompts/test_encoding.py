@@ -12,9 +12,8 @@ import torch
 from tests import families
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.engine.data.captions import Captions, captions_batch
-from train_embedding.engine.model.diffusion_model import DiffusionModel, no_vectors
+from train_embedding.engine.model.diffusion_model import DiffusionModel, apply_emphasis, no_vectors
 from train_embedding.engine.prompts.chunking import BACKTRACK, Names, layout_of
-from train_embedding.engine.prompts.emphasis import weighted_states
 from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
 from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, token_ids
@@ -192,7 +191,7 @@ def test_states_of_mean_0_that_do_not_weigh_stay_finite() -> None:
     hidden = torch.stack([torch.zeros(77, 4), torch.ones(77, 4)]).requires_grad_()
     weights = torch.ones(2, 77)
     weights[1, 3] = 2.0
-    result = weighted_states(hidden, weights)
+    result = apply_emphasis(hidden, weights)
     result.sum().backward()
     assert torch.isfinite(result).all()
     assert torch.isfinite(hidden.grad).all()

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer, token_ids, token_text
+from train_embedding.engine.prompts import tokenizer
+from train_embedding.engine.prompts.tokenizer import (
+    END_OF_TEXT,
+    START_OF_TEXT,
+    clip_tokenizer,
+    is_one_token,
+    token_ids,
+    token_text,
+)
 from train_embedding.errors import InvalidInput
+
+SINGLE_TOKENS = ["tree", "Tree", " art ", "1", "'s", "--", "!!!", "😀", "…", "_", "é", "e\u0301", "\u200b", "🤷🏻\u200d♀️"]
+OTHER_TEXTS = ["my-cat", "tree house", "sksword", "a1", "12", "it's", "a_b", "über", "أحمر", "x" * 100, "", " ", "\ud800"]
 
 
 def test_known_ids() -> None:
@@ -42,3 +55,25 @@ def test_halves_of_characters_are_refused() -> None:
     """Python makes them of a terminal's bytes that are not UTF-8."""
     with pytest.raises(InvalidInput, match="no character"):
         token_ids("caf\udce9")
+
+
+@pytest.mark.parametrize("text", SINGLE_TOKENS)
+def test_one_token(text: str) -> None:
+    assert is_one_token(text)
+
+
+@pytest.mark.parametrize("text", OTHER_TEXTS)
+def test_none_or_several(text: str) -> None:
+    assert not is_one_token(text)
+
+
+def test_words_of_the_vocabulary() -> None:
+    """A sample; all 34,359 of them were compared once."""
+    words = (token.removesuffix("</w>") for token in tokenizer._vocabulary() if token.endswith("</w>"))
+    of_letters = sorted(word for word in words if word.isascii() and word.isalpha())
+    assert all(len(token_ids(word)) == 1 and is_one_token(word) for word in random.Random(0).sample(of_letters, 500))
+
+
+def test_texts_of_ascii_letters() -> None:
+    texts = ["sks", "sksword", "mycat", "artstation", "greg", "rutkowski", "qzx", "Photo"]
+    assert [is_one_token(text) for text in texts] == [len(token_ids(text)) == 1 for text in texts]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from train_embedding.engine.data.batch import Batch
+from train_embedding.engine.data.latents import Batch
 from train_embedding.engine.devices import SUPPORT, DeviceSupport
 from train_embedding.engine.layers.frozen import plain
 from train_embedding.engine.model.diffusion_model import DiffusionModel

@@ -1,4 +1,4 @@
-"""Writes the demo checkpoint: one file in LDM key layout, its config, and the text encoder's config and tokenizer."""
+"""Writes the demo checkpoint: one file in LDM key layout, its config, and the text encoder's config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from transformers import CLIPTextModel
 
 from train_embedding.demo.maker.ldm_layout import ldm_state
 from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
-from train_embedding.engine.prompts.tokenizer import FOLDER
 
 
 def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
@@ -26,6 +25,4 @@ def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderK
     config = {**TEXT_CONFIG, "architectures": ["CLIPTextModel"], "model_type": "clip_text_model", "torch_dtype": "float16"}
     (folder / "clip").mkdir(exist_ok=True)
     (folder / "clip" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    for file in FOLDER.iterdir():
-        shutil.copyfile(file, folder / "clip" / file.name)
     (folder / "demo.safetensors").chmod(0o644)

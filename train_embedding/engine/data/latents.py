@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from train_embedding.engine.config.spec import ResolvedSpec
-from train_embedding.engine.data.batch import Batch
 from train_embedding.engine.data.buckets import BatchOrder, Size
 from train_embedding.engine.data.captions import Captions
 from train_embedding.engine.data.image_folder import Picture, Skipped, skip
@@ -115,6 +114,30 @@ def _bytes(pictures: Sequence[EncodedPicture]) -> int:
     """What the latents of a dataset take at most: a mean, and a deviation or a sample, of each view."""
     moments = [one for picture in pictures for one in (picture.moments, picture.mirrored) if one is not None]
     return sum(one.mean.nbytes + one.std.nbytes for one in moments)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from; all of one size.
+
+    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. weights: [B, h, w], how much each place
+    counts, or None where all count alike.
+    """
+
+    latents: torch.Tensor
+    prompts: PromptBatch
+    generator: torch.Generator
+    weights: torch.Tensor | None = None
+    teacher: Conditioning | None = None
+    "Prompts whose predictions are the target, where a prompt is distilled."
+    share: slice = field(default_factory=lambda: slice(None))
+    "The rows that this process computes. Random numbers are drawn for all, so that a row's do not depend on who computes it."
+
+    def rows(self, rows: slice) -> Batch:
+        """Some of its items, with the same generator."""
+        weights = None if self.weights is None else self.weights[rows]
+        teacher = None if self.teacher is None else self.teacher.each(lambda tensor: tensor[rows])
+        return Batch(self.latents[rows], self.prompts.rows(rows), self.generator, weights, teacher)
 
 
 @dataclass(frozen=True)

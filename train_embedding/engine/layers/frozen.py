@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.models.activations import GEGLU
+from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
@@ -33,9 +35,7 @@ def freeze(module: nn.Module) -> None:
         if frozen is not None:
             layer.__class__ = frozen
     if hasattr(module, "up_blocks"):
-        from train_embedding.engine.layers.frozen_blocks import tell_skips
-
-        tell_skips(module)
+        _set_skip_channels(module)
 
 
 @contextmanager
@@ -54,12 +54,9 @@ def plain(module: nn.Module) -> Iterator[None]:
 def _frozen_class(layer: nn.Module) -> type[nn.Module] | None:
     if type(layer) is nn.Conv2d:
         return FrozenConv2d if layer.padding_mode == "zeros" and not isinstance(layer.padding, str) else None
-    own = _FROZEN.get(type(layer))
-    if own is None and type(layer).__module__.startswith("diffusers."):
-        from train_embedding.engine.layers.frozen_blocks import frozen_block
-
-        return frozen_block(layer)
-    return own
+    if type(layer) is ResnetBlock2D and not _is_standard(layer):
+        return None
+    return _FROZEN.get(type(layer))
 
 
 class FrozenLayer:
@@ -92,10 +89,46 @@ class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
         return _LayerNorm.apply(input, self.weight, self.bias, self.normalized_shape, self.eps)
 
 
+class FrozenGEGLU(FrozenLayer, GEGLU):
+    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        if not (torch.is_grad_enabled() and hidden_states.requires_grad):
+            return super().forward(hidden_states, *arguments, **options)
+        return geglu(self.proj(hidden_states))
+
+
+class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
+    """Computes what ResnetBlock2D computes; see `_is_standard` for what it leaves out."""
+
+    skip_channels = 0
+    "How many of the input's last channels come over a skip connection."
+
+    def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        trained = any(parameter.requires_grad for norm in (self.norm1, self.norm2) for parameter in norm.parameters())
+        if not torch.is_grad_enabled() or trained:
+            return super().forward(input_tensor, temb, *arguments, **options)
+        wanted = self._wanted_channels(input_tensor)
+        hidden = self.conv1(group_norm(self.norm1, input_tensor, silu=True), whole_groups(self.norm1, wanted))
+        assert self.time_emb_proj is not None
+        hidden = hidden + self.time_emb_proj(self.nonlinearity(temb))[:, :, None, None]
+        hidden = self.conv2(group_norm(self.norm2, hidden, silu=True))
+        shortcut = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor, wanted)
+        return (shortcut + hidden) / self.output_scale_factor
+
+    def _wanted_channels(self, joined: torch.Tensor) -> int:
+        """How many of the first channels a gradient goes to: not those of a skip from before the prompt is read, where
+        the convolutions need not compute it."""
+        node = joined.grad_fn
+        parts = node.next_functions if node is not None and node.name() == "CatBackward0" else ()
+        ends_in_skip = len(parts) == 2 and parts[1][0] is None
+        return joined.shape[1] - (self.skip_channels if ends_in_skip else 0)
+
+
 _FROZEN: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: FrozenLinear,
     nn.GroupNorm: FrozenGroupNorm,
     nn.LayerNorm: FrozenLayerNorm,
+    GEGLU: FrozenGEGLU,
+    ResnetBlock2D: FrozenResnetBlock2D,
 }
 
 
@@ -236,3 +269,32 @@ def _as_computed(dtype: torch.dtype, input: torch.Tensor, *weights: torch.Tensor
     if input.dtype == dtype:
         return (input.contiguous(), *weights)
     return (input.to(dtype).contiguous(), *(None if weight is None else weight.to(dtype) for weight in weights))
+
+
+def _is_standard(block: ResnetBlock2D) -> bool:
+    return (
+        block.time_embedding_norm == "default"
+        and block.upsample is None
+        and block.downsample is None
+        and block.time_emb_proj is not None
+        and not block.skip_time_act
+        and block.dropout.p == 0
+        and type(block.nonlinearity) is nn.SiLU
+    )
+
+
+def _set_skip_channels(unet: Any) -> None:
+    """Tells the resnets on the way up how many of their channels come over a skip connection, as diffusers' UNets pass them."""
+    skips: list[int] = [unet.conv_in.out_channels]
+    for block in unet.down_blocks:
+        skips += [resnet.out_channels for resnet in block.resnets]
+        skips += [sampler.out_channels for sampler in block.downsamplers or ()]
+    for block in unet.up_blocks:
+        for resnet in block.resnets:
+            resnet.skip_channels = skips.pop()
+
+
+def whole_groups(norm: nn.GroupNorm, channels: int) -> int:
+    """The first channels, with those that a gradient of theirs depends on: a norm's whole groups."""
+    group = norm.num_channels // norm.num_groups
+    return -(-channels // group) * group

@@ -16,7 +16,6 @@ from train_embedding.engine.devices import without_autocast
 from train_embedding.engine.layers.causal_mask import mask_made_on_device
 from train_embedding.engine.layers.frozen import freeze
 from train_embedding.engine.model.conditioning import Conditioning, size_ids
-from train_embedding.engine.prompts.emphasis import weighted_states
 from train_embedding.engine.prompts.splicing import PromptBatch, batch_prompts, spliced, tokenise
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
@@ -69,7 +68,7 @@ class TextEncoder:
             hidden = body.final_layer_norm(hidden)
         pooled = output.text_embeds.reshape(batch, chunks, -1)[:, 0] if self.pools else None
         if prompts.weights is not None:
-            hidden = weighted_states(hidden, prompts.weights.reshape(-1, length))
+            hidden = apply_emphasis(hidden, prompts.weights.reshape(-1, length))
         return hidden.reshape(batch, chunks * length, -1), pooled
 
     def _padded(self, ids: torch.Tensor) -> torch.Tensor:
@@ -210,3 +209,17 @@ def no_vectors(model: DiffusionModel) -> dict[str, torch.Tensor]:
     return {
         encoder.key: torch.zeros(1, encoder.width, device=model.device, dtype=torch.float32) for encoder in model.text_encoders
     }
+
+
+def apply_emphasis(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The states of each chunk times its tokens' weights, and scaled so that the chunk's mean is what it was; [N, 77, d].
+
+    hidden: [N, 77, d]. weights: fp32 [N, 77]. Chunks whose weights are all 1 come back as they are. The WebUI takes one mean over
+    all prompts that it encodes at once; here each chunk has its own, so that a prompt does not depend on the others of its batch.
+    """
+    exact = hidden.float()
+    weighed = exact * weights.unsqueeze(-1)
+    changed = (weights != 1).any(-1)[:, None, None]
+    before, after = (states.mean((1, 2), keepdim=True) for states in (exact, weighed))
+    factor = before / torch.where(changed, after, 1.0)  # where nothing is to be scaled, not even a mean of 0 gives a NaN
+    return torch.where(changed, weighed * factor, exact).to(hidden.dtype)

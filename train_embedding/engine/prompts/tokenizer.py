@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+import unicodedata
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "tokenizer_files"
 START_OF_TEXT = 49406
 END_OF_TEXT = 49407
+_END_OF_WORD = "</w>"
+_CONTRACTIONS = frozenset(("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
 
 
 @lru_cache(maxsize=1)
@@ -42,28 +45,64 @@ def token_ids(text: str) -> list[int]:
     return list(_token_ids(text))
 
 
-@lru_cache(maxsize=1)
-def _vocabulary() -> tuple[str, ...]:
-    ids: dict[str, int] = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
-    return tuple(sorted(ids, key=ids.__getitem__))
-
-
-@lru_cache(maxsize=1)
-def _byte_of() -> dict[str, int]:
-    """The byte that each letter of the vocabulary stands for: printable ones for themselves, the others from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = (byte for byte in range(256) if byte not in printable)
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + place): byte for place, byte in enumerate(others)}
-
-
 @lru_cache(maxsize=2**16)
 def token_text(token: int) -> str:
     r"""What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \xNN, and
     letters that cannot be seen likewise."""
     if token in (START_OF_TEXT, END_OF_TEXT):
-        return _vocabulary()[token]
-    written = _vocabulary()[token]
+        return _tokens_by_id()[token]
+    written = _tokens_by_id()[token]
     word = written.removesuffix("</w>")
-    text = bytes(_byte_of()[letter] for letter in word).decode("utf-8", "backslashreplace")
+    text = bytes(_byte_of_letter()[letter] for letter in word).decode("utf-8", "backslashreplace")
     text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text).replace(" ", "\\x20")
     return text if word != written else text + "…"
+
+
+@lru_cache(maxsize=2**16)
+def is_one_token(text: str) -> bool:
+    """Check whether CLIP reads a text as a single token, whatever its case, without building the tokenizer.
+
+    Fast enough to check thousands of names at once.
+    """
+    word = unicodedata.normalize("NFC", text.strip().lower())
+    letters = "".join(map(_letter_of_byte().__getitem__, word.encode("utf-8", "surrogatepass")))
+    return _is_one_piece(word) and letters + _END_OF_WORD in _vocabulary()
+
+
+def in_vocabulary(text: str) -> bool:
+    """Check whether a text is an entry of CLIP's vocabulary as written there: the start of a word, or a whole one with "</w>"."""
+    return text in _vocabulary()
+
+
+def _is_one_piece(word: str) -> bool:
+    """Check whether CLIP's pattern leaves a word whole: only letters, one digit, only punctuation, or 's and the like."""
+    if word.isalpha() or word in _CONTRACTIONS:
+        return True
+    categories = {unicodedata.category(character)[0] for character in word}
+    return (categories == {"N"} and len(word) == 1) or (bool(word) and not categories & {"L", "N", "Z"})
+
+
+@cache
+def _vocabulary() -> dict[str, int]:
+    """Token ids by their text in the vocabulary file."""
+    ids: dict[str, int] = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
+    return ids
+
+
+@cache
+def _tokens_by_id() -> tuple[str, ...]:
+    ids = _vocabulary()
+    return tuple(sorted(ids, key=ids.__getitem__))
+
+
+@cache
+def _letter_of_byte() -> dict[int, str]:
+    """Map each byte to its character in the vocabulary, as in GPT-2: itself if printable, else one from U+0100."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in printable]
+    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(0x100 + place) for place, byte in enumerate(others)}}
+
+
+@cache
+def _byte_of_letter() -> dict[str, int]:
+    return {letter: byte for byte, letter in _letter_of_byte().items()}

@@ -14,7 +14,7 @@ from train_embedding.engine.data.latents import EncodedPicture
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments, no_vectors
 from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
-from train_embedding.engine.prompts.plan import single_text
+from train_embedding.engine.prompts.prompt_editing import single_text
 from train_embedding.engine.sampling import draw_latents
 
 LATENTS = 32

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from train_embedding.engine.data.batch import Batch
 from train_embedding.engine.data.captions import captions_batch
-from train_embedding.engine.data.latents import LatentDataset
+from train_embedding.engine.data.latents import Batch, LatentDataset
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.prompts.splicing import PromptBatch, Vectors

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 
 from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec
-from train_embedding.engine.data.batch import Batch
-from train_embedding.engine.data.latents import LatentDataset
+from train_embedding.engine.data.latents import Batch, LatentDataset
 from train_embedding.engine.devices import to_device
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel

@@ -14,7 +14,7 @@ from typing import Any, cast
 from train_embedding.embeddings.formats.containers import torch_file
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.data.latents import EncodedPicture
-from train_embedding.engine.training import value_file
+from train_embedding.engine.training import nested_values
 from train_embedding.engine.training.state import TrainState
 from train_embedding.errors import Conflict, UnreadableFile
 
@@ -37,7 +37,7 @@ def save_resume(folder: Path, state: TrainState, circumstances: Mapping[str, str
         StorageFailed: When it cannot be written.
     """
     saved = {"version": _VERSION, "circumstances": dict(circumstances), "state": state.to_saved()}
-    write_atomically(folder / RESUME_FILE, value_file.to_bytes(saved))
+    write_atomically(folder / RESUME_FILE, nested_values.to_bytes(saved))
 
 
 def load_resume(folder: Path, state: TrainState, circumstances: Mapping[str, str]) -> None:
@@ -77,7 +77,7 @@ def read_resume(file: Path) -> dict[str, Any]:
     """
     try:
         data = file.read_bytes()
-        saved = value_file.from_bytes(data) if file.name == RESUME_FILE else torch_file.read_nested(data, file.name)
+        saved = nested_values.from_bytes(data) if file.name == RESUME_FILE else torch_file.read_nested(data, file.name)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableFile(f'"{file.name}" cannot be read: {reason}.', _HINT) from error

@@ -149,10 +149,10 @@ class Datasets:
 
 
 def _read_template(file: Path) -> tuple[str, ...]:
-    from train_embedding.engine.data.caption_files import decoded
+    from train_embedding.engine.data.captions import decode_text
 
     try:
-        text = decoded(read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE])
+        text = decode_text(read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE])
     except (OSError, ValueError) as error:
         logger.warning("The caption template %s cannot be read: %s", file, error)
         return ()

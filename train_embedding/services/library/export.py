@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.names import check_name
 from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_in, program_called
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.engine.prompts.words import in_vocabulary
+from train_embedding.engine.prompts.tokenizer import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.services.formats import SUFFIXES, form_for, suffixes_of, with_new_name
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from train_embedding.embeddings.names import composed, folded, is_spelled_like
 from train_embedding.embeddings.programs import warning_for
-from train_embedding.engine.prompts.words import in_vocabulary, is_one_token
+from train_embedding.engine.prompts.tokenizer import in_vocabulary, is_one_token
 from train_embedding.services.formats import UNLOADED
 from train_embedding.services.library.listing import Catalog, ListedFile
 

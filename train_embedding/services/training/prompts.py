@@ -21,7 +21,7 @@ def check_prompts(spec: TrainingSpec, extra_networks: bool) -> list[str]:
     Raises:
         InvalidInput: A prompt cannot be read, or the prompt to distil is more than one text.
     """
-    from train_embedding.engine.prompts.plan import plan, plan_negative, single_text
+    from train_embedding.engine.prompts.prompt_editing import plan, plan_negative, single_text
 
     notes: list[str] = []
     if spec.distills:

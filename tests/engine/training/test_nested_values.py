@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from train_embedding.engine.training.nested_values import from_bytes, to_bytes
 from train_embedding.engine.training.optimizers import new_optimizer
-from train_embedding.engine.training.value_file import from_bytes, to_bytes
 
 LOSSES = torch.tensor([0.1, 1 / 3, 5e-324, 1e308], dtype=torch.float64)
 
