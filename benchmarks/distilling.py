@@ -21,8 +21,8 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.prompts.tokenizer import token_ids
-from train_embedding.engine.sampling import draw_latents, pictures_of
-from train_embedding.engine.training.early_stopping import paired
+from train_embedding.engine.sampling import decode_to_images, draw_latents
+from train_embedding.engine.training.early_stopping import paired_difference
 from train_embedding.errors import TrainingFailed
 from train_embedding.hosts.standalone import StandaloneHost
 from train_embedding.services import Services
@@ -139,7 +139,9 @@ def measure(
             drawn = {role: _draw(model, case, role, before, after, guidance) for role in (POSITIVE, NEGATIVE)}
             if sheet is not None:
                 for role, latents in drawn.items():
-                    sheet += [(f"{name}, {role}: {what}", pictures_of(model, some[:_COLUMNS])) for what, some in latents.items()]
+                    sheet += [
+                        (f"{name}, {role}: {what}", decode_to_images(model, some[:_COLUMNS])) for what, some in latents.items()
+                    ]
     blank = Result(name, "", seed, len(token_ids(case.teacher)), ended.step, round(ended.seconds, 1), 0.0, {})
     return [_judged(replace(blank, role=role), latents) for role, latents in drawn.items()]
 
@@ -189,7 +191,7 @@ def _latents(model: DiffusionModel, prompt: str, negative: str, embeddings: Sequ
 def _judged(result: Result, latents: dict[str, torch.Tensor]) -> Result:
     distances = {what: _distances(some, latents[TEACHER]) for what, some in latents.items() if what != TEACHER}
     near = distances.pop(TRIGGER)
-    margins = {what: Margin(float(far.mean()), *paired(far - near)) for what, far in distances.items()}
+    margins = {what: Margin(float(far.mean()), *paired_difference(far - near)) for what, far in distances.items()}
     return replace(result, distance=float(near.mean()), margins=margins)
 
 

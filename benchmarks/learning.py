@@ -24,16 +24,16 @@ from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.presets import preset_values
 from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Framing, scan_folder
-from train_embedding.engine.data.latents import LatentDataset, encode_pictures
+from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
+from train_embedding.engine.data.latents import LatentDataset, encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.runtime.precision import passes_fp16
-from train_embedding.engine.training.core_loss import ContextTerm
-from train_embedding.engine.training.evaluation import fixed_losses, training_items
+from train_embedding.engine.runtime.precision import uses_fp16_gradients
+from train_embedding.engine.training.core_loss import CoreLoss
+from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import train
-from train_embedding.engine.training.state import Tables, TrainState, new_state
+from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
@@ -70,7 +70,7 @@ def run_job(job: Job) -> dict[str, Any]:
     watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out)
     state = trained(model, resolved, start, watch)
     seconds = watch.stop()
-    step, vectors = state.chosen() if spec.keep == "best" else (state.step, state.average)
+    step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.average)
     losses = held_out.losses(vectors)
     return {
         **asdict(job),
@@ -113,18 +113,18 @@ class Watch:
         return time.perf_counter() - self._began - self._apart
 
 
-def trained(model: DiffusionModel, resolved: ResolvedSpec, start: Tables, watch: Watch) -> TrainState:
+def trained(model: DiffusionModel, resolved: ResolvedSpec, start: VectorTables, watch: Watch) -> TrainState:
     """A run of the engine's loop on a sample set, as `services.training` does it, without files."""
     spec = resolved.spec
-    pictures, _skipped = scan_folder(Path(spec.dataset), Framing(((resolved.width, resolved.height),)))
-    encoded, _unread = encode_pictures(model, pictures)
+    pictures, _skipped = scan_folder(Path(spec.dataset), ImageOptions(((resolved.width, resolved.height),)))
+    encoded, _unread = encode_dataset(model, pictures)
     dataset = LatentDataset(encoded, resolved, 1, model.device)
-    groups = training_items(model, dataset, EVALUATION_ITEMS, spec.seed)
-    state = new_state(start, resolved, model.device, scales_loss=passes_fp16(model))
-    term = ContextTerm(model, start, spec.seed) if spec.core_loss_weight else None
+    groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, spec.seed)
+    state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
+    term = CoreLoss(model, start, spec.seed) if spec.core_loss_weight else None
 
-    def evaluate(vectors: Tables) -> torch.Tensor:
-        return torch.cat([fixed_losses(model, vectors, items) for items in groups])
+    def evaluate(vectors: VectorTables) -> torch.Tensor:
+        return torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
     train(model, state, dataset, resolved, evaluate, watch, lambda: False, term)
     return state

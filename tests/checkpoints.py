@@ -58,7 +58,7 @@ def source() -> Source:
 @cache
 def model() -> DiffusionModel:
     """A model over the source's weights. Not to be changed."""
-    return ldm.assemble(source().ldm_state(), params(), text_config=TEXT_CONFIG)
+    return ldm.build_model(source().ldm_state(), params(), text_config=TEXT_CONFIG)
 
 
 class Part(nn.Module):

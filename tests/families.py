@@ -130,7 +130,7 @@ class Family:
         return params
 
     def model(self, clip_skip: int | None = None) -> DiffusionModel:
-        return ldm.assemble(self.state(), self.params(), text_config=self.text_config, clip_skip=clip_skip)
+        return ldm.build_model(self.state(), self.params(), text_config=self.text_config, clip_skip=clip_skip)
 
     @property
     def text_config(self) -> dict[str, Any] | None:

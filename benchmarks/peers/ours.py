@@ -13,10 +13,10 @@ import torch
 from benchmarks.peers import Steps
 from benchmarks.peers.clock import StepClock
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Framing, scan_folder
-from train_embedding.engine.data.latents import LatentDataset, encode_pictures
+from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
+from train_embedding.engine.data.latents import LatentDataset, encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
-from train_embedding.engine.runtime.precision import passes_fp16
+from train_embedding.engine.runtime.precision import uses_fp16_gradients
 from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import train
 from train_embedding.engine.training.state import new_state
@@ -32,15 +32,15 @@ class Ours:
         self._model = load_checkpoint(checkpoint)
         self._pictures = str(pictures)
         self._resolution = resolution
-        found, _ = scan_folder(pictures, Framing(((resolution, resolution),)))
-        self._encoded, _ = encode_pictures(self._model, found)
+        found, _ = scan_folder(pictures, ImageOptions(((resolution, resolution),)))
+        self._encoded, _ = encode_dataset(self._model, found)
         self._start = {key: table[:1] for key, table in self._model.token_embeddings("star").items()}
 
     def measure(self, steps: int) -> Steps:
         spec = self._spec(steps=steps + 1)
         resolved = resolve(spec, self._model.resolution)
         dataset = LatentDataset(self._encoded, resolved, 1, self._model.device)
-        state = new_state(self._start, resolved, self._model.device, scales_loss=passes_fp16(self._model))
+        state = new_state(self._start, resolved, self._model.device, scales_loss=uses_fp16_gradients(self._model))
         clock = StepClock(os.getpid())
         with torch.enable_grad():
             train(self._model, state, dataset, resolved, _no_evaluation, _ticking(clock), lambda: False)

@@ -75,7 +75,7 @@ def test_the_file_and_the_folder_hold_the_same_networks(checkpoint: Path) -> Non
         with torch.no_grad():
             outputs.append(model.predict(latents, timesteps, Conditioning(start)))
         outputs.append(model.encode_images(torch.zeros(1, 3, 32, 32)).mean)
-        outputs.append(model.encoded_tokens("a star")[model.text_encoders[0].key])
+        outputs.append(model.encode_tokens("a star")[model.text_encoders[0].key])
     for ours, theirs in zip(outputs[:3], outputs[3:], strict=True):
         assert bool(torch.isfinite(ours).all())
         torch.testing.assert_close(ours, theirs)

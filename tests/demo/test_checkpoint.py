@@ -14,13 +14,13 @@ from train_embedding.demo import drawing
 from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.demo.run import export_checkpoint
 from train_embedding.demo.sets import SETS
-from train_embedding.engine.data.image_folder import Framing, scan_folder
-from train_embedding.engine.data.latents import encode_pictures
+from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
+from train_embedding.engine.data.latents import encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.loading.ldm import read_config
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.prompts.tokenizer import FOLDER
-from train_embedding.engine.sampling import _picture
+from train_embedding.engine.sampling import _to_image
 from train_embedding.errors import StorageFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
@@ -65,8 +65,8 @@ def test_exporting_to_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def latents_of(model: DiffusionModel, folder: Path) -> torch.Tensor:
-    pictures, _skipped = scan_folder(folder, Framing(((64, 64),)))
-    return torch.stack([one.moments.mean for one in encode_pictures(model, pictures)[0]])
+    pictures, _skipped = scan_folder(folder, ImageOptions(((64, 64),)))
+    return torch.stack([one.moments.mean for one in encode_dataset(model, pictures)[0]])
 
 
 @pytest.mark.checkpoint
@@ -75,7 +75,7 @@ def test_the_vae_keeps_hue_and_pattern() -> None:
     model = load_checkpoint(DEMO_CHECKPOINT)
     for name, most in (("lime", 0.05), ("checker", 0.6), ("arch", 0.3)):
         decoded = model.decode_latents(latents_of(model, SETS[name].training_folder))
-        assert max(SETS[name].distance(_picture(pixels)) for pixels in decoded) < most
+        assert max(SETS[name].distance(_to_image(pixels)) for pixels in decoded) < most
 
 
 @pytest.mark.checkpoint

@@ -10,7 +10,7 @@ from PIL import Image
 from train_embedding.demo import drawing, measure
 from train_embedding.demo.maker.samples import draw_set
 from train_embedding.demo.sets import LIME, SAMPLES, SETS, TRAINING_PICTURES, SampleSet
-from train_embedding.engine.data.image_folder import Framing, scan_folder
+from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
 
 each_set = pytest.mark.parametrize("sample_set", SETS.values(), ids=SETS)
 
@@ -39,8 +39,8 @@ def test_pictures_and_captions_on_disk(sample_set: SampleSet) -> None:
     assert captions == [caption.replace("{}", "[name]") for caption in sample_set.captions]
     assert 6 <= len(pictures(sample_set.training_folder)) == TRAINING_PICTURES <= 12
     assert len(pictures(sample_set.heldout_folder)) >= 3
-    found, skipped = scan_folder(sample_set.training_folder, Framing(((64, 64),)))
-    assert ([one.words for one in found], skipped) == (captions[:TRAINING_PICTURES], [])
+    found, skipped = scan_folder(sample_set.training_folder, ImageOptions(((64, 64),)))
+    assert ([one.caption for one in found], skipped) == (captions[:TRAINING_PICTURES], [])
 
 
 @each_set

@@ -11,14 +11,14 @@ import torch
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import noise_schedule
-from train_embedding.engine.sampling import draw_latents, euler_sigmas, pictures_of
+from train_embedding.engine.sampling import decode_to_images, draw_latents, euler_sigmas
 
 SCHEDULE = noise_schedule(0.00085, 0.012, 1000)
 
 
 def drawn(model: DiffusionModel, prompt: str, *embeddings: Embedding, seed: int = 1, **options: Any) -> bytes:
     settings: dict[str, Any] = {"steps": 3, "width": 64, "height": 64, **options}
-    return pictures_of(model, draw_latents(model, [prompt], [seed], embeddings=embeddings, **settings))[0].tobytes()
+    return decode_to_images(model, draw_latents(model, [prompt], [seed], embeddings=embeddings, **settings))[0].tobytes()
 
 
 def embedding_of(model: DiffusionModel, text: str, name: str = "sword", count: int | None = None) -> Embedding:
@@ -65,7 +65,7 @@ def test_seeds_prompts_and_settings_matter(tiny_model: DiffusionModel) -> None:
 
 def test_a_picture_does_not_depend_on_its_neighbours(tiny_model: DiffusionModel) -> None:
     latents = draw_latents(tiny_model, ["a star", "a tree"], [1, 2], steps=3, width=64, height=64)
-    pictures = pictures_of(tiny_model, latents)
+    pictures = decode_to_images(tiny_model, latents)
     alone = [drawn(tiny_model, "a star"), drawn(tiny_model, "a tree", seed=2)]
     for together, single in zip(pictures, alone, strict=True):
         assert max(abs(one - other) for one, other in zip(together.tobytes(), single, strict=True)) <= 2
@@ -162,7 +162,7 @@ def test_long_prompts(tiny_model: DiffusionModel) -> None:
 
 
 def test_width_and_height_in_that_order(tiny_model: DiffusionModel) -> None:
-    (picture,) = pictures_of(tiny_model, draw_latents(tiny_model, ["a star"], [1], steps=1, width=96, height=64))
+    (picture,) = decode_to_images(tiny_model, draw_latents(tiny_model, ["a star"], [1], steps=1, width=96, height=64))
     assert (picture.size, picture.mode) == ((96, 64), "RGB")
 
 

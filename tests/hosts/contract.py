@@ -185,14 +185,14 @@ def _pixels(host: Host, prompt: str, embeddings: tuple[Embedding, ...] = (), see
 
 def _gradients(model: Any) -> list[torch.Tensor]:
     """Of a sum over the prediction with respect to one vector per text encoder, from fixed numbers."""
-    from train_embedding.engine.prompts.splicing import Vectors, batch_prompts, tokenise
+    from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
 
     generator = torch.Generator().manual_seed(1)
     tables = {key: torch.randn(1, width, generator=generator) for key, width in model.widths.items()}
     tables = {key: table.to(model.device).requires_grad_() for key, table in tables.items()}
-    prompts = batch_prompts([tokenise(["a ", Vectors(0, 1), " by monet"])]).to(model.device)
+    prompts = batch_prompts([tokenize_pieces(["a ", VectorRows(0, 1), " by monet"])]).to(model.device)
     noisy = torch.randn(1, 4, 8, 8, generator=generator).to(model.device)
-    prediction = model.predict(noisy, torch.tensor([700], device=model.device), model.context(prompts, tables))
+    prediction = model.predict(noisy, torch.tensor([700], device=model.device), model.encode_prompts(prompts, tables))
     return list(torch.autograd.grad(prediction.float().square().sum(), list(tables.values())))
 
 

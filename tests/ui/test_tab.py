@@ -397,7 +397,7 @@ def test_the_folder_is_looked_at(handler: Handler, components: Components, tmp_p
     (tmp_path / "<b>.png").write_bytes(b"x")
     check = components["te_train_dataset_check"]
     assert "1 image, 1 skipped" in handler("check")(f" {tmp_path} ")[check]
-    assert "&lt;b&gt;.png: It is not a picture" in handler("check")(str(tmp_path))[check]
+    assert "&lt;b&gt;.png: It is not an image" in handler("check")(str(tmp_path))[check]
     assert "does not exist" in handler("check")(str(tmp_path / "none"))[check]
     assert handler("check")("  ")[check] == ""
     (tmp_path / "3_more").mkdir()

@@ -9,11 +9,11 @@ from PIL import Image
 
 from train_embedding.demo.sets import SampleSet
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.data.image_folder import Framing, scan_folder
-from train_embedding.engine.data.latents import encode_pictures
+from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
+from train_embedding.engine.data.latents import encode_dataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.sampling import draw_latents, pictures_of
-from train_embedding.engine.training.evaluation import fixed_items, fixed_losses
+from train_embedding.engine.sampling import decode_to_images, draw_latents
+from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
 
 REPEATS = 24
 "Times each held-out picture is evaluated, each at its own noise level."
@@ -27,15 +27,17 @@ class HeldOut:
     def __init__(self, model: DiffusionModel, sample_set: SampleSet, name: str, vectors: int) -> None:
         self._model = model
         self._set = sample_set
-        pictures, _skipped = scan_folder(sample_set.heldout_folder, Framing(((model.resolution, model.resolution),)))
-        encoded, _unread = encode_pictures(model, pictures)
+        pictures, _skipped = scan_folder(sample_set.heldout_folder, ImageOptions(((model.resolution, model.resolution),)))
+        encoded, _unread = encode_dataset(model, pictures)
         latents = torch.stack([one.moments.mean for one in encoded]).to(model.device)
-        captions = [one.picture.words for one in encoded]
-        self._items = fixed_items(model, latents, captions, name, vectors, repeats=REPEATS, seed=1)
+        captions = [one.image.caption for one in encoded]
+        self._items = evaluation_set(model, latents, captions, name, vectors, repeats=REPEATS, seed=1)
 
     def losses(self, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The denoising loss of each item, [K], for vectors [n, d] per text encoder."""
-        return fixed_losses(self._model, {key: tensor.to(self._model.device) for key, tensor in vectors.items()}, self._items)
+        return evaluation_losses(
+            self._model, {key: tensor.to(self._model.device) for key, tensor in vectors.items()}, self._items
+        )
 
     def draw(self, embedding: Embedding) -> list[Image.Image]:
         """Pictures from the set's prompts, SEEDS_PER_PROMPT of each one after the other, each with a seed of its own."""
@@ -51,7 +53,7 @@ class HeldOut:
             height=side,
             embeddings=[embedding],
         )
-        return pictures_of(self._model, latents)
+        return decode_to_images(self._model, latents)
 
     def distance(self, pictures: Sequence[Image.Image]) -> float:
         """The mean distance of pictures from the concept, 0…1, as the set measures it."""

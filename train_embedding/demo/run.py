@@ -15,7 +15,7 @@ from train_embedding.demo.sets import SETS, SampleSet
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config import TrainingSpec
 from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
-from train_embedding.engine.training.early_stopping import paired
+from train_embedding.engine.training.early_stopping import paired_difference
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
 from train_embedding.services import Services
@@ -65,7 +65,7 @@ def run_demo(
         held_out = HeldOut(model, sample_set, before.name, before.count)
         losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
         drawn = [held_out.draw(embedding) for embedding in (before, after)]
-    difference, error = paired(losses[0] - losses[1])
+    difference, error = paired_difference(losses[0] - losses[1])
     distances = [held_out.distance(pictures) for pictures in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)

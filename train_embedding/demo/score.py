@@ -14,7 +14,7 @@ from PIL import Image
 from train_embedding.demo import drawing, measure
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.sampling import draw_latents, pictures_of
+from train_embedding.engine.sampling import decode_to_images, draw_latents
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 GUIDANCE = 5.0
@@ -53,7 +53,7 @@ def draw_prompts(model: DiffusionModel, prompts: Sequence[str], seed: int) -> li
         seeds = range(seed + start, seed + start + len(part))
         side = model.resolution
         latents = draw_latents(model, part, list(seeds), steps=STEPS, guidance=GUIDANCE, width=side, height=side)
-        pictures += pictures_of(model, latents)
+        pictures += decode_to_images(model, latents)
     return pictures
 
 

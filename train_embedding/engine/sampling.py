@@ -1,4 +1,4 @@
-"""Draws pictures with a DiffusionModel: Euler's method with classifier-free guidance."""
+"""Draws images with a DiffusionModel: Euler's method with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.model.conditioning import Conditioning
-from train_embedding.engine.model.diffusion_model import DiffusionModel, no_vectors
-from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
-from train_embedding.engine.prompts.prompt_editing import PlannedText, plan, plan_negative
-from train_embedding.engine.prompts.splicing import Vectors
+from train_embedding.engine.model.diffusion_model import DiffusionModel, empty_vector_tables
+from train_embedding.engine.prompts.encoding import PromptTokenizer, batch_tokenized
+from train_embedding.engine.prompts.prompt_editing import ScheduledPrompt, schedule_negative_prompt, schedule_prompt
+from train_embedding.engine.prompts.splicing import VectorRows
 
 _TEXTS_AT_ONCE = 64
 "Texts in one run of the text encoders, of a prompt that changes often."
@@ -38,12 +38,14 @@ def draw_latents(
     Prompts are read as WebUI 1.10.1 reads them with its default settings: weights, BREAK, changes over the sampling steps, AND,
     comments; `<lora:…>` is left out. Embeddings act where the WebUI would find their names.
 
-    A picture depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
+    An image depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
     and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI. Raises InvalidInput for a
     prompt that the WebUI cannot read.
     """
     tables, names = _tables(model, embeddings)
-    guide = _Guide(plan_negative(negative_prompt, steps), [plan(prompt, steps) for prompt in prompts], guidance)
+    guide = _Guide(
+        schedule_negative_prompt(negative_prompt, steps), [schedule_prompt(prompt, steps) for prompt in prompts], guidance
+    )
     encoded = _encoded(model, guide.texts(), tables, names)
     sigmas = euler_sigmas(model.alphas_cumprod, steps)
     latents = _start_noise(seeds, width, height).to(model.device) * sigmas[0]
@@ -53,9 +55,9 @@ def draw_latents(
     return latents
 
 
-def pictures_of(model: DiffusionModel, latents: torch.Tensor) -> list[Image.Image]:
-    """Latents [B, 4, h, w], such as `draw_latents` gives, as pictures of 8h × 8w pixels."""
-    return [_picture(pixels) for pixels in model.decode_latents(latents)]
+def decode_to_images(model: DiffusionModel, latents: torch.Tensor) -> list[Image.Image]:
+    """Latents [B, 4, h, w], such as `draw_latents` gives, as images of 8h × 8w pixels."""
+    return [_to_image(pixels) for pixels in model.decode_latents(latents)]
 
 
 def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
@@ -71,12 +73,12 @@ def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 class _Guide:
-    """Which texts guide which picture at which step; their rows are those of `texts`, the negative prompt's first."""
+    """Which texts guide which image at which step; their rows are those of `texts`, the negative prompt's first."""
 
-    def __init__(self, negative: PlannedText, prompts: Sequence[Sequence[PlannedText]], guidance: float) -> None:
+    def __init__(self, negative: ScheduledPrompt, prompts: Sequence[Sequence[ScheduledPrompt]], guidance: float) -> None:
         self._parts = [(owner, part) for owner, parts in enumerate(prompts) for part in parts]
         self._negative = negative
-        self._pictures = len(prompts)
+        self._images = len(prompts)
         self._guidance = guidance
 
     def texts(self) -> list[str]:
@@ -102,27 +104,27 @@ class _Guide:
         return without + self._guidance * moves
 
     def _conditioning(self, encoded: Conditioning, step: int) -> Conditioning:
-        """The prompts of a step: those to follow, and then for each picture the negative one."""
+        """The prompts of a step: those to follow, and then for each image the negative one."""
         first = len(self._negative.texts)
         rows: list[int] = []
         for _, part in self._parts:
             rows.append(first + part.index[step])
             first += len(part.texts)
         negative = self._negative.index[step]
-        positive = encoded.each(lambda tensor: tensor[rows])
-        left = encoded.each(lambda tensor: tensor[negative].expand(self._pictures, *tensor.shape[1:]))
+        positive = encoded.map(lambda tensor: tensor[rows])
+        left = encoded.map(lambda tensor: tensor[negative].expand(self._images, *tensor.shape[1:]))
         if encoded.pooled is not None and self._negative.texts == ("",):
-            left = left.each(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
+            left = left.map(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
         return positive + left
 
 
 def _encoded(
-    model: DiffusionModel, texts: Sequence[str], tables: Mapping[str, torch.Tensor], names: Sequence[tuple[str, Vectors]]
+    model: DiffusionModel, texts: Sequence[str], tables: Mapping[str, torch.Tensor], names: Sequence[tuple[str, VectorRows]]
 ) -> Conditioning:
-    reader = PromptReader(names)
-    batch = batch_readings([reader.read(text) for text in texts]).to(model.device)
+    reader = PromptTokenizer(names)
+    batch = batch_tokenized([reader.read(text) for text in texts]).to(model.device)
     starts = range(0, len(texts), _TEXTS_AT_ONCE)
-    parts = [model.context(batch.rows(slice(start, start + _TEXTS_AT_ONCE)), tables) for start in starts]
+    parts = [model.encode_prompts(batch.select(slice(start, start + _TEXTS_AT_ONCE)), tables) for start in starts]
     whole = parts[0]
     for part in parts[1:]:
         whole = whole + part
@@ -138,16 +140,18 @@ def _timestep_of(alphas_cumprod: torch.Tensor, sigma: torch.Tensor) -> torch.Ten
     return (low + part.clamp(0, 1)).to(alphas_cumprod.dtype)
 
 
-def _tables(model: DiffusionModel, embeddings: Sequence[Embedding]) -> tuple[dict[str, torch.Tensor], list[tuple[str, Vectors]]]:
+def _tables(
+    model: DiffusionModel, embeddings: Sequence[Embedding]
+) -> tuple[dict[str, torch.Tensor], list[tuple[str, VectorRows]]]:
     """All embeddings' vectors in one table per text encoder, and where each name's rows are."""
     fitting = [embedding for embedding in embeddings if embedding.widths == model.widths]
     if not fitting:
-        return no_vectors(model), []
+        return empty_vector_tables(model), []
     tables = {key: torch.cat([embedding.vectors[key] for embedding in fitting]).to(model.device) for key in model.widths}
-    names: list[tuple[str, Vectors]] = []
+    names: list[tuple[str, VectorRows]] = []
     first = 0
     for embedding in fitting:
-        names.append((embedding.name, Vectors(first, embedding.count)))
+        names.append((embedding.name, VectorRows(first, embedding.count)))
         first += embedding.count
     return tables, names
 
@@ -156,6 +160,6 @@ def _start_noise(seeds: Sequence[int], width: int, height: int) -> torch.Tensor:
     return torch.stack([torch.randn(4, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def _picture(pixels: torch.Tensor) -> Image.Image:
+def _to_image(pixels: torch.Tensor) -> Image.Image:
     array = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(np.ascontiguousarray(array))

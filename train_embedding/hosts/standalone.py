@@ -151,7 +151,7 @@ class StandaloneHost:
         return LoadedEmbeddings(frozenset(self._known_embeddings()), dict(self._left_out))
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        from train_embedding.engine.sampling import draw_latents, pictures_of
+        from train_embedding.engine.sampling import decode_to_images, draw_latents
 
         if request.sampler != "Euler":
             raise HostFailed(f'There is no sampler "{request.sampler}".', "Without a WebUI, Euler is the only one.")
@@ -168,7 +168,7 @@ class StandaloneHost:
             height=request.height // 8 * 8,
             embeddings=list(embeddings.values()),
         )
-        return pictures_of(model, latents)[0]
+        return decode_to_images(model, latents)[0]
 
     def _known_embeddings(self) -> dict[str, Embedding | Path]:
         with self._lock:

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.engine.data.captions import MAX_CAPTION_BYTES, Captions, captions_batch, fill_template, picture_words
-from train_embedding.engine.prompts.attention_syntax import escaped
+from train_embedding.engine.data.captions import MAX_CAPTION_BYTES, Captions, batch_captions, fill_template, load_caption
+from train_embedding.engine.prompts.attention_syntax import escape_prompt
 from train_embedding.engine.prompts.embedding_names import NAME, mark_name
-from train_embedding.engine.prompts.encoding import PromptReader, Reading
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.prompts.encoding import PromptTokenizer, TokenizedPrompt
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import token_ids
 from train_embedding.errors import UnreadableFile
 
-HERE = Vectors(0, 2)
+HERE = VectorRows(0, 2)
 
 
 @pytest.mark.parametrize(
@@ -35,51 +35,51 @@ HERE = Vectors(0, 2)
     ],
 )
 def test_words_from_the_file_name(tmp_path: Path, file: str, words: str) -> None:
-    assert picture_words(tmp_path / file) == words
+    assert load_caption(tmp_path / file) == words
 
 
 def test_words_from_the_caption_file(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_bytes("\ufeffa black cat,\r\n\ton a  剣 \n".encode())
-    assert picture_words(tmp_path / "cat.png") == "a black cat, on a 剣"
+    assert load_caption(tmp_path / "cat.png") == "a black cat, on a 剣"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_encodings_that_are_certain(tmp_path: Path, encoding: str) -> None:
     mark = "\ufeff" if encoding.endswith(("le", "be")) else ""
     (tmp_path / "cat.txt").write_bytes(f"{mark}a red ball, 剣".encode(encoding))
-    assert picture_words(tmp_path / "cat.png") == "a red ball, 剣"
+    assert load_caption(tmp_path / "cat.png") == "a red ball, 剣"
 
 
 def test_the_caption_files_of_editors(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_bytes("a red ball".encode("utf-16-le"))
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not text, or its encoding is unknown\. Save it as UTF-8\.'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
     (tmp_path / "cat.txt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a Git LFS pointer, not the file itself'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
     (tmp_path / "cat.txt").write_bytes(b"<!DOCTYPE html><html>" + b"x" * MAX_CAPTION_BYTES)
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a web page'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
 
 
 def test_an_empty_caption_file_counts(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").touch()
-    assert picture_words(tmp_path / "cat.png") == ""
+    assert load_caption(tmp_path / "cat.png") == ""
 
 
 def test_caption_files_that_cannot_be_used(tmp_path: Path) -> None:
     file = tmp_path / "cat.txt"
     file.write_bytes(b"x" * MAX_CAPTION_BYTES)
-    assert len(picture_words(tmp_path / "cat.png")) == MAX_CAPTION_BYTES
+    assert len(load_caption(tmp_path / "cat.png")) == MAX_CAPTION_BYTES
     file.write_bytes(b"x" * (MAX_CAPTION_BYTES + 1))
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is larger than 64 KB'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
     file.write_bytes(b"caf\xe9")
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not UTF-8'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
     file.write_text("a {black|white cat")
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. It has a "\{" that no "\}" closes; write \\\{ for'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
 
 
 def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def test_a_caption_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be read: Permission denied'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
 
 
 def filled(line: str, words: str, *, shuffle: bool = False, dropout: float = 0.0, keep: int = 0, seed: int = 0) -> str:
@@ -154,9 +154,9 @@ def test_tags_are_those_of_the_drawn_alternative() -> None:
 def test_a_weight_that_is_not_a_number_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_text("a (red:1.2.3) cat")
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. "1\.2\.3" is not a number'):
-        picture_words(tmp_path / "cat.png")
+        load_caption(tmp_path / "cat.png")
     with pytest.raises(UnreadableFile, match=r'file name "\(a:1\.\.2\)" cannot be used as a caption'):
-        picture_words(tmp_path / "(a:1..2).png")
+        load_caption(tmp_path / "(a:1..2).png")
 
 
 def test_an_alternative_without_the_name_gets_it_in_front() -> None:
@@ -187,31 +187,31 @@ def test_drawn_prompts_follow_from_seed_and_step() -> None:
 
 def test_fixed_prompts_are_the_first_line_with_all_tags() -> None:
     spec = replace(SPEC, shuffle_caption=True, caption_tag_dropout_rate=1.0)
-    fixed = said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
+    fixed = said(Captions(spec, ["moon, sun", "star"], 1).for_evaluation([0, 1], 5))
     ends = [token_ids(text) for text in ("moon, sun", "star")]
     assert [row[-len(end) :] for row, end in zip(fixed, ends, strict=True)] == ends
     assert all(row[0] == 0 and row[1] in (*token_ids("one"), *token_ids("two")) for row in fixed)
-    assert fixed == said(Captions(spec, ["moon, sun", "star"], 1).fixed([0, 1], 5))
+    assert fixed == said(Captions(spec, ["moon, sun", "star"], 1).for_evaluation([0, 1], 5))
 
 
-def same(one: PromptBatch, pieces: list[str | Vectors]) -> bool:
+def same(one: PromptBatch, pieces: list[str | VectorRows]) -> bool:
     """Whether a prompt is these texts and vectors, and nothing in it weighs."""
-    other = batch_prompts([tokenise(pieces)])
+    other = batch_prompts([tokenize_pieces(pieces)])
     return one.weights is None and torch.equal(one.ids, other.ids) and torch.equal(one.slots, other.slots)
 
 
 def caption(text: str, name: str) -> PromptBatch:
-    return captions_batch([text], name, HERE)
+    return batch_captions([text], name, HERE)
 
 
-def prompt(text: str, tables: list[tuple[str, Vectors]]) -> list[tuple[int, int]]:
-    reading = PromptReader(tables).read(text)
-    assert isinstance(reading, Reading)
+def prompt(text: str, tables: list[tuple[str, VectorRows]]) -> list[tuple[int, int]]:
+    reading = PromptTokenizer(tables).read(text)
+    assert isinstance(reading, TokenizedPrompt)
     return [token for chunk in reading.tokens for token in chunk]
 
 
-def tokens_of(pieces: list[str | Vectors]) -> list[tuple[int, int]]:
-    return [token for chunk in tokenise(pieces) for token in chunk]
+def tokens_of(pieces: list[str | VectorRows]) -> list[tuple[int, int]]:
+    return [token for chunk in tokenize_pieces(pieces) for token in chunk]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def tokens_of(pieces: list[str | Vectors]) -> list[tuple[int, int]]:
         ("", []),
     ],
 )
-def test_the_name_as_a_whole_word(text: str, pieces: list[str | Vectors]) -> None:
+def test_the_name_as_a_whole_word(text: str, pieces: list[str | VectorRows]) -> None:
     assert same(caption(text, "art"), pieces)
 
 
@@ -250,7 +250,7 @@ def test_names_with_brackets(name: str) -> None:
     """In a caption they are found as they are written; in a prompt, as in the WebUI, where the brackets are escaped."""
     assert same(caption(f"a {name} b", name), ["a ", HERE, " b"])
     assert same(caption("a [name] b", name), ["a ", HERE, " b"])
-    assert prompt(f"a {escaped(name)} b", [(name, HERE)]) == tokens_of(["a ", HERE, " b"])
+    assert prompt(f"a {escape_prompt(name)} b", [(name, HERE)]) == tokens_of(["a ", HERE, " b"])
 
 
 def test_a_dot_in_a_name_is_a_dot() -> None:
@@ -264,7 +264,7 @@ def test_marking_the_name() -> None:
 
 
 def test_longer_names_are_found_first() -> None:
-    short, long = Vectors(0, 1), Vectors(1, 2)
+    short, long = VectorRows(0, 1), VectorRows(1, 2)
     for tables in ([("red", short), ("red star", long)], [("red star", long), ("red", short)]):
         assert prompt("a RED star, red", tables) == tokens_of(["a ", long, ", ", short])
 
@@ -286,11 +286,11 @@ def test_letters_that_match_only_when_case_is_ignored(text: str, name: str) -> N
 
 
 def test_the_many_names_of_a_large_library() -> None:
-    tables = [(f"style {number}", Vectors(number, 1)) for number in range(2000)]
-    assert prompt("a style 1999 style 1", tables) == tokens_of(["a ", Vectors(1999, 1), Vectors(1, 1)])
+    tables = [(f"style {number}", VectorRows(number, 1)) for number in range(2000)]
+    assert prompt("a style 1999 style 1", tables) == tokens_of(["a ", VectorRows(1999, 1), VectorRows(1, 1)])
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_no_caption_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "cat.txt")
-    assert picture_words(tmp_path / "cat.png") == "cat"
+    assert load_caption(tmp_path / "cat.png") == "cat"

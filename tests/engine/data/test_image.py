@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.memory import taken_by
 from train_embedding.engine.data import image
-from train_embedding.engine.data.image import measure, read_pixels, verify
+from train_embedding.engine.data.image import measure_image, read_pixels, verify_image
 from train_embedding.errors import UnreadableFile
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -125,13 +125,13 @@ def test_measured_as_a_viewer_shows_it(
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = saved(halves(size), tmp_path / "a.jpg", exif=exif)
-    assert measure(file) == (expected, False)
+    assert measure_image(file) == (expected, False)
     assert read_pixels(file, expected).colour.shape == (3, *expected[::-1])
 
 
 @pytest.mark.parametrize(("mode", "alpha"), [("RGB", False), ("RGBA", True), ("L", False), ("LA", True), ("P", False)])
 def test_what_can_be_transparent(tmp_path: Path, mode: str, alpha: bool) -> None:
-    assert measure(saved(halves().convert(mode), tmp_path / "a.png")) == ((64, 64), alpha)
+    assert measure_image(saved(halves().convert(mode), tmp_path / "a.png")) == ((64, 64), alpha)
 
 
 def test_a_transparent_colour_of_16_bits_does_not(tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_a_transparent_colour_of_16_bits_does_not(tmp_path: Path) -> None:
     file.write_bytes(data[:end] + (2).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[end:])
     with Image.open(file) as opened:
         assert "transparency" in opened.info
-    assert measure(file) == ((64, 64), False)
+    assert measure_image(file) == ((64, 64), False)
     pixels = read_pixels(file, (64, 64), mask="alpha")
     assert (pixels.mask, colours(pixels.colour)["left"]) == (None, (128, 128, 128))
 
 
 def test_a_transparent_colour_counts_as_alpha(tmp_path: Path) -> None:
-    assert measure(saved(halves().quantize(2), tmp_path / "a.gif", transparency=0))[1]
+    assert measure_image(saved(halves().quantize(2), tmp_path / "a.gif", transparency=0))[1]
 
 
 def test_resized_and_not_cropped(tmp_path: Path) -> None:
@@ -221,12 +221,12 @@ def test_mask_files_that_cannot_be_used(tmp_path: Path) -> None:
         read_pixels(file, (64, 64), mask="file")
     assert caught.value.message == 'Its mask "a-masklabel.png" has another shape: 64 × 64 pixels, the picture 192 × 128.'
     (tmp_path / "a-masklabel.png").write_text("x")
-    with pytest.raises(UnreadableFile, match=r'Its mask "a-masklabel\.png" cannot be used: It is not a picture\.'):
+    with pytest.raises(UnreadableFile, match=r'Its mask "a-masklabel\.png" cannot be used: It is not an image\.'):
         read_pixels(file, (64, 64), mask="file")
 
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
-    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+    for look in (verify_image, measure_image, lambda file: read_pixels(file, (8, 8))):
         with pytest.raises(UnreadableFile, match=r"^It is no longer there\.$"):
             look(tmp_path / "gone.png")
 
@@ -239,7 +239,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(UnreadableFile, match=r"^It cannot be read: Permission denied\.$"):
-        measure(file)
+        measure_image(file)
 
 
 def test_floating_point_pixels_are_named_and_not_guessed(tmp_path: Path) -> None:
@@ -259,15 +259,15 @@ SUFFIXES = {
 def test_kinds_of_files(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"a{suffix.upper()}"
     halves().save(file, SUFFIXES[suffix])
-    verify(file)
-    assert measure(file)[0] == (64, 64)
+    verify_image(file)
+    assert measure_image(file)[0] == (64, 64)
     found = colours(read(file, 64, 64))
     assert np.allclose([found["left"], found["right"]], [RED, BLUE], atol=4)
 
 
 def test_of_an_icon_the_largest_image(tmp_path: Path) -> None:
     halves((128, 128)).save(tmp_path / "a.ico", sizes=[(16, 16), (128, 128), (32, 32)])
-    assert measure(tmp_path / "a.ico")[0] == (128, 128)
+    assert measure_image(tmp_path / "a.ico")[0] == (128, 128)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_of_an_icon_the_largest_image(tmp_path: Path) -> None:
 def test_an_ordinary_image_under_another_suffix(tmp_path: Path, kind: str, suffix: str) -> None:
     file = tmp_path / f"a{suffix}"
     halves().convert("RGB").save(file, kind)
-    assert measure(file)[0] == (64, 64)
+    assert measure_image(file)[0] == (64, 64)
     assert np.allclose(colours(read(file, 64, 64))["left"], RED, atol=4)
 
 
@@ -297,7 +297,7 @@ def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file.write_bytes(data)
     saved(halves(), tmp_path / "b.png")
     (tmp_path / "b-masklabel.png").write_bytes(data)
-    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+    for look in (verify_image, measure_image, lambda file: read_pixels(file, (8, 8))):
         with pytest.raises(UnreadableFile):
             look(file)
     with pytest.raises(UnreadableFile, match="cannot be used"):
@@ -332,7 +332,7 @@ def test_tiff_files_of_12_and_16_bits(tmp_path: Path, bits: int, meaning: int) -
     (tmp_path / "a.tif").write_bytes(tiff(values, bits, meaning=meaning))
     if bits == 12 and meaning == 0:  # which Pillow does not know
         with pytest.raises(UnreadableFile, match=r"12 bits per channel\. Save it with 8 or 16 bits"):
-            measure(tmp_path / "a.tif")
+            measure_image(tmp_path / "a.tif")
         return
     found = colours(read(tmp_path / "a.tif", 64, 64))
     dark, bright = ((0, 0, 0), (255, 255, 255)) if meaning else ((255, 255, 255), (0, 0, 0))
@@ -342,11 +342,11 @@ def test_tiff_files_of_12_and_16_bits(tmp_path: Path, bits: int, meaning: int) -
 def test_tiff_files_that_pillow_does_not_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(tiff(np.full((8, 24), 4095), 12, channels=3, meaning=2))
     with pytest.raises(UnreadableFile, match=r"^Pillow reads no TIFF files of 12 bits per channel\. Save it with 8 or 16 bits"):
-        verify(tmp_path / "a.tif")
+        verify_image(tmp_path / "a.tif")
     for bits, numbers in ((32, 1), (16, 2)):
         (tmp_path / "a.tif").write_bytes(tiff(np.full((8, 8), 77), bits, numbers=numbers))
         with pytest.raises(UnreadableFile, match=r"^Its pixels are signed numbers, or have 32 bits\."):
-            verify(tmp_path / "a.tif")
+            verify_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
@@ -355,7 +355,7 @@ def test_a_tiff_file_is_turned_once(tmp_path: Path, orientation: int) -> None:
     exif[0x0112] = orientation
     file = saved(halves((96, 64)).convert("RGB"), tmp_path / "a.tif", exif=exif)
     size = (64, 96) if orientation in (6, 8) else (96, 64)
-    assert measure(file)[0] == size
+    assert measure_image(file)[0] == size
     where = {1: "left", 3: "right", 6: "top", 8: "bottom"}[orientation]
     assert colours(read(file, *size))[where] == RED
     saved(Image.new("L", size, 255), tmp_path / "a-masklabel.png")
@@ -376,13 +376,13 @@ def test_what_was_saved_in_place_of_an_image_is_named(tmp_path: Path) -> None:
     ):
         (tmp_path / "a.png").write_bytes(data)
         with pytest.raises(UnreadableFile, match=f"^{said}"):
-            verify(tmp_path / "a.png")
+            verify_image(tmp_path / "a.png")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
-    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+    for look in (verify_image, measure_image, lambda file: read_pixels(file, (8, 8))):
         with pytest.raises(UnreadableFile, match="not a regular file"):
             look(tmp_path / "a.png")
 
@@ -417,7 +417,7 @@ def test_where_the_decoder_is_unsafe_webp_is_decoded_apart(tmp_path: Path, monke
     apart = list[str]()
     whole = image.decode_image
     monkeypatch.setattr(image, "decode_image", lambda data, kind, limits: (apart.append(kind), whole(data, kind, limits))[1])
-    measure(file)  # the header alone
+    measure_image(file)  # the header alone
     assert apart == []
     read(file, 64, 64)
     assert apart == ["WEBP"]
@@ -471,7 +471,7 @@ def test_the_largest_images_take_at_most_a_gigabyte(tmp_path: Path, name: str) -
 def test_larger_ones_are_named(tmp_path: Path) -> None:
     file = saved(Image.new("1", (12_800, 10_001)), tmp_path / "a.png")
     said = r"^It has 12800 × 10001 pixels, which is too many: at most 128 million are used\. Resize it\.$"
-    for look in (verify, measure, lambda file: read_pixels(file, (8, 8))):
+    for look in (verify_image, measure_image, lambda file: read_pixels(file, (8, 8))):
         with pytest.raises(UnreadableFile, match=said):
             look(file)
     head = io.BytesIO()
@@ -480,4 +480,4 @@ def test_larger_ones_are_named(tmp_path: Path) -> None:
     data[21:25] = ((16_000 - 1) | (16_000 - 1) << 14).to_bytes(4, "little")
     (tmp_path / "a.webp").write_bytes(data)
     with pytest.raises(UnreadableFile, match=r"^It has 16000 × 16000 pixels, which is too many: at most 40 million"):
-        verify(tmp_path / "a.webp")
+        verify_image(tmp_path / "a.webp")

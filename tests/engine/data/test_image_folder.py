@@ -14,16 +14,16 @@ from PIL import Image
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import (
     SEARCH_SUBFOLDERS,
-    Framing,
-    check_picture,
-    find_pictures,
-    framing_of,
+    ImageOptions,
+    check_image,
+    find_images,
+    image_options,
     scan_folder,
 )
 from train_embedding.errors import NotAllowed, NotFound, NothingToTrainOn, UnreadableFile
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
-SQUARE = Framing(((64, 64),))
+SQUARE = ImageOptions(((64, 64),))
 
 
 def halves(size: tuple[int, int] = (64, 64), left: tuple[int, ...] = RED, right: tuple[int, ...] = BLUE) -> Image.Image:
@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def usable(folder: Path, framing: Framing = SQUARE, allowed: list[Path] | None = None) -> tuple[list[str], dict[str, str]]:
+def usable(folder: Path, framing: ImageOptions = SQUARE, allowed: list[Path] | None = None) -> tuple[list[str], dict[str, str]]:
     """Names of the pictures that can be decoded, and the reasons of the others."""
     pictures, skipped = scan_folder(folder, framing, allowed)
     names: list[str] = []
@@ -67,10 +67,10 @@ def reasons(folder: Path) -> dict[str, str]:
 def test_words_come_with_the_picture(folder: Path) -> None:
     (folder / "good.txt").write_text("a halved square")
     ((picture,), skipped) = scan_folder(folder, SQUARE)
-    assert (picture.words, picture.captioned, skipped) == ("a halved square", True, [])
+    assert (picture.caption, picture.has_caption_file, skipped) == ("a halved square", True, [])
     (folder / "good.txt").unlink()
     ((picture,), skipped) = scan_folder(folder, SQUARE)
-    assert (picture.words, picture.captioned, skipped) == ("good", False, [])
+    assert (picture.caption, picture.has_caption_file, skipped) == ("good", False, [])
 
 
 def test_what_is_no_training_picture_is_not_mentioned(folder: Path) -> None:
@@ -99,7 +99,7 @@ def test_unreadable_pictures_are_left_out_with_the_reason(folder: Path) -> None:
     assert sorted(found) == ["cut.jpg", "empty.png", "head.png", "text.webp"]
     assert found["cut.jpg"].startswith("It is damaged: ")
     assert found["empty.png"] == "It is empty."
-    assert found["text.webp"] == "It is not a picture."
+    assert found["text.webp"] == "It is not an image."
 
 
 def test_huge_pictures_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,18 +139,18 @@ def test_what_was_saved_in_place_of_an_image_is_named(folder: Path) -> None:
     assert said["page.jpg"].startswith("It is a web page that was saved in place of the file: ")
     for name, reason in said.items():
         with pytest.raises(UnreadableFile) as caught:
-            check_picture(folder / name)
+            check_image(folder / name)
         assert caught.value.message == reason
 
 
 def test_a_quick_check_finds_what_reading_finds(folder: Path) -> None:
-    check_picture(folder / "good.png")
+    check_image(folder / "good.png")
     (folder / "text.png").write_text("x")
-    with pytest.raises(UnreadableFile, match="It is not a picture"):
-        check_picture(folder / "text.png")
+    with pytest.raises(UnreadableFile, match="It is not an image"):
+        check_image(folder / "text.png")
     (folder / "good.txt").write_bytes(b"\xff")
     with pytest.raises(UnreadableFile, match="not UTF-8"):
-        check_picture(folder / "good.png")
+        check_image(folder / "good.png")
 
 
 def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     saved(halves(), folder / "masked.png")
     (folder / "masked-masklabel.png").symlink_to(outside / "secret.png")
     (folder / "2_more").symlink_to(outside)
-    framing = Framing(((64, 64),), masks="auto", repeats=True)
+    framing = ImageOptions(((64, 64),), masks="auto", repeats=True)
     sentence = "leads outside the folders that may be used on this server."
     assert usable(folder, framing, [folder]) == (
         ["good.png"],
@@ -178,7 +178,7 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     assert len(usable(folder, framing, [folder, outside])[0]) == 5
     assert len(usable(folder, framing)[0]) == 5
     with pytest.raises(UnreadableFile, match="leads outside"):
-        check_picture(folder / "words.png", (folder,))
+        check_image(folder / "words.png", (folder,))
 
 
 def test_every_picture_gets_the_size_of_its_shape(folder: Path) -> None:
@@ -186,14 +186,14 @@ def test_every_picture_gets_the_size_of_its_shape(folder: Path) -> None:
     saved(halves((200, 300)), folder / "high.png")
     saved(halves((1000, 10)), folder / "long.png")
     spec = TrainingSpec("sword", "x", resize_mode="resize")
-    pictures, _ = scan_folder(folder, framing_of(resolve(spec, 64)))
+    pictures, _ = scan_folder(folder, image_options(resolve(spec, 64)))
     targets = {picture.name: picture.target for picture in pictures}
     assert targets == {"good.png": (64, 64), "wide.png": (80, 48), "high.png": (48, 80), "long.png": (96, 40)}
     assert {picture.name: picture.size for picture in pictures}["wide.png"] == (300, 200)
     for picture in pictures:
         assert picture.resize_mode == "resize"
         assert picture.read().colour.shape == (3, *picture.target[::-1])
-    pictures, _ = scan_folder(folder, framing_of(resolve(replace(spec, buckets=False, width=72), 64)))
+    pictures, _ = scan_folder(folder, image_options(resolve(replace(spec, buckets=False, width=72), 64)))
     assert {picture.target for picture in pictures} == {(72, 64)}
 
 
@@ -206,13 +206,13 @@ def test_which_mask_is_taken(folder: Path) -> None:
 
     def masks(kind: str) -> list[str]:
         """Of alpha.png, both.png, file.jpg and good.png."""
-        return [picture.mask for picture in scan_folder(folder, Framing(((64, 64),), masks=kind))[0]]
+        return [picture.mask for picture in scan_folder(folder, ImageOptions(((64, 64),), masks=kind))[0]]
 
     assert masks("auto") == ["alpha", "file", "file", ""]
     assert masks("alpha") == ["alpha", "alpha", "", ""]
     assert masks("file") == ["", "file", "file", ""]
     assert masks("none") == ["", "", "", ""]
-    assert [picture.read().mask is None for picture in scan_folder(folder, Framing(((64, 64),), masks="auto"))[0]] == [
+    assert [picture.read().mask is None for picture in scan_folder(folder, ImageOptions(((64, 64),), masks="auto"))[0]] == [
         False, False, False, True,
     ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def test_repeated_subfolders(folder: Path) -> None:
         saved(halves(), folder / name / "a.png")
     (folder / "3_faces" / "2_deeper").mkdir()
     saved(halves(), folder / "3_faces" / "2_deeper" / "a.png")
-    pictures, skipped = scan_folder(folder, Framing(((64, 64),), repeats=True))
+    pictures, skipped = scan_folder(folder, ImageOptions(((64, 64),), repeats=True))
     assert {picture.name: picture.repeats for picture in pictures} == {"good.png": 1, "100_hands/a.png": 100, "3_faces/a.png": 3}
     sentence = "Its number says how often its pictures come, and must be from 1 to 100."
     assert skipped == [("0_none", sentence), ("2023_photos", sentence)]
@@ -233,14 +233,14 @@ def test_repeated_subfolders(folder: Path) -> None:
 def test_pictures_in_subfolders_alone_are_enough(folder: Path) -> None:
     (folder / "1_all").mkdir()
     (folder / "good.png").rename(folder / "1_all" / "good.png")
-    assert usable(folder, Framing(((64, 64),), repeats=True)) == (["1_all/good.png"], {})
+    assert usable(folder, ImageOptions(((64, 64),), repeats=True)) == (["1_all/good.png"], {})
 
 
 def test_a_picture_that_changed_is_noticed(folder: Path) -> None:
     ((picture,), _) = scan_folder(folder, SQUARE)
     picture.check_unchanged()
     os.utime(picture.file, ns=(0, 0))
-    with pytest.raises(UnreadableFile, match=r"^It changed while the pictures were being read\.$"):
+    with pytest.raises(UnreadableFile, match=r"^It changed while the images were being read\.$"):
         picture.check_unchanged()
     picture.file.unlink()
     with pytest.raises(UnreadableFile, match=r"^It is no longer there\.$"):
@@ -288,7 +288,7 @@ def test_subfolders_behind_links_are_not_looked_into(folder: Path, tmp_path: Pat
 def test_no_folder(folder: Path) -> None:
     for path in (folder / "none", folder / "good.png"):
         with pytest.raises(NotFound, match="There is no folder"):
-            find_pictures(path)
+            find_images(path)
 
 
 def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,4 +297,4 @@ def test_a_folder_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(NotAllowed, match=r"cannot be read: Permission denied\."):
-        find_pictures(folder)
+        find_images(folder)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from train_embedding.embeddings import storage
-from train_embedding.engine.data.image_folder import Framing, Picture, scan_folder
+from train_embedding.engine.data.image_folder import ImageOptions, TrainingImage, scan_folder
 from train_embedding.engine.data.latent_cache import LatentCache, vae_identity
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.errors import UnreadableFile
@@ -26,8 +26,8 @@ def cache(tmp_path: Path, tiny_model: DiffusionModel) -> LatentCache:
 
 
 @pytest.fixture
-def picture(pictures: Path) -> Picture:
-    return scan_folder(pictures, Framing(((64, 64),)))[0][0]
+def picture(pictures: Path) -> TrainingImage:
+    return scan_folder(pictures, ImageOptions(((64, 64),)))[0][0]
 
 
 def files(tmp_path: Path) -> list[Path]:
@@ -45,7 +45,7 @@ def test_what_is_saved_comes_back(cache: LatentCache, tmp_path: Path, tiny_model
     assert cache.problem == ""
 
 
-def test_a_key_depends_on_the_picture_and_its_framing(cache: LatentCache, picture: Picture) -> None:
+def test_a_key_depends_on_the_picture_and_its_framing(cache: LatentCache, picture: TrainingImage) -> None:
     key = cache.key(picture)
     assert key == cache.key(picture)
     for other in (
@@ -58,7 +58,7 @@ def test_a_key_depends_on_the_picture_and_its_framing(cache: LatentCache, pictur
     assert cache.key(replace(picture, name="other", words="other", repeats=3, stamp=(1, 1))) == key
 
 
-def test_a_key_follows_the_bytes_and_not_the_name_or_the_time(cache: LatentCache, picture: Picture) -> None:
+def test_a_key_follows_the_bytes_and_not_the_name_or_the_time(cache: LatentCache, picture: TrainingImage) -> None:
     key = cache.key(picture)
     moved = picture.file.rename(picture.file.with_name("moved.png"))
     os.utime(moved, ns=(0, 0))
@@ -67,7 +67,7 @@ def test_a_key_follows_the_bytes_and_not_the_name_or_the_time(cache: LatentCache
     assert cache.key(replace(picture, file=moved)) != key
 
 
-def test_a_key_depends_on_the_mask_file(cache: LatentCache, picture: Picture) -> None:
+def test_a_key_depends_on_the_mask_file(cache: LatentCache, picture: TrainingImage) -> None:
     masked = replace(picture, mask="file")
     mask = picture.file.with_name(f"{picture.file.stem}-masklabel.png")
     with pytest.raises(UnreadableFile, match="no longer there"):
@@ -79,7 +79,9 @@ def test_a_key_depends_on_the_mask_file(cache: LatentCache, picture: Picture) ->
     assert len({*keys, cache.key(picture)}) == 3
 
 
-def test_a_key_depends_on_what_encodes(cache: LatentCache, picture: Picture, tmp_path: Path, tiny_model: DiffusionModel) -> None:
+def test_a_key_depends_on_what_encodes(
+    cache: LatentCache, picture: TrainingImage, tmp_path: Path, tiny_model: DiffusionModel
+) -> None:
     def key(model: DiffusionModel) -> str:
         return LatentCache(tmp_path, model).key(picture)
 

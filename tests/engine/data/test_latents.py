@@ -16,9 +16,9 @@ from PIL import Image
 
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data import latents as latents_module
-from train_embedding.engine.data.image_folder import Framing, Picture, scan_folder
+from train_embedding.engine.data.image_folder import ImageOptions, TrainingImage, scan_folder
 from train_embedding.engine.data.latent_cache import LatentCache
-from train_embedding.engine.data.latents import Batch, EncodedPicture, LatentDataset, encode_pictures
+from train_embedding.engine.data.latents import Batch, EncodedImage, LatentDataset, encode_dataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.prompts.tokenizer import token_ids
 from train_embedding.errors import NotFound, TrainingFailed
@@ -27,18 +27,18 @@ PICTURES = 5
 SPEC = TrainingSpec(embedding="sword", dataset="x", batch_size=2, template=("a [name], [filewords]",))
 
 
-def picture(index: int, target: tuple[int, int] = (16, 16), **values: Any) -> Picture:
-    return Picture(f"{index}.png", Path(f"{index}.png"), f"tag{index}", target, target, **values)
+def picture(index: int, target: tuple[int, int] = (16, 16), **values: Any) -> TrainingImage:
+    return TrainingImage(f"{index}.png", Path(f"{index}.png"), f"tag{index}", target, target, **values)
 
 
-def encoded(index: int, target: tuple[int, int] = (16, 16), **values: Any) -> EncodedPicture:
-    """Picture i has the mean i, mirrored i + 0.25, and the deviation 0.01."""
+def encoded(index: int, target: tuple[int, int] = (16, 16), **values: Any) -> EncodedImage:
+    """Image i has the mean i, mirrored i + 0.25, and the deviation 0.01."""
     mean = torch.full((4, target[1] // 8, target[0] // 8), float(index))
     std = torch.full_like(mean, 0.01)
-    return EncodedPicture(picture(index, target, **values), LatentMoments(mean, std), LatentMoments(mean + 0.25, std))
+    return EncodedImage(picture(index, target, **values), LatentMoments(mean, std), LatentMoments(mean + 0.25, std))
 
 
-def dataset(spec: TrainingSpec = SPEC, vectors: int = 1, pictures: Sequence[EncodedPicture] | None = None) -> LatentDataset:
+def dataset(spec: TrainingSpec = SPEC, vectors: int = 1, pictures: Sequence[EncodedImage] | None = None) -> LatentDataset:
     given = [encoded(index) for index in range(PICTURES)] if pictures is None else pictures
     return LatentDataset(given, resolve(spec, 16), vectors)
 
@@ -116,7 +116,7 @@ def test_captions_name_the_embedding() -> None:
 
 
 def test_a_caption_file_may_say_the_name_itself() -> None:
-    only = EncodedPicture(
+    only = EncodedImage(
         replace(picture(0), words="a Sword, swordfish"), LatentMoments(torch.zeros(4, 2, 2), torch.zeros(4, 2, 2))
     )
     spec = replace(SPEC, batch_size=1, template=("[filewords]",), caption_tag_dropout_rate=0.99)
@@ -230,7 +230,7 @@ def test_what_does_not_fit_on_the_device_gives_the_same_batches(monkeypatch: pyt
     assert same(mixed(spec).batch(3), whole)
 
 
-def files(folder: Path, count: int = 3, size: tuple[int, int] = (64, 64)) -> list[Picture]:
+def files(folder: Path, count: int = 3, size: tuple[int, int] = (64, 64)) -> list[TrainingImage]:
     """Pictures of noise, whose left half is half transparent."""
     generator = torch.Generator().manual_seed(3)
     for index in range(count):
@@ -238,13 +238,13 @@ def files(folder: Path, count: int = 3, size: tuple[int, int] = (64, 64)) -> lis
         noise[:, :, 3] = 255
         noise[:, : size[0] // 2, 3] = 51
         Image.fromarray(noise).save(folder / f"{index}.png")
-    return scan_folder(folder, Framing((size,), masks="alpha"))[0]
+    return scan_folder(folder, ImageOptions((size,), masks="alpha"))[0]
 
 
 def test_moments_of_every_picture(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     three = files(tmp_path, size=(64, 48))
-    done, skipped = encode_pictures(tiny_model, three, random_flip=True)
-    assert ([one.picture for one in done], skipped) == (three, [])
+    done, skipped = encode_dataset(tiny_model, three, random_flip=True)
+    assert ([one.image for one in done], skipped) == (three, [])
     pixels = torch.stack([picture.read().colour for picture in three])
     for shown, moments in ((pixels, "moments"), (pixels.flip(-1), "mirrored")):
         posterior = tiny_model.vae.encode(shown).latent_dist
@@ -260,16 +260,16 @@ def test_moments_of_every_picture(tiny_model: DiffusionModel, tmp_path: Path) ->
 
 def test_no_twin_and_no_mask_unless_asked_for(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     files(tmp_path, 1)
-    pictures, _ = scan_folder(tmp_path, Framing(((64, 64),)))
-    ((one,), _) = encode_pictures(tiny_model, pictures)
+    pictures, _ = scan_folder(tmp_path, ImageOptions(((64, 64),)))
+    ((one,), _) = encode_dataset(tiny_model, pictures)
     assert (one.mirrored, one.mask) == (None, None)
 
 
 def test_encoding_stops_when_asked(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     pictures = files(tmp_path)
     answers = iter([False, False, True])
-    assert len(encode_pictures(tiny_model, pictures, stopped=lambda: next(answers))[0]) == 2
-    assert encode_pictures(tiny_model, pictures, stopped=lambda: True) == ([], [])
+    assert len(encode_dataset(tiny_model, pictures, stopped=lambda: next(answers))[0]) == 2
+    assert encode_dataset(tiny_model, pictures, stopped=lambda: True) == ([], [])
 
 
 def with_encoder(model: DiffusionModel, encode: Callable[[torch.Tensor], LatentMoments]) -> Any:
@@ -280,7 +280,7 @@ def with_encoder(model: DiffusionModel, encode: Callable[[torch.Tensor], LatentM
 def test_a_vae_that_answers_nan(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     moments = LatentMoments(torch.full((1, 4, 8, 8), torch.nan), torch.ones(1, 4, 8, 8))
     with pytest.raises(TrainingFailed, match=r'^The VAE turned "0\.png" into NaN\.'):
-        encode_pictures(with_encoder(tiny_model, lambda _images: moments), files(tmp_path))
+        encode_dataset(with_encoder(tiny_model, lambda _images: moments), files(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_a_vae_without_memory(tiny_model: DiffusionModel, tmp_path: Path, error:
         raise error
 
     with pytest.raises(TrainingFailed) as caught:
-        encode_pictures(with_encoder(tiny_model, encode), files(tmp_path, 1, (96, 64)))
+        encode_dataset(with_encoder(tiny_model, encode), files(tmp_path, 1, (96, 64)))
     assert caught.value.message == 'The memory was not enough to encode "0.png" at 96 × 64 pixels.'
     assert "smaller width and height" in caught.value.hint
 
@@ -306,7 +306,7 @@ def test_other_errors_of_the_vae_are_not_hidden(tiny_model: DiffusionModel, tmp_
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        encode_pictures(with_encoder(tiny_model, encode), files(tmp_path, 1))
+        encode_dataset(with_encoder(tiny_model, encode), files(tmp_path, 1))
 
 
 def test_pictures_that_go_or_change_are_left_out(tiny_model: DiffusionModel, tmp_path: Path) -> None:
@@ -314,12 +314,12 @@ def test_pictures_that_go_or_change_are_left_out(tiny_model: DiffusionModel, tmp
     (tmp_path / "1.png").unlink()
     (tmp_path / "2.png").write_bytes((tmp_path / "0.png").read_bytes())
     (tmp_path / "3.png").write_text("x")
-    done, skipped = encode_pictures(tiny_model, pictures)
-    assert [one.picture.name for one in done] == ["0.png"]
+    done, skipped = encode_dataset(tiny_model, pictures)
+    assert [one.image.name for one in done] == ["0.png"]
     assert skipped == [
         ("1.png", "It is no longer there."),
-        ("2.png", "It changed while the pictures were being read."),
-        ("3.png", "It is not a picture."),
+        ("2.png", "It changed while the images were being read."),
+        ("3.png", "It is not an image."),
     ]
 
 
@@ -331,7 +331,7 @@ def test_a_folder_that_goes(tiny_model: DiffusionModel, tmp_path: Path) -> None:
         file.unlink()
     folder.rmdir()
     with pytest.raises(NotFound) as caught:
-        encode_pictures(tiny_model, pictures)
+        encode_dataset(tiny_model, pictures)
     assert caught.value.message == f'The folder "{folder}" is gone; it was there when the run began.'
 
 
@@ -348,8 +348,8 @@ class Counting:
         return self.model.encode_images(images)
 
 
-def equal(one: EncodedPicture, other: EncodedPicture) -> bool:
-    def tensors(encoded: EncodedPicture) -> list[torch.Tensor]:
+def equal(one: EncodedImage, other: EncodedImage) -> bool:
+    def tensors(encoded: EncodedImage) -> list[torch.Tensor]:
         assert encoded.mask is not None
         pairs = [encoded.moments, encoded.mirrored] if encoded.mirrored else [encoded.moments]
         return [*(tensor for pair in pairs for tensor in (pair.mean, pair.std)), encoded.mask]
@@ -360,9 +360,9 @@ def equal(one: EncodedPicture, other: EncodedPicture) -> bool:
 def test_the_cache_gives_the_same_bits_without_the_vae(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     pictures, model = files(tmp_path), Counting(tiny_model)
     cache = LatentCache(tmp_path / "latents", tiny_model)
-    first, _ = encode_pictures(model.counted, pictures, cache=cache)
-    again, _ = encode_pictures(model.counted, pictures, cache=cache)
-    without, _ = encode_pictures(tiny_model, pictures)
+    first, _ = encode_dataset(model.counted, pictures, cache=cache)
+    again, _ = encode_dataset(model.counted, pictures, cache=cache)
+    without, _ = encode_dataset(tiny_model, pictures)
     assert model.count == 3
     for one, other, fresh in zip(first, again, without, strict=True):
         assert equal(one, other)
@@ -372,11 +372,11 @@ def test_the_cache_gives_the_same_bits_without_the_vae(tiny_model: DiffusionMode
 def test_the_cache_learns_the_twins_when_they_are_wanted(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     pictures, model = files(tmp_path, 1), Counting(tiny_model)
     cache = LatentCache(tmp_path / "latents", tiny_model)
-    encode_pictures(model.counted, pictures, cache=cache)
-    ((one,), _) = encode_pictures(model.counted, pictures, random_flip=True, cache=cache)
+    encode_dataset(model.counted, pictures, cache=cache)
+    ((one,), _) = encode_dataset(model.counted, pictures, random_flip=True, cache=cache)
     assert model.count == 3
-    ((other,), _) = encode_pictures(model.counted, pictures, random_flip=True, cache=cache)
-    ((plain,), _) = encode_pictures(model.counted, pictures, cache=cache)
+    ((other,), _) = encode_dataset(model.counted, pictures, random_flip=True, cache=cache)
+    ((plain,), _) = encode_dataset(model.counted, pictures, cache=cache)
     assert model.count == 3
     assert equal(one, other)
     assert plain.mirrored is None
@@ -385,11 +385,11 @@ def test_the_cache_learns_the_twins_when_they_are_wanted(tiny_model: DiffusionMo
 def test_a_changed_or_damaged_entry_is_encoded_again(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     pictures, model = files(tmp_path, 2), Counting(tiny_model)
     cache = LatentCache(tmp_path / "latents", tiny_model)
-    (one, other), _ = encode_pictures(model.counted, pictures, cache=cache)
+    (one, other), _ = encode_dataset(model.counted, pictures, cache=cache)
     for file in (tmp_path / "latents").rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:-1])
     Image.open(tmp_path / "1.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "1.png")
-    again, _ = encode_pictures(model.counted, scan_folder(tmp_path, Framing(((64, 64),), masks="alpha"))[0], cache=cache)
+    again, _ = encode_dataset(model.counted, scan_folder(tmp_path, ImageOptions(((64, 64),), masks="alpha"))[0], cache=cache)
     assert model.count == 4
     assert equal(one, again[0])
     assert not equal(other, again[1])
@@ -398,5 +398,5 @@ def test_a_changed_or_damaged_entry_is_encoded_again(tiny_model: DiffusionModel,
 def test_a_picture_that_changed_is_not_cached(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     pictures = files(tmp_path, 1)
     os.utime(tmp_path / "0.png", ns=(0, 0))
-    assert encode_pictures(tiny_model, pictures, cache=LatentCache(tmp_path / "latents", tiny_model))[0] == []
+    assert encode_dataset(tiny_model, pictures, cache=LatentCache(tmp_path / "latents", tiny_model))[0] == []
     assert not (tmp_path / "latents").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from train_embedding.engine.data.masks import mask_weights, pool_mask
-from train_embedding.engine.training.losses import area_means
+from train_embedding.engine.training.losses import masked_means
 
 
 def test_a_place_has_the_share_that_the_mask_shows() -> None:
@@ -42,4 +42,4 @@ def test_the_smallest_mask_with_no_floor_is_a_number() -> None:
     weights = mask_weights(mask, 0.0)
     assert weights is not None
     errors = torch.rand(1, 4, 8, 12)
-    assert area_means(errors, weights[None]).item() == pytest.approx(errors[0, :, 3, 5].mean().item())
+    assert masked_means(errors, weights[None]).item() == pytest.approx(errors[0, :, 3, 5].mean().item())

@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers.models.clip import modeling_clip
 
-from train_embedding.engine.layers.causal_mask import causal_mask, mask_made_on_device
+from train_embedding.engine.layers.causal_mask import causal_mask_on_device, make_causal_mask
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_what_each_token_may_look_at(dtype: torch.dtype) -> None:
-    mask = causal_mask((2, 3), dtype, torch.device("cpu"))
+    mask = make_causal_mask((2, 3), dtype, torch.device("cpu"))
     low = torch.finfo(dtype).min
     expected = torch.tensor([[0, low, low], [0, 0, low], [0, 0, 0]], dtype=dtype)
     assert mask.shape == (2, 1, 3, 3)
@@ -24,8 +24,8 @@ def test_the_function_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modeling_clip, "_make_causal_mask", "theirs", raising=False)
 
     def fail_within() -> None:
-        with mask_made_on_device():
-            assert modeling_clip._make_causal_mask is causal_mask  # pyright: ignore[reportAttributeAccessIssue]
+        with causal_mask_on_device():
+            assert modeling_clip._make_causal_mask is make_causal_mask  # pyright: ignore[reportAttributeAccessIssue]
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -35,6 +35,6 @@ def test_the_function_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_where_there_is_no_such_function_none_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(modeling_clip, "_make_causal_mask", raising=False)
-    with mask_made_on_device():
+    with causal_mask_on_device():
         assert not hasattr(modeling_clip, "_make_causal_mask")
     assert not hasattr(modeling_clip, "_make_causal_mask")

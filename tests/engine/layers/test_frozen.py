@@ -19,13 +19,13 @@ from train_embedding.engine.layers.frozen import (
     FrozenLinear,
     FrozenResnetBlock2D,
     freeze,
-    plain,
+    original_layers,
 )
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.memory import MemoryCounter
-from train_embedding.engine.prompts.splicing import Vectors, batch_prompts, tokenise
-from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
+from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 
 
 @dataclass
@@ -40,11 +40,11 @@ def run(model: DiffusionModel, *, autocast: bool = False, side: int = 8) -> Pass
     generator = torch.Generator().manual_seed(3)
     width = model.unet.config.cross_attention_dim
     pooled = torch.randn(2, 96, generator=generator) if model.unet.config.addition_embed_type else None
-    leaves = Conditioning(torch.randn(2, 77, width, generator=generator), pooled).each(torch.Tensor.requires_grad_)
+    leaves = Conditioning(torch.randn(2, 77, width, generator=generator), pooled).map(torch.Tensor.requires_grad_)
     noisy = torch.randn(2, 4, side, side, generator=generator).to(model.dtype)
     counter = MemoryCounter([model.unet])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast), counter, counter.saving():
-        given = leaves.each(lambda leaf: leaf.to(model.dtype) * 1)  # no leaf, of which autocast would keep a copy
+        given = leaves.map(lambda leaf: leaf.to(model.dtype) * 1)  # no leaf, of which autocast would keep a copy
         output = model.predict(noisy, torch.tensor([20, 500]), given)
     output.float().square().mean().backward()
     gradients = [leaf.grad for leaf in (leaves.context, leaves.pooled) if leaf is not None]
@@ -54,7 +54,7 @@ def run(model: DiffusionModel, *, autocast: bool = False, side: int = 8) -> Pass
 @pytest.mark.parametrize("variant", SOME_SLOW)
 def test_the_same_output_and_gradients(variant: str) -> None:
     frozen = run(model(variant))
-    with plain(model(variant).unet):
+    with original_layers(model(variant).unet):
         expected = run(model(variant))
     assert len(frozen.results) == (3 if variant.startswith("SDXL") else 2)
     for one, other in zip(frozen.results, expected.results, strict=True):
@@ -66,7 +66,7 @@ def test_the_same_output_and_gradients(variant: str) -> None:
 def test_as_exact_as_torchs_own_in_bf16(variant: str) -> None:
     """Some processors have several kernels for it, which round in different orders; so both are measured by fp32."""
     frozen = run(model(variant), autocast=True)
-    with plain(model(variant).unet):
+    with original_layers(model(variant).unet):
         exact, own = run(model(variant)), run(model(variant), autocast=True)
     for one, other, truth in zip(frozen.results, own.results, exact.results, strict=True):
         assert 0 < float((one - truth).norm()) < 1.1 * float((other - truth).norm())
@@ -77,7 +77,7 @@ def test_as_exact_as_torchs_own_in_bf16(variant: str) -> None:
 def test_far_less_is_kept(variant: str) -> None:
     """The more so under autocast, where torch keeps a copy of every weight in the dtype that it computes in."""
     in_full, in_half = (run(model(variant), autocast=autocast, side=32).saved for autocast in (False, True))
-    with plain(model(variant).unet):
+    with original_layers(model(variant).unet):
         assert in_full < 0.7 * run(model(variant), side=32).saved
         assert in_half < 0.5 * run(model(variant), autocast=True, side=32).saved
 
@@ -86,7 +86,7 @@ def test_far_less_is_kept(variant: str) -> None:
 def test_with_checkpointing(variant: str) -> None:
     made = family(variant).model()
     expected = run(made)
-    with checkpointed(made):
+    with gradient_checkpointing(made):
         again = run(made)
     assert again.saved < expected.saved
     for one, other in zip(again.results, expected.results, strict=True):
@@ -98,7 +98,7 @@ def test_with_weights_in_half_precision(dtype: torch.dtype) -> None:
     half = copy.deepcopy(model("SDXL").unet).to(dtype)
     halved = DiffusionModel(half, nn.Module(), (), model("SDXL").alphas_cumprod, "epsilon", "SDXL", 1.0, 64)
     frozen = run(halved)
-    with plain(half):
+    with original_layers(half):
         expected = run(halved)
     for one, other in zip(frozen.results, expected.results, strict=True):
         assert float(other.abs().max()) > 0
@@ -107,17 +107,17 @@ def test_with_weights_in_half_precision(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("variant", BASES)
 def test_text_encoders(variant: str) -> None:
-    prompts = batch_prompts([tokenise(["a ", Vectors(0, 2), " sword"])])
+    prompts = batch_prompts([tokenize_pieces(["a ", VectorRows(0, 2), " sword"])])
 
     def gradients(made: DiffusionModel) -> list[torch.Tensor]:
         tables = {key: torch.linspace(-0.3, 0.3, 2 * width).reshape(2, width) for key, width in made.widths.items()}
         leaves = {key: table.requires_grad_() for key, table in tables.items()}
-        return list(torch.autograd.grad(made.context(prompts, leaves).context.square().mean(), list(leaves.values())))
+        return list(torch.autograd.grad(made.encode_prompts(prompts, leaves).context.square().mean(), list(leaves.values())))
 
     frozen = gradients(model(variant))
     encoders = [encoder.module for encoder in model(variant).text_encoders]
     assert all(any(isinstance(layer, FrozenLinear) for layer in module.modules()) for module in encoders)
-    with plain(encoders[0]), plain(encoders[-1]) if len(encoders) > 1 else nullcontext():
+    with original_layers(encoders[0]), original_layers(encoders[-1]) if len(encoders) > 1 else nullcontext():
         expected = gradients(model(variant))
     for one, other in zip(frozen, expected, strict=True):
         assert float(other.abs().max()) > 0
@@ -130,7 +130,7 @@ def test_without_gradients_nothing_is_kept_and_the_output_is_the_same() -> None:
     noisy, timesteps = torch.ones(1, 4, 8, 8), torch.tensor([300])
     with torch.no_grad():
         output = made.predict(noisy, timesteps, Conditioning(context))
-        with plain(made.unet):
+        with original_layers(made.unet):
             assert torch.equal(made.predict(noisy, timesteps, Conditioning(context)), output)
     assert output.grad_fn is None
 
@@ -167,7 +167,7 @@ def test_freezing_twice_and_plain_give_back_what_was() -> None:
     kinds = [type(layer) for layer in network]
 
     def fail_within() -> None:
-        with plain(network):
+        with original_layers(network):
             assert [type(layer) for layer in network] == [nn.Linear, nn.LayerNorm]
             raise KeyError
 
@@ -200,5 +200,5 @@ def test_a_skip_that_needs_its_gradient_gets_it() -> None:
         return torch.autograd.grad(output.square().mean(), noisy)[0]
 
     frozen = gradient()
-    with plain(made.unet):
+    with original_layers(made.unet):
         assert torch.allclose(frozen, gradient(), rtol=1e-4, atol=1e-7)

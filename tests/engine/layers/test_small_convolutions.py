@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from train_embedding.engine.layers import frozen
-from train_embedding.engine.layers.frozen import FrozenConv2d, freeze, plain
+from train_embedding.engine.layers.frozen import FrozenConv2d, freeze, original_layers
 from train_embedding.engine.layers.small_convolutions import is_small
 
 
@@ -109,6 +109,6 @@ def test_on_cpus_alone() -> None:
 def test_plain_layers_are_torchs(taken: list[str]) -> None:
     layer = nn.Conv2d(4, 4, 3, padding=1)
     freeze(layer)
-    with plain(layer):
+    with original_layers(layer):
         layer(torch.randn(1, 4, 8, 8).requires_grad_()).sum().backward()
     assert taken == []

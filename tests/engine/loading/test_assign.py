@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from train_embedding.engine.loading.assign import assigned, shared_parameters
+from train_embedding.engine.loading.assign import assign_weights, count_shared_parameters
 from train_embedding.errors import HostFailed
 
 
@@ -17,16 +17,16 @@ def new() -> nn.Linear:
 
 def test_tensors_are_taken_and_not_copied() -> None:
     joint, bias = torch.randn(6, 3), torch.randn(2)
-    module = assigned(new(), {"weight": joint[2:4], "bias": bias})
+    module = assign_weights(new(), {"weight": joint[2:4], "bias": bias})
     joint[2, 0] = 5.0
     assert float(module.weight.detach()[0, 0]) == 5.0
-    assert shared_parameters(module, {"joint": joint, "bias": bias}) == (2, 2)
-    assert shared_parameters(module, {"joint": joint}) == (1, 2)
+    assert count_shared_parameters(module, {"joint": joint, "bias": bias}) == (2, 2)
+    assert count_shared_parameters(module, {"joint": joint}) == (1, 2)
 
 
 def test_parameters_that_are_given_stay_the_callers() -> None:
     weight = nn.Parameter(torch.randn(2, 3))
-    module = assigned(new(), {"weight": weight, "bias": torch.zeros(2)})
+    module = assign_weights(new(), {"weight": weight, "bias": torch.zeros(2)})
     assert module.weight is not weight
     module.requires_grad_(False)
     assert weight.requires_grad
@@ -39,4 +39,4 @@ def test_parameters_that_are_given_stay_the_callers() -> None:
 )  # fmt: skip
 def test_a_tensor_for_every_place(weights: dict[str, torch.Tensor], words: str) -> None:
     with pytest.raises(HostFailed, match=words):
-        assigned(new(), weights)
+        assign_weights(new(), weights)

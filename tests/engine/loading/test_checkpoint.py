@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import Source
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.sampling import draw_latents, pictures_of
+from train_embedding.engine.sampling import decode_to_images, draw_latents
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 
@@ -144,7 +144,7 @@ def test_a_diffusers_folder_equals_the_single_file(diffusers_folder: Path, tiny_
     assert same_weights(model, tiny_model)
     assert torch.allclose(model.alphas_cumprod, tiny_model.alphas_cumprod, atol=1e-6)
     latents = [draw_latents(one, ["a star"], [1], steps=2, width=64, height=64) for one in (model, tiny_model)]
-    drawn = [pictures_of(one, latent)[0].tobytes() for one, latent in zip((model, tiny_model), latents, strict=True)]
+    drawn = [decode_to_images(one, latent)[0].tobytes() for one, latent in zip((model, tiny_model), latents, strict=True)]
     assert max(abs(mine - theirs) for mine, theirs in zip(*drawn, strict=True)) <= 1
 
 

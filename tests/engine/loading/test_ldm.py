@@ -15,8 +15,8 @@ from tests import families
 from tests.checkpoints import CONFIG, Source, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
 from train_embedding.engine.loading import ldm
-from train_embedding.engine.loading.assign import shared_parameters
-from train_embedding.engine.loading.ldm import CONFIGS, _resolution, assemble, default_config, read_config
+from train_embedding.engine.loading.assign import count_shared_parameters
+from train_embedding.engine.loading.ldm import CONFIGS, _resolution, build_model, default_config, read_config
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.errors import HostFailed, UnreadableFile
@@ -25,13 +25,13 @@ KEY = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.we
 
 
 def assembled(state: dict[str, torch.Tensor], config: dict[str, Any] | None = None) -> DiffusionModel:
-    return assemble(state, config or params(), text_config=TEXT_CONFIG)
+    return build_model(state, config or params(), text_config=TEXT_CONFIG)
 
 
 def test_every_parameter_lies_in_the_given_state(tiny_source: Source) -> None:
     state = tiny_source.ldm_state()
     model = assembled(state)
-    counts = [shared_parameters(module, state) for module in model.modules()]
+    counts = [count_shared_parameters(module, state) for module in model.modules()]
     assert [shared for shared, _all in counts] == [total for _shared, total in counts]
     sources = (tiny_source.unet, tiny_source.vae, tiny_source.text_encoder)
     assert [total for _shared, total in counts] == [len(list(source.parameters())) for source in sources]
@@ -41,7 +41,7 @@ def test_counting_notices_a_copy(tiny_source: Source) -> None:
     state = tiny_source.ldm_state()
     model = assembled(state)
     model.unet.conv_in.bias = torch.nn.Parameter(model.unet.conv_in.bias.clone())
-    shared, total = shared_parameters(model.unet, state)
+    shared, total = count_shared_parameters(model.unet, state)
     assert shared == total - 1
 
 
@@ -96,7 +96,7 @@ def test_v_prediction_from_the_config(tiny_source: Source) -> None:
 
 def test_a_schedule_that_is_given(tiny_source: Source) -> None:
     given = torch.linspace(0.99, 0.01, 10, dtype=torch.float64)
-    model = assemble(tiny_source.ldm_state(), params(), text_config=TEXT_CONFIG, alphas_cumprod=given)
+    model = build_model(tiny_source.ldm_state(), params(), text_config=TEXT_CONFIG, alphas_cumprod=given)
     assert torch.equal(model.alphas_cumprod, given.float())
 
 
@@ -113,7 +113,7 @@ def test_positions_are_looked_over(tiny_source: Source) -> None:
 def test_keys_of_early_checkpoints(tiny_source: Source) -> None:
     state = {key.replace(".text_model.", "."): tensor for key, tensor in tiny_source.ldm_state().items()}
     assert any(key.startswith("cond_stage_model.transformer.embeddings.") for key in state)
-    assert shared_parameters(assembled(state).text_encoders[0].module, state)[0] > 0
+    assert count_shared_parameters(assembled(state).text_encoders[0].module, state)[0] > 0
 
 
 def changed(**values: Any) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def changed(**values: Any) -> dict[str, Any]:
 )
 def test_a_config_of_another_model(tiny_source: Source, config: dict[str, Any]) -> None:
     with pytest.raises(HostFailed, match="The checkpoint's weights do not fit its config"):
-        assemble(tiny_source.ldm_state(), config, text_config=TEXT_CONFIG)
+        build_model(tiny_source.ldm_state(), config, text_config=TEXT_CONFIG)
 
 
 def test_weights_that_are_missing_or_too_many(tiny_source: Source) -> None:
@@ -163,7 +163,7 @@ def test_no_clip_text_encoder(tiny_source: Source) -> None:
 @pytest.mark.parametrize("channels", [5, 8])
 def test_depth_and_editing_models_are_refused(tiny_source: Source, channels: int) -> None:
     with pytest.raises(HostFailed, match=f"UNet takes {channels} channels"):
-        assemble(tiny_source.ldm_state(), changed(in_channels=channels), text_config=TEXT_CONFIG)
+        build_model(tiny_source.ldm_state(), changed(in_channels=channels), text_config=TEXT_CONFIG)
 
 
 def test_an_unclip_model_is_refused(tiny_source: Source) -> None:
@@ -202,7 +202,7 @@ def test_files_of_the_published_size_need_no_config(
 ) -> None:
     monkeypatch.setattr(ldm, "_predicts_v", lambda _unet: False)
     state = families.true_size_state(base, in_channels)
-    model = assemble(state, default_config(state))
+    model = build_model(state, default_config(state))
     assert model.family == base
     assert model.inpainting == (in_channels == 9)
     assert model.resolution == (1024 if base == "SDXL" else 512)
@@ -241,10 +241,10 @@ def test_a_text_encoder_config_that_is_none(tmp_path: Path, tiny_source: Source)
     (tmp_path / "clip").mkdir()
     (tmp_path / "clip" / "config.json").write_text("{")
     with pytest.raises(UnreadableFile, match="text encoder config"):
-        assemble(tiny_source.ldm_state(), read_config(tmp_path / "a.yaml"))
+        build_model(tiny_source.ldm_state(), read_config(tmp_path / "a.yaml"))
     (tmp_path / "clip" / "config.json").write_text(json.dumps({**TEXT_CONFIG, "hidden_size": 32}))
     with pytest.raises(HostFailed, match="do not fit its config"):
-        assemble(tiny_source.ldm_state(), read_config(tmp_path / "a.yaml"))
+        build_model(tiny_source.ldm_state(), read_config(tmp_path / "a.yaml"))
 
 
 def test_the_sd1_config_is_whole() -> None:
@@ -261,13 +261,13 @@ def test_sd2s_weights_are_asked_what_they_predict(level: float, prediction_type:
     state["model.diffusion_model.out.2.weight"].zero_()
     state["model.diffusion_model.out.2.bias"].fill_(level)
     config = source.params() | {"parameterization": "unknown"}
-    assert assemble(state, config).prediction_type == prediction_type
+    assert build_model(state, config).prediction_type == prediction_type
 
 
 def test_sdxl_files_that_say_what_they_predict() -> None:
     source = families.family("SDXL")
     state = {**source.state(), "v_pred": torch.tensor([]), "ztsnr": torch.tensor([])}
-    model = assemble(state, source.params(), text_config=TEXT_CONFIG)
+    model = build_model(state, source.params(), text_config=TEXT_CONFIG)
     assert model.prediction_type == "v_prediction"
     assert float(model.alphas_cumprod[-1]) < 1e-7
 
@@ -276,7 +276,7 @@ def test_a_noise_schedule_that_training_does_not_know() -> None:
     source = families.family("SDXL")
     config = source.params() | {"denoiser_config": {"params": {"scaling_config": {"target": "sgm.denoiser_scaling.EDMScaling"}}}}
     with pytest.raises(HostFailed, match="EDMScaling"):
-        assemble(source.state(), config, text_config=TEXT_CONFIG)
+        build_model(source.state(), config, text_config=TEXT_CONFIG)
 
 
 @pytest.mark.parametrize(("size", "width", "parameterization", "resolution"), [

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests import families
-from train_embedding.engine.loading.ldm_text_encoders import text_config_folder, text_encoders
+from train_embedding.engine.loading.ldm_text_encoders import build_text_encoders, text_config_folder
 from train_embedding.engine.model.diffusion_model import TextEncoder
 from train_embedding.errors import HostFailed
 
@@ -18,7 +18,7 @@ def encoders(base: str, clip_skip: int | None = None, **changes: Any) -> list[Te
     source = families.family(base)
     params = source.params()
     text_config_folder(params).update(changes)
-    return list(text_encoders(source.state(), params, source.text_config, clip_skip))
+    return list(build_text_encoders(source.state(), params, source.text_config, clip_skip))
 
 
 def read(encoder: TextEncoder) -> tuple[int, bool, int, bool]:
@@ -51,7 +51,7 @@ def test_layers_from_the_config() -> None:
 def test_the_refiner() -> None:
     state = {"conditioner.embedders.0.model.ln_final.weight": torch.ones(4)}
     with pytest.raises(HostFailed, match="refiner"):
-        text_encoders(state, {}, None, None)
+        build_text_encoders(state, {}, None, None)
 
 
 def test_ids_are_padded_after_the_first_end_of_text() -> None:

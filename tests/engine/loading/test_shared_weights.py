@@ -8,8 +8,14 @@ from torch import nn
 
 from tests.checkpoints import Source, module_of, params
 from train_embedding.demo.maker.unet import TEXT_CONFIG
-from train_embedding.engine.loading.assign import shared_parameters
-from train_embedding.engine.loading.shared_weights import ldm_state, live_model, plain, share_again, still_shares
+from train_embedding.engine.loading.assign import count_shared_parameters
+from train_embedding.engine.loading.shared_weights import (
+    ldm_state,
+    model_from_host_weights,
+    rebind_storage,
+    shares_storage,
+    to_normal_tensor,
+)
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import noise_schedule
@@ -34,7 +40,7 @@ def host(tiny_source: Source) -> nn.Module:
 
 
 def live(host: nn.Module) -> DiffusionModel:
-    return live_model(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=SCHEDULE, clip_skip=1)
+    return model_from_host_weights(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=SCHEDULE, clip_skip=1)
 
 
 def test_wrappers_are_looked_through(host: nn.Module, tiny_source: Source) -> None:
@@ -48,7 +54,7 @@ def test_all_weights_are_shared(host: nn.Module) -> None:
     model = live(host)
     state = {key: tensor for key, tensor in host.state_dict().items() if tensor.is_floating_point()}
     for module in model.modules():
-        shared, total = shared_parameters(module, state)
+        shared, total = count_shared_parameters(module, state)
         assert (shared, total) == (total, len(list(module.parameters())))
         assert total > 50
 
@@ -71,7 +77,7 @@ def test_the_host_stays_as_it_was(host: nn.Module) -> None:
     model = live(host)
     table = torch.randn(1, 64, requires_grad=True)
     prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
-    context = model.context(prompts, {"clip_l": table})
+    context = model.encode_prompts(prompts, {"clip_l": table})
     model.predict(torch.randn(1, 4, 8, 8), torch.tensor([5]), context).sum().backward()
     assert table.grad is not None
     after = dict(host.named_parameters())
@@ -96,7 +102,7 @@ def test_outputs_are_those_of_the_source(host: nn.Module, tiny_source: Source) -
 
 def test_clip_skip_and_schedule_are_the_hosts(host: nn.Module) -> None:
     schedule = torch.linspace(0.99, 0.01, 1000)
-    model = live_model(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=schedule, clip_skip=2)
+    model = model_from_host_weights(ldm_state(host), params(), text_config=TEXT_CONFIG, alphas_cumprod=schedule, clip_skip=2)
     assert (model.text_encoders[0].layer, model.text_encoders[0].normalised) == (2, True)
     assert torch.equal(model.alphas_cumprod, schedule)
 
@@ -113,11 +119,11 @@ def test_weights_of_inference_mode_are_shared_and_let_a_gradient_through(inferen
     assert all(tensor.is_inference() for tensor in state.values())
     model = live(inference_host)
     for module in model.modules():
-        shared, total = shared_parameters(module, state)
+        shared, total = count_shared_parameters(module, state)
         assert shared == total > 50
     table = torch.randn(1, 64, requires_grad=True)
     prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
-    context = model.context(prompts, {"clip_l": table})
+    context = model.encode_prompts(prompts, {"clip_l": table})
     model.predict(torch.randn(1, 4, 8, 8), torch.tensor([5]), context).sum().backward()
     assert table.grad is not None
     assert float(table.grad.abs().sum()) > 0
@@ -127,22 +133,22 @@ def test_a_plain_tensor_is_over_the_same_numbers() -> None:
     with torch.inference_mode():
         whole = torch.arange(12.0).reshape(3, 4)
         part = whole[1:, ::2]
-    view = plain(part)
+    view = to_normal_tensor(part)
     assert not view.is_inference()
     assert view.tolist() == part.tolist()
     assert view.data_ptr() == part.data_ptr()
-    assert plain(view).data_ptr() == view.data_ptr()
+    assert to_normal_tensor(view).data_ptr() == view.data_ptr()
 
 
 def test_a_model_moves_along_with_the_hosts_weights(host: nn.Module) -> None:
     model = live(host)
-    assert still_shares(model, ldm_state(host))
+    assert shares_storage(model, ldm_state(host))
     weight = model.unet.conv_in.weight
     for parameter in host.parameters():
         parameter.data = parameter.data.clone()  # what moving to another device and back leaves
-    assert not still_shares(model, ldm_state(host))
+    assert not shares_storage(model, ldm_state(host))
     before = model.text_encoders[0].token_embedding.weight.clone()
-    share_again(model, live(host))
-    assert still_shares(model, ldm_state(host))
+    rebind_storage(model, live(host))
+    assert shares_storage(model, ldm_state(host))
     assert model.unet.conv_in.weight is weight, "what holds the parameter sees the new numbers"
     assert torch.equal(model.text_encoders[0].token_embedding.weight, before)

@@ -68,7 +68,9 @@ def largest_difference(checkpoint: Path, folder: Path, prompt: str) -> int:
     noise = sampling._start_noise([3], 64, 64)
     theirs = pipeline([prompt], num_inference_steps=8, guidance_scale=5.0, latents=noise, width=64, height=64).images[0]
     model = load_checkpoint(checkpoint)
-    ours = sampling.pictures_of(model, sampling.draw_latents(model, [prompt], [3], steps=8, guidance=5.0, width=64, height=64))[0]
+    ours = sampling.decode_to_images(
+        model, sampling.draw_latents(model, [prompt], [3], steps=8, guidance=5.0, width=64, height=64)
+    )[0]
     return int(np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max())
 
 

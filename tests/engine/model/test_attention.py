@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_flatten
 from tests.families import BASES, family
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 
 SIDE = 24
 "Of the latents. No layer has as many channels as a level has places, so that scores are known by their shape."
@@ -55,7 +55,7 @@ def step(model: DiffusionModel) -> None:
 @pytest.mark.parametrize("variant", BASES)
 def test_no_scores(variant: str, checkpointing: bool) -> None:
     model = family(variant).model()
-    with checkpointed(model) if checkpointing else nullcontext():
+    with gradient_checkpointing(model) if checkpointing else nullcontext():
         step(model)
 
 

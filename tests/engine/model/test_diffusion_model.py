@@ -10,15 +10,15 @@ import torch
 
 from tests.checkpoints import Source
 from tests.torch_releases import NEEDS_FP16
-from train_embedding.engine.model.diffusion_model import DiffusionModel, no_vectors
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.model.diffusion_model import DiffusionModel, empty_vector_tables
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import clip_tokenizer, token_ids
 
 TEXT = "a big red star"
 
 
 def context_of(model: DiffusionModel, prompts: PromptBatch) -> torch.Tensor:
-    return model.context(prompts, no_vectors(model)).context
+    return model.encode_prompts(prompts, empty_vector_tables(model)).context
 
 
 def test_everything_is_frozen(tiny_model: DiffusionModel) -> None:
@@ -29,16 +29,16 @@ def test_everything_is_frozen(tiny_model: DiffusionModel) -> None:
 
 @torch.no_grad()
 def test_a_plain_context_is_that_of_the_text_encoder(tiny_model: DiffusionModel, tiny_source: Source) -> None:
-    context = context_of(tiny_model, batch_prompts([tokenise([TEXT])]))
+    context = context_of(tiny_model, batch_prompts([tokenize_pieces([TEXT])]))
     ids = clip_tokenizer()(TEXT, padding="max_length", max_length=77, return_tensors="pt")["input_ids"]
     assert torch.equal(context, tiny_source.text_encoder(ids).last_hidden_state)
 
 
 @torch.no_grad()
 def test_chunks_stand_one_after_the_other(tiny_model: DiffusionModel) -> None:
-    long = batch_prompts([tokenise(["the " * 75 + TEXT])])
+    long = batch_prompts([tokenize_pieces(["the " * 75 + TEXT])])
     context = context_of(tiny_model, long)
-    second = context_of(tiny_model, batch_prompts([tokenise([TEXT])]))
+    second = context_of(tiny_model, batch_prompts([tokenize_pieces([TEXT])]))
     assert context.shape == (1, 154, 64)
     assert torch.allclose(context[:, 77:], second, atol=1e-6)
 
@@ -46,7 +46,7 @@ def test_chunks_stand_one_after_the_other(tiny_model: DiffusionModel) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("clip_skip", [1, 2, 3])
 def test_clip_skip(tiny_model: DiffusionModel, tiny_source: Source, clip_skip: int) -> None:
-    prompts = batch_prompts([tokenise([TEXT])])
+    prompts = batch_prompts([tokenize_pieces([TEXT])])
     encoder = replace(tiny_model.text_encoders[0], layer=clip_skip)
     context = context_of(replace(tiny_model, text_encoders=(encoder,)), prompts)
     output = tiny_source.text_encoder(prompts.ids[:, 0], output_hidden_states=True)
@@ -58,10 +58,10 @@ def test_clip_skip(tiny_model: DiffusionModel, tiny_source: Source, clip_skip: i
 def test_vectors_equal_to_tokens_are_the_text(tiny_model: DiffusionModel) -> None:
     vectors = tiny_model.token_embeddings("red star")
     assert vectors["clip_l"].shape == (2, 64)
-    packed = batch_prompts([tokenise(["a big", Vectors(0, 2)])])
-    plain = batch_prompts([tokenise([TEXT])])
-    assert torch.equal(tiny_model.context(packed, vectors).context, context_of(tiny_model, plain))
-    assert tiny_model.context(packed, vectors).pooled is None
+    packed = batch_prompts([tokenize_pieces(["a big", VectorRows(0, 2)])])
+    plain = batch_prompts([tokenize_pieces([TEXT])])
+    assert torch.equal(tiny_model.encode_prompts(packed, vectors).context, context_of(tiny_model, plain))
+    assert tiny_model.encode_prompts(packed, vectors).pooled is None
 
 
 def test_token_embeddings(tiny_model: DiffusionModel, tiny_source: Source) -> None:

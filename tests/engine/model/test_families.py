@@ -29,18 +29,18 @@ from tests.checkpoints import module_of
 from tests.families import BASES, OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, SOME_SLOW, VARIANTS, Family
 from train_embedding.engine import sampling
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
-from train_embedding.engine.loading.assign import shared_parameters
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
+from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.engine.loading.checkpoint import load_checkpoint
-from train_embedding.engine.loading.shared_weights import ldm_state, live_model
+from train_embedding.engine.loading.shared_weights import ldm_state, model_from_host_weights
 from train_embedding.engine.model.conditioning import Conditioning
-from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments, no_vectors
+from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments, empty_vector_tables
 from train_embedding.engine.model.noise_schedule import noise_schedule
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import FOLDER
-from train_embedding.engine.training.evaluation import fixed_items, fixed_losses
-from train_embedding.engine.training.loop import batch_loss, losses_in_context, train
+from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
+from train_embedding.engine.training.loop import batch_loss, train, unet_losses
 from train_embedding.engine.training.state import new_state
 
 PROMPTS = ("a big red star", "")
@@ -100,12 +100,12 @@ def pipeline(source: Family) -> Any:
 
 
 def prompts_of(texts: Sequence[str]) -> PromptBatch:
-    return batch_prompts([tokenise([text]) for text in texts])
+    return batch_prompts([tokenize_pieces([text]) for text in texts])
 
 
 def encoded(model: DiffusionModel, texts: Sequence[str]) -> Conditioning:
     with torch.no_grad():
-        return model.context(prompts_of(texts), no_vectors(model))
+        return model.encode_prompts(prompts_of(texts), empty_vector_tables(model))
 
 
 @pytest.mark.parametrize("base", BASES)
@@ -152,7 +152,7 @@ def test_the_end_is_found_behind_an_embedding() -> None:
     """Its place holder is no end of text, and its vectors reach what is pooled."""
     model = families.model("SDXL")
     vectors = model.token_embeddings("red star")
-    packed = model.context(batch_prompts([tokenise(["a big", Vectors(0, 2)])]), vectors)
+    packed = model.encode_prompts(batch_prompts([tokenize_pieces(["a big", VectorRows(0, 2)])]), vectors)
     plain = encoded(model, ["a big red star"])
     assert close(packed.context, plain.context)
     assert close(packed.pooled, plain.pooled)
@@ -186,11 +186,11 @@ def test_nothing_is_copied(variant: str) -> None:
     host = module_of(state, families.wrapped(source.base))
     if source.base == "SDXL":
         host.cond_stage_model = host.conditioner
-    live = live_model(
+    live = model_from_host_weights(
         ldm_state(host), source.params(), text_config=source.text_config, alphas_cumprod=noise_schedule(0.00085, 0.012, 1000)
     )
     for model in (source.model(), live):
-        counts = [shared_parameters(module, state) for module in model.modules()]
+        counts = [count_shared_parameters(module, state) for module in model.modules()]
         assert [shared for shared, _all in counts] == [total for _shared, total in counts]
         assert counts[0][1] == len(list(source.unet.parameters()))
         assert not any(tensor.is_meta for module in model.modules() for tensor in (*module.parameters(), *module.buffers()))
@@ -237,14 +237,14 @@ def test_encoded_tokens_are_what_the_unet_reads(base: str) -> None:
     widths = list(model.widths.values())
     for count in (None, 2):
         kept = 4 if count is None or base == "SD2" else count
-        states = torch.cat(list(model.encoded_tokens(text, count).values()), -1)
+        states = torch.cat(list(model.encode_tokens(text, count).values()), -1)
         assert states.shape == (kept, sum(widths))
         assert states.dtype == torch.float32
         if kept == 4:
             assert close(states, context[1:5])
         else:  # a token sees the ones before it alone, so that cutting the text changes nothing of the first ones
             assert close(states, context[1:3])
-    assert len(model.encoded_tokens("the " * 200)[next(iter(model.widths))]) == 75
+    assert len(model.encode_tokens("the " * 200)[next(iter(model.widths))]) == 75
 
 
 @pytest.mark.parametrize("key", ["clip_l", "clip_g"])
@@ -252,7 +252,7 @@ def test_the_pooled_output_is_followed_where_its_encoder_is_trained(key: str) ->
     model = families.model("SDXL")
     spec = TrainingSpec(embedding="sword", dataset="x", encoders=key)
     state = new_state(model.token_embeddings("red star"), resolve(spec, 64), torch.device("cpu"))
-    conditioning = model.context(batch_prompts([tokenise(["a ", Vectors(0, 2)])]), state.vectors)
+    conditioning = model.encode_prompts(batch_prompts([tokenize_pieces(["a ", VectorRows(0, 2)])]), state.vectors)
     assert conditioning.context.requires_grad
     assert conditioning.pooled is not None
     assert conditioning.pooled.requires_grad == (key == "clip_g")
@@ -283,7 +283,7 @@ def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> 
     latents = sampling.draw_latents(
         model, ["a red star"], [3], negative_prompt=negative_prompt, steps=4, guidance=3.0, width=64, height=64
     )
-    (ours,) = sampling.pictures_of(model, latents)
+    (ours,) = sampling.decode_to_images(model, latents)
     difference = np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int))
     assert int(difference.max()) <= 2
     assert np.asarray(ours).std() > 5, "a flat picture would agree with anything"
@@ -302,8 +302,8 @@ def test_a_run_learns(variant: str, encoders: str) -> None:
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4)) * 2 - 1
     moments = model.encode_images(pixels)
     pictures = [
-        EncodedPicture(
-            Picture(f"{number}.png", Path(f"{number}.png"), "", (64, 64), (64, 64)),
+        EncodedImage(
+            TrainingImage(f"{number}.png", Path(f"{number}.png"), "", (64, 64), (64, 64)),
             LatentMoments(moments.mean[number], moments.std[number]),
         )
         for number in range(2)
@@ -341,14 +341,14 @@ def test_the_gradient_of_every_encoder_leads_down(base: str) -> None:
     model = families.model(base)
     start = model.token_embeddings("red star")
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
-    items = fixed_items(model, latents, ["a [name]"] * 2, "sword", 2, repeats=2, seed=0)
+    items = evaluation_set(model, latents, ["a [name]"] * 2, "sword", 2, repeats=2, seed=0)
     tables = {key: table.clone().requires_grad_() for key, table in start.items()}
-    prompts = model.context(items.prompts, tables)
-    loss = losses_in_context(model, prompts, items.latents, items.noise, items.timesteps).mean()
+    prompts = model.encode_prompts(items.prompts, tables)
+    loss = unet_losses(model, prompts, items.latents, items.noise, items.timesteps).mean()
     for (key, table), gradient in zip(start.items(), torch.autograd.grad(loss, list(tables.values())), strict=True):
         lower = {**start, key: table - 0.02 * gradient / gradient.norm()}
         expected = float(loss.detach()) - 0.02 * float(gradient.norm())
-        assert float(fixed_losses(model, lower, items).mean()) == pytest.approx(expected, abs=0.004 * float(gradient.norm()))
+        assert float(evaluation_losses(model, lower, items).mean()) == pytest.approx(expected, abs=0.004 * float(gradient.norm()))
 
 
 def same_model(one: DiffusionModel, other: DiffusionModel) -> bool:

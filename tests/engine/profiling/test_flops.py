@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from train_embedding.engine.layers.frozen import plain
+from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.flops import CASES, StepFlops, count_step, count_text_encoders
 from train_embedding.engine.profiling.meta_models import meta_model
@@ -75,7 +75,7 @@ def test_sdxl() -> None:
 @pytest.mark.slow
 def test_what_frozen_layers_spare() -> None:
     """Of the two convolutions that read the first skip connection, the half that has no gradient."""
-    with plain(sd1().unet):
+    with original_layers(sd1().unet):
         without = count_step(sd1(), 512)
     assert without.forward == at_512().forward
     spared = 320 * 320 * 64 * 64 * 2 * (3 * 3 + 1)

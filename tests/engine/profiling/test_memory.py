@@ -16,8 +16,8 @@ from train_embedding.engine.profiling.memory import (
     WEIGHTS,
     MemoryCounter,
     StepMemory,
-    as_on_cuda,
     count_memory,
+    emulate_cuda_autocast,
     memory_table,
     text_encoder_saved,
 )
@@ -62,7 +62,7 @@ def test_the_peak_is_that_of_what_lives_at_the_same_time() -> None:
 def test_as_on_cuda() -> None:
     given = torch.ones(1, 2, 4, dtype=torch.float16)
     before = (F.linear, F.layer_norm, F.scaled_dot_product_attention)
-    with as_on_cuda(torch.bfloat16):
+    with emulate_cuda_autocast(torch.bfloat16):
         assert F.linear(given, torch.ones(3, 4, dtype=torch.float16)).dtype == torch.bfloat16
         assert F.layer_norm(given, (4,)).dtype == torch.float32
     assert (F.linear, F.layer_norm, F.scaled_dot_product_attention) == before

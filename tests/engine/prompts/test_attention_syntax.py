@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from train_embedding.engine.prompts.attention_syntax import (
+    extract_networks,
+    parse_attention,
+    remove_comments,
     split_at_and,
     split_at_commas,
-    weighted,
-    without_comments,
-    without_networks,
 )
 from train_embedding.errors import InvalidInput
 
@@ -26,20 +26,20 @@ def test_and_joins_prompts(case: dict[str, Any]) -> None:
 
 
 def test_brackets_weigh() -> None:
-    assert weighted("an (important) word") == [("an ", 1.0), ("important", 1.1), (" word", 1.0)]
-    assert weighted("(a:0.5)[b]") == [("a", 0.5), ("b", 1 / 1.1)]
-    assert weighted("((a:1.5) b") == [("a", 1.5 * 1.1), (" b", 1.1)]
-    assert weighted(r"\(a\]") == [("(a]", 1.0)]
-    assert weighted("") == [("", 1.0)]
+    assert parse_attention("an (important) word") == [("an ", 1.0), ("important", 1.1), (" word", 1.0)]
+    assert parse_attention("(a:0.5)[b]") == [("a", 0.5), ("b", 1 / 1.1)]
+    assert parse_attention("((a:1.5) b") == [("a", 1.5 * 1.1), (" b", 1.1)]
+    assert parse_attention(r"\(a\]") == [("(a]", 1.0)]
+    assert parse_attention("") == [("", 1.0)]
 
 
 def test_pieces_of_one_weight_are_one() -> None:
-    assert weighted("(my-)(cat)") == [("my-cat", 1.1)]
+    assert parse_attention("(my-)(cat)") == [("my-cat", 1.1)]
 
 
 def test_a_weight_that_is_no_number() -> None:
     with pytest.raises(InvalidInput, match=r'"1\.2\.3" is not a number'):
-        weighted("(a:1.2.3)")
+        parse_attention("(a:1.2.3)")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,6 @@ def test_commas_in_brackets_do_not_split(prompt: str, parts: list[str]) -> None:
 
 
 def test_networks_and_comments_are_no_text() -> None:
-    assert without_networks("a <lora:x:0.8> b <hypernet:y:1>") == ("a  b ", ("<lora:x:0.8>", "<hypernet:y:1>"))
-    assert without_networks("a < b and c:d > e")[1] == ()
-    assert without_comments("# all\na # rest\nb") == "\na \nb"
+    assert extract_networks("a <lora:x:0.8> b <hypernet:y:1>") == ("a  b ", ("<lora:x:0.8>", "<hypernet:y:1>"))
+    assert extract_networks("a < b and c:d > e")[1] == ()
+    assert remove_comments("# all\na # rest\nb") == "\na \nb"

@@ -11,11 +11,11 @@ import torch
 
 from tests import families
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.engine.data.captions import Captions, captions_batch
-from train_embedding.engine.model.diffusion_model import DiffusionModel, apply_emphasis, no_vectors
-from train_embedding.engine.prompts.chunking import BACKTRACK, Names, layout_of
-from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.data.captions import Captions, batch_captions
+from train_embedding.engine.model.diffusion_model import DiffusionModel, apply_emphasis, empty_vector_tables
+from train_embedding.engine.prompts.chunking import BACKTRACK, EmbeddingNames, chunk_prompt
+from train_embedding.engine.prompts.encoding import PromptTokenizer, batch_tokenized
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, token_ids
 from train_embedding.errors import InvalidInput
 
@@ -24,12 +24,12 @@ TAGGED = r"a \(red\) ball, (blue:1.4) sky, [grey] stone, BREAK green leaf"
 
 
 def batch_of(*prompts: str) -> PromptBatch:
-    reader = PromptReader()
-    return batch_readings([reader.read(prompt) for prompt in prompts])
+    reader = PromptTokenizer()
+    return batch_tokenized([reader.read(prompt) for prompt in prompts])
 
 
 def caption_of(*captions: str) -> PromptBatch:
-    return captions_batch(captions, "my-cat", Vectors(0, 2))
+    return batch_captions(captions, "my-cat", VectorRows(0, 2))
 
 
 def filled(ids: list[int]) -> list[int]:
@@ -37,15 +37,15 @@ def filled(ids: list[int]) -> list[int]:
 
 
 def kept_by_the_webui(case: dict[str, Any]) -> bool:
-    layout = layout_of(case["prompt"], Names(MADE["embeddings"]), case["backtrack"])
+    layout = chunk_prompt(case["prompt"], EmbeddingNames(MADE["embeddings"]), case["backtrack"])
     return case["backtrack"] == BACKTRACK and not any("loses" in note for note in layout.notes)
 
 
 @pytest.mark.parametrize("case", [*filter(kept_by_the_webui, MADE["laid_out"])], ids=lambda case: case["prompt"][:40])
 def test_prompts_are_encoded_as_the_webui_lays_them_out(case: dict[str, Any]) -> None:
-    tables = [(name, Vectors(index * 100, count)) for index, (name, count) in enumerate(MADE["embeddings"])]
+    tables = [(name, VectorRows(index * 100, count)) for index, (name, count) in enumerate(MADE["embeddings"])]
     first_rows = {name: vectors.first for name, vectors in tables}
-    reading = PromptReader(tables).read(case["prompt"])
+    reading = PromptTokenizer(tables).read(case["prompt"])
     for tokens, weights, chunk in zip(reading.tokens, reading.weights, case["chunks"], strict=True):
         assert [token for token, _slot in tokens] == chunk["ids"]
         assert [round(weight, 6) for weight in weights] == [weight for weight, count in chunk["weights"] for _ in range(count)]
@@ -80,10 +80,10 @@ def test_captions_and_template_lines_are_read_together() -> None:
     ["a [name] at night", "", "a big, red: star", "the " * 100, "{x} | y <lora:z:1> # AND", "[name] " + "the " * 74 + "[name]"],
 )
 def test_captions_without_syntax_are_as_they_were(text: str) -> None:
-    pieces: list[str | Vectors] = []
+    pieces: list[str | VectorRows] = []
     for index, part in enumerate(text.split("[name]")):
-        pieces += [*([Vectors(0, 2)] if index else []), *([part] if part.strip() else [])]
-    batch, plain = caption_of(text), batch_prompts([tokenise(pieces)])
+        pieces += [*([VectorRows(0, 2)] if index else []), *([part] if part.strip() else [])]
+    batch, plain = caption_of(text), batch_prompts([tokenize_pieces(pieces)])
     assert batch.weights is None
     assert torch.equal(batch.ids, plain.ids)
     assert torch.equal(batch.slots, plain.slots)
@@ -104,7 +104,7 @@ def test_shorter_prompts_are_filled_with_chunks_that_weigh_1() -> None:
     assert batch.ids.shape == (2, 2, 77)
     assert batch.weights is not None
     assert batch.weights[1].eq(1).all()
-    assert batch.rows(slice(1, 2)).weights is not None
+    assert batch.select(slice(1, 2)).weights is not None
     assert batch.to(torch.device("cpu")).weights is not None
 
 
@@ -122,22 +122,24 @@ def test_a_weight_that_is_not_a_number() -> None:
 @torch.no_grad()
 def test_a_weight_multiplies_the_output_and_keeps_its_mean(tiny_model: DiffusionModel) -> None:
     """By hand: each token's states times its weight, and the chunk's mean restored (the WebUI's "Emphasis: Original")."""
-    plain = tiny_model.context(batch_prompts([tokenise(["a big red star"])]), no_vectors(tiny_model)).context
+    plain = tiny_model.encode_prompts(
+        batch_prompts([tokenize_pieces(["a big red star"])]), empty_vector_tables(tiny_model)
+    ).context
     weights = torch.ones(77)
     weights[3] = 1.4
     weights[4] = 0.8
     expected = plain * weights[:, None]
     expected = expected * (plain.mean() / expected.mean())
-    context = tiny_model.context(batch_of("a big (red:1.4) (star:0.8)"), no_vectors(tiny_model)).context
+    context = tiny_model.encode_prompts(batch_of("a big (red:1.4) (star:0.8)"), empty_vector_tables(tiny_model)).context
     assert torch.allclose(context, expected, atol=1e-5)
     assert not torch.allclose(context, plain, atol=1e-2)
 
 
 @torch.no_grad()
 def test_a_prompt_does_not_depend_on_the_weights_of_its_neighbours(tiny_model: DiffusionModel) -> None:
-    both = tiny_model.context(batch_of("a (star:1.5)", "a tree"), no_vectors(tiny_model)).context
+    both = tiny_model.encode_prompts(batch_of("a (star:1.5)", "a tree"), empty_vector_tables(tiny_model)).context
     for row, prompt in enumerate(("a (star:1.5)", "a tree")):
-        alone = tiny_model.context(batch_of(prompt), no_vectors(tiny_model)).context
+        alone = tiny_model.encode_prompts(batch_of(prompt), empty_vector_tables(tiny_model)).context
         assert torch.allclose(both[row], alone[0], atol=1e-5)
 
 
@@ -148,13 +150,13 @@ def test_each_chunk_keeps_its_own_mean_and_what_is_pooled_has_no_weights() -> No
     prompts = batch_of("a (red:1.5) star BREAK [tree]")
     plain = PromptBatch(prompts.ids, prompts.slots)
     assert prompts.weights is not None
-    weighed, literal = (model.context(batch, no_vectors(model)) for batch in (prompts, plain))
+    weighed, literal = (model.encode_prompts(batch, empty_vector_tables(model)) for batch in (prompts, plain))
     assert weighed.pooled is not None
     assert literal.pooled is not None
     assert torch.equal(weighed.pooled, literal.pooled)
     parts: list[torch.Tensor] = []
     for encoder in model.text_encoders:
-        hidden = encoder.encode(plain, no_vectors(model)[encoder.key])[0].reshape(2, 77, -1)
+        hidden = encoder.encode(plain, empty_vector_tables(model)[encoder.key])[0].reshape(2, 77, -1)
         chunks = [states * weights[:, None] for states, weights in zip(hidden, prompts.weights[0], strict=True)]
         parts.append(torch.cat([one * (states.mean() / one.mean()) for one, states in zip(chunks, hidden, strict=True)]))
     assert torch.allclose(weighed.context[0], torch.cat(parts, -1), rtol=1e-4, atol=1e-5)
@@ -170,13 +172,13 @@ def test_a_gradient_flows_through_the_weight(tiny_model: DiffusionModel) -> None
     def gradient(weight: float) -> torch.Tensor:
         vectors = {"clip_l": tiny_model.token_embeddings("red star")["clip_l"].requires_grad_()}
         batch = caption_of(f"a (my-cat:{weight}) tree")
-        context = tiny_model.context(batch, vectors).context
+        context = tiny_model.encode_prompts(batch, vectors).context
         context[0, 2].square().sum().backward()
         return learned(vectors)
 
     def by_hand(weight: float) -> torch.Tensor:
         vectors = {"clip_l": tiny_model.token_embeddings("red star")["clip_l"].requires_grad_()}
-        plain = tiny_model.context(caption_of("a my-cat tree"), vectors).context[0]
+        plain = tiny_model.encode_prompts(caption_of("a my-cat tree"), vectors).context[0]
         weights = torch.ones(77)
         weights[2:4] = weight
         weighed = plain * weights[:, None]

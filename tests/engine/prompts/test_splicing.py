@@ -9,12 +9,19 @@ import torch
 from torch import nn
 
 from train_embedding.embeddings.text_encoders import CHUNK
-from train_embedding.engine.prompts.splicing import PLACEHOLDER_ID, PromptBatch, Vectors, batch_prompts, spliced, tokenise
+from train_embedding.engine.prompts.splicing import (
+    PLACEHOLDER_ID,
+    PromptBatch,
+    VectorRows,
+    batch_prompts,
+    splice_vectors,
+    tokenize_pieces,
+)
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, clip_tokenizer
 
 
-def batch_of(*prompts: Sequence[str | Vectors]) -> PromptBatch:
-    return batch_prompts([tokenise(pieces) for pieces in prompts])
+def batch_of(*prompts: Sequence[str | VectorRows]) -> PromptBatch:
+    return batch_prompts([tokenize_pieces(pieces) for pieces in prompts])
 
 
 @pytest.mark.parametrize("text", ["", "a big red star on a navy background", "Ünïcode, (weird:1.2) tokens!!", "the " * 75])
@@ -37,7 +44,7 @@ def test_chunks_of_75_tokens(words: int, chunks: int) -> None:
 
 def test_nothing_is_lost_between_chunks() -> None:
     words = [f"word{number}" for number in range(60)]
-    whole = [token for chunk in tokenise([" ".join(words)]) for token, _slot in chunk]
+    whole = [token for chunk in tokenize_pieces([" ".join(words)]) for token, _slot in chunk]
     assert whole == clip_tokenizer()(" ".join(words), add_special_tokens=False, verbose=False)["input_ids"]
 
 
@@ -48,7 +55,7 @@ def test_shorter_prompts_are_filled_with_empty_chunks() -> None:
 
 
 def test_slots_of_an_embedding() -> None:
-    batch = batch_of(["a", Vectors(2, 3), "star"])
+    batch = batch_of(["a", VectorRows(2, 3), "star"])
     ids, slots = batch.ids[0, 0].tolist(), batch.slots[0, 0].tolist()
     assert slots[:7] == [-1, -1, 2, 3, 4, -1, -1]
     assert ids[2:5] == [PLACEHOLDER_ID] * 3
@@ -58,7 +65,7 @@ def test_slots_of_an_embedding() -> None:
 
 @pytest.mark.parametrize(("before", "where"), [(72, (0, 72)), (73, (1, 0)), (75, (1, 0))])
 def test_an_embedding_is_never_split(before: int, where: tuple[int, int]) -> None:
-    batch = batch_of(["the " * before, Vectors(0, 3), "star"])
+    batch = batch_of(["the " * before, VectorRows(0, 3), "star"])
     chunk, first = where
     assert batch.ids.shape == (1, 2, 77)
     assert batch.slots[0, chunk, 1 + first : 4 + first].tolist() == [0, 1, 2]
@@ -68,7 +75,7 @@ def test_an_embedding_is_never_split(before: int, where: tuple[int, int]) -> Non
 
 
 def test_the_largest_embedding_fills_a_chunk() -> None:
-    batch = batch_of(["a", Vectors(0, CHUNK), "star"])
+    batch = batch_of(["a", VectorRows(0, CHUNK), "star"])
     assert batch.ids.shape == (1, 3, 77)
     assert batch.slots[0, 1].tolist() == [-1, *range(CHUNK), -1]
 
@@ -84,7 +91,7 @@ def test_the_splice_changes_slots_and_nothing_else() -> None:
     embedding, ids, slots = embedding_and_slots()
     table = torch.randn(2, 4)
     plain = embedding(ids)
-    with spliced(embedding, slots, table):
+    with splice_vectors(embedding, slots, table):
         output = embedding(ids)
     assert torch.equal(output[0, 1], table[0])
     assert torch.equal(output[0, 2], table[1])
@@ -97,7 +104,7 @@ def test_gradients_reach_the_table_and_nothing_else() -> None:
     embedding, ids, slots = embedding_and_slots()
     embedding.requires_grad_(False)
     table = torch.randn(3, 4, requires_grad=True)
-    with spliced(embedding, slots, table):
+    with splice_vectors(embedding, slots, table):
         embedding(ids).sum().backward()
     assert table.grad is not None
     assert table.grad[:, 0].tolist() == [1, 2, 0]  # row 1 stands in two places, row 2 in none
@@ -106,14 +113,14 @@ def test_gradients_reach_the_table_and_nothing_else() -> None:
 
 def test_the_table_takes_the_type_of_the_output() -> None:
     embedding, ids, slots = embedding_and_slots()
-    with spliced(embedding.half(), slots, torch.randn(2, 4)):
+    with splice_vectors(embedding.half(), slots, torch.randn(2, 4)):
         assert embedding(ids).dtype == torch.float16
 
 
 def test_the_hook_goes_whatever_happens() -> None:
     embedding, ids, slots = embedding_and_slots()
     plain = embedding(ids)
-    with pytest.raises(RuntimeError, match="boom"), spliced(embedding, slots, torch.zeros(2, 4)):
+    with pytest.raises(RuntimeError, match="boom"), splice_vectors(embedding, slots, torch.zeros(2, 4)):
         raise RuntimeError("boom")
     assert torch.equal(embedding(ids), plain)
     assert not embedding._forward_hooks

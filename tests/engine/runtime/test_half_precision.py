@@ -17,13 +17,13 @@ from torch.nn import functional as F
 
 from train_embedding.engine.data.latents import Batch
 from train_embedding.engine.devices import SUPPORT, DeviceSupport
-from train_embedding.engine.layers.frozen import plain
+from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import noise_schedule
-from train_embedding.engine.profiling.meta_models import meta_model, text_encoders
-from train_embedding.engine.prompts.splicing import Vectors, batch_prompts, tokenise
+from train_embedding.engine.profiling.meta_models import meta_model, meta_text_encoders
+from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.runtime import precision
-from train_embedding.engine.runtime.precision import LossScale, passes_fp16
+from train_embedding.engine.runtime.precision import LossScale, uses_fp16_gradients
 from train_embedding.engine.training.loop import denoising_losses
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def model() -> DiffusionModel:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
             parameter.copy_(parameter.half())
         torch.manual_seed(0)
-        encoders = tuple(text_encoders("SD1"))
+        encoders = tuple(meta_text_encoders("SD1"))
         for parameter in encoders[0].module.parameters():
             parameter.copy_(parameter.half())
     schedule = noise_schedule(0.00085, 0.012, 1000)
@@ -88,10 +88,10 @@ def gradient(model: DiffusionModel, scale: LossScale) -> torch.Tensor:
     """The gradient of two vectors, divided by the factor on the loss."""
     generator = torch.Generator().manual_seed(1)
     vectors = {"clip_l": (0.02 * torch.randn(2, 768, generator=generator)).requires_grad_()}
-    prompts = batch_prompts([tokenise(["a photo of ", Vectors(0, 2)])])
+    prompts = batch_prompts([tokenize_pieces(["a photo of ", VectorRows(0, 2)])])
     latents, noise = torch.randn(2, 1, 4, 8, 8, generator=generator)
     batch = Batch(latents, prompts, generator)
-    with torch.enable_grad(), plain(model.unet), plain(model.text_encoders[0].module):
+    with torch.enable_grad(), original_layers(model.unet), original_layers(model.text_encoders[0].module):
         losses = denoising_losses(model, vectors, batch, noise, torch.tensor([500]))
         scale.add_gradient(SMALL * losses.mean(), vectors.values())
     found = vectors["clip_l"].grad
@@ -111,7 +111,7 @@ def test_gradients_of_fp16_weights_are_those_of_fp32(model: DiffusionModel, monk
     monkeypatch.setattr(torch, "autocast", emulated_autocast)
     for dtype in (torch.bfloat16, torch.float16):
         monkeypatch.setattr(precision, "_autocast_dtype", lambda _device, dtype=dtype: dtype)
-        assert passes_fp16(model)
+        assert uses_fp16_gradients(model)
         assert cosine(gradient(model, LossScale(CPU, enabled=True)), exact) >= 0.999, dtype
     unscaled = cosine(gradient(model, LossScale(CPU, enabled=False)), exact)
     assert unscaled < 0.95  # what the scale is for; 0.92 when this was written

@@ -18,9 +18,9 @@ from train_embedding.engine.runtime.precision import (
     LossScale,
     autocast,
     compute_dtype,
-    passes_fp16,
+    uses_fp16_gradients,
 )
-from train_embedding.engine.training.optimizers import new_optimizer
+from train_embedding.engine.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 
@@ -65,7 +65,7 @@ def test_what_each_gpu_computes_in(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
     assert compute_dtype(on("cuda", torch.float16)) == dtype
-    assert passes_fp16(on("cuda")) == (dtype == torch.float16)
+    assert uses_fp16_gradients(on("cuda")) == (dtype == torch.float16)
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps", "xpu", "privateuseone", "vulkan"])
@@ -93,7 +93,7 @@ def test_the_loss_is_scaled_wherever_fp16_is_on_the_way(
     monkeypatch: pytest.MonkeyPatch, device: str, unet: torch.dtype, text: torch.dtype, scaled: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 6))
-    assert passes_fp16(on(device, unet, text)) == scaled
+    assert uses_fp16_gradients(on(device, unet, text)) == scaled
 
 
 def test_gradients_are_added() -> None:
@@ -127,7 +127,7 @@ def test_a_step_without_a_finite_gradient_changes_nothing(name: str, bad: float,
     if name == "prodigy":
         pytest.importorskip("prodigyopt")
     leaf = torch.linspace(0.1, 1, 6).reshape(2, 3).requires_grad_()
-    optimizer, scale = new_optimizer(name, [leaf], 0.01), LossScale(CPU, enabled=True)
+    optimizer, scale = make_optimizer(name, [leaf], 0.01), LossScale(CPU, enabled=True)
     for _ in range(after):
         stepped(scale, optimizer, leaf, 1.0)
     vectors = leaf.detach().clone()
@@ -144,7 +144,7 @@ def test_a_step_without_a_finite_gradient_changes_nothing(name: str, bad: float,
 
 def test_the_factor_falls_at_once_and_rises_slowly() -> None:
     leaf = torch.ones(1, 2, requires_grad=True)
-    optimizer, scale = new_optimizer("adamw", [leaf], 0.01), LossScale(CPU, enabled=True)
+    optimizer, scale = make_optimizer("adamw", [leaf], 0.01), LossScale(CPU, enabled=True)
 
     def factor() -> float:
         return float(scale.values()["factor"])
@@ -167,7 +167,7 @@ def test_the_factor_falls_at_once_and_rises_slowly() -> None:
 
 def test_a_saved_scale_goes_on() -> None:
     leaf = torch.ones(1, 2, requires_grad=True)
-    optimizer, scale = new_optimizer("adamw", [leaf], 0.01), LossScale(CPU, enabled=True)
+    optimizer, scale = make_optimizer("adamw", [leaf], 0.01), LossScale(CPU, enabled=True)
     for gradient in (float("inf"), 1.0, 1.0, float("inf")):
         stepped(scale, optimizer, leaf, gradient)
     other = LossScale(CPU, enabled=True)
@@ -177,7 +177,7 @@ def test_a_saved_scale_goes_on() -> None:
 
 def test_steps_that_need_no_scale_are_the_optimizers_own() -> None:
     leaf = torch.ones(1, 2, requires_grad=True)
-    optimizer = new_optimizer("adamw", [leaf], 0.01)
+    optimizer = make_optimizer("adamw", [leaf], 0.01)
     stepped(LossScale(CPU, enabled=False), optimizer, leaf, float("nan"))
     assert bool(leaf.isnan().all())  # which the run's report finds
 

@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional as F
 
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
-from train_embedding.engine.prompts.splicing import Vectors, batch_prompts, tokenise
+from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.training import core_loss
-from train_embedding.engine.training.core_loss import PROMPTS, ContextTerm
+from train_embedding.engine.training.core_loss import PROMPTS, CoreLoss
 from train_embedding.engine.training.loop import train
 from train_embedding.engine.training.state import new_state
 
@@ -30,7 +30,7 @@ def moved(model: DiffusionModel, distance: float) -> dict[str, torch.Tensor]:
 
 
 def test_at_the_start_it_is_zero(tiny_model: DiffusionModel) -> None:
-    term = ContextTerm(tiny_model, start(tiny_model), 0)
+    term = CoreLoss(tiny_model, start(tiny_model), 0)
     assert float(term.loss(start(tiny_model), 1)) == pytest.approx(0, abs=1e-6)
     assert float(term.loss(moved(tiny_model, 0.5), 1)) > 1e-4
 
@@ -38,9 +38,9 @@ def test_at_the_start_it_is_zero(tiny_model: DiffusionModel) -> None:
 @torch.no_grad()
 def test_it_is_the_mean_distance_of_the_other_tokens(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_loss, "PROMPTS", ("a [name] in the snow",))
-    term = ContextTerm(tiny_model, start(tiny_model), 0)
-    prompts = batch_prompts([tokenise(["a ", Vectors(0, 2), " in the snow"])])
-    encoded = [tiny_model.context(prompts, tables).context[0] for tables in (start(tiny_model), moved(tiny_model, 0.5))]
+    term = CoreLoss(tiny_model, start(tiny_model), 0)
+    prompts = batch_prompts([tokenize_pieces(["a ", VectorRows(0, 2), " in the snow"])])
+    encoded = [tiny_model.encode_prompts(prompts, tables).context[0] for tables in (start(tiny_model), moved(tiny_model, 0.5))]
     distances = 1 - F.cosine_similarity(*encoded, dim=-1)
     others = [index for index in range(77) if index not in (2, 3)]
     assert float(term.loss(moved(tiny_model, 0.5), 7)) == pytest.approx(float(distances[others].mean()), rel=1e-5)
@@ -48,7 +48,7 @@ def test_it_is_the_mean_distance_of_the_other_tokens(tiny_model: DiffusionModel,
 
 
 def test_its_prompt_follows_from_the_seed_and_the_step(tiny_model: DiffusionModel) -> None:
-    one, same, other = (ContextTerm(tiny_model, start(tiny_model), seed) for seed in (0, 0, 1))
+    one, same, other = (CoreLoss(tiny_model, start(tiny_model), seed) for seed in (0, 0, 1))
     vectors = moved(tiny_model, 0.5)
     losses = [[float(term.loss(vectors, step)) for step in range(1, 9)] for term in (one, same, other)]
     assert losses[0] == losses[1] != losses[2]
@@ -65,8 +65,8 @@ def test_training_with_it_keeps_the_other_words(tiny_model: DiffusionModel) -> N
     generator = torch.Generator().manual_seed(4)
     moments = tiny_model.encode_images(torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1)
     pictures = [
-        EncodedPicture(
-            Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), LatentMoments(moments.mean[i], moments.std[i])
+        EncodedImage(
+            TrainingImage(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), LatentMoments(moments.mean[i], moments.std[i])
         )
         for i in range(2)
     ]
@@ -74,12 +74,12 @@ def test_training_with_it_keeps_the_other_words(tiny_model: DiffusionModel) -> N
         embedding="sword", dataset="x", steps=20, batch_size=2, learning_rate="0.02", template=("a [name]",), ema_decay=0.0,
         eval_every=0, lr_cooldown_steps=0,
     )  # fmt: skip
-    measure = ContextTerm(tiny_model, start(tiny_model), 9)
+    measure = CoreLoss(tiny_model, start(tiny_model), 9)
     ends: list[float] = []
     for weight in (0.0, 30.0):
         resolved = resolve(replace(spec, core_loss_weight=weight), 64)
         state = new_state(start(tiny_model), resolved, torch.device("cpu"))
-        term = ContextTerm(tiny_model, start(tiny_model), 0) if weight else None
+        term = CoreLoss(tiny_model, start(tiny_model), 0) if weight else None
         train(
             tiny_model, state, LatentDataset(pictures, resolved, 2), resolved, lambda _: torch.ones(2), lambda _: None,
             lambda: False, term,

@@ -11,14 +11,14 @@ import torch
 
 from tests.processes import SimulatedProcesses
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training import data_parallel
 from train_embedding.engine.training.data_parallel import DistributedGradient, Step, WorkerSetup
-from train_embedding.engine.training.loop import accumulated_gradient
+from train_embedding.engine.training.loop import accumulate_gradient
 from train_embedding.errors import Conflict, TrainingFailed
 
 SPEC = TrainingSpec(
@@ -28,7 +28,7 @@ SPEC = TrainingSpec(
 UNSCALED = LossScale(torch.device("cpu"), enabled=False)
 
 
-def encoded(count: int = 5, size: int = 32) -> list[EncodedPicture]:
+def encoded(count: int = 5, size: int = 32) -> list[EncodedImage]:
     generator = torch.Generator().manual_seed(4)
 
     def moments() -> LatentMoments:
@@ -38,7 +38,9 @@ def encoded(count: int = 5, size: int = 32) -> list[EncodedPicture]:
 
     mask = torch.rand(size // 8, size // 8, generator=generator)
     return [
-        EncodedPicture(Picture(f"{i}.png", Path(), "", (size, size), (size, size)), moments(), moments(), mask if i % 2 else None)
+        EncodedImage(
+            TrainingImage(f"{i}.png", Path(), "", (size, size), (size, size)), moments(), moments(), mask if i % 2 else None
+        )
         for i in range(count)
     ]
 
@@ -61,9 +63,9 @@ def test_shares_are_the_rows_of_one_batch(count: int) -> None:
     whole = dataset(replace(SPEC, batch_size=2 * count)).batch(3)
     parts = [dataset(SPEC, Processes(rank, count)).batch(3) for rank in range(count)]
     assert all(torch.equal(part.latents, whole.latents) for part in parts)
-    assert torch.equal(torch.cat([part.rows(part.share).latents for part in parts]), whole.latents)
-    assert torch.equal(torch.cat([part.rows(part.share).prompts.slots for part in parts]), whole.prompts.slots)
-    assert len(whole.rows(whole.share).latents) == 2 * count
+    assert torch.equal(torch.cat([part.select(part.local_rows).latents for part in parts]), whole.latents)
+    assert torch.equal(torch.cat([part.select(part.local_rows).prompts.slots for part in parts]), whole.prompts.slots)
+    assert len(whole.select(whole.local_rows).latents) == 2 * count
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -74,7 +76,7 @@ def test_the_mean_gradient_is_that_of_one_process(tiny_model: DiffusionModel, co
     spec = replace(SPEC, **changes)
     alone, together = start(tiny_model), start(tiny_model)
     whole = replace(spec, batch_size=2 * count)
-    loss = accumulated_gradient(tiny_model, alone, dataset(whole), whole, 2, UNSCALED)
+    loss = accumulate_gradient(tiny_model, alone, dataset(whole), whole, 2, UNSCALED)
     processes, gradient = shared(tiny_model, count, spec)
     shared_loss = gradient(tiny_model, together, dataset(spec, processes), spec, 2, UNSCALED)
     expected, got = alone["clip_l"].grad, together["clip_l"].grad
@@ -119,7 +121,7 @@ def test_memory_that_is_short_anywhere_is_saved_everywhere(tiny_model: Diffusion
             gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
     plain = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
     assert not processes.tasks[-1].checkpointed
-    with data_parallel.checkpointed(tiny_model):
+    with data_parallel.gradient_checkpointing(tiny_model):
         saving = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
         assert processes.tasks[-1].checkpointed
     assert saving.item() == pytest.approx(plain.item(), rel=1e-5)

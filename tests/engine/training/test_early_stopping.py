@@ -11,10 +11,10 @@ import torch
 from train_embedding.engine.training.early_stopping import (
     Evaluation,
     Verdict,
-    best,
+    best_evaluation,
+    has_learned,
     judge,
-    learned,
-    paired,
+    paired_difference,
     scores,
 )
 
@@ -89,7 +89,7 @@ def test_a_diverging_curve_is_ended_with_the_start_as_the_best(noise: float, see
     step, answer = ended(made)
     assert answer is Verdict.NOT_LEARNING
     assert step <= 12 * EVERY
-    assert made[best(made)].step <= 2 * EVERY
+    assert made[best_evaluation(made)].step <= 2 * EVERY
 
 
 def test_noise_alone_never_looks_like_learning() -> None:
@@ -100,7 +100,7 @@ def test_noise_alone_never_looks_like_learning() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_overfitting_keeps_the_snapshot_before_it(seed: int) -> None:
     made = evaluations(lambda step: converging(30)(step) + max(0, step - 300) * 0.001, 0.005, seed)
-    assert made[best(made)].step <= 320
+    assert made[best_evaluation(made)].step <= 320
 
 
 def test_the_best_is_the_earliest_within_the_error_of_their_difference() -> None:
@@ -112,9 +112,9 @@ def test_the_best_is_the_earliest_within_the_error_of_their_difference() -> None
     ]
     differences = made[1].losses - made[2].losses
     assert 0 < float(differences.mean()) <= float(differences.std()) / 2
-    assert best(made) == 1
+    assert best_evaluation(made) == 1
     clear = [*made[:2], Evaluation(40, made[1].losses - torch.tensor([0.04, 0.05, 0.05, 0.04]))]
-    assert best(clear) == 2
+    assert best_evaluation(clear) == 2
 
 
 def test_the_floor_holds() -> None:
@@ -132,12 +132,12 @@ def test_nothing_is_said_before_the_window_has_been_full_twice() -> None:
 def test_scores_are_means_of_ratios() -> None:
     made = [Evaluation(0, torch.tensor([1.0, 2.0]).double()), Evaluation(20, torch.tensor([0.5, 2.0]).double())]
     assert scores(made) == [1.0, 0.75]
-    assert not learned(made)
-    assert learned([made[0], Evaluation(20, torch.tensor([0.5, 1.1]).double())])
+    assert not has_learned(made)
+    assert has_learned([made[0], Evaluation(20, torch.tensor([0.5, 1.1]).double())])
 
 
 def test_the_paired_difference() -> None:
-    difference, error = paired(torch.tensor([0.5, 1.0, -0.5, 2.0]))
+    difference, error = paired_difference(torch.tensor([0.5, 1.0, -0.5, 2.0]))
     assert difference == pytest.approx(0.75)
     assert error == pytest.approx((((0.25**2 + 0.25**2 + 1.25**2 + 1.25**2) / 3) ** 0.5) / 2)
-    assert paired(torch.ones(4)) == (1.0, 0.0)
+    assert paired_difference(torch.ones(4)) == (1.0, 0.0)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training import loop
 from train_embedding.engine.training.early_stopping import Verdict
-from train_embedding.engine.training.evaluation import fixed_items, fixed_losses
+from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.training.loop import train
 from train_embedding.engine.training.state import new_state
@@ -50,19 +50,20 @@ class Run:
 
     def evaluate(self, vectors: dict[str, torch.Tensor]) -> torch.Tensor:
         means = torch.stack([one.moments.mean for one in self.pictures()])
-        items = fixed_items(self.model, means, ["a [name]"] * 2, "sword", 2, repeats=4, seed=9)
-        return fixed_losses(self.model, vectors, items)
+        items = evaluation_set(self.model, means, ["a [name]"] * 2, "sword", 2, repeats=4, seed=9)
+        return evaluation_losses(self.model, vectors, items)
 
     def start(self) -> torch.Tensor:
         return self.model.token_embeddings("red star")["clip_l"].clone()
 
-    def pictures(self) -> list[EncodedPicture]:
+    def pictures(self) -> list[EncodedImage]:
         generator = torch.Generator().manual_seed(4)
         pixels = torch.rand(2, 3, 64, 64, generator=generator) * 2 - 1
         moments = self.model.encode_images(pixels)
         return [
-            EncodedPicture(
-                Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), LatentMoments(moments.mean[i], moments.std[i])
+            EncodedImage(
+                TrainingImage(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)),
+                LatentMoments(moments.mean[i], moments.std[i]),
             )
             for i in range(2)
         ]
@@ -136,9 +137,9 @@ def test_the_loss_falls(tiny_model: DiffusionModel) -> None:
     """On fixed items of the training pictures: the same noise, timesteps and prompts before and after."""
     run = Run(tiny_model, replace(SPEC, steps=25, batch_size=4, learning_rate="0.05", latent_sampling="deterministic"))
     latents = torch.stack([one.moments.mean for one in run.pictures()])
-    items = fixed_items(tiny_model, latents, ["a [name]"] * 2, "sword", 2, repeats=8, seed=9)
-    before = fixed_losses(tiny_model, {"clip_l": run.start()}, items)
-    after = fixed_losses(tiny_model, {"clip_l": run.copies[-1]}, items)
+    items = evaluation_set(tiny_model, latents, ["a [name]"] * 2, "sword", 2, repeats=8, seed=9)
+    before = evaluation_losses(tiny_model, {"clip_l": run.start()}, items)
+    after = evaluation_losses(tiny_model, {"clip_l": run.copies[-1]}, items)
     assert float(after.mean()) < float(before.mean()) - 0.002
 
 
@@ -226,7 +227,7 @@ def test_accumulated_batches_are_one_large_batch(tiny_model: DiffusionModel) -> 
     spec = replace(SPEC, gradient_accumulation_steps=2)
     data = LatentDataset(run.pictures(), resolve(spec, 64), 2)
     leaf = {"clip_l": run.start().requires_grad_()}
-    loss = loop.accumulated_gradient(tiny_model, leaf, data, spec, 2, LossScale(torch.device("cpu"), enabled=False))
+    loss = loop.accumulate_gradient(tiny_model, leaf, data, spec, 2, LossScale(torch.device("cpu"), enabled=False))
     assert leaf["clip_l"].grad is not None
     alone = {"clip_l": run.start().requires_grad_()}
     losses = [loop.batch_loss(tiny_model, alone, data.batch(step), SPEC) for step in (3, 4)]
@@ -256,7 +257,7 @@ def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
     run = Run(tiny_model, replace(SPEC, steps=100, eval_every=1, learning_rate="1e-12"))
     assert run.state.verdict is Verdict.NOT_LEARNING
     assert run.state.step == run.state.ending == 8
-    assert run.state.chosen()[0] == 0
+    assert run.state.best_vectors()[0] == 0
 
 
 def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_flatten
 
 from tests.families import BASES, family
 from train_embedding.engine.config.spec import TrainingSpec, resolve
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.loading import ldm
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.training import loop
@@ -82,7 +82,7 @@ def on_meta(variant: str) -> DiffusionModel:
     made = family(variant)
     state = {key: tensor.to("meta") for key, tensor in made.state().items()}
     schedule = made.model().alphas_cumprod.to("meta")
-    return replace(ldm.assemble(state, made.params(), text_config=made.text_config), alphas_cumprod=schedule)
+    return replace(ldm.build_model(state, made.params(), text_config=made.text_config), alphas_cumprod=schedule)
 
 
 def step(
@@ -99,7 +99,7 @@ def step(
     moments = LatentMoments(torch.zeros(4, 8, 8), torch.ones(4, 8, 8))
     mask = torch.ones(8, 8)
     pictures = [
-        EncodedPicture(Picture(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), moments, None, mask) for i in range(2)
+        EncodedImage(TrainingImage(f"{i}.png", Path(f"{i}.png"), "", (64, 64), (64, 64)), moments, None, mask) for i in range(2)
     ]
     data = LatentDataset(pictures, resolved, 2, device)
     with NoLists(), NoWaiting():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from train_embedding.engine.model.noise_schedule import add_noise, noise_schedule
-from train_embedding.engine.training.losses import HUBER_C, area_means, item_losses, min_snr_weights, target_of
+from train_embedding.engine.training.losses import HUBER_C, masked_means, min_snr_weights, per_sample_losses, prediction_target
 
 TIMESTEPS = torch.tensor([5, 400, 980])
 
@@ -25,7 +25,7 @@ def noise() -> torch.Tensor:
 def test_a_perfect_prediction_gives_the_latents_back(prediction_type: str, latents: torch.Tensor, noise: torch.Tensor) -> None:
     schedule = noise_schedule(0.00085, 0.012, 1000).double()
     noisy = add_noise(latents, noise, schedule, TIMESTEPS)
-    target = target_of(prediction_type, latents, noise, schedule, TIMESTEPS)
+    target = prediction_target(prediction_type, latents, noise, schedule, TIMESTEPS)
     alpha = schedule[TIMESTEPS][:, None, None, None]
     if prediction_type == "epsilon":
         recovered = (noisy - (1 - alpha).sqrt() * target) / alpha.sqrt()
@@ -36,7 +36,7 @@ def test_a_perfect_prediction_gives_the_latents_back(prediction_type: str, laten
 
 def test_v_turns_from_noise_to_latents(latents: torch.Tensor, noise: torch.Tensor) -> None:
     schedule = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    target = target_of("v_prediction", latents[:2], noise[:2], schedule, torch.tensor([0, 1]))
+    target = prediction_target("v_prediction", latents[:2], noise[:2], schedule, torch.tensor([0, 1]))
     assert torch.equal(target[0], noise[0])
     assert torch.equal(target[1], -latents[1])
 
@@ -44,18 +44,18 @@ def test_v_turns_from_noise_to_latents(latents: torch.Tensor, noise: torch.Tenso
 def test_a_loss_per_item() -> None:
     target = torch.zeros(2, 4, 3, 3)
     prediction = torch.stack([torch.full((4, 3, 3), 2.0), torch.zeros(4, 3, 3)])
-    assert item_losses(prediction, target).tolist() == [4.0, 0.0]
+    assert per_sample_losses(prediction, target).tolist() == [4.0, 0.0]
 
 
 def test_losses_are_computed_in_fp32() -> None:
     prediction = torch.full((1, 4, 8, 8), 300.0, dtype=torch.float16)  # its square is no fp16 number
-    losses = item_losses(prediction, torch.zeros_like(prediction))
+    losses = per_sample_losses(prediction, torch.zeros_like(prediction))
     assert (losses.dtype, losses.item()) == (torch.float32, 90000.0)
 
 
 def test_huber_is_squares_for_the_small_and_lines_for_the_large() -> None:
     target = torch.zeros(2, 1, 1, 1)
-    small, large = item_losses(torch.tensor([1e-3, 100.0])[:, None, None, None], target, kind="huber")
+    small, large = per_sample_losses(torch.tensor([1e-3, 100.0])[:, None, None, None], target, kind="huber")
     assert float(small) == pytest.approx(1e-6, rel=1e-2)
     assert float(large) == pytest.approx(2 * HUBER_C * (100 - HUBER_C), rel=1e-4)
 
@@ -74,9 +74,9 @@ def test_weights_choose_where_the_loss_counts() -> None:
     prediction[:, :, 0, 1] = 2.0  # errors of 4 in one place of four
     there, elsewhere = torch.zeros(2, 2), torch.ones(2, 2)
     there[0, 1], elsewhere[0, 1] = 1.0, 0.0
-    losses = item_losses(prediction, torch.zeros_like(prediction), torch.stack([there, elsewhere]))
+    losses = per_sample_losses(prediction, torch.zeros_like(prediction), torch.stack([there, elsewhere]))
     assert losses.tolist() == [4.0, 0.0]
-    assert item_losses(prediction, torch.zeros_like(prediction)).tolist() == [1.0, 1.0]
+    assert per_sample_losses(prediction, torch.zeros_like(prediction)).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 10), (10, 6)])
@@ -87,14 +87,14 @@ def test_the_area_of_a_mask_does_not_matter(shape: tuple[int, int]) -> None:
     weights[0, 0, 0] = 1.0
     weights[1, :, : width // 2] = 1.0
     weights[2] = torch.rand(height, width)
-    assert area_means(torch.full((3, 4, height, width), 5.0), weights).tolist() == pytest.approx([5.0] * 3)
+    assert masked_means(torch.full((3, 4, height, width), 5.0), weights).tolist() == pytest.approx([5.0] * 3)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 7.0])
 def test_weights_that_are_all_alike_are_none(weight: float) -> None:
     """Fully opaque and fully transparent masks alike; no 0/0."""
     errors = torch.rand(2, 4, 6, 10)
-    assert torch.allclose(area_means(errors, torch.full((2, 6, 10), weight)), area_means(errors))
+    assert torch.allclose(masked_means(errors, torch.full((2, 6, 10), weight)), masked_means(errors))
 
 
 def test_rows_and_columns_of_weights_stay_where_they_are() -> None:
@@ -102,12 +102,12 @@ def test_rows_and_columns_of_weights_stay_where_they_are() -> None:
     errors[0, :, 1, 0] = 6.0
     weights = torch.zeros(1, 2, 3)
     weights[0, 1, 0] = 0.5
-    assert area_means(errors, weights).item() == 6.0
-    assert area_means(errors, weights.flip(-1)).item() == 0.0
+    assert masked_means(errors, weights).item() == 6.0
+    assert masked_means(errors, weights.flip(-1)).item() == 0.0
 
 
 def test_masked_places_get_no_gradient() -> None:
     prediction = torch.rand(1, 4, 2, 2, requires_grad=True)
     weights = torch.tensor([[[1.0, 0.0], [0.5, 0.0]]])
-    item_losses(prediction, torch.zeros(1, 4, 2, 2), weights).sum().backward()
+    per_sample_losses(prediction, torch.zeros(1, 4, 2, 2), weights).sum().backward()
     assert ((prediction.grad != 0) == (weights > 0)).all()

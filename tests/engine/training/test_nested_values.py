@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 
 from train_embedding.engine.training.nested_values import from_bytes, to_bytes
-from train_embedding.engine.training.optimizers import new_optimizer
+from train_embedding.engine.training.optimizers import make_optimizer
 
 LOSSES = torch.tensor([0.1, 1 / 3, 5e-324, 1e308], dtype=torch.float64)
 
@@ -63,7 +63,7 @@ def test_an_optimizers_state_comes_back(name: str) -> None:
     if name == "prodigy":
         pytest.importorskip("prodigyopt")
     vectors = torch.randn(2, 5, requires_grad=True)
-    optimizer = new_optimizer(name, [vectors], 0.1)
+    optimizer = make_optimizer(name, [vectors], 0.1)
     for _ in range(3):
         vectors.square().sum().backward()
         optimizer.step()

@@ -7,15 +7,15 @@ import importlib.util
 import pytest
 import torch
 
-from train_embedding.engine.training.optimizers import new_optimizer, set_rate
+from train_embedding.engine.training.optimizers import make_optimizer, set_learning_rate
 from train_embedding.errors import InvalidSpec
 
 
 def stepped(rates: list[float], gradient: float = 1.0) -> torch.Tensor:
     vectors = torch.full((2, 3), 5.0, requires_grad=True)
-    optimizer = new_optimizer("adamw", [vectors], rates[0])
+    optimizer = make_optimizer("adamw", [vectors], rates[0])
     for rate in rates:
-        set_rate(optimizer, rate)
+        set_learning_rate(optimizer, rate)
         vectors.grad = torch.full((2, 3), gradient)
         optimizer.step()
     return vectors.detach()
@@ -36,7 +36,7 @@ def test_no_weight_decay() -> None:
 def turned(start: torch.Tensor, goal: torch.Tensor, steps: int, rate: float = 0.05) -> torch.Tensor:
     """The vectors after steps down the squared distance of their directions from the goal's."""
     vectors = start.clone().requires_grad_()
-    optimizer = new_optimizer("direction", [vectors], rate)
+    optimizer = make_optimizer("direction", [vectors], rate)
     for _ in range(steps):
         optimizer.zero_grad()
         (torch.nn.functional.normalize(vectors, dim=-1) - goal).square().sum().backward()
@@ -60,7 +60,7 @@ def test_the_first_turn_is_as_long_as_the_rate_whatever_the_gradient() -> None:
     start = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.5, 0.0]])
     for scale in (1e-3, 1.0, 1e3):
         vectors = start.clone().requires_grad_()
-        optimizer = new_optimizer("direction", [vectors], 0.1)
+        optimizer = make_optimizer("direction", [vectors], 0.1)
         vectors.grad = torch.tensor([[5.0, 1.0, 0.0], [0.0, 5.0, -1.0]]) * scale
         optimizer.step()
         expected = torch.tensor([[2.0, -0.2, 0.0], [0.0, 0.5, 0.05]]) / (1 + 0.1**2) ** 0.5
@@ -69,7 +69,7 @@ def test_the_first_turn_is_as_long_as_the_rate_whatever_the_gradient() -> None:
 
 def test_a_vector_of_zeros_stays() -> None:
     vectors = torch.zeros(2, 4, requires_grad=True)
-    optimizer = new_optimizer("direction", [vectors], 0.1)
+    optimizer = make_optimizer("direction", [vectors], 0.1)
     vectors.grad = torch.ones(2, 4)
     optimizer.step()
     assert torch.equal(vectors.detach(), torch.zeros(2, 4))
@@ -84,13 +84,13 @@ def test_a_saved_optimizer_goes_on_to_the_same_bits(name: str) -> None:
 
     start = torch.randn(2, 5, generator=torch.Generator().manual_seed(100))
     whole = start.clone().requires_grad_()
-    optimizer = new_optimizer(name, [whole], 0.01)
+    optimizer = make_optimizer(name, [whole], 0.01)
     run(optimizer, whole, range(4))
     saved, vectors_then = optimizer.state_dict(), whole.detach().clone()
     saved = torch.load(_saved(saved), weights_only=True)
     run(optimizer, whole, range(4, 9))
     part = start.clone().requires_grad_()
-    resumed = new_optimizer(name, [part], 0.01)
+    resumed = make_optimizer(name, [part], 0.01)
     with torch.no_grad():
         part.copy_(vectors_then)
     resumed.load_state_dict(saved)
@@ -110,13 +110,13 @@ def _saved(values: object) -> object:
 @pytest.mark.skipif(importlib.util.find_spec("prodigyopt") is not None, reason="prodigyopt is installed")
 def test_without_prodigy_a_sentence_says_so() -> None:
     with pytest.raises(InvalidSpec, match="not installed"):
-        new_optimizer("prodigy", [torch.zeros(1, 2, requires_grad=True)], 1.0)
+        make_optimizer("prodigy", [torch.zeros(1, 2, requires_grad=True)], 1.0)
 
 
 def test_prodigy_finds_its_own_rate() -> None:
     pytest.importorskip("prodigyopt")
     vectors = torch.full((1, 8), 3.0, requires_grad=True)
-    optimizer = new_optimizer("prodigy", [vectors], 1.0)
+    optimizer = make_optimizer("prodigy", [vectors], 1.0)
     for _ in range(200):
         optimizer.zero_grad()
         (vectors - 1).square().sum().backward()

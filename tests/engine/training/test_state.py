@@ -24,10 +24,10 @@ def state(optimizer: str = "adamw") -> TrainState:
 def stepped(made: TrainState, steps: int) -> TrainState:
     for _ in range(steps):
         made.step += 1
-        for tensor in made.trained():
+        for tensor in made.trainable():
             tensor.grad = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(made.step))
         made.optimizer.step()
-        made.follow(0.5)
+        made.update_average(0.5)
     return made
 
 
@@ -46,7 +46,7 @@ def test_one_text_encoder_alone_is_trained(optimizer: str) -> None:
     start = {"clip_l": torch.full((2, 3), 0.5), "clip_g": torch.ones(2, 4)}
     spec = replace(SPEC, encoders="clip_l", optimizer=optimizer)
     made = new_state(start, resolve(spec, 64), torch.device("cpu"))
-    assert [tensor.shape for tensor in made.trained()] == [(2, 3)]
+    assert [tensor.shape for tensor in made.trainable()] == [(2, 3)]
     assert not made.vectors["clip_g"].requires_grad
     stepped(made, 2)
     assert torch.equal(made.vectors["clip_g"], start["clip_g"])
@@ -88,15 +88,15 @@ def test_the_best_is_chosen_and_the_start_where_nothing_is_better() -> None:
     for losses in ([1.0, 1.0], [0.5, 0.6], [0.9, 0.9]):
         made.record(torch.tensor(losses))
         stepped(made, 10)
-    assert made.chosen()[0] == 10
+    assert made.best_vectors()[0] == 10
     worse = state()
     for losses in ([1.0, 1.0], [1.5, 1.6], [1.3, 1.2]):
         worse.record(torch.tensor(losses))
         stepped(worse, 10)
-    step, vectors = worse.chosen()
+    step, vectors = worse.best_vectors()
     assert step == 0
     assert torch.equal(vectors["clip_l"], torch.full((2, 3), 0.5))
-    assert worse.chosen(after=0)[0] == 20
+    assert worse.best_vectors(after=0)[0] == 20
 
 
 def test_so_many_are_kept() -> None:
@@ -107,7 +107,7 @@ def test_so_many_are_kept() -> None:
         made.step += 1
     assert len(made.kept) == MAX_KEPT
     assert 0 in made.kept
-    assert made.chosen()[0] in made.kept
+    assert made.best_vectors()[0] in made.kept
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -129,6 +129,6 @@ def test_the_stop_rule_sets_the_end() -> None:
 def test_how_far_it_moved() -> None:
     made = state()
     made.record(torch.tensor([1.0, 1.0]))
-    assert made.moved() == 0
+    assert made.relative_change() == 0
     made.average["clip_l"] += 1
-    assert made.moved() == pytest.approx((6 / (6 * 0.25 + 8)) ** 0.5)
+    assert made.relative_change() == pytest.approx((6 / (6 * 0.25 + 8)) ** 0.5)

@@ -20,7 +20,7 @@ from tests.checkpoints import module_of, params, source
 from tests.hosts.stand_ins import State, WebUI
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.loading import checkpoint, ldm
-from train_embedding.engine.loading.assign import shared_parameters
+from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Txt2ImgRequest
 
@@ -272,7 +272,7 @@ def test_the_weights_are_shared_and_the_memory_manager_is_told(host: Any, forge:
         assert patchers == [parts.unet, "the text encoders' patcher", "the VAE's patcher"]
         assert room > 2**31
         state = parts.unet.model.diffusion_model.state_dict()
-        shared, count = shared_parameters(model.unet, state)
+        shared, count = count_shared_parameters(model.unet, state)
         assert shared == count > 50
         assert not any(parameter.is_inference() for module in model.modules() for parameter in module.parameters())
         assert (model.text_encoders[0].layer, model.text_encoders[0].padding) == (1, 49407)
@@ -295,9 +295,9 @@ def test_weights_that_were_moved_meanwhile_are_shared_again(host: Any, forge: Fo
         with torch.inference_mode():
             for parameter in unet.parameters():
                 parameter.data = parameter.data.clone()
-        assert shared_parameters(model.unet, unet.state_dict())[0] == 0
+        assert count_shared_parameters(model.unet, unet.state_dict())[0] == 0
         host.txt2img(Txt2ImgRequest("x"))
-        shared, count = shared_parameters(model.unet, unet.state_dict())
+        shared, count = count_shared_parameters(model.unet, unet.state_dict())
         assert shared == count
         assert len(forge.loaded_to) == 2
 

@@ -16,7 +16,7 @@ from tests.checkpoints import params
 from tests.hosts.forge.test_host import WIDTH, sd_model
 from tests.hosts.stand_ins import WebUI
 from train_embedding.engine.loading import ldm
-from train_embedding.engine.loading.assign import shared_parameters
+from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.hosts.base import Txt2ImgRequest
 
 OURS = (
@@ -93,7 +93,7 @@ def test_the_facts(host: Any) -> None:
 
 def test_the_model_is_forges_and_the_lists_are_the_webuis(host: Any, reforge: ReForge) -> None:
     with host.exclusive("job"), host.model() as model:
-        shared, count = shared_parameters(
+        shared, count = count_shared_parameters(
             model.unet, reforge.sd_model.forge_objects_original.unet.model.diffusion_model.state_dict()
         )
         assert shared == count

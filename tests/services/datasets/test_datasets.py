@@ -59,7 +59,7 @@ def test_bad_pictures_are_skipped_with_the_reason(fake_host: FakeHost, pictures:
     reasons = dict(report.skipped)
     assert sorted(reasons) == ["broken.png", "empty.png", "text.jpg"]
     assert reasons["empty.png"] == "It is empty."
-    assert reasons["text.jpg"] == "It is not a picture."
+    assert reasons["text.jpg"] == "It is not an image."
     assert reasons["broken.png"].startswith("It is damaged")
     json.dumps(report.to_json())
 
@@ -140,7 +140,7 @@ def test_what_is_known_of_an_image_by_its_header_is_told_before_a_run(fake_host:
     assert sorted(reasons) == ["eps.jpg", "float.tif", "large.png", "page.gif"]
     assert reasons["float.tif"].startswith("Its pixels are floating-point numbers.")
     assert reasons["large.png"].endswith("at most 128 million are used. Resize it.")
-    assert reasons["eps.jpg"] == "It is not a picture."
+    assert reasons["eps.jpg"] == "It is not an image."
     assert reasons["page.gif"].startswith("It is a web page that was saved in place of the file")
 
 
@@ -153,8 +153,8 @@ def test_masks_that_cannot_be_used_are_told_before_a_run(fake_host: FakeHost, pi
     assert Datasets(fake_host).inspect(pictures).skipped == ()
     for masks in ("file", "auto"):
         assert dict(Datasets(fake_host).inspect(pictures, masks=masks).skipped) == {
-            "odd.png": 'Its mask "odd-masklabel.png" has another shape: 16 × 16 pixels, the picture 32 × 16.',
-            "text.png": 'Its mask "text-masklabel.png" cannot be used: It is not a picture.',
+            "odd.png": 'Its mask "odd-masklabel.png" has another shape: 16 × 16 pixels, the image 32 × 16.',
+            "text.png": 'Its mask "text-masklabel.png" cannot be used: It is not an image.',
         }
 
 
@@ -186,7 +186,7 @@ def test_a_kind_that_pillow_cannot_read(fake_host: FakeHost, pictures: Path, mon
     (pictures / "new.jxl").write_bytes(b"\xff\x0a")
     monkeypatch.setattr(Image, "registered_extensions", lambda: {".png": "PNG"})
     ((name, reason),) = Datasets(fake_host).inspect(pictures).skipped
-    assert (name, reason) == ("new.jxl", "The Pillow that is installed reads no .jxl pictures.")
+    assert (name, reason) == ("new.jxl", "The Pillow that is installed reads no .jxl images.")
 
 
 def test_no_usable_picture(fake_host: FakeHost, pictures: Path) -> None:
@@ -196,7 +196,7 @@ def test_no_usable_picture(fake_host: FakeHost, pictures: Path) -> None:
     with pytest.raises(NothingToTrainOn, match=r'1 file was skipped\. "b\.png": It is empty'):
         Datasets(fake_host).inspect(pictures)
     (pictures / "a.png").write_text("text")
-    with pytest.raises(NothingToTrainOn, match=r'2 files were skipped\. "a\.png": It is not a picture'):
+    with pytest.raises(NothingToTrainOn, match=r'2 files were skipped\. "a\.png": It is not an image'):
         Datasets(fake_host).inspect(pictures)
 
 

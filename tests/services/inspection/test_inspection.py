@@ -84,8 +84,8 @@ def test_the_vocabulary_is_measured_once_per_checkpoint(
     host: FakeHost, inspection: Inspection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
-    lengths_of = nearest_tokens.lengths_of
-    monkeypatch.setattr(nearest_tokens, "lengths_of", lambda table: measured.append(table.shape[1]) or lengths_of(table))
+    lengths_of = nearest_tokens.vocabulary_norms
+    monkeypatch.setattr(nearest_tokens, "vocabulary_norms", lambda table: measured.append(table.shape[1]) or lengths_of(table))
     put(host, "sword", random_vectors(1))
     first = inspection.inspect("sword").encoders[0].vocabulary_norm
     assert first is not None

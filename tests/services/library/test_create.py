@@ -320,7 +320,7 @@ def test_from_what_the_text_encoder_puts_out(tmp_path: Path) -> None:
     library = Library(host)
     created = library.create("sksword", "a red star", start="output")
     assert (created.tokens, created.entry.vectors) == (3, 3)
-    assert torch.equal(library.read("sksword").vectors["clip_l"], model.encoded_tokens("a red star")["clip_l"])
+    assert torch.equal(library.read("sksword").vectors["clip_l"], model.encode_tokens("a red star")["clip_l"])
     assert host.jobs == ["Encoding the initialization text"]
     library.create("one", "a red star", 1, start="output")
-    assert torch.allclose(library.read("one").vectors["clip_l"], model.encoded_tokens("a")["clip_l"], atol=1e-5)
+    assert torch.allclose(library.read("one").vectors["clip_l"], model.encode_tokens("a")["clip_l"], atol=1e-5)

@@ -40,7 +40,7 @@ def test_the_report(trainee: Trainee) -> None:
     assert report == json.loads((ended.folder / REPORT_FILE).read_text(encoding="utf-8"))
     assert report["folder"] == str(trainee.pictures)
     assert report["sizes"] == [{"size": [64, 64], "pictures": 5}, {"size": [80, 48], "pictures": 1}]
-    assert report["skipped"] == [{"file": "bad.png", "reason": "It is not a picture."}]
+    assert report["skipped"] == [{"file": "bad.png", "reason": "It is not an image."}]
     used = {one.pop("file"): one for one in report["used"]}
     assert list(used) == ["1 red.png", "2 green.png", "3 blue.png", "4 wide.png", "5 opaque.png", "3_more/a.png"]
     plain = {"size": [64, 64], "trained_at": [64, 64], "mask": None, "mask_counts": False, "repeats": 1}
@@ -51,7 +51,7 @@ def test_the_report(trainee: Trainee) -> None:
     assert (used["5 opaque.png"]["mask"], used["5 opaque.png"]["mask_counts"]) == ("alpha", False)
     assert [used["3_more/a.png"][name] for name in ("mask", "mask_counts", "repeats")] == ["alpha", True, 3]
     assert ended.notes == (
-        '"bad.png" was skipped: It is not a picture.',
+        '"bad.png" was skipped: It is not an image.',
         "5 of 6 images have no caption file, so their names are used: 1 red.png, 2 green.png, 3 blue.png and 2 more.",
     )
 
@@ -69,7 +69,7 @@ def test_names_that_are_no_text(trainee: Trainee) -> None:
     ended = trainee.run(steps=2, masks="auto", template=["a photo of [name], [filewords]"])
     assert (ended.status, ended.error) == ("finished", "")
     report = trainee.services.runs.pictures(ended.id)
-    assert report["skipped"][0] == {"file": "br\\udce9ak.png", "reason": "It is not a picture."}
+    assert report["skipped"][0] == {"file": "br\\udce9ak.png", "reason": "It is not an image."}
     assert report["skipped"][1]["file"] == "m\\udce9.png"
     assert 'mask "m\\udce9-masklabel.png" has another shape' in report["skipped"][1]["reason"]
     assert {one["file"]: one["caption"] for one in report["used"]}["caf\\udce9.png"] == "caf?"

@@ -262,7 +262,7 @@ def test_nan_at_once(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_step_that_overflows_in_fp16_is_skipped(trainee: Trainee, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
-    monkeypatch.setattr(precision, "passes_fp16", lambda _model: True)
+    monkeypatch.setattr(precision, "uses_fp16_gradients", lambda _model: True)
     calls: list[int] = []
 
     def change(loss: torch.Tensor, _vectors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -280,7 +280,7 @@ def test_a_step_that_overflows_in_fp16_is_skipped(trainee: Trainee, monkeypatch:
 
 
 def test_a_run_in_which_every_step_overflows_fails(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "passes_fp16", lambda _model: True)
+    monkeypatch.setattr(precision, "uses_fp16_gradients", lambda _model: True)
     before = trainee.file.read_bytes()
     at_step(monkeypatch, 1, lambda loss, _vectors: loss * float("inf"))
     ended = trainee.run(steps=40, save_every=1, preview_every=5)
@@ -548,14 +548,14 @@ def test_a_run_that_was_stopped_by_hand_keeps_what_it_did(trainee: Trainee) -> N
 
 
 def test_an_evaluation_that_is_no_number(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = evaluation.fixed_losses
+    real = evaluation.evaluation_losses
     calls: list[int] = []
 
     def losses(*arguments: Any) -> torch.Tensor:
         calls.append(1)
         return real(*arguments) * (math.nan if len(calls) == 3 else 1.0)
 
-    monkeypatch.setattr(evaluation, "fixed_losses", losses)
+    monkeypatch.setattr(evaluation, "evaluation_losses", losses)
     before = trainee.embedding().vectors["clip_l"]
     ended = trainee.run(steps=9, eval_every=2, keep="last", batch_size=32)
     assert ended.status == "failed"

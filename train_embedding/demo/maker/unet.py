@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from train_embedding.demo.maker.muon import Muon
 from train_embedding.engine.model.noise_schedule import add_noise
-from train_embedding.engine.prompts.splicing import batch_prompts, tokenise
+from train_embedding.engine.prompts.splicing import batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT
 
 LAYERS = 1
@@ -98,4 +98,4 @@ def train_unet(
 
 
 def _all_ids(captions: Sequence[str]) -> torch.Tensor:
-    return batch_prompts([tokenise([caption] if caption else []) for caption in captions]).ids[:, 0]  # [N, 77]
+    return batch_prompts([tokenize_pieces([caption] if caption else []) for caption in captions]).ids[:, 0]  # [N, 77]

@@ -1,4 +1,4 @@
-"""Aspect-ratio buckets: which sizes there are, which one a picture gets, and in which order batches come from them."""
+"""Aspect-ratio buckets: which sizes there are, which one an image gets, and in which order batches come from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train_embedding.engine.seeds import BUCKET_ORDER, BUCKET_ROUNDS, step_gener
 Size = tuple[int, int]
 "Width and height in pixels."
 MAX_RATIO = 2.5
-"Of the longer side to the shorter; longer pictures are cut."
+"Of the longer side to the shorter; longer images are cut."
 _GROUP_STEPS = 2**32
 
 
@@ -41,12 +41,12 @@ def nearest_size(size: Size, sizes: Sequence[Size]) -> Size:
 
 
 class BatchOrder:
-    """Which pictures each step shows, as a function of the seed and the step alone.
+    """Which images each step shows, as a function of the seed and the step alone.
 
-    groups: the pictures of each size; one that comes several times as often stands in its group as many times. A batch is
-    taken from one group. A round has as many batches as there are pictures, each group giving as many as it has pictures,
-    evenly spread; so at the end of each round every picture was shown equally often, `batch_size` times a round. Within a
-    group pictures come in shuffled epochs: none is shown more than once more than another, at any time, and a batch that is
+    groups: the images of each size; one that comes several times as often stands in its group as many times. A batch is
+    taken from one group. A round has as many batches as there are images, each group giving as many as it has images,
+    evenly spread; so at the end of each round every image was shown equally often, `batch_size` times a round. Within a
+    group images come in shuffled epochs: none is shown more than once more than another, at any time, and a batch that is
     larger than its group takes from the next epoch.
     """
 
@@ -58,11 +58,11 @@ class BatchOrder:
         self._known: tuple[int, list[tuple[int, int]]] = (-1, [])
 
     def at(self, step: int) -> list[int]:
-        """The pictures of a step, counted from 1; `batch_size` of them."""
+        """The images of a step, counted from 1; `batch_size` of them."""
         number, index = divmod(step - 1, self._length)
         group, turn = self._round(number)[index]
         first = (number * len(self._groups[group]) + turn) * self._batch_size
-        return self._pictures(group, range(first, first + self._batch_size))
+        return self._images(group, range(first, first + self._batch_size))
 
     def _round(self, number: int) -> list[tuple[int, int]]:
         """For each batch of a round its group, and how many batches of the round that group gave before."""
@@ -76,12 +76,12 @@ class BatchOrder:
             self._known = number, [(index, turn) for _, index, turn in sorted(turns)]
         return self._known[1]
 
-    def _pictures(self, group: int, positions: range) -> list[int]:
+    def _images(self, group: int, positions: range) -> list[int]:
         """What stands at these positions of the group's endless row of shuffled epochs."""
-        pictures = self._groups[group]
+        images = self._groups[group]
         row: list[int] = []
-        for epoch in range(positions.start // len(pictures), (positions.stop - 1) // len(pictures) + 1):
+        for epoch in range(positions.start // len(images), (positions.stop - 1) // len(images) + 1):
             generator = step_generator(self._seed, BUCKET_ORDER + group * _GROUP_STEPS + epoch)
-            row += [pictures[index] for index in torch.randperm(len(pictures), generator=generator).tolist()]
-        start = positions.start % len(pictures)
+            row += [images[index] for index in torch.randperm(len(images), generator=generator).tolist()]
+        start = positions.start % len(images)
         return row[start : start + len(positions)]

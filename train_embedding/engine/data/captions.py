@@ -1,4 +1,4 @@
-"""Captions: what the text encoder reads beside each training picture."""
+"""Captions: what the text encoder reads beside each training image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.engine.prompts.attention_syntax import split_at_commas, weighted
+from train_embedding.engine.prompts.attention_syntax import parse_attention, split_at_commas
 from train_embedding.engine.prompts.embedding_names import FILEWORDS, NAME, mark_name
-from train_embedding.engine.prompts.encoding import batch_readings, read_caption
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors
+from train_embedding.engine.prompts.encoding import batch_tokenized, tokenize_caption
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows
 from train_embedding.engine.prompts.wildcards import check_alternatives, draw_alternatives, escape_alternatives
 from train_embedding.errors import InvalidInput, UnreadableFile
 
@@ -32,54 +32,54 @@ _NUMBER_PREFIX = re.compile(r"^[-\d]+\s*")
 
 
 class Captions:
-    """The sentences of a run's pictures. words: per picture, as `picture_words` gives them. vectors: of the embedding."""
+    """The sentences of a run's images. words: per image, as `load_caption` gives them. vectors: of the embedding."""
 
     def __init__(self, spec: TrainingSpec, words: Sequence[str], vectors: int) -> None:
         self._spec = spec
         self._template = [mark_name(line, spec.embedding) for line in spec.template]
         self._words = [mark_name(text, spec.embedding) for text in words]
-        self._vectors = Vectors(0, vectors)
+        self._vectors = VectorRows(0, vectors)
 
-    def draw(self, pictures: Sequence[int], step: int) -> PromptBatch:
-        """A step's prompts of these pictures: lines, alternatives and tags are drawn from the seed and the step."""
+    def draw(self, images: Sequence[int], step: int) -> PromptBatch:
+        """A step's prompts of these images: lines, alternatives and tags are drawn from the seed and the step."""
         spec = self._spec
         rng = random.Random(spec.seed * 1_000_003 + step)
         captions = [
             fill_template(
                 rng.choice(self._template),
-                self._words[picture],
+                self._words[image],
                 rng=rng,
                 shuffle=spec.shuffle_caption,
                 dropout=spec.caption_tag_dropout_rate,
                 keep=spec.keep_tokens,
             )
-            for picture in pictures
+            for image in images
         ]
         return self._prompts(captions)
 
-    def fixed(self, pictures: Sequence[int], seed: int) -> PromptBatch:
+    def for_evaluation(self, images: Sequence[int], seed: int) -> PromptBatch:
         """Prompts for comparing: the template's first line, every tag in its place, alternatives drawn from `seed`."""
         rng = random.Random(seed)
-        return self._prompts([fill_template(self._template[0], self._words[picture], rng=rng) for picture in pictures])
+        return self._prompts([fill_template(self._template[0], self._words[image], rng=rng) for image in images])
 
     def _prompts(self, captions: Sequence[str]) -> PromptBatch:
-        return captions_batch(captions, self._spec.embedding, self._vectors)
+        return batch_captions(captions, self._spec.embedding, self._vectors)
 
 
-def captions_batch(captions: Sequence[str], name: str, vectors: Vectors) -> PromptBatch:
+def batch_captions(captions: Sequence[str], name: str, vectors: VectorRows) -> PromptBatch:
     """Captions as the WebUI's trainer reads them, with the vectors wherever `[name]` or the embedding's name stands."""
-    return batch_readings([read_caption(mark_name(caption, name), NAME, vectors) for caption in captions])
+    return batch_tokenized([tokenize_caption(mark_name(caption, name), NAME, vectors) for caption in captions])
 
 
-def picture_words(picture: Path) -> str:
-    """What `[filewords]` stands for: the text of the `.txt` file beside the picture, else its file name.
+def load_caption(image: Path) -> str:
+    """What `[filewords]` stands for: the text of the `.txt` file beside the image, else its file name.
 
     A file name loses a number in front, its underscores become spaces, and its braces are escaped: alternatives are for texts.
     Raises UnreadableFile for a caption file that cannot be read, or whose text cannot be used.
     """
-    text_file = caption_file(picture)
-    if not has_file(text_file):
-        name = picture.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may be no text
+    text_file = caption_path(image)
+    if not file_exists(text_file):
+        name = image.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may be no text
         words = escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
         _check_weights(words, f'The file name "{name}" cannot be used as a caption.')
         return words
@@ -95,19 +95,19 @@ def picture_words(picture: Path) -> str:
 def _check_weights(words: str, what: str) -> None:
     """Raises UnreadableFile, which begins with `what`, for a weight that is not a number: with it a run would end halfway."""
     try:
-        weighted(words)
+        parse_attention(words)
     except InvalidInput as error:
         raise UnreadableFile(f"{what} {error.message}", error.hint) from error
 
 
-def has_file(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether there is such a file; not where a name made of another is longer than the file system allows."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises then, until Python 3.12
 
 
-def caption_file(picture: Path) -> Path:
-    """Where the picture's caption lies, if it has one."""
-    return picture.with_suffix(".txt")
+def caption_path(image: Path) -> Path:
+    """Where the image's caption lies, if it has one."""
+    return image.with_suffix(".txt")
 
 
 def fill_template(

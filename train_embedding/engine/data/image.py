@@ -1,4 +1,4 @@
-"""One picture file: opened with care, measured, and decoded to the pixels and the mask that are trained on."""
+"""One image file: opened with care, measured, and decoded to the pixels and the mask that are trained on."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STRIP = 4_000_000
 _GAP = 2.0
 "How many times larger than the result an image stays that is made smaller in that way."
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"The EXIF tag, and its values for pictures that lie on their side."
+"The EXIF tag, and its values for images that lie on their side."
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,46 +48,46 @@ _WIDTH, _HEIGHT, _BITS, _MEANING, _NUMBERS = 256, 257, 258, 262, 339
 _LOOKED_AT = 64 * 2**10
 "Bytes at the beginning of a file that tell what it is."
 _MASK_SHAPE = 0.03
-"How far, as a share, the shape of a mask may be from that of its picture."
+"How far, as a share, the shape of a mask may be from that of its image."
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """A decoded picture. colour: float [3, H, W] in -1…1. mask: float [H, W], 0…1; None where every place counts alike."""
+    """A decoded image. colour: float [3, H, W] in -1…1. mask: float [H, W], 0…1; None where every place counts alike."""
 
     colour: torch.Tensor
     mask: torch.Tensor | None = None
 
 
-def verify(file: Path) -> None:
-    """Opens the picture without decoding it, which finds most of what is wrong. Raises UnreadableFile with the reason."""
-    with _opened(file) as picture:
-        picture.verify()
+def verify_image(file: Path) -> None:
+    """Opens the image without decoding it, which finds most of what is wrong. Raises UnreadableFile with the reason."""
+    with _opened(file) as image:
+        image.verify()
 
 
-def measure(file: Path) -> tuple[Size, bool]:
-    """The picture's size, turned as its EXIF says, and whether it can be transparent, without decoding it.
+def measure_image(file: Path) -> tuple[Size, bool]:
+    """The image's size, turned as its EXIF says, and whether it can be transparent, without decoding it.
 
     Raises UnreadableFile with the reason.
     """
-    with _opened(file) as picture:
-        width, height = _stored_size(picture)
-        turned = _orientation(picture) in _TURNED
-        return (height, width) if turned else (width, height), _has_alpha(picture)
+    with _opened(file) as image:
+        width, height = _stored_size(image)
+        turned = _orientation(image) in _TURNED
+        return (height, width) if turned else (width, height), _has_alpha(image)
 
 
 def check_mask(file: Path) -> None:
-    """Opens the mask file beside a picture, without decoding it. Raises UnreadableFile for one that cannot be used."""
-    mask = mask_file(file)
+    """Opens the mask file beside an image, without decoding it. Raises UnreadableFile for one that cannot be used."""
+    mask = mask_path(file)
     shape = _size_in_header(file)
     with _naming_mask(mask):
         size = _size_in_header(mask)
     if not _is_alike(size, shape):  # or a PNG file is turned, which may be said behind its pixels alone
-        _check_shape(mask, measure(mask)[0], measure(file)[0])
+        _check_shape(mask, measure_image(mask)[0], measure_image(file)[0])
 
 
 def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "") -> Pixels:
-    """The picture, turned as its EXIF says and brought to `size`, its transparent parts white.
+    """The image, turned as its EXIF says and brought to `size`, its transparent parts white.
 
     resize_mode: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
     mask: "alpha" for its transparency, "file" for the mask file beside it, "" for none. Raises UnreadableFile with the reason.
@@ -95,7 +95,7 @@ def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "
     with _opened(file, decoded=True) as opened:
         shape = _stored_size(opened)
         upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
-    shown = _read_mask(mask_file(file), upright.shape(shape), size) if mask == "file" else upright.alpha
+    shown = _read_mask(mask_path(file), upright.shape(shape), size) if mask == "file" else upright.alpha
     colour = _framed(upright.colour, size, resize_mode, Image.Resampling.LANCZOS)
     if shown is not None:
         shown = _framed(shown, size, resize_mode, Image.Resampling.BILINEAR)
@@ -105,16 +105,16 @@ def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "
     )
 
 
-def mask_file(picture: Path) -> Path:
-    """Where the picture's mask lies, if it has one: a PNG file, or one of the picture's own kind."""
-    usual = picture.with_name(picture.stem + MASK_SUFFIX)
-    other = usual.with_suffix(picture.suffix)
+def mask_path(image: Path) -> Path:
+    """Where the image's mask lies, if it has one: a PNG file, or one of the image's own kind."""
+    usual = image.with_name(image.stem + MASK_SUFFIX)
+    other = usual.with_suffix(image.suffix)
     return other if other != usual and not os.path.lexists(usual) and os.path.lexists(other) else usual
 
 
 @dataclass(frozen=True)
 class _Upright:
-    """A decoded picture as a viewer shows it. colour: RGB. alpha: 8 bits, where that was wanted."""
+    """A decoded image as a viewer shows it. colour: RGB. alpha: 8 bits, where that was wanted."""
 
     colour: Image.Image
     alpha: Image.Image | None
@@ -124,35 +124,35 @@ class _Upright:
         return (stored[1], stored[0]) if self.turned else stored
 
 
-def _upright(picture: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
-    """Decodes a picture. ground: the grey that transparent parts become.
+def _upright(image: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
+    """Decodes an image. ground: the grey that transparent parts become.
 
     Of a large one no more is kept at once than is needed, and it is made smaller by a whole factor where `size` allows.
     """
     side = round(_GAP * max(size))
-    large = picture.width * picture.height > _LARGE
-    depth, orientation = _depth(picture), _orientation(picture)
+    large = image.width * image.height > _LARGE
+    depth, orientation = _depth(image), _orientation(image)
     if large:
-        picture.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
-    picture.load()
-    factor = max(1, min(picture.size) // side) if large else 1
-    rows = max(1, _STRIP // (picture.width * factor)) * factor if large else picture.height
-    smaller = (-(-picture.width // factor), -(-picture.height // factor))
+        image.draft("RGB", (side, side))  # a JPEG is decoded at a fraction of its size
+    image.load()
+    factor = max(1, min(image.size) // side) if large else 1
+    rows = max(1, _STRIP // (image.width * factor)) * factor if large else image.height
+    smaller = (-(-image.width // factor), -(-image.height // factor))
     colour = Image.new("RGB", smaller)
     shown = Image.new("L", smaller) if alpha else None
-    for top in range(0, picture.height, rows):
-        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         colour.paste(_rgb(strip, depth, ground).reduce(factor), (0, top // factor))
         if shown is not None:
             shown.paste(strip.convert("RGBA").getchannel("A").reduce(factor), (0, top // factor))
-    turn = None if picture.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow turns a TIFF file itself as it decodes it
+    turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow turns a TIFF file itself as it decodes it
     if turn is not None:
         colour, shown = colour.transpose(turn), None if shown is None else shown.transpose(turn)
     return _Upright(colour, shown, orientation in _TURNED)
 
 
 def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
-    """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the picture it belongs to."""
+    """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the image it belongs to."""
     with _naming_mask(file), _opened(file, decoded=True) as opened:
         stored = _stored_size(opened)
         upright = _upright(opened, size, ground=0)
@@ -171,7 +171,7 @@ def _naming_mask(file: Path) -> Iterator[None]:
 def _check_shape(mask: Path, size: Size, shape: Size) -> None:
     if not _is_alike(size, shape):
         raise UnreadableFile(
-            f'Its mask "{mask.name}" has another shape: {size[0]} × {size[1]} pixels, the picture {shape[0]} × {shape[1]}.'
+            f'Its mask "{mask.name}" has another shape: {size[0]} × {size[1]} pixels, the image {shape[0]} × {shape[1]}.'
         )
 
 
@@ -180,16 +180,16 @@ def _is_alike(size: Size, shape: Size) -> bool:
 
 
 def _size_in_header(file: Path) -> Size:
-    """As `measure`, but of a PNG file without what may stand behind its pixels, for which Pillow decodes it."""
-    with _opened(file) as picture:
-        width, height = _stored_size(picture)
-        orientation = 1 if picture.format == "PNG" and "exif" not in picture.info else _orientation(picture)
+    """As `measure_image`, but of a PNG file without what may stand behind its pixels, for which Pillow decodes it."""
+    with _opened(file) as image:
+        width, height = _stored_size(image)
+        orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
         return (height, width) if orientation in _TURNED else (width, height)
 
 
 @contextmanager
 def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
-    """The picture. Whatever goes wrong inside the context becomes UnreadableFile with the reason.
+    """The image. Whatever goes wrong inside the context becomes UnreadableFile with the reason.
 
     decoded: whether its pixels are wanted, which else are not decoded.
     """
@@ -197,10 +197,10 @@ def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
         with open_regular_file(file) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
             kind = _kind_of(stream, file.suffix)
-            with _opened_as(kind, stream, decoded) as picture:
-                _check_size(picture.size, kind)
-                _depth(picture)
-                yield picture
+            with _opened_as(kind, stream, decoded) as image:
+                _check_size(image.size, kind)
+                _depth(image)
+                yield image
     except UnreadableFile:
         raise
     except NotDecoded as error:
@@ -209,7 +209,7 @@ def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
         raise UnreadableFile("It has too many pixels. Resize it.") from error
     except FileNotFoundError as error:
         raise UnreadableFile("It is no longer there.") from error
-    except Exception as error:  # a broken picture can raise nearly anything
+    except Exception as error:  # a broken image can raise nearly anything
         if isinstance(error, OSError) and error.errno:
             raise UnreadableFile(f"It cannot be read: {error.strerror or error}.") from error
         raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
@@ -224,12 +224,12 @@ def _kind_of(stream: BinaryIO, suffix: str) -> str:
     kind = kind_of(head[:HEAD], suffix)
     if not kind:
         impostor = describe_impostor(head)
-        raise UnreadableFile(f"It {impostor}." if impostor else "It is not a picture.")
+        raise UnreadableFile(f"It {impostor}." if impostor else "It is not an image.")
     if kind == "WEBP":
         _check_size(webp.size_of(head), kind)
     if not is_readable(kind):
         named = suffix if SUFFIXES.get(suffix.lower()) == kind else KINDS[kind].suffixes[0]
-        raise UnreadableFile(f"The Pillow that is installed reads no {named} pictures.")
+        raise UnreadableFile(f"The Pillow that is installed reads no {named} images.")
     return kind
 
 
@@ -243,8 +243,8 @@ def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Ima
         opened = Image.open(stream, formats=(kind,))
     except UnidentifiedImageError as error:
         raise UnreadableFile(_unreadable_variant(stream, kind)) from error
-    with opened as picture:
-        yield picture
+    with opened as image:
+        yield image
 
 
 def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
@@ -268,15 +268,15 @@ def _check_size(size: Size, kind: str) -> None:
         )
 
 
-def _stored_size(picture: Image.Image) -> Size:
+def _stored_size(image: Image.Image) -> Size:
     """Width and height before it is turned, which for TIFF files some releases of Pillow have done already."""
-    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
-    return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (picture.width, picture.height)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (image.width, image.height)
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """As the file says it, 1 for an upright one; to be read before a TIFF file is decoded."""
-    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else picture.getexif()
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else image.getexif()
     return int(tags.get(_ORIENTATION, 1))
 
 
@@ -288,39 +288,39 @@ class _Depth:
     inverted: bool = False
 
 
-def _depth(picture: Image.Image) -> _Depth:
+def _depth(image: Image.Image) -> _Depth:
     """Raises UnreadableFile where nothing tells which of its numbers is white."""
-    if picture.mode == "F":
+    if image.mode == "F":
         raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile) or not _is_deep(picture):
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_deep(image):
         return _Depth()
-    bits, numbers = int(picture.tag_v2.get(_BITS, (16,))[0]), picture.tag_v2.get(_NUMBERS, (1,))[0]
+    bits, numbers = int(image.tag_v2.get(_BITS, (16,))[0]), image.tag_v2.get(_NUMBERS, (1,))[0]
     if bits > 16 or numbers != 1:
         raise UnreadableFile("Its pixels are signed numbers, or have 32 bits. Save it with 8 or 16 bits per channel.")
-    return _Depth(2**bits - 1, inverted=picture.tag_v2.get(_MEANING) == 0)
+    return _Depth(2**bits - 1, inverted=image.tag_v2.get(_MEANING) == 0)
 
 
-def _is_deep(picture: Image.Image) -> bool:
-    return picture.mode == "I" or picture.mode.startswith("I;16")
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def _framed(picture: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
-    return ImageOps.fit(picture, size, resampling) if resize_mode == "crop" else picture.resize(size, resampling)
+def _framed(image: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
+    return ImageOps.fit(image, size, resampling) if resize_mode == "crop" else image.resize(size, resampling)
 
 
-def _has_alpha(picture: Image.Image) -> bool:
-    """A transparent colour of a picture of 16 bits does not count: Pillow cannot make alpha of it."""
-    marked = "transparency" in picture.info and not picture.mode.startswith("I")
-    return marked or picture.mode in ("RGBA", "LA", "PA", "RGBa", "La")
+def _has_alpha(image: Image.Image) -> bool:
+    """A transparent colour of an image of 16 bits does not count: Pillow cannot make alpha of it."""
+    marked = "transparency" in image.info and not image.mode.startswith("I")
+    return marked or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def _rgb(picture: Image.Image, depth: _Depth, ground: int) -> Image.Image:
+def _rgb(image: Image.Image, depth: _Depth, ground: int) -> Image.Image:
     """RGB of 8 bits; transparent parts become the grey `ground`: white as a viewer shows them, or black in a mask."""
-    if _is_deep(picture):  # which Pillow's own conversion would clip at 255
-        values = np.asarray(picture).clip(0, depth.most) * (255 / depth.most)
+    if _is_deep(image):  # which Pillow's own conversion would clip at 255
+        values = np.asarray(image).clip(0, depth.most) * (255 / depth.most)
         shades = values.round().astype(np.uint8)
         return Image.fromarray(255 - shades if depth.inverted else shades).convert("RGB")
-    if _has_alpha(picture):
-        rgba = picture.convert("RGBA")
+    if _has_alpha(image):
+        rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (ground, ground, ground, 255)), rgba).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The training pictures of a folder: found, measured, captioned and given their sizes; decoded when they are needed."""
+"""The training images of a folder: found, measured, has_caption_file and given their sizes; decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
-from train_embedding.engine.data.captions import caption_file, has_file, picture_words
-from train_embedding.engine.data.image import Pixels, check_mask, mask_file, measure, read_pixels, verify
+from train_embedding.engine.data.captions import caption_path, file_exists, load_caption
+from train_embedding.engine.data.image import Pixels, check_mask, mask_path, measure_image, read_pixels, verify_image
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
 from train_embedding.images.kinds import SUFFIXES
 
@@ -26,18 +26,18 @@ SEARCH_SUBFOLDERS = (
     'Switch on "Repeated subfolders" (--repeats): each image then comes as often as the number of its subfolder says.'
 )
 
-Skipped = tuple[str, str]
+SkippedFile = tuple[str, str]
 "A file's name, with its subfolder if it lies in one, and why it is not used."
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One training picture as it will be used. Sizes are widths and heights in pixels."""
+class TrainingImage:
+    """One training image as it will be used. Sizes are widths and heights in pixels."""
 
     name: str
     "The file's name, with its subfolder if it lies in one."
     file: Path
-    words: str
+    caption: str
     "What `[filewords]` stands for."
     size: Size
     "As a viewer shows it."
@@ -46,7 +46,7 @@ class Picture:
     resize_mode: str = "crop"
     mask: str = ""
     '"file" or "alpha", where it has one and that is to be used.'
-    captioned: bool = False
+    has_caption_file: bool = False
     "Whether its words come from a text file, not from its name."
     repeats: int = 1
     "How many times as often as others it comes."
@@ -60,12 +60,12 @@ class Picture:
     def check_unchanged(self) -> None:
         """Raises UnreadableFile when the file is no longer the one that was found."""
         if _stamp(self.file) != self.stamp:
-            raise UnreadableFile("It changed while the pictures were being read.")
+            raise UnreadableFile("It changed while the images were being read.")
 
 
 @dataclass(frozen=True)
-class Framing:
-    """How pictures are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
+class ImageOptions:
+    """How images are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
 
     sizes: tuple[Size, ...]
     resize_mode: str = "crop"
@@ -73,38 +73,40 @@ class Framing:
     repeats: bool = False
 
 
-def framing_of(resolved: ResolvedSpec) -> Framing:
+def image_options(resolved: ResolvedSpec) -> ImageOptions:
     spec, size = resolved.spec, (resolved.width, resolved.height)
-    return Framing(bucket_sizes(*size) if spec.buckets else (size,), spec.resize_mode, spec.masks, spec.repeats)
+    return ImageOptions(bucket_sizes(*size) if spec.buckets else (size,), spec.resize_mode, spec.masks, spec.repeats)
 
 
-def scan_folder(folder: Path, framing: Framing, allowed: Sequence[Path] | None = None) -> tuple[list[Picture], list[Skipped]]:
-    """The folder's pictures, opened and not decoded, and those that cannot be used.
+def scan_folder(
+    folder: Path, framing: ImageOptions, allowed: Sequence[Path] | None = None
+) -> tuple[list[TrainingImage], list[SkippedFile]]:
+    """The folder's images, opened and not decoded, and those that cannot be used.
 
-    allowed: as for `check_picture`. Raises what `list_pictures` raises, and NothingToTrainOn when no picture is left.
+    allowed: as for `check_image`. Raises what `list_images` raises, and NothingToTrainOn when no image is left.
     """
-    files, skipped = list_pictures(folder, framing.repeats, allowed)
-    pictures: list[Picture] = []
+    files, skipped = list_images(folder, framing.repeats, allowed)
+    images: list[TrainingImage] = []
     for file, repeats in files:
-        name = readable(file.relative_to(folder).as_posix())
+        name = displayable(file.relative_to(folder).as_posix())
         try:
-            pictures.append(_scan(name, file, repeats, framing, allowed))
+            images.append(_scan(name, file, repeats, framing, allowed))
         except UnreadableFile as error:
-            skipped.append(skip(name, error))
-    if not pictures:
-        raise nothing_usable(folder, skipped)
-    return pictures, skipped
+            skipped.append(skipped_file(name, error))
+    if not images:
+        raise no_usable_images(folder, skipped)
+    return images, skipped
 
 
-def list_pictures(
+def list_images(
     folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
-) -> tuple[list[tuple[Path, int]], list[Skipped]]:
-    """The files of `find_pictures`, each with how often it comes, and subfolders that cannot be used.
+) -> tuple[list[tuple[Path, int]], list[SkippedFile]]:
+    """The files of `find_images`, each with how often it comes, and subfolders that cannot be used.
 
-    repeats: whether to look into subfolders named like `3_faces` too. allowed: as for `check_picture`.
-    Raises what `find_pictures` raises for the folder itself.
+    repeats: whether to look into subfolders named like `3_faces` too. allowed: as for `check_image`.
+    Raises what `find_images` raises for the folder itself.
     """
-    found, skipped = [(file, 1) for file in find_pictures(folder)], list[Skipped]()
+    found, skipped = [(file, 1) for file in find_images(folder)], list[SkippedFile]()
     for subfolder in filter(Path.is_dir, _entries(folder)) if repeats else ():
         named = _REPEATED.fullmatch(subfolder.name)
         if named is None:
@@ -112,24 +114,24 @@ def list_pictures(
         try:
             _check_inside(subfolder, allowed)
             if not 1 <= int(named[1]) <= MAX_REPEATS:
-                raise UnreadableFile(f"Its number says how often its pictures come, and must be from 1 to {MAX_REPEATS}.")
-            found += [(file, int(named[1])) for file in find_pictures(subfolder)]
+                raise UnreadableFile(f"Its number says how often its images come, and must be from 1 to {MAX_REPEATS}.")
+            found += [(file, int(named[1])) for file in find_images(subfolder)]
         except (UnreadableFile, NotAllowed) as error:
-            skipped.append(skip(subfolder.name, error))
+            skipped.append(skipped_file(subfolder.name, error))
     return found, skipped
 
 
-def readable(text: str) -> str:
+def displayable(text: str) -> str:
     """A text that names files, for people and for JSON: bytes of a name that are not UTF-8 become `\\udc..`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def skip(name: str, error: TrainEmbeddingError) -> Skipped:
-    return readable(name), readable(error.message)
+def skipped_file(name: str, error: TrainEmbeddingError) -> SkippedFile:
+    return displayable(name), displayable(error.message)
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """Files directly in the folder that are named like pictures, by name; loss masks and hidden files are none.
+def find_images(folder: Path) -> list[Path]:
+    """Files directly in the folder that are named like images, by name; loss masks and hidden files are none.
 
     Raises NotFound when the folder is not there and NotAllowed when it may not be read.
     """
@@ -140,22 +142,22 @@ def find_pictures(folder: Path) -> list[Path]:
     ]
 
 
-def check_picture(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
-    """Opens the picture without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
+def check_image(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
+    """Opens the image without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
 
-    allowed: folders that the picture, its caption and its mask must lie in, links resolved; None for anywhere.
+    allowed: folders that the image, its caption and its mask must lie in, links resolved; None for anywhere.
     masks: as in TrainingSpec; where a mask file is to be used, it is opened too.
     Raises UnreadableFile with the reason.
     """
     _check_place(file, allowed)
-    verify(file)
-    if masks in ("file", "auto") and has_file(mask_file(file)):
+    verify_image(file)
+    if masks in ("file", "auto") and file_exists(mask_path(file)):
         check_mask(file)
-    return picture_words(file)
+    return load_caption(file)
 
 
-def nothing_usable(folder: Path, skipped: Sequence[Skipped]) -> NothingToTrainOn:
-    """The error for a folder in which no picture is left. skipped: file names and reasons."""
+def no_usable_images(folder: Path, skipped: Sequence[SkippedFile]) -> NothingToTrainOn:
+    """The error for a folder in which no image is left. skipped: file names and reasons."""
     if not skipped:
         return _nothing_in(folder)
     name, reason = skipped[0]
@@ -168,9 +170,9 @@ def _nothing_in(folder: Path) -> NothingToTrainOn:
     counted, others = subfolders_with_images(folder)
     what = f'There are no images in "{folder}" itself'
     if counted:
-        return NothingToTrainOn(f"{what}, only in {listed(counted)}.", SEARCH_SUBFOLDERS)
+        return NothingToTrainOn(f"{what}, only in {list_subfolders(counted)}.", SEARCH_SUBFOLDERS)
     if others:
-        return NothingToTrainOn(f"{what}, only in {listed(others)}.", "Give one of these folders.")
+        return NothingToTrainOn(f"{what}, only in {list_subfolders(others)}.", "Give one of these folders.")
     return NothingToTrainOn(f'There are no images in "{folder}".', "Give a folder that directly holds the training images.")
 
 
@@ -182,17 +184,17 @@ def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
         hidden = subfolder.name.startswith(".") or subfolder.is_symlink()  # a link may lead where a shared server must not look
         if hidden or not _holds_images(subfolder):
             continue
-        (counted if repeats_in(subfolder.name) else others).append(readable(subfolder.name))
+        (counted if repeats_from_name(subfolder.name) else others).append(displayable(subfolder.name))
     return counted, others
 
 
-def repeats_in(name: str) -> int:
+def repeats_from_name(name: str) -> int:
     """The number in a folder's name like `10_cat`; 0 where there is none."""
     named = _REPEATED.fullmatch(name)
     return int(named[1]) if named else 0
 
 
-def listed(names: Sequence[str]) -> str:
+def list_subfolders(names: Sequence[str]) -> str:
     """ "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
     shown, more = ", ".join(names[:_LISTED]), len(names) - _LISTED
     return f"the subfolder{'' if len(names) == 1 else 's'} {shown}" + (f" and {more} more" if more > 0 else "")
@@ -200,29 +202,29 @@ def listed(names: Sequence[str]) -> str:
 
 def _holds_images(folder: Path) -> bool:
     try:
-        return bool(find_pictures(folder))
+        return bool(find_images(folder))
     except (NotFound, NotAllowed):
         return False
 
 
-def _scan(name: str, file: Path, repeats: int, framing: Framing, allowed: Sequence[Path] | None) -> Picture:
+def _scan(name: str, file: Path, repeats: int, framing: ImageOptions, allowed: Sequence[Path] | None) -> TrainingImage:
     _check_place(file, allowed)
     stamp = _stamp(file)
-    size, has_alpha = measure(file)
+    size, has_alpha = measure_image(file)
     mask = ""
-    if framing.masks in ("file", "auto") and has_file(mask_file(file)):
+    if framing.masks in ("file", "auto") and file_exists(mask_path(file)):
         mask = "file"
     elif framing.masks in ("alpha", "auto") and has_alpha:
         mask = "alpha"
     target = nearest_size(size, framing.sizes)
-    captioned = has_file(caption_file(file))
-    words = picture_words(file)
-    return Picture(name, file, words, size, target, framing.resize_mode, mask, captioned, repeats, stamp)
+    has_caption_file = file_exists(caption_path(file))
+    caption = load_caption(file)
+    return TrainingImage(name, file, caption, size, target, framing.resize_mode, mask, has_caption_file, repeats, stamp)
 
 
 def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training pictures.")
+        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training images.")
     try:
         return sorted(folder.iterdir())
     except OSError as error:
@@ -238,7 +240,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 
 def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
-    for path in filter(os.path.lexists, (file, caption_file(file), mask_file(file))):
+    for path in filter(os.path.lexists, (file, caption_path(file), mask_path(file))):
         _check_inside(path, allowed)
 
 

@@ -1,4 +1,4 @@
-"""Latents kept on the disk between runs: one file per picture, safe to delete at any time."""
+"""Latents kept on the disk between runs: one file per image, safe to delete at any time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.embeddings.storage import remove_file, write_atomically
-from train_embedding.engine.data.image import mask_file
-from train_embedding.engine.data.image_folder import Picture
+from train_embedding.engine.data.image import mask_path
+from train_embedding.engine.data.image_folder import TrainingImage
 from train_embedding.errors import StorageFailed, UnreadableFile
 
 if TYPE_CHECKING:
@@ -42,19 +42,19 @@ class LatentCache:
         self._vae = vae_identity(model)
         self.problem = ""
 
-    def key(self, picture: Picture) -> str:
-        """What the picture's latents depend on: its bytes, its mask's, the size, how it gets it, and the VAE.
+    def key(self, image: TrainingImage) -> str:
+        """What the image's latents depend on: its bytes, its mask's, the size, how it gets it, and the VAE.
 
         Raises UnreadableFile when a file cannot be read.
         """
         digest = hashlib.blake2b(digest_size=20)
-        facts = (_LAYOUT, self._vae, *picture.target, picture.resize_mode, picture.mask)
+        facts = (_LAYOUT, self._vae, *image.target, image.resize_mode, image.mask)
         digest.update(repr(facts).encode())
-        for block in _blocks(picture.file):
+        for block in _blocks(image.file):
             digest.update(block)
-        if picture.mask == "file":
+        if image.mask == "file":
             mask = hashlib.blake2b()
-            for block in _blocks(mask_file(picture.file)):
+            for block in _blocks(mask_path(image.file)):
                 mask.update(block)
             digest.update(mask.digest())
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Latents of the training pictures, encoded once, and the batches made of them."""
+"""Latents of the training images, encoded once, and the batches made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.data.buckets import BatchOrder, Size
 from train_embedding.engine.data.captions import Captions
-from train_embedding.engine.data.image_folder import Picture, Skipped, skip
+from train_embedding.engine.data.image_folder import SkippedFile, TrainingImage, skipped_file
 from train_embedding.engine.data.latent_cache import LatentCache
 from train_embedding.engine.data.masks import mask_weights, pool_mask
 from train_embedding.engine.devices import is_out_of_memory, support_of, to_device
@@ -26,93 +26,93 @@ ON_DEVICE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
-class EncodedPicture:
-    """A picture's latents, on the CPU. moments, mirrored: [4, h, w]; mask: [h, w] in 0…1, or None where it has none."""
+class EncodedImage:
+    """An image's latents, on the CPU. moments, mirrored: [4, h, w]; mask: [h, w] in 0…1, or None where it has none."""
 
-    picture: Picture
+    image: TrainingImage
     moments: LatentMoments
     mirrored: LatentMoments | None = None
-    "Of the picture mirrored, which is not the same as the moments mirrored."
+    "Of the image mirrored, which is not the same as the moments mirrored."
     mask: torch.Tensor | None = None
 
 
-def encode_pictures(
+def encode_dataset(
     model: DiffusionModel,
-    pictures: Sequence[Picture],
+    images: Sequence[TrainingImage],
     *,
     random_flip: bool = False,
     cache: LatentCache | None = None,
     stopped: Callable[[], bool] = lambda: False,
-) -> tuple[list[EncodedPicture], list[Skipped]]:
-    """The latents of every picture, and the pictures that could not be read after all; fewer when `stopped` says so.
+) -> tuple[list[EncodedImage], list[SkippedFile]]:
+    """The latents of every image, and the images that could not be read after all; fewer when `stopped` says so.
 
-    random_flip: whether those of the mirrored pictures are wanted too. Raises TrainingFailed when the VAE answers with NaN or
+    random_flip: whether those of the mirrored images are wanted too. Raises TrainingFailed when the VAE answers with NaN or
     runs out of memory, and NotFound when the folder is gone.
     """
-    encoded: list[EncodedPicture] = []
-    skipped: list[Skipped] = []
-    for picture in pictures:
+    encoded: list[EncodedImage] = []
+    skipped: list[SkippedFile] = []
+    for image in images:
         if stopped():
             break
         try:
-            encoded.append(_encode_picture(model, picture, random_flip, cache))
+            encoded.append(_encode_image(model, image, random_flip, cache))
         except UnreadableFile as error:
-            if not picture.file.parent.is_dir():
+            if not image.file.parent.is_dir():
                 raise NotFound(
-                    f'The folder "{picture.file.parent}" is gone; it was there when the run began.',
+                    f'The folder "{image.file.parent}" is gone; it was there when the run began.',
                     "Put it back and start again; nothing of the embedding is lost.",
                 ) from error
-            skipped.append(skip(picture.name, error))
+            skipped.append(skipped_file(image.name, error))
     if cache is not None:
         cache.trim()
     return encoded, skipped
 
 
-def _encode_picture(model: DiffusionModel, picture: Picture, random_flip: bool, cache: LatentCache | None) -> EncodedPicture:
-    key = cache.key(picture) if cache is not None else ""
+def _encode_image(model: DiffusionModel, image: TrainingImage, random_flip: bool, cache: LatentCache | None) -> EncodedImage:
+    key = cache.key(image) if cache is not None else ""
     found = cache.load(key) if cache is not None else {}
     wanted = {"mean", "std", *(("mirrored_mean", "mirrored_std") if random_flip else ())}
     missing = not wanted <= set(found)
     if missing:
-        found = _compute(model, picture, random_flip)
-    picture.check_unchanged()
+        found = _compute(model, image, random_flip)
+    image.check_unchanged()
     if missing and cache is not None:
         cache.save(key, found)
     mirrored = LatentMoments(found["mirrored_mean"], found["mirrored_std"]) if random_flip else None
-    return EncodedPicture(picture, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
+    return EncodedImage(image, LatentMoments(found["mean"], found["std"]), mirrored, found.get("mask"))
 
 
-def _compute(model: DiffusionModel, picture: Picture, random_flip: bool) -> dict[str, torch.Tensor]:
-    pixels = picture.read()
+def _compute(model: DiffusionModel, image: TrainingImage, random_flip: bool) -> dict[str, torch.Tensor]:
+    pixels = image.read()
     computed: dict[str, torch.Tensor] = {}
     for prefix, colour in (("", pixels.colour), ("mirrored_", pixels.colour.flip(-1)))[: 1 + random_flip]:
-        moments = _moments(model, colour, picture)
+        moments = _moments(model, colour, image)
         computed[f"{prefix}mean"], computed[f"{prefix}std"] = moments.mean[0].cpu(), moments.std[0].cpu()
     if not all(bool(torch.isfinite(tensor).all()) for tensor in computed.values()):
         raise TrainingFailed(
-            f'The VAE turned "{picture.name}" into NaN.', "Use a VAE in full precision (--no-half-vae in the WebUI)."
+            f'The VAE turned "{image.name}" into NaN.', "Use a VAE in full precision (--no-half-vae in the WebUI)."
         )
     if pixels.mask is not None:
         computed["mask"] = pool_mask(pixels.mask, *computed["mean"].shape[1:])
     return computed
 
 
-def _moments(model: DiffusionModel, colour: torch.Tensor, picture: Picture) -> LatentMoments:
+def _moments(model: DiffusionModel, colour: torch.Tensor, image: TrainingImage) -> LatentMoments:
     try:
         return model.encode_images(colour.unsqueeze(0))
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        width, height = picture.target
+        width, height = image.target
         raise TrainingFailed(
-            f'The memory was not enough to encode "{picture.name}" at {width} × {height} pixels.',
+            f'The memory was not enough to encode "{image.name}" at {width} × {height} pixels.',
             "Give a smaller width and height, or close what else uses the memory.",
         ) from error
 
 
-def _bytes(pictures: Sequence[EncodedPicture]) -> int:
+def _bytes(images: Sequence[EncodedImage]) -> int:
     """What the latents of a dataset take at most: a mean, and a deviation or a sample, of each view."""
-    moments = [one for picture in pictures for one in (picture.moments, picture.mirrored) if one is not None]
+    moments = [one for image in images for one in (image.moments, image.mirrored) if one is not None]
     return sum(one.mean.nbytes + one.std.nbytes for one in moments)
 
 
@@ -130,19 +130,19 @@ class Batch:
     weights: torch.Tensor | None = None
     teacher: Conditioning | None = None
     "Prompts whose predictions are the target, where a prompt is distilled."
-    share: slice = field(default_factory=lambda: slice(None))
+    local_rows: slice = field(default_factory=lambda: slice(None))
     "The rows that this process computes. Random numbers are drawn for all, so that a row's do not depend on who computes it."
 
-    def rows(self, rows: slice) -> Batch:
+    def select(self, rows: slice) -> Batch:
         """Some of its items, with the same generator."""
         weights = None if self.weights is None else self.weights[rows]
-        teacher = None if self.teacher is None else self.teacher.each(lambda tensor: tensor[rows])
-        return Batch(self.latents[rows], self.prompts.rows(rows), self.generator, weights, teacher)
+        teacher = None if self.teacher is None else self.teacher.map(lambda tensor: tensor[rows])
+        return Batch(self.latents[rows], self.prompts.select(rows), self.generator, weights, teacher)
 
 
 @dataclass(frozen=True)
 class _View:
-    """A picture as it is or mirrored. mean, start: [4, h, w], where start is what training takes unless it samples anew."""
+    """An image as it is or mirrored. mean, start: [4, h, w], where start is what training takes unless it samples anew."""
 
     mean: torch.Tensor
     start: torch.Tensor
@@ -154,12 +154,12 @@ class LatentDataset:
     """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
 
     vectors: how many the embedding has. device: where batches are wanted; None for the CPU. teacher: one prompt, encoded there.
-    processes: those that share each batch, of `batch_size` pictures for each of them.
+    processes: those that share each batch, of `batch_size` images for each of them.
     """
 
     def __init__(
         self,
-        pictures: Sequence[EncodedPicture],
+        images: Sequence[EncodedImage],
         resolved: ResolvedSpec,
         vectors: int,
         device: torch.device | None = None,
@@ -169,16 +169,16 @@ class LatentDataset:
         self._teacher = teacher
         self._spec = resolved.spec
         self._device = device or torch.device("cpu")
-        self._captions = Captions(self._spec, [one.picture.words for one in pictures], vectors)
-        self._fits = _bytes(pictures) <= ON_DEVICE_BYTES
+        self._captions = Captions(self._spec, [one.image.caption for one in images], vectors)
+        self._fits = _bytes(images) <= ON_DEVICE_BYTES
         generator = step_generator(self._spec.seed, 0)
-        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.random_flip] for one in pictures]
-        self._views = [views[index :: len(pictures)] for index in range(len(pictures))]
+        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.random_flip] for one in images]
+        self._views = [views[index :: len(images)] for index in range(len(images))]
         groups: dict[Size, list[int]] = {}
-        for index, one in enumerate(pictures):
-            groups.setdefault(one.picture.target, []).extend([index] * one.picture.repeats)
+        for index, one in enumerate(images):
+            groups.setdefault(one.image.target, []).extend([index] * one.image.repeats)
         self._batch_size = self._spec.batch_size * processes.count
-        self._share = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
+        self._local_rows = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
         self._order = BatchOrder(list(groups.values()), self._batch_size, self._spec.seed)
         self._groups = [sorted(set(group)) for group in groups.values()]
 
@@ -189,7 +189,7 @@ class LatentDataset:
         turned = (
             (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.random_flip else [False] * len(chosen)
         )
-        views = [self._views[picture][mirrored] for picture, mirrored in zip(chosen, turned, strict=True)]
+        views = [self._views[image][mirrored] for image, mirrored in zip(chosen, turned, strict=True)]
         latents = self._stacked([view.start for view in views])
         if self._spec.latent_sampling == "random":
             noise = to_device(torch.randn(latents.shape, generator=generator), self._device)
@@ -197,10 +197,17 @@ class LatentDataset:
         return self._batch(latents, views, chosen, self._captions.draw(chosen, step), generator)
 
     def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
-        """The same `count` items at every call, to compare losses on: as many of each picture as of any other, to within one.
+        """Return the same batches at every call, to compare losses on.
 
-        Means of the posteriors, never mirrored, with `Captions.fixed`; none in a batch more than a step has. Each batch has a
-        generator of its own that follows from `seed`, for its noise.
+        They hold the means of the posteriors, never mirrored, with the prompts of `Captions.for_evaluation`. Each batch has a
+        generator of its own for its noise, which follows from `seed`.
+
+        Args:
+            count: Items in all batches together. Each image occurs equally often, to within one.
+            seed: Decides which images are used and in which order.
+
+        Returns:
+            Batches of images of one size, none larger than a training batch.
         """
         order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
         items = [order[index % len(order)] for index in range(count)]
@@ -210,9 +217,9 @@ class LatentDataset:
             for start in range(0, len(chosen), self._batch_size):
                 part = chosen[start : start + self._batch_size]
                 number = len(batches) + 1
-                views = [self._views[picture][0] for picture in part]
+                views = [self._views[image][0] for image in part]
                 latents = self._stacked([view.mean for view in views])
-                prompts = self._captions.fixed(part, seed * 1_000_003 + number)
+                prompts = self._captions.for_evaluation(part, seed * 1_000_003 + number)
                 batches.append(self._batch(latents, views, part, prompts, step_generator(seed, EVALUATION + number)))
         return batches
 
@@ -233,16 +240,16 @@ class LatentDataset:
             prompts=prompts.to(self._device),
             generator=generator,
             weights=weights,
-            teacher=None if self._teacher is None else self._teacher.each(lambda row: row.expand(len(chosen), *row.shape[1:])),
-            share=self._share,
+            teacher=None if self._teacher is None else self._teacher.map(lambda row: row.expand(len(chosen), *row.shape[1:])),
+            local_rows=self._local_rows,
         )
 
     def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.stack([to_device(tensor, self._device) for tensor in tensors])
 
-    def _view(self, one: EncodedPicture, mirror: bool, generator: torch.Generator) -> _View:
+    def _view(self, one: EncodedImage, mirror: bool, generator: torch.Generator) -> _View:
         moments = one.mirrored if mirror else one.moments
-        assert moments is not None, "the mirrored pictures were not encoded"
+        assert moments is not None, "the mirrored images were not encoded"
         sampling = self._spec.latent_sampling
         mean = start = self._placed(moments.mean)
         if sampling == "once":

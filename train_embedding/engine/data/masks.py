@@ -18,7 +18,7 @@ def mask_weights(mask: torch.Tensor | None, floor: float) -> torch.Tensor | None
     """The weight of each place, `floor` where the mask shows nothing and 1 where it shows all; [h, w] as the mask.
 
     None, which stands for weights that are all alike, without a mask, and for one that shows every place alike: all, nothing, or
-    the same share of each. A picture that is wholly transparent counts like one that is wholly opaque.
+    the same share of each. An image that is wholly transparent counts like one that is wholly opaque.
     """
     if mask is None or float(mask.max() - mask.min()) < _ALIKE:
         return None

@@ -12,7 +12,7 @@ _FUNCTION = "_make_causal_mask"
 
 
 @contextmanager
-def mask_made_on_device() -> Iterator[None]:
+def causal_mask_on_device() -> Iterator[None]:
     """Within the context, transformers' CLIP makes its causal mask where it is needed.
 
     In 4.30 it sends a number to the device and reads it back for that, at every call, and the program waits twice. Later releases
@@ -25,14 +25,14 @@ def mask_made_on_device() -> Iterator[None]:
     if before is None:
         yield
         return
-    setattr(module, _FUNCTION, causal_mask)
+    setattr(module, _FUNCTION, make_causal_mask)
     try:
         yield
     finally:
         setattr(module, _FUNCTION, before)
 
 
-def causal_mask(
+def make_causal_mask(
     shape: tuple[int, int], dtype: torch.dtype, device: torch.device, past_key_values_length: int = 0
 ) -> torch.Tensor:
     """0 for what a token may look at and the lowest number above it, [B, 1, n, n]. shape: (B, n)."""

@@ -3,7 +3,7 @@
 torch's layers save for the backward pass as if their weights learned: a convolution its input, a SiLU the norm before it and the
 norm what went in, and under autocast a copy of every weight and of every norm's input in another dtype. The gradient that goes
 on to the input needs less: of linear layers and convolutions the weights alone, of norms and activations one tensor, from which
-their elementwise part is computed again. The outputs and the gradients are those of the plain layers.
+their elementwise part is computed again. The outputs and the gradients are those of the original layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from train_embedding.engine.layers.small_convolutions import convolved, input_gradient, is_small
+from train_embedding.engine.layers.small_convolutions import is_small, small_conv2d, small_conv2d_input_gradient
 
 _aten = torch.ops.aten
 
@@ -39,7 +39,7 @@ def freeze(module: nn.Module) -> None:
 
 
 @contextmanager
-def plain(module: nn.Module) -> Iterator[None]:
+def original_layers(module: nn.Module) -> Iterator[None]:
     """Within the context, the frozen layers are torch's and diffusers' own again: for comparisons."""
     layers = [(layer, type(layer)) for layer in module.modules() if isinstance(layer, FrozenLayer)]
     for layer, frozen in layers:
@@ -178,7 +178,7 @@ class _Conv2d(Function):
         ctx.save_for_backward(weight)
         ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
         if is_small(input.shape, weight, options):
-            return convolved(input, weight, bias, options)
+            return small_conv2d(input, weight, bias, options)
         return F.conv2d(input, weight, bias, *options)
 
     @staticmethod
@@ -189,7 +189,7 @@ class _Conv2d(Function):
         channels = ctx.channels or width
         weight = weight[:, :channels].to(gradient.dtype)
         if is_small(ctx.shape, weight, ctx.options):
-            result = input_gradient(gradient, weight, sides, ctx.options)
+            result = small_conv2d_input_gradient(gradient, weight, sides, ctx.options)
         else:
             stride, padding, dilation, groups = ctx.options
             # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.

@@ -23,7 +23,7 @@ def is_small(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...
     return height * width <= POSITIONS
 
 
-def convolved(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...]) -> torch.Tensor:
+def small_conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...]) -> torch.Tensor:
     """As `torch.nn.functional.conv2d`. input: [1, c, h, w]; weight: [o, c, kh, kw]; gives [1, o, h', w']."""
     stride, padding, dilation, _ = options
     columns = F.unfold(input, weight.shape[2:], dilation, padding, stride)[0]  # [c·kh·kw, h'·w']
@@ -32,7 +32,9 @@ def convolved(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | No
     return output.view(1, -1, *_output_sides(input.shape, weight, options))
 
 
-def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, sides: Sequence[int], options: tuple[Any, ...]) -> torch.Tensor:
+def small_conv2d_input_gradient(
+    gradient: torch.Tensor, weight: torch.Tensor, sides: Sequence[int], options: tuple[Any, ...]
+) -> torch.Tensor:
     """Of the output's gradient, [1, o, h', w'], that of the input, [1, c, h, w]. sides: h and w."""
     stride, padding, dilation, _ = options
     # This order of the factors is the faster one: the weights are read along their rows.

@@ -11,7 +11,7 @@ from torch import nn
 from train_embedding.errors import HostFailed
 
 
-def assigned(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+def assign_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     """The module with `weights` as its parameters: new objects that share storage with the caller's tensors.
 
     Raises HostFailed unless the module has a place for every tensor and a tensor for every place.
@@ -26,7 +26,7 @@ def assigned(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     return module
 
 
-def shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+def count_shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
     """How many parameters of `module` lie in the storage of a tensor of `state`, and how many there are."""
     storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
     parameters = list(module.parameters())

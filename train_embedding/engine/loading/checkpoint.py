@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from train_embedding.embeddings.text_encoders import family_of, key_for_width
-from train_embedding.engine.loading.ldm import assemble, check_channels, default_config, read_config
+from train_embedding.engine.loading.ldm import build_model, check_channels, default_config, read_config
 from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
 from train_embedding.engine.model.noise_schedule import LEAST_SIGNAL
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
@@ -46,7 +46,7 @@ def load_checkpoint(
     state = {key: _moved(state[key], device, torch.float32 if keeps_vae and key.startswith(_VAE) else dtype) for key in state}
     beside = config or path.with_suffix(".yaml")
     params = read_config(beside) if beside.is_file() else default_config(state)
-    return assemble(state, params, clip_skip=clip_skip)
+    return build_model(state, params, clip_skip=clip_skip)
 
 
 def _moved(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from train_embedding.embeddings.text_encoders import family_of
-from train_embedding.engine.loading.assign import assigned
-from train_embedding.engine.loading.ldm_text_encoders import text_config_folder, text_encoders
+from train_embedding.engine.loading.assign import assign_weights
+from train_embedding.engine.loading.ldm_text_encoders import build_text_encoders, text_config_folder
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import noise_schedule, zero_terminal_snr
 from train_embedding.errors import HostFailed, UnreadableFile
@@ -63,7 +63,7 @@ def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     return params
 
 
-def assemble(
+def build_model(
     state: dict[str, torch.Tensor],
     params: dict[str, Any],
     *,
@@ -96,7 +96,7 @@ def _assembled(
 ) -> DiffusionModel:
     in_channels = _unet_params(params)["in_channels"]
     check_channels(in_channels)
-    encoders = text_encoders(state, params, text_config, clip_skip)
+    encoders = build_text_encoders(state, params, text_config, clip_skip)
     pooled = sum(encoder.pooled_width for encoder in encoders)
     unet, vae = _unet(state, params, pooled), _vae(state, params)
     schedule = _noise_schedule(state, params) if alphas_cumprod is None else alphas_cumprod.detach().float()
@@ -115,7 +115,7 @@ def _assembled(
 
 
 def check_channels(in_channels: int) -> None:
-    """Raises HostFailed unless the UNet takes a latent's 4 channels, or with them an inpainting model's mask and picture."""
+    """Raises HostFailed unless the UNet takes a latent's 4 channels, or with them an inpainting model's mask and image."""
     if in_channels not in (4, 9):
         raise HostFailed(
             f"The checkpoint's UNet takes {in_channels} channels (a depth or editing model?); training needs one of 4, "
@@ -183,14 +183,14 @@ def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -
 
     config = create_unet_diffusers_config_from_ldm({"model": {"params": params}}, state)
     if not pooled and f"{_LABELS}0.0.weight" in state:
-        raise HostFailed("The checkpoint is conditioned on pictures too (unCLIP?); training needs one of text alone.")
+        raise HostFailed("The checkpoint is conditioned on images too (unCLIP?); training needs one of text alone.")
     if pooled:
         numbers = (_unet_params(params)["adm_in_channels"] - pooled) // 6  # channels for each of the six numbers of a size
         config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": numbers}
     weights = convert_ldm_unet_checkpoint(dict(state), config)
     with _quiet(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
-    return assigned(unet, weights)
+    return assign_weights(unet, weights)
 
 
 def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
@@ -201,7 +201,7 @@ def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
     weights = convert_ldm_vae_checkpoint(dict(state), config)
     with _quiet(), torch.device("meta"):
         vae = AutoencoderKL.from_config(config)
-    return assigned(vae, weights)
+    return assign_weights(vae, weights)
 
 
 @contextmanager

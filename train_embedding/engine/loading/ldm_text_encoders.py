@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from train_embedding.embeddings.text_encoders import key_for_width
-from train_embedding.engine.loading.assign import assigned
+from train_embedding.engine.loading.assign import assign_weights
 from train_embedding.engine.loading.openclip import openclip_config, openclip_weights
 from train_embedding.engine.model.diffusion_model import TextEncoder
 from train_embedding.errors import HostFailed, UnreadableFile
@@ -21,7 +21,7 @@ _SDXL = ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model.
 _REFINER = "conditioner.embedders.0.model."
 
 
-def text_encoders(
+def build_text_encoders(
     state: Mapping[str, torch.Tensor], params: dict[str, Any], text_config: dict[str, Any] | None, clip_skip: int | None
 ) -> tuple[TextEncoder, ...]:
     """The text encoders that `state` holds, in the order in which their outputs are joined.
@@ -108,7 +108,7 @@ def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     # Positions are part of the weights up to transformers 4.30, and some merging tools store them as floats.
     weights = {key: tensor for key, tensor in weights.items() if not key.endswith("position_ids")}
     body.embeddings.register_buffer("position_ids", torch.empty(1, length, dtype=torch.long, device="meta"), persistent=False)
-    assigned(module, weights)
+    assign_weights(module, weights)
     device = body.embeddings.position_embedding.weight.device
     body.embeddings.position_ids = torch.arange(length, device=device).unsqueeze(0)
     return module

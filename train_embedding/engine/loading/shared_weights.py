@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from train_embedding.engine.loading.assign import shared_parameters
-from train_embedding.engine.loading.ldm import assemble
+from train_embedding.engine.loading.assign import count_shared_parameters
+from train_embedding.engine.loading.ldm import build_model
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 _HOST_PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "conditioner.")
 
 
-def live_model(
+def model_from_host_weights(
     state: Mapping[str, torch.Tensor],
     params: dict[str, Any],
     *,
@@ -32,8 +32,8 @@ def live_model(
     Raises HostFailed when the tensors do not fit the config.
     """
     with torch.inference_mode(False):
-        shared = {key: plain(tensor) for key, tensor in state.items()}
-        return assemble(shared, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
+        shared = {key: to_normal_tensor(tensor) for key, tensor in state.items()}
+        return build_model(shared, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
 
 
 def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:
@@ -48,7 +48,7 @@ def named_tensors(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor
     return {prefix + key.replace(".wrapped.", "."): tensor.detach() for key, tensor in state.items()}
 
 
-def plain(tensor: torch.Tensor) -> torch.Tensor:
+def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """The same numbers in the same storage, as a tensor that autograd can work with.
 
     A host that loads its weights in inference mode has only tensors that can be no parameters and be saved for no backward pass;
@@ -61,13 +61,13 @@ def plain(tensor: torch.Tensor) -> torch.Tensor:
         return over.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
-def still_shares(model: DiffusionModel, state: Mapping[str, torch.Tensor]) -> bool:
+def shares_storage(model: DiffusionModel, state: Mapping[str, torch.Tensor]) -> bool:
     """Whether every parameter of the UNet still lies in a tensor of `state`: a host that moves its weights makes new ones."""
-    shared, count = shared_parameters(model.unet, state)
+    shared, count = count_shared_parameters(model.unet, state)
     return shared == count
 
 
-def share_again(model: DiffusionModel, fresh: DiffusionModel) -> None:
+def rebind_storage(model: DiffusionModel, fresh: DiffusionModel) -> None:
     """Lets go of the storage that `model` lies in, and puts it into that of `fresh`, a live model of the same checkpoint."""
     for mine, theirs in zip(model.modules(), fresh.modules(), strict=True):
         for old, new in zip(mine.parameters(), theirs.parameters(), strict=True):

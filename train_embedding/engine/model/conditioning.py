@@ -1,4 +1,4 @@
-"""What the UNet is told besides the noisy latents: a prompt's context and, with SDXL, a pooled vector and the picture's size."""
+"""What the UNet is told besides the noisy latents: a prompt's context and, with SDXL, a pooled vector and the image's size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Conditioning:
     pooled: torch.Tensor | None = None
     "The projected end-of-text state of SDXL's second encoder, [B, p]; None for other families."
 
-    def each(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Conditioning:
+    def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Conditioning:
         return Conditioning(function(self.context), None if self.pooled is None else function(self.pooled))
 
     def to(self, dtype: torch.dtype) -> Conditioning:
-        return self.each(lambda tensor: tensor.to(dtype))
+        return self.map(lambda tensor: tensor.to(dtype))
 
     def __add__(self, other: Conditioning) -> Conditioning:
         """The prompts of both, one batch after the other. The contexts must be equally long."""
@@ -29,11 +29,11 @@ class Conditioning:
         return Conditioning(torch.cat([self.context, other.context]), pooled)
 
 
-def size_ids(height: int, width: int, crop: tuple[int, int], batch: int, device: torch.device) -> torch.Tensor:
+def make_time_ids(height: int, width: int, crop: tuple[int, int], batch: int, device: torch.device) -> torch.Tensor:
     """SDXL's size conditioning (Podell et al. 2023, section 2.2), fp32 [batch, 6].
 
     Original height and width, the crop's top and left, target height and width. Original and target are both the size of
-    the picture, as the WebUI has them when it draws: an embedding is trained for what it will be used with.
+    the image, as the WebUI has them when it draws: an embedding is trained for what it will be used with.
     """
     # Filled on the device, one number each: a tensor of a list would be copied there, and waited for, in every step.
     numbers = (height, width, *crop, height, width)

@@ -13,10 +13,10 @@ from torch import nn
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.engine.devices import without_autocast
-from train_embedding.engine.layers.causal_mask import mask_made_on_device
+from train_embedding.engine.layers.causal_mask import causal_mask_on_device
 from train_embedding.engine.layers.frozen import freeze
-from train_embedding.engine.model.conditioning import Conditioning, size_ids
-from train_embedding.engine.prompts.splicing import PromptBatch, batch_prompts, spliced, tokenise
+from train_embedding.engine.model.conditioning import Conditioning, make_time_ids
+from train_embedding.engine.prompts.splicing import PromptBatch, batch_prompts, splice_vectors, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TextEncoder:
         batch, chunks, length = prompts.ids.shape
         ids = self._padded(prompts.ids).reshape(-1, length)
         last = self.layer == 1 and self.normalised
-        with spliced(self.token_embedding, prompts.slots.reshape(-1, length), table), mask_made_on_device():
+        with splice_vectors(self.token_embedding, prompts.slots.reshape(-1, length), table), causal_mask_on_device():
             output = self.module(ids, output_hidden_states=not last)
         hidden = output.last_hidden_state if last else output.hidden_states[-self.layer]
         if self.normalised and not last:
@@ -103,11 +103,11 @@ class DiffusionModel:
     latent_scale: float
     "Factor between the VAE's latents and the UNet's."
     resolution: int
-    "Side in pixels of the square pictures it was trained for."
+    "Side in pixels of the square images it was trained for."
     inpainting: bool = False
-    "Whether the UNet also takes a mask and the latents of a masked picture, 9 channels in all."
+    "Whether the UNet also takes a mask and the latents of a masked image, 9 channels in all."
     crop: tuple[int, int] = (0, 0)
-    "Top and left that SDXL is told its pictures were cropped at."
+    "Top and left that SDXL is told its images were cropped at."
     _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
     "Per height and width of latents, what an inpainting UNet takes beside them, [1, 5, h, w]."
 
@@ -147,17 +147,17 @@ class DiffusionModel:
         return {encoder.key: encoder.token_embedding.weight.detach() for encoder in self.text_encoders}
 
     @torch.no_grad()
-    def encoded_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+    def encode_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
         """What the text encoders put out for the tokens that `token_embeddings` takes, at most 75, as the UNet reads it: per
         encoder fp32 CPU [m, d]. Where Cross Initialization begins (Pang et al. 2024, arXiv 2312.15905)."""
-        chunk = tokenise([text])[0]
+        chunk = tokenize_pieces([text])[0]
         kept = len(chunk) if takes_whole_text(self.widths) else min(len(chunk), count or CHUNK)
         prompts = batch_prompts([[chunk[:kept]]]).to(self.device)
-        tables = no_vectors(self)
+        tables = empty_vector_tables(self)
         hidden = {encoder.key: encoder.encode(prompts, tables[encoder.key])[0] for encoder in self.text_encoders}
         return {key: states[0, 1 : kept + 1].float().cpu() for key, states in hidden.items()}
 
-    def context(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
+    def encode_prompts(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
         """The prompts encoded. tables: vectors [n, d] per encoder, for the prompts' slots."""
         encoded = [encoder.encode(prompts, tables[encoder.key]) for encoder in self.text_encoders]
         pooled = [one for _, one in encoded if one is not None]
@@ -168,9 +168,9 @@ class DiffusionModel:
         added = None
         if conditioning.pooled is not None:
             height, width = (8 * side for side in noisy.shape[2:])
-            sizes = size_ids(height, width, self.crop, len(noisy), noisy.device)
+            sizes = make_time_ids(height, width, self.crop, len(noisy), noisy.device)
             added = {"text_embeds": conditioning.pooled, "time_ids": sizes}
-        inputs = torch.cat([noisy, self._blank_picture(noisy)], 1) if self.inpainting else noisy
+        inputs = torch.cat([noisy, self._blank_image(noisy)], 1) if self.inpainting else noisy
         context = conditioning.context
         return self.unet(inputs, timesteps, encoder_hidden_states=context, added_cond_kwargs=added, return_dict=False)[0]
 
@@ -188,8 +188,8 @@ class DiffusionModel:
         return LatentMoments(posterior.mean.float() * self.latent_scale, posterior.std.float() * self.latent_scale)
 
     @torch.no_grad()
-    def _blank_picture(self, noisy: torch.Tensor) -> torch.Tensor:
-        """A mask of everything and the latents of a grey picture, [B, 5, h, w]: what the WebUI gives where nothing is kept."""
+    def _blank_image(self, noisy: torch.Tensor) -> torch.Tensor:
+        """A mask of everything and the latents of a grey image, [B, 5, h, w]: what the WebUI gives where nothing is kept."""
         height, width = noisy.shape[2:]
         if (height, width) not in self._blanks:
             with without_autocast(noisy.device):
@@ -199,12 +199,12 @@ class DiffusionModel:
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pictures [B, 3, H, W] in -1…1 of scaled latents [B, 4, h, w]."""
+        """Images [B, 3, H, W] in -1…1 of scaled latents [B, 4, h, w]."""
         vae = next(self.vae.parameters())
         return self.vae.decode((latents / self.latent_scale).to(vae.dtype), return_dict=False)[0].float()
 
 
-def no_vectors(model: DiffusionModel) -> dict[str, torch.Tensor]:
+def empty_vector_tables(model: DiffusionModel) -> dict[str, torch.Tensor]:
     """Tables for prompts without embeddings."""
     return {
         encoder.key: torch.zeros(1, encoder.width, device=model.device, dtype=torch.float32) for encoder in model.text_encoders

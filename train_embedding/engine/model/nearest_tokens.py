@@ -13,7 +13,7 @@ ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Lengths:
+class VocabularyNorms:
     """The norms of a vocabulary's vectors, fp32 [V] on the CPU; the marks of start and end, which are no words, left out."""
 
     norms: torch.Tensor
@@ -37,13 +37,13 @@ class Nearest:
 
 
 @torch.no_grad()
-def lengths_of(table: torch.Tensor) -> Lengths:
+def vocabulary_norms(table: torch.Tensor) -> VocabularyNorms:
     """Measured once per checkpoint. table: a token embedding's weight, [V, d], of any type, on any device."""
-    return Lengths(torch.cat([rows.float().norm(dim=1).cpu() for rows in _words(table).split(ROWS)]))
+    return VocabularyNorms(torch.cat([rows.float().norm(dim=1).cpu() for rows in _words(table).split(ROWS)]))
 
 
 @torch.no_grad()
-def nearest(table: torch.Tensor, lengths: Lengths, vectors: torch.Tensor, count: int) -> Nearest:
+def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor, count: int) -> Nearest:
     """The `count` tokens with the highest cosine to each of the vectors [n, d]; fewer where the vocabulary has no more.
 
     The table is neither copied nor normalised: a product with unit vectors, divided by the rows' lengths, is the cosine, and

@@ -11,12 +11,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.meta_models import FAMILIES, meta_model, meta_prompt, text_encoders
+from train_embedding.engine.profiling.meta_models import FAMILIES, meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
-from train_embedding.engine.training.loop import losses_in_context
+from train_embedding.engine.training.loop import unet_losses
 
 CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and side in pixels of the pictures that are counted."
+"Family and side in pixels of the images that are counted."
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StepFlops:
 def count_text_encoders(family: str) -> int:
     """Forward and backward of the family's text encoders to one vector each, as `engine.loop` runs them."""
     with FakeTensorMode(), torch.enable_grad():
-        encoders = text_encoders(family)
+        encoders = meta_text_encoders(family)
         tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
         prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
         with FlopCounterMode(display=False) as counter:
@@ -87,7 +87,7 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         model.predict(latents, timesteps, conditioning)
     with FlopCounterMode(display=False) as step, torch.enable_grad():
-        losses_in_context(model, conditioning, latents, torch.zeros_like(latents), timesteps).mean().backward()
+        unet_losses(model, conditioning, latents, torch.zeros_like(latents), timesteps).mean().backward()
     return StepFlops(
         model.family,
         resolution,

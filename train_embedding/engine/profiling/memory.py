@@ -17,15 +17,15 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from train_embedding.engine.layers.frozen import plain
+from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.meta_models import meta_model, meta_prompt, text_encoders
+from train_embedding.engine.profiling.meta_models import meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
-from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
-from train_embedding.engine.training.loop import losses_in_context
+from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
+from train_embedding.engine.training.loop import unet_losses
 
 CASES = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and side in pixels of the pictures that are counted."
+"Family and side in pixels of the images that are counted."
 BATCHES = (1, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
 "Memory of usual graphics cards, GiB."
@@ -88,12 +88,12 @@ def count_memory(
     counter = MemoryCounter([model.unet])
     with ExitStack() as stack:
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(nullcontext() if frozen else plain(model.unet))
-        stack.enter_context(checkpointed(model) if checkpointing else nullcontext())
+        stack.enter_context(nullcontext() if frozen else original_layers(model.unet))
+        stack.enter_context(gradient_checkpointing(model) if checkpointing else nullcontext())
         stack.enter_context(counter)
-        stack.enter_context(as_on_cuda(dtype))
+        stack.enter_context(emulate_cuda_autocast(dtype))
         with counter.saving():
-            loss = losses_in_context(model, given, latents, torch.zeros_like(latents), timesteps).mean()
+            loss = unet_losses(model, given, latents, torch.zeros_like(latents), timesteps).mean()
         loss.backward()
     texts = text_encoder_saved(model.family, batch, frozen, dtype)
     weights = weight_bytes(model)
@@ -106,14 +106,14 @@ def count_memory(
 def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype) -> int:
     """Bytes that the family's text encoders keep for the backward pass to the vectors."""
     with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
-        encoders = text_encoders(family, WEIGHTS)
+        encoders = meta_text_encoders(family, WEIGHTS)
         modules = [encoder.module for encoder in encoders]
         tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
         ids = torch.zeros(batch, 1, 77, dtype=torch.long)
         for module in () if frozen else modules:
-            stack.enter_context(plain(module))
+            stack.enter_context(original_layers(module))
         counter = MemoryCounter(modules)
-        with as_on_cuda(dtype), counter.saving():
+        with emulate_cuda_autocast(dtype), counter.saving():
             outputs = [encoder.encode(PromptBatch(ids, ids), table) for encoder, table in zip(encoders, tables, strict=True)]
         del outputs
     return counter.saved
@@ -122,7 +122,7 @@ def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype
 @cache
 def _text_encoder_bytes(family: str) -> int:
     with FakeTensorMode():
-        return sum(_bytes(encoder.module) for encoder in text_encoders(family, WEIGHTS))
+        return sum(_bytes(encoder.module) for encoder in meta_text_encoders(family, WEIGHTS))
 
 
 def weight_bytes(model: DiffusionModel) -> int:
@@ -196,7 +196,7 @@ class MemoryCounter(TorchDispatchMode):
 
 
 @contextmanager
-def as_on_cuda(dtype: torch.dtype) -> Iterator[None]:
+def emulate_cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
     """Within the context, networks on any device compute as autocast has them on CUDA: products in `dtype`, norms and softmax in
     fp32, attention by a fused kernel. For counting, in a process that does nothing else meanwhile."""
     functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}

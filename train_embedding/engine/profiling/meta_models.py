@@ -59,7 +59,7 @@ def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True
     return Conditioning(context, torch.zeros(batch, width, device="meta", requires_grad=to_pooled))
 
 
-def text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
+def meta_text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
     """A family's text encoders at their true size, for `FakeTensorMode`, in whose context this must be called.
 
     Not on the meta device: transformers 4.30 reads a number from a tensor that it makes on the device of its input.

@@ -22,12 +22,12 @@ _PIECE = re.compile(
 _OPENING_OF = {")": "(", "]": "["}
 
 
-def without_comments(prompt: str) -> str:
+def remove_comments(prompt: str) -> str:
     """The prompt without what stands from a "#" to the end of its line."""
     return _COMMENT.sub("\n", _COMMENT_LINE.sub("\n", prompt))
 
 
-def without_networks(prompt: str) -> tuple[str, tuple[str, ...]]:
+def extract_networks(prompt: str) -> tuple[str, tuple[str, ...]]:
     """The prompt without `<lora:…>` and its like, and these."""
     return _NETWORK.sub("", prompt), tuple(match[0] for match in _NETWORK.finditer(prompt))
 
@@ -42,7 +42,7 @@ def split_at_and(prompt: str) -> list[tuple[str, float]]:
     return parts
 
 
-def weighted(prompt: str) -> list[tuple[str, float]]:
+def parse_attention(prompt: str) -> list[tuple[str, float]]:
     """The prompt as pieces of one weight each, brackets gone: `(a)` weighs 1.1, `(a:1.3)` 1.3, `[a]` 1/1.1; BREAK is a piece.
 
     Brackets multiply; one that is never closed reaches to the end. Raises InvalidInput for a weight that is not a number, for
@@ -89,7 +89,7 @@ def split_at_commas(prompt: str) -> list[str]:
     return parts
 
 
-def escaped(text: str) -> str:
+def escape_prompt(text: str) -> str:
     """The prompt that is read as this very text: with a backslash before each bracket and backslash."""
     return re.sub(r"[()\[\]\\]", r"\\\g<0>", text)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from train_embedding.embeddings.text_encoders import CHUNK
-from train_embedding.engine.prompts.attention_syntax import BREAK, weighted
+from train_embedding.engine.prompts.attention_syntax import BREAK, parse_attention
 from train_embedding.engine.prompts.tokenizer import token_ids, token_text
 
 BACKTRACK = 20
@@ -15,11 +15,11 @@ BACKTRACK = 20
 limit" as it comes."""
 _COMMA = 267
 _LEFT_BEHIND = 0
-"Token that the WebUI puts where vectors of an embedding will be."
+"The token that the WebUI puts where vectors of an embedding will be."
 
 
 @dataclass(frozen=True)
-class Token:
+class PromptToken:
     """One of the 75. id: in the vocabulary; None for a vector of an embedding, then `vector` counts these from 0."""
 
     text: str
@@ -33,7 +33,7 @@ class Token:
 class Chunk:
     """What the text encoder reads at once. Its last places, `free` of 75, are filled with ends of text."""
 
-    tokens: tuple[Token, ...]
+    tokens: tuple[PromptToken, ...]
 
     @property
     def free(self) -> int:
@@ -41,7 +41,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChunkedPrompt:
     """A prompt in chunks. count: what the WebUI's counter says, where a chunk that another or a BREAK follows counts in full."""
 
     chunks: tuple[Chunk, ...]
@@ -51,7 +51,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Found:
+class EmbeddingMatch:
     """An embedding in a text. token: the one that its name begins with, or another that is no comma."""
 
     name: str
@@ -59,15 +59,15 @@ class Found:
     token: int
 
 
-class Finder(Protocol):
+class EmbeddingFinder(Protocol):
     """How embeddings are found in a text of one weight."""
 
-    def read(self, text: str) -> Iterator[int | Found]:
+    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
         """The text's tokens and embeddings in their order."""
         ...
 
 
-class Names:
+class EmbeddingNames:
     """Names of embeddings as their tokens, each with how many vectors it stands for; the longest is found first."""
 
     def __init__(self, vectors: Iterable[tuple[str, int]]) -> None:
@@ -86,7 +86,7 @@ class Names:
                 return name, vectors, len(wanted)
         return None
 
-    def read(self, text: str) -> Iterator[int | Found]:
+    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
         ids = token_ids(text)
         position = 0
         while position < len(ids):
@@ -96,30 +96,30 @@ class Names:
                 position += 1
             else:
                 name, vectors, length = found
-                yield Found(name, vectors, ids[position])
+                yield EmbeddingMatch(name, vectors, ids[position])
                 position += length
 
 
-def layout_of(prompt: str, names: Finder, backtrack: int = BACKTRACK, *, keep_moved: bool = False) -> Layout:
+def chunk_prompt(prompt: str, names: EmbeddingFinder, backtrack: int = BACKTRACK, *, keep_moved: bool = False) -> ChunkedPrompt:
     """One prompt, which has no schedules and no AND any more, in chunks.
 
     backtrack: 0 for splitting wherever a chunk is full. keep_moved: whether an embedding that moves to the next chunk keeps its
     vectors, which the WebUI loses. Raises InvalidInput for a weight that is not a number.
     """
     filling = _Filling(backtrack, keep_moved)
-    for text, weight in weighted(prompt):
+    for text, weight in parse_attention(prompt):
         if (text, weight) == BREAK:
             filling.close()
             continue
         if text == BREAK[0]:
             filling.note("BREAK inside brackets that weigh does not begin a new chunk; the WebUI reads it as the word.")
         for item in names.read(text):
-            if isinstance(item, Found):
+            if isinstance(item, EmbeddingMatch):
                 filling.make_room(item.token)
                 filling.add_embedding(item.name, item.vectors, weight)
             else:
                 filling.make_room(item)
-                filling.open.append(Token(token_text(item), weight, item))
+                filling.open.append(PromptToken(token_text(item), weight, item))
     return filling.layout()
 
 
@@ -127,9 +127,9 @@ class _Filling:
     """Chunks as they fill."""
 
     def __init__(self, backtrack: int, keep_moved: bool = False) -> None:
-        self.open: list[Token] = []
+        self.open: list[PromptToken] = []
         self.notes: list[str] = []
-        self._closed: list[list[Token]] = []
+        self._closed: list[list[PromptToken]] = []
         self._comma: int | None = None
         self._backtrack = backtrack
         self._keep_moved = keep_moved
@@ -158,15 +158,15 @@ class _Filling:
     def add_embedding(self, name: str, vectors: int, weight: float) -> None:
         if len(self.open) + vectors > CHUNK:
             self.close()
-        self.open += [Token(name, weight, None, name, vector) for vector in range(vectors)]
+        self.open += [PromptToken(name, weight, None, name, vector) for vector in range(vectors)]
 
-    def layout(self) -> Layout:
+    def layout(self) -> ChunkedPrompt:
         count = CHUNK * len(self._closed) + len(self.open)
         if self.open or not self._closed:
             self.close()
-        return Layout(tuple(Chunk(tuple(tokens)) for tokens in self._closed), count, tuple(self.notes))
+        return ChunkedPrompt(tuple(Chunk(tuple(tokens)) for tokens in self._closed), count, tuple(self.notes))
 
-    def _moved(self, token: Token) -> Token:
+    def _moved(self, token: PromptToken) -> PromptToken:
         """The WebUI moves the tokens of an embedding and not its vectors, which then stand where nothing else does."""
         if not token.embedding or self._keep_moved:
             return token
@@ -174,4 +174,4 @@ class _Filling:
             f'The WebUI loses "{token.embedding}": it stands between a comma and the end of a chunk, and its place moves to the '
             "next chunk without its vectors. Write BREAK before it."
         )
-        return Token(token_text(_LEFT_BEHIND), token.weight, _LEFT_BEHIND)
+        return PromptToken(token_text(_LEFT_BEHIND), token.weight, _LEFT_BEHIND)

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import torch
 
-from train_embedding.engine.prompts.chunking import Finder, Found, Names, layout_of
-from train_embedding.engine.prompts.splicing import EMPTY_SLOT, PLACEHOLDER_ID, PromptBatch, Vectors, batch_prompts
+from train_embedding.engine.prompts.chunking import EmbeddingFinder, EmbeddingMatch, EmbeddingNames, chunk_prompt
+from train_embedding.engine.prompts.splicing import EMPTY_SLOT, PLACEHOLDER_ID, PromptBatch, VectorRows, batch_prompts
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
 _MARK = "\ufdd0"
@@ -17,7 +17,7 @@ _MARK = "\ufdd0"
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenizedPrompt:
     """One prompt in chunks of at most 75. tokens: (token id, slot) each, as in a PromptBatch. weights: of the same places."""
 
     tokens: tuple[tuple[tuple[int, int], ...], ...]
@@ -25,7 +25,7 @@ class Reading:
 
 
 @lru_cache(maxsize=4096)
-def read_caption(caption: str, mark: str, vectors: Vectors) -> Reading:
+def tokenize_caption(caption: str, mark: str, vectors: VectorRows) -> TokenizedPrompt:
     """A caption as the WebUI's trainer reads it: weights, escapes, BREAK and chunks of 75.
 
     `[a:b:0.5]`, `[a|b]`, AND, `<lora:…>` and comments mean nothing there, and are text. mark: what stands for the embedding,
@@ -35,19 +35,19 @@ def read_caption(caption: str, mark: str, vectors: Vectors) -> Reading:
     return _reading(text, _Marks(vectors.count), {_MARK: vectors.first})
 
 
-class PromptReader:
+class PromptTokenizer:
     """Reads prompts as the WebUI draws them at one step. tables: names of embeddings, with their rows in the table of vectors."""
 
-    def __init__(self, tables: Sequence[tuple[str, Vectors]] = ()) -> None:
-        self._names = Names((name, vectors.count) for name, vectors in tables)
+    def __init__(self, tables: Sequence[tuple[str, VectorRows]] = ()) -> None:
+        self._names = EmbeddingNames((name, vectors.count) for name, vectors in tables)
         self._first_rows = {name: vectors.first for name, vectors in tables}
 
-    def read(self, prompt: str) -> Reading:
+    def read(self, prompt: str) -> TokenizedPrompt:
         """Changes and AND must be resolved before. Raises InvalidInput for a weight that is not a number."""
         return _reading(prompt, self._names, self._first_rows)
 
 
-def batch_readings(readings: Sequence[Reading]) -> PromptBatch:
+def batch_tokenized(readings: Sequence[TokenizedPrompt]) -> PromptBatch:
     """Prompts as one batch; shorter ones are filled with empty chunks, as the WebUI does."""
     batch = batch_prompts([[list(chunk) for chunk in one.tokens] for one in readings])
     if all(weight == 1 for one in readings for chunk in one.weights for weight in chunk):
@@ -65,17 +65,17 @@ class _Marks:
     def __init__(self, vectors: int) -> None:
         self._vectors = vectors
 
-    def read(self, text: str) -> Iterator[int | Found]:
+    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
         for index, part in enumerate(text.split(_MARK)):
             if index:
-                yield Found(_MARK, self._vectors, END_OF_TEXT)
+                yield EmbeddingMatch(_MARK, self._vectors, END_OF_TEXT)
             yield from token_ids(part) if part.strip() else ()
 
 
-def _reading(prompt: str, finder: Finder, first_rows: dict[str, int]) -> Reading:
+def _reading(prompt: str, finder: EmbeddingFinder, first_rows: dict[str, int]) -> TokenizedPrompt:
     """An embedding that moves to the next chunk keeps its vectors: losing them is a fault of the WebUI."""
-    chunks = layout_of(prompt, finder, keep_moved=True).chunks
-    return Reading(
+    chunks = chunk_prompt(prompt, finder, keep_moved=True).chunks
+    return TokenizedPrompt(
         tuple(
             tuple(
                 (PLACEHOLDER_ID, first_rows[token.embedding] + (token.vector or 0))

@@ -1,4 +1,4 @@
-"""Prompts that change while a picture is drawn, as in WebUI 1.10.1: `[before:after:when]` and `[one|other]`."""
+"""Prompts that change while an image is drawn, as in WebUI 1.10.1: `[before:after:when]` and `[one|other]`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from train_embedding.engine.prompts.attention_syntax import split_at_and, without_comments, without_networks
+from train_embedding.engine.prompts.attention_syntax import extract_networks, remove_comments, split_at_and
 from train_embedding.errors import InvalidInput
 
 DEEPEST = 50
@@ -20,7 +20,7 @@ _WHEN = re.compile(r":\s*([+-]?(?:\d+[eE][+-]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][+-]?
 
 
 @dataclass(frozen=True)
-class PlannedText:
+class ScheduledPrompt:
     """One of the texts that AND joins, each predicted on its own. texts: the different ones it becomes."""
 
     weight: float
@@ -65,57 +65,59 @@ class _Emphasis:
 _Part = str | _Change | _Turns | _Emphasis
 
 
-def plan(prompt: str, steps: int) -> list[PlannedText]:
+def schedule_prompt(prompt: str, steps: int) -> list[ScheduledPrompt]:
     """A prompt over so many sampling steps. Raises InvalidInput where too many brackets are open."""
-    text = without_networks(without_comments(prompt))[0]
+    text = extract_networks(remove_comments(prompt))[0]
     return [_planned(part, weight, steps) for part, weight in split_at_and(text)]
 
 
-def plan_negative(prompt: str, steps: int) -> PlannedText:
+def schedule_negative_prompt(prompt: str, steps: int) -> ScheduledPrompt:
     """A negative prompt, in which the WebUI reads AND and `<lora:…>` as text."""
-    return _planned(without_comments(prompt), 1.0, steps)
+    return _planned(remove_comments(prompt), 1.0, steps)
 
 
 def single_text(prompt: str) -> str:
     """A prompt that is one text at every step, without comments and networks. Raises InvalidInput for any other."""
-    text = without_networks(without_comments(prompt))[0]
+    text = extract_networks(remove_comments(prompt))[0]
     (first, _weight), *others = split_at_and(text)
     if others:
         raise InvalidInput(
             "The prompt to distil joins several prompts with AND; there is no single prediction to learn.",
             "Distil one of them, or put a comma in place of AND.",
         )
-    if changes(first, MANY_STEPS):
+    if changes_over_steps(first, MANY_STEPS):
         raise InvalidInput(
             "The prompt to distil changes while an image is drawn ([before:after:when] or [one|other]); an embedding cannot.",
             "Write one of its texts in place of the brackets.",
         )
-    return at_step(first, 1, MANY_STEPS)
+    return text_at_step(first, 1, MANY_STEPS)
 
 
-def at_step(prompt: str, step: int, steps: int) -> str:
+def text_at_step(prompt: str, step: int, steps: int) -> str:
     """What the prompt says at a step, from 1, of so many steps. Raises InvalidInput where too many brackets are open."""
     parts = _read(prompt)
     return prompt if parts is None else _text(parts, step, steps)
 
 
-def changes(prompt: str, steps: int) -> bool:
+def changes_over_steps(prompt: str, steps: int) -> bool:
     """Whether it says different things at different steps."""
     parts = _read(prompt)
     return parts is not None and len({_text(parts, step, steps) for step in range(1, steps + 1)}) > 1
 
 
-def has_loose_brackets(prompt: str) -> bool:
+def has_unmatched_brackets(prompt: str) -> bool:
     """Whether a bracket has no partner. Beside one, the WebUI at times takes `[before:after:when]` for plain text."""
     return any(part in ("(", ")", "[", "]") for part in _read(prompt) or ())
 
 
-def _planned(text: str, weight: float, steps: int) -> PlannedText:
-    if not changes(text, steps):
-        return PlannedText(weight, (at_step(text, 1, steps),), (0,) * steps)
-    said = [at_step(text, max(step, 1), steps) for step in range(steps)]  # the WebUI counts from 0, and its first two are alike
+def _planned(text: str, weight: float, steps: int) -> ScheduledPrompt:
+    if not changes_over_steps(text, steps):
+        return ScheduledPrompt(weight, (text_at_step(text, 1, steps),), (0,) * steps)
+    said = [
+        text_at_step(text, max(step, 1), steps) for step in range(steps)
+    ]  # the WebUI counts from 0, and its first two are alike
     texts = tuple(dict.fromkeys(said))
-    return PlannedText(weight, texts, tuple(texts.index(one) for one in said))
+    return ScheduledPrompt(weight, texts, tuple(texts.index(one) for one in said))
 
 
 def _read(prompt: str) -> list[_Part] | None:

@@ -20,7 +20,7 @@ PLACEHOLDER_ID = 0
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorRows:
     """A piece of a prompt that is an embedding: rows of the table of vectors, from `first`, `count` of them."""
 
     first: int
@@ -43,11 +43,11 @@ class PromptBatch:
         weights = None if self.weights is None else to_device(self.weights, device)
         return PromptBatch(to_device(self.ids, device), to_device(self.slots, device), weights)
 
-    def rows(self, rows: slice) -> PromptBatch:
+    def select(self, rows: slice) -> PromptBatch:
         return PromptBatch(self.ids[rows], self.slots[rows], None if self.weights is None else self.weights[rows])
 
 
-def tokenise(pieces: Sequence[str | Vectors]) -> list[list[tuple[int, int]]]:
+def tokenize_pieces(pieces: Sequence[str | VectorRows]) -> list[list[tuple[int, int]]]:
     """One prompt as chunks of (token id, slot), at most 75 each; an embedding is never split over two chunks."""
     chunks: list[list[tuple[int, int]]] = [[]]
     for piece in pieces:
@@ -73,7 +73,7 @@ def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch
 
 
 @contextmanager
-def spliced(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Iterator[None]:
+def splice_vectors(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Iterator[None]:
     """Within the context, the token embedding's output carries `table[slots]` wherever a slot is taken.
 
     slots: long [N, 77]. table: [n, d]; gradients reach it and nothing else. Neither the vocabulary nor the tokenizer changes.

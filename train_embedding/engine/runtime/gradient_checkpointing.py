@@ -11,7 +11,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 
 @contextmanager
-def checkpointed(model: DiffusionModel) -> Iterator[None]:
+def gradient_checkpointing(model: DiffusionModel) -> Iterator[None]:
     """Within the context, the UNet keeps the inputs of its blocks alone and computes the rest again in the backward pass
     (Chen et al. 2016): about a third more work for a fraction of the memory."""
     unet = model.unet

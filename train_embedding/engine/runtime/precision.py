@@ -34,7 +34,7 @@ def compute_dtype(model: DiffusionModel) -> torch.dtype:
     return _autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
 
 
-def passes_fp16(model: DiffusionModel) -> bool:
+def uses_fp16_gradients(model: DiffusionModel) -> bool:
     """Whether gradients pass through fp16 on their way to the vectors, in the UNet or in a text encoder."""
     encoders = (encoder.module for encoder in model.text_encoders)
     weights = {next(network.parameters()).dtype for network in (model.unet, *encoders)}

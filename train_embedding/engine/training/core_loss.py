@@ -2,7 +2,7 @@
 
 Long training can move vectors to where the text encoder puts out something else for every other word of a prompt, which then
 loses its say. The term compares the encodings of those words with the ones that the vectors of the run's start give them. It
-needs no pictures and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
+needs no images and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.prompts.embedding_names import NAME
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors, batch_prompts, tokenise
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.runtime.precision import autocast
 from train_embedding.engine.seeds import CONTEXT_PROMPTS, step_generator
 
@@ -28,14 +28,14 @@ PROMPTS = (
 "Scenes that most checkpoints know; one is drawn in each step."
 
 
-class ContextTerm:
+class CoreLoss:
     """start: vectors [n, d] per text encoder, those the run began with, on the model's device."""
 
     def __init__(self, model: DiffusionModel, start: Mapping[str, torch.Tensor], seed: int) -> None:
         count = len(next(iter(start.values())))
         self._model = model
         self._seed = seed
-        self._prompts = [batch_prompts([tokenise(_pieces(prompt, count))]).to(model.device) for prompt in PROMPTS]
+        self._prompts = [batch_prompts([tokenize_pieces(_pieces(prompt, count))]).to(model.device) for prompt in PROMPTS]
         with torch.no_grad():
             self._references = [self._encoded(prompts, start) for prompts in self._prompts]
 
@@ -49,9 +49,9 @@ class ContextTerm:
 
     def _encoded(self, prompts: PromptBatch, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with autocast(self._model):
-            return self._model.context(prompts, vectors).context.float()
+            return self._model.encode_prompts(prompts, vectors).context.float()
 
 
-def _pieces(prompt: str, count: int) -> list[str | Vectors]:
+def _pieces(prompt: str, count: int) -> list[str | VectorRows]:
     before, after = prompt.split(NAME)
-    return [piece for piece in (before, Vectors(0, count), after) if piece != ""]
+    return [piece for piece in (before, VectorRows(0, count), after) if piece != ""]

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import torch
 
 from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec
-from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.devices import is_out_of_memory, release_cached_memory
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.process_group import Processes
-from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training.distill import encode_teacher
-from train_embedding.engine.training.loop import accumulated_gradient
-from train_embedding.engine.training.state import Tables
+from train_embedding.engine.training.loop import accumulate_gradient
+from train_embedding.engine.training.state import VectorTables
 from train_embedding.errors import TrainEmbeddingError, TrainingFailed
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class WorkerSetup:
     """What a worker needs before the first step."""
 
     resolved: ResolvedSpec
-    pictures: list[EncodedPicture]
+    images: list[EncodedImage]
     vectors: int
     "Number of vectors of the embedding."
 
@@ -42,9 +42,9 @@ class Step:
     """A step whose gradient a worker computes."""
 
     number: int
-    vectors: Tables
+    vectors: VectorTables
     "[n, d] per text encoder, on the CPU."
-    checkpointed: bool
+    checkpointing: bool
     "Whether to use gradient checkpointing, as the main process does."
     scale: dict[str, torch.Tensor]
     "What `LossScale.values` returned."
@@ -58,7 +58,7 @@ class GradientShare:
 
     loss: torch.Tensor
     "Mean over the rows, a scalar."
-    gradient: Tables
+    gradient: VectorTables
     "[n, d] per trained text encoder."
 
 
@@ -72,7 +72,7 @@ class Failure:
 
 
 class DistributedGradient:
-    """Replaces `accumulated_gradient` in the main process: computes the mean gradient and loss of all processes.
+    """Replaces `accumulate_gradient` in the main process: computes the mean gradient and loss of all processes.
 
     Args:
         processes: The group, of which this process is the main one.
@@ -90,7 +90,7 @@ class DistributedGradient:
     def __call__(
         self,
         model: DiffusionModel,
-        vectors: Tables,
+        vectors: VectorTables,
         dataset: LatentDataset,
         spec: TrainingSpec,
         step: int,
@@ -144,14 +144,14 @@ class Worker:
         spec, device = setup.resolved.spec, self._model.device
         teacher = encode_teacher(self._model, spec.teacher_prompt) if spec.distills else None
         self._setup = setup
-        self._dataset = LatentDataset(setup.pictures, setup.resolved, setup.vectors, device, teacher, self._processes)
+        self._dataset = LatentDataset(setup.images, setup.resolved, setup.vectors, device, teacher, self._processes)
 
     def _compute(self, step: Step) -> GradientShare:
         assert self._setup is not None
         assert self._dataset is not None
-        if step.checkpointed and not self._checkpointed:
+        if step.checkpointing and not self._checkpointed:
             release_cached_memory(self._model.device)
-            self._cleanup.enter_context(checkpointed(self._model))
+            self._cleanup.enter_context(gradient_checkpointing(self._model))
             self._checkpointed = True
         spec = self._setup.resolved.spec
         vectors = {key: tensor.to(self._model.device, copy=True) for key, tensor in step.vectors.items()}
@@ -163,9 +163,9 @@ class Worker:
 
 
 def _gradient_share(
-    model: DiffusionModel, vectors: Tables, dataset: LatentDataset, spec: TrainingSpec, step: int, scale: LossScale
+    model: DiffusionModel, vectors: VectorTables, dataset: LatentDataset, spec: TrainingSpec, step: int, scale: LossScale
 ) -> GradientShare:
-    loss = accumulated_gradient(model, vectors, dataset, spec, step, scale)
+    loss = accumulate_gradient(model, vectors, dataset, spec, step, scale)
     return GradientShare(loss.cpu(), {key: tensor.grad.cpu() for key, tensor in vectors.items() if tensor.grad is not None})
 
 

@@ -1,4 +1,4 @@
-"""Distilling a prompt: vectors with which the model predicts what it predicts for a long text. No pictures are needed."""
+"""Distilling a prompt: vectors with which the model predicts what it predicts for a long text. No images are needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from train_embedding.engine.config.spec import ResolvedSpec
-from train_embedding.engine.data.image_folder import Picture
-from train_embedding.engine.data.latents import EncodedPicture
+from train_embedding.engine.data.image_folder import TrainingImage
+from train_embedding.engine.data.latents import EncodedImage
 from train_embedding.engine.model.conditioning import Conditioning
-from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments, no_vectors
-from train_embedding.engine.prompts.encoding import PromptReader, batch_readings
+from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments, empty_vector_tables
+from train_embedding.engine.prompts.encoding import PromptTokenizer, batch_tokenized
 from train_embedding.engine.prompts.prompt_editing import single_text
 from train_embedding.engine.sampling import draw_latents
 
@@ -29,14 +29,14 @@ def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
 
     Raises InvalidInput for a prompt that is more than one text.
     """
-    reading = PromptReader().read(single_text(prompt))
-    return model.context(batch_readings([reading]).to(model.device), no_vectors(model))
+    reading = PromptTokenizer().read(single_text(prompt))
+    return model.encode_prompts(batch_tokenized([reading]).to(model.device), empty_vector_tables(model))
 
 
-def draw_scenes(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedPicture]:
+def sample_teacher_latents(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedImage]:
     """Latents that the predictions are compared on, drawn by the model itself; fewer when `stopped` says so."""
     spec = resolved.spec
-    scenes: list[EncodedPicture] = []
+    scenes: list[EncodedImage] = []
     for start in range(0, LATENTS, _AT_ONCE):
         if stopped():
             break
@@ -52,12 +52,12 @@ def draw_scenes(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable
         )
         for index, latent in enumerate(latents.float().cpu(), start):
             size = (resolved.width, resolved.height)
-            picture = Picture(f"scene {index + 1}", Path(), "", size, size)
-            scenes.append(EncodedPicture(picture, LatentMoments(latent, torch.zeros_like(latent))))
+            image = TrainingImage(f"scene {index + 1}", Path(), "", size, size)
+            scenes.append(EncodedImage(image, LatentMoments(latent, torch.zeros_like(latent))))
     return scenes
 
 
-def bare_captions(resolved: ResolvedSpec) -> ResolvedSpec:
-    """The spec with captions that are the embedding alone, and nothing that pictures of a folder would need."""
+def distillation_spec(resolved: ResolvedSpec) -> ResolvedSpec:
+    """The spec with captions that are the embedding alone, and nothing that images of a folder would need."""
     spec = replace(resolved.spec, template=("[name]",), random_flip=False, latent_sampling="deterministic")
     return replace(resolved, spec=spec)

@@ -45,7 +45,7 @@ class Evaluation:
     losses: torch.Tensor
 
 
-def paired(differences: torch.Tensor) -> tuple[float, float]:
+def paired_difference(differences: torch.Tensor) -> tuple[float, float]:
     """Mean of the items' differences [N], N at least 2, and its standard error."""
     values = differences.double()
     return float(values.mean()), float(values.std()) / len(values) ** 0.5
@@ -69,7 +69,7 @@ def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
     return verdict if verdict is _judge_once(evaluations[:-1]) else Verdict.UNDECIDED
 
 
-def best(evaluations: Sequence[Evaluation], after: int = -1) -> int:
+def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
     """Index of the earliest evaluation that is as good as the best one to within the standard error of their difference.
 
     after: only evaluations of later steps than this are looked at; there must be one.
@@ -78,13 +78,13 @@ def best(evaluations: Sequence[Evaluation], after: int = -1) -> int:
     first = next(index for index, one in enumerate(evaluations) if one.step > after)
     lowest = first + int(ratios[first:].mean(1).argmin())
     for index in range(first, lowest):
-        gain, error = paired(ratios[index] - ratios[lowest])
+        gain, error = paired_difference(ratios[index] - ratios[lowest])
         if gain <= error + _TINY:
             return index
     return lowest
 
 
-def learned(evaluations: Sequence[Evaluation]) -> bool:
+def has_learned(evaluations: Sequence[Evaluation]) -> bool:
     """Whether the best score lies below the start by two standard errors or more."""
     ratios = _ratios(evaluations)
     return _below_start(ratios[int(ratios.mean(1).argmin())])
@@ -97,7 +97,7 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
         evaluations: All of the run.
         moved: How far the vectors have moved, as a fraction of their norm.
     """
-    gain, error = paired(1 - _ratios(evaluations)[-1])
+    gain, error = paired_difference(1 - _ratios(evaluations)[-1])
     if gain < -error - _TINY:
         return "loss rose"
     return "hardly moved" if moved < HARDLY_MOVED else "no gain"
@@ -105,7 +105,7 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
 
 def _below_start(ratios: torch.Tensor) -> bool:
     """Whether the items' ratios [N] lie below 1 by two standard errors or more."""
-    gain, error = paired(1 - ratios)
+    gain, error = paired_difference(1 - ratios)
     return gain > _TINY and gain >= 2 * error
 
 
@@ -120,8 +120,8 @@ def _judge_once(evaluations: Sequence[Evaluation]) -> Verdict:
     curve = ratios.mean(1)
     window = ratios[-WINDOW:]
     earlier, later = window[: WINDOW // 2].mean(0), window[WINDOW // 2 :].mean(0)
-    gain, error = paired(earlier - later)
-    if not learned(evaluations) or not _below_start(window.mean(0)):
+    gain, error = paired_difference(earlier - later)
+    if not has_learned(evaluations) or not _below_start(window.mean(0)):
         return Verdict.NOT_LEARNING if gain <= error + _TINY else Verdict.UNDECIDED
     plateaued = float(curve[-WINDOW:].var()) < VARIANCE_RATIO * float(curve.var())
     small = gain < max(error, SMALL_GAIN * (1 - float(curve.min())))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from train_embedding.engine.data.captions import captions_batch
+from train_embedding.engine.data.captions import batch_captions
 from train_embedding.engine.data.latents import Batch, LatentDataset
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.prompts.splicing import PromptBatch, Vectors
+from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows
 from train_embedding.engine.seeds import EVALUATION, step_generator
 from train_embedding.engine.training.loop import denoising_losses
 
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class FixedItems:
+class EvaluationSet:
     """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts, teacher: of K items; weights: [K, h, w]."""
 
     latents: torch.Tensor
@@ -30,28 +30,28 @@ class FixedItems:
     teacher: Conditioning | None = None
 
 
-def fixed_items(
+def evaluation_set(
     model: DiffusionModel, latents: torch.Tensor, captions: Sequence[str], name: str, vectors: int, *, repeats: int, seed: int
-) -> FixedItems:
-    """Each picture `repeats` times, at timesteps stratified over the whole schedule, each time with its own noise.
+) -> EvaluationSet:
+    """Each image `repeats` times, at timesteps stratified over the whole schedule, each time with its own noise.
 
-    latents: [N, 4, h, w]. captions: one per picture, with `[name]` or the name where the embedding stands. K = N · repeats.
+    latents: [N, 4, h, w]. captions: one per image, with `[name]` or the name where the embedding stands. K = N · repeats.
     """
     generator = torch.Generator().manual_seed(seed)
     repeated = latents.repeat_interleave(repeats, 0)
     count = len(repeated)
     strata = (torch.arange(count) % repeats + torch.rand(count, generator=generator)) / repeats
     repeated_captions = [caption for caption in captions for _ in range(repeats)]
-    return FixedItems(
+    return EvaluationSet(
         latents=repeated,
         noise=torch.randn(repeated.shape, generator=generator).to(latents.device),
         timesteps=(strata * len(model.alphas_cumprod)).long().to(latents.device),
-        prompts=captions_batch(repeated_captions, name, Vectors(0, vectors)).to(latents.device),
+        prompts=batch_captions(repeated_captions, name, VectorRows(0, vectors)).to(latents.device),
     )
 
 
-def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, seed: int) -> list[FixedItems]:
-    """About `count` items of the pictures trained on, in groups of one size, at timesteps stratified over the whole schedule.
+def dataset_evaluation_sets(model: DiffusionModel, dataset: LatentDataset, count: int, seed: int) -> list[EvaluationSet]:
+    """About `count` items of the images trained on, in groups of one size, at timesteps stratified over the whole schedule.
 
     The items, their noise and their timesteps depend on the dataset, the count and the seed alone.
     """
@@ -60,20 +60,22 @@ def training_items(model: DiffusionModel, dataset: LatentDataset, count: int, se
     generator = step_generator(seed, EVALUATION)
     strata = (torch.randperm(total, generator=generator) + torch.rand(total, generator=generator)) / total
     timesteps = (strata * len(model.alphas_cumprod)).long()
-    items: list[FixedItems] = []
+    items: list[EvaluationSet] = []
     for batch in batches:
         mine, timesteps = timesteps[: len(batch.latents)], timesteps[len(batch.latents) :]
         noise = torch.randn(batch.latents.shape, generator=batch.generator).to(batch.latents.device)
-        items.append(FixedItems(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights, batch.teacher))
+        items.append(
+            EvaluationSet(batch.latents, noise, mine.to(batch.latents.device), batch.prompts, batch.weights, batch.teacher)
+        )
     return items
 
 
 @torch.no_grad()
-def fixed_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: FixedItems) -> torch.Tensor:
+def evaluation_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: EvaluationSet) -> torch.Tensor:
     """The loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
     batch = Batch(items.latents, items.prompts, torch.Generator(), items.weights, items.teacher)
     losses: list[torch.Tensor] = []
     for start in range(0, len(items.latents), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        losses.append(denoising_losses(model, vectors, batch.rows(part), items.noise[part], items.timesteps[part]))
+        losses.append(denoising_losses(model, vectors, batch.select(part), items.noise[part], items.timesteps[part]))
     return torch.cat(losses)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """The model and the pictures are ready; the next step comes. steps: the run's last one, unless it ends sooner."""
+    """The model and the images are ready; the next step comes. steps: the run's last one, unless it ends sooner."""
 
     steps: int
     state: TrainState = field(compare=False)

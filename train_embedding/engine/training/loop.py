@@ -13,17 +13,17 @@ from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import add_noise, draw_timesteps
 from train_embedding.engine.runtime.precision import LossScale, autocast, compute_dtype
-from train_embedding.engine.training.core_loss import ContextTerm
+from train_embedding.engine.training.core_loss import CoreLoss
 from train_embedding.engine.training.early_stopping import judge
 from train_embedding.engine.training.events import Ended, Evaluated, Listener, Started, Stepped
-from train_embedding.engine.training.losses import item_losses, min_snr_weights, target_of
-from train_embedding.engine.training.optimizers import set_rate
+from train_embedding.engine.training.losses import min_snr_weights, per_sample_losses, prediction_target
+from train_embedding.engine.training.optimizers import set_learning_rate
 from train_embedding.engine.training.state import TrainState
 
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 "The losses [N] of the fixed evaluation items for some vectors."
 Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int, LossScale], torch.Tensor]
-"`accumulated_gradient`, or what takes its place where processes share the work."
+"`accumulate_gradient`, or what takes its place where processes share the work."
 
 
 def train(
@@ -34,13 +34,13 @@ def train(
     evaluate: Evaluate,
     announce: Listener,
     should_stop: Callable[[], bool],
-    context_term: ContextTerm | None = None,
+    context_term: CoreLoss | None = None,
     gradient: Gradient | None = None,
 ) -> None:
     """Goes on from the state to the end of the run, changing the state in place. An error leaves it after a whole step.
 
     announce: called with the events in order, on the calling thread. should_stop: asked before every step. context_term:
-    needed where the spec gives it a weight. gradient: None for `accumulated_gradient`.
+    needed where the spec gives it a weight. gradient: None for `accumulate_gradient`.
     """
     spec, stopped = resolved.spec, False
     announce(Started(resolved.steps, state))
@@ -55,21 +55,21 @@ def train(
             break
         step = state.step + 1
         rate = resolved.rate(step, last)
-        set_rate(state.optimizer, rate)
+        set_learning_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
-        loss = (gradient or accumulated_gradient)(model, state.vectors, dataset, spec, step, state.scale)
+        loss = (gradient or accumulate_gradient)(model, state.vectors, dataset, spec, step, state.scale)
         if context_term is not None:
-            state.scale.add_gradient(spec.core_loss_weight * context_term.loss(state.vectors, step), state.trained())
+            state.scale.add_gradient(spec.core_loss_weight * context_term.loss(state.vectors, step), state.trainable())
         if spec.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(state.trained(), spec.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(state.trainable(), spec.max_grad_norm)
         state.scale.step(state.optimizer)
-        state.follow(spec.ema_decay)
+        state.update_average(spec.ema_decay)
         state.step = step
         announce(Stepped(step, rate, loss, state))
     announce(Ended(state.step, stopped, state))
 
 
-def accumulated_gradient(
+def accumulate_gradient(
     model: DiffusionModel,
     vectors: dict[str, torch.Tensor],
     dataset: LatentDataset,
@@ -96,7 +96,7 @@ def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: B
     drawn = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus)
     timesteps = to_device(drawn, latents.device)
     noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
-    batch, noise, timesteps = batch.rows(batch.share), noise[batch.share], timesteps[batch.share]
+    batch, noise, timesteps = batch.select(batch.local_rows), noise[batch.local_rows], timesteps[batch.local_rows]
     losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
     if spec.min_snr_gamma:
         losses = losses * min_snr_weights(spec.min_snr_gamma, model.prediction_type, model.alphas_cumprod, timesteps)
@@ -113,13 +113,13 @@ def denoising_losses(
 ) -> torch.Tensor:
     """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
     with autocast(model):
-        context = model.context(batch.prompts, vectors).to(compute_dtype(model))
-        return losses_in_context(
+        context = model.encode_prompts(batch.prompts, vectors).to(compute_dtype(model))
+        return unet_losses(
             model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights, teacher=batch.teacher
         )
 
 
-def losses_in_context(
+def unet_losses(
     model: DiffusionModel,
     context: Conditioning,
     latents: torch.Tensor,
@@ -130,7 +130,7 @@ def losses_in_context(
     weights: torch.Tensor | None = None,
     teacher: Conditioning | None = None,
 ) -> torch.Tensor:
-    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `item_losses`.
+    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `per_sample_losses`.
 
     teacher: what the UNet predicts for these prompts takes the place of the noise as the target.
     """
@@ -139,8 +139,8 @@ def losses_in_context(
     noisy = add_noise(latents, noise, schedule, timesteps).to(dtype)
     prediction = model.predict(noisy, timesteps, context)
     if teacher is None:
-        target = target_of(model.prediction_type, latents, noise, schedule, timesteps)
+        target = prediction_target(model.prediction_type, latents, noise, schedule, timesteps)
     else:
         with torch.no_grad():
             target = model.predict(noisy, timesteps, teacher.to(dtype))
-    return item_losses(prediction, target, weights, kind)
+    return per_sample_losses(prediction, target, weights, kind)

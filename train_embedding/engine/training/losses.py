@@ -8,7 +8,7 @@ HUBER_C = 0.1
 "Where the pseudo-Huber loss goes over from squares to absolute values, in units of the noise's deviation."
 
 
-def target_of(
+def prediction_target(
     prediction_type: str, latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
 ) -> torch.Tensor:
     """The noise, or v = √ᾱ_t · noise − √(1 − ᾱ_t) · latents (Salimans & Ho 2022, section 4). All [B, 4, h, w]."""
@@ -18,20 +18,20 @@ def target_of(
     return alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
 
 
-def item_losses(
+def per_sample_losses(
     prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None, kind: str = "mse"
 ) -> torch.Tensor:
-    """Mean error of each item of the batch in fp32, [B]. weights: as for `area_means`. kind: "mse" or "huber".
+    """Mean error of each item of the batch in fp32, [B]. weights: as for `masked_means`. kind: "mse" or "huber".
 
-    "huber" is the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), for which an odd picture
+    "huber" is the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), for which an odd image
     counts less than its square.
     """
     squares = (prediction.float() - target.float()).square()
     errors = 2 * HUBER_C * ((squares + HUBER_C**2).sqrt() - HUBER_C) if kind == "huber" else squares
-    return area_means(errors, weights)
+    return masked_means(errors, weights)
 
 
-def area_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+def masked_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
     """The mean of each item's errors [B, C, h, w] over its channels and places, [B].
 
     weights: [B, h, w], at least 0, how much each place counts, scaled so that their mean over each item is 1: a small mask

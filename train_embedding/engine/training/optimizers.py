@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from train_embedding.errors import InvalidSpec
 
 
-def new_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Optimizer:
+def make_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Optimizer:
     """An optimizer over vectors, [n, d] each. name: "adamw", "direction" or "prodigy".
 
-    AdamW has no weight decay, which would pull the vectors towards zero whatever the pictures say. Prodigy finds its own
+    AdamW has no weight decay, which would pull the vectors towards zero whatever the images say. Prodigy finds its own
     step size and multiplies it by the rate (Mishchenko & Defazio 2023, arXiv 2306.06101); it must hold the trained vectors
     alone. Raises InvalidSpec when Prodigy is asked for and not installed.
     """
@@ -27,7 +27,7 @@ def new_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Op
     return torch.optim.AdamW(tensors, lr=rate, weight_decay=0.0)
 
 
-def set_rate(optimizer: Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
 

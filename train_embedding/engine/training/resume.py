@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from train_embedding.embeddings.formats.containers import torch_file
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.engine.data.latents import EncodedPicture
+from train_embedding.engine.data.latents import EncodedImage
 from train_embedding.engine.training import nested_values
 from train_embedding.engine.training.state import TrainState
 from train_embedding.errors import Conflict, UnreadableFile
@@ -87,11 +87,11 @@ def read_resume(file: Path) -> dict[str, Any]:
     return values
 
 
-def pictures_digest(pictures: Iterable[EncodedPicture]) -> str:
-    """SHA-256 over what a run takes from its pictures: latents, masks, words, and how often each comes."""
+def dataset_digest(images: Iterable[EncodedImage]) -> str:
+    """SHA-256 over what a run takes from its images: latents, masks, words, and how often each comes."""
     digest = hashlib.sha256()
-    for one in pictures:
-        digest.update(json.dumps([one.picture.name, one.picture.words, one.picture.target, one.picture.repeats]).encode())
+    for one in images:
+        digest.update(json.dumps([one.image.name, one.image.caption, one.image.target, one.image.repeats]).encode())
         for moments in (one.moments, one.mirrored):
             for tensor in () if moments is None else (moments.mean, moments.std):
                 digest.update(tensor.contiguous().numpy().tobytes())

@@ -13,14 +13,14 @@ from torch.optim import Optimizer
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.devices import as_float64
 from train_embedding.engine.runtime.precision import LossScale
-from train_embedding.engine.training.early_stopping import Evaluation, Verdict, best, scores
-from train_embedding.engine.training.optimizers import new_optimizer
+from train_embedding.engine.training.early_stopping import Evaluation, Verdict, best_evaluation, scores
+from train_embedding.engine.training.optimizers import make_optimizer
 from train_embedding.errors import TrainingFailed
 
-Tables = dict[str, torch.Tensor]
-"Tables per text encoder, fp32 [n, d]."
+VectorTables = dict[str, torch.Tensor]
+"Vectors per text encoder, fp32 [n, d]."
 MAX_KEPT = 64
-"So many evaluations keep their vectors, step 0 and the best scores; `best` chooses among those."
+"So many evaluations keep their vectors, step 0 and the best scores; `best_evaluation` chooses among those."
 
 
 @dataclass
@@ -31,18 +31,18 @@ class TrainState:
     evaluations: of the average, from step 0 on. kept: the averages that may still be chosen, by step, on the CPU.
     """
 
-    vectors: Tables
+    vectors: VectorTables
     optimizer: Optimizer
-    average: Tables
+    average: VectorTables
     scale: LossScale
     step: int = 0
     ending: int | None = None
     "The last step, once early stopping has set it."
     verdict: Verdict = Verdict.UNDECIDED
     evaluations: list[Evaluation] = field(default_factory=list)
-    kept: dict[int, Tables] = field(default_factory=dict)
+    kept: dict[int, VectorTables] = field(default_factory=dict)
 
-    def trained(self) -> list[torch.Tensor]:
+    def trainable(self) -> list[torch.Tensor]:
         return [tensor for tensor in self.vectors.values() if tensor.requires_grad]
 
     @property
@@ -51,7 +51,7 @@ class TrainState:
         return bool(self.evaluations) and self.evaluations[-1].step == self.step
 
     @torch.no_grad()
-    def follow(self, decay: float) -> None:
+    def update_average(self, decay: float) -> None:
         """Moves the average towards the vectors. decay: 0 for no averaging."""
         for key, tensor in self.vectors.items():
             self.average[key].lerp_(tensor.detach(), 1 - decay)
@@ -63,7 +63,7 @@ class TrainState:
         """
         evaluation = Evaluation(self.step, as_float64(losses.detach()).cpu())
         if not bool(torch.isfinite(evaluation.losses).all()):
-            raise not_finite(self.step)
+            raise non_finite_loss(self.step)
         self.evaluations.append(evaluation)
         self.kept[self.step] = {key: tensor.detach().cpu().clone() for key, tensor in self.average.items()}
         if len(self.kept) > MAX_KEPT:
@@ -77,13 +77,13 @@ class TrainState:
             self.verdict = verdict
             self.ending = self.step + (cooldown if verdict is Verdict.CONVERGED else 0)
 
-    def chosen(self, after: int = -1) -> tuple[int, Tables]:
+    def best_vectors(self, after: int = -1) -> tuple[int, VectorTables]:
         """The step and the vectors of the best evaluation among those of later steps than `after`; step 0 is the start."""
-        step = self.evaluations[best(self.evaluations, after)].step
+        step = self.evaluations[best_evaluation(self.evaluations, after)].step
         available = min((kept for kept in self.kept if kept >= step), default=max(self.kept))
         return available, self.kept[available]
 
-    def moved(self) -> float:
+    def relative_change(self) -> float:
         """How far the average has moved from the first evaluation's, as a part of that one's norm."""
         start = torch.cat([tensor.flatten() for tensor in self.kept[0].values()])
         now = torch.cat([self.average[key].detach().flatten().cpu() for key in self.kept[0]])
@@ -134,11 +134,11 @@ def new_state(
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
     trained = [vectors[key].requires_grad_() for key in spec.trained_encoders(vectors)]
     average = {key: tensor.detach().clone() for key, tensor in vectors.items()}
-    optimizer = new_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
+    optimizer = make_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
     return TrainState(vectors, optimizer, average, LossScale(device, scales_loss))
 
 
-def not_finite(step: int) -> TrainingFailed:
+def non_finite_loss(step: int) -> TrainingFailed:
     return TrainingFailed(
         f"The loss became NaN or infinite at step {step}.",
         "Try a lower learning rate; on a GPU without full precision, start the host with --no-half.",

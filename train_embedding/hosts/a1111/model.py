@@ -149,9 +149,9 @@ def _resolution(sd_model: Any) -> int:
 
 def _live_model(sd_model: Any) -> DiffusionModel:
     from train_embedding.engine.loading.ldm import read_config
-    from train_embedding.engine.loading.shared_weights import ldm_state, live_model
+    from train_embedding.engine.loading.shared_weights import ldm_state, model_from_host_weights
 
-    return live_model(
+    return model_from_host_weights(
         ldm_state(sd_model),
         read_config(Path(sd_model.used_config)),
         text_config=_text_config(sd_model),

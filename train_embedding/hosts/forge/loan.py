@@ -49,10 +49,10 @@ class Loan:
         if keeps_weights_to_itself(self.sd_model):
             return  # there is no room any more for all of it, and what training uses stays where it is
 
-        from train_embedding.engine.loading.shared_weights import share_again, still_shares
+        from train_embedding.engine.loading.shared_weights import rebind_storage, shares_storage
 
-        if not still_shares(self.model, tensors_of(self.sd_model)):
-            share_again(self.model, self._build(False))
+        if not shares_storage(self.model, tensors_of(self.sd_model)):
+            rebind_storage(self.model, self._build(False))
 
     def _claim(self) -> None:
         objects = parts(self.sd_model)

@@ -52,10 +52,10 @@ class Schedule:
     to_zero: bool = False
 
     def read(self) -> torch.Tensor:
-        from train_embedding.engine.loading.shared_weights import plain
+        from train_embedding.engine.loading.shared_weights import to_normal_tensor
         from train_embedding.engine.model.noise_schedule import zero_terminal_snr
 
-        alphas = plain(self.alphas_cumprod).float()
+        alphas = to_normal_tensor(self.alphas_cumprod).float()
         return zero_terminal_snr(alphas) if self.to_zero else alphas
 
 
@@ -71,9 +71,9 @@ def towers(sd_model: Any) -> dict[str, Any]:
 
 def token_table(tower: Any) -> torch.Tensor:
     """[vocabulary, d]"""
-    from train_embedding.engine.loading.shared_weights import plain
+    from train_embedding.engine.loading.shared_weights import to_normal_tensor
 
-    return plain(tower.transformer.text_model.embeddings.token_embedding.weight)
+    return to_normal_tensor(tower.transformer.text_model.embeddings.token_embedding.weight)
 
 
 def widths_of(sd_model: Any) -> dict[str, int]:
@@ -127,11 +127,11 @@ def is_quantised(module: Any) -> bool:
 def live(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule) -> DiffusionModel:
     """Over the program's own weights; of text encoders and VAE a copy where they do not fit the UNet, see `tensors_of`."""
     from train_embedding.engine.loading.ldm import default_config
-    from train_embedding.engine.loading.shared_weights import live_model
+    from train_embedding.engine.loading.shared_weights import model_from_host_weights
 
     state = tensors_of(sd_model)
     params = {**default_config(state), "parameterization": "v" if schedule.prediction_type == "v_prediction" else "eps"}
-    model = live_model(state, params, text_config=None, alphas_cumprod=schedule.read())
+    model = model_from_host_weights(state, params, text_config=None, alphas_cumprod=schedule.read())
     return _as_read(model, readings)
 
 
@@ -142,10 +142,10 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
     """
     from train_embedding.engine.devices import is_out_of_memory
     from train_embedding.engine.loading.checkpoint import load_checkpoint
-    from train_embedding.engine.loading.shared_weights import plain
+    from train_embedding.engine.loading.shared_weights import to_normal_tensor
 
     file = Path(sd_model.sd_checkpoint_info.filename)
-    others = {key: plain(tensor) for key, tensor in {**_vae_tensors(sd_model), **_text_tensors(sd_model)}.items()}
+    others = {key: to_normal_tensor(tensor) for key, tensor in {**_vae_tensors(sd_model), **_text_tensors(sd_model)}.items()}
     try:
         with torch.inference_mode(False):
             model = load_checkpoint(file, device=device, dtype=dtype, instead=others)

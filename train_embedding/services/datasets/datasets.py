@@ -112,25 +112,25 @@ class Datasets:
             NotFound: As `check_folder`.
             NothingToTrainOn: There is no usable image.
         """
-        from train_embedding.engine.data.captions import caption_file, has_file
-        from train_embedding.engine.data.image import mask_file
-        from train_embedding.engine.data.image_folder import check_picture, list_pictures, nothing_usable, skip
+        from train_embedding.engine.data.captions import caption_path, file_exists
+        from train_embedding.engine.data.image import mask_path
+        from train_embedding.engine.data.image_folder import check_image, list_images, no_usable_images, skipped_file
 
         if masks not in get_args(MaskSource):
             raise InvalidInput(f'Unknown kind of masks "{masks}".', f"Use one of {', '.join(get_args(MaskSource))}.")
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
-        files, skipped = list_pictures(path, repeats, allowed)
+        files, skipped = list_images(path, repeats, allowed)
         usable: dict[Path, str] = {}
         for file, _repeats in files:
             try:
-                usable[file] = check_picture(file, allowed, masks)
+                usable[file] = check_image(file, allowed, masks)
             except UnreadableFile as error:
-                skipped.append(skip(file.relative_to(path).as_posix(), error))
+                skipped.append(skipped_file(file.relative_to(path).as_posix(), error))
         if not usable:
-            raise nothing_usable(path, skipped)
-        captions = sum(has_file(caption_file(file)) for file in usable)
-        masked = sum(has_file(mask_file(file)) for file in usable)
+            raise no_usable_images(path, skipped)
+        captions = sum(file_exists(caption_path(file)) for file in usable)
+        masked = sum(file_exists(mask_path(file)) for file in usable)
         return DatasetReport(path, len(usable), tuple(skipped), captions, masked, warnings_about(path, usable, repeats))
 
     def templates(self) -> dict[str, tuple[str, ...]]:

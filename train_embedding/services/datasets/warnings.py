@@ -21,10 +21,15 @@ def warnings_about(folder: Path, captions: Mapping[Path, str], repeats: bool) ->
 
 
 def _folder_warnings(folder: Path, repeats: bool) -> list[str]:
-    from train_embedding.engine.data.image_folder import SEARCH_SUBFOLDERS, listed, repeats_in, subfolders_with_images
+    from train_embedding.engine.data.image_folder import (
+        SEARCH_SUBFOLDERS,
+        list_subfolders,
+        repeats_from_name,
+        subfolders_with_images,
+    )
 
     warnings: list[str] = []
-    if count := repeats_in(folder.name):
+    if count := repeats_from_name(folder.name):
         warnings.append(
             f"In kohya's scripts, this folder's name means {count} repeats. Here only the number of steps sets how long a run "
             "is, so one folder needs no repeats. To weight several folders, choose their parent folder and switch on "
@@ -32,17 +37,17 @@ def _folder_warnings(folder: Path, repeats: bool) -> list[str]:
         )
     counted = [] if repeats else subfolders_with_images(folder)[0]
     if counted:
-        warnings.append(f"Images in {listed(counted)} are not used. {SEARCH_SUBFOLDERS}")
+        warnings.append(f"Images in {list_subfolders(counted)} are not used. {SEARCH_SUBFOLDERS}")
     return warnings
 
 
 def _caption_warnings(captions: Mapping[Path, str]) -> list[str]:
-    from train_embedding.engine.data.captions import caption_file, has_file
+    from train_embedding.engine.data.captions import caption_path, file_exists
 
-    has_caption = {file: has_file(caption_file(file)) for file in captions}
+    has_caption = {file: file_exists(caption_path(file)) for file in captions}
     captioned, bare = ([file for file, has in has_caption.items() if has is wanted] for wanted in (True, False))
-    empty = [caption_file(file) for file in captioned if not captions[file]]
-    others = [file for file in bare if has_file(file.with_suffix(".caption"))]
+    empty = [caption_path(file) for file in captioned if not captions[file]]
+    others = [file for file in bare if file_exists(file.with_suffix(".caption"))]
     warnings: list[str] = []
     if others:
         warnings.append(f'Captions are read from ".txt" files only, not from ".caption": {_list_some(others)}.')
@@ -55,7 +60,7 @@ def _caption_warnings(captions: Mapping[Path, str]) -> list[str]:
 
 
 def _list_some(files: Sequence[Path]) -> str:
-    from train_embedding.engine.data.image_folder import readable
+    from train_embedding.engine.data.image_folder import displayable
 
     more = f" and {len(files) - _MAX_LISTED} more" if len(files) > _MAX_LISTED else ""
-    return ", ".join(readable(file.name) for file in files[:_MAX_LISTED]) + more
+    return ", ".join(displayable(file.name) for file in files[:_MAX_LISTED]) + more

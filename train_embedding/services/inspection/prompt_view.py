@@ -11,7 +11,7 @@ from train_embedding.services.library.entries import Entry
 from train_embedding.services.library.library import Library
 
 if TYPE_CHECKING:
-    from train_embedding.engine.prompts.chunking import Chunk, Layout, Names
+    from train_embedding.engine.prompts.chunking import Chunk, ChunkedPrompt, EmbeddingNames
 
 MAX_PROMPT = 20_000
 "Characters."
@@ -63,27 +63,27 @@ class PromptView:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._known: tuple[tuple[Any, ...], Names] | None = None
+        self._known: tuple[tuple[Any, ...], EmbeddingNames] | None = None
 
     def tokenize(self, prompt: str, negative: bool, step: int, steps: int) -> PromptTokens:
         """negative: whether it is the negative prompt, in which AND is a word. step: from 1, of so many. Raises InvalidInput."""
-        from train_embedding.engine.prompts.attention_syntax import split_at_and, without_comments, without_networks
-        from train_embedding.engine.prompts.chunking import layout_of
-        from train_embedding.engine.prompts.prompt_editing import at_step, changes, has_loose_brackets
+        from train_embedding.engine.prompts.attention_syntax import extract_networks, remove_comments, split_at_and
+        from train_embedding.engine.prompts.chunking import chunk_prompt
+        from train_embedding.engine.prompts.prompt_editing import changes_over_steps, has_unmatched_brackets, text_at_step
 
         _check(prompt, step, steps)
         entries = self._library.list()
         names = self._names([entry for entry in entries if entry.loaded])
-        text, networks = without_networks(without_comments(prompt))
+        text, networks = extract_networks(remove_comments(prompt))
         notes: list[str] = []
         parts: list[PromptPart] = []
         for part, weight in [(text, 1.0)] if negative else split_at_and(text):
-            if changes(part, steps):
-                notes.append(f"The prompt changes while the picture is drawn; this is step {step} of {steps}.")
-                if has_loose_brackets(part):
+            if changes_over_steps(part, steps):
+                notes.append(f"The prompt changes while the image is drawn; this is step {step} of {steps}.")
+                if has_unmatched_brackets(part):
                     notes.append("Brackets that do not match may keep the WebUI from seeing that a part is to change.")
-            layout = layout_of(at_step(part, step, steps), names)
-            notes += [*layout.notes, *_not_in_use(at_step(part, step, steps), layout, entries)]
+            layout = chunk_prompt(text_at_step(part, step, steps), names)
+            notes += [*layout.notes, *_not_in_use(text_at_step(part, step, steps), layout, entries)]
             parts.append(PromptPart(part, weight, layout.chunks, layout.count))
         longest = max(parts, key=lambda one: one.count)
         found = (token.embedding for one in parts for chunk in one.chunks for token in chunk.tokens if token.embedding)
@@ -97,17 +97,17 @@ class PromptView:
             notes=tuple(dict.fromkeys(notes)),
         )
 
-    def _names(self, loaded: list[Entry]) -> Names:
-        from train_embedding.engine.prompts.chunking import Names
+    def _names(self, loaded: list[Entry]) -> EmbeddingNames:
+        from train_embedding.engine.prompts.chunking import EmbeddingNames
 
         vectors = tuple((entry.name, entry.vectors) for entry in loaded if entry.vectors <= CHUNK)
         known = self._known
         if known is None or known[0] != vectors:
-            known = self._known = (vectors, Names(vectors))
+            known = self._known = (vectors, EmbeddingNames(vectors))
         return known[1]
 
 
-def _not_in_use(text: str, layout: Layout, entries: list[Entry]) -> list[str]:
+def _not_in_use(text: str, layout: ChunkedPrompt, entries: list[Entry]) -> list[str]:
     """Why names that stand in the prompt as whole words do not call their embeddings."""
     import re
 

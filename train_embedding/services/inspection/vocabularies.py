@@ -11,7 +11,7 @@ from train_embedding.hosts.base import Host
 if TYPE_CHECKING:
     import torch
 
-    from train_embedding.engine.model.nearest_tokens import Lengths, Nearest
+    from train_embedding.engine.model.nearest_tokens import Nearest, VocabularyNorms
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Vocabulary:
     """One text encoder's. table: the host's own weight [V, d], not to be changed or kept for long."""
 
     table: torch.Tensor
-    lengths: Lengths
+    lengths: VocabularyNorms
 
     @property
     def width(self) -> int:
@@ -39,11 +39,11 @@ class Vocabularies:
         self._host = host
         self._lock = threading.Lock()
         self._checkpoint: tuple[object, ...] = ()
-        self._lengths: dict[str, Lengths] = {}
+        self._lengths: dict[str, VocabularyNorms] = {}
 
     def current(self) -> dict[str, Vocabulary]:
         """Per text encoder. Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings."""
-        from train_embedding.engine.model.nearest_tokens import lengths_of
+        from train_embedding.engine.model.nearest_tokens import vocabulary_norms
 
         tables = self._host.vocabulary()
         info = self._host.info()
@@ -51,6 +51,6 @@ class Vocabularies:
         checkpoint = (info.checkpoint_name, info.checkpoint_hash, shapes)
         with self._lock:
             if checkpoint != self._checkpoint:
-                self._lengths = {key: lengths_of(table) for key, table in tables.items()}
+                self._lengths = {key: vocabulary_norms(table) for key, table in tables.items()}
                 self._checkpoint = checkpoint
             return {key: Vocabulary(table, self._lengths[key]) for key, table in tables.items()}

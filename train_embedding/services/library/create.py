@@ -219,7 +219,7 @@ def _encoded(host: Host, text: str, count: int) -> dict[str, torch.Tensor]:
     import torch
 
     with in_turn(host, "Encoding the initialization text"), host.model() as model, torch.inference_mode(False):
-        return model.encoded_tokens(text, count)
+        return model.encode_tokens(text, count)
 
 
 def _widths(host: Host) -> dict[str, int]:

@@ -13,8 +13,8 @@ from train_embedding.errors import NotFound
 from train_embedding.hosts.base import Host, HostInfo
 
 if TYPE_CHECKING:
-    from train_embedding.engine.data.image_folder import Skipped
-    from train_embedding.engine.data.latents import EncodedPicture
+    from train_embedding.engine.data.image_folder import SkippedFile
+    from train_embedding.engine.data.latents import EncodedImage
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 REPORT_FILE = "pictures.json"
@@ -25,7 +25,7 @@ MAX_SKIP_NOTES = 10
 
 def prepare_pictures(
     host: Host, model: DiffusionModel, resolved: ResolvedSpec, run_folder: Path, stopped: Callable[[], bool]
-) -> tuple[list[EncodedPicture], list[str]]:
+) -> tuple[list[EncodedImage], list[str]]:
     """Encode the dataset's images and write the report about them.
 
     Args:
@@ -45,26 +45,26 @@ def prepare_pictures(
         TrainingFailed: The VAE fails.
         StorageFailed: The report cannot be written.
     """
-    from train_embedding.engine.data.image_folder import framing_of, nothing_usable, scan_folder
+    from train_embedding.engine.data.image_folder import image_options, no_usable_images, scan_folder
     from train_embedding.engine.data.latent_cache import LatentCache
-    from train_embedding.engine.data.latents import encode_pictures
+    from train_embedding.engine.data.latents import encode_dataset
 
     spec, info = resolved.spec, host.info()
     folder = Path(spec.dataset)
-    pictures, skipped = scan_folder(folder, framing_of(resolved), info.allowed_folders)
+    pictures, skipped = scan_folder(folder, image_options(resolved), info.allowed_folders)
     cache = LatentCache(latents_folder(info), model) if spec.cache_latents_to_disk else None
-    encoded, unread = encode_pictures(model, pictures, random_flip=spec.random_flip, cache=cache, stopped=stopped)
+    encoded, unread = encode_dataset(model, pictures, random_flip=spec.random_flip, cache=cache, stopped=stopped)
     if stopped():
         return encoded, []
     skipped += unread
     if not encoded:
-        raise nothing_usable(folder, skipped)
+        raise no_usable_images(folder, skipped)
     report = report_of(folder, encoded, skipped, spec.unmasked_weight)
     write_atomically(run_folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
     return encoded, [*skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
 
 
-def skip_notes(skipped: Sequence[Skipped]) -> list[str]:
+def skip_notes(skipped: Sequence[SkippedFile]) -> list[str]:
     """Describe the images that are not used, the first few by name."""
     notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:MAX_SKIP_NOTES]]
     more = len(skipped) - MAX_SKIP_NOTES
@@ -77,31 +77,31 @@ def latents_folder(info: HostInfo) -> Path:
 
 
 def report_of(
-    folder: Path, encoded: Sequence[EncodedPicture], skipped: Sequence[Skipped], unmasked_weight: float
+    folder: Path, encoded: Sequence[EncodedImage], skipped: Sequence[SkippedFile], unmasked_weight: float
 ) -> dict[str, Any]:
     """Describe which images are used and how, and which are not and why, as JSON values. Sizes are in pixels."""
-    from train_embedding.engine.data.image_folder import readable
+    from train_embedding.engine.data.image_folder import displayable
     from train_embedding.engine.data.masks import mask_weights
 
     sizes: dict[tuple[int, int], int] = {}
     used: list[dict[str, Any]] = []
     for item in encoded:
-        picture = item.picture
-        sizes[picture.target] = sizes.get(picture.target, 0) + 1
+        image = item.image
+        sizes[image.target] = sizes.get(image.target, 0) + 1
         used.append(
             {
-                "file": picture.name,
-                "size": list(picture.size),
-                "trained_at": list(picture.target),
-                "caption": picture.words,
-                "caption_from": "text file" if picture.captioned else "file name",
-                "mask": picture.mask or None,
+                "file": image.name,
+                "size": list(image.size),
+                "trained_at": list(image.target),
+                "caption": image.caption,
+                "caption_from": "text file" if image.has_caption_file else "file name",
+                "mask": image.mask or None,
                 "mask_counts": mask_weights(item.mask, unmasked_weight) is not None,
-                "repeats": picture.repeats,
+                "repeats": image.repeats,
             }
         )
     return {
-        "folder": readable(str(folder)),
+        "folder": displayable(str(folder)),
         "sizes": [{"size": list(size), "pictures": count} for size, count in sorted(sizes.items())],
         "used": used,
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],

@@ -21,7 +21,7 @@ def check_prompts(spec: TrainingSpec, extra_networks: bool) -> list[str]:
     Raises:
         InvalidInput: A prompt cannot be read, or the prompt to distil is more than one text.
     """
-    from train_embedding.engine.prompts.prompt_editing import plan, plan_negative, single_text
+    from train_embedding.engine.prompts.prompt_editing import schedule_negative_prompt, schedule_prompt, single_text
 
     notes: list[str] = []
     if spec.distills:
@@ -30,11 +30,11 @@ def check_prompts(spec: TrainingSpec, extra_networks: bool) -> list[str]:
     for line in spec.template:
         _read("caption template", line, [line])
     for prompt in spec.preview_prompts() if spec.preview_every else ():
-        _read("preview prompt", prompt, [text for part in plan(prompt, spec.preview_steps) for text in part.texts])
+        _read("preview prompt", prompt, [text for part in schedule_prompt(prompt, spec.preview_steps) for text in part.texts])
         notes.append("" if extra_networks else describe_ignored_networks("preview prompt", prompt))
     if spec.preview_every:
         negative = spec.preview_negative_prompt
-        _read("negative preview prompt", negative, plan_negative(negative, spec.preview_steps).texts)
+        _read("negative preview prompt", negative, schedule_negative_prompt(negative, spec.preview_steps).texts)
     return [note for note in notes if note]
 
 
@@ -48,18 +48,18 @@ def describe_ignored_networks(what: str, prompt: str) -> str:
     Returns:
         A sentence; empty where the prompt names none.
     """
-    from train_embedding.engine.prompts.attention_syntax import without_comments, without_networks
+    from train_embedding.engine.prompts.attention_syntax import extract_networks, remove_comments
 
-    networks = without_networks(without_comments(prompt))[1]
+    networks = extract_networks(remove_comments(prompt))[1]
     return f"Left out of the {what}, since only the WebUI applies them: {', '.join(networks)}." if networks else ""
 
 
 def _read(what: str, prompt: str, texts: Iterable[str]) -> None:
 
-    from train_embedding.engine.prompts.attention_syntax import weighted
+    from train_embedding.engine.prompts.attention_syntax import parse_attention
 
     try:
         for text in texts:
-            weighted(text)
+            parse_attention(text)
     except InvalidInput as error:
         raise InvalidInput(f'The {what} "{prompt}" cannot be read: {error.message}', error.hint) from error

@@ -124,7 +124,7 @@ class Recorder:
         import torch
 
         from train_embedding.engine.runtime.precision import MAX_SKIPPED
-        from train_embedding.engine.training.state import not_finite
+        from train_embedding.engine.training.state import non_finite_loss
 
         losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
@@ -142,7 +142,7 @@ class Recorder:
         self._log.losses(rows)
         self._run.note(*self._log.problems)
         if not finite:
-            raise not_finite(bad or state.step)
+            raise non_finite_loss(bad or state.step)
         self._points += [(step, loss) for step, loss, _ in rows]
         self._reported = time.monotonic()
         self._publish_progress(state, rate)
@@ -198,13 +198,13 @@ class Recorder:
 
 def _evaluation_fields(state: TrainState) -> dict[str, Any]:
     """Return the fields of a run's state about its evaluations: step, score and mean loss of each, and the best step."""
-    from train_embedding.engine.training.early_stopping import best, scores
+    from train_embedding.engine.training.early_stopping import best_evaluation, scores
 
     if not state.evaluations:
         return {"evaluations": (), "best_step": None}
     scored = zip(state.evaluations, scores(state.evaluations), strict=True)
     curve = tuple((evaluation.step, score, float(evaluation.losses.mean())) for evaluation, score in scored)
-    return {"evaluations": curve, "best_step": state.evaluations[best(state.evaluations)].step}
+    return {"evaluations": curve, "best_step": state.evaluations[best_evaluation(state.evaluations)].step}
 
 
 def _numbers(values: torch.Tensor) -> list[float]:

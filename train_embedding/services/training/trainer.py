@@ -22,10 +22,10 @@ from train_embedding.services.training.run import Run
 from train_embedding.services.training.run_log import RunLog
 
 if TYPE_CHECKING:
-    from train_embedding.engine.data.latents import EncodedPicture, LatentDataset
+    from train_embedding.engine.data.latents import EncodedImage, LatentDataset
     from train_embedding.engine.model.conditioning import Conditioning
     from train_embedding.engine.model.diffusion_model import DiffusionModel
-    from train_embedding.engine.training.core_loss import ContextTerm
+    from train_embedding.engine.training.core_loss import CoreLoss
     from train_embedding.engine.training.early_stopping import Diagnosis
     from train_embedding.engine.training.loop import Evaluate, Gradient
     from train_embedding.engine.training.state import TrainState
@@ -86,7 +86,7 @@ class Trainer:
 
     def _train_on(self, model: DiffusionModel) -> None:
         from train_embedding.engine.data.latents import LatentDataset
-        from train_embedding.engine.training.distill import bare_captions
+        from train_embedding.engine.training.distill import distillation_spec
 
         self._run.trained_on = self._host.info()
         resolved = resolve(self._spec, model.resolution)
@@ -96,7 +96,7 @@ class Trainer:
         pictures, teacher = self._prepare_data(model, resolved)
         if self._stopping():
             return
-        captioned = resolved if teacher is None else bare_captions(resolved)
+        captioned = resolved if teacher is None else distillation_spec(resolved)
         dataset = LatentDataset(pictures, captioned, self._run.start.count, model.device, teacher, self._processes)
         evaluate = self._make_evaluate(model, dataset)
         words = self._spec.candidate_words()
@@ -111,17 +111,17 @@ class Trainer:
         gradient = self._set_up_workers(captioned, pictures)
         self._train_with_oom_retry(model, dataset, resolved, evaluate, gradient)
 
-    def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedPicture], Conditioning | None]:
+    def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedImage], Conditioning | None]:
         """Prepare what the run learns from: the images of the dataset, or noise images and the prompt to distil."""
-        from train_embedding.engine.training.distill import draw_scenes, encode_teacher
+        from train_embedding.engine.training.distill import encode_teacher, sample_teacher_latents
 
         if self._spec.distills:
-            return draw_scenes(model, resolved, self._stopping), encode_teacher(model, self._spec.teacher_prompt)
+            return sample_teacher_latents(model, resolved, self._stopping), encode_teacher(model, self._spec.teacher_prompt)
         pictures, notes = prepare_pictures(self._host, model, resolved, self._folder, self._stopping)
         self._run.note(*notes)
         return pictures, None
 
-    def _set_up_workers(self, resolved: ResolvedSpec, pictures: list[EncodedPicture]) -> Gradient | None:
+    def _set_up_workers(self, resolved: ResolvedSpec, pictures: list[EncodedImage]) -> Gradient | None:
         """Set up the other processes; None where there are none."""
         count = self._processes.count
         if count == 1:
@@ -145,7 +145,7 @@ class Trainer:
             TrainingFailed: Memory runs out again.
         """
         from train_embedding.engine.devices import is_out_of_memory, release_cached_memory
-        from train_embedding.engine.runtime.gradient_checkpointing import checkpointed
+        from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
         from train_embedding.engine.training.loop import train
 
         state, recorder = self._train_state, self._recorder
@@ -165,7 +165,7 @@ class Trainer:
                             "There was not enough memory for a training step.", "Use a smaller batch size, or smaller images."
                         ) from error
                 # Outside the handler, whose traceback would hold on to the memory.
-                stack.enter_context(checkpointed(model))
+                stack.enter_context(gradient_checkpointing(model))
                 release_cached_memory(model.device)
                 self._run.note(
                     f"Memory ran out at step {state.step + 1}; the run continues with gradient "
@@ -178,29 +178,29 @@ class Trainer:
         """Return a function that computes the losses of the fixed items for given vectors."""
         import torch
 
-        from train_embedding.engine.training.evaluation import fixed_losses, training_items
+        from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 
         wanted = self._spec.eval_every or self._spec.candidate_words()
-        groups = training_items(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
-        return lambda vectors: torch.cat([fixed_losses(model, vectors, items) for items in groups])
+        groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
+        return lambda vectors: torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    def _make_context_term(self, model: DiffusionModel) -> ContextTerm | None:
-        from train_embedding.engine.training.core_loss import ContextTerm
+    def _make_context_term(self, model: DiffusionModel) -> CoreLoss | None:
+        from train_embedding.engine.training.core_loss import CoreLoss
 
         if not self._spec.core_loss_weight:
             return None
         start = {key: tensor.to(model.device) for key, tensor in self._run.start.vectors.items()}
-        return ContextTerm(model, start, self._spec.seed)
+        return CoreLoss(model, start, self._spec.seed)
 
-    def _collect_circumstances(self, model: DiffusionModel, pictures: list[EncodedPicture]) -> dict[str, str]:
+    def _collect_circumstances(self, model: DiffusionModel, pictures: list[EncodedImage]) -> dict[str, str]:
         """Collect what the vectors of later steps depend on besides the spec and the vectors of this one."""
-        from train_embedding.engine.training.resume import pictures_digest
+        from train_embedding.engine.training.resume import dataset_digest
 
         info = self._run.trained_on or self._host.info()
         several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
         return {
             **several,
-            "the pictures or their captions": pictures_digest(pictures),
+            "the pictures or their captions": dataset_digest(pictures),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
             "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
             "the device": f"{info.device} {info.dtype}",
@@ -208,11 +208,11 @@ class Trainer:
 
     def _make_train_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
         """Return the state that the loop starts from: as it was saved last, or before the first step."""
-        from train_embedding.engine.runtime.precision import passes_fp16
+        from train_embedding.engine.runtime.precision import uses_fp16_gradients
         from train_embedding.engine.training.resume import load_resume
         from train_embedding.engine.training.state import new_state
 
-        state = new_state(self._run.start.vectors, resolved, model.device, scales_loss=passes_fp16(model))
+        state = new_state(self._run.start.vectors, resolved, model.device, scales_loss=uses_fp16_gradients(model))
         load_resume(self._folder, state, circumstances)
         return state
 
@@ -250,8 +250,8 @@ class Trainer:
             return None
         if self._spec.keep == "last" or len(state.evaluations) < 2:
             return recorder.good
-        step, vectors = state.chosen(after=0 if recorder.stopped else -1)
-        explanation = _EXPLANATIONS[diagnose(state.evaluations, state.moved())]
+        step, vectors = state.best_vectors(after=0 if recorder.stopped else -1)
+        explanation = _EXPLANATIONS[diagnose(state.evaluations, state.relative_change())]
         if not step:
             self._run.note(f"No step was better than the start, so the embedding is unchanged. {explanation}")
             return None if self._run.state.result is None else self._run.start

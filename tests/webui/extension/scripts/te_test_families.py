@@ -69,20 +69,20 @@ class ForgeModel(WebUIModel):
 
 def compare(text: str = "a big red star", side: int = 64):
     """Largest differences between the program's own forward and ours, relative to its largest number, and what is shared."""
-    from train_embedding.engine.loading.assign import shared_parameters
-    from train_embedding.engine.model.diffusion_model import no_vectors
-    from train_embedding.engine.prompts.splicing import batch_prompts, tokenise
+    from train_embedding.engine.loading.assign import count_shared_parameters
+    from train_embedding.engine.model.diffusion_model import empty_vector_tables
+    from train_embedding.engine.prompts.splicing import batch_prompts, tokenize_pieces
     from train_embedding.hosts.detect import detect
 
     host = detect()
     with host.exclusive("compare"), host.model() as model, torch.no_grad():
         sd_model = shared.sd_model
         theirs = ForgeModel(sd_model) if hasattr(sd_model, "forge_objects_original") else WebUIModel(sd_model)
-        ours = model.context(batch_prompts([tokenise([text])]).to(model.device), no_vectors(model))
+        ours = model.encode_prompts(batch_prompts([tokenize_pieces([text])]).to(model.device), empty_vector_tables(model))
         context, vector = theirs.encode(text, side)
         noisy = torch.randn(1, 4, side // 8, side // 8, generator=torch.Generator().manual_seed(1)).to(devices.device)
         timestep = torch.tensor([700], device=devices.device)
-        blank = model._blank_picture(noisy) if model.inpainting else None
+        blank = model._blank_image(noisy) if model.inpainting else None
         latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).to(devices.device)
         state = theirs.state
         return {
@@ -96,7 +96,7 @@ def compare(text: str = "a big red star", side: int = 64):
             ),
             "decoded": _difference(model.decode_latents(latents).clamp(-1, 1), theirs.decode(latents).clamp(-1, 1)),
             "alphas": _difference(model.alphas_cumprod, theirs.alphas),
-            "shared": [shared_parameters(module, state) for module in model.modules()],
+            "shared": [count_shared_parameters(module, state) for module in model.modules()],
         }
 
 
