@@ -1,9 +1,9 @@
-"""Draws images with a DiffusionModel: Euler's method with classifier-free guidance."""
+"""Images drawn with a DiffusionModel: diffusers' Euler scheduler with classifier-free guidance."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from train_embedding.engine.prompts.encoding import PromptTokenizer, batch_token
 from train_embedding.engine.prompts.prompt_editing import ScheduledPrompt, schedule_negative_prompt, schedule_prompt
 from train_embedding.engine.prompts.splicing import VectorRows
 
-_TEXTS_AT_ONCE = 64
-"Texts in one run of the text encoders, of a prompt that changes often."
+if TYPE_CHECKING:
+    from diffusers import EulerDiscreteScheduler
+
+_TEXTS_PER_BATCH = 64
+"Texts that the text encoders read at once; a prompt that is edited often has more."
 
 
 @torch.no_grad()
@@ -33,37 +36,71 @@ def draw_latents(
     height: int,
     embeddings: Sequence[Embedding] = (),
 ) -> torch.Tensor:
-    """One latent, [B, 4, height / 8, width / 8], per prompt and seed.
+    """Draw one latent per prompt and seed.
 
-    Prompts are read as WebUI 1.10.1 reads them with its default settings: weights, BREAK, changes over the sampling steps, AND,
-    comments; `<lora:…>` is left out. Embeddings act where the WebUI would find their names.
+    Prompts are read as WebUI 1.10.1 reads them with its default settings: weights, BREAK, prompt editing, AND, comments;
+    `<lora:…>` is left out. A latent depends on its own prompt and seed only, up to the rounding of batched arithmetic. As in the
+    WebUI, every prompt is padded to as many chunks of 75 tokens as the longest one has.
 
-    An image depends on its own prompt and seed alone, not on the others drawn with it, up to the rounding of batched arithmetic
-    and save that every prompt gets as many chunks of 75 tokens as the longest one, as in the WebUI. Raises InvalidInput for a
-    prompt that the WebUI cannot read.
+    Args:
+        model: Draws in the number format of its weights.
+        prompts: One per image.
+        seeds: One per image, of its first noise.
+        negative_prompt: For all images.
+        steps: Sampling steps.
+        guidance: Scale of classifier-free guidance; 1 for none.
+        width: In pixels, a multiple of 8.
+        height: In pixels, a multiple of 8.
+        embeddings: Used where the WebUI would find their names. Those that do not fit the model stay words.
+
+    Returns:
+        Scaled latents, fp32 [B, 4, height / 8, width / 8].
+
+    Raises:
+        InvalidInput: The WebUI could not read a prompt.
     """
-    tables, names = _tables(model, embeddings)
-    guide = _Guide(
+    tables, names = _vector_tables(model, embeddings)
+    guidance_plan = _GuidancePlan(
         schedule_negative_prompt(negative_prompt, steps), [schedule_prompt(prompt, steps) for prompt in prompts], guidance
     )
-    encoded = _encoded(model, guide.texts(), tables, names)
-    sigmas = euler_sigmas(model.alphas_cumprod, steps)
-    latents = _start_noise(seeds, width, height).to(model.device) * sigmas[0]
-    for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
-        noise = guide.noise(model, latents, sigma, encoded, step)
-        latents = latents + noise * (next_sigma - sigma)
+    encoded = _encode_texts(model, guidance_plan.texts(), tables, names)
+    scheduler = euler_scheduler(model, steps)
+    latents = _initial_noise(seeds, width, height).to(model.device) * scheduler.sigmas[0]
+    for step, timestep in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(latents, timestep)
+        prediction = guidance_plan.predict(model, scaled, timestep, encoded, step)
+        latents = scheduler.step(prediction, timestep, latents).prev_sample
     return latents
 
 
 def decode_to_images(model: DiffusionModel, latents: torch.Tensor) -> list[Image.Image]:
-    """Latents [B, 4, h, w], such as `draw_latents` gives, as images of 8h × 8w pixels."""
+    """Decode scaled latents [B, 4, h, w], such as `draw_latents` returns, to images of 8w × 8h pixels."""
     return [_to_image(pixels) for pixels in model.decode_latents(latents)]
 
 
-def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
-    """Noise levels σ = √((1 − ᾱ)/ᾱ) of `steps` evenly spaced timesteps, falling, and 0 at the end; [steps + 1].
+def euler_scheduler(model: DiffusionModel, steps: int) -> EulerDiscreteScheduler:
+    """Make diffusers' Euler scheduler with the model's noise schedule and the WebUI's noise levels."""
+    from diffusers import EulerDiscreteScheduler
 
-    Karras et al. 2022 in the discrete form of k-diffusion, which the WebUI draws with.
+    scheduler = EulerDiscreteScheduler(len(model.alphas_cumprod), prediction_type=model.prediction_type)
+    # Its constructor takes β, from which it would compute ᾱ anew in fp32; hosts hand over ᾱ itself.
+    scheduler.alphas_cumprod = model.alphas_cumprod.cpu()
+    scheduler.set_timesteps(sigmas=euler_sigmas(scheduler.alphas_cumprod, steps).tolist(), device=model.device)
+    return scheduler
+
+
+def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
+    """Compute the noise levels that the WebUI samples with: σ = √((1 − ᾱ)/ᾱ) at evenly spaced timesteps.
+
+    Between two timesteps k-diffusion interpolates log σ (Karras et al. 2022, arXiv 2206.00364, in discrete form), whereas
+    diffusers would interpolate σ.
+
+    Args:
+        alphas_cumprod: ᾱ of each timestep, [T].
+        steps: Sampling steps.
+
+    Returns:
+        Falling noise levels and 0 at the end, [steps + 1].
     """
     log_sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt().log()
     times = torch.linspace(len(log_sigmas) - 1, 0, steps, device=log_sigmas.device)
@@ -72,39 +109,37 @@ def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-class _Guide:
-    """Which texts guide which image at which step; their rows are those of `texts`, the negative prompt's first."""
+class _GuidancePlan:
+    """The texts that guide each image at each step, as rows of the encoded `texts`, the negative prompt's first."""
 
     def __init__(self, negative: ScheduledPrompt, prompts: Sequence[Sequence[ScheduledPrompt]], guidance: float) -> None:
-        self._parts = [(owner, part) for owner, parts in enumerate(prompts) for part in parts]
+        self._parts = [(image, part) for image, parts in enumerate(prompts) for part in parts]
         self._negative = negative
         self._images = len(prompts)
         self._guidance = guidance
 
     def texts(self) -> list[str]:
-        return [text for planned in (self._negative, *(part for _, part in self._parts)) for text in planned.texts]
+        return [text for scheduled in (self._negative, *(part for _, part in self._parts)) for text in scheduled.texts]
 
-    def noise(
-        self, model: DiffusionModel, latents: torch.Tensor, sigma: torch.Tensor, encoded: Conditioning, step: int
+    def predict(
+        self, model: DiffusionModel, scaled: torch.Tensor, timestep: torch.Tensor, encoded: Conditioning, step: int
     ) -> torch.Tensor:
-        """The noise in latents [B, 4, h, w] of level σ, moved away from the negative prompt (Ho & Salimans 2022).
+        """Predict for scaled latents [B, 4, h, w], guided away from the negative prompt (Ho & Salimans 2022, arXiv 2207.12598).
 
-        Each of the prompts that AND joins moves it by its own weight (Liu et al. 2022). encoded: of the rows of `texts`.
+        Each of the prompts that AND joins guides by its own weight (Liu et al. 2022, arXiv 2206.01714). Predictions of v are
+        combined as those of ε are, since both are affine in each other.
         """
-        owners = torch.tensor([owner for owner, _ in self._parts], device=latents.device)
-        scaled = (latents / (sigma**2 + 1).sqrt()).to(model.dtype)
-        noisy = torch.cat([scaled[owners], scaled])
-        timesteps = _timestep_of(model.alphas_cumprod, sigma).expand(len(noisy))
-        prediction = model.predict(noisy, timesteps, self._conditioning(encoded, step)).float()
-        if model.prediction_type == "v_prediction":  # ε = (v + x · σ/√(σ² + 1)) / √(σ² + 1) for x of unit variance
-            prediction = (prediction + noisy.float() * sigma) / (sigma**2 + 1).sqrt()
-        with_prompts, without = prediction.split([len(owners), len(latents)])
-        weights = torch.tensor([part.weight for _, part in self._parts], device=latents.device)[:, None, None, None]
-        moves = torch.zeros_like(without).index_add(0, owners, weights * (with_prompts - without[owners]))
-        return without + self._guidance * moves
+        images = torch.tensor([image for image, _ in self._parts], device=scaled.device)
+        scaled = scaled.to(model.dtype)
+        inputs = torch.cat([scaled[images], scaled])
+        prediction = model.predict(inputs, timestep.expand(len(inputs)), self._conditioning(encoded, step)).float()
+        with_prompts, unguided = prediction.split([len(images), len(scaled)])
+        weights = torch.tensor([part.weight for _, part in self._parts], device=scaled.device)[:, None, None, None]
+        directions = torch.zeros_like(unguided).index_add(0, images, weights * (with_prompts - unguided[images]))
+        return unguided + self._guidance * directions
 
     def _conditioning(self, encoded: Conditioning, step: int) -> Conditioning:
-        """The prompts of a step: those to follow, and then for each image the negative one."""
+        """Return the prompts of a step, and after them the negative prompt once per image."""
         first = len(self._negative.texts)
         rows: list[int] = []
         for _, part in self._parts:
@@ -112,38 +147,29 @@ class _Guide:
             first += len(part.texts)
         negative = self._negative.index[step]
         positive = encoded.map(lambda tensor: tensor[rows])
-        left = encoded.map(lambda tensor: tensor[negative].expand(self._images, *tensor.shape[1:]))
+        unguided = encoded.map(lambda tensor: tensor[negative].expand(self._images, *tensor.shape[1:]))
         if encoded.pooled is not None and self._negative.texts == ("",):
-            left = left.map(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
-        return positive + left
+            unguided = unguided.map(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
+        return positive + unguided
 
 
-def _encoded(
+def _encode_texts(
     model: DiffusionModel, texts: Sequence[str], tables: Mapping[str, torch.Tensor], names: Sequence[tuple[str, VectorRows]]
 ) -> Conditioning:
-    reader = PromptTokenizer(names)
-    batch = batch_tokenized([reader.read(text) for text in texts]).to(model.device)
-    starts = range(0, len(texts), _TEXTS_AT_ONCE)
-    parts = [model.encode_prompts(batch.select(slice(start, start + _TEXTS_AT_ONCE)), tables) for start in starts]
-    whole = parts[0]
+    tokenizer = PromptTokenizer(names)
+    batch = batch_tokenized([tokenizer.tokenize(text) for text in texts]).to(model.device)
+    starts = range(0, len(texts), _TEXTS_PER_BATCH)
+    parts = [model.encode_prompts(batch.select(slice(start, start + _TEXTS_PER_BATCH)), tables) for start in starts]
+    encoded = parts[0]
     for part in parts[1:]:
-        whole = whole + part
-    return whole.to(model.dtype)
+        encoded = encoded + part
+    return encoded.to(model.dtype)
 
 
-def _timestep_of(alphas_cumprod: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """The timestep, a float between two of the schedule's, whose noise level is σ; interpolated in log σ."""
-    log_sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt().log()
-    high = torch.searchsorted(log_sigmas, sigma.log()).clamp(1, len(log_sigmas) - 1)
-    low = high - 1
-    part = (sigma.log() - log_sigmas[low]) / (log_sigmas[high] - log_sigmas[low])
-    return (low + part.clamp(0, 1)).to(alphas_cumprod.dtype)
-
-
-def _tables(
+def _vector_tables(
     model: DiffusionModel, embeddings: Sequence[Embedding]
 ) -> tuple[dict[str, torch.Tensor], list[tuple[str, VectorRows]]]:
-    """All embeddings' vectors in one table per text encoder, and where each name's rows are."""
+    """Join the vectors of all embeddings in one table per text encoder, and return it with the rows of each name."""
     fitting = [embedding for embedding in embeddings if embedding.widths == model.widths]
     if not fitting:
         return empty_vector_tables(model), []
@@ -156,7 +182,7 @@ def _tables(
     return tables, names
 
 
-def _start_noise(seeds: Sequence[int], width: int, height: int) -> torch.Tensor:
+def _initial_noise(seeds: Sequence[int], width: int, height: int) -> torch.Tensor:
     return torch.stack([torch.randn(4, height // 8, width // 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 

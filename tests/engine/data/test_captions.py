@@ -205,7 +205,7 @@ def caption(text: str, name: str) -> PromptBatch:
 
 
 def prompt(text: str, tables: list[tuple[str, VectorRows]]) -> list[tuple[int, int]]:
-    reading = PromptTokenizer(tables).read(text)
+    reading = PromptTokenizer(tables).tokenize(text)
     assert isinstance(reading, TokenizedPrompt)
     return [token for chunk in reading.tokens for token in chunk]
 

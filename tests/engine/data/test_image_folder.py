@@ -225,7 +225,7 @@ def test_repeated_subfolders(folder: Path) -> None:
     saved(halves(), folder / "3_faces" / "2_deeper" / "a.png")
     pictures, skipped = scan_folder(folder, ImageOptions(((64, 64),), repeats=True))
     assert {picture.name: picture.repeats for picture in pictures} == {"good.png": 1, "100_hands/a.png": 100, "3_faces/a.png": 3}
-    sentence = "Its number says how often its pictures come, and must be from 1 to 100."
+    sentence = "Its number says how often its images come, and must be from 1 to 100."
     assert skipped == [("0_none", sentence), ("2023_photos", sentence)]
     assert [picture.name for picture in scan_folder(folder, SQUARE)[0]] == ["good.png"]
 

@@ -73,7 +73,7 @@ def test_a_name_without_tokens_is_never_found() -> None:
 @pytest.mark.parametrize("prompt", ["a photo of a house", "a red my-cat on sixteen chairs", "word " * 80, "sixteen " * 5])
 def test_a_plain_prompt_is_laid_out_as_the_engine_draws_it(prompt: str) -> None:
     vectors = {"my-cat": 4, "sixteen": 16}
-    drawn = PromptTokenizer([(name, VectorRows(0, count)) for name, count in vectors.items()]).read(prompt).tokens
+    drawn = PromptTokenizer([(name, VectorRows(0, count)) for name, count in vectors.items()]).tokenize(prompt).tokens
     chunks = chunk_prompt(prompt, EmbeddingNames(vectors.items())).chunks
     assert [[token.id or 0 for token in chunk.tokens] for chunk in chunks] == [
         [token for token, _slot in chunk] for chunk in drawn

@@ -24,8 +24,8 @@ TAGGED = r"a \(red\) ball, (blue:1.4) sky, [grey] stone, BREAK green leaf"
 
 
 def batch_of(*prompts: str) -> PromptBatch:
-    reader = PromptTokenizer()
-    return batch_tokenized([reader.read(prompt) for prompt in prompts])
+    tokenizer = PromptTokenizer()
+    return batch_tokenized([tokenizer.tokenize(prompt) for prompt in prompts])
 
 
 def caption_of(*captions: str) -> PromptBatch:
@@ -45,7 +45,7 @@ def kept_by_the_webui(case: dict[str, Any]) -> bool:
 def test_prompts_are_encoded_as_the_webui_lays_them_out(case: dict[str, Any]) -> None:
     tables = [(name, VectorRows(index * 100, count)) for index, (name, count) in enumerate(MADE["embeddings"])]
     first_rows = {name: vectors.first for name, vectors in tables}
-    reading = PromptTokenizer(tables).read(case["prompt"])
+    reading = PromptTokenizer(tables).tokenize(case["prompt"])
     for tokens, weights, chunk in zip(reading.tokens, reading.weights, case["chunks"], strict=True):
         assert [token for token, _slot in tokens] == chunk["ids"]
         assert [round(weight, 6) for weight in weights] == [weight for weight, count in chunk["weights"] for _ in range(count)]

@@ -1,4 +1,4 @@
-"""How the WebUI lays a prompt out in chunks of 75 tokens, and where it finds embeddings in it. As in WebUI 1.10.1."""
+"""Chunks of 75 tokens, and where embeddings are found in them, as in WebUI 1.10.1."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from train_embedding.engine.prompts.attention_syntax import BREAK, parse_attenti
 from train_embedding.engine.prompts.tokenizer import token_ids, token_text
 
 BACKTRACK = 20
-"""Tokens that may stand after a comma and move to the next chunk with what follows; the WebUI's setting "Prompt word wrap length
-limit" as it comes."""
+"""Default of the WebUI's setting "Prompt word wrap length limit": at most so many tokens after a comma move to the next chunk,
+together with what follows."""
 _COMMA = 267
 _LEFT_BEHIND = 0
-"The token that the WebUI puts where vectors of an embedding will be."
+"Token id that the WebUI puts in place of an embedding's vectors."
 
 
 @dataclass(frozen=True)
 class PromptToken:
-    """One of the 75. id: in the vocabulary; None for a vector of an embedding, then `vector` counts these from 0."""
+    """One token of a chunk, or one vector of an embedding."""
 
     text: str
     weight: float
     id: int | None = None
+    "In the vocabulary; None for a vector."
     embedding: str = ""
+    "Name of the embedding that a vector belongs to."
     vector: int | None = None
+    "Number of a vector in its embedding, from 0."
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the text encoder reads at once. Its last places, `free` of 75, are filled with ends of text."""
+    """What the text encoder reads at once. The remaining `free` places of the 75 are filled with end-of-text tokens."""
 
     tokens: tuple[PromptToken, ...]
 
@@ -42,55 +45,63 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkedPrompt:
-    """A prompt in chunks. count: what the WebUI's counter says, where a chunk that another or a BREAK follows counts in full."""
+    """A prompt in chunks."""
 
     chunks: tuple[Chunk, ...]
     count: int
+    "Tokens as the WebUI's counter shows them: a chunk that another one or a BREAK follows counts as 75."
     notes: tuple[str, ...]
-    "What may surprise, in sentences."
+    "What may surprise the user, in sentences."
 
 
 @dataclass(frozen=True)
 class EmbeddingMatch:
-    """An embedding in a text. token: the one that its name begins with, or another that is no comma."""
+    """An embedding that was found in a text."""
 
     name: str
     vectors: int
+    "How many it has."
     token: int
+    "First token of its name, or any other that is not a comma."
 
 
 class EmbeddingFinder(Protocol):
-    """How embeddings are found in a text of one weight."""
+    """Finds embeddings in a text of one weight."""
 
-    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
-        """The text's tokens and embeddings in their order."""
+    def find(self, text: str) -> Iterator[int | EmbeddingMatch]:
+        """Yield the text's token ids and embeddings in order."""
         ...
 
 
 class EmbeddingNames:
-    """Names of embeddings as their tokens, each with how many vectors it stands for; the longest is found first."""
+    """Finds embeddings by the tokens of their names, the longest name first.
 
-    def __init__(self, vectors: Iterable[tuple[str, int]]) -> None:
+    Args:
+        counts: Names, each with the number of its vectors.
+    """
+
+    def __init__(self, counts: Iterable[tuple[str, int]]) -> None:
         self._by_first: dict[int, list[tuple[list[int], str, int]]] = {}
-        for name, count in vectors:
+        for name, count in counts:
             ids = token_ids(name)
             if ids:
                 self._by_first.setdefault(ids[0], []).append((ids, name, count))
         for entries in self._by_first.values():
             entries.sort(key=lambda entry: -len(entry[0]))
 
-    def at(self, ids: Sequence[int], position: int) -> tuple[str, int, int] | None:
-        """The name, its vectors and its tokens, of the embedding whose tokens stand there."""
+    def match(self, ids: Sequence[int], position: int) -> tuple[str, int, int] | None:
+        """Return the embedding whose name begins at a position: its name, and its numbers of vectors and of tokens."""
         for wanted, name, vectors in self._by_first.get(ids[position], ()):
             if [*ids[position : position + len(wanted)]] == wanted:
                 return name, vectors, len(wanted)
         return None
 
-    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
+    def find(self, text: str) -> Iterator[int | EmbeddingMatch]:
+        """Yield the text's token ids and embeddings in order."""
         ids = token_ids(text)
         position = 0
         while position < len(ids):
-            found = self.at(ids, position)
+            found = self.match(ids, position)
             if found is None:
                 yield ids[position]
                 position += 1
@@ -101,30 +112,36 @@ class EmbeddingNames:
 
 
 def chunk_prompt(prompt: str, names: EmbeddingFinder, backtrack: int = BACKTRACK, *, keep_moved: bool = False) -> ChunkedPrompt:
-    """One prompt, which has no schedules and no AND any more, in chunks.
+    """Split a prompt, whose prompt editing and AND are resolved already, into chunks.
 
-    backtrack: 0 for splitting wherever a chunk is full. keep_moved: whether an embedding that moves to the next chunk keeps its
-    vectors, which the WebUI loses. Raises InvalidInput for a weight that is not a number.
+    Args:
+        prompt: The prompt.
+        names: Finds embeddings.
+        backtrack: How far a chunk may be cut back to a comma; 0 to split wherever a chunk is full.
+        keep_moved: Whether an embedding that moves to the next chunk keeps its vectors, which the WebUI loses.
+
+    Raises:
+        InvalidInput: A weight is not a number.
     """
-    filling = _Filling(backtrack, keep_moved)
+    builder = _ChunkBuilder(backtrack, keep_moved)
     for text, weight in parse_attention(prompt):
         if (text, weight) == BREAK:
-            filling.close()
+            builder.close()
             continue
         if text == BREAK[0]:
-            filling.note("BREAK inside brackets that weigh does not begin a new chunk; the WebUI reads it as the word.")
-        for item in names.read(text):
+            builder.note("BREAK inside brackets that weigh does not begin a new chunk; the WebUI reads it as the word.")
+        for item in names.find(text):
             if isinstance(item, EmbeddingMatch):
-                filling.make_room(item.token)
-                filling.add_embedding(item.name, item.vectors, weight)
+                builder.make_room(item.token)
+                builder.add_embedding(item.name, item.vectors, weight)
             else:
-                filling.make_room(item)
-                filling.open.append(PromptToken(token_text(item), weight, item))
-    return filling.layout()
+                builder.make_room(item)
+                builder.open.append(PromptToken(token_text(item), weight, item))
+    return builder.result()
 
 
-class _Filling:
-    """Chunks as they fill."""
+class _ChunkBuilder:
+    """Fills one chunk after the other."""
 
     def __init__(self, backtrack: int, keep_moved: bool = False) -> None:
         self.open: list[PromptToken] = []
@@ -144,7 +161,7 @@ class _Filling:
         self._comma = None
 
     def make_room(self, token: int) -> None:
-        """Ends a full chunk; what stands after a comma near its end moves on together with what follows."""
+        """Close a full chunk; tokens after a comma near its end move to the next chunk with what follows."""
         if token == _COMMA:
             self._comma = len(self.open)
         elif self._comma is not None and len(self.open) == CHUNK and CHUNK - self._comma <= self._backtrack:
@@ -160,14 +177,14 @@ class _Filling:
             self.close()
         self.open += [PromptToken(name, weight, None, name, vector) for vector in range(vectors)]
 
-    def layout(self) -> ChunkedPrompt:
+    def result(self) -> ChunkedPrompt:
         count = CHUNK * len(self._closed) + len(self.open)
         if self.open or not self._closed:
             self.close()
         return ChunkedPrompt(tuple(Chunk(tuple(tokens)) for tokens in self._closed), count, tuple(self.notes))
 
     def _moved(self, token: PromptToken) -> PromptToken:
-        """The WebUI moves the tokens of an embedding and not its vectors, which then stand where nothing else does."""
+        """Return a token as it is in the next chunk. The WebUI moves the tokens of an embedding but not its vectors."""
         if not token.embedding or self._keep_moved:
             return token
         self.note(

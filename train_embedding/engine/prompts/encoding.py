@@ -1,4 +1,4 @@
-"""Prompts as the text encoders take them: the WebUI's syntax read, with slots for vectors and a weight for each token."""
+"""Prompts in the WebUI's syntax as the text encoders take them: token ids with slots for vectors and a weight per token."""
 
 from __future__ import annotations
 
@@ -13,67 +13,84 @@ from train_embedding.engine.prompts.splicing import EMPTY_SLOT, PLACEHOLDER_ID, 
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
 _MARK = "\ufdd0"
-"Stands for the embedding in a caption while brackets are read: a code point that no text contains (Unicode 23.7)."
+"Replaces the embedding in a caption while brackets are parsed: a code point that no text contains (Unicode 23.7)."
 
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """One prompt in chunks of at most 75. tokens: (token id, slot) each, as in a PromptBatch. weights: of the same places."""
+    """One prompt in chunks of at most 75 tokens."""
 
     tokens: tuple[tuple[tuple[int, int], ...], ...]
+    "Per chunk, token id and slot of each token, as in a PromptBatch."
     weights: tuple[tuple[float, ...], ...]
+    "Per chunk, the weight of each token."
 
 
 @lru_cache(maxsize=4096)
 def tokenize_caption(caption: str, mark: str, vectors: VectorRows) -> TokenizedPrompt:
-    """A caption as the WebUI's trainer reads it: weights, escapes, BREAK and chunks of 75.
+    """Tokenize a caption as the WebUI's trainer reads it: weights, escapes, BREAK and chunks of 75 tokens.
 
-    `[a:b:0.5]`, `[a|b]`, AND, `<lora:…>` and comments mean nothing there, and are text. mark: what stands for the embedding,
-    such as "[name]"; it is found before any bracket is read. Raises InvalidInput for a weight that is not a number.
+    `[a:b:0.5]`, `[a|b]`, AND, `<lora:…>` and comments have no meaning there and are text.
+
+    Args:
+        caption: The caption.
+        mark: Replaces the embedding, such as "[name]"; found before any bracket is parsed.
+        vectors: The embedding's rows in the table of vectors.
+
+    Raises:
+        InvalidInput: A weight is not a number.
     """
     text = _MARK.join(part.replace(_MARK, " ") for part in caption.split(mark))
-    return _reading(text, _Marks(vectors.count), {_MARK: vectors.first})
+    return _tokenize(text, _MarkFinder(vectors.count), {_MARK: vectors.first})
 
 
 class PromptTokenizer:
-    """Reads prompts as the WebUI draws them at one step. tables: names of embeddings, with their rows in the table of vectors."""
+    """Tokenizes prompts as the WebUI does for one sampling step.
 
-    def __init__(self, tables: Sequence[tuple[str, VectorRows]] = ()) -> None:
-        self._names = EmbeddingNames((name, vectors.count) for name, vectors in tables)
-        self._first_rows = {name: vectors.first for name, vectors in tables}
+    Args:
+        embeddings: Names of embeddings with their rows in the table of vectors.
+    """
 
-    def read(self, prompt: str) -> TokenizedPrompt:
-        """Changes and AND must be resolved before. Raises InvalidInput for a weight that is not a number."""
-        return _reading(prompt, self._names, self._first_rows)
+    def __init__(self, embeddings: Sequence[tuple[str, VectorRows]] = ()) -> None:
+        self._names = EmbeddingNames((name, rows.count) for name, rows in embeddings)
+        self._first_rows = {name: rows.first for name, rows in embeddings}
+
+    def tokenize(self, prompt: str) -> TokenizedPrompt:
+        """Tokenize a prompt whose prompt editing and AND are resolved already.
+
+        Raises:
+            InvalidInput: A weight is not a number.
+        """
+        return _tokenize(prompt, self._names, self._first_rows)
 
 
-def batch_tokenized(readings: Sequence[TokenizedPrompt]) -> PromptBatch:
-    """Prompts as one batch; shorter ones are filled with empty chunks, as the WebUI does."""
-    batch = batch_prompts([[list(chunk) for chunk in one.tokens] for one in readings])
-    if all(weight == 1 for one in readings for chunk in one.weights for weight in chunk):
+def batch_tokenized(prompts: Sequence[TokenizedPrompt]) -> PromptBatch:
+    """Join prompts in one batch; shorter ones are padded with empty chunks, as in the WebUI."""
+    batch = batch_prompts([[list(chunk) for chunk in prompt.tokens] for prompt in prompts])
+    if all(weight == 1 for prompt in prompts for chunk in prompt.weights for weight in chunk):
         return batch
     weights = torch.ones(batch.ids.shape)
-    for row, one in enumerate(readings):
-        for index, chunk in enumerate(one.weights):
+    for row, prompt in enumerate(prompts):
+        for index, chunk in enumerate(prompt.weights):
             weights[row, index, 1 : len(chunk) + 1] = torch.tensor(chunk)
     return PromptBatch(batch.ids, batch.slots, weights)
 
 
-class _Marks:
-    """Finds one embedding wherever its mark stands."""
+class _MarkFinder:
+    """Finds one embedding wherever its mark is."""
 
     def __init__(self, vectors: int) -> None:
         self._vectors = vectors
 
-    def read(self, text: str) -> Iterator[int | EmbeddingMatch]:
+    def find(self, text: str) -> Iterator[int | EmbeddingMatch]:
         for index, part in enumerate(text.split(_MARK)):
             if index:
                 yield EmbeddingMatch(_MARK, self._vectors, END_OF_TEXT)
             yield from token_ids(part) if part.strip() else ()
 
 
-def _reading(prompt: str, finder: EmbeddingFinder, first_rows: dict[str, int]) -> TokenizedPrompt:
-    """An embedding that moves to the next chunk keeps its vectors: losing them is a fault of the WebUI."""
+def _tokenize(prompt: str, finder: EmbeddingFinder, first_rows: dict[str, int]) -> TokenizedPrompt:
+    # An embedding that moves to the next chunk keeps its vectors here: that the WebUI loses them is a bug.
     chunks = chunk_prompt(prompt, finder, keep_moved=True).chunks
     return TokenizedPrompt(
         tuple(

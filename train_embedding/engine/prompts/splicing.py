@@ -1,4 +1,4 @@
-"""Embeddings in prompts: tokenised chunks with slots for vectors, and the splice that puts the vectors in."""
+"""Embeddings in prompts: tokenized chunks with slots for vectors, and the hook that splices the vectors in."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from train_embedding.engine.devices import to_device
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT, token_ids
 
 EMPTY_SLOT = -1
+"Slot of an ordinary token."
 PLACEHOLDER_ID = 0
-"Id that stands where a vector goes: any below the end-of-text id, so that pooled outputs are found as usual."
+"Id in place of a vector: any below the end-of-text id, so that the pooled output is found as usual."
 
 
 @dataclass(frozen=True)
 class VectorRows:
-    """A piece of a prompt that is an embedding: rows of the table of vectors, from `first`, `count` of them."""
+    """A piece of a prompt that is an embedding: `count` rows of the table of vectors, from row `first` on."""
 
     first: int
     count: int
@@ -29,26 +30,30 @@ class VectorRows:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Prompts ready for the text encoders. k: chunks of 75 tokens per prompt, the same for all.
-
-    ids: long [B, k, 77]. slots: long [B, k, 77], the row in the table of vectors, or -1 for an ordinary token. weights: fp32
-    [B, k, 77], how much each token counts, or None where all count alike.
-    """
+    """Prompts ready for the text encoders, each of k chunks of 75 tokens with the start and the end of text."""
 
     ids: torch.Tensor
+    "Token ids, long [B, k, 77]."
     slots: torch.Tensor
+    "Row in the table of vectors, or -1 for an ordinary token; long [B, k, 77]."
     weights: torch.Tensor | None = None
+    "Weight of each token, fp32 [B, k, 77]; None if all are 1."
 
     def to(self, device: torch.device) -> PromptBatch:
+        """Copy the batch to a device."""
         weights = None if self.weights is None else to_device(self.weights, device)
         return PromptBatch(to_device(self.ids, device), to_device(self.slots, device), weights)
 
     def select(self, rows: slice) -> PromptBatch:
+        """Return some of the prompts."""
         return PromptBatch(self.ids[rows], self.slots[rows], None if self.weights is None else self.weights[rows])
 
 
 def tokenize_pieces(pieces: Sequence[str | VectorRows]) -> list[list[tuple[int, int]]]:
-    """One prompt as chunks of (token id, slot), at most 75 each; an embedding is never split over two chunks."""
+    """Tokenize one prompt, whose brackets are plain text, into chunks of at most 75 pairs of token id and slot.
+
+    An embedding is never split over two chunks.
+    """
     chunks: list[list[tuple[int, int]]] = [[]]
     for piece in pieces:
         if isinstance(piece, str):
@@ -64,7 +69,7 @@ def tokenize_pieces(pieces: Sequence[str | VectorRows]) -> list[list[tuple[int, 
 
 
 def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch:
-    """Tokenised prompts as one batch; shorter ones are filled with empty chunks, as the WebUI does."""
+    """Join tokenized prompts in one batch; shorter ones are padded with empty chunks, as in the WebUI."""
     longest = max(len(chunks) for chunks in prompts)
     padded = [chunks + [[]] * (longest - len(chunks)) for chunks in prompts]
     rows = [[_with_ends(chunk) for chunk in chunks] for chunks in padded]
@@ -74,9 +79,14 @@ def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch
 
 @contextmanager
 def splice_vectors(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Iterator[None]:
-    """Within the context, the token embedding's output carries `table[slots]` wherever a slot is taken.
+    """Put `table[slots]` into the token embedding's output wherever a slot is taken, as long as the context lasts.
 
-    slots: long [N, 77]. table: [n, d]; gradients reach it and nothing else. Neither the vocabulary nor the tokenizer changes.
+    Neither the vocabulary nor the tokenizer changes.
+
+    Args:
+        token_embedding: The text encoder's input layer.
+        slots: Rows of the table or -1, long [N, 77].
+        table: Vectors [n, d], which alone receive gradients.
     """
 
     def replace(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
 
     Raises InvalidInput for a prompt that is more than one text.
     """
-    reading = PromptTokenizer().read(single_text(prompt))
+    reading = PromptTokenizer().tokenize(single_text(prompt))
     return model.encode_prompts(batch_tokenized([reading]).to(model.device), empty_vector_tables(model))
 
 
