@@ -32,7 +32,7 @@ from train_embedding.engine.runtime.precision import uses_fp16_gradients
 from train_embedding.engine.training.core_loss import CoreLoss
 from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 from train_embedding.engine.training.events import Event, Stepped
-from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.loop import LoopHooks, train
 from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services.training.trainer import EVALUATION_ITEMS
@@ -70,7 +70,7 @@ def run_job(job: Job) -> dict[str, Any]:
     watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out)
     state = trained(model, resolved, start, watch)
     seconds = watch.stop()
-    step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.average)
+    step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.ema)
     losses = held_out.losses(vectors)
     return {
         **asdict(job),
@@ -106,7 +106,7 @@ class Watch:
         before, now = (event.step - 1) * self.batch, event.step * self.batch
         if any(before < mark <= now for mark in MARKS):
             paused = time.perf_counter()
-            self.curve.append((now, round(float(self._held_out.losses(event.state.average).mean()), 6)))
+            self.curve.append((now, round(float(self._held_out.losses(event.state.ema).mean()), 6)))
             self._apart += time.perf_counter() - paused
 
     def stop(self) -> float:
@@ -121,12 +121,12 @@ def trained(model: DiffusionModel, resolved: ResolvedSpec, start: VectorTables, 
     dataset = LatentDataset(encoded, resolved, 1, model.device)
     groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
-    term = CoreLoss(model, start, spec.seed) if spec.core_loss_weight else None
+    core_loss = CoreLoss(model, start, spec.seed) if spec.core_loss_weight else None
 
     def evaluate(vectors: VectorTables) -> torch.Tensor:
         return torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    train(model, state, dataset, resolved, evaluate, watch, lambda: False, term)
+    train(model, state, dataset, resolved, LoopHooks(evaluate, watch, lambda: False, core_loss))
     return state
 
 

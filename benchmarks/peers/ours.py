@@ -18,7 +18,7 @@ from train_embedding.engine.data.latents import LatentDataset, encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.runtime.precision import uses_fp16_gradients
 from train_embedding.engine.training.events import Event, Stepped
-from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.loop import LoopHooks, train
 from train_embedding.engine.training.state import new_state
 
 
@@ -43,7 +43,7 @@ class Ours:
         state = new_state(self._start, resolved, self._model.device, scales_loss=uses_fp16_gradients(self._model))
         clock = StepClock(os.getpid())
         with torch.enable_grad():
-            train(self._model, state, dataset, resolved, _no_evaluation, _ticking(clock), lambda: False)
+            train(self._model, state, dataset, resolved, LoopHooks(_no_evaluation, _ticking(clock), lambda: False))
         return clock.steps()
 
     def _spec(self, **values: Any) -> TrainingSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -85,7 +86,9 @@ def euler_scheduler(model: DiffusionModel, steps: int) -> EulerDiscreteScheduler
     scheduler = EulerDiscreteScheduler(len(model.alphas_cumprod), prediction_type=model.prediction_type)
     # Its constructor takes β, from which it would compute ᾱ anew in fp32; hosts hand over ᾱ itself.
     scheduler.alphas_cumprod = model.alphas_cumprod.cpu()
-    scheduler.set_timesteps(sigmas=euler_sigmas(scheduler.alphas_cumprod, steps).tolist(), device=model.device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # diffusers 0.42 makes NumPy 2 arrays of tensors
+        scheduler.set_timesteps(sigmas=euler_sigmas(scheduler.alphas_cumprod, steps).tolist(), device=model.device)
     return scheduler
 
 

@@ -65,7 +65,7 @@ def largest_difference(checkpoint: Path, folder: Path, prompt: str) -> int:
     """Between the picture that diffusers draws and ours, of the same noise, in steps of 1 of 255."""
     pipeline = pipeline_of(checkpoint, folder)
     pipeline.set_progress_bar_config(disable=True)
-    noise = sampling._start_noise([3], 64, 64)
+    noise = sampling._initial_noise([3], 64, 64)
     theirs = pipeline([prompt], num_inference_steps=8, guidance_scale=5.0, latents=noise, width=64, height=64).images[0]
     model = load_checkpoint(checkpoint)
     ours = sampling.decode_to_images(

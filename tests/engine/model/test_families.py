@@ -30,7 +30,7 @@ from tests.families import BASES, OPENCLIP_LAYERS, OPENCLIP_WIDTH, POOLED, SOME_
 from train_embedding.engine import sampling
 from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import TrainingImage
-from train_embedding.engine.data.latents import EncodedImage, LatentDataset
+from train_embedding.engine.data.latents import Batch, EncodedImage, LatentDataset
 from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.loading.shared_weights import ldm_state, model_from_host_weights
@@ -40,7 +40,7 @@ from train_embedding.engine.model.noise_schedule import noise_schedule
 from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import FOLDER
 from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
-from train_embedding.engine.training.loop import batch_loss, train, unet_losses
+from train_embedding.engine.training.loop import LoopHooks, batch_loss, train, unet_losses
 from train_embedding.engine.training.state import new_state
 
 PROMPTS = ("a big red star", "")
@@ -271,7 +271,7 @@ def test_what_a_text_starts_with() -> None:
 def test_pictures_are_those_of_diffusers(variant: str, negative_prompt: str) -> None:
     source, model = families.family(variant), families.model(variant)
     made = pipeline(source)
-    noise = sampling._start_noise([3], 64, 64)
+    noise = sampling._initial_noise([3], 64, 64)
     options: dict[str, Any] = {"latents": noise, "height": 64, "width": 64, "num_inference_steps": 4, "guidance_scale": 3.0}
     if source.is_inpainting:
         grey = model.encode_images(torch.zeros(1, 3, 64, 64)).mean
@@ -330,7 +330,8 @@ def test_a_run_learns(variant: str, encoders: str) -> None:
         return float(torch.stack(losses).mean())
 
     before = loss(start)
-    train(model, state, dataset, resolved, lambda _vectors: torch.ones(1), lambda _event: None, lambda: False)
+    hooks = LoopHooks(lambda _vectors: torch.ones(1), lambda _event: None, lambda: False)
+    train(model, state, dataset, resolved, hooks)
     assert loss(state.vectors) < before
     for key, table in state.vectors.items():
         assert torch.equal(table.detach(), start[key]) == (encoders not in ("all", key))
@@ -344,7 +345,8 @@ def test_the_gradient_of_every_encoder_leads_down(base: str) -> None:
     items = evaluation_set(model, latents, ["a [name]"] * 2, "sword", 2, repeats=2, seed=0)
     tables = {key: table.clone().requires_grad_() for key, table in start.items()}
     prompts = model.encode_prompts(items.prompts, tables)
-    loss = unet_losses(model, prompts, items.latents, items.noise, items.timesteps).mean()
+    batch = Batch(items.latents, items.prompts, torch.Generator())
+    loss = unet_losses(model, prompts, batch, items.noise, items.timesteps).mean()
     for (key, table), gradient in zip(start.items(), torch.autograd.grad(loss, list(tables.values())), strict=True):
         lower = {**start, key: table - 0.02 * gradient / gradient.norm()}
         expected = float(loss.detach()) - 0.02 * float(gradient.norm())

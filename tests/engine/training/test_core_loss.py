@@ -16,7 +16,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentM
 from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
 from train_embedding.engine.training import core_loss
 from train_embedding.engine.training.core_loss import PROMPTS, CoreLoss
-from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.loop import LoopHooks, train
 from train_embedding.engine.training.state import new_state
 
 
@@ -79,11 +79,9 @@ def test_training_with_it_keeps_the_other_words(tiny_model: DiffusionModel) -> N
     for weight in (0.0, 30.0):
         resolved = resolve(replace(spec, core_loss_weight=weight), 64)
         state = new_state(start(tiny_model), resolved, torch.device("cpu"))
-        term = CoreLoss(tiny_model, start(tiny_model), 0) if weight else None
-        train(
-            tiny_model, state, LatentDataset(pictures, resolved, 2), resolved, lambda _: torch.ones(2), lambda _: None,
-            lambda: False, term,
-        )  # fmt: skip
+        core_loss = CoreLoss(tiny_model, start(tiny_model), 0) if weight else None
+        hooks = LoopHooks(lambda _: torch.ones(2), lambda _: None, lambda: False, core_loss)
+        train(tiny_model, state, LatentDataset(pictures, resolved, 2), resolved, hooks)
         ends.append(sum(float(measure.loss(state.vectors, step).detach()) for step in range(1, 9)))
     assert ends[1] < 0.7 * ends[0], ends
     assert all(parameter.grad is None for module in tiny_model.modules() for parameter in module.parameters())

@@ -18,7 +18,7 @@ from train_embedding.engine.training import loop
 from train_embedding.engine.training.early_stopping import Verdict
 from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
-from train_embedding.engine.training.loop import train
+from train_embedding.engine.training.loop import LoopHooks, train
 from train_embedding.engine.training.state import new_state
 
 SPEC = TrainingSpec(
@@ -42,7 +42,7 @@ class Run:
         resolved = resolve(self.spec, 64)
         self.state = new_state({"clip_l": self.start()}, resolved, torch.device("cpu"))
         data = LatentDataset(self.pictures(), resolved, 2)
-        train(self.model, self.state, data, resolved, self.evaluate, self._announce, self.should_stop)
+        train(self.model, self.state, data, resolved, LoopHooks(self.evaluate, self._announce, self.should_stop))
 
     @property
     def vectors(self) -> dict[str, torch.Tensor]:
@@ -248,9 +248,9 @@ def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model:
     average = run.start()
     for copy in run.copies:
         average = average.lerp(copy, 0.5)
-    assert torch.allclose(run.state.average["clip_l"], average, atol=1e-7)
-    assert torch.equal(run.state.kept[5]["clip_l"], run.state.average["clip_l"])
-    assert torch.allclose(run.state.evaluations[-1].losses.float(), run.evaluate(run.state.average))
+    assert torch.allclose(run.state.ema["clip_l"], average, atol=1e-7)
+    assert torch.equal(run.state.kept[5]["clip_l"], run.state.ema["clip_l"])
+    assert torch.allclose(run.state.evaluations[-1].losses.float(), run.evaluate(run.state.ema))
 
 
 def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:

@@ -103,7 +103,7 @@ def step(
     ]
     data = LatentDataset(pictures, resolved, 2, device)
     with NoLists(), NoWaiting():
-        loop.train(model, state, data, resolved, lambda _vectors: torch.zeros(1), announce, lambda: False)
+        loop.train(model, state, data, resolved, loop.LoopHooks(lambda _vectors: torch.zeros(1), announce, lambda: False))
     return state.step
 
 

@@ -27,7 +27,7 @@ def stepped(made: TrainState, steps: int) -> TrainState:
         for tensor in made.trainable():
             tensor.grad = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(made.step))
         made.optimizer.step()
-        made.update_average(0.5)
+        made.update_ema(0.5)
     return made
 
 
@@ -38,7 +38,7 @@ def test_the_start_is_copied() -> None:
     assert made.vectors["clip_l"].is_leaf
     stepped(made, 1)
     assert torch.equal(start["clip_l"], torch.ones(2, 3))
-    assert not torch.equal(made.average["clip_l"], start["clip_l"])
+    assert not torch.equal(made.ema["clip_l"], start["clip_l"])
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "direction"])
@@ -50,7 +50,7 @@ def test_one_text_encoder_alone_is_trained(optimizer: str) -> None:
     assert not made.vectors["clip_g"].requires_grad
     stepped(made, 2)
     assert torch.equal(made.vectors["clip_g"], start["clip_g"])
-    assert torch.equal(made.average["clip_g"], start["clip_g"])
+    assert torch.equal(made.ema["clip_g"], start["clip_g"])
     assert not torch.equal(made.vectors["clip_l"].detach(), start["clip_l"])
     with pytest.raises(InvalidSpec) as caught:
         new_state({"clip_l": torch.ones(1, 3)}, resolve(replace(SPEC, encoders="clip_g"), 64), torch.device("cpu"))
@@ -73,7 +73,7 @@ def test_what_is_saved_goes_on_to_the_same_bits(optimizer: str) -> None:
     stepped(loaded, 4)
     for key in made.vectors:
         assert torch.equal(loaded.vectors[key], made.vectors[key])
-        assert torch.equal(loaded.average[key], made.average[key])
+        assert torch.equal(loaded.ema[key], made.ema[key])
 
 
 def test_saving_copies() -> None:
@@ -130,5 +130,5 @@ def test_how_far_it_moved() -> None:
     made = state()
     made.record(torch.tensor([1.0, 1.0]))
     assert made.relative_change() == 0
-    made.average["clip_l"] += 1
+    made.ema["clip_l"] += 1
     assert made.relative_change() == pytest.approx((6 / (6 * 0.25 + 8)) ** 0.5)

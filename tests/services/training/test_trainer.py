@@ -502,7 +502,7 @@ def test_evaluations_are_shown_and_the_best_is_kept(trainee: Trainee, monkeypatc
     real = TrainState.record
 
     def record(self: TrainState, losses: torch.Tensor) -> Evaluation:
-        kept[self.step] = self.average["clip_l"].clone()
+        kept[self.step] = self.ema["clip_l"].clone()
         level = {0: 1.0, 2: 0.8, 4: 0.5}.get(self.step, 0.7)
         return real(self, torch.linspace(1, 2, 16) * level)
 

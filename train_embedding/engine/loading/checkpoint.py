@@ -11,7 +11,7 @@ import torch
 from train_embedding.embeddings.text_encoders import family_of, key_for_width
 from train_embedding.engine.loading.ldm import build_model, check_channels, default_config, read_config
 from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
-from train_embedding.engine.model.noise_schedule import LEAST_SIGNAL
+from train_embedding.engine.model.noise_schedule import LEAST_SIGNAL, PredictionType
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 
 _VAE = "first_stage_model."
@@ -104,7 +104,7 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
     )
 
 
-def _prediction_type(scheduler: Any) -> str:
+def _prediction_type(scheduler: Any) -> PredictionType:
     given = scheduler.config.prediction_type
     if given not in ("epsilon", "v_prediction"):
         raise HostFailed(f'The model predicts "{given}"; training knows epsilon and v_prediction.')

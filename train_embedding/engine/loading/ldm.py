@@ -15,7 +15,7 @@ from train_embedding.embeddings.text_encoders import family_of
 from train_embedding.engine.loading.assign import assign_weights
 from train_embedding.engine.loading.ldm_text_encoders import build_text_encoders, text_config_folder
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.model.noise_schedule import noise_schedule, zero_terminal_snr
+from train_embedding.engine.model.noise_schedule import PredictionType, noise_schedule, zero_terminal_snr
 from train_embedding.errors import HostFailed, UnreadableFile
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -143,7 +143,7 @@ def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -
     return zero_terminal_snr(schedule) if "ztsnr" in state else schedule
 
 
-def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> str:
+def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> PredictionType:
     """Some SDXL checkpoints carry a tensor "v_pred" for those who have no config. SD2's weights have to be asked."""
     scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
     if not scaling.endswith(("EpsScaling", "VScaling")):
@@ -167,7 +167,7 @@ def _predicts_v(unet: Any) -> bool:
     return float((output - noisy).float().mean()) < -1
 
 
-def _resolution(params: dict[str, Any], prediction_type: str) -> int:
+def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
     """The config's `image_size` counts latents. sgm's configs, which SDXL has, name none; those of SD2's 768 models say 64."""
     if "image_size" not in params:
         return 1024

@@ -16,6 +16,7 @@ from train_embedding.engine.devices import without_autocast
 from train_embedding.engine.layers.causal_mask import causal_mask_on_device
 from train_embedding.engine.layers.frozen import freeze
 from train_embedding.engine.model.conditioning import Conditioning, make_time_ids
+from train_embedding.engine.model.noise_schedule import PredictionType
 from train_embedding.engine.prompts.splicing import PromptBatch, batch_prompts, splice_vectors, tokenize_pieces
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
@@ -96,8 +97,7 @@ class DiffusionModel:
     text_encoders: tuple[TextEncoder, ...]
     alphas_cumprod: torch.Tensor
     "ᾱ of each timestep, fp32 [T] (Ho et al. 2020)."
-    prediction_type: str
-    '"epsilon" or "v_prediction".'
+    prediction_type: PredictionType
     family: str
     "A name from `embeddings.text_encoders.family_of`."
     latent_scale: float

@@ -1,27 +1,47 @@
-"""Noise levels and noise of a training step; all randomness is a function of the seed and the step."""
+"""Noise schedules, and the timesteps and noisy latents of a training step."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 
 from train_embedding.engine.devices import as_float64
 
+PredictionType = Literal["epsilon", "v_prediction"]
+"What a UNet predicts: the noise ε, or v (Salimans & Ho 2022, arXiv 2202.00512)."
 LEAST_SIGNAL = 4.8973451890853435e-08
-"ᾱ where there is noise alone: the WebUI's value in place of 0, so that the noise level is finite."
+"ᾱ of pure noise: the WebUI's value in place of 0, so that the noise level σ is finite."
 FOCUS = (0.5, 0.9)
-"The part of the schedule that the shifted policy draws from most, where a subject is learned (ZOODiP, arXiv 2503.14868)."
+"The part of the schedule that the shifted policy prefers, where a subject is learned (ZOODiP, arXiv 2503.14868)."
 
 
 def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
-    """ᾱ_t = Π (1 − β), with √β linear from √start to √end, as in latent diffusion (Rombach et al. 2022); fp32 [timesteps]."""
+    """Compute ᾱ_t = Π (1 − β), with √β linear from √start to √end, as in latent diffusion (Rombach et al. 2022).
+
+    Args:
+        start: First β.
+        end: Last β.
+        timesteps: Their number T.
+
+    Returns:
+        ᾱ, fp32 [T].
+    """
     betas = torch.linspace(start**0.5, end**0.5, timesteps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, 0).float()
 
 
 def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
-    """√ᾱ shifted and scaled so that the last timestep is noise alone (Lin et al. 2024, algorithm 1); [T].
+    """Shift and scale √ᾱ so that the last timestep is pure noise (Lin et al. 2024, arXiv 2305.08891, algorithm 1).
 
-    The last value is not 0 but LEAST_SIGNAL.
+    The last value becomes LEAST_SIGNAL, as in the WebUI. diffusers' `rescale_zero_terminal_snr` takes and returns β, of which
+    hosts have none.
+
+    Args:
+        alphas_cumprod: ᾱ, [T].
+
+    Returns:
+        ᾱ, fp32 [T].
     """
     root = as_float64(alphas_cumprod).sqrt()
     squared = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
@@ -30,11 +50,15 @@ def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
 
 
 def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Generator, focus: float = 0.8) -> torch.Tensor:
-    """Timesteps, long [count], 0…timesteps − 1.
+    """Draw timesteps, long [count], from 0 to `timesteps` − 1.
 
-    "uniform": independent and uniform. "stratified": uniform, one from each of `count` equal parts of the schedule. "shifted":
-    stratified likewise, from a density that is uniform with the share `focus` of its mass, 0…1, moved into FOCUS; the rest is a
-    tail over the full range, for texture.
+    Args:
+        policy: "uniform": independent and uniform. "stratified": uniform, one from each of `count` equal parts of the schedule.
+            "shifted": stratified, with the share `focus` of the draws in FOCUS and the rest over the full range, for texture.
+        count: How many.
+        timesteps: Length of the schedule.
+        generator: On the CPU.
+        focus: From 0 to 1, for "shifted".
     """
     if policy == "uniform":
         return torch.randint(timesteps, (count,), generator=generator)
@@ -44,7 +68,7 @@ def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Gen
 
 
 def _shifted_quantile(probability: torch.Tensor, mass: float) -> torch.Tensor:
-    """Inverse of the shifted policy's distribution function, which is linear in three parts; two of them vanish at mass 1."""
+    """Invert the shifted policy's distribution function, which is piecewise linear; two of its three parts vanish at mass 1."""
     low, high = FOCUS
     tail = 1 - mass
     below, inside = tail * low, mass + tail * (high - low)
@@ -55,6 +79,13 @@ def _shifted_quantile(probability: torch.Tensor, mass: float) -> torch.Tensor:
 
 
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """√ᾱ_t · latents + √(1 − ᾱ_t) · noise (Ho et al. 2020, equation 4). latents, noise: [B, 4, h, w]; timesteps: [B]."""
+    """Compute noisy latents √ᾱ_t · latents + √(1 − ᾱ_t) · noise, [B, 4, h, w] (Ho et al. 2020, arXiv 2006.11239, equation 4).
+
+    Args:
+        latents: [B, 4, h, w].
+        noise: [B, 4, h, w].
+        alphas_cumprod: ᾱ, [T].
+        timesteps: Long [B].
+    """
     alpha = alphas_cumprod[timesteps][:, None, None, None]
     return alpha.sqrt() * latents + (1 - alpha).sqrt() * noise

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.meta_models import FAMILIES, meta_model, meta_prompt, meta_text_encoders
+from train_embedding.engine.profiling.meta_models import FAMILIES, meta_batch, meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.training.loop import unet_losses
 
@@ -87,7 +87,7 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         model.predict(latents, timesteps, conditioning)
     with FlopCounterMode(display=False) as step, torch.enable_grad():
-        unet_losses(model, conditioning, latents, torch.zeros_like(latents), timesteps).mean().backward()
+        unet_losses(model, conditioning, meta_batch(latents), torch.zeros_like(latents), timesteps).mean().backward()
     return StepFlops(
         model.family,
         resolution,

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten
 
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.meta_models import meta_model, meta_prompt, meta_text_encoders
+from train_embedding.engine.profiling.meta_models import meta_batch, meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.training.loop import unet_losses
@@ -93,7 +93,7 @@ def count_memory(
         stack.enter_context(counter)
         stack.enter_context(emulate_cuda_autocast(dtype))
         with counter.saving():
-            loss = unet_losses(model, given, latents, torch.zeros_like(latents), timesteps).mean()
+            loss = unet_losses(model, given, meta_batch(latents), torch.zeros_like(latents), timesteps).mean()
         loss.backward()
     texts = text_encoder_saved(model.family, batch, frozen, dtype)
     weights = weight_bytes(model)

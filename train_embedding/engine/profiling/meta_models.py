@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from train_embedding.engine.data.latents import Batch
 from train_embedding.engine.layers.frozen import freeze
 from train_embedding.engine.loading.ldm import CONFIGS, read_config
 from train_embedding.engine.model.conditioning import Conditioning
 from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
 from train_embedding.engine.model.noise_schedule import noise_schedule
+from train_embedding.engine.prompts.splicing import PromptBatch
 
 FAMILIES = ("SD1", "SD2", "SDXL")
 _ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -57,6 +59,12 @@ def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True
         return Conditioning(context)
     width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
     return Conditioning(context, torch.zeros(batch, width, device="meta", requires_grad=to_pooled))
+
+
+def meta_batch(latents: torch.Tensor) -> Batch:
+    """Make a batch of latents [B, 4, h, w] whose prompts are encoded already."""
+    ids = torch.zeros(len(latents), 1, 77, dtype=torch.long, device="meta")
+    return Batch(latents, PromptBatch(ids, ids), torch.Generator())
 
 
 def meta_text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:

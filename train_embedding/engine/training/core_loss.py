@@ -1,8 +1,8 @@
-"""The context term of CoRe (Wu et al. 2025, arXiv 2408.15914): an embedding must not change what is made of the words around it.
+"""The context embedding regularization of CoRe (Wu et al. 2025, arXiv 2408.15914), which keeps the rest of a prompt effective.
 
 Long training can move vectors to where the text encoder puts out something else for every other word of a prompt, which then
-loses its say. The term compares the encodings of those words with the ones that the vectors of the run's start give them. It
-needs no images and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
+loses its effect. This loss compares the encodings of those words with the encodings at the start of the run. It needs no images
+and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
 """
 
 from __future__ import annotations
@@ -25,11 +25,17 @@ PROMPTS = (
     "a painting of [name] in the style of van gogh", "a pencil drawing of [name]", "a black and white photo of [name]",
     "a marble statue of [name]", "a small [name] in a big hall", "two people looking at [name]", "a poster with [name] and a sun",
 )  # fmt: skip
-"Scenes that most checkpoints know; one is drawn in each step."
+"Scenes that most checkpoints know; each step uses one."
 
 
 class CoreLoss:
-    """start: vectors [n, d] per text encoder, those the run began with, on the model's device."""
+    """Computes the loss against the encodings at the start of a run.
+
+    Args:
+        model: Its text encoders are used.
+        start: Vectors [n, d] per text encoder at the start of the run, on the model's device.
+        seed: Of the run; decides which prompt a step uses.
+    """
 
     def __init__(self, model: DiffusionModel, start: Mapping[str, torch.Tensor], seed: int) -> None:
         count = len(next(iter(start.values())))
@@ -37,17 +43,17 @@ class CoreLoss:
         self._seed = seed
         self._prompts = [batch_prompts([tokenize_pieces(_pieces(prompt, count))]).to(model.device) for prompt in PROMPTS]
         with torch.no_grad():
-            self._references = [self._encoded(prompts, start) for prompts in self._prompts]
+            self._references = [self._encode(prompts, start) for prompts in self._prompts]
 
     def loss(self, vectors: Mapping[str, torch.Tensor], step: int) -> torch.Tensor:
-        """1 − cos(encoding, reference), averaged over the tokens that are not the embedding's; a scalar in 0…2."""
+        """Compute 1 − cos(encoding, reference), averaged over the tokens that are not the embedding's; a scalar in 0…2."""
         chosen = int(torch.randint(len(PROMPTS), (), generator=step_generator(self._seed, CONTEXT_PROMPTS + step)))
         prompts, reference = self._prompts[chosen], self._references[chosen]
-        similarity = F.cosine_similarity(self._encoded(prompts, vectors), reference, dim=-1)  # [1, k * 77]
+        similarity = F.cosine_similarity(self._encode(prompts, vectors), reference, dim=-1)  # [1, k * 77]
         others = (prompts.slots < 0).flatten(1)
         return ((1 - similarity) * others).sum() / others.sum()
 
-    def _encoded(self, prompts: PromptBatch, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _encode(self, prompts: PromptBatch, vectors: Mapping[str, torch.Tensor]) -> torch.Tensor:
         with autocast(self._model):
             return self._model.encode_prompts(prompts, vectors).context.float()
 

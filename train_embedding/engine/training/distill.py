@@ -1,4 +1,4 @@
-"""Distilling a prompt: vectors with which the model predicts what it predicts for a long text. No images are needed."""
+"""Prompt distillation: training vectors, without images, for which the model predicts what it predicts for a long prompt."""
 
 from __future__ import annotations
 
@@ -18,33 +18,40 @@ from train_embedding.engine.prompts.prompt_editing import single_text
 from train_embedding.engine.sampling import draw_latents
 
 LATENTS = 32
-"Half of them drawn from the teacher's prompt and half from none, so that the embedding serves as a negative prompt too."
-_AT_ONCE = 4
+"Half are drawn from the teacher prompt and half from an empty one, so that the embedding also works as a negative prompt."
+_IMAGES_PER_BATCH = 4
 _STEPS, _GUIDANCE = 20, 5.0
 
 
 @torch.no_grad()
 def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
-    """The prompt as the UNet sees it, of one item: weights and BREAK act, and it may be longer than 75 tokens.
+    """Encode the teacher prompt, a batch of one. Weights and BREAK act, and it may be longer than 75 tokens.
 
-    Raises InvalidInput for a prompt that is more than one text.
+    Raises:
+        InvalidInput: The prompt is more than one text.
     """
-    reading = PromptTokenizer().tokenize(single_text(prompt))
-    return model.encode_prompts(batch_tokenized([reading]).to(model.device), empty_vector_tables(model))
+    tokenized = PromptTokenizer().tokenize(single_text(prompt))
+    return model.encode_prompts(batch_tokenized([tokenized]).to(model.device), empty_vector_tables(model))
 
 
 def sample_teacher_latents(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedImage]:
-    """Latents that the predictions are compared on, drawn by the model itself; fewer when `stopped` says so."""
+    """Draw the latents on which teacher and embedding are compared, with the model itself.
+
+    Args:
+        model: Draws them.
+        resolved: Gives the teacher prompt, the seed and the size.
+        stopped: Called before each batch; once it returns True, no more are drawn.
+    """
     spec = resolved.spec
-    scenes: list[EncodedImage] = []
-    for start in range(0, LATENTS, _AT_ONCE):
+    encoded: list[EncodedImage] = []
+    for start in range(0, LATENTS, _IMAGES_PER_BATCH):
         if stopped():
             break
         from_teacher = start < LATENTS // 2
         latents = draw_latents(
             model,
-            [spec.teacher_prompt if from_teacher else ""] * _AT_ONCE,
-            [spec.seed * LATENTS + start + index for index in range(_AT_ONCE)],
+            [spec.teacher_prompt if from_teacher else ""] * _IMAGES_PER_BATCH,
+            [spec.seed * LATENTS + start + index for index in range(_IMAGES_PER_BATCH)],
             steps=_STEPS,
             guidance=_GUIDANCE if from_teacher else 1.0,
             width=resolved.width,
@@ -53,11 +60,11 @@ def sample_teacher_latents(model: DiffusionModel, resolved: ResolvedSpec, stoppe
         for index, latent in enumerate(latents.float().cpu(), start):
             size = (resolved.width, resolved.height)
             image = TrainingImage(f"scene {index + 1}", Path(), "", size, size)
-            scenes.append(EncodedImage(image, LatentMoments(latent, torch.zeros_like(latent))))
-    return scenes
+            encoded.append(EncodedImage(image, LatentMoments(latent, torch.zeros_like(latent))))
+    return encoded
 
 
 def distillation_spec(resolved: ResolvedSpec) -> ResolvedSpec:
-    """The spec with captions that are the embedding alone, and nothing that images of a folder would need."""
+    """Replace the options that only datasets of images have; the caption is the embedding alone."""
     spec = replace(resolved.spec, template=("[name]",), random_flip=False, latent_sampling="deterministic")
     return replace(resolved, spec=spec)

@@ -1,7 +1,7 @@
 """Early stopping: when a run has learned what it can, and which of its snapshots to keep, from the evaluations alone.
 
-y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise, prompts
-and timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
+The score y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise,
+prompts and timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
 """
 
 from __future__ import annotations
@@ -39,21 +39,22 @@ Diagnosis = Literal["loss rose", "hardly moved", "no gain"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The losses of the fixed items at a step: float64 CPU [N]. The first one of a run is of step 0."""
+    """The evaluation losses at a step. The first evaluation of a run is of step 0."""
 
     step: int
     losses: torch.Tensor
+    "Float64 [N], on the CPU."
 
 
 def paired_difference(differences: torch.Tensor) -> tuple[float, float]:
-    """Mean of the items' differences [N], N at least 2, and its standard error."""
+    """Compute the mean of paired differences [N], N at least 2, and its standard error."""
     values = differences.double()
     return float(values.mean()), float(values.std()) / len(values) ** 0.5
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[float]:
-    """y of each evaluation: 1 at the start, below it where the embedding has learned."""
-    return [float(one) for one in _ratios(evaluations).mean(1)]
+    """Compute the score y of each evaluation: 1 at the start, lower where the embedding has learned."""
+    return [float(score) for score in _ratios(evaluations).mean(1)]
 
 
 def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
@@ -70,12 +71,17 @@ def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
 
 
 def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
-    """Index of the earliest evaluation that is as good as the best one to within the standard error of their difference.
+    """Find the earliest evaluation that is as good as the best one to within the standard error of their difference.
 
-    after: only evaluations of later steps than this are looked at; there must be one.
+    Args:
+        evaluations: All of the run.
+        after: Only later steps than this are compared; there must be one.
+
+    Returns:
+        Its index.
     """
     ratios = _ratios(evaluations)
-    first = next(index for index, one in enumerate(evaluations) if one.step > after)
+    first = next(index for index, evaluation in enumerate(evaluations) if evaluation.step > after)
     lowest = first + int(ratios[first:].mean(1).argmin())
     for index in range(first, lowest):
         gain, error = paired_difference(ratios[index] - ratios[lowest])
@@ -85,7 +91,7 @@ def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
 
 
 def has_learned(evaluations: Sequence[Evaluation]) -> bool:
-    """Whether the best score lies below the start by two standard errors or more."""
+    """Check whether the best score is below the start by two standard errors or more."""
     ratios = _ratios(evaluations)
     return _below_start(ratios[int(ratios.mean(1).argmin())])
 
@@ -104,7 +110,7 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
 
 
 def _below_start(ratios: torch.Tensor) -> bool:
-    """Whether the items' ratios [N] lie below 1 by two standard errors or more."""
+    """Check whether the items' ratios [N] are below 1 by two standard errors or more."""
     gain, error = paired_difference(1 - ratios)
     return gain > _TINY and gain >= 2 * error
 
@@ -129,6 +135,6 @@ def _judge_once(evaluations: Sequence[Evaluation]) -> Verdict:
 
 
 def _ratios(evaluations: Sequence[Evaluation]) -> torch.Tensor:
-    """ℓ_k(s) / ℓ_k(0), [E, N]."""
-    losses = torch.stack([one.losses for one in evaluations])
+    """Compute ℓ_k(s) / ℓ_k(0), [E, N]."""
+    losses = torch.stack([evaluation.losses for evaluation in evaluations])
     return losses / losses[0].clamp(min=1e-12)

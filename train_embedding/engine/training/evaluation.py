@@ -1,4 +1,4 @@
-"""Fixed-noise evaluation: the loss on the same latents, noise, timesteps and prompts, so that only the vectors differ."""
+"""Evaluation losses: on the same latents, noise, timesteps and prompts every time, so that only the vectors differ."""
 
 from __future__ import annotations
 
@@ -15,27 +15,39 @@ from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows
 from train_embedding.engine.seeds import EVALUATION, step_generator
 from train_embedding.engine.training.loop import denoising_losses
 
-_AT_ONCE = 16
+_ITEMS_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """K evaluation items. latents, noise: [K, 4, h, w]; timesteps: [K]; prompts, teacher: of K items; weights: [K, h, w]."""
+    """K items of one size."""
 
     latents: torch.Tensor
+    "[K, 4, h, w]."
     noise: torch.Tensor
+    "[K, 4, h, w]."
     timesteps: torch.Tensor
+    "Long [K]."
     prompts: PromptBatch
     weights: torch.Tensor | None = None
+    "Weight of each position, [K, h, w]; None if all are equal."
     teacher: Conditioning | None = None
+    "The prompt to distil, K times."
 
 
 def evaluation_set(
     model: DiffusionModel, latents: torch.Tensor, captions: Sequence[str], name: str, vectors: int, *, repeats: int, seed: int
 ) -> EvaluationSet:
-    """Each image `repeats` times, at timesteps stratified over the whole schedule, each time with its own noise.
+    """Make K = N · `repeats` items of N images, at timesteps stratified over the schedule, each with noise of its own.
 
-    latents: [N, 4, h, w]. captions: one per image, with `[name]` or the name where the embedding stands. K = N · repeats.
+    Args:
+        model: Gives the noise schedule.
+        latents: [N, 4, h, w].
+        captions: One per image, with `[name]` or the name in place of the embedding.
+        name: Of the embedding.
+        vectors: How many the embedding has.
+        repeats: Items per image.
+        seed: Of the noise and the timesteps.
     """
     generator = torch.Generator().manual_seed(seed)
     repeated = latents.repeat_interleave(repeats, 0)
@@ -51,9 +63,18 @@ def evaluation_set(
 
 
 def dataset_evaluation_sets(model: DiffusionModel, dataset: LatentDataset, count: int, seed: int) -> list[EvaluationSet]:
-    """About `count` items of the images trained on, in groups of one size, at timesteps stratified over the whole schedule.
+    """Make evaluation items of the training images, at timesteps stratified over the schedule.
 
-    The items, their noise and their timesteps depend on the dataset, the count and the seed alone.
+    They depend on the dataset, the count and the seed only.
+
+    Args:
+        model: Gives the noise schedule.
+        dataset: The training images.
+        count: Items in all sets together.
+        seed: Of the choice of images, the noise and the timesteps.
+
+    Returns:
+        One set or more for each size of images.
     """
     batches = dataset.evaluation_batches(count, seed)
     total = sum(len(batch.latents) for batch in batches)
@@ -72,10 +93,10 @@ def dataset_evaluation_sets(model: DiffusionModel, dataset: LatentDataset, count
 
 @torch.no_grad()
 def evaluation_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: EvaluationSet) -> torch.Tensor:
-    """The loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
+    """Compute the loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
     batch = Batch(items.latents, items.prompts, torch.Generator(), items.weights, items.teacher)
     losses: list[torch.Tensor] = []
-    for start in range(0, len(items.latents), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    for start in range(0, len(items.latents), _ITEMS_PER_BATCH):
+        part = slice(start, start + _ITEMS_PER_BATCH)
         losses.append(denoising_losses(model, vectors, batch.select(part), items.noise[part], items.timesteps[part]))
     return torch.cat(losses)

@@ -1,4 +1,4 @@
-"""What the training loop announces; saving, plotting and previews listen."""
+"""Events of the training loop, to which saving, plotting and previews listen."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """The model and the images are ready; the next step comes. steps: the run's last one, unless it ends sooner."""
+    """Model and images are ready; the next step follows."""
 
     steps: int
+    "Last step of the run, unless it ends earlier."
     state: TrainState = field(compare=False)
 
 
@@ -28,14 +29,14 @@ class Stepped:
     step: int
     rate: float
     loss: torch.Tensor
-    "Mean over the batch, a detached scalar on the training device: reading it waits for the device."
+    "Mean over the batch, a detached scalar on the training device; reading it waits for the device."
     state: TrainState = field(compare=False)
-    "After the step: the live one, to be copied by whoever keeps something of it."
+    "After the step. It changes with the next one: copy what you keep."
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The fixed items were evaluated for the running average, before the first step or after one."""
+    """The EMA of the vectors was evaluated, before the first step or after one."""
 
     evaluation: Evaluation
     state: TrainState = field(compare=False)
@@ -43,10 +44,12 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Ended:
-    """No further step will come. step: the last one done; stopped: whether somebody asked for the end."""
+    """No further step follows."""
 
     step: int
+    "The last one that was made."
     stopped: bool
+    "Whether the user stopped the run."
     state: TrainState = field(compare=False)
 
 

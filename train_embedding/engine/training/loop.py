@@ -1,8 +1,9 @@
-"""The training loop of textual inversion (Gal et al. 2022): everything is frozen but the vectors."""
+"""The training loop of textual inversion (Gal et al. 2022, arXiv 2208.01618): everything but the vectors is frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -21,52 +22,9 @@ from train_embedding.engine.training.optimizers import set_learning_rate
 from train_embedding.engine.training.state import TrainState
 
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
-"The losses [N] of the fixed evaluation items for some vectors."
+"Computes the evaluation losses [N] of some vectors [n, d] per text encoder."
 Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int, LossScale], torch.Tensor]
-"`accumulate_gradient`, or what takes its place where processes share the work."
-
-
-def train(
-    model: DiffusionModel,
-    state: TrainState,
-    dataset: LatentDataset,
-    resolved: ResolvedSpec,
-    evaluate: Evaluate,
-    announce: Listener,
-    should_stop: Callable[[], bool],
-    context_term: CoreLoss | None = None,
-    gradient: Gradient | None = None,
-) -> None:
-    """Goes on from the state to the end of the run, changing the state in place. An error leaves it after a whole step.
-
-    announce: called with the events in order, on the calling thread. should_stop: asked before every step. context_term:
-    needed where the spec gives it a weight. gradient: None for `accumulate_gradient`.
-    """
-    spec, stopped = resolved.spec, False
-    announce(Started(resolved.steps, state))
-    while True:
-        if resolved.evaluates_at(state.step, state.ending) and not state.evaluated:
-            evaluation = state.record(evaluate(state.average))
-            if spec.early_stopping and state.ending is None:
-                state.apply_verdict(judge(state.evaluations, spec.min_steps), resolved.lr_cooldown_steps)
-            announce(Evaluated(evaluation, state))
-        last = resolved.last_step(state.ending)
-        if state.step >= last or (stopped := should_stop()):
-            break
-        step = state.step + 1
-        rate = resolved.rate(step, last)
-        set_learning_rate(state.optimizer, rate)
-        state.optimizer.zero_grad()
-        loss = (gradient or accumulate_gradient)(model, state.vectors, dataset, spec, step, state.scale)
-        if context_term is not None:
-            state.scale.add_gradient(spec.core_loss_weight * context_term.loss(state.vectors, step), state.trainable())
-        if spec.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(state.trainable(), spec.max_grad_norm)
-        state.scale.step(state.optimizer)
-        state.update_average(spec.ema_decay)
-        state.step = step
-        announce(Stepped(step, rate, loss, state))
-    announce(Ended(state.step, stopped, state))
+"`accumulate_gradient`, or what replaces it where several processes share the batch."
 
 
 def accumulate_gradient(
@@ -77,23 +35,89 @@ def accumulate_gradient(
     step: int,
     scale: LossScale,
 ) -> torch.Tensor:
-    """Leaves the gradient of the step's mean loss in the vectors; returns that loss, a detached scalar on the device."""
-    parts: list[torch.Tensor] = []
-    for part in range(spec.gradient_accumulation_steps):
-        loss = (
-            batch_loss(model, vectors, dataset.batch((step - 1) * spec.gradient_accumulation_steps + part + 1), spec)
-            / spec.gradient_accumulation_steps
-        )
+    """Add the gradient of the step's mean loss to the vectors.
+
+    Args:
+        model: Frozen.
+        vectors: [n, d] per text encoder; those that require gradients receive them.
+        dataset: Gives the step's batches.
+        spec: Says how many batches make a step.
+        step: Counted from 1.
+        scale: Scales the loss where gradients pass through fp16.
+
+    Returns:
+        The mean loss, a detached scalar on the device.
+    """
+    count = spec.gradient_accumulation_steps
+    losses: list[torch.Tensor] = []
+    for index in range(count):
+        loss = batch_loss(model, vectors, dataset.batch((step - 1) * count + index + 1), spec) / count
         scale.add_gradient(loss, vectors.values())
-        parts.append(loss.detach())
-    return torch.stack(parts).sum()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+@dataclass(frozen=True)
+class LoopHooks:
+    """What the training loop calls while it runs."""
+
+    evaluate: Evaluate
+    announce: Listener
+    "Receives the events in order, on the calling thread."
+    should_stop: Callable[[], bool]
+    "Called before every step."
+    core_loss: CoreLoss | None = None
+    "Needed if the spec gives it a weight."
+    gradient: Gradient = accumulate_gradient
+
+
+def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
+    """Train from the given state to the end of the run.
+
+    Args:
+        model: Frozen.
+        state: Changed in place. After an error it is that of a whole step.
+        dataset: Batches of latents and prompts.
+        resolved: The options of the run.
+        hooks: Evaluation, events and the request to stop.
+    """
+    spec, stopped = resolved.spec, False
+    hooks.announce(Started(resolved.steps, state))
+    while True:
+        _evaluate_if_due(state, resolved, hooks)
+        last = resolved.last_step(state.ending)
+        if state.step >= last or (stopped := hooks.should_stop()):
+            break
+        step = state.step + 1
+        rate = resolved.rate(step, last)
+        set_learning_rate(state.optimizer, rate)
+        state.optimizer.zero_grad()
+        loss = hooks.gradient(model, state.vectors, dataset, spec, step, state.scale)
+        if hooks.core_loss is not None:
+            state.scale.add_gradient(spec.core_loss_weight * hooks.core_loss.loss(state.vectors, step), state.trainable())
+        if spec.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(state.trainable(), spec.max_grad_norm)
+        state.scale.step(state.optimizer)
+        state.update_ema(spec.ema_decay)
+        state.step = step
+        hooks.announce(Stepped(step, rate, loss, state))
+    hooks.announce(Ended(state.step, stopped, state))
+
+
+def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
+    """Evaluate the EMA of the vectors where the spec says so, and let early stopping set the last step."""
+    if not resolved.evaluates_at(state.step, state.ending) or state.evaluated:
+        return
+    evaluation = state.record(hooks.evaluate(state.ema))
+    if resolved.spec.early_stopping and state.ending is None:
+        state.apply_verdict(judge(state.evaluations, resolved.spec.min_steps), resolved.lr_cooldown_steps)
+    hooks.announce(Evaluated(evaluation, state))
 
 
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
-    """The denoising loss of the batch's share, a scalar: one forward through the text encoders and the UNet."""
+    """Compute the mean denoising loss of the batch's local rows, a scalar, with timesteps and noise from its generator."""
     latents = batch.latents  # [B, 4, h, w]
-    levels = len(model.alphas_cumprod)
-    drawn = draw_timesteps(spec.timesteps, len(latents), levels, batch.generator, spec.timestep_focus)
+    drawn = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator, spec.timestep_focus)
     timesteps = to_device(drawn, latents.device)
     noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
     batch, noise, timesteps = batch.select(batch.local_rows), noise[batch.local_rows], timesteps[batch.local_rows]
@@ -111,36 +135,39 @@ def denoising_losses(
     timesteps: torch.Tensor,
     kind: str = "mse",
 ) -> torch.Tensor:
-    """The loss of each item, [B], for given noise [B, 4, h, w] and timesteps [B]."""
+    """Encode a batch's prompts and compute the denoising loss of each item, [B].
+
+    Args:
+        model: Frozen.
+        vectors: [n, d] per text encoder.
+        batch: Latents and prompts.
+        noise: [B, 4, h, w].
+        timesteps: Long [B].
+        kind: As for `per_sample_losses`.
+    """
     with autocast(model):
-        context = model.encode_prompts(batch.prompts, vectors).to(compute_dtype(model))
-        return unet_losses(
-            model, context, batch.latents, noise, timesteps, kind=kind, weights=batch.weights, teacher=batch.teacher
-        )
+        prompts = model.encode_prompts(batch.prompts, vectors).to(compute_dtype(model))
+        return unet_losses(model, prompts, batch, noise, timesteps, kind)
 
 
 def unet_losses(
     model: DiffusionModel,
-    context: Conditioning,
-    latents: torch.Tensor,
+    prompts: Conditioning,
+    batch: Batch,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
-    *,
     kind: str = "mse",
-    weights: torch.Tensor | None = None,
-    teacher: Conditioning | None = None,
 ) -> torch.Tensor:
-    """The loss of each item, [B], for encoded prompts: the UNet's part of the step. kind, weights: as for `per_sample_losses`.
+    """Compute the denoising loss of each item, [B], for encoded prompts: the UNet's part of a step.
 
-    teacher: what the UNet predicts for these prompts takes the place of the noise as the target.
+    The target is the noise or v or, where a prompt is distilled, what the UNet predicts for the batch's teacher.
     """
-    schedule = model.alphas_cumprod
     dtype = compute_dtype(model)
-    noisy = add_noise(latents, noise, schedule, timesteps).to(dtype)
-    prediction = model.predict(noisy, timesteps, context)
-    if teacher is None:
-        target = prediction_target(model.prediction_type, latents, noise, schedule, timesteps)
+    noisy = add_noise(batch.latents, noise, model.alphas_cumprod, timesteps).to(dtype)
+    prediction = model.predict(noisy, timesteps, prompts)
+    if batch.teacher is None:
+        target = prediction_target(model.prediction_type, batch.latents, noise, model.alphas_cumprod, timesteps)
     else:
         with torch.no_grad():
-            target = model.predict(noisy, timesteps, teacher.to(dtype))
-    return per_sample_losses(prediction, target, weights, kind)
+            target = model.predict(noisy, timesteps, batch.teacher.to(dtype))
+    return per_sample_losses(prediction, target, batch.weights, kind)

@@ -1,17 +1,33 @@
-"""What the prediction is compared with, and how."""
+"""The target of a prediction, and the loss between them."""
 
 from __future__ import annotations
 
 import torch
 
+from train_embedding.engine.model.noise_schedule import PredictionType
+
 HUBER_C = 0.1
-"Where the pseudo-Huber loss goes over from squares to absolute values, in units of the noise's deviation."
+"Where the pseudo-Huber loss changes from squared to absolute errors, in standard deviations of the noise."
 
 
 def prediction_target(
-    prediction_type: str, latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
+    prediction_type: PredictionType,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    alphas_cumprod: torch.Tensor,
+    timesteps: torch.Tensor,
 ) -> torch.Tensor:
-    """The noise, or v = √ᾱ_t · noise − √(1 − ᾱ_t) · latents (Salimans & Ho 2022, section 4). All [B, 4, h, w]."""
+    """Compute what the UNet should predict, [B, 4, h, w].
+
+    This is the noise ε, or v = √ᾱ_t · ε − √(1 − ᾱ_t) · latents (Salimans & Ho 2022, arXiv 2202.00512, section 4).
+
+    Args:
+        prediction_type: "epsilon" or "v_prediction".
+        latents: [B, 4, h, w].
+        noise: [B, 4, h, w].
+        alphas_cumprod: ᾱ, [T].
+        timesteps: Long [B].
+    """
     if prediction_type == "epsilon":
         return noise
     alpha = alphas_cumprod[timesteps][:, None, None, None]
@@ -21,10 +37,14 @@ def prediction_target(
 def per_sample_losses(
     prediction: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None, kind: str = "mse"
 ) -> torch.Tensor:
-    """Mean error of each item of the batch in fp32, [B]. weights: as for `masked_means`. kind: "mse" or "huber".
+    """Compute the loss of each item of a batch in fp32, [B].
 
-    "huber" is the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), for which an odd image
-    counts less than its square.
+    Args:
+        prediction: [B, 4, h, w].
+        target: [B, 4, h, w].
+        weights: As for `masked_means`.
+        kind: "mse", or "huber" for the pseudo-Huber loss 2c(√(d² + c²) − c) of Song & Dhariwal 2023 (arXiv 2310.14189), which
+            is less sensitive to outliers.
     """
     squares = (prediction.float() - target.float()).square()
     errors = 2 * HUBER_C * ((squares + HUBER_C**2).sqrt() - HUBER_C) if kind == "huber" else squares
@@ -32,10 +52,12 @@ def per_sample_losses(
 
 
 def masked_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
-    """The mean of each item's errors [B, C, h, w] over its channels and places, [B].
+    """Compute the weighted mean of each item's errors over channels and positions, [B].
 
-    weights: [B, h, w], at least 0, how much each place counts, scaled so that their mean over each item is 1: a small mask
-    weighs as much as a large one. Where they are all alike, 0 included, and where there are none, every place counts alike.
+    Args:
+        errors: [B, C, h, w].
+        weights: Weight of each position, at least 0, [B, h, w]. They are scaled to a mean of 1 per item, so that a small mask
+            counts as much as a large one. None, or weights that are all equal (also all 0), for a plain mean.
     """
     if weights is None:
         return errors.mean((1, 2, 3))
@@ -44,9 +66,19 @@ def masked_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> t
     return (errors.mean(1) * scaled).mean((1, 2))
 
 
-def min_snr_weights(gamma: float, prediction_type: str, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """Weight of each item's loss, [B]: min(SNR, γ) / SNR for noise, min(SNR, γ) / (SNR + 1) for v, with
-    SNR = ᾱ_t / (1 − ᾱ_t) (Hang et al. 2023, arXiv 2303.09556, section 3.4). γ is above 0."""
+def min_snr_weights(
+    gamma: float, prediction_type: PredictionType, alphas_cumprod: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """Compute the min-SNR weight of each item's loss, [B] (Hang et al. 2023, arXiv 2303.09556, section 3.4).
+
+    It is min(SNR, γ) / SNR for ε and min(SNR, γ) / (SNR + 1) for v, with SNR = ᾱ_t / (1 − ᾱ_t).
+
+    Args:
+        gamma: γ, above 0.
+        prediction_type: "epsilon" or "v_prediction".
+        alphas_cumprod: ᾱ, [T].
+        timesteps: Long [B].
+    """
     alpha = alphas_cumprod[timesteps]
     ratio = alpha / (1 - alpha).clamp(min=1e-8)
     return ratio.clamp(max=gamma) / (ratio.clamp(min=1e-8) if prediction_type == "epsilon" else ratio + 1)

@@ -1,4 +1,4 @@
-"""Optimizers over the vectors."""
+"""Optimizers of the vectors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from train_embedding.errors import InvalidSpec
 
 
 def make_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Optimizer:
-    """An optimizer over vectors, [n, d] each. name: "adamw", "direction" or "prodigy".
+    """Make an optimizer.
 
-    AdamW has no weight decay, which would pull the vectors towards zero whatever the images say. Prodigy finds its own
-    step size and multiplies it by the rate (Mishchenko & Defazio 2023, arXiv 2306.06101); it must hold the trained vectors
-    alone. Raises InvalidSpec when Prodigy is asked for and not installed.
+    AdamW gets no weight decay, which would pull the vectors towards zero whatever the images show.
+
+    Args:
+        name: "adamw", "direction", or "prodigy", which finds its own step size and multiplies it by the rate (Mishchenko &
+            Defazio 2023, arXiv 2306.06101).
+        vectors: The trained vectors, [n, d] each.
+        rate: Learning rate of the first step.
+
+    Raises:
+        InvalidSpec: Prodigy is not installed.
     """
     tensors = list(vectors)
     if name == "direction":
@@ -28,17 +35,23 @@ def make_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> O
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 class DirectionSGD(Optimizer):
-    """Turns each vector on the sphere of its first norm: the fixed-norm step of Directional Textual Inversion.
+    """Rotates each vector and keeps its norm: Directional Textual Inversion (Kim et al. 2025, arXiv 2512.13672, section 4).
 
     With e = m·v, |v| = 1: the gradient of v, less κ·μ for a von Mises–Fisher prior around the first direction μ, is projected
-    onto the tangent space, divided by the root of the running mean of its squared norm, and v steps by the rate and is put
-    back on the sphere (Kim et al. 2025, arXiv 2512.13672, section 4; κ and β₂ as in the authors' code). A vector of zeros
-    has no direction and stays.
+    onto the tangent space and divided by the root of the running mean of its squared norm; v moves by the rate and is
+    normalised again. A vector of zeros has no direction and stays.
+
+    Args:
+        vectors: [n, d] each.
+        rate: Learning rate.
+        prior: κ, as in the authors' code.
+        beta: β₂ of the running mean, as in the authors' code.
     """
 
     def __init__(self, vectors: Iterable[torch.Tensor], rate: float, *, prior: float = 1e-4, beta: float = 0.99) -> None:
@@ -50,19 +63,19 @@ class DirectionSGD(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One step of every vector that has a gradient."""
+        """Rotate every vector that has a gradient."""
         loss = closure() if closure else None
         for group in self.param_groups:
             for tensor in group["params"]:
                 if tensor.grad is not None:
-                    _turn(tensor, self.state[tensor], group["lr"], group["prior"], group["beta"])
+                    _rotate(tensor, self.state[tensor], group["lr"], group["prior"], group["beta"])
         return loss
 
     def _tensors(self) -> list[torch.Tensor]:
         return [tensor for group in self.param_groups for tensor in cast("list[torch.Tensor]", group["params"])]
 
 
-def _turn(tensor: torch.Tensor, state: dict[str, Any], rate: float, prior: float, beta: float) -> None:
+def _rotate(tensor: torch.Tensor, state: dict[str, Any], rate: float, prior: float, beta: float) -> None:
     state["step"] += 1
     norm = state["norm"]
     tiny = torch.finfo(tensor.dtype).tiny

@@ -88,13 +88,14 @@ def read_resume(file: Path) -> dict[str, Any]:
 
 
 def dataset_digest(images: Iterable[EncodedImage]) -> str:
-    """SHA-256 over what a run takes from its images: latents, masks, words, and how often each comes."""
+    """Compute the SHA-256 of what a run takes from its images: latents, masks, captions and repeats."""
     digest = hashlib.sha256()
-    for one in images:
-        digest.update(json.dumps([one.image.name, one.image.caption, one.image.target, one.image.repeats]).encode())
-        for moments in (one.moments, one.mirrored):
+    for encoded in images:
+        image = encoded.image
+        digest.update(json.dumps([image.name, image.caption, image.target, image.repeats]).encode())
+        for moments in (encoded.moments, encoded.mirrored):
             for tensor in () if moments is None else (moments.mean, moments.std):
                 digest.update(tensor.contiguous().numpy().tobytes())
-        if one.mask is not None:
-            digest.update(one.mask.contiguous().numpy().tobytes())
+        if encoded.mask is not None:
+            digest.update(encoded.mask.contiguous().numpy().tobytes())
     return digest.hexdigest()

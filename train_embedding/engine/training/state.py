@@ -1,4 +1,4 @@
-"""What a training run carries from step to step; with it saved, a run goes on as if it had never been interrupted."""
+"""The state of a training run between steps; a run that resumes from it is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ from train_embedding.errors import TrainingFailed
 VectorTables = dict[str, torch.Tensor]
 "Vectors per text encoder, fp32 [n, d]."
 MAX_KEPT = 64
-"So many evaluations keep their vectors, step 0 and the best scores; `best_evaluation` chooses among those."
+"How many evaluations keep their vectors: step 0 and those with the best scores."
 
 
 @dataclass
 class TrainState:
-    """All randomness is a function of the seed and the step, so no generator is part of it.
+    """Everything that the next step depends on besides the options.
 
-    vectors: leaves with requires_grad where they are trained, on the training device. average: their running average.
-    evaluations: of the average, from step 0 on. kept: the averages that may still be chosen, by step, on the CPU.
+    Randomness is a function of the seed and the step, so no generator is part of it.
     """
 
     vectors: VectorTables
+    "Leaves on the training device, which require gradients where they are trained."
     optimizer: Optimizer
-    average: VectorTables
+    ema: VectorTables
+    "Exponential moving average of the vectors, which is evaluated and saved."
     scale: LossScale
     step: int = 0
     ending: int | None = None
     "The last step, once early stopping has set it."
     verdict: Verdict = Verdict.UNDECIDED
     evaluations: list[Evaluation] = field(default_factory=list)
+    "Of the EMA, from step 0 on."
     kept: dict[int, VectorTables] = field(default_factory=dict)
+    "By step, on the CPU, the EMAs that may still be chosen at the end."
 
     def trainable(self) -> list[torch.Tensor]:
+        """Return the vectors that require gradients."""
         return [tensor for tensor in self.vectors.values() if tensor.requires_grad]
 
     @property
@@ -51,23 +55,28 @@ class TrainState:
         return bool(self.evaluations) and self.evaluations[-1].step == self.step
 
     @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """Moves the average towards the vectors. decay: 0 for no averaging."""
+    def update_ema(self, decay: float) -> None:
+        """Move the EMA towards the vectors; with a decay of 0 it is the vectors."""
         for key, tensor in self.vectors.items():
-            self.average[key].lerp_(tensor.detach(), 1 - decay)
+            self.ema[key].lerp_(tensor.detach(), 1 - decay)
 
     def record(self, losses: torch.Tensor) -> Evaluation:
-        """Adds the evaluation of this step and keeps the average it belongs to. losses: [N], on any device.
+        """Record the evaluation of this step, and keep the EMA it belongs to.
 
-        Raises TrainingFailed at NaN or infinity.
+        Args:
+            losses: [N], on any device.
+
+        Raises:
+            TrainingFailed: A loss is NaN or infinite.
         """
         evaluation = Evaluation(self.step, as_float64(losses.detach()).cpu())
         if not bool(torch.isfinite(evaluation.losses).all()):
             raise non_finite_loss(self.step)
         self.evaluations.append(evaluation)
-        self.kept[self.step] = {key: tensor.detach().cpu().clone() for key, tensor in self.average.items()}
+        self.kept[self.step] = {key: tensor.detach().cpu().clone() for key, tensor in self.ema.items()}
         if len(self.kept) > MAX_KEPT:
-            by_step = dict(zip((one.step for one in self.evaluations), scores(self.evaluations), strict=True))
+            steps = (evaluation.step for evaluation in self.evaluations)
+            by_step = dict(zip(steps, scores(self.evaluations), strict=True))
             del self.kept[max(filter(None, self.kept), key=by_step.__getitem__)]
         return evaluation
 
@@ -78,37 +87,41 @@ class TrainState:
             self.ending = self.step + (cooldown if verdict is Verdict.CONVERGED else 0)
 
     def best_vectors(self, after: int = -1) -> tuple[int, VectorTables]:
-        """The step and the vectors of the best evaluation among those of later steps than `after`; step 0 is the start."""
+        """Return the step and the vectors of the best evaluation after step `after`; step 0 is the start."""
         step = self.evaluations[best_evaluation(self.evaluations, after)].step
         available = min((kept for kept in self.kept if kept >= step), default=max(self.kept))
         return available, self.kept[available]
 
     def relative_change(self) -> float:
-        """How far the average has moved from the first evaluation's, as a part of that one's norm."""
+        """Measure how far the EMA is from that of the first evaluation, as a fraction of the latter's norm."""
         start = torch.cat([tensor.flatten() for tensor in self.kept[0].values()])
-        now = torch.cat([self.average[key].detach().flatten().cpu() for key in self.kept[0]])
+        now = torch.cat([self.ema[key].detach().flatten().cpu() for key in self.kept[0]])
         return float((now - start).norm() / start.norm().clamp(min=1e-8))
 
     def to_saved(self) -> dict[str, Any]:
-        """Copies, as tensors and plain values; `load` of a new state takes them back."""
+        """Copy the state to tensors and plain values, which `load` of a new state takes."""
         return {
             "step": self.step,
             "ending": self.ending,
             "verdict": self.verdict.value,
             "vectors": {key: tensor.detach().cpu().clone() for key, tensor in self.vectors.items()},
-            "average": {key: tensor.cpu().clone() for key, tensor in self.average.items()},
+            "average": {key: tensor.cpu().clone() for key, tensor in self.ema.items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
-            "evaluations": [(one.step, one.losses) for one in self.evaluations],
+            "evaluations": [(evaluation.step, evaluation.losses) for evaluation in self.evaluations],
             "kept": dict(self.kept),
             "scale": self.scale.values(),
         }
 
     @torch.no_grad()
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Takes what `to_saved` gave. Raises KeyError, TypeError, ValueError or RuntimeError for what does not fit."""
+        """Restore what `to_saved` returned.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: The values do not fit this state.
+        """
         for key, tensor in self.vectors.items():
             tensor.copy_(saved["vectors"][key])
-            self.average[key].copy_(saved["average"][key])
+            self.ema[key].copy_(saved["average"][key])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.ending = int(saved["step"]), saved["ending"]
         self.verdict = Verdict(saved["verdict"])
@@ -125,7 +138,9 @@ def new_state(
 
     Args:
         start: Vectors [n, d] per text encoder, copied.
-        scales_loss: Whether gradients pass through fp16, as `passes_fp16` finds for the model.
+        resolved: The options of the run.
+        device: Where the vectors are trained.
+        scales_loss: Whether gradients pass through fp16, as `uses_fp16_gradients` finds for the model.
 
     Raises:
         InvalidSpec: The optimizer is not installed, or no text encoder of the model is to be trained.
@@ -133,12 +148,13 @@ def new_state(
     spec = resolved.spec
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
     trained = [vectors[key].requires_grad_() for key in spec.trained_encoders(vectors)]
-    average = {key: tensor.detach().clone() for key, tensor in vectors.items()}
+    ema = {key: tensor.detach().clone() for key, tensor in vectors.items()}
     optimizer = make_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
-    return TrainState(vectors, optimizer, average, LossScale(device, scales_loss))
+    return TrainState(vectors, optimizer, ema, LossScale(device, scales_loss))
 
 
 def non_finite_loss(step: int) -> TrainingFailed:
+    """Make the error for a loss that is NaN or infinite."""
     return TrainingFailed(
         f"The loss became NaN or infinite at step {step}.",
         "Try a lower learning rate; on a GPU without full precision, start the host with --no-half.",

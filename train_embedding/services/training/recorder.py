@@ -69,12 +69,12 @@ class Recorder:
         state = event.state
         self._points = self._log.go_back(state.step)
         self._unread.clear()
-        self.good = self._run.embedding(state.average, state.step) if state.step else None
+        self.good = self._run.embedding(state.ema, state.step) if state.step else None
         if state.step == 0:
             self._save_resume(state)
             self._add_previews(0, self._run.start)
         elif self._lacks_previews(state.step):
-            self._add_previews(state.step, self._run.embedding(state.average, state.step))
+            self._add_previews(state.step, self._run.embedding(state.ema, state.step))
         self._log.event("started", state.step, steps=event.steps, seconds=self._run.state.seconds)
         self._began = time.monotonic() - self._run.state.seconds
         self._reported = time.monotonic()
@@ -138,7 +138,7 @@ class Recorder:
             bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
         finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
         if finite and skipped < state.step:  # else the vectors are those of the start
-            self.good = self._run.embedding(state.average, state.step)
+            self.good = self._run.embedding(state.ema, state.step)
         self._log.losses(rows)
         self._run.note(*self._log.problems)
         if not finite:

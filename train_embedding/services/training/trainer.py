@@ -146,16 +146,18 @@ class Trainer:
         """
         from train_embedding.engine.devices import is_out_of_memory, release_cached_memory
         from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
-        from train_embedding.engine.training.loop import train
+        from train_embedding.engine.training.loop import LoopHooks, accumulate_gradient, train
 
         state, recorder = self._train_state, self._recorder
         assert state is not None
         assert recorder is not None
-        term = self._make_context_term(model)
+        hooks = LoopHooks(
+            evaluate, recorder, self._stopping_after_a_step, self._make_core_loss(model), gradient or accumulate_gradient
+        )
         with ExitStack() as stack:
             for attempt in (1, 2):
                 try:
-                    train(model, state, dataset, resolved, evaluate, recorder, self._stopping_after_a_step, term, gradient)
+                    train(model, state, dataset, resolved, hooks)
                     break
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
@@ -172,7 +174,7 @@ class Trainer:
                     "checkpointing, which needs less and is slower."
                 )
             if recorder.stopped and state.step and state.evaluations and not state.evaluated:
-                state.record(evaluate(state.average))  # after saving: a resumed run does not make this evaluation
+                state.record(evaluate(state.ema))  # after saving: a resumed run does not make this evaluation
 
     def _make_evaluate(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
         """Return a function that computes the losses of the fixed items for given vectors."""
@@ -184,7 +186,7 @@ class Trainer:
         groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
         return lambda vectors: torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    def _make_context_term(self, model: DiffusionModel) -> CoreLoss | None:
+    def _make_core_loss(self, model: DiffusionModel) -> CoreLoss | None:
         from train_embedding.engine.training.core_loss import CoreLoss
 
         if not self._spec.core_loss_weight:
