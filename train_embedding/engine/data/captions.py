@@ -1,4 +1,4 @@
-"""Captions: what the text encoder reads beside each training image."""
+"""Captions of the training images, as prompts for the text encoders."""
 
 from __future__ import annotations
 
@@ -27,27 +27,33 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"Byte order marks, by which an encoding is certain."
+"Byte order marks and their encodings."
 _NUMBER_PREFIX = re.compile(r"^[-\d]+\s*")
 
 
 class Captions:
-    """The sentences of a run's images. words: per image, as `load_caption` gives them. vectors: of the embedding."""
+    """The prompts of a run's images.
 
-    def __init__(self, spec: TrainingSpec, words: Sequence[str], vectors: int) -> None:
+    Args:
+        spec: Gives the template, the dropout and the seed.
+        captions: One per image, as `load_caption` returns them.
+        vectors: How many the embedding has.
+    """
+
+    def __init__(self, spec: TrainingSpec, captions: Sequence[str], vectors: int) -> None:
         self._spec = spec
         self._template = [mark_name(line, spec.embedding) for line in spec.template]
-        self._words = [mark_name(text, spec.embedding) for text in words]
+        self._captions = [mark_name(caption, spec.embedding) for caption in captions]
         self._vectors = VectorRows(0, vectors)
 
     def draw(self, images: Sequence[int], step: int) -> PromptBatch:
-        """A step's prompts of these images: lines, alternatives and tags are drawn from the seed and the step."""
+        """Make a step's prompts; template lines, wildcards and tags follow from the seed and the step."""
         spec = self._spec
         rng = random.Random(spec.seed * 1_000_003 + step)
         captions = [
             fill_template(
                 rng.choice(self._template),
-                self._words[image],
+                self._captions[image],
                 rng=rng,
                 shuffle=spec.shuffle_caption,
                 dropout=spec.caption_tag_dropout_rate,
@@ -58,24 +64,26 @@ class Captions:
         return self._prompts(captions)
 
     def for_evaluation(self, images: Sequence[int], seed: int) -> PromptBatch:
-        """Prompts for comparing: the template's first line, every tag in its place, alternatives drawn from `seed`."""
+        """Make prompts for evaluation: the template's first line, no dropout and no shuffling, wildcards drawn from `seed`."""
         rng = random.Random(seed)
-        return self._prompts([fill_template(self._template[0], self._words[image], rng=rng) for image in images])
+        return self._prompts([fill_template(self._template[0], self._captions[image], rng=rng) for image in images])
 
     def _prompts(self, captions: Sequence[str]) -> PromptBatch:
         return batch_captions(captions, self._spec.embedding, self._vectors)
 
 
 def batch_captions(captions: Sequence[str], name: str, vectors: VectorRows) -> PromptBatch:
-    """Captions as the WebUI's trainer reads them, with the vectors wherever `[name]` or the embedding's name stands."""
+    """Tokenize captions as the WebUI's trainer does, with the vectors in place of `[name]` or the embedding's name."""
     return batch_tokenized([tokenize_caption(mark_name(caption, name), NAME, vectors) for caption in captions])
 
 
 def load_caption(image: Path) -> str:
-    """What `[filewords]` stands for: the text of the `.txt` file beside the image, else its file name.
+    """Load an image's caption, which replaces `[filewords]`: the text of its `.txt` file, else its file name.
 
-    A file name loses a number in front, its underscores become spaces, and its braces are escaped: alternatives are for texts.
-    Raises UnreadableFile for a caption file that cannot be read, or whose text cannot be used.
+    Of a file name, a number in front is removed, underscores become spaces, and braces are escaped.
+
+    Raises:
+        UnreadableFile: The caption file cannot be read, or its text cannot be used.
     """
     text_file = caption_path(image)
     if not file_exists(text_file):
@@ -93,7 +101,7 @@ def load_caption(image: Path) -> str:
 
 
 def _check_weights(words: str, what: str) -> None:
-    """Raises UnreadableFile, which begins with `what`, for a weight that is not a number: with it a run would end halfway."""
+    """Raise UnreadableFile, with a message that begins with `what`, for a weight that is not a number; a run would fail on it."""
     try:
         parse_attention(words)
     except InvalidInput as error:
@@ -101,23 +109,27 @@ def _check_weights(words: str, what: str) -> None:
 
 
 def file_exists(path: Path) -> bool:
-    """Whether there is such a file; not where a name made of another is longer than the file system allows."""
+    """Check whether a file exists. A path that is too long for the file system does not."""
     return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises then, until Python 3.12
 
 
 def caption_path(image: Path) -> Path:
-    """Where the image's caption lies, if it has one."""
+    """Return the path of an image's caption file, whether or not it exists."""
     return image.with_suffix(".txt")
 
 
 def fill_template(
     line: str, words: str, *, rng: random.Random, shuffle: bool = False, dropout: float = 0.0, keep: int = 0
 ) -> str:
-    """A template line with `[filewords]` filled in; `[name]` stays, so that no dropout can take the embedding away.
+    """Fill a caption into a template line. `[name]` stays, and dropout never removes it.
 
-    Alternatives are drawn in the line and in the words. words: with `[name]` wherever they name the embedding, as `mark_name`
-    writes it. shuffle: whether the comma-separated tags of `words` come in random order. dropout: probability of leaving out
-    each. keep: how many of the first tags are neither moved nor left out.
+    Args:
+        line: With `[name]` or `[filewords]`.
+        words: The caption, with `[name]` wherever it names the embedding, as `mark_name` writes it.
+        rng: Draws wildcards in the line and the caption, the order of tags and the dropout.
+        shuffle: Whether the comma-separated tags come in random order.
+        dropout: Probability of removing each tag.
+        keep: How many of the first tags are neither moved nor removed.
     """
     line, words = draw_alternatives(line, rng), draw_alternatives(words, rng)
     if shuffle or dropout > 0:
@@ -132,13 +144,13 @@ def fill_template(
 
 
 def read_caption_file(file: Path) -> str:
-    """Read a caption file: UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+    """Read a caption file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Returns:
-        Its words with single spaces between them.
+        Its words, separated by single spaces.
 
     Raises:
-        UnreadableFile: It cannot be read, is too large, is not text, or is something else that was saved under its name.
+        UnreadableFile: It cannot be read, is too large, or is not text.
     """
     what = f'The caption file "{file.name}"'
     try:
@@ -153,11 +165,11 @@ def read_caption_file(file: Path) -> str:
         text = decode_text(data)
     except UnicodeDecodeError as error:
         raise UnreadableFile(f"{what} is not UTF-8 or UTF-16 text. Save it as UTF-8.") from error
-    if "\0" in text:  # UTF-16 without a mark, or no text at all
+    if "\0" in text:  # UTF-16 without a mark, or not text
         raise UnreadableFile(f"{what} is not text, or its encoding is unknown. Save it as UTF-8.")
     return " ".join(text.split())
 
 
 def decode_text(data: bytes) -> str:
-    """Decode UTF-8, or what its byte order mark says. Raises UnicodeDecodeError."""
+    """Decode text in UTF-8, or in the encoding of its byte order mark. Raises UnicodeDecodeError."""
     return data.decode(next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8"))

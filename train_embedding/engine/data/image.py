@@ -1,4 +1,4 @@
-"""One image file: opened with care, measured, and decoded to the pixels and the mask that are trained on."""
+"""One untrusted image file: verified, measured, and decoded to the pixels and the mask that are trained on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from train_embedding.images.limits import TRAINING_ISOLATED, TRAINING_PIXELS
 
 MASK_SUFFIX = "-masklabel.png"
 _LARGE = 32_000_000
-"Pixels of an image above which it is made smaller as it is decoded, as far as that cannot be seen in the result."
+"Pixels above which an image is reduced while it is decoded, as far as that cannot be seen in the result."
 _STRIP = 4_000_000
 "Pixels of a large image that are converted at a time."
 _GAP = 2.0
-"How many times larger than the result an image stays that is made smaller in that way."
+"How many times larger than the result such a reduced image is at least."
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"The EXIF tag, and its values for images that lie on their side."
+"The EXIF tag, and its values for images that are rotated by 90°."
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,31 +44,34 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _WIDTH, _HEIGHT, _BITS, _MEANING, _NUMBERS = 256, 257, 258, 262, 339
-"Tags of a TIFF file."
+"TIFF tags."
 _LOOKED_AT = 64 * 2**10
-"Bytes at the beginning of a file that tell what it is."
+"Bytes at the beginning of a file that are enough to recognise it."
 _MASK_SHAPE = 0.03
-"How far, as a share, the shape of a mask may be from that of its image."
+"Largest difference of the logarithms of two aspect ratios that count as equal."
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """A decoded image. colour: float [3, H, W] in -1…1. mask: float [H, W], 0…1; None where every place counts alike."""
+    """A decoded image."""
 
     colour: torch.Tensor
+    "RGB, float from -1 to 1, [3, H, W]."
     mask: torch.Tensor | None = None
+    "Float from 0 to 1, [H, W]; None without a mask."
 
 
 def verify_image(file: Path) -> None:
-    """Opens the image without decoding it, which finds most of what is wrong. Raises UnreadableFile with the reason."""
+    """Open an image without decoding it, which finds most errors. Raises UnreadableFile."""
     with _opened(file) as image:
         image.verify()
 
 
 def measure_image(file: Path) -> tuple[Size, bool]:
-    """The image's size, turned as its EXIF says, and whether it can be transparent, without decoding it.
+    """Return an image's size after EXIF rotation, and whether it can be transparent, without decoding it.
 
-    Raises UnreadableFile with the reason.
+    Raises:
+        UnreadableFile: The file cannot be used.
     """
     with _opened(file) as image:
         width, height = _stored_size(image)
@@ -77,28 +80,34 @@ def measure_image(file: Path) -> tuple[Size, bool]:
 
 
 def check_mask(file: Path) -> None:
-    """Opens the mask file beside an image, without decoding it. Raises UnreadableFile for one that cannot be used."""
+    """Open the mask file of an image without decoding it. Raises UnreadableFile if it cannot be used."""
     mask = mask_path(file)
     shape = _size_in_header(file)
     with _naming_mask(mask):
         size = _size_in_header(mask)
-    if not _is_alike(size, shape):  # or a PNG file is turned, which may be said behind its pixels alone
+    if not _is_alike(size, shape):  # perhaps a rotated PNG, whose EXIF may follow its pixels
         _check_shape(mask, measure_image(mask)[0], measure_image(file)[0])
 
 
 def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "") -> Pixels:
-    """The image, turned as its EXIF says and brought to `size`, its transparent parts white.
+    """Decode an image, rotate it as its EXIF says and resize it; transparent parts become white.
 
-    resize_mode: "crop" scales it to cover the size and cuts off what stands out around its centre, "resize" distorts it.
-    mask: "alpha" for its transparency, "file" for the mask file beside it, "" for none. Raises UnreadableFile with the reason.
+    Args:
+        file: The image.
+        size: Width and height in pixels.
+        resize_mode: "crop" scales the image to cover the size and crops its centre; "resize" distorts it.
+        mask: "alpha" for its transparency, "file" for its mask file, "" for none.
+
+    Raises:
+        UnreadableFile: The file or its mask cannot be used.
     """
     with _opened(file, decoded=True) as opened:
         shape = _stored_size(opened)
         upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
     shown = _read_mask(mask_path(file), upright.shape(shape), size) if mask == "file" else upright.alpha
-    colour = _framed(upright.colour, size, resize_mode, Image.Resampling.LANCZOS)
+    colour = _resize(upright.colour, size, resize_mode, Image.Resampling.LANCZOS)
     if shown is not None:
-        shown = _framed(shown, size, resize_mode, Image.Resampling.BILINEAR)
+        shown = _resize(shown, size, resize_mode, Image.Resampling.BILINEAR)
     return Pixels(
         torch.from_numpy(np.asarray(colour).copy()).permute(2, 0, 1).float() / 127.5 - 1,
         None if shown is None else torch.from_numpy(np.asarray(shown).copy()).float() / 255,
@@ -106,7 +115,7 @@ def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "
 
 
 def mask_path(image: Path) -> Path:
-    """Where the image's mask lies, if it has one: a PNG file, or one of the image's own kind."""
+    """Return the path of an image's mask, whether or not it exists: a PNG file, or one with the image's suffix."""
     usual = image.with_name(image.stem + MASK_SUFFIX)
     other = usual.with_suffix(image.suffix)
     return other if other != usual and not os.path.lexists(usual) and os.path.lexists(other) else usual
@@ -114,20 +123,28 @@ def mask_path(image: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Upright:
-    """A decoded image as a viewer shows it. colour: RGB. alpha: 8 bits, where that was wanted."""
+    """A decoded image after EXIF rotation."""
 
     colour: Image.Image
+    "RGB."
     alpha: Image.Image | None
+    "8 bits; None if it was not requested."
     turned: bool
+    "Whether width and height are swapped."
 
     def shape(self, stored: Size) -> Size:
+        """Return a stored size after rotation."""
         return (stored[1], stored[0]) if self.turned else stored
 
 
 def _upright(image: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
-    """Decodes an image. ground: the grey that transparent parts become.
+    """Decode an image, a large one in strips, reduced by a whole factor where `size` allows.
 
-    Of a large one no more is kept at once than is needed, and it is made smaller by a whole factor where `size` allows.
+    Args:
+        image: Opened.
+        size: That it will be resized to.
+        alpha: Whether to return its transparency.
+        ground: Grey level of transparent parts.
     """
     side = round(_GAP * max(size))
     large = image.width * image.height > _LARGE
@@ -152,7 +169,7 @@ def _upright(image: Image.Image, size: Size, *, alpha: bool = False, ground: int
 
 
 def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
-    """A mask of 8 bits, white for what counts; transparent parts are black. shape: size of the image it belongs to."""
+    """Read a mask of 8 bits, transparent parts black. `shape` is the size of the image that it belongs to."""
     with _naming_mask(file), _opened(file, decoded=True) as opened:
         stored = _stored_size(opened)
         upright = _upright(opened, size, ground=0)
@@ -180,7 +197,7 @@ def _is_alike(size: Size, shape: Size) -> bool:
 
 
 def _size_in_header(file: Path) -> Size:
-    """As `measure_image`, but of a PNG file without what may stand behind its pixels, for which Pillow decodes it."""
+    """Measure an image without the EXIF that may follow a PNG's pixels, for which Pillow would decode them."""
     with _opened(file) as image:
         width, height = _stored_size(image)
         orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
@@ -189,13 +206,15 @@ def _size_in_header(file: Path) -> Size:
 
 @contextmanager
 def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
-    """The image. Whatever goes wrong inside the context becomes UnreadableFile with the reason.
+    """Open an image; any error inside the context becomes UnreadableFile with the reason.
 
-    decoded: whether its pixels are wanted, which else are not decoded.
+    Args:
+        file: The image.
+        decoded: Whether its pixels are needed.
     """
     try:
         with open_regular_file(file) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are checked here, and of odd palettes
+            warnings.simplefilter("ignore")  # Pillow warns of sizes, which are checked here, and of odd palettes
             kind = _kind_of(stream, file.suffix)
             with _opened_as(kind, stream, decoded) as image:
                 _check_size(image.size, kind)
@@ -216,7 +235,7 @@ def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
 
 
 def _kind_of(stream: BinaryIO, suffix: str) -> str:
-    """The kind of a file by its first bytes. Raises UnreadableFile for none that can be read here."""
+    """Recognise a file by its first bytes. Raises UnreadableFile if it cannot be read here."""
     head = stream.read(_LOOKED_AT)
     stream.seek(0)
     if not head:
@@ -248,7 +267,7 @@ def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Ima
 
 
 def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
-    """What to say of a file that begins as its kind does, and that Pillow cannot read all the same."""
+    """Explain why Pillow cannot read a file that begins as its kind does."""
     if kind == "TIFF":
         stream.seek(0)
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
@@ -269,27 +288,28 @@ def _check_size(size: Size, kind: str) -> None:
 
 
 def _stored_size(image: Image.Image) -> Size:
-    """Width and height before it is turned, which for TIFF files some releases of Pillow have done already."""
+    """Return width and height before rotation, which some releases of Pillow have already applied to TIFF files."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (image.width, image.height)
 
 
 def _orientation(image: Image.Image) -> int:
-    """As the file says it, 1 for an upright one; to be read before a TIFF file is decoded."""
+    """Return the EXIF orientation, 1 for none; must be read before a TIFF file is decoded."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else image.getexif()
     return int(tags.get(_ORIENTATION, 1))
 
 
 @dataclass(frozen=True)
 class _Depth:
-    """What the numbers of pixels mean that have more than 8 bits. most: the brightest, or the darkest if `inverted`."""
+    """The range of pixels of more than 8 bits."""
 
     most: int = 65535
+    "The brightest value, or the darkest if `inverted`."
     inverted: bool = False
 
 
 def _depth(image: Image.Image) -> _Depth:
-    """Raises UnreadableFile where nothing tells which of its numbers is white."""
+    """Return the range of an image's pixels. Raises UnreadableFile where the white value is unknown."""
     if image.mode == "F":
         raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_deep(image):
@@ -304,18 +324,18 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def _framed(image: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
+def _resize(image: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
     return ImageOps.fit(image, size, resampling) if resize_mode == "crop" else image.resize(size, resampling)
 
 
 def _has_alpha(image: Image.Image) -> bool:
-    """A transparent colour of an image of 16 bits does not count: Pillow cannot make alpha of it."""
+    """Check for transparency. A transparent colour of an image of 16 bits does not count: Pillow cannot convert it to alpha."""
     marked = "transparency" in image.info and not image.mode.startswith("I")
     return marked or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def _rgb(image: Image.Image, depth: _Depth, ground: int) -> Image.Image:
-    """RGB of 8 bits; transparent parts become the grey `ground`: white as a viewer shows them, or black in a mask."""
+    """Convert to RGB of 8 bits; transparent parts become the grey level `ground`: white in images, black in masks."""
     if _is_deep(image):  # which Pillow's own conversion would clip at 255
         values = np.asarray(image).clip(0, depth.most) * (255 / depth.most)
         shades = values.round().astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The training images of a folder: found, measured, has_caption_file and given their sizes; decoded when they are needed."""
+"""The training images of a folder: found, measured and assigned to sizes here, decoded when they are needed."""
 
 from __future__ import annotations
 
@@ -20,77 +20,90 @@ MAX_REPEATS = 100
 _MASK = "-masklabel."
 _REPEATED = re.compile(r"(\d{1,9})_.+")
 _LISTED = 5
-"Subfolders that a sentence names."
+"Subfolders that a message names."
 _LOOKED_AT = 4096
 SEARCH_SUBFOLDERS = (
     'Switch on "Repeated subfolders" (--repeats): each image then comes as often as the number of its subfolder says.'
 )
 
 SkippedFile = tuple[str, str]
-"A file's name, with its subfolder if it lies in one, and why it is not used."
+"A file's name, with its subfolder if there is one, and why it is not used."
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One training image as it will be used. Sizes are widths and heights in pixels."""
+    """An image and how it will be used. Sizes are widths and heights in pixels."""
 
     name: str
-    "The file's name, with its subfolder if it lies in one."
+    "The file's name, with its subfolder if there is one."
     file: Path
     caption: str
-    "What `[filewords]` stands for."
+    "Replaces `[filewords]`."
     size: Size
     "As a viewer shows it."
     target: Size
-    "What it is brought to."
+    "To train at."
     resize_mode: str = "crop"
     mask: str = ""
-    '"file" or "alpha", where it has one and that is to be used.'
+    'The mask to use: "file", "alpha" or "" for none.'
     has_caption_file: bool = False
-    "Whether its words come from a text file, not from its name."
+    "Whether the caption comes from a text file rather than the file name."
     repeats: int = 1
-    "How many times as often as others it comes."
+    "How many times it occurs in the dataset."
     stamp: tuple[int, int] = (0, 0)
-    "The file's time of change in nanoseconds and its size in bytes when it was found."
+    "Modification time in nanoseconds and size in bytes when the file was found."
 
     def read(self) -> Pixels:
-        """Decodes it. Raises UnreadableFile with the reason."""
+        """Decode the image. Raises UnreadableFile."""
         return read_pixels(self.file, self.target, self.resize_mode, self.mask)
 
     def check_unchanged(self) -> None:
-        """Raises UnreadableFile when the file is no longer the one that was found."""
+        """Raise UnreadableFile if the file changed since it was found."""
         if _stamp(self.file) != self.stamp:
             raise UnreadableFile("It changed while the images were being read.")
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images are brought to the sizes that are trained on. sizes: at least one; the other fields as in TrainingSpec."""
+    """How images are chosen and resized. Except for `sizes`, the fields are those of TrainingSpec."""
 
     sizes: tuple[Size, ...]
+    "The sizes to train at, at least one."
     resize_mode: str = "crop"
     masks: str = "none"
     repeats: bool = False
 
 
 def image_options(resolved: ResolvedSpec) -> ImageOptions:
+    """Return the options for images of a run."""
     spec, size = resolved.spec, (resolved.width, resolved.height)
     return ImageOptions(bucket_sizes(*size) if spec.buckets else (size,), spec.resize_mode, spec.masks, spec.repeats)
 
 
 def scan_folder(
-    folder: Path, framing: ImageOptions, allowed: Sequence[Path] | None = None
+    folder: Path, options: ImageOptions, allowed: Sequence[Path] | None = None
 ) -> tuple[list[TrainingImage], list[SkippedFile]]:
-    """The folder's images, opened and not decoded, and those that cannot be used.
+    """Open the images of a folder without decoding them.
 
-    allowed: as for `check_image`. Raises what `list_images` raises, and NothingToTrainOn when no image is left.
+    Args:
+        folder: The dataset.
+        options: Which images to use, and how.
+        allowed: As for `check_image`.
+
+    Returns:
+        The usable images, and the files that cannot be used.
+
+    Raises:
+        NotFound: There is no such folder.
+        NotAllowed: The folder may not be read.
+        NothingToTrainOn: No image is usable.
     """
-    files, skipped = list_images(folder, framing.repeats, allowed)
+    files, skipped = list_images(folder, options.repeats, allowed)
     images: list[TrainingImage] = []
     for file, repeats in files:
         name = displayable(file.relative_to(folder).as_posix())
         try:
-            images.append(_scan(name, file, repeats, framing, allowed))
+            images.append(_scan(name, file, repeats, options, allowed))
         except UnreadableFile as error:
             skipped.append(skipped_file(name, error))
     if not images:
@@ -101,10 +114,19 @@ def scan_folder(
 def list_images(
     folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
 ) -> tuple[list[tuple[Path, int]], list[SkippedFile]]:
-    """The files of `find_images`, each with how often it comes, and subfolders that cannot be used.
+    """List the image files of a folder with their repeats.
 
-    repeats: whether to look into subfolders named like `3_faces` too. allowed: as for `check_image`.
-    Raises what `find_images` raises for the folder itself.
+    Args:
+        folder: The dataset.
+        repeats: Whether to search subfolders named like `3_faces` too.
+        allowed: As for `check_image`.
+
+    Returns:
+        Files with how many times each occurs, and the subfolders that cannot be used.
+
+    Raises:
+        NotFound: There is no such folder.
+        NotAllowed: The folder may not be read.
     """
     found, skipped = [(file, 1) for file in find_images(folder)], list[SkippedFile]()
     for subfolder in filter(Path.is_dir, _entries(folder)) if repeats else ():
@@ -122,18 +144,21 @@ def list_images(
 
 
 def displayable(text: str) -> str:
-    """A text that names files, for people and for JSON: bytes of a name that are not UTF-8 become `\\udc..`."""
+    """Make a file name printable and valid JSON: bytes that are not UTF-8 become `\\udc..`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def skipped_file(name: str, error: TrainEmbeddingError) -> SkippedFile:
+    """Return a file that cannot be used, with the error's message."""
     return displayable(name), displayable(error.message)
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Files directly in the folder that are named like images, by name; loss masks and hidden files are none.
+    """Find the files directly in a folder that have an image's suffix, in order of name, except masks and hidden files.
 
-    Raises NotFound when the folder is not there and NotAllowed when it may not be read.
+    Raises:
+        NotFound: There is no such folder.
+        NotAllowed: The folder may not be read.
     """
     return [
         file
@@ -143,11 +168,18 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def check_image(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
-    """Opens the image without decoding it, which finds most of what is wrong, and reads its caption, which it returns.
+    """Open an image without decoding it, which finds most errors, and load its caption.
 
-    allowed: folders that the image, its caption and its mask must lie in, links resolved; None for anywhere.
-    masks: as in TrainingSpec; where a mask file is to be used, it is opened too.
-    Raises UnreadableFile with the reason.
+    Args:
+        file: The image.
+        allowed: Folders that must contain the image, its caption and its mask after resolving links; None for any folder.
+        masks: As in TrainingSpec. A mask file that will be used is opened too.
+
+    Returns:
+        The caption.
+
+    Raises:
+        UnreadableFile: The image, its caption or its mask cannot be used.
     """
     _check_place(file, allowed)
     verify_image(file)
@@ -157,7 +189,7 @@ def check_image(file: Path, allowed: Sequence[Path] | None = None, masks: str = 
 
 
 def no_usable_images(folder: Path, skipped: Sequence[SkippedFile]) -> NothingToTrainOn:
-    """The error for a folder in which no image is left. skipped: file names and reasons."""
+    """Make the error for a folder without usable images."""
     if not skipped:
         return _nothing_in(folder)
     name, reason = skipped[0]
@@ -166,7 +198,7 @@ def no_usable_images(folder: Path, skipped: Sequence[SkippedFile]) -> NothingToT
 
 
 def _nothing_in(folder: Path) -> NothingToTrainOn:
-    """The error for a folder without images of its own, with the subfolders that have some."""
+    """Make the error for a folder that directly holds no images, naming the subfolders that do."""
     counted, others = subfolders_with_images(folder)
     what = f'There are no images in "{folder}" itself'
     if counted:
@@ -177,7 +209,11 @@ def _nothing_in(folder: Path) -> NothingToTrainOn:
 
 
 def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of subfolders that directly hold images: those named like `10_cat`, as kohya's scripts want them, and the others."""
+    """Find the subfolders that directly hold images.
+
+    Returns:
+        Names like `10_cat`, which kohya's scripts use for repeats, and other names.
+    """
     counted: list[str] = []
     others: list[str] = []
     for subfolder in filter(Path.is_dir, _entries(folder)):
@@ -189,13 +225,13 @@ def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def repeats_from_name(name: str) -> int:
-    """The number in a folder's name like `10_cat`; 0 where there is none."""
+    """Return the number in a folder's name like `10_cat`, or 0."""
     named = _REPEATED.fullmatch(name)
     return int(named[1]) if named else 0
 
 
 def list_subfolders(names: Sequence[str]) -> str:
-    """ "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
+    """Name subfolders in a message: "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
     shown, more = ", ".join(names[:_LISTED]), len(names) - _LISTED
     return f"the subfolder{'' if len(names) == 1 else 's'} {shown}" + (f" and {more} more" if more > 0 else "")
 
@@ -207,19 +243,19 @@ def _holds_images(folder: Path) -> bool:
         return False
 
 
-def _scan(name: str, file: Path, repeats: int, framing: ImageOptions, allowed: Sequence[Path] | None) -> TrainingImage:
+def _scan(name: str, file: Path, repeats: int, options: ImageOptions, allowed: Sequence[Path] | None) -> TrainingImage:
     _check_place(file, allowed)
     stamp = _stamp(file)
     size, has_alpha = measure_image(file)
     mask = ""
-    if framing.masks in ("file", "auto") and file_exists(mask_path(file)):
+    if options.masks in ("file", "auto") and file_exists(mask_path(file)):
         mask = "file"
-    elif framing.masks in ("alpha", "auto") and has_alpha:
+    elif options.masks in ("alpha", "auto") and has_alpha:
         mask = "alpha"
-    target = nearest_size(size, framing.sizes)
+    target = nearest_size(size, options.sizes)
     has_caption_file = file_exists(caption_path(file))
     caption = load_caption(file)
-    return TrainingImage(name, file, caption, size, target, framing.resize_mode, mask, has_caption_file, repeats, stamp)
+    return TrainingImage(name, file, caption, size, target, options.resize_mode, mask, has_caption_file, repeats, stamp)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Latents kept on the disk between runs: one file per image, safe to delete at any time."""
+"""Latents cached on disk between runs: one file per image, which may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 LIMIT = 4 * 2**30
-"Bytes that the folder may hold at the end of a run; the files not used for longest go first."
+"Bytes that the folder may hold at the end of a run; the least recently used files are deleted first."
 _LAYOUT = "train-embedding latents 1"
-"Changes whenever latents are computed or stored differently, so that older files are no longer found."
+"Changes whenever latents are computed or stored differently, so that older files are not used."
 _SUFFIX = ".safetensors"
 _BLOCK = 2**20
 
@@ -31,9 +31,15 @@ logger = logging.getLogger(__name__)
 
 
 class LatentCache:
-    """Tensors by key in a folder. A damaged file counts as none and is written anew.
+    """Tensors by key in a folder. A damaged file is ignored and written again.
 
-    problem: the sentence that says why nothing more is written, once a write has failed; empty until then.
+    Args:
+        folder: Created when it is needed.
+        model: Whose VAE computes the latents.
+        limit: Bytes to keep in `trim`.
+
+    Attributes:
+        problem: Why nothing more is written, once a write has failed; empty until then.
     """
 
     def __init__(self, folder: Path, model: DiffusionModel, limit: int = LIMIT) -> None:
@@ -43,9 +49,10 @@ class LatentCache:
         self.problem = ""
 
     def key(self, image: TrainingImage) -> str:
-        """What the image's latents depend on: its bytes, its mask's, the size, how it gets it, and the VAE.
+        """Hash everything the image's latents depend on: its file, its mask, size and resizing, and the VAE.
 
-        Raises UnreadableFile when a file cannot be read.
+        Raises:
+            UnreadableFile: A file cannot be read.
         """
         digest = hashlib.blake2b(digest_size=20)
         facts = (_LAYOUT, self._vae, *image.target, image.resize_mode, image.mask)
@@ -60,7 +67,7 @@ class LatentCache:
         return digest.hexdigest()
 
     def load(self, key: str) -> dict[str, torch.Tensor]:
-        """The tensors under a key, on the CPU; empty when there are none or the file is damaged."""
+        """Load the tensors of a key to the CPU; empty if there are none or the file is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
@@ -71,12 +78,12 @@ class LatentCache:
         except FileNotFoundError:
             return {}
         except (OSError, SafetensorError, ValueError, KeyError) as error:
-            logger.warning("The cached latents in %s are left aside: %s", file, error)
+            logger.warning("The cached latents in %s are ignored: %s", file, error)
             return {}
         return tensors if all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) else {}
 
     def save(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Keeps the tensors under a key; where that fails, `problem` says why and no more is tried."""
+        """Save the tensors of a key. If that fails, `problem` says why, and nothing more is saved."""
         from safetensors.torch import save
 
         if self.problem:
@@ -84,10 +91,10 @@ class LatentCache:
         try:
             write_atomically(self._file(key), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
         except StorageFailed as error:
-            self.problem = f"Latents are not kept on the disk. {error.message}"
+            self.problem = f"Latents are not cached on disk. {error.message}"
 
     def trim(self) -> None:
-        """Deletes what was not used for longest until the rest is within the limit."""
+        """Delete the least recently used files until the rest is within the limit."""
         try:
             files = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in self._folder.glob(f"*/*{_SUFFIX}")]
             total = sum(size for _, size, _ in files)
@@ -96,7 +103,7 @@ class LatentCache:
                     break
                 remove_file(file, missing_ok=True)
                 total -= size
-        except OSError as error:  # somebody else may be clearing the folder at the same time
+        except OSError as error:  # another process may be trimming the folder at the same time
             logger.warning("The cached latents in %s could not be trimmed: %s", self._folder, error)
 
     def _file(self, key: str) -> Path:
@@ -104,7 +111,7 @@ class LatentCache:
 
 
 def vae_identity(model: DiffusionModel) -> str:
-    """A digest of all that turns pixels into latents: the encoder's weights, their precision, the scale, the kind of device."""
+    """Hash everything that turns pixels into latents: the encoder's weights and their dtype, the scale, the type of device."""
     digest = hashlib.blake2b(digest_size=20)
     digest.update(repr((model.latent_scale, next(model.vae.parameters()).device.type)).encode())
     for name, tensor in sorted(model.vae.state_dict().items()):

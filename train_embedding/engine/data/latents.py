@@ -1,4 +1,4 @@
-"""Latents of the training images, encoded once, and the batches made of them."""
+"""Latents of the training images, encoded once, and the batches that are made of them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from train_embedding.engine.seeds import EVALUATION, step_generator
 from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
 
 ON_DEVICE_BYTES = 2**30
-"Latents up to this size lie on the model's device; more stay in the main memory."
+"Latents up to this size are kept on the model's device, larger ones in main memory."
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image's latents, on the CPU. moments, mirrored: [4, h, w]; mask: [h, w] in 0…1, or None where it has none."""
+    """An image's latents, on the CPU."""
 
     image: TrainingImage
     moments: LatentMoments
+    "[4, h, w]."
     mirrored: LatentMoments | None = None
-    "Of the image mirrored, which is not the same as the moments mirrored."
+    "Of the flipped image, [4, h, w]; not equal to the flipped moments."
     mask: torch.Tensor | None = None
+    "From 0 to 1, [h, w]; None without a mask."
 
 
 def encode_dataset(
@@ -111,30 +113,29 @@ def _moments(model: DiffusionModel, colour: torch.Tensor, image: TrainingImage) 
 
 
 def _bytes(images: Sequence[EncodedImage]) -> int:
-    """What the latents of a dataset take at most: a mean, and a deviation or a sample, of each view."""
-    moments = [one for image in images for one in (image.moments, image.mirrored) if one is not None]
-    return sum(one.mean.nbytes + one.std.nbytes for one in moments)
+    """Return the most bytes that a dataset's latents need: a mean, and a standard deviation or a sample, of each view."""
+    views = [moments for image in images for moments in (image.moments, image.mirrored) if moments is not None]
+    return sum(moments.mean.nbytes + moments.std.nbytes for moments in views)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from; all of one size.
-
-    latents: [B, 4, h, w]. generator: the source of the step's further random numbers. weights: [B, h, w], how much each place
-    counts, or None where all count alike.
-    """
+    """The items of one training step, all of one size."""
 
     latents: torch.Tensor
+    "[B, 4, h, w]."
     prompts: PromptBatch
     generator: torch.Generator
+    "For the step's other random numbers."
     weights: torch.Tensor | None = None
+    "Loss weight of each position, [B, h, w]; None if all are equal."
     teacher: Conditioning | None = None
     "Prompts whose predictions are the target, where a prompt is distilled."
     local_rows: slice = field(default_factory=lambda: slice(None))
-    "The rows that this process computes. Random numbers are drawn for all, so that a row's do not depend on who computes it."
+    "The rows that this process computes. Random numbers are drawn for all rows, so that they do not depend on the process."
 
     def select(self, rows: slice) -> Batch:
-        """Some of its items, with the same generator."""
+        """Return some of the items, with the same generator."""
         weights = None if self.weights is None else self.weights[rows]
         teacher = None if self.teacher is None else self.teacher.map(lambda tensor: tensor[rows])
         return Batch(self.latents[rows], self.prompts.select(rows), self.generator, weights, teacher)
@@ -142,19 +143,26 @@ class Batch:
 
 @dataclass(frozen=True)
 class _View:
-    """An image as it is or mirrored. mean, start: [4, h, w], where start is what training takes unless it samples anew."""
+    """The latents of an image or of its flipped copy."""
 
     mean: torch.Tensor
-    start: torch.Tensor
+    "[4, h, w]."
+    sample: torch.Tensor
+    "What training uses unless it samples in every step, [4, h, w]."
     std: torch.Tensor | None
     weights: torch.Tensor | None
 
 
 class LatentDataset:
-    """Batches of cached latents with their prompts; a batch depends on the seed and the step alone.
+    """Batches of latents with their prompts. A batch depends on the seed and the step only.
 
-    vectors: how many the embedding has. device: where batches are wanted; None for the CPU. teacher: one prompt, encoded there.
-    processes: those that share each batch, of `batch_size` images for each of them.
+    Args:
+        images: Encoded by `encode_dataset`.
+        resolved: The options of the run.
+        vectors: How many the embedding has.
+        device: Of the batches; None for the CPU.
+        teacher: The encoded prompt to distil, a batch of one, on that device.
+        processes: Share each batch, with `batch_size` images per process.
     """
 
     def __init__(
@@ -169,28 +177,30 @@ class LatentDataset:
         self._teacher = teacher
         self._spec = resolved.spec
         self._device = device or torch.device("cpu")
-        self._captions = Captions(self._spec, [one.image.caption for one in images], vectors)
+        self._captions = Captions(self._spec, [encoded.image.caption for encoded in images], vectors)
         self._fits = _bytes(images) <= ON_DEVICE_BYTES
         generator = step_generator(self._spec.seed, 0)
-        views = [self._view(one, mirror, generator) for mirror in (False, True)[: 1 + self._spec.random_flip] for one in images]
+        views = [
+            self._view(encoded, mirror, generator) for mirror in (False, True)[: 1 + self._spec.random_flip] for encoded in images
+        ]
         self._views = [views[index :: len(images)] for index in range(len(images))]
         groups: dict[Size, list[int]] = {}
-        for index, one in enumerate(images):
-            groups.setdefault(one.image.target, []).extend([index] * one.image.repeats)
+        for index, encoded in enumerate(images):
+            groups.setdefault(encoded.image.target, []).extend([index] * encoded.image.repeats)
         self._batch_size = self._spec.batch_size * processes.count
         self._local_rows = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
         self._order = BatchOrder(list(groups.values()), self._batch_size, self._spec.seed)
         self._groups = [sorted(set(group)) for group in groups.values()]
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 1, in the order of `BatchOrder`."""
+        """Make the batch of a step, counted from 1."""
         generator = step_generator(self._spec.seed, step)
         chosen = self._order.at(step)
-        turned = (
+        flipped = (
             (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.random_flip else [False] * len(chosen)
         )
-        views = [self._views[image][mirrored] for image, mirrored in zip(chosen, turned, strict=True)]
-        latents = self._stacked([view.start for view in views])
+        views = [self._views[image][mirrored] for image, mirrored in zip(chosen, flipped, strict=True)]
+        latents = self._stacked([view.sample for view in views])
         if self._spec.latent_sampling == "random":
             noise = to_device(torch.randn(latents.shape, generator=generator), self._device)
             latents = latents + self._stacked([view.std for view in views if view.std is not None]) * noise
@@ -233,8 +243,8 @@ class LatentDataset:
     ) -> Batch:
         weights = None
         if any(view.weights is not None for view in views):
-            alike = torch.ones(latents.shape[2:], device=self._device)
-            weights = self._stacked([alike if view.weights is None else view.weights for view in views])
+            uniform = torch.ones(latents.shape[2:], device=self._device)
+            weights = self._stacked([uniform if view.weights is None else view.weights for view in views])
         return Batch(
             latents=latents,
             prompts=prompts.to(self._device),
@@ -247,23 +257,23 @@ class LatentDataset:
     def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.stack([to_device(tensor, self._device) for tensor in tensors])
 
-    def _view(self, one: EncodedImage, mirror: bool, generator: torch.Generator) -> _View:
-        moments = one.mirrored if mirror else one.moments
-        assert moments is not None, "the mirrored images were not encoded"
+    def _view(self, encoded: EncodedImage, mirror: bool, generator: torch.Generator) -> _View:
+        moments = encoded.mirrored if mirror else encoded.moments
+        assert moments is not None, "the flipped images were not encoded"
         sampling = self._spec.latent_sampling
-        mean = start = self._placed(moments.mean)
+        mean = sample = self._placed(moments.mean)
         if sampling == "once":
-            start = self._placed(moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator))
-        weights = mask_weights(one.mask, self._spec.unmasked_weight)
+            sample = self._placed(moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator))
+        weights = mask_weights(encoded.mask, self._spec.unmasked_weight)
         return _View(
             mean=mean,
-            start=start,
+            sample=sample,
             std=self._placed(moments.std) if sampling == "random" else None,
             weights=None if weights is None else self._placed(weights.flip(-1) if mirror else weights),
         )
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor where batches are wanted or, when all of them are too many, in memory that copies there fast."""
+        """Move a tensor to the device or, if the dataset is too large for it, to memory that is fast to copy from."""
         if self._fits:
             return tensor.to(self._device)
         return tensor.pin_memory() if support_of(self._device).pinned else tensor

@@ -1,25 +1,30 @@
-"""Loss masks at the latents' resolution."""
+"""Loss masks at the resolution of the latents."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
 
-_ALIKE = 1 / 255
-"The difference between two places that an 8-bit mask cannot show."
+_UNIFORM = 1 / 255
+"Smallest difference that an 8-bit mask can show."
 
 
 def pool_mask(mask: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The share of each latent place that the mask shows, [h, w]. mask: float [H, W], 0…1."""
+    """Average a mask [H, W] with values from 0 to 1 to the resolution of the latents, [h, w]."""
     return F.adaptive_avg_pool2d(mask[None], (height, width))[0]
 
 
 def mask_weights(mask: torch.Tensor | None, floor: float) -> torch.Tensor | None:
-    """The weight of each place, `floor` where the mask shows nothing and 1 where it shows all; [h, w] as the mask.
+    """Compute the loss weight of each position, [h, w].
 
-    None, which stands for weights that are all alike, without a mask, and for one that shows every place alike: all, nothing, or
-    the same share of each. An image that is wholly transparent counts like one that is wholly opaque.
+    Args:
+        mask: From 0 to 1, [h, w]; None for an image without one.
+        floor: Weight where the mask is 0; it is 1 where the mask is 1.
+
+    Returns:
+        The weights, or None if all are equal: without a mask, or with a uniform one. A fully transparent image so counts like a
+        fully opaque one.
     """
-    if mask is None or float(mask.max() - mask.min()) < _ALIKE:
+    if mask is None or float(mask.max() - mask.min()) < _UNIFORM:
         return None
     return floor + (1 - floor) * mask
