@@ -1,4 +1,4 @@
-"""The causal mask of transformers 4.30's CLIP, made without waiting for the device."""
+"""A replacement for the causal mask of transformers 4.30's CLIP that does not wait for the device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FUNCTION = "_make_causal_mask"
 
 @contextmanager
 def causal_mask_on_device() -> Iterator[None]:
-    """Within the context, transformers' CLIP makes its causal mask where it is needed.
+    """Let transformers' CLIP make its causal mask on the device, as long as the context lasts.
 
-    In 4.30 it sends a number to the device and reads it back for that, at every call, and the program waits twice. Later releases
-    have no such function and are left alone.
+    In 4.30 it copies a number to the device and back at every call, and the program waits twice. Later releases have no such
+    function and are not changed.
     """
     from transformers.models.clip import modeling_clip
 
@@ -35,7 +35,14 @@ def causal_mask_on_device() -> Iterator[None]:
 def make_causal_mask(
     shape: tuple[int, int], dtype: torch.dtype, device: torch.device, past_key_values_length: int = 0
 ) -> torch.Tensor:
-    """0 for what a token may look at and the lowest number above it, [B, 1, n, n]. shape: (B, n)."""
+    """Make a mask with 0 on and below the diagonal and the dtype's lowest number above it, [B, 1, n, n].
+
+    Args:
+        shape: B and n.
+        dtype: Of the mask.
+        device: Of the mask.
+        past_key_values_length: Always 0 here; part of the signature that it replaces.
+    """
     batch, length = shape
     mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)
     return mask.expand(batch, 1, length, length)

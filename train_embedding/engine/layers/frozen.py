@@ -1,9 +1,9 @@
-"""Frozen layers: what torch keeps for gradients of weights that nobody trains is not kept.
+"""Frozen layers, which save less for the backward pass because their weights are not trained.
 
-torch's layers save for the backward pass as if their weights learned: a convolution its input, a SiLU the norm before it and the
-norm what went in, and under autocast a copy of every weight and of every norm's input in another dtype. The gradient that goes
-on to the input needs less: of linear layers and convolutions the weights alone, of norms and activations one tensor, from which
-their elementwise part is computed again. The outputs and the gradients are those of the original layers.
+torch's layers save what the gradients of their weights would need: a convolution its input, a SiLU its input, the norm before it
+the norm's input, and under autocast a copy of every weight and of every norm's input in another dtype. The gradient of the input
+needs less: linear layers and convolutions only their weights, norms and activations one tensor, from which their elementwise part
+is computed again. Outputs and gradients equal those of the original layers.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _aten = torch.ops.aten
 
 
 def freeze(module: nn.Module) -> None:
-    """Ends the training of every parameter, and turns the layers that are known here into frozen ones; others stay as they are.
+    """Freeze all parameters, and replace the classes of the layers that are known here by frozen ones.
 
-    A layer keeps its parameters and its names; one whose weight requires a gradient after all behaves as before.
+    Layers keep their parameters and names. A layer whose weight requires a gradient after all behaves as before.
     """
     module.requires_grad_(False).eval()
     for layer in module.modules():
@@ -40,7 +40,7 @@ def freeze(module: nn.Module) -> None:
 
 @contextmanager
 def original_layers(module: nn.Module) -> Iterator[None]:
-    """Within the context, the frozen layers are torch's and diffusers' own again: for comparisons."""
+    """Give the layers their original classes back as long as the context lasts, to compare with."""
     layers = [(layer, type(layer)) for layer in module.modules() if isinstance(layer, FrozenLayer)]
     for layer, frozen in layers:
         layer.__class__ = frozen.__bases__[1]
@@ -60,17 +60,21 @@ def _frozen_class(layer: nn.Module) -> type[nn.Module] | None:
 
 
 class FrozenLayer:
-    """Marks the layers that `freeze` makes."""
+    """Base of the layers that `freeze` makes."""
 
 
 class FrozenLinear(FrozenLayer, nn.Linear):
+    """Saves only its weight."""
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return _Linear.apply(input, self.weight, self.bias) if passes_gradient(input, self) else super().forward(input)
 
 
 class FrozenConv2d(FrozenLayer, nn.Conv2d):
+    """Saves only its weight."""
+
     def forward(self, input: torch.Tensor, channels: int | None = None) -> torch.Tensor:
-        """channels: how many of the first input channels a gradient goes to; None for all."""
+        """Convolve; only the first `channels` input channels receive a gradient, all of them for None."""
         if not passes_gradient(input, self):
             return super().forward(input)
         options = (self.stride, self.padding, self.dilation, self.groups)
@@ -78,11 +82,15 @@ class FrozenConv2d(FrozenLayer, nn.Conv2d):
 
 
 class FrozenGroupNorm(FrozenLayer, nn.GroupNorm):
+    """Saves only its input."""
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return group_norm(self, input) if passes_gradient(input, self) else super().forward(input)
 
 
 class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
+    """Saves only its input."""
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not passes_gradient(input, self):
             return super().forward(input)
@@ -90,6 +98,8 @@ class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
 
 
 class FrozenGEGLU(FrozenLayer, GEGLU):
+    """Saves only the projection's output."""
+
     def forward(self, hidden_states: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if not (torch.is_grad_enabled() and hidden_states.requires_grad):
             return super().forward(hidden_states, *arguments, **options)
@@ -97,10 +107,10 @@ class FrozenGEGLU(FrozenLayer, GEGLU):
 
 
 class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
-    """Computes what ResnetBlock2D computes; see `_is_standard` for what it leaves out."""
+    """ResnetBlock2D without the features that `_is_standard` excludes."""
 
     skip_channels = 0
-    "How many of the input's last channels come over a skip connection."
+    "How many of the input's last channels come from a skip connection."
 
     def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         trained = any(parameter.requires_grad for norm in (self.norm1, self.norm2) for parameter in norm.parameters())
@@ -115,8 +125,8 @@ class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
         return (shortcut + hidden) / self.output_scale_factor
 
     def _wanted_channels(self, joined: torch.Tensor) -> int:
-        """How many of the first channels a gradient goes to: not those of a skip from before the prompt is read, where
-        the convolutions need not compute it."""
+        """Return how many of the first channels need a gradient: not those of a skip connection from before the first
+        cross-attention."""
         node = joined.grad_fn
         parts = node.next_functions if node is not None and node.name() == "CatBackward0" else ()
         ends_in_skip = len(parts) == 2 and parts[1][0] is None
@@ -133,20 +143,24 @@ _FROZEN: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def passes_gradient(input: torch.Tensor, layer: nn.Module) -> bool:
-    """Whether a gradient goes through the layer, and ends in none of its own parameters."""
+    """Check whether a gradient passes through the layer and ends in none of its own parameters."""
     trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
     return torch.is_grad_enabled() and input.requires_grad and not trained
 
 
 def group_norm(norm: nn.GroupNorm, input: torch.Tensor, *, silu: bool = False) -> torch.Tensor:
-    """The norm, and SiLU after it if asked for, keeping the input alone."""
+    """Compute a group norm, followed by SiLU on request, and save only the input for the backward pass."""
     return _GroupNorm.apply(input, norm.weight, norm.bias, norm.num_groups, norm.eps, silu)
 
 
 def geglu(projected: torch.Tensor) -> torch.Tensor:
-    """One half of the channels times GELU of the other (Shazeer 2020, arXiv 2002.05202), keeping the input alone.
+    """Multiply one half of the channels by GELU of the other (Shazeer 2020, arXiv 2002.05202), saving only the input.
 
-    projected: [..., 2d]; gives [..., d].
+    Args:
+        projected: [..., 2d].
+
+    Returns:
+        [..., d].
     """
     return _Geglu.apply(projected)
 
@@ -192,7 +206,7 @@ class _Conv2d(Function):
             result = small_conv2d_input_gradient(gradient, weight, sides, ctx.options)
         else:
             stride, padding, dilation, groups = ctx.options
-            # As torch.nn.grad.conv2d_input: of the input, only the shape is asked for.
+            # As in torch.nn.grad.conv2d_input: only the shape of the input is needed.
             input = gradient.new_empty(1).expand(batch, channels, *sides)
             result = _aten.convolution_backward(
                 gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
@@ -215,7 +229,7 @@ class _GroupNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        given, weight, bias = ctx.saved_tensors  # read once: with gradient checkpointing they exist only once
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         groups, eps = ctx.options
         layout = (len(input), input.shape[1], input[0, 0].numel(), groups)
@@ -240,7 +254,7 @@ class _LayerNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        given, weight, bias = ctx.saved_tensors  # once: checkpointing does not hand them out twice
+        given, weight, bias = ctx.saved_tensors  # read once: with gradient checkpointing they exist only once
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         shape, eps = ctx.options
         _, mean, deviation = torch.native_layer_norm(input, shape, weight, bias, eps)
@@ -265,7 +279,7 @@ class _Geglu(Function):
 
 
 def _as_computed(dtype: torch.dtype, input: torch.Tensor, *weights: torch.Tensor | None) -> tuple[Any, ...]:
-    """A norm's tensors as its forward took them: where autocast made the output another dtype, it had cast everything to it."""
+    """Return a norm's tensors as its forward used them: if autocast changed the output's dtype, it cast everything to it."""
     if input.dtype == dtype:
         return (input.contiguous(), *weights)
     return (input.to(dtype).contiguous(), *(None if weight is None else weight.to(dtype) for weight in weights))
@@ -284,7 +298,7 @@ def _is_standard(block: ResnetBlock2D) -> bool:
 
 
 def _set_skip_channels(unet: Any) -> None:
-    """Tells the resnets on the way up how many of their channels come over a skip connection, as diffusers' UNets pass them."""
+    """Set, in the resnets of the up blocks, how many channels come from the skip connection that diffusers' UNet passes them."""
     skips: list[int] = [unet.conv_in.out_channels]
     for block in unet.down_blocks:
         skips += [resnet.out_channels for resnet in block.resnets]
@@ -295,6 +309,6 @@ def _set_skip_channels(unet: Any) -> None:
 
 
 def whole_groups(norm: nn.GroupNorm, channels: int) -> int:
-    """The first channels, with those that a gradient of theirs depends on: a norm's whole groups."""
+    """Round a number of channels up to whole groups of a norm, since the gradients of a group depend on each other."""
     group = norm.num_channels // norm.num_groups
     return -(-channels // group) * group

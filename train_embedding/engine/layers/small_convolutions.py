@@ -1,4 +1,4 @@
-"""Convolutions to few positions on a CPU, as one matrix product: with a batch of one, oneDNN takes two to ten times as long."""
+"""Convolutions with small outputs on a CPU as one matrix product; with a batch of one, oneDNN takes two to ten times as long."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import torch
 from torch.nn import functional as F
 
 POSITIONS = 64
-"Pixels of the largest output that gains, 8 × 8; at 16 × 16 both ways take about as long."
+"Pixels of the largest output that benefits, 8 × 8; at 16 × 16 both ways take equally long."
 
 
 def is_small(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...]) -> bool:
-    """Whether a convolution is better done here. input: its shape; weight: in the dtype of what it is multiplied by.
+    """Check whether a convolution is faster here.
 
-    options: stride, padding, dilation and groups, as torch's layer has them.
+    Args:
+        input: Its shape.
+        weight: In the dtype of the computation.
+        options: Stride, padding, dilation and groups, as in torch's layer.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or options[-1] != 1 or input[0] != 1:
         return False
@@ -24,7 +27,7 @@ def is_small(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...
 
 
 def small_conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...]) -> torch.Tensor:
-    """As `torch.nn.functional.conv2d`. input: [1, c, h, w]; weight: [o, c, kh, kw]; gives [1, o, h', w']."""
+    """Compute `torch.nn.functional.conv2d` of an input [1, c, h, w] and a weight [o, c, kh, kw]; returns [1, o, h', w']."""
     stride, padding, dilation, _ = options
     columns = F.unfold(input, weight.shape[2:], dilation, padding, stride)[0]  # [c·kh·kw, h'·w']
     table = weight.flatten(1)  # [o, c·kh·kw]
@@ -35,7 +38,7 @@ def small_conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
 def small_conv2d_input_gradient(
     gradient: torch.Tensor, weight: torch.Tensor, sides: Sequence[int], options: tuple[Any, ...]
 ) -> torch.Tensor:
-    """Of the output's gradient, [1, o, h', w'], that of the input, [1, c, h, w]. sides: h and w."""
+    """Compute the input's gradient [1, c, h, w] from the output's, [1, o, h', w']. `sides` are h and w."""
     stride, padding, dilation, _ = options
     # This order of the factors is the faster one: the weights are read along their rows.
     columns = (gradient[0].flatten(1).t() @ weight.flatten(1)).t()  # [c·kh·kw, h'·w']
@@ -43,6 +46,6 @@ def small_conv2d_input_gradient(
 
 
 def _output_sides(input: Sequence[int], weight: torch.Tensor, options: tuple[Any, ...]) -> list[int]:
-    """Height and width, as the documentation of `torch.nn.Conv2d` gives them."""
+    """Compute height and width by the formula in the documentation of `torch.nn.Conv2d`."""
     sides = zip(input[2:], weight.shape[2:], *options[:3], strict=True)
     return [1 + (side + 2 * pad - gap * (kernel - 1) - 1) // step for side, kernel, step, pad, gap in sides]

@@ -1,4 +1,4 @@
-"""What the UNet is told besides the noisy latents: a prompt's context and, with SDXL, a pooled vector and the image's size."""
+"""The conditioning of a UNet: encoded prompts and, for SDXL, pooled vectors and the size of the image."""
 
 from __future__ import annotations
 
@@ -10,31 +10,40 @@ import torch
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Prompts as the UNet sees them."""
+    """Encoded prompts."""
 
     context: torch.Tensor
-    "What its cross-attention reads, [B, k * 77, sum of the encoders' widths]."
+    "For the cross-attention, [B, k * 77, sum of the encoders' widths]."
     pooled: torch.Tensor | None = None
-    "The projected end-of-text state of SDXL's second encoder, [B, p]; None for other families."
+    "Projected end-of-text state of SDXL's second encoder, [B, p]; None for other families."
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Conditioning:
+        """Apply a function to each tensor."""
         return Conditioning(function(self.context), None if self.pooled is None else function(self.pooled))
 
     def to(self, dtype: torch.dtype) -> Conditioning:
+        """Convert the tensors to a dtype."""
         return self.map(lambda tensor: tensor.to(dtype))
 
     def __add__(self, other: Conditioning) -> Conditioning:
-        """The prompts of both, one batch after the other. The contexts must be equally long."""
+        """Concatenate two batches, whose contexts must be equally long."""
         pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
         return Conditioning(torch.cat([self.context, other.context]), pooled)
 
 
 def make_time_ids(height: int, width: int, crop: tuple[int, int], batch: int, device: torch.device) -> torch.Tensor:
-    """SDXL's size conditioning (Podell et al. 2023, section 2.2), fp32 [batch, 6].
+    """Make SDXL's size conditioning, fp32 [batch, 6] (Podell et al. 2023, arXiv 2307.01952, section 2.2).
 
-    Original height and width, the crop's top and left, target height and width. Original and target are both the size of
-    the image, as the WebUI has them when it draws: an embedding is trained for what it will be used with.
+    It consists of original height and width, crop top and left, target height and width. Original and target size are both that
+    of the image, as in the WebUI's sampling: an embedding is trained for what it will be used with.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        crop: Top and left.
+        batch: Rows.
+        device: Of the result.
     """
-    # Filled on the device, one number each: a tensor of a list would be copied there, and waited for, in every step.
+    # Filled on the device: a tensor of a list would be copied there, and waited for, in every step.
     numbers = (height, width, *crop, height, width)
     return torch.stack([torch.full((batch,), float(number), device=device) for number in numbers], 1)

@@ -1,4 +1,4 @@
-"""DiffusionModel: the frozen networks that an embedding is trained against, made of diffusers and transformers modules."""
+"""DiffusionModel: the frozen networks that an embedding is trained for, made of diffusers and transformers modules."""
 
 from __future__ import annotations
 
@@ -27,37 +27,47 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """One CLIP text encoder, and what is read of it."""
+    """A CLIP text encoder, and which of its outputs are used."""
 
     key: str
     '"clip_l", "clip_h" or "clip_g".'
     module: CLIPTextModel | CLIPTextModelWithProjection
     layer: int = 1
-    "The layer whose hidden states are read, counted from the last."
+    "Layer whose hidden states are used, counted from the last one."
     normalised: bool = True
-    "Whether they go through the final layer norm."
+    "Whether the final layer norm is applied to them."
     padding: int = END_OF_TEXT
-    "Id that fills a chunk after its first end of text."
+    "Id that pads a chunk after its first end of text."
     pools: bool = False
-    "Whether the UNet is also told the projected state at the end of the text; needs a CLIPTextModelWithProjection."
+    "Whether the UNet also takes the projected end-of-text state; requires a CLIPTextModelWithProjection."
 
     @property
     def token_embedding(self) -> nn.Embedding:
+        """The input layer."""
         embedding = self.module.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         return embedding
 
     @property
     def width(self) -> int:
+        """Dimension of its token embeddings."""
         return self.token_embedding.embedding_dim
 
     @property
     def pooled_width(self) -> int:
-        """Channels of the pooled output, 0 where there is none."""
+        """Dimension of the pooled output, 0 without one."""
         return self.module.text_projection.out_features if self.pools else 0
 
     def encode(self, prompts: PromptBatch, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The context of each prompt, [B, k * 77, d], and the pooled output of its first chunk, [B, p], as in the WebUI."""
+        """Encode prompts as the WebUI does.
+
+        Args:
+            prompts: Token ids and slots, [B, k, 77].
+            table: Vectors for the slots, [n, d].
+
+        Returns:
+            The context of each prompt, [B, k * 77, d], and the pooled output of its first chunk, [B, p] or None.
+        """
         batch, chunks, length = prompts.ids.shape
         ids = self._padded(prompts.ids).reshape(-1, length)
         last = self.layer == 1 and self.normalised
@@ -73,7 +83,7 @@ class TextEncoder:
         return hidden.reshape(batch, chunks * length, -1), pooled
 
     def _padded(self, ids: torch.Tensor) -> torch.Tensor:
-        """The ids, [B, k, 77], filled with this encoder's own padding; prompts come filled with ends of text."""
+        """Replace the padding of ids [B, k, 77], which is the end of text, by this encoder's own."""
         if self.padding == END_OF_TEXT:
             return ids
         ends = (ids == END_OF_TEXT).long()
@@ -82,59 +92,66 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class LatentMoments:
-    """The VAE's posterior over scaled latents. mean, std: [B, 4, h, w]."""
+    """Mean and standard deviation of the VAE's posterior, in scaled latents."""
 
     mean: torch.Tensor
+    "[B, 4, h, w]."
     std: torch.Tensor
+    "[B, 4, h, w]."
 
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """A latent diffusion model with every parameter frozen."""
+    """A latent diffusion model whose parameters are all frozen."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_encoders: tuple[TextEncoder, ...]
     alphas_cumprod: torch.Tensor
-    "ᾱ of each timestep, fp32 [T] (Ho et al. 2020)."
+    "ᾱ of each timestep, fp32 [T] (Ho et al. 2020, arXiv 2006.11239)."
     prediction_type: PredictionType
     family: str
-    "A name from `embeddings.text_encoders.family_of`."
+    "As `embeddings.text_encoders.family_of` names it."
     latent_scale: float
-    "Factor between the VAE's latents and the UNet's."
+    "Factor from the VAE's latents to the UNet's."
     resolution: int
-    "Side in pixels of the square images it was trained for."
+    "Side in pixels of the square images that it was trained with."
     inpainting: bool = False
-    "Whether the UNet also takes a mask and the latents of a masked image, 9 channels in all."
+    "Whether the UNet also takes a mask and the latents of a masked image, 9 channels in total."
     crop: tuple[int, int] = (0, 0)
-    "Top and left that SDXL is told its images were cropped at."
+    "Crop top and left for SDXL's size conditioning."
     _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
-    "Per height and width of latents, what an inpainting UNet takes beside them, [1, 5, h, w]."
+    "By height and width of latents, the other inputs of an inpainting UNet, [1, 5, h, w]."
 
     def __post_init__(self) -> None:
         for module in self.modules():
             freeze(module)
 
     def modules(self) -> tuple[nn.Module, ...]:
+        """Return UNet, VAE and text encoders."""
         return (self.unet, self.vae, *(encoder.module for encoder in self.text_encoders))
 
     @property
     def device(self) -> torch.device:
+        """The UNet's device."""
         return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The dtype of the UNet's weights."""
         return next(self.unet.parameters()).dtype
 
     @property
     def widths(self) -> dict[str, int]:
+        """Dimension of the token embeddings, by text encoder."""
         return {encoder.key: encoder.width for encoder in self.text_encoders}
 
     @torch.no_grad()
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]; [0, d] for empty text.
+        """Look up the token embeddings of a text's first `count` tokens; for SD2 of the whole text, as in the WebUI.
 
-        SD2's encoder gets the whole text, as in the WebUI.
+        Returns:
+            Fp32 [m, d] per text encoder, on the CPU; [0, d] for an empty text.
         """
         ids = torch.tensor(token_ids(text)[: None if takes_whole_text(self.widths) else count], dtype=torch.long)
         return {
@@ -143,13 +160,18 @@ class DiffusionModel:
         }
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """The whole token embedding per encoder, [V, d]: the very weights."""
+        """Return the token embedding's weight per text encoder, [V, d], not copied."""
         return {encoder.key: encoder.token_embedding.weight.detach() for encoder in self.text_encoders}
 
     @torch.no_grad()
     def encode_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """What the text encoders put out for the tokens that `token_embeddings` takes, at most 75, as the UNet reads it: per
-        encoder fp32 CPU [m, d]. Where Cross Initialization begins (Pang et al. 2024, arXiv 2312.15905)."""
+        """Encode the tokens that `token_embeddings` looks up, at most 75; the start of Cross Initialization.
+
+        See Pang et al. 2024, arXiv 2312.15905.
+
+        Returns:
+            The text encoders' outputs, fp32 [m, d] each, on the CPU.
+        """
         chunk = tokenize_pieces([text])[0]
         kept = len(chunk) if takes_whole_text(self.widths) else min(len(chunk), count or CHUNK)
         prompts = batch_prompts([[chunk[:kept]]]).to(self.device)
@@ -158,13 +180,13 @@ class DiffusionModel:
         return {key: states[0, 1 : kept + 1].float().cpu() for key, states in hidden.items()}
 
     def encode_prompts(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
-        """The prompts encoded. tables: vectors [n, d] per encoder, for the prompts' slots."""
+        """Encode prompts with all text encoders; `tables` are the vectors [n, d] per text encoder for the prompts' slots."""
         encoded = [encoder.encode(prompts, tables[encoder.key]) for encoder in self.text_encoders]
-        pooled = [one for _, one in encoded if one is not None]
+        pooled = [output for _, output in encoded if output is not None]
         return Conditioning(torch.cat([hidden for hidden, _ in encoded], -1), torch.cat(pooled, -1) if pooled else None)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """The UNet's prediction [B, 4, h, w] for noisy latents and timesteps [B]."""
+        """Predict ε or v, [B, 4, h, w], for noisy latents [B, 4, h, w] and timesteps [B]."""
         added = None
         if conditioning.pooled is not None:
             height, width = (8 * side for side in noisy.shape[2:])
@@ -176,7 +198,7 @@ class DiffusionModel:
 
     @torch.no_grad()
     def encode_images(self, images: torch.Tensor) -> LatentMoments:
-        """images: [B, 3, H, W] in -1…1. A VAE that overflows in half precision, as SDXL's does, is asked again in fp32."""
+        """Encode images [B, 3, H, W] with values from -1 to 1; in fp32 if the VAE overflows in fp16, as SDXL's does."""
         moments = self._moments(self.vae, images)
         if next(self.vae.parameters()).dtype == torch.float16 and not bool(torch.isfinite(moments.mean).all()):
             return self._moments(deepcopy(self.vae).float(), images)
@@ -189,7 +211,7 @@ class DiffusionModel:
 
     @torch.no_grad()
     def _blank_image(self, noisy: torch.Tensor) -> torch.Tensor:
-        """A mask of everything and the latents of a grey image, [B, 5, h, w]: what the WebUI gives where nothing is kept."""
+        """Make a full mask and the latents of a grey image, [B, 5, h, w], as the WebUI does where nothing is kept."""
         height, width = noisy.shape[2:]
         if (height, width) not in self._blanks:
             with without_autocast(noisy.device):
@@ -199,27 +221,34 @@ class DiffusionModel:
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images [B, 3, H, W] in -1…1 of scaled latents [B, 4, h, w]."""
+        """Decode scaled latents [B, 4, h, w] to images [B, 3, H, W] with values from -1 to 1."""
         vae = next(self.vae.parameters())
         return self.vae.decode((latents / self.latent_scale).to(vae.dtype), return_dict=False)[0].float()
 
 
 def empty_vector_tables(model: DiffusionModel) -> dict[str, torch.Tensor]:
-    """Tables for prompts without embeddings."""
+    """Make the vectors for prompts without embeddings: one row of zeros per text encoder."""
     return {
         encoder.key: torch.zeros(1, encoder.width, device=model.device, dtype=torch.float32) for encoder in model.text_encoders
     }
 
 
 def apply_emphasis(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The states of each chunk times its tokens' weights, and scaled so that the chunk's mean is what it was; [N, 77, d].
+    """Multiply hidden states by their tokens' weights, then restore the mean of each chunk, as WebUI 1.10.1 does by default.
 
-    hidden: [N, 77, d]. weights: fp32 [N, 77]. Chunks whose weights are all 1 come back as they are. The WebUI takes one mean over
-    all prompts that it encodes at once; here each chunk has its own, so that a prompt does not depend on the others of its batch.
+    The WebUI restores the mean over all prompts that it encodes at once. Here each chunk has its own, so that a prompt does not
+    depend on the others in its batch.
+
+    Args:
+        hidden: [N, 77, d].
+        weights: Fp32 [N, 77]. Chunks whose weights are all 1 are not changed.
+
+    Returns:
+        [N, 77, d].
     """
     exact = hidden.float()
-    weighed = exact * weights.unsqueeze(-1)
+    weighted = exact * weights.unsqueeze(-1)
     changed = (weights != 1).any(-1)[:, None, None]
-    before, after = (states.mean((1, 2), keepdim=True) for states in (exact, weighed))
-    factor = before / torch.where(changed, after, 1.0)  # where nothing is to be scaled, not even a mean of 0 gives a NaN
-    return torch.where(changed, weighed * factor, exact).to(hidden.dtype)
+    before, after = (states.mean((1, 2), keepdim=True) for states in (exact, weighted))
+    factor = before / torch.where(changed, after, 1.0)  # so that a mean of 0 gives no NaN in unchanged chunks
+    return torch.where(changed, weighted * factor, exact).to(hidden.dtype)

@@ -1,4 +1,4 @@
-"""A text encoder's vocabulary as directions: which tokens a vector is nearest to, without a second table in memory."""
+"""The nearest tokens of a vector by cosine similarity, computed without a second table in memory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import torch
 from train_embedding.engine.prompts.tokenizer import START_OF_TEXT
 
 ROWS = 4096
-"Rows of the vocabulary that are worked on at once: 20 MB in fp32 for SDXL's wider encoder."
+"Rows of the vocabulary per product: 20 MB in fp32 for SDXL's wider encoder."
 
 
 @dataclass(frozen=True)
 class VocabularyNorms:
-    """The norms of a vocabulary's vectors, fp32 [V] on the CPU; the marks of start and end, which are no words, left out."""
+    """The norms of a vocabulary's vectors, without start and end of text."""
 
     norms: torch.Tensor
+    "Fp32 [V], on the CPU."
 
     @property
     def mean(self) -> float:
+        """Their mean."""
         return float(self.norms.mean())
 
     @property
@@ -30,7 +32,7 @@ class VocabularyNorms:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Per vector the tokens, the nearest first, and their cosines. A vector of zeros has no direction: its cosines are 0."""
+    """The tokens nearest to each vector, nearest first, and their cosine similarities; 0 for a vector of zeros."""
 
     ids: list[list[int]]
     cosines: list[list[float]]
@@ -38,21 +40,27 @@ class Nearest:
 
 @torch.no_grad()
 def vocabulary_norms(table: torch.Tensor) -> VocabularyNorms:
-    """Measured once per checkpoint. table: a token embedding's weight, [V, d], of any type, on any device."""
-    return VocabularyNorms(torch.cat([rows.float().norm(dim=1).cpu() for rows in _words(table).split(ROWS)]))
+    """Compute the norms of a token embedding's weight [V, d], of any dtype, on any device; slow enough to do once only."""
+    return VocabularyNorms(torch.cat([rows.float().norm(dim=1).cpu() for rows in _word_rows(table).split(ROWS)]))
 
 
 @torch.no_grad()
 def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor, count: int) -> Nearest:
-    """The `count` tokens with the highest cosine to each of the vectors [n, d]; fewer where the vocabulary has no more.
+    """Find the tokens with the highest cosine similarity to each vector.
 
-    The table is neither copied nor normalised: a product with unit vectors, divided by the rows' lengths, is the cosine, and
-    of each block of rows only the best are kept.
+    The table is neither copied nor normalised: products with unit vectors are divided by the rows' norms, and of each block of
+    rows only the best tokens are kept.
+
+    Args:
+        table: A token embedding's weight, [V, d].
+        lengths: Its norms.
+        vectors: [n, d].
+        count: Tokens per vector; fewer if the vocabulary has fewer.
     """
     directions = torch.nn.functional.normalize(vectors.to(table.device, torch.float32))
     best_ids, best_cosines = torch.zeros(len(vectors), 0, dtype=torch.long), torch.zeros(len(vectors), 0)  # [n, k]
     first = 0
-    for rows in _words(table).split(ROWS):
+    for rows in _word_rows(table).split(ROWS):
         products = (directions @ rows.float().T).cpu()  # [n, ROWS]
         cosines = products / lengths.norms[first : first + len(rows)].clamp(min=1e-12)
         ids = torch.arange(first, first + len(rows)).expand_as(cosines)
@@ -63,5 +71,5 @@ def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor
     return Nearest(best_ids.tolist(), best_cosines.tolist())
 
 
-def _words(table: torch.Tensor) -> torch.Tensor:
+def _word_rows(table: torch.Tensor) -> torch.Tensor:
     return table.detach()[:START_OF_TEXT]
