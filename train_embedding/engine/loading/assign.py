@@ -1,4 +1,4 @@
-"""Modules that take tensors as their parameters without copying them."""
+"""Modules whose parameters are given tensors, not copies of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ from train_embedding.errors import HostFailed
 
 
 def assign_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """The module with `weights` as its parameters: new objects that share storage with the caller's tensors.
+    """Make tensors the parameters of a module; they share storage with the caller's.
 
-    Raises HostFailed unless the module has a place for every tensor and a tensor for every place.
+    Args:
+        module: Changed in place.
+        weights: By the names of its parameters and buffers.
+
+    Returns:
+        The module.
+
+    Raises:
+        HostFailed: Names are missing or unknown.
     """
     tensors = {key: tensor.detach() for key, tensor in weights.items()}
     missing, unexpected = module.load_state_dict(tensors, strict=False, assign=True)
@@ -27,7 +35,7 @@ def assign_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
 
 
 def count_shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """How many parameters of `module` lie in the storage of a tensor of `state`, and how many there are."""
+    """Return how many parameters of a module share storage with a tensor of `state`, and how many it has."""
     storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
     parameters = list(module.parameters())
     return sum(parameter.untyped_storage().data_ptr() in storages for parameter in parameters), len(parameters)

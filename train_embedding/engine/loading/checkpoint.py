@@ -1,4 +1,4 @@
-"""DiffusionModel from a checkpoint file or a diffusers folder, without any network."""
+"""DiffusionModel from a checkpoint file or a diffusers folder, without internet access."""
 
 from __future__ import annotations
 
@@ -28,14 +28,22 @@ def load_checkpoint(
     config: Path | None = None,
     instead: Mapping[str, torch.Tensor] = _NO_TENSORS,
 ) -> DiffusionModel:
-    """Reads a diffusers folder, or a `.safetensors` or `.ckpt` file in LDM key layout.
+    """Load a diffusers folder, or a `.safetensors` or `.ckpt` file with LDM keys.
 
-    SDXL's VAE stays in fp32, for in fp16 it overflows. clip_skip: the layer of CLIP ViT-L that is read, counted from the
-    last; None for the family's own. config: of a file, its LDM config; None for the `.yaml` beside it, if any. instead: of a
-    file, tensors under its keys that replace those it holds, such as another VAE's.
+    SDXL's VAE stays in fp32, since it overflows in fp16.
 
-    Raises NotFound, UnreadableFile for a damaged file or one that needs code to load, and HostFailed for a model that
-    cannot be trained.
+    Args:
+        path: A folder or a file.
+        device: To load to.
+        dtype: Of the other networks.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default.
+        config: LDM config of a file; None for the `.yaml` beside it, if there is one.
+        instead: Tensors that replace those of a file, such as another VAE's, by key.
+
+    Raises:
+        NotFound: There is no such file or folder.
+        UnreadableFile: It is damaged, or would have to run code.
+        HostFailed: The model cannot be trained on.
     """
     if path.is_dir():
         return _load_folder(path, device, dtype, clip_skip)
@@ -112,7 +120,7 @@ def _prediction_type(scheduler: Any) -> PredictionType:
 
 
 def _one_encoder(path: Path, device: str, options: dict[str, Any], clip_skip: int | None) -> tuple[TextEncoder, ...]:
-    """SD1's or SD2's. The latter's unused last layer is left out of diffusers folders; the WebUI has no clip skip for it."""
+    """Load the text encoder of SD1 or SD2. Folders do not hold SD2's unused last layer; clip skip does not apply to it."""
     from transformers import CLIPTextModel
 
     text = CLIPTextModel.from_pretrained(path / "text_encoder", **options).to(device)

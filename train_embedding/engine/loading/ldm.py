@@ -1,4 +1,4 @@
-"""DiffusionModel from weights under the key names of CompVis's latent-diffusion code, which checkpoints and the WebUI use."""
+"""DiffusionModel from weights with the keys of CompVis's latent-diffusion code, which checkpoints and the WebUI use."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from train_embedding.errors import HostFailed, UnreadableFile
 CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_OF_CONTEXT = {768: "sd1.yaml", 1024: "sd2.yaml", 2048: "sdxl.yaml"}
 _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-"A layer that SD1, SD2 and SDXL all have; [c, width of the context]."
+"A layer of SD1, SD2 and SDXL, [c, width of the context]."
 _FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
-"[c, channels that the UNet takes, 3, 3]."
+"[c, input channels of the UNet, 3, 3]."
 _FIRST_VAE_LAYER = "first_stage_model.encoder.conv_in.weight"
 "[c, 3, 3, 3]"
 _LABELS = "model.diffusion_model.label_emb."
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The `model.params` of an LDM config file. A text encoder folder named in it is made absolute, beside the file."""
+    """Read the `model.params` of an LDM config. The path of a text encoder folder beside the file becomes absolute."""
     try:
         params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
         folder = text_config_folder(params)
@@ -43,9 +43,10 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The config of the family that the weights are of, for a checkpoint without one beside it.
+    """Return the default config of a checkpoint's family.
 
-    Raises HostFailed for weights of no known family.
+    Raises:
+        HostFailed: The weights are of no known family.
     """
     weight = state.get(_CROSS_ATTENTION)
     name = None if weight is None else _CONFIG_OF_CONTEXT.get(weight.shape[1])
@@ -71,23 +72,26 @@ def build_model(
     alphas_cumprod: torch.Tensor | None = None,
     clip_skip: int | None = None,
 ) -> DiffusionModel:
-    """Builds the modules on the meta device and gives them the tensors of `state` themselves, without a copy.
+    """Build a model from tensors without copying them.
 
-    state: tensors under LDM key names. params: an LDM config's `model.params`, of CompVis's or Stability's (sgm) kind.
-    text_config: that of a transformers CLIPTextModel, for a text encoder whose number of heads cannot be told from its weights.
-    alphas_cumprod: [T], else computed from the config. clip_skip: the layer of CLIP ViT-L that is read, counted from the last;
-    None for the family's own.
+    Args:
+        state: Tensors by LDM key.
+        params: `model.params` of an LDM config, in CompVis's or Stability's (sgm) format.
+        text_config: Config of a transformers CLIPTextModel, if it cannot be inferred from the weights.
+        alphas_cumprod: ᾱ, [T]; None to compute it from the config.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default.
 
-    Raises HostFailed when the weights do not fit the config.
+    Raises:
+        HostFailed: The weights do not fit the config, or the model cannot be trained on.
     """
     try:
-        return _assembled(state, params, text_config, alphas_cumprod, clip_skip)
+        return _build_model(state, params, text_config, alphas_cumprod, clip_skip)
     except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise HostFailed(f"The checkpoint's weights do not fit its config ({reason}).") from error
 
 
-def _assembled(
+def _build_model(
     state: dict[str, torch.Tensor],
     params: dict[str, Any],
     text_config: dict[str, Any] | None,
@@ -115,7 +119,7 @@ def _assembled(
 
 
 def check_channels(in_channels: int) -> None:
-    """Raises HostFailed unless the UNet takes a latent's 4 channels, or with them an inpainting model's mask and image."""
+    """Raise HostFailed unless the UNet takes the 4 channels of a latent, or the 9 of an inpainting model."""
     if in_channels not in (4, 9):
         raise HostFailed(
             f"The checkpoint's UNet takes {in_channels} channels (a depth or editing model?); training needs one of 4, "
@@ -124,12 +128,12 @@ def check_channels(in_channels: int) -> None:
 
 
 def _unet_params(params: dict[str, Any]) -> dict[str, Any]:
-    """CompVis's configs and Stability's later ones (sgm) differ in the name."""
+    """Return the UNet's parameters, whose key differs between CompVis's configs and Stability's (sgm)."""
     return (params.get("unet_config") or params["network_config"])["params"]
 
 
 def _denoiser(params: dict[str, Any], name: str) -> dict[str, Any]:
-    """A part of an sgm config's denoiser; empty in one of CompVis's kind."""
+    """Return a part of an sgm config's denoiser; empty for CompVis's configs."""
     return ((params.get("denoiser_config") or {}).get("params") or {}).get(name) or {}
 
 
@@ -144,7 +148,7 @@ def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -
 
 
 def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> PredictionType:
-    """Some SDXL checkpoints carry a tensor "v_pred" for those who have no config. SD2's weights have to be asked."""
+    """Find what the UNet predicts: from the config, a tensor "v_pred" of some SDXL checkpoints, or by trying SD2's UNet."""
     scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
     if not scaling.endswith(("EpsScaling", "VScaling")):
         raise HostFailed(f'The checkpoint\'s config asks for "{scaling}"; training knows EpsScaling and VScaling.')
@@ -157,8 +161,10 @@ def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], 
 
 @torch.no_grad()
 def _predicts_v(unet: Any) -> bool:
-    """Whether the last timestep's prediction is far from its input, as the WebUI finds out: almost all of that is noise, so
-    epsilon is about the input and v about minus the latent."""
+    """Check whether the prediction at the last timestep is far from its input, as the WebUI does.
+
+    The input is almost pure noise there, so that ε is close to it and v is close to minus the latent.
+    """
     weight = unet.conv_in.weight
     noisy = torch.full((1, 4, 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
     context = noisy.new_full((1, 2, unet.config.cross_attention_dim), 0.5)
@@ -168,7 +174,7 @@ def _predicts_v(unet: Any) -> bool:
 
 
 def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
-    """The config's `image_size` counts latents. sgm's configs, which SDXL has, name none; those of SD2's 768 models say 64."""
+    """Return the resolution in pixels. `image_size` counts latents; it is missing in SDXL's configs, and 64 in SD2's 768 ones."""
     if "image_size" not in params:
         return 1024
     size = 8 * int(params["image_size"])
@@ -177,18 +183,20 @@ def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
 
 
 def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -> Any:
-    """pooled: width of the text encoders' pooled output that the UNet is told, 0 for none."""
+    """Build the UNet. `pooled` is the width of the text encoders' pooled output, 0 for none."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, create_unet_diffusers_config_from_ldm
 
     config = create_unet_diffusers_config_from_ldm({"model": {"params": params}}, state)
     if not pooled and f"{_LABELS}0.0.weight" in state:
-        raise HostFailed("The checkpoint is conditioned on images too (unCLIP?); training needs one of text alone.")
+        raise HostFailed(
+            "The checkpoint is conditioned on images too (unCLIP?); training needs one that is conditioned on text only."
+        )
     if pooled:
         numbers = (_unet_params(params)["adm_in_channels"] - pooled) // 6  # channels for each of the six numbers of a size
         config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": numbers}
     weights = convert_ldm_unet_checkpoint(dict(state), config)
-    with _quiet(), torch.device("meta"):
+    with _without_warnings(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
     return assign_weights(unet, weights)
 
@@ -199,14 +207,14 @@ def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
 
     config = create_vae_diffusers_config_from_ldm({"model": {"params": params}}, state)
     weights = convert_ldm_vae_checkpoint(dict(state), config)
-    with _quiet(), torch.device("meta"):
+    with _without_warnings(), torch.device("meta"):
         vae = AutoencoderKL.from_config(config)
     return assign_weights(vae, weights)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps diffusers from warning of config entries that its own conversion has written."""
+def _without_warnings() -> Iterator[None]:
+    """Silence diffusers' warnings about config entries that its own conversion has written."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.ERROR)

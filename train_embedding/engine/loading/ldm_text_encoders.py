@@ -1,4 +1,4 @@
-"""Text encoders from weights under the key names of checkpoints, with what each family reads of them."""
+"""Text encoders from weights with the keys of checkpoints, and which of their layers each family uses."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ _REFINER = "conditioner.embedders.0.model."
 def build_text_encoders(
     state: Mapping[str, torch.Tensor], params: dict[str, Any], text_config: dict[str, Any] | None, clip_skip: int | None
 ) -> tuple[TextEncoder, ...]:
-    """The text encoders that `state` holds, in the order in which their outputs are joined.
+    """Build the text encoders of a checkpoint, in the order in which their outputs are concatenated.
 
-    text_config: that of the transformers CLIPTextModel among them, if it cannot be told from the weights. clip_skip: the
-    layer of CLIP ViT-L that is read, counted from the last; None for the family's own. SD2's and SDXL's OpenCLIP encoders
-    are read where their config says, whatever the clip skip, as in the WebUI.
+    Args:
+        state: Tensors by LDM key.
+        params: `model.params` of an LDM config.
+        text_config: Config of the transformers CLIPTextModel among them, if it cannot be inferred from the weights.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default. It does not apply to
+            the OpenCLIP encoders of SD2 and SDXL, as in the WebUI.
+
+    Raises:
+        HostFailed: There is no text encoder, or the checkpoint is SDXL's refiner.
     """
     config = text_config or _config_from_folder(params)
-    if _any(state, _SDXL[1]):
+    if _has_prefix(state, _SDXL[1]):
         first, second = _embedders(params)
         clip = _clip(state, _SDXL[0], config)
         layer, normalised = _sdxl_layer(first, clip.module.config.num_hidden_layers)
@@ -41,16 +47,16 @@ def build_text_encoders(
             TextEncoder("clip_l", clip.module, layer=layer, normalised=normalised),
             _openclip(state, _SDXL[1], "clip_g", layer=_openclip_layer(second, "penultimate"), pools=True),
         )
-    if _any(state, _REFINER):
+    if _has_prefix(state, _REFINER):
         raise HostFailed("The checkpoint is SDXL's refiner.", "Train on the base checkpoint.")
-    if _any(state, _SD2):
+    if _has_prefix(state, _SD2):
         return (_openclip(state, _SD2, "clip_h", layer=_openclip_layer(_params_of(params, "cond_stage_config"), "last")),)
     clip = _clip(state, _SD1, config)
     return (TextEncoder(clip.key, clip.module, layer=clip_skip or 1),)
 
 
 def text_config_folder(params: dict[str, Any]) -> dict[str, Any]:
-    """The part of an LDM config that may name a folder with a CLIP text encoder's config, as "version"; it can be changed."""
+    """Return the part of an LDM config whose "version" may name a folder with a CLIP text encoder's config, not copied."""
     if "conditioner_config" in params:
         return _embedders(params)[0]
     return _params_of(params, "cond_stage_config")
@@ -61,14 +67,14 @@ def _params_of(params: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _embedders(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The parameters of the first two embedders of an sgm config, which are SDXL's text encoders."""
+    """Return the parameters of the first two embedders of an sgm config, which are SDXL's text encoders."""
     listed = [embedder.get("params") or {} for embedder in _params_of(params, "conditioner_config").get("emb_models") or ()]
     first, second, *_ = [*listed, {}, {}]
     return first, second
 
 
 def _sdxl_layer(embedder: dict[str, Any], layers: int) -> tuple[int, bool]:
-    """The layer of CLIP ViT-L, from the last, and whether it is normalised. SDXL's config says "hidden", 11 of 12."""
+    """Return the layer of CLIP ViT-L, from the last one, and whether it is normalised. SDXL uses hidden layer 11 of 12."""
     if embedder.get("layer", "hidden") == "last":
         return 1, True
     index = embedder.get("layer_idx")
@@ -80,14 +86,14 @@ def _openclip_layer(embedder: dict[str, Any], default: str) -> int:
 
 
 def _openclip(state: Mapping[str, torch.Tensor], prefix: str, key: str, *, layer: int, pools: bool = False) -> TextEncoder:
-    """SD2 normalises what it reads, SDXL does not; both encoders were trained on chunks filled with token 0."""
+    """Build an OpenCLIP encoder. SD2 normalises its states, SDXL does not; both were trained with chunks padded with token 0."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     weights = openclip_weights(state, prefix, projection=pools)
     config = CLIPTextConfig(**openclip_config(weights))
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config) if pools else CLIPTextModel(config)
-    return TextEncoder(key, _filled(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
+    return TextEncoder(key, _assign_text_weights(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
 
 
 def _clip(state: Mapping[str, torch.Tensor], prefix: str, config: dict[str, Any] | None) -> TextEncoder:
@@ -96,11 +102,11 @@ def _clip(state: Mapping[str, torch.Tensor], prefix: str, config: dict[str, Any]
     weights = _clip_weights(state, prefix)
     with torch.device("meta"):
         module = CLIPTextModel(CLIPTextConfig(**(config or _config_from_weights(weights))))
-    module = _filled(module, weights)
+    module = _assign_text_weights(module, weights)
     return TextEncoder(key_for_width(module.get_input_embeddings().weight.shape[1]), module)
 
 
-def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+def _assign_text_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
         weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
     body = getattr(module, "text_model", module)
@@ -115,7 +121,7 @@ def _filled(module: Any, weights: dict[str, torch.Tensor]) -> Any:
 
 
 def _clip_weights(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The text encoder's tensors with keys from "text_model." on; early checkpoints leave that part of the key out."""
+    """Return the text encoder's tensors with keys that begin with "text_model.", which early checkpoints omit."""
     weights: dict[str, torch.Tensor] = {}
     for key, tensor in state.items():
         if key.startswith(prefix):
@@ -137,7 +143,7 @@ def _config_from_folder(params: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The config of a CLIP text encoder with heads of 64 channels, as all that OpenAI published have."""
+    """Infer the config of a CLIP text encoder with heads of 64 channels, as all of OpenAI's have."""
     width = weights["text_model.embeddings.token_embedding.weight"].shape[1]
     layers = {key.split(".")[3] for key in weights if key.startswith("text_model.encoder.layers.")}
     return {
@@ -151,5 +157,5 @@ def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     }
 
 
-def _any(state: Mapping[str, torch.Tensor], prefix: str) -> bool:
+def _has_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)

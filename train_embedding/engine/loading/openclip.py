@@ -1,4 +1,4 @@
-"""OpenCLIP's text tower as a transformers CLIPTextModel over the same storage."""
+"""OpenCLIP's text encoder as a transformers CLIPTextModel that shares its storage."""
 
 from __future__ import annotations
 
@@ -30,11 +30,15 @@ _HEAD = 64
 
 
 def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projection: bool) -> dict[str, torch.Tensor]:
-    """The tensors under `prefix` with the keys of transformers; every one is a view of what was given.
+    """Rename the tensors under a prefix to transformers' keys, without copying them.
 
-    Those that have these keys already, as in Forge, are taken as they are. OpenCLIP keeps a block's q, k and v in one
-    `in_proj_weight` [3d, d], of which three narrow views are taken, and its `text_projection` [d, p] the other way round.
-    projection: whether that one is wanted.
+    Tensors with transformers' keys, as in Forge, are returned as they are. OpenCLIP keeps a block's q, k and v in one
+    `in_proj_weight` [3d, d], which becomes three views, and its `text_projection` [d, p] is transposed.
+
+    Args:
+        state: Tensors by LDM key.
+        prefix: Of the text encoder's keys.
+        projection: Whether to include the text projection.
     """
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     if any(key.startswith(_TRANSFORMERS) for key in found):
@@ -51,7 +55,7 @@ def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projecti
 
 
 def openclip_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The config of a transformers CLIPTextModel for weights that `openclip_weights` gave."""
+    """Infer the config of a transformers CLIPTextModel for weights from `openclip_weights`."""
     length, width = weights["text_model.embeddings.position_embedding.weight"].shape
     projection = weights.get(_PROJECTION)
     return {

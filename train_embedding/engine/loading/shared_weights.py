@@ -1,4 +1,4 @@
-"""DiffusionModel over the weights that a host already holds, without copying or changing them."""
+"""DiffusionModel that shares the weights of a host's loaded model, without copying or changing them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ def model_from_host_weights(
     alphas_cumprod: torch.Tensor,
     clip_skip: int | None = None,
 ) -> DiffusionModel:
-    """A DiffusionModel whose parameters share storage with a host's tensors, given under the names that a checkpoint has.
+    """Build a model whose parameters share storage with a host's tensors.
 
-    Of SDXL's and SD2's OpenCLIP the tensors may have transformers' names behind that encoder's prefix. params: the `model.params`
-    of an LDM config. text_config: that of the host's own CLIPTextModel, None where the weights tell it. alphas_cumprod: the
-    host's noise schedule [T]. clip_skip: as the host has it set, 1 for the last layer; None where it has no say.
+    Args:
+        state: The host's tensors by LDM key. Those of OpenCLIP may have transformers' names after that encoder's prefix.
+        params: `model.params` of an LDM config.
+        text_config: Config of the host's CLIPTextModel; None to infer it from the weights.
+        alphas_cumprod: ᾱ of the host's noise schedule, [T].
+        clip_skip: The host's setting, 1 for the last layer; None for the family's default.
 
-    Raises HostFailed when the tensors do not fit the config.
+    Raises:
+        HostFailed: The tensors do not fit the config.
     """
     with torch.inference_mode(False):
         shared = {key: to_normal_tensor(tensor) for key, tensor in state.items()}
@@ -37,22 +41,21 @@ def model_from_host_weights(
 
 
 def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of a host's latent-diffusion model, such as the WebUI's `LatentDiffusion` or, for SDXL, `DiffusionEngine`,
-    under the names that a checkpoint has: wrappers that the host puts around a module as `wrapped` are left out of the keys."""
+    """Return the tensors of a host's model, such as the WebUI's `LatentDiffusion` or `DiffusionEngine`, by LDM key."""
     return {key: tensor for key, tensor in named_tensors(host_model).items() if key.startswith(_HOST_PARTS)}
 
 
 def named_tensors(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
-    """The module's tensors by name, without a host's wrappers in it."""
+    """Return a module's tensors by name, without the `wrapped` of a host's wrappers."""
     state = module.state_dict(keep_vars=True)
     return {prefix + key.replace(".wrapped.", "."): tensor.detach() for key, tensor in state.items()}
 
 
 def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """The same numbers in the same storage, as a tensor that autograd can work with.
+    """Return a normal tensor with the storage of an inference tensor.
 
-    A host that loads its weights in inference mode has only tensors that can be no parameters and be saved for no backward pass;
-    every view of them is of the same kind, but a new tensor over their storage is not.
+    Inference tensors, and all views of them, cannot be parameters or be saved for the backward pass. A new tensor with their
+    storage can.
     """
     if not tensor.is_inference():
         return tensor.detach()
@@ -62,13 +65,13 @@ def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def shares_storage(model: DiffusionModel, state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether every parameter of the UNet still lies in a tensor of `state`: a host that moves its weights makes new ones."""
+    """Check whether all parameters of the UNet still share storage with `state`; a host that moves weights replaces them."""
     shared, count = count_shared_parameters(model.unet, state)
     return shared == count
 
 
 def rebind_storage(model: DiffusionModel, fresh: DiffusionModel) -> None:
-    """Lets go of the storage that `model` lies in, and puts it into that of `fresh`, a live model of the same checkpoint."""
+    """Give the parameters of `model` the storage of `fresh`, another model of the same checkpoint, and release their own."""
     for mine, theirs in zip(model.modules(), fresh.modules(), strict=True):
         for old, new in zip(mine.parameters(), theirs.parameters(), strict=True):
             old.data = new.data

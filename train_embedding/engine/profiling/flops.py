@@ -16,39 +16,43 @@ from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.training.loop import unet_losses
 
 CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and side in pixels of the images that are counted."
+"Family and resolution in pixels."
 
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Counts at batch 1. step: forward and backward of the UNet; text_encoder: the same of the text encoders."""
+    """Floating-point operations at batch size 1."""
 
     family: str
     resolution: int
     forward: int
+    "Of the UNet."
     step: int
+    "Forward and backward of the UNet."
     text_encoder: int
+    "Forward and backward of the text encoders."
     attention_forward: int
-    "Of the forward, the two products of attention, both of whose factors depend on the prompt."
+    "The part of `forward` in the two products of attention, both of whose factors depend on the prompt."
     attention_step: int
-    "The same and the four products of its gradient."
+    "The part of `step` in these and in the four products of their gradients."
 
     @property
     def ratio(self) -> float:
-        """The step's UNet work as a multiple of one UNet forward."""
+        """The UNet's operations of a step as a multiple of its forward."""
         return self.step / self.forward
 
     @property
     def layers_ratio(self) -> float:
-        """The ratio of what is not attention: frozen layers, whose backward costs at most their forward again."""
+        """The ratio without attention: frozen layers, whose backward costs at most as much as their forward."""
         return (self.step - self.attention_step) / (self.forward - self.attention_forward)
 
     @property
     def recomputed(self) -> int:
-        """What a fused attention kernel adds on a GPU: it makes one of the products again instead of keeping the scores."""
+        """What a fused attention kernel adds on a GPU: it recomputes one of the products instead of saving the scores."""
         return (self.attention_step - self.attention_forward) // 4
 
     def to_json(self) -> dict[str, Any]:
+        """Return the counts in TFLOP, as JSON values."""
         return {
             "family": self.family,
             "resolution": self.resolution,
@@ -65,7 +69,7 @@ class StepFlops:
 
 @cache
 def count_text_encoders(family: str) -> int:
-    """Forward and backward of the family's text encoders to one vector each, as `engine.loop` runs them."""
+    """Count forward and backward of a family's text encoders to one vector each, as in a training step."""
     with FakeTensorMode(), torch.enable_grad():
         encoders = meta_text_encoders(family)
         tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
@@ -77,9 +81,12 @@ def count_text_encoders(family: str) -> int:
 
 
 def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True) -> StepFlops:
-    """Counts what the UNet does in a step of `engine.loop`: forward, loss, and the backward to the prompt.
+    """Count the UNet's part of a training step: forward, loss, and the backward to the prompt.
 
-    to_pooled: whether the backward goes to SDXL's pooled output too, as it does where the second encoder is trained.
+    Args:
+        model: From `meta_model`.
+        resolution: In pixels.
+        to_pooled: Whether the backward reaches SDXL's pooled output too, as it does if the second text encoder is trained.
     """
     conditioning = meta_prompt(model, to_pooled=to_pooled)
     latents = torch.zeros(1, 4, resolution // 8, resolution // 8, device="meta")
@@ -100,11 +107,11 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
 
 
 def flop_table() -> list[dict[str, Any]]:
-    """One row per case of CASES, in TFLOP at batch 1."""
+    """Count all CASES, in TFLOP at batch size 1."""
     models = {family: meta_model(family) for family in FAMILIES}
     return [count_step(models[family], resolution).to_json() for family, resolution in CASES]
 
 
 def _attention(counter: FlopCounterMode) -> int:
-    """Attention's part. On the meta device it is made of batched products, which nothing else in a UNet is."""
+    """Return the part of attention: on the meta device, the only batched matrix products of a UNet."""
     return counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0)

@@ -1,4 +1,4 @@
-"""Memory of a training step: what is saved for the backward pass, and the most that is held at once, at true model size."""
+"""Memory of a training step at true model size: saved for the backward pass, and peak."""
 
 from __future__ import annotations
 
@@ -25,37 +25,40 @@ from train_embedding.engine.runtime.gradient_checkpointing import gradient_check
 from train_embedding.engine.training.loop import unet_losses
 
 CASES = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and side in pixels of the images that are counted."
+"Family and resolution in pixels."
 BATCHES = (1, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
-"Memory of usual graphics cards, GiB."
-APART = 2**30
-"For what is not counted: the driver's context, the kernels' workspaces, the host."
+"Memory of common graphics cards in GiB."
+RESERVED = 2**30
+"Bytes for what is not counted: the driver's context, the kernels' workspaces, the host."
 WEIGHTS = torch.float16
-"What hosts keep weights in."
+"The dtype of weights in hosts."
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes. saved: distinct storages kept for the backward pass, the networks' own aside; peak: the most beside the weights
-    that is held at once, saved ones included; weights: UNet, VAE and text encoders."""
+    """The memory of one kind of step, in bytes."""
 
     family: str
     resolution: int
     batch: int
     checkpointing: bool
     frozen: bool
-    "Whether the frozen layers were in place, rather than torch's own."
+    "Whether frozen layers were used, rather than torch's own."
     saved: int
+    "Distinct storages saved for the backward pass, without the networks' own."
     peak: int
+    "The most that is held at once besides the weights, `saved` included."
     weights: int
+    "UNet, VAE and text encoders."
 
     @property
     def smallest_card(self) -> int:
-        """GiB of the smallest usual card that holds it all: derived, not tried."""
-        return next((card for card in CARDS if card * 2**30 >= self.weights + self.peak + APART), 0)
+        """GiB of the smallest common card with enough memory: computed, not measured."""
+        return next((card for card in CARDS if card * 2**30 >= self.weights + self.peak + RESERVED), 0)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the memory in GiB, as JSON values."""
         return {
             "family": self.family,
             "resolution": self.resolution,
@@ -78,9 +81,15 @@ def count_memory(
     frozen: bool = True,
     dtype: torch.dtype = torch.bfloat16,
 ) -> StepMemory:
-    """Counts a step of `engine.loop` for a model on the meta device. dtype: what autocast computes in.
+    """Count the memory of a training step.
 
-    frozen: False for the layers as they come, to compare with.
+    Args:
+        model: From `meta_model`.
+        resolution: In pixels.
+        batch: Images per step.
+        checkpointing: Whether to use gradient checkpointing.
+        frozen: False for torch's and diffusers' original layers, to compare with.
+        dtype: That autocast computes in.
     """
     given = meta_prompt(model, batch=batch).to(model.dtype)
     latents = torch.zeros(batch, 4, resolution // 8, resolution // 8, device="meta")
@@ -104,7 +113,7 @@ def count_memory(
 
 @cache
 def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype) -> int:
-    """Bytes that the family's text encoders keep for the backward pass to the vectors."""
+    """Count the bytes that a family's text encoders save for the backward pass to the vectors."""
     with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
         encoders = meta_text_encoders(family, WEIGHTS)
         modules = [encoder.module for encoder in encoders]
@@ -126,11 +135,12 @@ def _text_encoder_bytes(family: str) -> int:
 
 
 def weight_bytes(model: DiffusionModel) -> int:
+    """Return the bytes of UNet, VAE and text encoders."""
     return _bytes(model.unet) + _bytes(model.vae) + _text_encoder_bytes(model.family)
 
 
 def memory_table() -> list[dict[str, Any]]:
-    """One row per case, batch size and kind of step."""
+    """Count all CASES with all batch sizes and kinds of steps."""
     rows: list[dict[str, Any]] = []
     for family, resolution in CASES:
         model = meta_model(family, WEIGHTS)
@@ -142,21 +152,22 @@ def memory_table() -> list[dict[str, Any]]:
 
 
 class MemoryCounter(TorchDispatchMode):
-    """Within the context, the storages that operations make are followed from their making to their end.
+    """Counts the storages that operations allocate as long as the context lasts.
 
-    networks: those whose parameters and buffers are not counted.
+    Args:
+        networks: Whose parameters and buffers are not counted.
     """
 
     def __init__(self, networks: list[Any]) -> None:
         super().__init__()
         self._own = {_key(tensor) for network in networks for tensor in (*network.parameters(), *network.buffers())}
         self._live: dict[int, tuple[int, int]] = {}
-        "Per storage its bytes, and how many tensors lie in it."
+        "By storage, its bytes and its number of tensors."
         self.held = self.peak = self.saved = 0
 
     @contextmanager
     def saving(self) -> Iterator[None]:
-        """Within the context, what autograd saves adds to `saved`."""
+        """Add what autograd saves in the context to `saved`."""
         kept: dict[int, torch.Tensor] = {}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -172,11 +183,11 @@ class MemoryCounter(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, torch.Tensor):
-                self._follow(tensor)
+                self._track(tensor)
         return result
 
-    def _follow(self, tensor: torch.Tensor) -> None:
-        """By the tensors in a storage: torch 2.1 does not report the end of a storage itself."""
+    def _track(self, tensor: torch.Tensor) -> None:
+        """Track a storage by its tensors, since torch 2.1 does not report when a storage is freed."""
         key = _key(tensor)
         if key in self._own:
             return
@@ -185,9 +196,9 @@ class MemoryCounter(TorchDispatchMode):
             self.held += size
             self.peak = max(self.peak, self.held)
         self._live[key] = size, tensors + 1
-        weakref.finalize(tensor, self._forget, key)
+        weakref.finalize(tensor, self._release, key)
 
-    def _forget(self, key: int) -> None:
+    def _release(self, key: int) -> None:
         size, tensors = self._live.pop(key)
         if tensors > 1:
             self._live[key] = size, tensors - 1
@@ -197,8 +208,11 @@ class MemoryCounter(TorchDispatchMode):
 
 @contextmanager
 def emulate_cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
-    """Within the context, networks on any device compute as autocast has them on CUDA: products in `dtype`, norms and softmax in
-    fp32, attention by a fused kernel. For counting, in a process that does nothing else meanwhile."""
+    """Let networks on any device compute as under autocast on CUDA, as long as the context lasts.
+
+    Products are in `dtype`, norms and softmax in fp32, attention in a fused kernel. Functions of torch are replaced, so the
+    process must do nothing else meanwhile.
+    """
     functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
     functions |= {(F, name): _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}
     functions[F, "scaled_dot_product_attention"] = _casting(_fused_attention, dtype)
@@ -226,7 +240,7 @@ def _casting(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> Calla
 def _fused_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **options: Any
 ) -> torch.Tensor:
-    causal = attn_mask is not None or bool(options.get("is_causal"))  # CLIP's masks are causal, and the UNet has none
+    causal = attn_mask is not None or bool(options.get("is_causal"))  # CLIP's masks are causal, the UNet has none
     return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, causal)[0]
 
 

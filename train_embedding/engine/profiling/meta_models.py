@@ -1,4 +1,4 @@
-"""The families' networks at their true size and without weights, to count on."""
+"""The networks of each family at their true size and without weights, for counting."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
         {"hidden_size": 1280, "num_hidden_layers": 32, "layer": 2, "projection_dim": 1280},
     ),
 }
-"Per family its text encoders: what is particular in their configs, and the layer that is read."
+"By family, the configs of its text encoders, and the layer that is used."
 
 
 def meta_model(family: str, dtype: torch.dtype = torch.float32) -> DiffusionModel:
-    """A family at its true size, without weights: UNet and VAE on the meta device, and no text encoders."""
+    """Make a family's UNet and VAE on the meta device, without text encoders."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
 
     params = read_config(CONFIGS / f"{family.lower()}.yaml")
     config = {"model": {"params": params}}
     schedule = noise_schedule(params["linear_start"], params["linear_end"], params["timesteps"]).to("meta")
-    with torch.device("meta"), _made_in(dtype):
+    with torch.device("meta"), _default_dtype(dtype):
         unet = UNet2DConditionModel.from_config(create_unet_diffusers_config_from_ldm(config, {}))
         vae = AutoencoderKL.from_config(create_vae_diffusers_config_from_ldm(config, {}))
     return DiffusionModel(
@@ -52,7 +52,7 @@ def meta_model(family: str, dtype: torch.dtype = torch.float32) -> DiffusionMode
 
 
 def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True) -> Conditioning:
-    """Encoded prompts of 77 tokens on the meta device, to which the backward goes; to_pooled: to SDXL's pooled output too."""
+    """Make encoded prompts of 77 tokens that require gradients; SDXL's pooled output only with `to_pooled`."""
     config = model.unet.config
     context = torch.zeros(batch, 77, config.cross_attention_dim, device="meta", requires_grad=True)
     if config.addition_embed_type is None:
@@ -68,11 +68,11 @@ def meta_batch(latents: torch.Tensor) -> Batch:
 
 
 def meta_text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
-    """A family's text encoders at their true size, for `FakeTensorMode`, in whose context this must be called.
+    """Make a family's text encoders. It must be called in the context of a `FakeTensorMode`.
 
-    Not on the meta device: transformers 4.30 reads a number from a tensor that it makes on the device of its input.
+    They are not on the meta device, since transformers 4.30 reads a number from a tensor on the device of its input.
     """
-    with _made_in(dtype):
+    with _default_dtype(dtype):
         return [_text_encoder(**config) for config in _ENCODERS[family]]
 
 
@@ -87,7 +87,7 @@ def _text_encoder(layer: int = 1, **config: Any) -> TextEncoder:
 
 
 @contextmanager
-def _made_in(dtype: torch.dtype) -> Iterator[None]:
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,4 +1,4 @@
-"""The WebUI's prompt syntax: what of a prompt is no text, and how much each piece of the rest weighs. As in WebUI 1.10.1."""
+"""The WebUI's prompt syntax for comments, extra networks, AND, attention weights and BREAK, as in WebUI 1.10.1."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _OPENING_OF = {")": "(", "]": "["}
 
 
 def remove_comments(prompt: str) -> str:
-    """The prompt without what stands from a "#" to the end of its line."""
+    """Remove comments, from a "#" to the end of the line."""
     return _COMMENT.sub("\n", _COMMENT_LINE.sub("\n", prompt))
 
 
 def extract_networks(prompt: str) -> tuple[str, tuple[str, ...]]:
-    """The prompt without `<lora:…>` and its like, and these."""
+    """Split a prompt into its text and its extra networks, such as `<lora:…>`."""
     return _NETWORK.sub("", prompt), tuple(match[0] for match in _NETWORK.finditer(prompt))
 
 
 def split_at_and(prompt: str) -> list[tuple[str, float]]:
-    """The prompts that AND joins, which are encoded each on its own, with their weights ("a cat :1.2 AND a dog")."""
+    """Split a prompt at AND into prompts that are encoded separately, with their weights ("a cat :1.2 AND a dog")."""
     parts: list[tuple[str, float]] = []
     for part in _AND.split(prompt):
         text, colon, weight = part.rpartition(":")
@@ -43,13 +43,22 @@ def split_at_and(prompt: str) -> list[tuple[str, float]]:
 
 
 def parse_attention(prompt: str) -> list[tuple[str, float]]:
-    """The prompt as pieces of one weight each, brackets gone: `(a)` weighs 1.1, `(a:1.3)` 1.3, `[a]` 1/1.1; BREAK is a piece.
+    """Parse the attention weights of a prompt.
 
-    Brackets multiply; one that is never closed reaches to the end. Raises InvalidInput for a weight that is not a number, for
-    which the WebUI makes no image.
+    `(a)` has weight 1.1, `(a:1.3)` 1.3 and `[a]` 1/1.1. Weights of nested brackets multiply. An unclosed bracket reaches to the
+    end.
+
+    Args:
+        prompt: A prompt without comments, extra networks and AND.
+
+    Returns:
+        Pieces of text with one weight each, without brackets; BREAK is a piece of its own.
+
+    Raises:
+        InvalidInput: A weight is not a number; the WebUI fails on it too.
     """
     pieces: list[list[str | float]] = []
-    opened: list[tuple[str, int]] = []  # each bracket, and the first piece inside it
+    opened: list[tuple[str, int]] = []  # each open bracket and its first piece
     for match in _PIECE.finditer(prompt):
         bracket = "(" if match["weight"] else _OPENING_OF.get(match["closing"] or "", "")
         inside = next((place for place in reversed(opened) if place[0] == bracket), None)
@@ -68,13 +77,13 @@ def parse_attention(prompt: str) -> list[tuple[str, float]]:
     for bracket in ("(", "["):
         for _, first in (place for place in opened if place[0] == bracket):
             _multiply(pieces[first:], _factor(bracket))
-    return _joined(pieces) or [("", 1.0)]
+    return _merge_equal_weights(pieces) or [("", 1.0)]
 
 
 def split_at_commas(prompt: str) -> list[str]:
-    """The parts between commas; brackets that have a partner keep what is in them together, as in `(red, blue:1.2), star`."""
+    """Split a prompt at commas outside matched brackets, as in `(red, blue:1.2), star`."""
     parts = [""]
-    opened: list[tuple[str, int]] = []  # each bracket, and the part that it begins in
+    opened: list[tuple[str, int]] = []  # each open bracket and the part in which it begins
     for mark in re.findall(r"\\.|[()\[\],]|[^\\()\[\],]+|\\", prompt):
         if mark == ",":
             parts.append("")
@@ -90,7 +99,7 @@ def split_at_commas(prompt: str) -> list[str]:
 
 
 def escape_prompt(text: str) -> str:
-    """The prompt that is read as this very text: with a backslash before each bracket and backslash."""
+    """Escape brackets and backslashes, so that the prompt means this text."""
     return re.sub(r"[()\[\]\\]", r"\\\g<0>", text)
 
 
@@ -111,8 +120,8 @@ def _number(text: str) -> float:
         raise InvalidInput(f'"{text}" is not a number, so the WebUI cannot read the prompt.', hint) from error
 
 
-def _joined(pieces: list[list[str | float]]) -> list[tuple[str, float]]:
-    """Neighbours of one weight as one piece: names of embeddings are found across them."""
+def _merge_equal_weights(pieces: list[list[str | float]]) -> list[tuple[str, float]]:
+    """Merge neighbouring pieces of equal weight, since names of embeddings may span them."""
     joined: list[tuple[str, float]] = []
     for text, weight in pieces:
         if joined and joined[-1][1] == weight:

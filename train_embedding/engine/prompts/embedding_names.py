@@ -1,15 +1,17 @@
-"""The placeholder `[name]` of caption templates, and the embedding's name in texts."""
+"""The placeholders of caption templates, and embedding names in captions."""
 
 from __future__ import annotations
 
 import re
 
 NAME = "[name]"
+"Stands for the embedding."
 FILEWORDS = "[filewords]"
+"Stands for an image's caption."
 
 
 def mark_name(text: str, name: str) -> str:
-    """The text with `[name]` wherever the embedding's name stands as a whole word; CLIP, and so this, takes no heed of case."""
+    """Replace the embedding's name by `[name]` wherever it is a whole word; case does not matter, as for CLIP."""
     pattern = f"({re.escape(NAME)}|{re.escape(FILEWORDS)})|{_whole_word(name)}"
     return re.sub(pattern, lambda match: match[1] or NAME, text, flags=re.IGNORECASE)
 

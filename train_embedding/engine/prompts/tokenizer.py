@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, from files that come with the package; one vocabulary serves every Stable Diffusion text encoder."""
+"""CLIP's tokenizer, from files in the package; all text encoders of Stable Diffusion share one vocabulary."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 FOLDER = Path(__file__).parent / "tokenizer_files"
+"Vocabulary, merges and config, as transformers loads them."
 START_OF_TEXT = 49406
 END_OF_TEXT = 49407
 _END_OF_WORD = "</w>"
@@ -22,6 +23,7 @@ _CONTRACTIONS = frozenset(("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
 
 @lru_cache(maxsize=1)
 def clip_tokenizer() -> CLIPTokenizer:
+    """Load transformers' tokenizer."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer(str(FOLDER / "vocab.json"), str(FOLDER / "merges.txt"), model_max_length=77)
@@ -33,28 +35,29 @@ def _token_ids(text: str) -> tuple[int, ...]:
 
 
 def token_ids(text: str) -> list[int]:
-    """The token ids of a text, without start and end, however long. Raises InvalidInput for halves of characters.
+    """Tokenize a text of any length, without start and end of text.
 
-    Python makes such halves of bytes that are not UTF-8, from a terminal or in a file's name.
+    Raises:
+        InvalidInput: The text has lone surrogates, which Python makes of bytes that are not UTF-8.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        hint = "Type it anew, in a terminal that uses UTF-8."
-        raise InvalidInput("The text holds something that is no character.", hint) from error
+        hint = "Type it again, in a terminal that uses UTF-8."
+        raise InvalidInput("The text contains something that is not a character.", hint) from error
     return list(_token_ids(text))
 
 
 @lru_cache(maxsize=2**16)
 def token_text(token: int) -> str:
-    r"""What a token stands for; one that a word goes on after ends with "…". Bytes that are no whole letter stand as \xNN, and
-    letters that cannot be seen likewise."""
+    r"""Return the text of a token; one inside a word ends with "…". Incomplete letters and invisible ones are written as \xNN."""
     if token in (START_OF_TEXT, END_OF_TEXT):
         return _tokens_by_id()[token]
     written = _tokens_by_id()[token]
     word = written.removesuffix("</w>")
     text = bytes(_byte_of_letter()[letter] for letter in word).decode("utf-8", "backslashreplace")
-    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text).replace(" ", "\\x20")
+    text = "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    text = text.replace(" ", "\\x20")
     return text if word != written else text + "…"
 
 

@@ -1,7 +1,7 @@
-"""Alternatives in captions: of `{red|blue}` one is drawn each time.
+"""Wildcards in captions: each time, one alternative of `{red|blue}` is drawn.
 
-Groups may stand inside one another, `{a {big|small} star|a circle}`, and an alternative may be empty, `{|big }star`. A group
-without a bar is its text. Outside groups a bar is a bar. `\\{`, `\\}`, `\\|` and `\\\\` are the characters themselves.
+Groups may be nested, `{a {big|small} star|a circle}`, and alternatives may be empty, `{|big }star`. A group without a bar is its
+text. Outside groups a bar is a bar. `\\{`, `\\}`, `\\|` and `\\\\` are the characters themselves.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ _SPECIAL = re.compile(r"[{}|\\]")
 
 
 def draw_alternatives(text: str, rng: random.Random) -> str:
-    """The text with one alternative of each group, every one as likely as the others; nothing is drawn where no group is.
+    """Replace each group by one of its alternatives, all equally likely. Nothing is drawn from `rng` without groups.
 
-    Raises ValueError with a sentence for braces that do not match.
+    Raises:
+        ValueError: Braces do not match; the message is a sentence.
     """
-    groups: list[list[str]] = [[""]]  # the innermost last, each with its alternatives up to here
+    groups: list[list[str]] = [[""]]  # open groups, the innermost last, with their alternatives so far
     for escaped, mark, plain in _PIECE.findall(text):
         if mark == "{":
             groups.append([""])
@@ -37,10 +38,10 @@ def draw_alternatives(text: str, rng: random.Random) -> str:
 
 
 def check_alternatives(text: str) -> None:
-    """Raises ValueError with a sentence for braces that do not match."""
+    """Check a text's groups. Raises ValueError, whose message is a sentence, if braces do not match."""
     draw_alternatives(text, random.Random(0))
 
 
 def escape_alternatives(text: str) -> str:
-    """A text that `draw_alternatives` turns into this one, whatever it contains."""
+    """Escape braces, bars and backslashes, so that `draw_alternatives` returns this text."""
     return _SPECIAL.sub(r"\\\g<0>", text)

@@ -1,4 +1,4 @@
-"""Doing with less memory for activations."""
+"""Gradient checkpointing, which needs less memory for activations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 @contextmanager
 def gradient_checkpointing(model: DiffusionModel) -> Iterator[None]:
-    """Within the context, the UNet keeps the inputs of its blocks alone and computes the rest again in the backward pass
-    (Chen et al. 2016): about a third more work for a fraction of the memory."""
+    """Let the UNet save only the inputs of its blocks as long as the context lasts, and recompute the rest in the backward pass.
+
+    A step takes about a third longer and needs a fraction of the memory (Chen et al. 2016, arXiv 1604.06174).
+    """
     unet = model.unet
     unet.enable_gradient_checkpointing()
-    unet.train()  # which diffusers asks for; nothing in the UNet behaves otherwise in training, its dropout being 0
+    unet.train()  # diffusers requires it; nothing in the UNet depends on it, since its dropout is 0
     try:
-        with _device_named_in_torch(model.device):
+        with _device_attribute(model.device):
             yield
     finally:
         unet.disable_gradient_checkpointing()
@@ -26,9 +28,11 @@ def gradient_checkpointing(model: DiffusionModel) -> Iterator[None]:
 
 
 @contextmanager
-def _device_named_in_torch(device: torch.device) -> Iterator[None]:
-    """Within the context, `torch` has an attribute for the device's kind, from which torch 2.1 takes random states when it
-    checkpoints: `torch.meta` and DirectML's `torch.privateuseone` do not exist there. Later releases need none."""
+def _device_attribute(device: torch.device) -> Iterator[None]:
+    """Give `torch` an attribute for the device's type as long as the context lasts.
+
+    torch 2.1 reads random states from it when it checkpoints, and has no `torch.meta` and no `torch.privateuseone`.
+    """
     if hasattr(torch, device.type):
         yield
         return

@@ -1,4 +1,4 @@
-"""The number formats of a step: what frozen networks compute in, and gradients that survive fp16."""
+"""Mixed precision: the dtype that frozen networks compute in, and loss scaling for fp16."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 FIRST_FACTOR = 2.0**16
 LARGEST_FACTOR = 2.0**24
 STEPS_BEFORE_GROWTH = 50
-"Steps without an overflow after which the factor doubles. GradScaler waits for 2,000, more than a whole run has here."
+"Steps without an overflow after which the factor doubles. GradScaler waits for 2,000, more than a usual run has here."
 MAX_SKIPPED = 20
-"Steps skipped in a row after which a run has failed: a smaller factor helps after 16 at most, so the loss itself overflows."
+"Skipped steps in a row after which a run has failed: the factor can be halved 16 times, so the loss itself overflows."
 
 
 def autocast(model: DiffusionModel) -> AbstractContextManager[object]:
-    """The context in which networks compute: in `compute_dtype` where the device has autocast, elsewhere as their weights are."""
+    """Return the context in which networks compute: autocast to `compute_dtype`, or none if the device does not support it."""
     if not support_of(model.device).autocast:
         return nullcontext()
     return torch.autocast(model.device.type, dtype=_autocast_dtype(model.device))
 
 
 def compute_dtype(model: DiffusionModel) -> torch.dtype:
-    """What the UNet computes in: autocast's number format, or that of its weights where there is no autocast."""
+    """Return the dtype that the UNet computes in: autocast's, or that of its weights without autocast."""
     return _autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
 
 
 def uses_fp16_gradients(model: DiffusionModel) -> bool:
-    """Whether gradients pass through fp16 on their way to the vectors, in the UNet or in a text encoder."""
+    """Check whether gradients pass through fp16 on their way to the vectors, in the UNet or in a text encoder."""
     encoders = (encoder.module for encoder in model.text_encoders)
     weights = {next(network.parameters()).dtype for network in (model.unet, *encoders)}
     return torch.float16 in {compute_dtype(model), *weights}
 
 
 def _autocast_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the GPU computes in it (NVIDIA's since Ampere, AMD's), else fp16."""
+    """Return bf16 if the GPU supports it (NVIDIA since Ampere, AMD), else fp16."""
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
-        return torch.float16  # older ones only emulate bf16, which torch.cuda.is_bf16_supported() does not tell apart
+        return torch.float16  # torch.cuda.is_bf16_supported() is true for emulated bf16 too
     return torch.bfloat16
 
 
@@ -102,16 +102,16 @@ class LossScale:
         self._clean = torch.where(grows, 0.0, self._clean)
 
     def skipped_in_a_row(self) -> int:
-        """How many steps were skipped since the last one that was made; waits for the device."""
+        """Return how many steps were skipped since the last one that was made; waits for the device."""
         return int(self._skipped) if self.enabled else 0
 
     def values(self) -> dict[str, torch.Tensor]:
-        """Everything that later steps depend on, as scalars in main memory."""
+        """Return everything that later steps depend on, as scalars on the CPU."""
         held = {"factor": self._factor, "clean": self._clean, "skipped": self._skipped}
         return {name: value.detach().cpu().clone() for name, value in held.items()}
 
     def load(self, values: Mapping[str, Any]) -> None:
-        """Take back what `values` gave."""
+        """Restore what `values` returned."""
         device = self._factor.device
         self._factor, self._clean, self._skipped = (
             torch.as_tensor(values[name], dtype=torch.float32).to(device) for name in ("factor", "clean", "skipped")
@@ -119,6 +119,6 @@ class LossScale:
 
 
 def _tensors_of(optimizer: Optimizer, trained: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The trained tensors and what the optimizer keeps for each of their numbers; not its step counters."""
+    """Return the trained tensors and the optimizer's state of their shape, without its step counters."""
     kept = (value for tensor in trained for value in optimizer.state.get(tensor, {}).values())
     return [*trained, *(value for value in kept if isinstance(value, torch.Tensor) and value.ndim)]
