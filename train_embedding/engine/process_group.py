@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -100,7 +100,7 @@ def is_distributed(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 @contextmanager
-def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[Processes]:
+def process_group(environment: Mapping[str, str] = os.environ) -> Generator[Processes, None, None]:
     """Connect this process with those that the launcher started with it; `SINGLE_PROCESS` where there are no others.
 
     The group is not destroyed at the end of the context: in torch 2.1, that would wait forever for a process that has left
@@ -128,7 +128,7 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[Proce
 
 
 @contextmanager
-def _translate_connection_errors() -> Iterator[None]:
+def _translate_connection_errors() -> Generator[None, None, None]:
     try:
         yield
     except RuntimeError as error:  # gloo raises no type of its own

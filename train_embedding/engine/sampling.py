@@ -86,9 +86,10 @@ def euler_scheduler(model: DiffusionModel, steps: int) -> EulerDiscreteScheduler
     scheduler = EulerDiscreteScheduler(len(model.alphas_cumprod), prediction_type=model.prediction_type)
     # Its constructor takes β, from which it would compute ᾱ anew in fp32; hosts hand over ᾱ itself.
     scheduler.alphas_cumprod = model.alphas_cumprod.cpu()
+    sigmas: list[float] = euler_sigmas(scheduler.alphas_cumprod, steps).tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # diffusers 0.42 makes NumPy 2 arrays of tensors
-        scheduler.set_timesteps(sigmas=euler_sigmas(scheduler.alphas_cumprod, steps).tolist(), device=model.device)
+        scheduler.set_timesteps(sigmas=sigmas, device=model.device)
     return scheduler
 
 
@@ -136,7 +137,7 @@ class _GuidancePlan:
         scaled = scaled.to(model.dtype)
         inputs = torch.cat([scaled[images], scaled])
         prediction = model.predict(inputs, timestep.expand(len(inputs)), self._conditioning(encoded, step)).float()
-        with_prompts, unguided = prediction.split([len(images), len(scaled)])
+        with_prompts, unguided = prediction[: len(images)], prediction[len(images) :]
         weights = torch.tensor([part.weight for _, part in self._parts], device=scaled.device)[:, None, None, None]
         directions = torch.zeros_like(unguided).index_add(0, images, weights * (with_prompts - unguided[images]))
         return unguided + self._guidance * directions

@@ -55,7 +55,7 @@ def test_a_key_depends_on_the_picture_and_its_framing(cache: LatentCache, pictur
         replace(picture, mask="alpha"),
     ):
         assert cache.key(other) != key
-    assert cache.key(replace(picture, name="other", words="other", repeats=3, stamp=(1, 1))) == key
+    assert cache.key(replace(picture, name="other", caption="other", repeats=3, stamp=(1, 1))) == key
 
 
 def test_a_key_follows_the_bytes_and_not_the_name_or_the_time(cache: LatentCache, picture: TrainingImage) -> None:
@@ -124,7 +124,7 @@ def test_a_full_disk_is_a_sentence(cache: LatentCache, tmp_path: Path, monkeypat
     monkeypatch.setattr(storage, "_write_flushed", full)
     cache.save("ab12", TENSORS)
     cache.save("cd34", TENSORS)
-    assert cache.problem == 'Latents are not kept on the disk. "ab12.safetensors" could not be written: the disk is full.'
+    assert cache.problem == 'Latents are not cached on disk. "ab12.safetensors" could not be written: the disk is full.'
     assert len(tries) == 1
     assert (cache.load("ab12"), files(tmp_path)) == ({}, [])
 

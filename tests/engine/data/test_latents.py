@@ -117,7 +117,7 @@ def test_captions_name_the_embedding() -> None:
 
 def test_a_caption_file_may_say_the_name_itself() -> None:
     only = EncodedImage(
-        replace(picture(0), words="a Sword, swordfish"), LatentMoments(torch.zeros(4, 2, 2), torch.zeros(4, 2, 2))
+        replace(picture(0), caption="a Sword, swordfish"), LatentMoments(torch.zeros(4, 2, 2), torch.zeros(4, 2, 2))
     )
     spec = replace(SPEC, batch_size=1, template=("[filewords]",), caption_tag_dropout_rate=0.99)
     data = dataset(spec, 2, [only])

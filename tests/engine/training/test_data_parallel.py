@@ -120,10 +120,10 @@ def test_memory_that_is_short_anywhere_is_saved_everywhere(tiny_model: Diffusion
         with pytest.raises(torch.cuda.OutOfMemoryError):
             gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
     plain = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
-    assert not processes.tasks[-1].checkpointed
+    assert not processes.tasks[-1].checkpointing
     with data_parallel.gradient_checkpointing(tiny_model):
         saving = gradient(tiny_model, vectors, data, SPEC, 1, UNSCALED)
-        assert processes.tasks[-1].checkpointed
+        assert processes.tasks[-1].checkpointing
     assert saving.item() == pytest.approx(plain.item(), rel=1e-5)
     for worker in processes.workers:
         worker.__exit__()

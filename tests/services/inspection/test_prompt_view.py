@@ -53,7 +53,7 @@ def test_schedules_stand_at_a_step(inspection: Inspection) -> None:
     prompt = "[a cat:sixteen:10] x"
     first, last = inspection.tokenize(prompt), inspection.tokenize(prompt, step=11)
     assert (first.count, last.count) == (3, 17)
-    assert first.notes == ("The prompt changes while the picture is drawn; this is step 1 of 20.",)
+    assert first.notes == ("The prompt changes while the image is drawn; this is step 1 of 20.",)
     assert any("do not match" in note for note in inspection.tokenize(prompt + "]").notes)
 
 

@@ -132,7 +132,7 @@ def test_no_room_for_latents_costs_no_more_than_themselves(trainee: Trainee) -> 
     ended = trainee.run()
     assert (ended.status, ended.step) == ("finished", 4)
     (note,) = ended.notes
-    assert note.startswith("Latents are not kept on the disk. ")
+    assert note.startswith("Latents are not cached on disk. ")
 
 
 def test_pictures_that_go_while_they_are_read(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,8 @@
 """Aspect ratio bucketing: the sizes of the buckets, the one of an image, and the order of batches."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# torch's annotations are incomplete for some methods of Tensor.
+
 from __future__ import annotations
 
 import math
@@ -72,7 +75,9 @@ class BatchOrder:
     def _round(self, number: int) -> list[tuple[int, int]]:
         """Return, for each batch of a round, its group and how many batches of the round that group gave before."""
         if self._last_round[0] != number:
-            phases = torch.rand(len(self._groups), generator=step_generator(self._seed, BUCKET_ROUNDS + number)).tolist()
+            phases: list[float] = torch.rand(
+                len(self._groups), generator=step_generator(self._seed, BUCKET_ROUNDS + number)
+            ).tolist()
             turns = [
                 ((turn + phase) / len(group), index, turn)
                 for index, (group, phase) in enumerate(zip(self._groups, phases, strict=True))
@@ -87,6 +92,7 @@ class BatchOrder:
         row: list[int] = []
         for epoch in range(positions.start // len(images), (positions.stop - 1) // len(images) + 1):
             generator = step_generator(self._seed, BUCKET_ORDER + group * _GROUP_STEPS + epoch)
-            row += [images[index] for index in torch.randperm(len(images), generator=generator).tolist()]
+            order: list[int] = torch.randperm(len(images), generator=generator).tolist()
+            row += [images[index] for index in order]
         start = positions.start % len(images)
         return row[start : start + len(positions)]

@@ -1,11 +1,14 @@
 """One untrusted image file: verified, measured, and decoded to the pixels and the mask that are trained on."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+# The annotations of NumPy, Pillow's TIFF tags and torch.from_numpy are incomplete.
+
 from __future__ import annotations
 
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from train_embedding.embeddings.formats.impostors import describe_impostor
@@ -178,7 +182,7 @@ def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
 
 
 @contextmanager
-def _naming_mask(file: Path) -> Iterator[None]:
+def _naming_mask(file: Path) -> Generator[None, None, None]:
     try:
         yield
     except UnreadableFile as error:
@@ -205,7 +209,7 @@ def _size_in_header(file: Path) -> Size:
 
 
 @contextmanager
-def _opened(file: Path, *, decoded: bool = False) -> Iterator[Image.Image]:
+def _opened(file: Path, *, decoded: bool = False) -> Generator[Image.Image, None, None]:
     """Open an image; any error inside the context becomes UnreadableFile with the reason.
 
     Args:
@@ -253,7 +257,7 @@ def _kind_of(stream: BinaryIO, suffix: str) -> str:
 
 
 @contextmanager
-def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Iterator[Image.Image]:
+def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Generator[Image.Image, None, None]:
     isolated = kind == "ICO" or (kind == "WEBP" and decoded and not webp_is_safe())
     if isolated:
         yield decode_image(stream.read(), kind, TRAINING_ISOLATED[kind])
@@ -338,7 +342,7 @@ def _rgb(image: Image.Image, depth: _Depth, ground: int) -> Image.Image:
     """Convert to RGB of 8 bits; transparent parts become the grey level `ground`: white in images, black in masks."""
     if _is_deep(image):  # which Pillow's own conversion would clip at 255
         values = np.asarray(image).clip(0, depth.most) * (255 / depth.most)
-        shades = values.round().astype(np.uint8)
+        shades: NDArray[np.uint8] = values.round().astype(np.uint8)
         return Image.fromarray(255 - shades if depth.inverted else shades).convert("RGB")
     if _has_alpha(image):
         rgba = image.convert("RGBA")

@@ -1,5 +1,8 @@
 """Latents of the training images, encoded once, and the batches that are made of them."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# torch's annotations are incomplete for some methods of Tensor.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -196,7 +199,7 @@ class LatentDataset:
         """Make the batch of a step, counted from 1."""
         generator = step_generator(self._spec.seed, step)
         chosen = self._order.at(step)
-        flipped = (
+        flipped: list[bool] = (
             (torch.rand(len(chosen), generator=generator) < 0.5).tolist() if self._spec.random_flip else [False] * len(chosen)
         )
         views = [self._views[image][mirrored] for image, mirrored in zip(chosen, flipped, strict=True)]
@@ -219,7 +222,7 @@ class LatentDataset:
         Returns:
             Batches of images of one size, none larger than a training batch.
         """
-        order = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
+        order: list[int] = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
         items = [order[index % len(order)] for index in range(count)]
         batches: list[Batch] = []
         for group in self._groups:

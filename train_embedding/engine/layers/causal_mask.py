@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ _FUNCTION = "_make_causal_mask"
 
 
 @contextmanager
-def causal_mask_on_device() -> Iterator[None]:
+def causal_mask_on_device() -> Generator[None, None, None]:
     """Let transformers' CLIP make its causal mask on the device, as long as the context lasts.
 
     In 4.30 it copies a number to the device and back at every call, and the program waits twice. Later releases have no such

@@ -6,9 +6,12 @@ needs less: linear layers and convolutions only their weights, norms and activat
 is computed again. Outputs and gradients equal those of the original layers.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# torch's annotations of autograd functions and diffusers' of its blocks are incomplete.
+
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,7 +42,7 @@ def freeze(module: nn.Module) -> None:
 
 
 @contextmanager
-def original_layers(module: nn.Module) -> Iterator[None]:
+def original_layers(module: nn.Module) -> Generator[None, None, None]:
     """Give the layers their original classes back as long as the context lasts, to compare with."""
     layers = [(layer, type(layer)) for layer in module.modules() if isinstance(layer, FrozenLayer)]
     for layer, frozen in layers:

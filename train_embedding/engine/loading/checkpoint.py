@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -66,15 +66,16 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix.lower() == ".safetensors":
             from safetensors import safe_open
 
-            with safe_open(path, framework="pt") as opened:
-                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - it is no dictionary
+            with cast("Any", safe_open(path, framework="pt")) as file:  # safetensors has no annotations
+                return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
         # Not `torch.load`, which hosts replace by readers of their own.
-        state = torch.serialization.load(path, map_location="cpu", weights_only=True)
+        loaded: object = torch.serialization.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and safetensors raise their own kinds for damaged files
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UnreadableFile(f'The checkpoint "{path.name}" cannot be read: {reason}') from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    items = state.items() if isinstance(state, dict) else ()
+    values = cast("dict[object, object]", loaded) if isinstance(loaded, dict) else {}
+    nested = values.get("state_dict", values)
+    items = cast("dict[object, object]", nested).items() if isinstance(nested, dict) else ()
     tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
         raise UnreadableFile(f'The checkpoint "{path.name}" holds no weights.')
@@ -124,7 +125,7 @@ def _one_encoder(path: Path, device: str, options: dict[str, Any], clip_skip: in
     from transformers import CLIPTextModel
 
     text = CLIPTextModel.from_pretrained(path / "text_encoder", **options).to(device)
-    key = key_for_width(text.get_input_embeddings().weight.shape[1])
+    key = key_for_width(text.config.hidden_size)
     if text.config.hidden_act == "gelu":  # OpenCLIP's
         return (TextEncoder(key, text, padding=0),)
     return (TextEncoder(key, text, layer=clip_skip or 1),)

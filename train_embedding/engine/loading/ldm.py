@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -134,13 +134,21 @@ def _unet_params(params: dict[str, Any]) -> dict[str, Any]:
 
 def _denoiser(params: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a part of an sgm config's denoiser; empty for CompVis's configs."""
-    return ((params.get("denoiser_config") or {}).get("params") or {}).get(name) or {}
+    config: dict[str, Any] = params.get("denoiser_config") or {}
+    denoiser: dict[str, Any] = config.get("params") or {}
+    part: dict[str, Any] = denoiser.get(name) or {}
+    return part
 
 
 def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -> torch.Tensor:
     if "denoiser_config" in params:
-        given = _denoiser(params, "discretization_config").get("params") or {}
-        values = {"linear_start": 0.00085, "linear_end": 0.012, "timesteps": given.get("num_timesteps", 1000), **given}
+        given: dict[str, Any] = _denoiser(params, "discretization_config").get("params") or {}
+        values: dict[str, Any] = {
+            "linear_start": 0.00085,
+            "linear_end": 0.012,
+            "timesteps": given.get("num_timesteps", 1000),
+            **given,
+        }
     else:
         values = params
     schedule = noise_schedule(values["linear_start"], values["linear_end"], int(values["timesteps"]))
@@ -213,7 +221,7 @@ def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def _without_warnings() -> Generator[None, None, None]:
     """Silence diffusers' warnings about config entries that its own conversion has written."""
     logger = logging.getLogger("diffusers")
     level = logger.level

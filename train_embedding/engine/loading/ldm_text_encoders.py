@@ -63,13 +63,15 @@ def text_config_folder(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _params_of(params: dict[str, Any], name: str) -> dict[str, Any]:
-    return (params.get(name) or {}).get("params") or {}
+    part: dict[str, Any] = params.get(name) or {}
+    return part.get("params") or {}
 
 
 def _embedders(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the parameters of the first two embedders of an sgm config, which are SDXL's text encoders."""
-    listed = [embedder.get("params") or {} for embedder in _params_of(params, "conditioner_config").get("emb_models") or ()]
-    first, second, *_ = [*listed, {}, {}]
+    embedders: list[dict[str, Any]] = _params_of(params, "conditioner_config").get("emb_models") or []
+    values: list[dict[str, Any]] = [embedder.get("params") or {} for embedder in embedders]
+    first, second, *_ = [*values, {}, {}]
     return first, second
 
 

@@ -120,7 +120,9 @@ class DiffusionModel:
     "Whether the UNet also takes a mask and the latents of a masked image, 9 channels in total."
     crop: tuple[int, int] = (0, 0)
     "Crop top and left for SDXL's size conditioning."
-    _blanks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _blanks: dict[tuple[int, int], torch.Tensor] = field(
+        default_factory=dict[tuple[int, int], torch.Tensor], init=False, repr=False, compare=False
+    )
     "By height and width of latents, the other inputs of an inpainting UNet, [1, 5, h, w]."
 
     def __post_init__(self) -> None:

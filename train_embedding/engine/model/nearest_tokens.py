@@ -1,5 +1,8 @@
 """The nearest tokens of a vector by cosine similarity, computed without a second table in memory."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch's annotations are incomplete for some methods of Tensor.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

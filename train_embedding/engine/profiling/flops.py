@@ -1,5 +1,8 @@
 """Floating-point operations of a training step, counted on the meta device at true model size."""
 
+# pyright: reportUnknownMemberType=false
+# torch's annotations are incomplete for some methods of Tensor.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

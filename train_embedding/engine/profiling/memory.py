@@ -1,9 +1,12 @@
 """Memory of a training step at true model size: saved for the backward pass, and peak."""
 
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+# torch's annotations are incomplete for some methods, and a storage has no public identity.
+
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -166,7 +169,7 @@ class MemoryCounter(TorchDispatchMode):
         self.held = self.peak = self.saved = 0
 
     @contextmanager
-    def saving(self) -> Iterator[None]:
+    def saving(self) -> Generator[None, None, None]:
         """Add what autograd saves in the context to `saved`."""
         kept: dict[int, torch.Tensor] = {}
 
@@ -207,7 +210,7 @@ class MemoryCounter(TorchDispatchMode):
 
 
 @contextmanager
-def emulate_cuda_autocast(dtype: torch.dtype) -> Iterator[None]:
+def emulate_cuda_autocast(dtype: torch.dtype) -> Generator[None, None, None]:
     """Let networks on any device compute as under autocast on CUDA, as long as the context lasts.
 
     Products are in `dtype`, norms and softmax in fp32, attention in a fused kernel. Functions of torch are replaced, so the

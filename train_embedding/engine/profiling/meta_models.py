@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ def _text_encoder(layer: int = 1, **config: Any) -> TextEncoder:
 
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def _default_dtype(dtype: torch.dtype) -> Generator[None, None, None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

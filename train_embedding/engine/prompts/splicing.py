@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -78,7 +78,7 @@ def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch
 
 
 @contextmanager
-def splice_vectors(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Iterator[None]:
+def splice_vectors(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Generator[None, None, None]:
     """Put `table[slots]` into the token embedding's output wherever a slot is taken, as long as the context lasts.
 
     Neither the vocabulary nor the tokenizer changes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -11,7 +11,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 
 @contextmanager
-def gradient_checkpointing(model: DiffusionModel) -> Iterator[None]:
+def gradient_checkpointing(model: DiffusionModel) -> Generator[None, None, None]:
     """Let the UNet save only the inputs of its blocks as long as the context lasts, and recompute the rest in the backward pass.
 
     A step takes about a third longer and needs a fraction of the memory (Chen et al. 2016, arXiv 1604.06174).
@@ -28,7 +28,7 @@ def gradient_checkpointing(model: DiffusionModel) -> Iterator[None]:
 
 
 @contextmanager
-def _device_attribute(device: torch.device) -> Iterator[None]:
+def _device_attribute(device: torch.device) -> Generator[None, None, None]:
     """Give `torch` an attribute for the device's type as long as the context lasts.
 
     torch 2.1 reads random states from it when it checkpoints, and has no `torch.meta` and no `torch.privateuseone`.

@@ -1,5 +1,8 @@
 """Optimizers of the vectors."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# torch's annotations are incomplete for some methods, and prodigyopt has none.
+
 from __future__ import annotations
 
 import importlib.util

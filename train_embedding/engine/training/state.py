@@ -40,9 +40,9 @@ class TrainState:
     ending: int | None = None
     "The last step, once early stopping has set it."
     verdict: Verdict = Verdict.UNDECIDED
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     "Of the EMA, from step 0 on."
-    kept: dict[int, VectorTables] = field(default_factory=dict)
+    kept: dict[int, VectorTables] = field(default_factory=dict[int, VectorTables])
     "By step, on the CPU, the EMAs that may still be chosen at the end."
 
     def trainable(self) -> list[torch.Tensor]:
@@ -96,7 +96,7 @@ class TrainState:
         """Measure how far the EMA is from that of the first evaluation, as a fraction of the latter's norm."""
         start = torch.cat([tensor.flatten() for tensor in self.kept[0].values()])
         now = torch.cat([self.ema[key].detach().flatten().cpu() for key in self.kept[0]])
-        return float((now - start).norm() / start.norm().clamp(min=1e-8))
+        return float((now - start).square().sum().sqrt() / start.square().sum().sqrt().clamp(min=1e-8))
 
     def to_saved(self) -> dict[str, Any]:
         """Copy the state to tensors and plain values, which `load` of a new state takes."""
