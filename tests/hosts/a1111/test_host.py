@@ -18,7 +18,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress, Txt2ImgRequest
 
-live_model = pytest.importorskip("train_embedding.engine.loading.shared_weights")
+shared_weights = pytest.importorskip("train_embedding.engine.loading.shared_weights")
 ldm = pytest.importorskip("train_embedding.engine.loading.ldm")
 checkpoint = pytest.importorskip("train_embedding.engine.loading.checkpoint")
 
@@ -269,7 +269,7 @@ def test_interrupting_a_preview_interrupts_the_run(host: Any, webui: WebUI) -> N
 def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
     host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **_options: AModel())
+    monkeypatch.setattr(shared_weights, "model_from_host_weights", lambda *_arguments, **_options: AModel())
     monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     changed, untouched = SimpleNamespace(network_current_names=("a",)), SimpleNamespace()
@@ -337,7 +337,9 @@ def test_clip_skip_of_sdxl_is_a_setting_of_its_own(
     host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch, setting: bool, clip_skip: int | None
 ) -> None:
     asked: list[dict[str, Any]] = []
-    monkeypatch.setattr(live_model, "live_model", lambda *_arguments, **options: asked.append(options) or AModel())
+    monkeypatch.setattr(
+        shared_weights, "model_from_host_weights", lambda *_arguments, **options: asked.append(options) or AModel()
+    )
     monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     as_sdxl(webui, 768, 1280)
