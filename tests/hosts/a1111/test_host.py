@@ -270,7 +270,7 @@ def test_the_borrowed_weights_keep_their_checkpoint_and_lose_their_lora(
     host: Any, webui: WebUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_weights, "model_from_host_weights", lambda *_arguments, **_options: AModel())
-    monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
+    monkeypatch.setattr(shared_weights, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     changed, untouched = SimpleNamespace(network_current_names=("a",)), SimpleNamespace()
     restored: list[Any] = []
@@ -340,7 +340,7 @@ def test_clip_skip_of_sdxl_is_a_setting_of_its_own(
     monkeypatch.setattr(
         shared_weights, "model_from_host_weights", lambda *_arguments, **options: asked.append(options) or AModel()
     )
-    monkeypatch.setattr(live_model, "ldm_state", lambda _sd_model: {})
+    monkeypatch.setattr(shared_weights, "ldm_state", lambda _sd_model: {})
     monkeypatch.setattr(ldm, "read_config", lambda _path: {})
     as_sdxl(webui, 768, 1280)
     for encoder in webui.sd_model.conditioner.embedders[:2]:
