@@ -169,7 +169,7 @@ def test_skipped_pictures_are_noted(trainee: Trainee) -> None:
     (trainee.pictures / "bad.png").write_text("x")
     ended = trainee.run()
     assert ended.status == "finished"
-    assert ended.notes == ('"bad.png" was skipped: It is not a picture.',)
+    assert ended.notes == ('"bad.png" was skipped: It is not an image.',)
 
 
 @pytest.mark.parametrize("where", ["start", "host"])
