@@ -7,7 +7,15 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from train_embedding.cli.common import add_host_options, call_on_stop_signals, count, print_json, run_in_main_process
+from train_embedding.cli.common import (
+    Commands,
+    add_command,
+    add_host_options,
+    call_on_stop_signals,
+    count,
+    print_json,
+    run_in_main_process,
+)
 from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
 from train_embedding.errors import InvalidOption, NotFound, TrainingFailed
 
@@ -21,10 +29,10 @@ _ARGUMENTS = ("embedding", "dataset")
 "Options of a run that are given by their place."
 
 
-def add_to(verbs: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add the command with one option for each option of a training run; what is not given comes from the preset."""
     what = "Trains an embedding. Ctrl-C ends the run and keeps the result."
-    parser: argparse.ArgumentParser = verbs.add_parser("train", help="train an embedding", description=what)
+    parser = add_command(commands, "train", run, "train an embedding", what)
     parser.add_argument("embedding", metavar="NAME", help="an existing embedding (create one with train-embedding create)")
     parser.add_argument("dataset", metavar="FOLDER", nargs="?", default="", help="folder of images, or --teacher-prompt")
     for option in OPTIONS:
@@ -32,7 +40,6 @@ def add_to(verbs: Any) -> None:
             parser.add_argument(option.flag, help=_help(option), default=None, **_syntax(option))
     parser.add_argument("--json", action="store_true", help="print the run's final state as JSON")
     add_host_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -60,7 +67,7 @@ def finish(runs: Runs, state: RunState, as_json: bool) -> int:
         print(note, file=sys.stderr)
     state = follow(runs, state)
     if as_json:
-        print_json(state.to_json())
+        print_json(state)
     else:
         for line in report(state, printed):
             print(line)
