@@ -1,4 +1,4 @@
-"""The arrows of docs/architecture.md: which room may import which, what stays outside, what a bare import costs."""
+"""Which package may import which, what stays outside, and what a bare import costs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "webui": ("ui", "api", "services", "hosts.detect", "hosts.webui", *FACTS),
 }
 ENTRY_POINTS = ("webui", "app", "cli")
-FRONT_ROOMS = ("webui", "app", "cli", "ui", "api")
+FRONT_AREAS = ("webui", "app", "cli", "ui", "api")
 "Of packages in engine and services they import only what the package itself names."
 
 # The same inside engine and services, between their packages. `services` itself is the facade that front ends open.
@@ -97,7 +97,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "services.training": ("services.library", "services.datasets", *_LIBRARY),
 }
 
-# Per room, the packages besides the standard library that it may import.
+# Per area, the packages besides the standard library that it may import.
 _MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "images": ("PIL",),
@@ -116,16 +116,16 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 }
 
 
-def room_of(path: str) -> str:
-    """The room a file belongs to: a folder of the package, a module at its top, or "scripts"."""
+def area_of(path: str) -> str:
+    """Return a file's area: a folder of the package, a module at its top, or "scripts"."""
     parts = Path(path).with_suffix("").parts
     return parts[1] if parts[0] == PACKAGE else parts[0]
 
 
 def package_of(path: str) -> str:
-    """The package of `WITHIN` that a file of engine or services belongs to, such as "engine.training"; else its room."""
+    """Return the package of `WITHIN` that a file belongs to, such as "engine.training"; elsewhere its area."""
     parts = Path(path).with_suffix("").parts[1:]
-    return ".".join(parts[:2]) if parts[0] in ("engine", "services") and parts[-1:] != (parts[0], "__init__") else room_of(path)
+    return ".".join(parts[:2]) if parts[0] in ("engine", "services") and parts[-1:] != (parts[0], "__init__") else area_of(path)
 
 
 def imports_of(path: str, source: str) -> Iterator[tuple[int, str]]:
@@ -146,28 +146,28 @@ def imports_of(path: str, source: str) -> Iterator[tuple[int, str]]:
 
 def violations(path: str, source: str) -> list[str]:
     """One line for each import of the file that the tables do not allow."""
-    room = room_of(path)
+    area = area_of(path)
     return [
-        f"{path}:{line}: {room} must not import {name}"
+        f"{path}:{line}: {area} must not import {name}"
         for line, name in imports_of(path, source)
-        if not allowed(room, path, name)
+        if not allowed(area, path, name)
     ]
 
 
-def allowed(room: str, path: str, name: str) -> bool:
+def allowed(area: str, path: str, name: str) -> bool:
     top, _, rest = name.partition(".")
     if top != PACKAGE:
-        return top in sys.stdlib_module_names or _covered(name, OUTSIDE.get(room, ()))
+        return top in sys.stdlib_module_names or _covered(name, OUTSIDE.get(area, ()))
     if rest == "__version__":
         return True
-    if _covered(rest, ("hosts.detect",)) and room not in ENTRY_POINTS:
+    if _covered(rest, ("hosts.detect",)) and area not in ENTRY_POINTS:
         return path == f"{PACKAGE}/hosts/detect.py"
-    if room in FRONT_ROOMS and _inside_a_package(rest):
+    if area in FRONT_AREAS and _inside_a_package(rest):
         return False
-    if path.split("/")[1] in ("engine", "services") and rest.partition(".")[0] == room:
+    if path.split("/")[1] in ("engine", "services") and rest.partition(".")[0] == area:
         package = package_of(path)
         return package not in WITHIN or _covered(rest, (package, *WITHIN[package]))
-    return _covered(rest, INSIDE[room])
+    return _covered(rest, INSIDE[area])
 
 
 def _inside_a_package(name: str) -> bool:
@@ -227,12 +227,12 @@ def test_another_way_to_remove_a_file_is_caught(source: str) -> None:
     assert len(unguarded(source)) == 1
 
 
-def test_every_room_has_its_rules() -> None:
-    assert {room_of(path) for path in SOURCES} <= set(INSIDE)
+def test_every_area_has_its_rules() -> None:
+    assert {area_of(path) for path in SOURCES} <= set(INSIDE)
 
 
 def test_every_package_of_engine_and_services_has_its_rules() -> None:
-    packages = {package_of(path) for path in SOURCES if room_of(path) in ("engine", "services")}
+    packages = {package_of(path) for path in SOURCES if area_of(path) in ("engine", "services")}
     assert packages - {"engine.__init__", "services.__init__"} == set(WITHIN)
 
 
