@@ -31,7 +31,7 @@ def test_sums_and_means_of_different_lengths() -> None:
 def test_scaling_joining_cutting_spreading() -> None:
     assert equal(operations.scaled(A, -0.5), tables([-0.5, -1.0], [-1.5, -2.0]))
     assert equal(operations.concatenated([A, B, A]), tables([1.0, 2.0], [3.0, 4.0], [10.0, 0.0], [1.0, 2.0], [3.0, 4.0]))
-    assert equal(operations.cut(A, 1, 2), tables([3.0, 4.0]))
+    assert equal(operations.sliced(A, 1, 2), tables([3.0, 4.0]))
     assert equal(operations.spread(A, 4), tables([1.0, 2.0], [1.0, 2.0], [3.0, 4.0], [3.0, 4.0]))
     assert equal(operations.spread(A, 1), tables([1.0, 2.0]))
     assert operations.count_of(A) == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train_embedding.embeddings.text_encoders import family_of, key_for_width, model_of
+from train_embedding.embeddings.text_encoders import does_not_fit, family_of, key_for_width, model_of
 
 
 @pytest.mark.parametrize(("width", "key"), [(768, "clip_l"), (1024, "clip_h"), (1280, "clip_g"), (128, "clip_l")])
@@ -30,3 +30,9 @@ def test_family_of(widths: dict[str, int], family: str) -> None:
 def test_model_of() -> None:
     assert model_of({"clip_l": 768, "clip_g": 1280}) == "SDXL"
     assert model_of({"clip_l": 64, "clip_g": 80}) == "a model of width 64 + 80"
+
+
+def test_does_not_fit() -> None:
+    assert does_not_fit("my-cat", {"clip_l": 768}, {"clip_h": 1024}) == '"my-cat" is for SD1; the loaded checkpoint is SD2.'
+    half = does_not_fit("my-cat", {"clip_g": 1280}, {"clip_l": 64}, half_of_sdxl=True)
+    assert half == '"my-cat" is for one of SDXL\'s two text encoders; the loaded checkpoint is a model of width 64.'

@@ -116,7 +116,7 @@ def test_embeddings_are_known_after_a_reload(host: StandaloneHost) -> None:
     loaded = host.loaded_embeddings()
     assert loaded.names == {"fits"}
     assert sorted(loaded.left_out) == ["bad", "large", "many"]
-    assert loaded.left_out["large"] == "It was made for SD1; the loaded checkpoint is a model of width 64."
+    assert loaded.left_out["large"] == '"large" is for SD1; the loaded checkpoint is a model of width 64.'
     assert loaded.left_out["many"] == "It has 76 vectors; a prompt takes at most 75."
 
 

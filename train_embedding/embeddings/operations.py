@@ -44,8 +44,8 @@ def concatenated(tables: Sequence[Tables]) -> Tables:
     return {key: torch.cat([one[key] for one in tables]) for key in tables[0]}
 
 
-def cut(tables: Tables, start: int, stop: int) -> Tables:
-    """The vectors from place `start`, counted from 0, up to but without `stop`."""
+def sliced(tables: Tables, start: int, stop: int) -> Tables:
+    """Return the vectors from index `start` up to but not including `stop`."""
     return {key: table[start:stop] for key, table in tables.items()}
 
 

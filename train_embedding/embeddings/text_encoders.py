@@ -35,6 +35,22 @@ def family_of(widths: Mapping[str, int]) -> str:
     return _FAMILIES.get(frozenset(widths.items()), "custom")
 
 
+def does_not_fit(name: str, widths: Mapping[str, int], loaded: Mapping[str, int], half_of_sdxl: bool = False) -> str:
+    """Say that an embedding was made for another model than the loaded checkpoint.
+
+    Args:
+        name: Of the embedding.
+        widths: Of its vectors, per text encoder.
+        loaded: Widths of the loaded checkpoint's text encoders.
+        half_of_sdxl: Whether it has vectors for one of SDXL's two text encoders only.
+
+    Returns:
+        A sentence, such as '"my-cat" is for SDXL; the loaded checkpoint is SD1.'
+    """
+    model = "one of SDXL's two text encoders" if half_of_sdxl else model_of(widths)
+    return f'"{name}" is for {model}; the loaded checkpoint is {model_of(loaded)}.'
+
+
 def model_of(widths: Mapping[str, int]) -> str:
     """The kind of model in words, by the widths of its text encoders: "SDXL", or "a model of width 64"."""
     family = family_of(widths)

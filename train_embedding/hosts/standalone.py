@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
-from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import EmbeddingFile, HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.fifo_lock import Turns
@@ -117,7 +116,7 @@ class StandaloneHost:
             self._reload_embeddings()
 
     def _reload_embeddings(self) -> None:
-        from train_embedding.embeddings.text_encoders import CHUNK
+        from train_embedding.embeddings.text_encoders import CHUNK, does_not_fit
 
         widths = self._loaded_model().widths
         found: dict[str, Embedding | Path] = {}
@@ -128,7 +127,7 @@ class StandaloneHost:
             if file.problem:
                 left_out[name] = file.problem
             elif file.widths != widths:
-                left_out[name] = f"It was made for {model_of(file.widths)}; the loaded checkpoint is {model_of(widths)}."
+                left_out[name] = does_not_fit(name, file.widths, widths)
             elif file.vectors > CHUNK:
                 left_out[name] = f"It has {file.vectors} vectors; a prompt takes at most {CHUNK}."
             else:

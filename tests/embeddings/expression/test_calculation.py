@@ -26,7 +26,7 @@ class Known:
         seeded = {key: torch.Generator().manual_seed(sum(name.encode())) for key in WIDTHS}
         return {key: torch.randn(COUNTS[name], width, generator=seeded[key]) for key, width in WIDTHS.items()}
 
-    def words(self, text: str) -> Tables:
+    def token_embeddings(self, text: str) -> Tables:
         return {key: torch.full((len(text.split()) if text != "none" else 0, d), float(len(text))) for key, d in WIDTHS.items()}
 
     def usual_norms(self) -> dict[str, float]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from train_embedding.embeddings.expression.nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words, nodes_of
+from train_embedding.embeddings.expression.nodes import (
+    Call,
+    Concat,
+    EmbeddingName,
+    Like,
+    Node,
+    Number,
+    Product,
+    Slice,
+    Sum,
+    Text,
+    nodes_of,
+)
 from train_embedding.embeddings.expression.parser import FUNCTIONS, MAX_CHARACTERS, MAX_DEPTH, parse
-from train_embedding.embeddings.expression.tokens import quoted
+from train_embedding.embeddings.expression.tokens import quote_name
 from train_embedding.errors import InvalidExpression
 
 
@@ -15,17 +27,17 @@ def shape(node: Node) -> object:
     match node:
         case Number():
             return node.value
-        case Words():
+        case Text():
             return f'"{node.text}"'
-        case Name():
+        case EmbeddingName():
             return node.name
         case Sum():
             return ("+", *[(sign, shape(term)) for sign, term in node.terms])
         case Product():
             return ("*", *[(operator, shape(factor)) for operator, factor in node.factors])
-        case Joined():
+        case Concat():
             return ("&", *map(shape, node.parts))
-        case Cut():
+        case Slice():
             return ("[]", shape(node.of), node.start, node.stop)
         case Call():
             return (node.function, *map(shape, node.arguments))
@@ -145,8 +157,8 @@ def test_the_pointer_stands_below_the_column() -> None:
 
 def test_long_formulas_are_no_deep_ones() -> None:
     longest = " + ".join("a" for _ in range((MAX_CHARACTERS + 3) // 4))
-    assert len([node for node in nodes_of(parse(longest)) if isinstance(node, Name)]) == (MAX_CHARACTERS + 3) // 4
-    assert parse("-" * 1500 + "a") == Name("a", 1501)
+    assert len([node for node in nodes_of(parse(longest)) if isinstance(node, EmbeddingName)]) == (MAX_CHARACTERS + 3) // 4
+    assert parse("-" * 1500 + "a") == EmbeddingName("a", 1501)
     assert shape(parse("(" * MAX_DEPTH + "a" + ")" * MAX_DEPTH)) == "a"
 
 
@@ -168,7 +180,7 @@ def test_long_formulas_are_no_deep_ones() -> None:
     ],
 )
 def test_names_are_quoted_where_need_be(name: str, written: str) -> None:
-    assert quoted(name) == written
+    assert quote_name(name) == written
     assert shape(parse(written)) == name
     assert shape(parse(f"2 * {written} + {written}[0]"))
 

@@ -293,7 +293,7 @@ def test_an_embedding_of_another_family_is_refused(word_host: FakeHost) -> None:
     )
     with pytest.raises(Conflict) as caught:
         library.create("copy", "big", start="embedding")
-    assert caught.value.message == 'The embedding "big" is for SDXL; the loaded checkpoint is SD1.'
+    assert caught.value.message == '"big" is for SDXL; the loaded checkpoint is SD1.'
     assert names_in(folder_of(word_host)) == ["big.pt"]
 
 

@@ -111,14 +111,14 @@ def test_another_family(fake_host: FakeHost) -> None:
     put(fake_host, "sword.pt", SDXL)
     entry = Library(fake_host).get("sword")
     assert (entry.family, entry.loaded) == ("SDXL", False)
-    assert "made for SDXL; the loaded checkpoint is SD1" in entry.reason
+    assert "is for SDXL; the loaded checkpoint is SD1" in entry.reason
 
 
 def test_widths_of_no_known_family(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {"clip_l": 128})
     put(host, "sword.pt", {"clip_l": 64})
     reason = Library(host).get("sword").reason
-    assert reason == "It was made for a model of width 64; the loaded checkpoint is a model of width 128."
+    assert reason == '"sword" is for a model of width 64; the loaded checkpoint is a model of width 128.'
 
 
 def test_the_reason_that_the_host_gives_comes_first(fake_host: FakeHost) -> None:

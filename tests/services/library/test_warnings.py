@@ -144,4 +144,4 @@ def test_vectors_for_one_of_sdxls_encoders(fake_host: FakeHost) -> None:
     (entry,) = Library(fake_host).list()
     assert entry.family == "SDXL"
     assert "It has vectors for only one of SDXL's two text encoders (clip_g)." in entry.warnings
-    assert entry.reason.startswith("It was made for one of SDXL's two text encoders; the loaded checkpoint is ")
+    assert entry.reason.startswith('"sksword" is for one of SDXL\'s two text encoders; the loaded checkpoint is ')

@@ -121,7 +121,7 @@ def test_an_embedding_that_cannot_be_read(trainee: Trainee) -> None:
 
 def test_an_embedding_of_another_width(trainee: Trainee) -> None:
     write_embedding(Embedding(NAME, {"clip_l": torch.ones(1, 768)}), trainee.file)
-    error = refused(trainee, Conflict, 'The embedding "sword" is for SD1; the loaded checkpoint is a model of width 64')
+    error = refused(trainee, Conflict, '"sword" is for SD1; the loaded checkpoint is a model of width 64')
     assert error.hint == "Load a checkpoint of that kind, or create a new embedding."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from train_embedding.embeddings.expression.nodes import EmbeddingName, Text, nodes_of
 from train_embedding.embeddings.expression.parser import parse
 from train_embedding.errors import InvalidInput
 from train_embedding.ui.library.combine import AVERAGE, CONCATENATE, INPUTS, SUM, expression_of
@@ -28,13 +29,15 @@ def rows(*pairs: tuple[str, Any]) -> tuple[list[str], list[Any]]:
         (
             SUM,
             [("it's", 1.0), ("c++", 1.0), ("12", 1.0), ("like", 1.0), ("星空", 1.0)],
-            "'it\\'s' + 'c++' + '12' + 'like' + 星空",
+            "'it\\'s' + c++ + '12' + 'like' + 星空",
         ),
     ],
 )
 def test_rows_become_a_formula_that_parses(way: str, pairs: list[tuple[str, Any]], formula: str) -> None:
     assert expression_of(way, *rows(*pairs)) == formula
-    parse(formula)
+    named = [node for node in nodes_of(parse(formula)) if isinstance(node, EmbeddingName | Text)]
+    written = [node.name if isinstance(node, EmbeddingName) else f'"{node.text}"' for node in named]
+    assert written == [name.strip() for name, _ in pairs]
 
 
 def test_no_name_is_said() -> None:

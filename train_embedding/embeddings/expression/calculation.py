@@ -1,4 +1,4 @@
-"""Formulas over embeddings, computed: the tree of a formula in, vectors out."""
+"""Computing formulas over embeddings: a syntax tree in, vectors out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from train_embedding.embeddings import operations
 from train_embedding.embeddings.embedding import MAX_COUNT, MAX_ELEMENTS
-from train_embedding.embeddings.expression.nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
+from train_embedding.embeddings.expression.nodes import Call, Concat, EmbeddingName, Like, Node, Number, Product, Slice, Sum, Text
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.errors import InvalidExpression
@@ -24,19 +24,21 @@ MAX_BETWEEN = MAX_COUNT
 class Sources(Protocol):
     """Where vectors come from; all must have the same text encoders and widths."""
 
-    def embedding(self, name: str) -> Tables: ...
+    def embedding(self, name: str) -> Tables:
+        """Return the vectors of an embedding."""
+        ...
 
-    def words(self, text: str) -> Tables:
-        """The token embeddings of the text's tokens; may be none."""
+    def token_embeddings(self, text: str) -> Tables:
+        """Return the token embeddings of the text's tokens, of which there may be none."""
         ...
 
     def usual_norms(self) -> dict[str, float]:
-        """Mean norm of the vocabulary's vectors, per text encoder."""
+        """Return the mean norm of the vocabulary's vectors, per text encoder."""
         ...
 
 
 class Calculation:
-    """One formula's. notes: sentences about what it did that may surprise."""
+    """The calculation of one formula. notes: sentences about what it did that may surprise."""
 
     def __init__(self, expression: str, sources: Sources) -> None:
         self._expression = expression
@@ -44,7 +46,14 @@ class Calculation:
         self.notes: list[str] = []
 
     def result(self, node: Node) -> Tables:
-        """The vectors that the formula means, 1 to 75, finite. Raises InvalidExpression, and what the sources raise."""
+        """Compute the formula.
+
+        Returns:
+            1 to 75 finite vectors per text encoder, [n, d].
+
+        Raises:
+            InvalidExpression: Where the formula cannot be computed; and whatever the sources raise.
+        """
         tables = self._vectors(node)
         if count_of(tables) > MAX_VECTORS:
             hint = "Shorten it with reduce or a slice."
@@ -83,30 +92,30 @@ class Calculation:
         match node:
             case Number():
                 return node.value
-            case Name():
+            case EmbeddingName():
                 return self._sources.embedding(node.name)
-            case Words():
-                return self._words(node)
+            case Text():
+                return self._text(node)
             case Sum():
                 return self._sum(node)
             case Product():
                 return self._product(node)
-            case Joined():
-                return self._joined(node.parts, node)
-            case Cut():
-                return self._cut(node)
+            case Concat():
+                return self._concat(node.parts, node)
+            case Slice():
+                return self._slice(node)
             case Call():
                 return self._call(node)
             case Like():
                 return self._vectors(node.of)
 
-    def _words(self, node: Words) -> Tables:
-        tables = self._sources.words(node.text)
+    def _text(self, node: Text) -> Tables:
+        tables = self._sources.token_embeddings(node.text)
         if not count_of(tables):
             self._fail(f'the text "{node.text}" has no tokens.', node)
         return tables
 
-    def _joined(self, parts: tuple[Node, ...], node: Node) -> Tables:
+    def _concat(self, parts: tuple[Node, ...], node: Node) -> Tables:
         tables = [self._vectors(part) for part in parts]
         count = sum(map(count_of, tables))
         width = max(table.shape[1] for table in tables[0].values())
@@ -152,7 +161,7 @@ class Calculation:
             self._fail("this divides by zero.", part)
         return factor / value
 
-    def _cut(self, node: Cut) -> Tables:
+    def _slice(self, node: Slice) -> Tables:
         tables = self._vectors(node.of)
         count = count_of(tables)
         start, stop = node.start or 0, count if node.stop is None else node.stop
@@ -160,12 +169,12 @@ class Calculation:
         if not 0 <= start < stop <= count:
             has = "1 vector, with the place 0" if count == 1 else f"{count} vectors, with the places 0 to {count - 1}"
             self._fail(f"there is no such piece of {has}.", node)
-        return operations.cut(tables, start, stop)
+        return operations.sliced(tables, start, stop)
 
     def _call(self, node: Call) -> Tables:
         first, rest = node.arguments[0], node.arguments[1:]
         if node.function == "concat":
-            return self._joined(node.arguments, node)
+            return self._concat(node.arguments, node)
         if node.function == "average":
             return operations.average([self._vectors(argument) for argument in node.arguments])
         tables = self._vectors(first)

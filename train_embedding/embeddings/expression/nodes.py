@@ -1,4 +1,4 @@
-"""What a formula over embeddings is made of: a tree whose every node knows its column."""
+"""The syntax tree of a formula over embeddings; every node has its column."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Number:
+    """A number."""
+
     value: float
     column: int
 
 
 @dataclass(frozen=True)
-class Words:
-    """A text, which stands for the token embeddings of its tokens."""
+class Text:
+    """A text in double quotes: the token embeddings of its tokens."""
 
     text: str
     column: int
 
 
 @dataclass(frozen=True)
-class Name:
-    """An embedding."""
+class EmbeddingName:
+    """The name of an embedding."""
 
     name: str
     column: int
@@ -45,16 +47,16 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Vectors one after the other."""
+class Concat:
+    """Vectors one after the other, `a & b`."""
 
     parts: tuple[Node, ...]
     column: int
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Vectors from place `start` up to but without `stop`; negative places count from the end, None is either end."""
+class Slice:
+    """Vectors from index `start` up to but not including `stop`; negative indices count from the end, None is either end."""
 
     of: Node
     start: int | None
@@ -64,6 +66,8 @@ class Cut:
 
 @dataclass(frozen=True)
 class Call:
+    """A function with its arguments."""
+
     function: str
     arguments: tuple[Node, ...]
     column: int
@@ -77,7 +81,7 @@ class Like:
     column: int
 
 
-Node = Number | Words | Name | Sum | Product | Joined | Cut | Call | Like
+Node = Number | Text | EmbeddingName | Sum | Product | Concat | Slice | Call | Like
 
 
 def nodes_of(node: Node) -> Iterator[Node]:
@@ -92,8 +96,8 @@ def _children(node: Node) -> tuple[Node, ...]:
         return tuple(term for _, term in node.terms)
     if isinstance(node, Product):
         return tuple(factor for _, factor in node.factors)
-    if isinstance(node, Joined):
+    if isinstance(node, Concat):
         return node.parts
     if isinstance(node, Call):
         return node.arguments
-    return (node.of,) if isinstance(node, Cut | Like) else ()
+    return (node.of,) if isinstance(node, Slice | Like) else ()

@@ -1,4 +1,4 @@
-"""The language that combines embeddings: text in, a tree out, and every error with its column.
+"""The grammar of formulas over embeddings: text in, a syntax tree out, and every error with its column.
 
     formula   = sum { "&" sum }                         one after the other
     sum       = product { ("+" | "-") product }
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from train_embedding.embeddings.expression.nodes import Call, Cut, Joined, Like, Name, Node, Number, Product, Sum, Words
-from train_embedding.embeddings.expression.tokens import Token, tokens_of
+from train_embedding.embeddings.expression.nodes import Call, Concat, EmbeddingName, Like, Node, Number, Product, Slice, Sum, Text
+from train_embedding.embeddings.expression.tokens import FormulaToken, tokens_of
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.errors import InvalidExpression
 
@@ -39,7 +39,11 @@ FUNCTIONS = {
 
 
 def parse(expression: str) -> Node:
-    """The tree of a formula. Raises InvalidExpression."""
+    """Parse a formula into its syntax tree.
+
+    Raises:
+        InvalidExpression: With the column at fault.
+    """
     if len(expression) > MAX_CHARACTERS:
         message = f"the formula has {len(expression)} characters; at most {MAX_CHARACTERS} are allowed."
         raise InvalidExpression(message, expression=expression[:MAX_CHARACTERS], column=MAX_CHARACTERS + 1)
@@ -68,7 +72,7 @@ class _Parser:
         parts = [self._sum()]
         while self._take("&"):
             parts.append(self._sum())
-        return parts[0] if len(parts) == 1 else Joined(tuple(parts), column)
+        return parts[0] if len(parts) == 1 else Concat(tuple(parts), column)
 
     def _sum(self) -> Node:
         column = self._now.column
@@ -95,17 +99,17 @@ class _Parser:
 
     def _part(self) -> Node:
         value = self._value()
-        return self._cut(value) if self._now.kind == "[" else value
+        return self._slice(value) if self._now.kind == "[" else value
 
-    def _cut(self, of: Node) -> Node:
+    def _slice(self, of: Node) -> Node:
         column = self._next().column
         start = self._place()
         if self._take(":"):
-            node = Cut(of, start, self._place(), column)
+            node = Slice(of, start, self._place(), column)
         elif start is None:
             self._fail("a place is missing.", "Write [0] for the first vector, [0:2] for the first two.")
         else:
-            node = Cut(of, start, start + 1 or None, column)
+            node = Slice(of, start, start + 1 or None, column)
         self._expect("]")
         return node
 
@@ -122,11 +126,11 @@ class _Parser:
         if token.kind == "number":
             return Number(float(self._next().text), token.column)
         if token.kind == "text":
-            return Words(self._next().text, token.column)
+            return Text(self._next().text, token.column)
         if token.kind in ("name", "word"):
             self._next()
             called = token.kind == "word" and self._now.kind == "("
-            return self._call(token) if called else Name(token.text, token.column)
+            return self._call(token) if called else EmbeddingName(token.text, token.column)
         if token.kind == "(":
             self._open()
             node = self._formula()
@@ -134,7 +138,7 @@ class _Parser:
             return node
         return self._unexpected()
 
-    def _call(self, name: Token) -> Node:
+    def _call(self, name: FormulaToken) -> Node:
         if name.text not in FUNCTIONS:
             self._at -= 1
             self._fail(f'there is no function "{name.text}".', f"Functions are {', '.join(FUNCTIONS)}.")
@@ -161,10 +165,10 @@ class _Parser:
         return self._formula()
 
     @property
-    def _now(self) -> Token:
+    def _now(self) -> FormulaToken:
         return self._tokens[self._at]
 
-    def _next(self) -> Token:
+    def _next(self) -> FormulaToken:
         token = self._now
         self._at += 1
         return token

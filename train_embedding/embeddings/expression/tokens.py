@@ -1,4 +1,4 @@
-"""A formula over embeddings cut into tokens; each knows its column."""
+"""Splits a formula over embeddings into tokens, each with its column."""
 
 from __future__ import annotations
 
@@ -17,15 +17,21 @@ _CURLY = "“”„‟«»"
 
 
 @dataclass(frozen=True)
-class Token:
+class FormulaToken:
+    """One token of a formula."""
+
     kind: str
     '"number", "text" (in double quotes), "name" (in single ones), "word" (bare), "end", or a symbol itself.'
     text: str
     column: int
 
 
-def tokens_of(expression: str) -> Iterator[Token]:
-    """The tokens, the last of kind "end". Raises InvalidExpression."""
+def tokens_of(expression: str) -> Iterator[FormulaToken]:
+    """Split a formula into tokens, the last of kind "end".
+
+    Raises:
+        InvalidExpression: Where a character cannot be read.
+    """
     position = 0
     while position < len(expression):
         letter = expression[position]
@@ -35,15 +41,15 @@ def tokens_of(expression: str) -> Iterator[Token]:
         if letter in "\"'":
             token, position = _quoted_token(expression, position)
         elif letter in _SYMBOLS:
-            token, position = Token(letter, letter, position + 1), position + 1
+            token, position = FormulaToken(letter, letter, position + 1), position + 1
         else:
             token, position = _word(expression, position)
         yield token
-    yield Token("end", "", len(expression) + 1)
+    yield FormulaToken("end", "", len(expression) + 1)
 
 
-def quoted(name: str) -> str:
-    """A name as a formula holds it wherever it stands: bare where that is read as this name, else in quotes."""
+def quote_name(name: str) -> str:
+    """Write a name as a formula reads it: bare where that is unambiguous, else in single quotes."""
     bare = name != "like" and name[:1] not in ("+", "-", ".", *_CURLY) and not _NUMBER.fullmatch(name)
     if bare and name and not any(letter in _ENDS_WORD or letter.isspace() for letter in name):
         return name
@@ -51,7 +57,7 @@ def quoted(name: str) -> str:
     return f"'{escaped}'"
 
 
-def _quoted_token(expression: str, start: int) -> tuple[Token, int]:
+def _quoted_token(expression: str, start: int) -> tuple[FormulaToken, int]:
     r"""What stands in quotes; \' \" and \\ are the characters themselves."""
     quote, text, position = expression[start], "", start + 1
     kind = "text" if quote == '"' else "name"
@@ -64,10 +70,10 @@ def _quoted_token(expression: str, start: int) -> tuple[Token, int]:
         _refuse(expression, start, f"this {quote} is never closed.", f"Put another {quote} after the {kind}.")
     if not text.strip():
         _refuse(expression, start, f"the {kind} is empty.", "")
-    return Token(kind, text, start + 1), position + 1
+    return FormulaToken(kind, text, start + 1), position + 1
 
 
-def _word(expression: str, start: int) -> tuple[Token, int]:
+def _word(expression: str, start: int) -> tuple[FormulaToken, int]:
     end = start
     while end < len(expression) and expression[end] not in _ENDS_WORD and not expression[end].isspace():
         letter = expression[end]
@@ -81,7 +87,7 @@ def _word(expression: str, start: int) -> tuple[Token, int]:
     text = expression[start:end]
     if text[0] == "." and not _NUMBER.fullmatch(text):
         _refuse(expression, start, f'"{text}" is neither a number nor a name.', "")
-    return Token("number" if _NUMBER.fullmatch(text) else "word", text, start + 1), end
+    return FormulaToken("number" if _NUMBER.fullmatch(text) else "word", text, start + 1), end
 
 
 def _refuse(expression: str, position: int, message: str, hint: str) -> NoReturn:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import MADE_FROM
 from train_embedding.embeddings.names import check_name
-from train_embedding.embeddings.text_encoders import model_of
-from train_embedding.errors import Conflict, InvalidInput
+from train_embedding.embeddings.text_encoders import does_not_fit
+from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.services.combining.to_sdxl import to_sdxl
 from train_embedding.services.inspection.vocabularies import Vocabularies
@@ -160,9 +160,10 @@ class Combining:
         where the embedding is not for the loaded checkpoint.
         """
         info = self._host.info()
+        if not info.widths:
+            raise HostFailed("No checkpoint is loaded.", "Load one, then draw.")
         if embedding.widths != info.widths:
-            kind = model_of(embedding.widths)
-            raise Conflict(f'"{embedding.name}" is for {kind}; the loaded checkpoint cannot draw it.', "Load one of that kind.")
+            raise Conflict(does_not_fit(embedding.name, embedding.widths, info.widths), "Load a checkpoint of that kind.")
         text = prompt.replace("[name]", embedding.name)
         if embedding.name not in text:
             text = f"{embedding.name}, {text}"

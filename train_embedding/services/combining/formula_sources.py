@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.expression.nodes import Name, Node, nodes_of
+from train_embedding.embeddings.expression.nodes import EmbeddingName, Node, nodes_of
 from train_embedding.embeddings.names import did_you_mean
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict, HostFailed, InvalidExpression, NotFound
@@ -40,7 +40,7 @@ class FormulaSources:
         self._vocabularies = vocabularies
         self._expression = expression
         self.embeddings: dict[str, Embedding] = {}
-        names = [node for node in nodes_of(tree) if isinstance(node, Name)]
+        names = [node for node in nodes_of(tree) if isinstance(node, EmbeddingName)]
         for node in names:
             if node.name not in self.embeddings:
                 self.embeddings[node.name] = self._read(node)
@@ -50,7 +50,7 @@ class FormulaSources:
         """Return the vectors of an embedding in the formula, [n, d] per text encoder."""
         return self.embeddings[name].vectors
 
-    def words(self, text: str) -> Mapping[str, torch.Tensor]:
+    def token_embeddings(self, text: str) -> Mapping[str, torch.Tensor]:
         """Return the token embeddings of a text, [n, d] per text encoder.
 
         Raises:
@@ -74,10 +74,10 @@ class FormulaSources:
 
     def _check(self, loaded: dict[str, int], what: str) -> None:
         if any(loaded.get(key) != width for key, width in self._widths.items()):
-            message = f"{what} cannot be looked up for {_kind(self._widths)}: the loaded checkpoint is {_kind(loaded)}."
+            message = f"{what} cannot be looked up for {model_of(self._widths)}: the loaded checkpoint is {model_of(loaded)}."
             raise Conflict(message, "Load a checkpoint of that kind.")
 
-    def _read(self, node: Name) -> Embedding:
+    def _read(self, node: EmbeddingName) -> Embedding:
         try:
             return self._library.read(node.name)
         except NotFound as error:
@@ -90,7 +90,7 @@ class FormulaSources:
         near = did_you_mean(name, (entry.name for entry in self._library.list()))
         return near or f'The word of that name is written in double quotes, "{name}".'
 
-    def _common_widths(self, names: list[Name]) -> dict[str, int]:
+    def _common_widths(self, names: list[EmbeddingName]) -> dict[str, int]:
         if not names:
             widths = self._host.info().widths
             if not widths:
@@ -101,14 +101,9 @@ class FormulaSources:
             other = self.embeddings[node.name]
             if other.widths != first.widths:
                 raise InvalidExpression(
-                    f'"{other.name}" is for {_kind(other.widths)}, and "{first.name}" for {_kind(first.widths)}.',
+                    f'"{other.name}" is for {model_of(other.widths)}, and "{first.name}" for {model_of(first.widths)}.',
                     "Embeddings of one family can be combined; convert makes SDXL of SD1.",
                     expression=self._expression,
                     column=node.column,
                 )
         return first.widths
-
-
-def _kind(widths: dict[str, int]) -> str:
-
-    return model_of(widths)

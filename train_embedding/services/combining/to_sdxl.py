@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.expression.tokens import quoted
+from train_embedding.embeddings.expression.tokens import quote_name
 from train_embedding.embeddings.metadata import APPROXIMATE
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import Conflict
@@ -50,7 +50,7 @@ def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding
     words = [token_text(token) for token in ids]
     matches = [f"{place}: {word} {cosine:.2f}" for place, (word, cosine) in enumerate(zip(words, cosines, strict=True))]
     metadata = {
-        "made_from": f"{quoted(embedding.name)} from SD1 to SDXL by the nearest token of each vector",
+        "made_from": f"{quote_name(embedding.name)} from SD1 to SDXL by the nearest token of each vector",
         APPROXIMATE: f"vectors for clip_g are those of tokens, with their cosines: {', '.join(matches)}",
     }
     converted = replace(

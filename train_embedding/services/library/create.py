@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import INIT_TEXT
 from train_embedding.embeddings.names import check_name
-from train_embedding.embeddings.text_encoders import CHUNK, model_of
+from train_embedding.embeddings.text_encoders import CHUNK, does_not_fit
 from train_embedding.errors import Conflict, HostFailed, InvalidInput
 from train_embedding.hosts.base import Host
 from train_embedding.services.library.entries import Entry
@@ -156,7 +156,7 @@ def _from_embedding(host: Host, name: str, wanted: int | None, read: Callable[[s
     widths = _widths(host)
     if source.widths != widths:
         raise Conflict(
-            f'The embedding "{name}" is for {model_of(source.widths)}; the loaded checkpoint is {model_of(widths)}.',
+            does_not_fit(name, source.widths, widths),
             "Start from an embedding of the same kind, or load another checkpoint.",
         )
     count = wanted or automatic(source.count)

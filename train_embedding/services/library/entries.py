@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
 from train_embedding.services.formats import UNLOADED
 from train_embedding.services.library.file_summary import UNVERIFIED, FileSummary
@@ -109,9 +109,8 @@ def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, 
     if summary.problem:
         return summary.problem
     if not _fits(summary, info):
-        model = "one of SDXL's two text encoders" if summary.is_half_of_sdxl else model_of(summary.widths)
-        made_for = f"It was made for {model}; the loaded checkpoint is {model_of(info.widths)}."
-        return made_for if name in loaded.names else loaded.left_out.get(name, made_for)
+        misfit = does_not_fit(name, summary.widths, info.widths, summary.is_half_of_sdxl)
+        return misfit if name in loaded.names else loaded.left_out.get(name, misfit)
     if used != file.path:
         return f'The host uses "{used}", which has the same name.'
     if name in loaded.names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.errors import Conflict, HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.images.png import encode_png
@@ -63,10 +63,7 @@ def draw_preview(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -
     if not info.widths:
         raise HostFailed("No checkpoint is loaded.", "Load one, then draw.")
     if info.widths != embedding.widths:
-        raise Conflict(
-            f'"{embedding.name}" is for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(info.widths)}.',
-            "Load a checkpoint of that kind.",
-        )
+        raise Conflict(does_not_fit(embedding.name, embedding.widths, info.widths), "Load a checkpoint of that kind.")
     side = info.resolution
     asked = text.replace("[name]", embedding.name)
     request = Txt2ImgRequest(asked, seed=seed, width=side, height=side, embeddings=(embedding,))

@@ -15,7 +15,7 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import remove_folder, storage_failed
-from train_embedding.embeddings.text_encoders import model_of
+from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError, refusal_of
@@ -245,7 +245,7 @@ class Runs:
             raise HostFailed("No checkpoint is loaded.", "Load one, then train.")
         if embedding.widths != info.widths:
             raise Conflict(
-                f'The embedding "{name}" is for {model_of(embedding.widths)}; the loaded checkpoint is {model_of(info.widths)}.',
+                does_not_fit(name, embedding.widths, info.widths),
                 "Load a checkpoint of that kind, or create a new embedding.",
             )
         if embedding.count > MAX_VECTORS:

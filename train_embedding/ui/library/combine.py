@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import InvalidInput
+from train_embedding.services.combining import quote_name
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 INPUTS = 6
 SUM, AVERAGE, CONCATENATE = "sum", "average", "concat"
 WAYS = (("Weighted sum", SUM), ("Mean", AVERAGE), ("One after another", CONCATENATE))
-_BARE = re.compile(r"[^\W\d][\w-]*")
-"A name that needs no quotes in a formula."
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,9 @@ def _report(services: Services, made: Combined) -> Markup:
 
 
 def _term(name: str, weight: float) -> str:
-    return _quoted(name) if weight == 1 else f"{weight:g} * {_quoted(name)}"
+    return _operand(name) if weight == 1 else f"{weight:g} * {_operand(name)}"
 
 
-def _quoted(name: str) -> str:
-    if (_BARE.fullmatch(name) and name != "like") or (len(name) > 2 and name[0] == name[-1] == '"'):
-        return name
-    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+def _operand(text: str) -> str:
+    """A text in double quotes stays a text; anything else is the name of an embedding."""
+    return text if len(text) > 2 and text[0] == text[-1] == '"' else quote_name(text)
