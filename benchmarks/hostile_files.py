@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.hostile_cases import Case, cases
-from train_embedding.embeddings.formats.containers import pictures, pixels, png_text
+from train_embedding.embeddings.formats.containers import images, pixels, png_text
 from train_embedding.errors import UnreadableFile
 from train_embedding.images import decoder
 from train_embedding.images.errors import NotDecoded
@@ -178,7 +178,7 @@ def _decoder_memory(file: Path) -> float:
     if not pixels.sniff(data) or png_text.sniff(data):
         return 0.0
     try:
-        alone, kind = pictures.check_header(data, file.name)
+        alone, kind = images.check_header(data, file.name)
         alone = strip_metadata(alone, kind)
     except (UnreadableFile, NotDecoded):
         return 0.0

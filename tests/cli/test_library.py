@@ -96,7 +96,7 @@ def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_the_suffix_of_an_export_decides(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for suffix, form in ((".safetensors", "kohya"), (".bin", "webui"), (".png", "png"), (".webp", "picture"), (".PT", "webui")):
+    for suffix, form in ((".safetensors", "kohya"), (".bin", "webui"), (".png", "png"), (".webp", "image"), (".PT", "webui")):
         output(capsys, "export", "cat", f"out{suffix}")
         assert read_embedding(tmp_path / f"out{suffix}").format == form
     assert "named like an embedding file" in output(capsys, "export", "cat", "out.txt", code=2)

@@ -7,7 +7,8 @@ import torch
 
 from tests.webui.server import PREFIX, ROUTES, WebUI, vectors_in
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.formats import FORMAT_NAMES, read_embedding, suffixes_of, write_embedding
+from train_embedding.embeddings.format_names import FORMAT_NAMES, suffixes_of
+from train_embedding.embeddings.formats import read_embedding, write_embedding
 
 FORMS = [(name, suffix) for name in FORMAT_NAMES for suffix in suffixes_of(name) if suffix != ".jxl"]
 # OneTrainer's and diffusers' forms are to it a lone tensor under some key.

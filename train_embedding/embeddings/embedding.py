@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.text_encoders import KEYS, OPENCLIP_BIGG, family_of
 from train_embedding.errors import InvalidInput
 
@@ -40,10 +41,10 @@ class Embedding:
     "Name of the checkpoint that it was trained on."
     checkpoint_hash: str | None = None
     "Short hash of that checkpoint."
-    format: str = ""
-    "Name of the form it was read from, one of `formats.FORMAT_NAMES`; empty for one that comes from no file."
+    format: FormatName | Literal[""] = ""
+    "Name of the format it was read from; empty for one that comes from no file."
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-    "What its file says about itself besides the fields above: short texts. Written back where the form can hold them."
+    "What its file says about itself besides the fields above: short texts. Written back where the format can hold them."
 
     def __post_init__(self) -> None:
         if not self.vectors:

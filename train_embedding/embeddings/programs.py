@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.errors import InvalidInput
 
 SUFFIX = ".safetensors"
@@ -22,7 +23,7 @@ class Program:
     title: str
     trigger: str
     "What calls the embedding in a prompt there, with {name}."
-    format: str = "safetensors"
+    format: FormatName = "safetensors"
     "Of embeddings for one text encoder; those for SDXL are clip_l and clip_g for all programs."
     callable_names: str = r".+"
     "A regular expression that the names fit which a prompt there can call."

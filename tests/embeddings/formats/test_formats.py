@@ -14,15 +14,14 @@ from safetensors.torch import save_file
 
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FORMAT_NAMES, suffixes_of
 from train_embedding.embeddings.formats import (
     CONTAINERS,
-    FORMAT_NAMES,
     MAX_FILE_SIZE,
     encode,
     is_embedding_file,
     read_bytes,
     read_embedding,
-    suffixes_of,
     write_embedding,
 )
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
@@ -37,7 +36,7 @@ def written(format: str, suffix: str) -> bool:
 
 
 FORMS = [(name, suffix) for name in FORMAT_NAMES for suffix in suffixes_of(name) if written(name, suffix)]
-HELD = [(name, suffix) for name, suffix in FORMS if suffix == ".safetensors" or name in ("webui", "png", "picture")]
+HELD = [(name, suffix) for name, suffix in FORMS if suffix == ".safetensors" or name in ("webui", "png", "image")]
 "Forms with a place for what the file says about itself."
 USUAL = [".pt", ".bin", ".safetensors", ".png", ".webp"]
 "Suffixes that an embedding can be written under on every machine."
@@ -92,12 +91,12 @@ def test_a_file_tells_its_form(form: str, suffix: str) -> None:
     one, two = (encode(an_embedding(widths), form, suffix) for widths in WIDTHS[3:])
     # What every host reads in a .safetensors is kohya's form.
     assert read_bytes(one, f"a{suffix}").format == {"safetensors": "kohya"}.get(form, form)
-    assert read_bytes(two, f"a{suffix}").format == (form if form in ("png", "picture") else "sdxl")
+    assert read_bytes(two, f"a{suffix}").format == (form if form in ("png", "image") else "sdxl")
     assert {read_bytes(one, f"a{suffix}").format, read_bytes(two, f"a{suffix}").format} <= set(FORMAT_NAMES)
 
 
 def test_the_usual_form_of_a_suffix(tmp_path: Path) -> None:
-    forms = {".pt": "webui", ".bin": "webui", ".safetensors": "kohya", ".png": "png", ".webp": "picture"}
+    forms = {".pt": "webui", ".bin": "webui", ".safetensors": "kohya", ".png": "png", ".webp": "image"}
     for suffix, form in forms.items():
         write_embedding(an_embedding({"clip_l": 8}), tmp_path / f"a{suffix}")
         assert read_embedding(tmp_path / f"a{suffix}").format == form
@@ -114,9 +113,9 @@ def test_a_name_inside_that_is_not_the_files_is_told() -> None:
 
 
 def test_containers_sniff_their_own_and_no_other() -> None:
-    forms = ("webui", "safetensors", "png", "picture")
+    forms = ("webui", "safetensors", "png", "image")
     usual = [encode(an_embedding({"clip_l": 8}), name, suffixes_of(name)[0]) for name in forms]
-    # A picture with a text is a picture too; the text is looked for first.
+    # A picture with a text is an image too; the text is looked for first.
     assert [[each.sniff(data) for data in usual] for each in CONTAINERS] == [
         [True, False, False, False],
         [False, True, False, False],
@@ -129,8 +128,8 @@ def test_containers_sniff_their_own_and_no_other() -> None:
     ("form", "suffix", "reason"),
     [
         ("webui", ".safetensors", r'"webui" has no "\.safetensors"'),
-        ("picture", ".avif", "avif"),
-        ("ckpt", ".pt", 'no form "ckpt"'),
+        ("image", ".avif", "avif"),
+        ("ckpt", ".pt", 'no format "ckpt"'),
     ],
 )
 def test_a_form_that_there_is_not(form: str, suffix: str, reason: str) -> None:
@@ -217,7 +216,7 @@ def test_cut_at_any_byte_it_is_refused_or_reads_the_same(form: str, suffix: str)
             assert sentence.startswith(f'"sword{suffix}" ')
             assert "\n" not in sentence
         else:  # the text of a PNG stands before its pixels
-            assert form in ("png", "picture")
+            assert form in ("png", "image")
             assert torch.equal(read.vectors["clip_l"], embedding.vectors["clip_l"])
 
 

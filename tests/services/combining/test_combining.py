@@ -163,7 +163,7 @@ def test_a_preview_is_drawn_with_vectors_that_no_file_holds(host: FakeHost, comb
     assert host.jobs == ["Preview of zork"]
     combining.draw(combined.embedding, "a photo")
     assert host.requests[1].prompt == "zork, a photo"
-    with pytest.raises(Conflict, match="cannot draw it"):
+    with pytest.raises(Conflict, match="is for a model of width 20; the loaded checkpoint is a model of width 12"):
         combining.draw(Embedding("wide", {"clip_l": torch.ones(1, 20)}))
 
 
@@ -173,14 +173,14 @@ def test_another_form(host: FakeHost, library: Library, combining: Combining) ->
     assert not (folder / "a.safetensors").exists()
     assert torch.equal(library.read("a").vectors["clip_l"], A)
     assert library.read("a").step == 5
-    with pytest.raises(Conflict, match=r'"a\.pt" has that form already'):
+    with pytest.raises(Conflict, match=r'"a\.pt" has that format already'):
         combining.convert("a", "pt")
     copy = combining.convert("a", "safetensors", "b")
     assert copy.entry.file == folder / "b.safetensors"
     assert (folder / "a.pt").exists()
     with pytest.raises(Conflict, match='"b" already'):
         combining.convert("my cat", "pt", "b")
-    for to, form in (("png", "png"), ("webp", "picture")):
+    for to, form in (("png", "png"), ("webp", "image")):
         picture = combining.convert("a", to, f"a-{to}").entry
         assert (picture.file.suffix, picture.format) == (f".{to}", form)
         assert torch.equal(library.read(picture.name).vectors["clip_l"], A)

@@ -153,7 +153,7 @@ def test_names_alone_make_no_pair(library: Library) -> None:
     assert [(one.file, one.problem) for one in done] == [("cat_2.pt", ""), ("cat.pt", ""), ("dog_2.pt", "")]
 
 
-@pytest.mark.parametrize(("form", "suffix"), [("png", ".png"), ("picture", ".png"), ("picture", ".webp")])
+@pytest.mark.parametrize(("form", "suffix"), [("png", ".png"), ("image", ".png"), ("image", ".webp")])
 def test_pictures_keep_their_bytes_unless_they_call_the_embedding_otherwise(library: Library, form: str, suffix: str) -> None:
     data = encode(Embedding("cat", {"clip_l": VECTORS}), form, suffix)
     same, other = library.import_files([(f"cat{suffix}", data), (f"dog{suffix}", data)])

@@ -270,7 +270,7 @@ def test_a_rewritten_file_keeps_its_sidecars(fake_host: FakeHost, library: Libra
     assert sorted(files_in(fake_host)) == ["sword.pt", "sword.pt.optim"]
 
 
-@pytest.mark.parametrize("form", ["png", "picture"])
+@pytest.mark.parametrize("form", ["png", "image"])
 def test_a_preview_never_takes_the_embeddings_place(fake_host: FakeHost, library: Library, form: str) -> None:
     """The WebUI loads a picture that carries an embedding, unless its name says that it is a preview."""
     other = encode(Embedding("sword", {"clip_l": torch.full((1, 768), 7.0)}), form, ".png")

@@ -280,7 +280,7 @@ def test_save_over_a_picture(fake_host: FakeHost, suffix: str) -> None:
     """What cannot be written, as AVIF, becomes the usual file, and the old one goes to the trash."""
     file = fake_host.info().embeddings_folder / "old" / f"cat{suffix}"
     file.parent.mkdir()
-    form, of = ("picture", ".webp") if suffix == ".webp" else ("png", ".png")
+    form, of = ("image", ".webp") if suffix == ".webp" else ("png", ".png")
     file.write_bytes(formats.encode(Embedding("cat", {"clip_l": torch.ones(1, 768)}), form, of))
     library = Library(fake_host)
     entry = library.save(Embedding("cat", {"clip_l": torch.zeros(1, 768)}))
@@ -336,7 +336,7 @@ def test_a_plain_picture_is_in_the_way_of_a_new_embedding(fake_host: FakeHost, s
 
 
 def formats_of(suffix: str) -> str:
-    return "png" if suffix == ".png" else "picture"
+    return "png" if suffix == ".png" else "image"
 
 
 def test_save_without_overwriting(fake_host: FakeHost) -> None:

@@ -135,7 +135,7 @@ def test_the_case_alone(fake_host: FakeHost, library: Library) -> None:
     assert names(fake_host) == all_of("One")
 
 
-PICTURES = [("png", ".png"), ("picture", ".png"), ("picture", ".webp")]
+PICTURES = [("png", ".png"), ("image", ".png"), ("image", ".webp")]
 
 
 @pytest.mark.parametrize(("form", "suffix"), PICTURES)
@@ -181,9 +181,9 @@ def test_a_picture_that_cannot_be_written_keeps_its_name(
 ) -> None:
     file = fake_host.info().embeddings_folder / "skcat.webp"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encode(Embedding("skcat", {"clip_l": torch.ones(1, 768)}), "picture", ".webp"))
+    file.write_bytes(encode(Embedding("skcat", {"clip_l": torch.ones(1, 768)}), "image", ".webp"))
     library.reload()
-    monkeypatch.setitem(forms.SUFFIXES, "picture", (".png",))  # type: ignore[arg-type]  # as it is for AVIF
+    monkeypatch.setitem(forms.SUFFIXES, "image", (".png",))  # type: ignore[arg-type]  # as it is for AVIF
     before = state(fake_host)
     for change in (library.rename, library.copy):
         with pytest.raises(UnreadableFile, match="carries its name inside"):

@@ -146,7 +146,7 @@ def test_converting(handler: Handler, components: Components, status_of: Any, se
     updates = handler("convert")("my-cat.pt", ".png file", " picture ")
     assert updates[components["te_library_selected"]] == "picture.png"
     assert names(services) == ["my dog", "my-cat", "picture"]
-    assert "has that form already" in status_of(handler("convert")("my-cat.pt", ".pt file", ""))
+    assert "has that format already" in status_of(handler("convert")("my-cat.pt", ".pt file", ""))
     assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "for SDXL", ""))
 
 

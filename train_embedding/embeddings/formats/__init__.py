@@ -1,4 +1,4 @@
-"""Embedding files: a form is a layout (which keys) in a container (torch file, safetensors, picture), and read as what it is."""
+"""Reads and writes embedding files: a format is a layout (which keys) in a container (torch file, safetensors, image)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import SUFFIXES as SUFFIXES_OF
+from train_embedding.embeddings.format_names import FormatName, check_format, format_for
 from train_embedding.embeddings.formats.containers import (
     Container,
-    pictures,
+    images,
     pixels,
     png_text,
     safetensors_file,
@@ -22,7 +24,7 @@ from train_embedding.embeddings.formats.containers import (
 )
 from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, unreadable
 from train_embedding.embeddings.formats.impostors import describe_impostor
-from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
+from train_embedding.embeddings.formats.layouts import KeyLayout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import tensors_in
 from train_embedding.embeddings.formats.layouts.diffusers import TOKEN, first_of_pair, second_of_pair
 from train_embedding.embeddings.regular_files import NotRegularFile, open_regular_file, read_regular_file
@@ -31,47 +33,49 @@ from train_embedding.errors import InvalidInput, NotFound, StorageFailed, Unread
 from train_embedding.images import png
 
 __all__ = [
-    "FORMATS", "FORMAT_NAMES", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
-    "read_bytes", "read_contents", "read_embedding", "read_pair", "read_sanitized", "second_of_pair", "suffixes_of",
+    "FORMATS", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
+    "read_bytes", "read_contents", "read_embedding", "read_pair", "read_sanitized", "second_of_pair",
     "write_embedding",
 ]  # fmt: skip
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
-LAYOUTS: tuple[Layout, ...] = (webui, sdxl, kohya, onetrainer, diffusers)
-"In the order in which a file is tried: any single tensor would do for the last."
+LAYOUTS: tuple[KeyLayout, ...] = (webui, sdxl, kohya, onetrainer, diffusers)
+"In the order in which a file is tried; the last accepts any single tensor."
 
 
 @dataclass(frozen=True)
 class Format:
-    """A form that can be written: its layout for one text encoder (for several it is `sdxl`), and its container by suffix."""
+    """A format that can be written: its layout for one text encoder (for several it is `sdxl`), and its container by suffix."""
 
-    layout: Layout
+    layout: KeyLayout
     containers: Mapping[str, Container]
 
 
-_TORCH: dict[str, Container] = {suffix: torch_file for suffix in torch_file.WRITTEN}  # noqa: C420 - for its type
-_SAFE: dict[str, Container] = {".safetensors": safetensors_file}
-FORMATS: dict[str, Format] = {
-    "webui": Format(webui, _TORCH),
-    # What every host reads from such a file. Read back, it is kohya's form, or that of SDXL.
-    "safetensors": Format(kohya, _SAFE),
-    "sdxl": Format(sdxl, {**_SAFE, **_TORCH}),
-    "kohya": Format(kohya, {**_SAFE, **_TORCH}),
-    "onetrainer": Format(onetrainer, {**_SAFE, **_TORCH}),
-    "diffusers": Format(diffusers, {**_SAFE, **_TORCH}),
-    "png": Format(webui, {".png": png_text}),
-    # Not `.avif`, which Pillow writes with losses only.
-    "picture": Format(webui, {suffix: pixels for suffix in pixels.SUFFIXES if suffix != ".avif"}),
+def _format(name: FormatName, layout: KeyLayout, container: Container | None = None) -> Format:
+    """A format with the suffixes of its name. container: of all its files; left out, their suffixes decide."""
+    return Format(layout, {suffix: container or _CONTAINER_OF[suffix] for suffix in SUFFIXES_OF[name]})
+
+
+_CONTAINER_OF: Mapping[str, Container] = {".pt": torch_file, ".bin": torch_file, ".safetensors": safetensors_file}
+FORMATS: Mapping[FormatName, Format] = {
+    "webui": _format("webui", webui),
+    # What every host reads from such a file. Read back, its format is kohya's, or that of SDXL.
+    "safetensors": _format("safetensors", kohya),
+    "sdxl": _format("sdxl", sdxl),
+    "kohya": _format("kohya", kohya),
+    "onetrainer": _format("onetrainer", onetrainer),
+    "diffusers": _format("diffusers", diffusers),
+    "png": _format("png", webui, png_text),
+    "image": _format("image", webui, pixels),
 }
-"By name; where a suffix alone is given, the first one that has it."
-FORMAT_NAMES = tuple(FORMATS)
+"By name."
 SUFFIXES = tuple(dict.fromkeys(suffix for container in CONTAINERS for suffix in container.SUFFIXES))
 
 
 def is_embedding_file(path: Path) -> bool:
-    """Whether it is named like an embedding, and if it is a picture, carries one; of pictures, `*.preview.*` never is.
+    """Return whether a file is named like an embedding and, if it is an image, carries one; `*.preview.*` images never do.
 
-    Of pictures as little is read as will do, once for as long as they do not change; other files are not opened.
+    Of an image only what is needed is read, once until it changes; other files are not opened.
     """
     suffix = path.suffix.lower()
     if suffix not in pixels.SUFFIXES:
@@ -102,9 +106,11 @@ def read_embedding(path: str | os.PathLike[str]) -> Embedding:
 
 
 def read_contents(path: Path) -> bytes:
-    """The bytes of an embedding's file.
+    """Read the bytes of an embedding's file.
 
-    Raises NotFound, and UnreadableFile for one that is too large, cannot be read, or is not a regular file.
+    Raises:
+        NotFound: Where there is no such file.
+        UnreadableFile: Where it is too large, cannot be read, or is not a regular file.
     """
     try:
         data = read_regular_file(path, MAX_FILE_SIZE)
@@ -120,17 +126,26 @@ def read_contents(path: Path) -> bytes:
 
 
 def read_bytes(data: bytes, file_name: str) -> Embedding:
-    """Reads an embedding that has no place on the disk yet, such as an upload; its name is the file's stem, without folders.
+    """Read an embedding that is not on the disk yet, such as an upload; its name is the file's stem, without folders.
 
-    Raises UnreadableFile. The name is checked by whoever gives the embedding a place.
+    The name is not checked here, but where the embedding is saved.
+
+    Raises:
+        UnreadableFile: Where the bytes are no embedding.
     """
     return _read(data, _base(file_name))
 
 
 def read_pair(first: bytes, second: bytes, file_name: str) -> Embedding:
-    """The embedding of two files, one for each text encoder of SDXL, as diffusers' example writes them.
+    """Read the embedding of two files, one for each text encoder of SDXL, as diffusers' example writes them.
 
-    file_name: of the first; `first_of_pair` tells which files belong together. Raises UnreadableFile.
+    Args:
+        first: The file for the first text encoder.
+        second: The file for the second text encoder.
+        file_name: Name of the first; `first_of_pair` says which files belong together.
+
+    Raises:
+        UnreadableFile: Where either is no embedding, or they are no pair.
     """
     file = _base(file_name)
     return diffusers.join(_read(first, file), _read(second, file), file)
@@ -148,28 +163,30 @@ def read_sanitized(data: bytes, file_name: str) -> Embedding:
     return _arranged(torch_file.read(data, file, skip_disallowed=True), file)
 
 
-def suffixes_of(format_name: str) -> tuple[str, ...]:
-    """The suffixes that files of this form have, the usual one first. Raises InvalidInput for an unknown name."""
-    return tuple(_format(format_name).containers)
-
-
 def encode(embedding: Embedding, format_name: str, suffix: str) -> bytes:
-    """The bytes of a file, which were seen to read back as the same vectors.
+    """Encode an embedding as the bytes of a file, which are checked to read back as the same vectors.
 
-    Raises InvalidInput for a form or suffix that there is not, or is not here, StorageFailed where it would not read back.
+    Args:
+        embedding: What to encode.
+        format_name: One of `format_names.FORMAT_NAMES`.
+        suffix: One of the format's, such as ".pt".
+
+    Raises:
+        InvalidInput: For a format or suffix that does not exist, or cannot be written here.
+        StorageFailed: Where the bytes would not read back as the same vectors.
     """
     suffix = suffix.lower()
-    format = _format(format_name)
+    format = FORMATS[check_format(format_name)]
     container = format.containers.get(suffix)
     if container is None:
         suffixes = ", ".join(format.containers)
-        raise InvalidInput(f'The form "{format_name}" has no "{suffix}" files.', f"Use {suffixes}.")
+        raise InvalidInput(f'The format "{format_name}" has no "{suffix}" files.', f"Use {suffixes}.")
     layout = sdxl if len(embedding.vectors) > 1 else format.layout
     data = container.write(layout.write(embedding), suffix)
     file = f"{embedding.name}{suffix}"
     try:
         same = _same_values(embedding, _read(data, file))
-    except UnreadableFile as error:  # a kind of picture that is not free of loss here, vectors by the thousand
+    except UnreadableFile as error:  # an image kind that is lossy here, thousands of vectors
         raise StorageFailed(f"It was not written, since it would not read back: {error.message}") from error
     if not same:
         raise StorageFailed(f'"{file}" was not written: it would not read back as the same vectors.')
@@ -182,25 +199,15 @@ def write_embedding(embedding: Embedding, path: str | os.PathLike[str], format: 
     Args:
         embedding: The vectors to write, with their metadata.
         path: The file; an existing one is replaced.
-        format: One of FORMATS. Defaults to the usual format for the suffix of `path`.
+        format: One of `FORMATS`; by default the usual format for the suffix of `path`.
 
     Raises:
         InvalidInput: The format has no files of that suffix.
         StorageFailed: The file cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    usual = next((name for name, each in FORMATS.items() if suffix in each.containers), None)
-    if usual is None:
-        written = dict.fromkeys(suffix for each in FORMATS.values() for suffix in each.containers)
-        raise InvalidInput(f'An embedding cannot be written to a "{path.suffix}" file.', f"Use one of {', '.join(written)}.")
-    write_atomically(path, encode(embedding, format or usual, suffix))
-
-
-def _format(name: str) -> Format:
-    if name not in FORMATS:
-        raise InvalidInput(f'There is no form "{name}" of embedding files.', f"Use one of {', '.join(FORMATS)}.")
-    return FORMATS[name]
+    usual = format_for(path.suffix)
+    write_atomically(path, encode(embedding, format or usual, path.suffix))
 
 
 def _base(file_name: str) -> str:
@@ -215,9 +222,9 @@ def _read(data: bytes, file: str) -> Embedding:
     container = next((container for container in CONTAINERS if container.sniff(data)), None)
     if container is None:
         impostor = describe_impostor(data)
-        raise unreadable(file, f"{impostor or 'is not an embedding in any form that can be read here, or it is cut short'}.")
+        raise unreadable(file, f"{impostor or 'is not an embedding in any format that can be read here, or it is cut short'}.")
     if Path(file).suffix.lower() not in container.SUFFIXES:
-        usual = pictures.suffix_of(data) or container.SUFFIXES[0]
+        usual = images.suffix_of(data) or container.SUFFIXES[0]
         reason = f"is not what its name says: what it holds belongs into a {usual} file."
         raise unreadable(file, reason, "Rename it if you trust where it came from.")
     return _arranged(container.read(data, file), file)
@@ -238,7 +245,7 @@ def _too_large(file: str) -> UnreadableFile:
 
 @lru_cache(maxsize=2**14)
 def _carries(path: Path, *stamp: int) -> bool:
-    """Whether a picture carries an embedding. stamp: what changes when the file does."""
+    """Whether an image carries an embedding. stamp: what changes when the file does."""
     try:
         with open_regular_file(path) as file:
             if file.read(len(png.SIGNATURE)) == png.SIGNATURE and png_text.embedding_text(file) is not None:

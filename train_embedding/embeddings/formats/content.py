@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.errors import UnreadableFile
 
 MAX_FILE_SIZE = 32 * 2**20
@@ -29,8 +30,8 @@ class Content:
     "Tensors, and in the WebUI's layout a dictionary of them."
     metadata: Mapping[str, object] = field(default_factory=dict[str, object])
     "What the file says about itself; where a container has no place apart for that, its values once more."
-    form: str = ""
-    "The form's name where the container alone decides it."
+    format: FormatName | None = None
+    "The name of the format where the container alone decides it."
 
 
 def unreadable(file: str, reason: str, hint: str = "") -> UnreadableFile:

@@ -1,4 +1,4 @@
-"""Embeddings made of others: by a formula, or brought into another form or family."""
+"""Embeddings made of others: by a formula, or converted to another format or family."""
 
 from __future__ import annotations
 
@@ -131,11 +131,11 @@ class Combining:
         return self._save(combined.embedding, combined.notes, overwrite)
 
     def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
-        """An embedding as a file of another form, one of FORMS, or as one for SDXL, "sdxl".
+        """An embedding as a file of another format, one of FORMS, or as one for SDXL, "sdxl".
 
-        new_name: left out, a file of another form takes the old one's place, which goes to the trash, and one for SDXL is called
+        new_name: left out, a file of another format replaces the old one, which goes to the trash, and one for SDXL is called
         NAME-sdxl. Raises InvalidInput for any other `to`, NotFound, UnreadableFile, InvalidName, StorageFailed, HostFailed,
-        Conflict where it has that form already, the new name is taken, or it is not for SD1 or no SDXL checkpoint is loaded.
+        Conflict where it has that format already, the new name is taken, or it is not for SD1 or no SDXL checkpoint is loaded.
         """
         if to not in (SDXL, *FORMS):
             raise InvalidInput(f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *FORMS])}.")
@@ -146,7 +146,7 @@ class Combining:
             return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
         old = self._library.get(name).file
         if not new_name and old.suffix.lower() == FORMS[to]:
-            raise Conflict(f'"{old.name}" has that form already.', "Give a new name for a copy of it.")
+            raise Conflict(f'"{old.name}" has that format already.', "Give a new name for a copy of it.")
         replaced = replace(embedding, name=new_name or name)
         entry = self._library.save(
             replaced, file=self._library.place(replaced.name, FORMS[to]), overwrite=overwrite or not new_name
@@ -174,7 +174,7 @@ class Combining:
             return self._host.txt2img(request)
 
     def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:
-        # The WebUI's own form has no room for metadata beside vectors for two text encoders.
+        # The WebUI's own format has no room for metadata beside vectors for two text encoders.
         file = self._library.place(embedding.name, FORMS["safetensors"]) if len(embedding.vectors) > 1 else None
         entry = self._library.save(embedding, file=file, overwrite=overwrite)
         return Saved(entry, (*notes, *self._library.warnings_for_name(entry.name)))

@@ -37,7 +37,7 @@ class Entry:
     folder: str = ""
     'Of the embeddings folder, with slashes, such as "styles/old"; empty for the folder itself.'
     format: str = ""
-    "The form that the file has; empty where it cannot be read."
+    "The name of its format; empty where it cannot be read."
     size: int = 0
     "Bytes."
     hash: str = ""

@@ -12,7 +12,7 @@ from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.prompts.tokenizer import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
-from train_embedding.services.formats import SUFFIXES, form_for, suffixes_of, with_new_name
+from train_embedding.services.formats import SUFFIXES, format_for, suffixes_of, with_new_name
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
@@ -22,7 +22,7 @@ __all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "make_export
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an export shall be. format: one of `forms.SUFFIXES`; program: one of `programs.PROGRAMS`, which chooses the rest."""
+    """What an export shall be. format: one of `formats.SUFFIXES`; program: one of `programs.PROGRAMS`, which chooses the rest."""
 
     format: str = ""
     suffix: str = ""
@@ -78,7 +78,7 @@ def make_export(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Export
     if not wanted.format and suffix in ("", file.suffix.lower()):
         renamed = with_new_name(file, named.name) if named.name != embedding.name else None
         return Exported(f"{named.name}{file.suffix}", data if renamed is None else renamed)
-    format_name = wanted.format or form_for(suffix)
+    format_name = wanted.format or format_for(suffix)
     suffix = suffix or suffixes_of(format_name)[0]
     return Exported(f"{named.name}{suffix}", encode(named, format_name, suffix))
 

@@ -44,7 +44,7 @@ class FileSummary:
     format: str = ""
     hash: str = ""
     fingerprint: str = ""
-    "The same for two files that hold the same vectors, whatever their form."
+    "The same for two files that hold the same vectors, whatever their format."
     problem: str = ""
     "Why the file cannot be read, a sentence; empty where it can."
     token: str = ""

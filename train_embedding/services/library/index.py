@@ -15,7 +15,7 @@ from train_embedding.embeddings.storage import remove_file
 FILE_NAME = "index.sqlite"
 BUSY_SECONDS = 2.0
 "How long to wait for another process that writes."
-LAYOUT = f"4 of {__version__}"
+LAYOUT = f"5 of {__version__}"
 "Whatever was kept by another release is read again: it may read more, or read it in another way."
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, did_you_mean, folded, is_spelled_like, path_for
 from train_embedding.errors import Conflict, InvalidInput, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
 from train_embedding.hosts.base import EmbeddingFile, Host
-from train_embedding.services.formats import SUFFIXES, form_for, with_new_name
+from train_embedding.services.formats import SUFFIXES, format_for, with_new_name
 from train_embedding.services.importing.host_compatibility import HostFile
 from train_embedding.services.importing.importing import prepare_import
 from train_embedding.services.importing.sources import IncomingFile
@@ -153,7 +153,7 @@ class Library:
             replaced = [listed.path for listed in self._replaced_by(embedding)]
             self._check_replaceable(embedding.name, replaced, overwrite=overwrite, by_run=by_run)
             target = self._target(embedding.name, file, replaced)
-            data = encode(embedding, form_for(target.suffix), target.suffix.lower())
+            data = encode(embedding, format_for(target.suffix), target.suffix.lower())
             transaction.write(target, data, replaced=replaced, overwrite=overwrite)
             catalog = self._updated(transaction)
         return self._reloaded(target, catalog)
@@ -365,7 +365,7 @@ class Library:
         ]
 
     def export(self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "") -> Exported:
-        """File name and bytes, in one of `services.forms.SUFFIXES`; without a format, the file as it is.
+        """File name and bytes, in one of `services.formats.SUFFIXES`; without a format, the file as it is.
 
         suffix: such as ".bin", where the format has several. program: one of `services.exporting.PROGRAMS`, which chooses the
         format, and a name that its prompts can call. Raises NotFound, UnreadableFile, InvalidInput.

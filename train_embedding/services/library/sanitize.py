@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import Conflict, UnreadableFile
-from train_embedding.services.formats import UNLOADED, form_for
+from train_embedding.services.formats import UNLOADED, format_for
 
 if TYPE_CHECKING:
     from train_embedding.services.library.entries import Entry
@@ -27,7 +27,7 @@ def sanitized_bytes(entry: Entry, suffix: str) -> bytes:
         raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it and download it again.")
     data = read_contents(entry.file)
     written = ".pt" if suffix.lower() in UNLOADED else suffix.lower()  # a `.ckpt` holds what a `.pt` does
-    return encode(read_sanitized(data, entry.file.name), form_for(written), written)
+    return encode(read_sanitized(data, entry.file.name), format_for(written), written)
 
 
 def refuse_unsafe(files: Iterable[Path], host: str) -> None:

@@ -21,7 +21,8 @@ import torch._utils
 from benchmarks.hostile_cases import Calls, array_pickle, legacy_file, zip_file
 from tests.failures import Failures
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
-from train_embedding.embeddings.formats import FORMAT_NAMES, encode, read_bytes, read_embedding, read_sanitized, suffixes_of
+from train_embedding.embeddings.format_names import FORMAT_NAMES, suffixes_of
+from train_embedding.embeddings.formats import encode, read_bytes, read_embedding, read_sanitized
 from train_embedding.embeddings.formats.containers import torch_file
 from train_embedding.embeddings.formats.unsafe import unsafe_reason
 from train_embedding.errors import UnreadableFile

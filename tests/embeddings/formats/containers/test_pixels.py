@@ -16,7 +16,7 @@ from benchmarks.hostile_cases import cases
 from tests.memory import MOST, PATIENCE, taken_by
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, is_embedding_file, read_bytes, read_embedding
-from train_embedding.embeddings.formats.containers import pictures, pixels
+from train_embedding.embeddings.formats.containers import images, pixels
 from train_embedding.errors import InvalidInput, UnreadableFile
 
 HERE = Path(__file__).parent
@@ -51,16 +51,16 @@ def test_the_sequence(count: int) -> None:
 )
 def test_read(file: str) -> None:
     """The first two were drawn by the WebUI's own code (`insert_image_data_embed` in 1.10.1)."""
-    read = read_embedding(HERE / "pictures" / file)
+    read = read_embedding(HERE / "images" / file)
     assert torch.equal(read.vectors["clip_l"], VECTORS)
-    assert (read.format, read.step, read.checkpoint_name, read.metadata["name"]) == ("picture", 7, "v1-5", "inside")
-    assert is_embedding_file(HERE / "pictures" / file)
+    assert (read.format, read.step, read.checkpoint_name, read.metadata["name"]) == ("image", 7, "v1-5", "inside")
+    assert is_embedding_file(HERE / "images" / file)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 @pytest.mark.parametrize("border", [0, 9])
 def test_a_black_border_does_not_matter(border: int, suffix: str) -> None:
-    with Image.open(io.BytesIO(encode(Embedding("sword", {"clip_l": VECTORS}), "picture", suffix))) as drawn:
+    with Image.open(io.BytesIO(encode(Embedding("sword", {"clip_l": VECTORS}), "image", suffix))) as drawn:
         framed = Image.new("RGB", (drawn.width + 2 * border, drawn.height + 2 * border))
         framed.paste(drawn, (border, border))
     saved = io.BytesIO()
@@ -69,7 +69,7 @@ def test_a_black_border_does_not_matter(border: int, suffix: str) -> None:
 
 
 def test_transparent_and_palette_pictures_are_looked_at_too() -> None:
-    data = encode(Embedding("sword", {"clip_l": VECTORS}), "picture", ".png")
+    data = encode(Embedding("sword", {"clip_l": VECTORS}), "image", ".png")
     with Image.open(io.BytesIO(data)) as drawn:
         saved = io.BytesIO()
         drawn.convert("RGBA").save(saved, "PNG")
@@ -98,7 +98,7 @@ PICTURES = {
 def test_an_ordinary_picture_is_no_embedding_file(tmp_path: Path, name: str) -> None:
     PICTURES[name].save(tmp_path / name, lossless=name != "lossy.webp")
     assert not is_embedding_file(tmp_path / name)
-    with pytest.raises(UnreadableFile, match="is a picture that carries no embedding"):
+    with pytest.raises(UnreadableFile, match="is an image that carries no embedding"):
         read_embedding(tmp_path / name)
 
 
@@ -108,7 +108,7 @@ def test_a_large_picture_is_not_decoded_for_a_list(tmp_path: Path, monkeypatch: 
     def fail(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(pictures, "pixels", fail)
+    monkeypatch.setattr(images, "pixels", fail)
     assert not is_embedding_file(tmp_path / "large.png")
 
 
@@ -130,7 +130,7 @@ def test_within_the_limits(tmp_path: Path, shape: str) -> None:
         width, height = (side.replace(",", "") for side in shape.split(" × "))
         said = f"is an image of {width} × {height} pixels; at most 16,384 are decoded on each side."
     else:
-        said = pictures.CARRIES_NOTHING
+        said = images.CARRIES_NOTHING
     assert taken.answer == f'"wide.png" {said}'
     assert taken.memory < MOST
     assert taken.seconds < PATIENCE
@@ -139,9 +139,9 @@ def test_within_the_limits(tmp_path: Path, shape: str) -> None:
 @pytest.mark.parametrize("mode", ["L", "LA", "P"])
 def test_greys_and_palettes_are_not_decoded(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ordinary("RGB").convert(mode).save(tmp_path / "a.png")
-    monkeypatch.setattr(pictures, "_decoded", None)
+    monkeypatch.setattr(images, "_decoded", None)
     assert not is_embedding_file(tmp_path / "a.png")
-    with pytest.raises(UnreadableFile, match="is a picture that carries no embedding"):
+    with pytest.raises(UnreadableFile, match="is an image that carries no embedding"):
         read_embedding(tmp_path / "a.png")
 
 
@@ -149,7 +149,7 @@ def test_a_picture_is_looked_at_again_when_it_has_changed(tmp_path: Path) -> Non
     path = tmp_path / "sword.png"
     ordinary("RGB").save(path)
     assert not is_embedding_file(path)
-    path.write_bytes(encode(Embedding("sword", {"clip_l": VECTORS}), "picture", ".png"))
+    path.write_bytes(encode(Embedding("sword", {"clip_l": VECTORS}), "image", ".png"))
     assert is_embedding_file(path)
     assert not is_embedding_file(path.rename(tmp_path / "sword.preview.png"))
 
@@ -161,14 +161,14 @@ def test_what_it_carries_must_be_an_embedding() -> None:
         (b"{}", "holds 0 tensors"),
         (b'{"a": 1}', "holds 0 tensors"),
     ):
-        data = pictures.encode(pixels.around(blank, zlib.compress(text)), ".png")
+        data = images.encode(pixels.around(blank, zlib.compress(text)), ".png")
         with pytest.raises(UnreadableFile, match=reason):
             read_bytes(data, "sword.png")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_jxl") is not None, reason="there is such a plugin")
 def test_a_kind_of_picture_that_pillow_does_not_know() -> None:
-    with pytest.raises(InvalidInput, match=r'A "\.jxl" picture cannot be written here'):
-        encode(Embedding("sword", {"clip_l": VECTORS}), "picture", ".jxl")
+    with pytest.raises(InvalidInput, match=r'A "\.jxl" image cannot be written here'):
+        encode(Embedding("sword", {"clip_l": VECTORS}), "image", ".jxl")
     with pytest.raises(UnreadableFile, match="needs the package pillow-jxl-plugin"):
-        read_embedding(HERE / "pictures" / "lossless.jxl")
+        read_embedding(HERE / "images" / "lossless.jxl")

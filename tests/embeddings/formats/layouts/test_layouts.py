@@ -11,19 +11,19 @@ from safetensors.torch import save
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_bytes
 from train_embedding.embeddings.formats.content import Content
-from train_embedding.embeddings.formats.layouts import Layout, diffusers, kohya, onetrainer, sdxl, webui
+from train_embedding.embeddings.formats.layouts import KeyLayout, diffusers, kohya, onetrainer, sdxl, webui
 from train_embedding.embeddings.formats.layouts.common import MAX_TEXT, MAX_TEXTS
 from train_embedding.embeddings.formats.layouts.diffusers import first_of_pair, second_of_pair
 from train_embedding.errors import InvalidInput, UnreadableFile
 
 VECTORS = torch.arange(8.0).reshape(2, 4)
-LAYOUTS: list[Layout] = [webui, sdxl, kohya, onetrainer, diffusers]
+LAYOUTS: list[KeyLayout] = [webui, sdxl, kohya, onetrainer, diffusers]
 ONE = Embedding("sword", {"clip_l": VECTORS})
 TWO = Embedding("sword", {"clip_l": VECTORS, "clip_g": VECTORS})
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.NAME)
-def test_reads_what_it_writes(layout: Layout) -> None:
+def test_reads_what_it_writes(layout: KeyLayout) -> None:
     content = layout.write(ONE)
     assert layout.sniff(content)
     read = layout.read(content, "sword.pt")
@@ -32,7 +32,7 @@ def test_reads_what_it_writes(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize("layout", [webui, kohya, onetrainer, diffusers], ids=lambda layout: layout.NAME)
-def test_one_text_encoder_only(layout: Layout) -> None:
+def test_one_text_encoder_only(layout: KeyLayout) -> None:
     with pytest.raises(InvalidInput, match="clip_l and clip_g"):
         layout.write(TWO)
 
@@ -40,7 +40,7 @@ def test_one_text_encoder_only(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("layout", "key"), [(kohya, "emb_params"), (onetrainer, "emp_params"), (diffusers, "sword"), (sdxl, "clip_l")]
 )
-def test_the_keys(layout: Layout, key: str) -> None:
+def test_the_keys(layout: KeyLayout, key: str) -> None:
     assert list(layout.write(ONE).values) == [key]
 
 

@@ -1,4 +1,4 @@
-"""Values as the WebUI writes them into pictures: JSON, with a tensor as `{"TORCHTENSOR": [[…], …]}`."""
+"""Values as the WebUI writes them into images: JSON, with a tensor as `{"TORCHTENSOR": [[…], …]}`."""
 
 from __future__ import annotations
 

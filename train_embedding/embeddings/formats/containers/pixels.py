@@ -1,7 +1,7 @@
-"""Pictures whose pixels carry the values: the WebUI's form, which survives sites that strip texts from files.
+"""Images whose pixels carry the values: the WebUI's format, which survives sites that strip texts from files.
 
 The values are JSON, compressed by zlib. The lower halves of its bytes stand in the lowest four bits of a block left of the
-picture, the upper halves in a block right of it, a column with nothing in those bits between. Both are xored with a fixed
+image, the upper halves in a block right of it, a column with nothing in those bits between. Both are xored with a fixed
 sequence. What the upper four bits hold means nothing.
 """
 
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
-from train_embedding.embeddings.formats.containers import json_text, pictures
+from train_embedding.embeddings.format_names import FormatName
+from train_embedding.embeddings.formats.containers import images, json_text
 from train_embedding.embeddings.formats.content import MAX_FILE_SIZE, Content, unreadable
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import UnreadableFile
 
 SUFFIXES: tuple[str, ...] = (".png", ".webp", ".avif", ".jxl")
-FORM = "picture"
+FORMAT: FormatName = "image"
 
 _LOW, _HIGH = 0x0F, 0x60
 "The bits that carry values; what the others hold here, so that no pixel is black."
@@ -29,15 +30,15 @@ _TOP_ROWS = 16
 
 
 def sniff(data: bytes) -> bool:
-    """Whether this is a picture of a kind that can carry values so."""
-    return bool(pictures.kind_of(data))
+    """Whether this is an image of a kind that can carry values so."""
+    return bool(images.kind_of(data))
 
 
 def read(data: bytes, file: str) -> Content:
-    """The values in the pixels. Raises UnreadableFile, also for a picture that carries none."""
-    packed = _carried(pictures.pixels(data, file))
+    """The values in the pixels. Raises UnreadableFile, also for an image that carries none."""
+    packed = _carried(images.pixels(data, file))
     if packed is None:
-        raise unreadable(file, pictures.CARRIES_NOTHING)
+        raise unreadable(file, images.CARRIES_NOTHING)
     inflate = zlib.decompressobj()
     try:
         text = inflate.decompress(packed, json_text.MAX_JSON)
@@ -46,35 +47,35 @@ def read(data: bytes, file: str) -> Content:
     if not inflate.eof:
         raise unreadable(file, f"carries something damaged, or more than {json_text.MAX_JSON // 2**20} MB.")
     values = json_text.decode(text, file)
-    return Content(values, values, FORM)
+    return Content(values, values, FORMAT)
 
 
 def write(content: Content, suffix: str) -> bytes:
-    """A picture of the vectors between two blocks that carry the values. Raises InvalidInput where Pillow has no such kind."""
+    """An image of the vectors between two blocks that carry the values. Raises InvalidInput where Pillow has no such kind."""
     packed = zlib.compress(json_text.encode(content.values), 9)
-    return pictures.encode(around(pictures.drawn(content.values), packed), suffix)
+    return images.encode(around(images.drawn(content.values), packed), suffix)
 
 
-def around(picture: torch.Tensor, packed: bytes) -> torch.Tensor:
-    """The picture, uint8 [height, width, 3], between two blocks that carry the bytes."""
-    height = len(picture)
+def around(image: torch.Tensor, packed: bytes) -> torch.Tensor:
+    """The image, uint8 [height, width, 3], between two blocks that carry the bytes."""
+    height = len(image)
     columns = len(packed) // (3 * height) + 1
     padded = torch.zeros(columns * 3 * height, dtype=torch.uint8)
     padded[: len(packed)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
     halves = (padded & _LOW, padded >> 4)
     low, high = ((half ^ _sequence(len(half)) | _HIGH).reshape(height, columns, 3) for half in halves)
     gap = torch.zeros(height, 1, 3, dtype=torch.uint8)
-    return torch.cat((low, gap, picture, gap, high), dim=1)
+    return torch.cat((low, gap, image, gap, high), dim=1)
 
 
 def carries_values(path: Path) -> bool:
     """Whether the pixels of a file carry values, without decoding all of a PNG file that does not. A broken file does not."""
     try:
-        top = pictures.top(path, _TOP_ROWS)
+        top = images.top(path, _TOP_ROWS)
         if top is not None and len(_gaps(top)) < 2:
             return False
         data = read_regular_file(path, MAX_FILE_SIZE)
-        return sniff(data) and _halves(pictures.pixels(data, path.name)) is not None
+        return sniff(data) and _halves(images.pixels(data, path.name)) is not None
     except (UnreadableFile, OSError):
         return False
 

@@ -1,4 +1,4 @@
-"""`.png` with the values in a text chunk, as base64 of JSON: what the WebUI's trainer saves beside its pictures."""
+"""`.png` with the values in a text chunk, as base64 of JSON: what the WebUI's trainer saves beside its images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import io
 import zlib
 from typing import BinaryIO
 
-from train_embedding.embeddings.formats.containers import json_text, pictures
+from train_embedding.embeddings.format_names import FormatName
+from train_embedding.embeddings.formats.containers import images, json_text
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.images.png import SIGNATURE, TEXT_CHUNKS, NotPNG, iterate_chunks, make_chunk
 
 SUFFIXES: tuple[str, ...] = (".png",)
-FORM = "png"
+FORMAT: FormatName = "png"
 KEYWORD = b"sd-ti-embedding"
 MAX_TEXT = 6 * 2**20
 "Bytes of the uncompressed text chunk: base64 of the longest JSON that is read."
@@ -38,17 +39,17 @@ def read(data: bytes, file: str) -> Content:
         raise unreadable(file, f"is damaged or no embedding: {error}.") from error
     except binascii.Error as error:
         raise unreadable(file, "is damaged: the text it carries is not base64.") from error
-    return Content(values, values, FORM)
+    return Content(values, values, FORMAT)
 
 
 def write(content: Content, suffix: str) -> bytes:
-    """A picture of the vectors, with the values in its text chunk."""
-    picture = pictures.encode(pictures.drawn(content.values), suffix)
-    return _with_text(picture, base64.b64encode(json_text.encode(content.values)))
+    """An image of the vectors, with the values in its text chunk."""
+    image = images.encode(images.drawn(content.values), suffix)
+    return _with_text(image, base64.b64encode(json_text.encode(content.values)))
 
 
 def called(data: bytes, name: str) -> bytes:
-    """The same picture with another name in its text chunk. Raises UnreadableFile."""
+    """The same image with another name in its text chunk. Raises UnreadableFile."""
     values = {**read(data, name).values, "name": name}
     return _with_text(_without_text(data), base64.b64encode(json_text.encode(values)))
 

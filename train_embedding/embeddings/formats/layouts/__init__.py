@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content
 
 
-class Layout(Protocol):
+class KeyLayout(Protocol):
     """What each module of this folder offers."""
 
-    NAME: str
+    NAME: FormatName
 
     def sniff(self, content: Content) -> bool: ...
 

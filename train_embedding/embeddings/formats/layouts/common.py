@@ -10,6 +10,7 @@ from typing import cast
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.text_encoders import KEYS, key_for_width
 from train_embedding.errors import InvalidInput
@@ -27,10 +28,10 @@ _NOT_ABOUT_IT = frozenset({*_FIELDS, *KEYS, "string_to_token", "string_to_param"
 _LARGEST = 2**63
 
 
-def embedding_of(content: Content, file: str, vectors: Mapping[str, torch.Tensor], form: str) -> Embedding:
+def embedding_of(content: Content, file: str, vectors: Mapping[str, torch.Tensor], format_name: FormatName) -> Embedding:
     """The embedding that a file holds; its name is the file's stem.
 
-    vectors: per text encoder; a single vector may lack its dimension. form: the layout's name. Raises UnreadableFile.
+    vectors: per text encoder; a single vector may lack its dimension. format_name: the layout's name. Raises UnreadableFile.
     """
     name = PurePath(file).stem
     metadata = content.metadata
@@ -41,17 +42,17 @@ def embedding_of(content: Content, file: str, vectors: Mapping[str, torch.Tensor
             step=_whole_number(metadata.get("step")),
             checkpoint_name=_text(metadata.get("sd_checkpoint_name")),
             checkpoint_hash=_text(metadata.get("sd_checkpoint")),
-            format=content.form or form,
+            format=content.format or format_name,
             metadata=_about(metadata, name),
         )
     except InvalidInput as error:
         raise unreadable(file, f"holds no usable embedding: {error.message}") from error
 
 
-def single(content: Content, file: str, tensor: object, form: str) -> Embedding:
+def single(content: Content, file: str, tensor: object, format_name: FormatName) -> Embedding:
     """The embedding of a file with one tensor; its width tells the text encoder. Raises UnreadableFile."""
     held = table(cast(torch.Tensor, tensor))
-    return embedding_of(content, file, {key_for_width(held.shape[-1] if held.ndim else 0): held}, form)
+    return embedding_of(content, file, {key_for_width(held.shape[-1] if held.ndim else 0): held}, format_name)
 
 
 def only(embedding: Embedding) -> torch.Tensor:

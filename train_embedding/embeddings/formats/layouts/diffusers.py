@@ -9,10 +9,11 @@ from pathlib import PurePath
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.formats.layouts.common import about, embedding_of, only, single, tensors_in
 
-NAME: str = "diffusers"
+NAME: FormatName = "diffusers"
 TOKEN = "token"
 "Where the metadata keeps the word that it was trained as."
 _GENERIC = re.compile(r"learned_embeds(_2)?(-steps-\d+)?")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content
 from train_embedding.embeddings.formats.layouts.common import about, only, single
 
-NAME: str = "kohya"
+NAME: FormatName = "kohya"
 _KEY = "emb_params"
 
 

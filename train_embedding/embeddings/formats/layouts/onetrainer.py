@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, about, only, single
 
-NAME: str = "onetrainer"
+NAME: FormatName = "onetrainer"
 _KEY = "emp_params"
 _OUTPUT_KEY = f"{_KEY}{OUTPUT_ENDING}"
 

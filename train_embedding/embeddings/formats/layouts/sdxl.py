@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, about, embedding_of
 from train_embedding.embeddings.text_encoders import KEYS
 
-NAME: str = "sdxl"
+NAME: FormatName = "sdxl"
 _OUTPUT_KEYS = tuple(f"{key}{OUTPUT_ENDING}" for key in KEYS)
 
 

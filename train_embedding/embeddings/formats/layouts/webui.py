@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import cast
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.formats.layouts.common import about, only, single, tensors_in
 
-NAME: str = "webui"
+NAME: FormatName = "webui"
 _PLACEHOLDER_TOKEN = 265
 'Token id of "*" in CLIP\'s vocabulary, which every file of this layout names.'
 

@@ -1,4 +1,4 @@
-"""Pictures as pixels and back: decoded within bounds on their size, and drawn where an embedding needs one to travel in."""
+"""Images as pixels and back: decoded within bounds on their size, and drawn where an embedding needs one to travel in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from train_embedding.images.decoder import decode_colours
 from train_embedding.images.errors import NotDecoded
 from train_embedding.images.limits import EMBEDDING, EMBEDDING_SIDE
 
-CARRIES_NOTHING = "is a picture that carries no embedding."
+CARRIES_NOTHING = "is an image that carries no embedding."
 
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
 _LOSSLESS: dict[str, dict[str, object]] = {
@@ -31,18 +31,18 @@ _SIDE = 256
 
 
 def kind_of(data: bytes) -> str:
-    """Pillow's name for the kind of picture that begins here, of those that can carry an embedding; else nothing."""
+    """Pillow's name for the kind of image that begins here, of those that can carry an embedding; else nothing."""
     kind = kinds.kind_of(data[: kinds.HEAD])
     return kind if kind in _FORMATS.values() else ""
 
 
 def suffix_of(data: bytes) -> str:
-    """The suffix for the kind of picture that begins here; nothing where there is none."""
+    """The suffix for the kind of image that begins here; nothing where there is none."""
     return next((suffix for suffix, kind in _FORMATS.items() if kind == kind_of(data)), "")
 
 
 def pixels(data: bytes, file: str) -> torch.Tensor:
-    """The colours of a picture, uint8 [height, width, 3]. Raises UnreadableFile."""
+    """The colours of an image, uint8 [height, width, 3]. Raises UnreadableFile."""
     checked, kind = check_header(data, file)
     try:
         (width, height), colours = decode_colours(checked, kind, EMBEDDING)
@@ -73,7 +73,7 @@ def check_header(data: bytes, file: str) -> tuple[bytes, str]:
 
 
 def top(path: Path, rows: int) -> torch.Tensor | None:
-    """The first rows of a PNG file, read without the rest of it; None for another kind of picture. Raises UnreadableFile."""
+    """The first rows of a PNG file, read without the rest of it; None for another kind of image. Raises UnreadableFile."""
     try:
         with open_regular_file(path) as file:
             if file.read(8) != png.SIGNATURE:
@@ -92,16 +92,16 @@ def encode(colours: torch.Tensor, suffix: str) -> bytes:
     plugin = kinds.KINDS[kind].plugin
     if not kinds.is_readable(kind) or kind not in Image.SAVE:
         package = f"{plugin.replace('_', '-')}-plugin" if plugin else "Pillow with that kind built in"
-        raise InvalidInput(f'A "{suffix}" picture cannot be written here.', f"It needs {package}.")
+        raise InvalidInput(f'A "{suffix}" image cannot be written here.', f"It needs {package}.")
     height, width, _ = colours.shape
-    picture = Image.frombytes("RGB", (width, height), colours.contiguous().numpy().tobytes())
+    image = Image.frombytes("RGB", (width, height), colours.contiguous().numpy().tobytes())
     packed = io.BytesIO()
-    picture.save(packed, kind, **_LOSSLESS[kind])
+    image.save(packed, kind, **_LOSSLESS[kind])
     return packed.getvalue()
 
 
 def drawn(values: Mapping[str, object]) -> torch.Tensor:
-    """A picture of vectors, uint8 [256, 256, 3]: a band for each, dark for small numbers and bright for large ones."""
+    """An image of vectors, uint8 [256, 256, 3]: a band for each, dark for small numbers and bright for large ones."""
     held = values.get("string_to_param", values)
     tensors = [value for value in cast("Mapping[str, object]", held).values() if isinstance(value, torch.Tensor)]
     vectors = tensors[0].float().abs()
@@ -127,8 +127,8 @@ def _check_size(width: int, height: int, file: str) -> None:
 
 def _decoded(data: bytes) -> torch.Tensor:
     """Of a PNG file that was made here, of a few rows."""
-    with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
-        return _as_tensor(picture.convert("RGB").tobytes(), picture.width, picture.height)
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return _as_tensor(image.convert("RGB").tobytes(), image.width, image.height)
 
 
 def _as_tensor(content: bytes, width: int, height: int) -> torch.Tensor:
@@ -136,7 +136,7 @@ def _as_tensor(content: bytes, width: int, height: int) -> torch.Tensor:
 
 
 def _lossless_webp(data: bytes, file: str) -> bytes:
-    """The lossless picture in a WebP file, as a file of its own without animation and metadata."""
+    """The lossless image in a WebP file, as a file of its own without animation and metadata."""
     position = 12
     while position + 8 <= len(data):
         kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
