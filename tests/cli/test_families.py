@@ -47,7 +47,7 @@ VERBS = [
     ["delete", "renamed-{name}"],
     ["trash"],
     ["import", "out/{name}.safetensors", "--folder", "imported", "--overwrite"],
-    ["rescue", "{name}"],
+    ["sanitize", "{name}"],
     ["train", "{name}", "."],
 ]  # fmt: skip
 WITH_JSON = ("list", "inspect", "tokens", "merge", "convert", "create", "notes", "trash", "import")

@@ -49,9 +49,9 @@ def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.Captur
     evil = cat.with_name("evil.pt")
     evil.write_bytes(vectors_and_call(str(cat.with_name("ran")), zipped=True))
     assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is run here' in output(capsys, "list")
-    assert output(capsys, "rescue", "evil") == f"evil holds nothing but its vectors now: {evil}\n"
+    assert output(capsys, "sanitize", "evil") == f"evil holds nothing but its vectors now: {evil}\n"
     assert "imports" not in output(capsys, "list")
-    assert "is not unsafe" in output(capsys, "rescue", "cat", code=4)
+    assert "is not unsafe" in output(capsys, "sanitize", "cat", code=4)
     assert not cat.with_name("ran").exists()
 
 

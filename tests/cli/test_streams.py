@@ -41,12 +41,12 @@ VERBS = [
     ["delete", "猫6"],
     ["trash"],
     ["trash", "--json"],
-    ["rescue", NAME],
+    ["sanitize", NAME],
     ["train", NAME, "pictures-猫", "--steps", "2", "--batch-size", "1", "--width", "64", "--height", "64"],
     ["train", "犬", "pictures-猫"],
     ["resume", "猫"],
 ]  # fmt: skip
-FAILING = {"rescue": 4, "resume": 3, "merge * 2": 2, "train 犬": 3}
+FAILING = {"sanitize": 4, "resume": 3, "merge * 2": 2, "train 犬": 3}
 SCRIPT = """
 import json, sys
 from train_embedding.cli import main

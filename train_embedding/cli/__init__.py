@@ -20,7 +20,7 @@ COMMANDS = (
     tokens.add_to,
     merge.add_to,
     library.add_convert,
-    library.add_rescue,
+    library.add_sanitize,
     library.add_rename,
     library.add_copy,
     library.add_delete,

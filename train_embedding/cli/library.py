@@ -118,18 +118,18 @@ def convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_rescue(commands: Commands) -> None:
+def add_sanitize(commands: Commands) -> None:
     what = (
-        "Copies the vectors of an unsafe file, which some programs would run code from, into a safe file. Nothing in the old "
-        "file is run; it goes to the trash."
+        "Replaces an unsafe file, which some programs would run code from, with one that holds only its vectors. Nothing in "
+        "the old file is run; it goes to the trash."
     )
-    parser = add_command(commands, "rescue", rescue, "make an unsafe file safe", what)
+    parser = add_command(commands, "sanitize", sanitize, "keep only the vectors of an unsafe file", what)
     parser.add_argument("name", help="name of the embedding")
     add_file_option(parser)
     add_host_options(parser)
 
 
-def rescue(arguments: argparse.Namespace) -> int:
+def sanitize(arguments: argparse.Namespace) -> int:
     entry = open_services(arguments).library.sanitize(arguments.name, arguments.file)
     print(f"{entry.name} holds nothing but its vectors now: {entry.file}")
     return 0
