@@ -1,14 +1,12 @@
-"""Arrays and numbers of numpy as a pickle describes them; numpy itself has no part in it.
+"""NumPy arrays and numbers in a pickle, read without NumPy.
 
-torch has no storage to refer to where a tensor was on a device such as DirectML, XLA or an older MPS: it puts the numbers into
-the pickle, as an array of numpy. A state that lies can make numpy take any bytes for objects, so whatever is not as numpy writes
-it is UnsafeArguments.
+A tensor from a device without storages (DirectML, XLA, older MPS) is saved as a NumPy array within the pickle. A manipulated
+state can make NumPy take any bytes for objects, so whatever is not exactly as NumPy writes it raises UnsafeArguments.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,21 +21,6 @@ ARRAY = "numpy.ndarray"
 "The class that an array is of. A pickle names it for `_reconstruct`, and has no other use for it."
 
 _ENCODING = "latin1"
-_CODES = {
-    "f2": "e",
-    "f4": "f",
-    "f8": "d",
-    "b1": "?",
-    "i1": "b",
-    "i2": "h",
-    "i4": "i",
-    "i8": "q",
-    "u1": "B",
-    "u2": "H",
-    "u4": "I",
-    "u8": "Q",
-}
-"The kinds of numbers, as `numpy.dtype` and as `struct` call them."
 _DTYPES = {
     "f2": torch.float16,
     "f4": torch.float32,
@@ -49,12 +32,12 @@ _DTYPES = {
     "i8": torch.int64,
     "u1": torch.uint8,
 }
-"Those that an array of torch's may have."
+"The kinds of numbers, as `numpy.dtype` names them; torch 2.1 has no other unsigned ones."
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Bytes as pickles before protocol 3 have them. They are made when they are needed: a small pickle can ask for them often."""
+    """Bytes as pickles before protocol 3 write them, decoded when needed: a small pickle can name them often."""
 
     text: str
 
@@ -136,8 +119,8 @@ class Array(Described):
 
     def tensor(self) -> torch.Tensor:
         """Its numbers, in a memory of their own. Raises NotData."""
-        if self.content is None or self.kind not in _DTYPES:
-            raise UnsafeArguments("an array of numpy has no numbers that a tensor can have")
+        if self.content is None:
+            raise UnsafeArguments("an array of numpy has no numbers")
         if 0 in self.size:
             return torch.empty(self.size, dtype=_DTYPES[self.kind])
         flat = torch.frombuffer(bytearray(_bytes(self.content)), dtype=_DTYPES[self.kind])
@@ -157,7 +140,7 @@ def _encode(*arguments: object) -> object:
 def _number_type(*arguments: object) -> object:
     """The name, whether its fields are aligned, and whether it is a copy: so that its state changes no other one."""
     match arguments:
-        case (str(kind), 0, 1) if kind in _CODES:
+        case (str(kind), 0, 1) if kind in _DTYPES:
             return NumberType(kind)
         case _:
             raise _unknown_kind()
@@ -175,7 +158,7 @@ def _array(*arguments: object) -> object:
 def _number(*arguments: object) -> object:
     match arguments:
         case (NumberType() as number, bytes() | Encoded() as content) if number.kind and len(content) == number.size:
-            return struct.unpack(f"<{_CODES[number.kind]}", _bytes(content))[0]
+            return torch.frombuffer(bytearray(_bytes(content)), dtype=_DTYPES[number.kind]).item()
         case _:
             raise UnsafeArguments("it has a number of numpy that makes no sense")
 
