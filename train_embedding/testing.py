@@ -1,4 +1,4 @@
-"""A host for tests and experiments: folders on disk, no WebUI, and a record of what it was asked to do."""
+"""A host for tests and experiments: folders on disk, no WebUI, and a record of the calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
-from train_embedding.hosts.fifo_lock import Turns
+from train_embedding.hosts.fifo_lock import FifoLock
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class FakeHost:
-    """Embeddings in `folder`/embeddings, runs in `folder`/train_embedding/runs, caption templates in `folder`/templates.
+    """`hosts.base.Host` without a WebUI, which records what is called.
 
-    widths: of the checkpoint it claims to have loaded, {} for none. model: what `model()` gives; without one it raises.
-    It knows of the embeddings folder what it saw at the last `reload_embeddings`, as real hosts do.
+    Embeddings are in `folder`/embeddings, runs in `folder`/train_embedding/runs, caption templates in `folder`/templates. Like
+    real hosts, it knows of the embeddings folder what it saw at the last `reload_embeddings`.
     """
 
     def __init__(
@@ -34,6 +34,14 @@ class FakeHost:
         model: DiffusionModel | None = None,
         allowed_folders: tuple[Path, ...] | None = None,
     ) -> None:
+        """Make the folders.
+
+        Args:
+            folder: Where they are made.
+            widths: Of the loaded checkpoint's text encoders; {} for no checkpoint, by default those of SD1.
+            model: What `model()` lends; without one it raises HostFailed.
+            allowed_folders: As `HostInfo.allowed_folders`.
+        """
         self.runs_pickles = False
         "As `HostInfo.runs_pickles`."
         self.widths = {"clip_l": 768} if widths is None else widths
@@ -47,13 +55,14 @@ class FakeHost:
         "Whether a job holds the queue now."
         self._folder = folder
         self._allowed_folders = allowed_folders
-        self._turns = Turns()
+        self._queue = FifoLock()
         self._interrupt = threading.Event()
         for needed in ("embeddings", "train_embedding/runs", "templates"):
             (folder / needed).mkdir(parents=True, exist_ok=True)
         self._loaded = self._scan()
 
     def info(self) -> HostInfo:
+        """Return the facts that the attributes of this host say."""
         return HostInfo(
             name="fake host",
             embeddings_folder=self._folder / "embeddings",
@@ -69,17 +78,21 @@ class FakeHost:
 
     @contextmanager
     def model(self) -> Generator[DiffusionModel, None, None]:
+        """Lend the model that this host was made with."""
         yield self._model()
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        """Look up the token embeddings of a text in the model."""
         return self._model().token_embeddings(text, count)
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
+        """Return the model's token embeddings."""
         return self._model().vocabulary()
 
     @contextmanager
     def exclusive(self, job: str) -> Generator[None, None, None]:
-        with self._turns.turn():
+        """Wait for the queue, hold it until exit, and record the job."""
+        with self._queue.hold():
             self.jobs.append(job)
             self._interrupt.clear()
             self.busy = True
@@ -89,33 +102,39 @@ class FakeHost:
                 self.busy = False
 
     def report(self, progress: Progress) -> None:
+        """Record the progress. Raises HostFailed outside `exclusive`."""
         if not self.busy:
             raise HostFailed("Progress was reported outside a job.")
         self.reports.append(progress)
 
-    def give_way(self) -> None:
-        self._turns.give_way()
+    def yield_queue(self) -> None:
+        """Let waiting jobs run, then take the queue back."""
+        self._queue.yield_to_waiters()
         self.busy = True
 
-    def others_wait(self) -> bool:
-        return self._turns.others_wait()
+    def has_waiters(self) -> bool:
+        """Return whether a job waits for the queue."""
+        return self._queue.has_waiters()
 
     def press_interrupt(self) -> None:
-        """What a person does with the host's Interrupt button."""
+        """Press the host's Interrupt button."""
         self._interrupt.set()
 
     def interrupted(self) -> bool:
+        """Return whether `press_interrupt` was called since `exclusive` began."""
         return self._interrupt.is_set()
 
     def reload_embeddings(self) -> None:
+        """Read the embeddings folder again, and count the call."""
         self.reloads += 1
         self._loaded = self._scan()
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
+        """Return what the last reload found."""
         return self._loaded
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """A flat picture whose colour follows from the seed."""
+        """Return an image of one colour, which follows from the seed."""
         from PIL import Image
 
         if request.sampler != "Euler":

@@ -89,11 +89,11 @@ def giving_way_lets_those_work_who_wait(host: Host) -> None:
 
     with _ending(threading.Thread(target=second)) as thread, host.exclusive("first"), host.model():
         host.report(Progress(1, 2, "half"))
-        host.give_way()  # nobody waits
+        host.yield_queue()  # nobody waits
         thread.start()
         end = time.monotonic() + PATIENCE
         while not order and time.monotonic() < end:
-            host.give_way()
+            host.yield_queue()
             time.sleep(0.01)
         order.append("first again")
         host.report(Progress(2, 2))

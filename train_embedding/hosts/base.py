@@ -1,4 +1,4 @@
-"""What Train Embedding needs from the program it runs in, as a protocol of few methods and facts as data."""
+"""What Train Embedding needs from the program it runs in: a protocol of a few methods, and facts as data."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class HostInfo:
     device: str = "cpu"
     dtype: str = "float32"
     resolution: int = 512
-    "Side in pixels of the square pictures that the checkpoint was trained for."
+    "Side in pixels of the square images that the checkpoint was trained on."
     allowed_folders: tuple[Path, ...] | None = None
-    "Folders that picture folders must lie in; None where any folder may be used."
+    "Folders that datasets must lie in; None where any folder may be used."
     allowed_origins: tuple[str, ...] = ()
     'Other origins whose pages may use the API, such as "https://example.com"; "*" for all.'
     allowed_origins_pattern: str = ""
@@ -46,7 +46,7 @@ class HostInfo:
     extra_networks: bool = True
     "Whether `<lora:…>` and its like act in the images that the host makes."
     runs_pickles: bool = False
-    "Whether the host would execute what a hostile `.pt` or `.bin` in the embeddings folder holds when it lists that folder."
+    "Whether the host runs the code in a malicious `.pt` or `.bin` when it lists the embeddings folder."
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class LoadedEmbeddings:
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """What is known of a file in the embeddings folder without its vectors."""
+    """What is known of a file in the embeddings folder, without its vectors."""
 
     path: Path
     widths: dict[str, int]
@@ -80,7 +80,7 @@ class EmbeddingFile:
 
 @dataclass(frozen=True)
 class Txt2ImgRequest:
-    """One picture to make."""
+    """One image to generate."""
 
     prompt: str
     negative_prompt: str = ""
@@ -91,61 +91,77 @@ class Txt2ImgRequest:
     height: int = 512
     sampler: str = "Euler"
     embeddings: tuple[Embedding, ...] = ()
-    "Vectors used under their names in place of what the embeddings folder holds."
+    "Used in place of the embeddings of the same names in the embeddings folder."
 
 
 class Host(Protocol):
     """The seam between this package and the program around it. Every method may be called from any thread."""
 
-    def info(self) -> HostInfo: ...
+    def info(self) -> HostInfo:
+        """Return facts about the host and its loaded checkpoint."""
+        ...
 
     def model(self) -> AbstractContextManager[DiffusionModel]:
-        """The loaded checkpoint's model; on exit the host is as it was.
+        """Lend the loaded checkpoint's model; on exit the host is as it was.
 
-        Raises HostFailed when no checkpoint is loaded or its weights cannot be used.
+        Raises:
+            HostFailed: No checkpoint is loaded, or its weights cannot be used.
         """
         ...
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """The vocabulary's vectors for a text's first `count` tokens, per encoder fp32 CPU [m, d]; SD2's encoder gets them all.
+        """Look up the token embeddings of a text.
 
-        Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings.
+        Args:
+            text: Any text.
+            count: How many of its tokens to use at most; SD2's encoder always gets all.
+
+        Returns:
+            Per text encoder [m, d], fp32 on the CPU.
+
+        Raises:
+            HostFailed: No checkpoint is loaded, or its text encoder takes no embeddings.
         """
         ...
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """The whole token embedding per encoder, [V, d]: the host's own weights, where and as it keeps them; not to be changed.
+        """Return the token embedding per text encoder, [V, d]: the host's own weights, which must not be changed.
 
-        Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings.
+        Raises:
+            HostFailed: No checkpoint is loaded, or its text encoder takes no embeddings.
         """
         ...
 
     def exclusive(self, job: str) -> AbstractContextManager[None]:
-        """Waits for the host's queue, then holds it and shows `job` in the host's progress until exit."""
+        """Wait for the host's queue, then hold it and show `job` in the host's progress until exit."""
         ...
 
-    def give_way(self) -> None:
-        """Lets the jobs run that wait for the host's queue, then takes the queue back; at once where none waits.
+    def yield_queue(self) -> None:
+        """Let the jobs run that wait for the host's queue, then take it back; return at once where none waits.
 
-        Only inside `exclusive`, and between two uses of the model. Raises HostFailed when the model that was lent is no longer
-        the loaded one.
+        Only inside `exclusive`, and between two uses of the model.
+
+        Raises:
+            HostFailed: Another checkpoint was loaded meanwhile.
         """
         ...
 
     def report(self, progress: Progress) -> None:
-        """Moves the host's progress bar; only inside `exclusive`."""
+        """Update the host's progress bar; only inside `exclusive`."""
         ...
 
     def interrupted(self) -> bool:
-        """Whether the host's Interrupt button was pressed since `exclusive` began."""
+        """Return whether the host's Interrupt button was pressed since `exclusive` began."""
         ...
 
     def reload_embeddings(self) -> None:
-        """Makes the host read its embeddings folder again, whatever it believes to be unchanged."""
+        """Make the host read its whole embeddings folder again."""
         ...
 
-    def loaded_embeddings(self) -> LoadedEmbeddings: ...
+    def loaded_embeddings(self) -> LoadedEmbeddings:
+        """Return which embeddings the host has loaded, and why it skipped the others."""
+        ...
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """One picture by the host's own generator. The caller holds `exclusive`."""
+        """Generate an image with the host's own generator. The caller holds `exclusive`."""
         ...

@@ -24,7 +24,7 @@ from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Txt2ImgRequest
 
-OURS = ("forge", "forge.host", "forge.parts_host", "forge.loan", "forge.model", "webui", "webui.host", "webui.txt2img")
+OURS = ("forge", "forge.host", "forge.base_host", "forge.lent_model", "forge.model", "webui", "webui.host", "webui.txt2img")
 WIDTH = 64
 
 
@@ -232,7 +232,7 @@ def test_the_vocabulary_never_loads_a_checkpoint(host: Any, forge: Forge) -> Non
     forge.data.sd_model, forge.data.forge_hash = SimpleNamespace(cond_stage_model=None), ""
     with pytest.raises(HostFailed, match="no checkpoint loaded") as caught:
         host.vocabulary()
-    assert "Make a picture first" in caught.value.hint
+    assert "Generate an image first" in caught.value.hint
 
 
 def test_what_needs_a_model_loads_the_chosen_one_in_the_queue(host: Any, forge: Forge) -> None:
@@ -385,15 +385,15 @@ def test_giving_way_ends_a_run_only_when_another_checkpoint_was_loaded(host: Any
 
     thread = threading.Thread(target=another)
     with host.exclusive("job"), host.model():
-        host.give_way()
+        host.yield_queue()
         waiting.append(thread)
         thread.start()
         time.sleep(0.05)
         if changes:
             with pytest.raises(HostFailed, match="another checkpoint"):
-                host.give_way()
+                host.yield_queue()
         else:
-            host.give_way()
+            host.yield_queue()
         thread.join()
         assert host.info().checkpoint_name == "tiny"
 

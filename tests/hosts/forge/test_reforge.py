@@ -20,7 +20,7 @@ from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.hosts.base import Txt2ImgRequest
 
 OURS = (
-    "a1111", "a1111.host", "a1111.model", "forge", "forge.parts_host", "forge.loan", "forge.model", "forge.reforge",
+    "a1111", "a1111.host", "a1111.model", "forge", "forge.base_host", "forge.lent_model", "forge.model", "forge.reforge",
     "webui", "webui.host", "webui.txt2img",
 )  # fmt: skip
 

@@ -360,20 +360,20 @@ def test_an_embedding_of_the_name_stays_what_it_is_until_the_end(trainee: Traine
 def load_another_checkpoint(made: Trainee, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """From a step on, the host has another checkpoint loaded, as a WebUI in whose menu somebody has chosen one."""
     host = made.host
-    real_info, real_give_way = host.info, host.give_way
+    real_info, real_yield_queue = host.info, host.yield_queue
 
     def loaded() -> bool:
         return bool(host.reports) and host.reports[-1].step >= step
 
-    def give_way() -> None:
-        real_give_way()
+    def yield_queue() -> None:
+        real_yield_queue()
         if loaded():
             raise HostFailed("The WebUI loaded another checkpoint meanwhile.", 'Load "fake" again, and resume the run.')
 
     def info() -> HostInfo:
         return replace(real_info(), checkpoint_name="other", checkpoint_hash="fedcba9876") if loaded() else real_info()
 
-    monkeypatch.setattr(host, "give_way", give_way)
+    monkeypatch.setattr(host, "yield_queue", yield_queue)
     monkeypatch.setattr(host, "info", info)
 
 

@@ -602,7 +602,7 @@ def test_others_work_between_two_steps(trainee: Trainee) -> None:
         if progress.step == 2:
             threads.append(threading.Thread(target=generate))
             threads[0].start()
-            while not trainee.host.others_wait():
+            while not trainee.host.has_waiters():
                 time.sleep(0.001)
 
     trainee.host.on_report = ask
@@ -614,12 +614,12 @@ def test_others_work_between_two_steps(trainee: Trainee) -> None:
 def test_a_checkpoint_that_changed_meanwhile_ends_the_run(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def give_way() -> None:
+    def yield_queue() -> None:
         calls.append(1)
         if len(calls) == 4:
             raise HostFailed("Another checkpoint was loaded meanwhile.", "Load the first one.")
 
-    monkeypatch.setattr(trainee.host, "give_way", give_way)
+    monkeypatch.setattr(trainee.host, "yield_queue", yield_queue)
     ended = trainee.run(steps=9, save_every=0)
     assert (ended.status, ended.step, ended.error) == ("stopped", 3, "")
     assert ended.notes == ("The run was ended: Another checkpoint was loaded meanwhile. Load the first one.",)

@@ -1,13 +1,13 @@
 """The AUTOMATIC1111 Stable Diffusion WebUI as a host. Only the WebUI's own process can import this.
 
-It relies on these names of the WebUI, read in 1.10.1, and on those that webui_host.py names:
+It relies on these names of the WebUI, read in 1.10.1, and on those listed in webui/host.py:
 
     shared          sd_model, opts, cmd_opts.disable_safe_unpickle
     sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
     sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings
     devices         device
 
-What it relies on of the loaded checkpoint stands in hosts/a1111_model.py, of picture making in hosts/webui_txt2img.py.
+What it needs of the loaded checkpoint is listed in a1111/model.py, of image generation in webui/txt2img.py.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from train_embedding.errors import HostFailed
 from train_embedding.hosts.a1111.model import (
     checkpoint_facts,
     diffusion_model,
-    keeps_weights_to_itself,
     key_of,
     loaded_model,
+    moved_to_cpu,
+    must_read_from_file,
     on_device,
-    out_of_the_way,
-    take_networks_out,
+    remove_networks,
     text_encoders,
     why_no_training,
     widths_of,
 )
 from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
-from train_embedding.hosts.webui.host import WebUIHost, forget_conditioning, left_out_for_width
-from train_embedding.hosts.webui.txt2img import Shelf, draw
+from train_embedding.hosts.webui.host import WebUIHost, clear_conditioning_cache, width_mismatch
+from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, draw
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,7 +53,7 @@ class A1111Host(WebUIHost):
         self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        sd_model = self._at_hand()
+        sd_model = self._available_model()
         return {} if sd_model is None else checkpoint_facts(sd_model)
 
     def _runs_pickles(self) -> bool:
@@ -62,26 +62,26 @@ class A1111Host(WebUIHost):
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
-        """The loaded checkpoint over the WebUI's own weights, or read from its file where these are quantised or on the move.
+        """Share the WebUI's own weights, or read the checkpoint's file where they are quantised or offloaded.
 
-        Inside `exclusive`, the weights are on the WebUI's device and are those of the checkpoint alone: a Lora of the last
-        picture is taken out of them, as the WebUI does before its next picture. Outside, they are as they happen to be. While a
-        model read from the file is on the device, the WebUI's own waits in main memory.
+        Inside `exclusive`, the weights are on the WebUI's device and those of the checkpoint alone: a Lora of the last image is
+        removed, as the WebUI does before its next image. Outside, they are as they are at the moment. While a model read from
+        the file is on the device, the WebUI's own is in main memory.
         """
-        sd_model = self._needed()
+        sd_model = self._require_model()
         if reason := why_no_training(sd_model):
             raise HostFailed(reason)
         with ExitStack() as stack:
             if self._working():
-                stack.enter_context((out_of_the_way if keeps_weights_to_itself(sd_model) else on_device)(sd_model))
+                stack.enter_context((moved_to_cpu if must_read_from_file(sd_model) else on_device)(sd_model))
                 stack.enter_context(self._borrow(sd_model))
-                take_networks_out(sd_model)
+                remove_networks(sd_model)
             yield diffusion_model(sd_model)
 
-    def _at_hand(self) -> Any:
+    def _available_model(self) -> Any:
         return sd_models.model_data.sd_model
 
-    def _needed(self) -> Any:
+    def _require_model(self) -> Any:
         return loaded_model()
 
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
@@ -93,8 +93,8 @@ class A1111Host(WebUIHost):
     @contextmanager
     def _model_given_back(self) -> Iterator[None]:
         lent, borrowed = loaded_model(), self._borrowed
-        title, apart = lent.sd_checkpoint_info.title, keeps_weights_to_itself(lent)
-        if apart:
+        title, from_file = lent.sd_checkpoint_info.title, must_read_from_file(lent)
+        if from_file:
             sd_models.send_model_to_device(lent)
         self._borrowed = None
         try:
@@ -102,51 +102,53 @@ class A1111Host(WebUIHost):
         finally:
             self._borrowed = borrowed
         sd_model = sd_models.model_data.sd_model
-        if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or keeps_weights_to_itself(sd_model) != apart:
+        if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or must_read_from_file(sd_model) != from_file:
             raise HostFailed(
                 "The WebUI loaded another checkpoint meanwhile, or the same in another way.",
                 f'Load "{title}" again, and resume the run.',
             )
-        if apart:
+        if from_file:
             sd_models.send_model_to_cpu(sd_model)
         elif next(sd_model.parameters()).device.type != torch.device(devices.device).type:
             sd_models.send_model_to_device(sd_model)
-        take_networks_out(sd_model)
+        remove_networks(sd_model)
 
     def reload_embeddings(self) -> None:
-        """Outside the queue, as the refresh button of the WebUI's cards does it: it must work during a training run.
+        """Reload outside the queue, as the refresh button of the WebUI's cards does: it must work during a training run.
 
-        With no checkpoint loaded there is nothing to do: the WebUI reads the folder when it loads one.
+        Without a loaded checkpoint there is nothing to do: the WebUI reads the folder when it loads one.
         """
         if sd_models.model_data.sd_model is None:
             return
         with self._reloading:
             sd_hijack.model_hijack.embedding_db.load_textual_inversion_embeddings(force_reload=True)
-        forget_conditioning()
+        clear_conditioning_cache()
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
         database = sd_hijack.model_hijack.embedding_db
         sd_model = sd_models.model_data.sd_model
         widths = {} if sd_model is None else widths_of(sd_model)
         skipped = list(database.skipped_embeddings.items())
-        left_out = {name: left_out_for_width(embedding, widths) for name, embedding in skipped}
+        left_out = {name: width_mismatch(embedding, widths) for name, embedding in skipped}
         return LoadedEmbeddings(frozenset(list(database.word_embeddings)), left_out)
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Always-on scripts of other extensions do not run, and nothing is saved; all else is as behind Generate."""
+        """Generate an image as the Generate button does, but without always-on scripts of other extensions; nothing is saved."""
         sd_model = shared.sd_model
-        shelf = Shelf(sd_hijack.model_hijack.embedding_db, lambda text: sd_model.cond_stage_model.tokenize([text])[0])
+        database = EmbeddingDatabase(
+            sd_hijack.model_hijack.embedding_db, lambda text: sd_model.cond_stage_model.tokenize([text])[0]
+        )
         if self._borrowed is None:
-            return draw(request, [shelf], {})
+            return draw(request, [database], {})
         with on_device(sd_model):
-            picture = draw(request, [shelf], self._borrowed)
-        take_networks_out(shared.sd_model)
+            picture = draw(request, [database], self._borrowed)
+        remove_networks(shared.sd_model)
         return picture
 
     @contextmanager
     def _borrow(self, sd_model: Any) -> Iterator[None]:
-        """Previews of this time are made under the settings of its beginning: the WebUI's picture making loads another
-        checkpoint, or the same in fp8, into the very weights being trained on, once somebody has changed these settings."""
+        """Keep the settings that previews are generated with: once somebody changes them, the WebUI would load another
+        checkpoint, or the same in fp8, into the weights being trained on."""
         self._borrowed = {"fp8_storage": shared.opts.fp8_storage, "sd_model_checkpoint": sd_model.sd_checkpoint_info.title}
         try:
             yield

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 def loaded_model() -> Any:
+    """Return the WebUI's model; the WebUI loads one where there is none. Raises HostFailed where it cannot."""
     sd_model = shared.sd_model  # loads one where none is
     if sd_model is None:
         raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
@@ -39,19 +40,19 @@ def loaded_model() -> Any:
 
 
 def diffusion_model(sd_model: Any) -> DiffusionModel:
-    """Over the WebUI's own weights, or read from the checkpoint's file where these are quantised or on the move."""
-    model = _read_model(sd_model) if keeps_weights_to_itself(sd_model) else _live_model(sd_model)
+    """Make a DiffusionModel: over the WebUI's own weights, or read from the file where they are quantised or offloaded."""
+    model = _model_from_file(sd_model) if must_read_from_file(sd_model) else _shared_model(sd_model)
     return replace(model, crop=(getattr(shared.opts, "sdxl_crop_top", 0), getattr(shared.opts, "sdxl_crop_left", 0)))
 
 
-def keeps_weights_to_itself(sd_model: Any) -> bool:
-    """Whether the weights are quantised (fp8), or moved to the device and away as they are needed (--medvram, --lowvram)."""
+def must_read_from_file(sd_model: Any) -> bool:
+    """Return whether training needs a copy of the weights: they are quantised (fp8) or offloaded (--medvram, --lowvram)."""
     return devices.fp8 or lowvram.is_enabled(sd_model)
 
 
 @contextmanager
 def on_device(sd_model: Any) -> Iterator[None]:
-    """The API's "unload checkpoint" leaves the model in main memory."""
+    """Have the model on the device until exit: the API's "unload checkpoint" leaves it in main memory."""
     away = next(sd_model.parameters()).device.type != torch.device(devices.device).type
     if away:
         sd_models.send_model_to_device(sd_model)
@@ -63,8 +64,8 @@ def on_device(sd_model: Any) -> Iterator[None]:
 
 
 @contextmanager
-def out_of_the_way(sd_model: Any) -> Iterator[None]:
-    """Where the WebUI moves its model about by itself (--medvram), there is nothing to bring back."""
+def moved_to_cpu(sd_model: Any) -> Iterator[None]:
+    """Have the model in main memory until exit; with --medvram the WebUI brings it back by itself."""
     sd_models.send_model_to_cpu(sd_model)
     try:
         yield
@@ -72,8 +73,8 @@ def out_of_the_way(sd_model: Any) -> Iterator[None]:
         sd_models.send_model_to_device(sd_model)
 
 
-def take_networks_out(sd_model: Any) -> None:
-    """Puts the checkpoint's own weights back where a Lora was merged into them, from the copies that the WebUI keeps."""
+def remove_networks(sd_model: Any) -> None:
+    """Restore the checkpoint's own weights where a Lora was merged into them, from the WebUI's backups."""
     networks = sys.modules.get("networks")
     if networks is None or not hasattr(networks, "network_apply_weights"):
         return
@@ -86,6 +87,7 @@ def take_networks_out(sd_model: Any) -> None:
 
 
 def checkpoint_facts(sd_model: Any) -> dict[str, Any]:
+    """Return the fields of HostInfo about the checkpoint."""
     checkpoint = sd_model.sd_checkpoint_info
     widths = widths_of(sd_model)
     return {
@@ -98,6 +100,7 @@ def checkpoint_facts(sd_model: Any) -> dict[str, Any]:
 
 
 def why_no_training(sd_model: Any) -> str:
+    """Say why the checkpoint cannot be trained on, in one sentence; empty where it can."""
     widths = widths_of(sd_model)
     if not widths:
         return "The loaded checkpoint's text encoder takes no embeddings."
@@ -113,16 +116,17 @@ def why_no_training(sd_model: Any) -> str:
 
 
 def widths_of(sd_model: Any) -> dict[str, int]:
-    """Width per text encoder; empty for encoders that take no embeddings."""
+    """Return the width per text encoder; empty for encoders that take no embeddings."""
     return {key_of(weight): weight.shape[1] for _, weight in text_encoders(sd_model)}
 
 
 def key_of(weight: torch.Tensor) -> str:
+    """Return the key of the text encoder that has this token embedding."""
     return key_for_width(weight.shape[1])
 
 
 def text_encoders(sd_model: Any) -> list[tuple[Any, torch.Tensor]]:
-    """The encoders that take embeddings, each with the weight [vocabulary, d] of its token embedding."""
+    """Return the encoders that take embeddings, each with the weight [vocabulary, d] of its token embedding."""
     conditioner = getattr(sd_model, "conditioner", None)
     encoders = list(conditioner.embedders) if conditioner is not None else [sd_model.cond_stage_model]
     layers = [(encoder, _token_embedding(getattr(encoder, "wrapped", None))) for encoder in encoders]
@@ -147,7 +151,7 @@ def _resolution(sd_model: Any) -> int:
     return size * 8 if isinstance(size, int) and 0 < size <= 128 else 512
 
 
-def _live_model(sd_model: Any) -> DiffusionModel:
+def _shared_model(sd_model: Any) -> DiffusionModel:
     from train_embedding.engine.loading.ldm import read_config
     from train_embedding.engine.loading.shared_weights import ldm_state, model_from_host_weights
 
@@ -160,7 +164,7 @@ def _live_model(sd_model: Any) -> DiffusionModel:
     )
 
 
-def _read_model(sd_model: Any) -> DiffusionModel:
+def _model_from_file(sd_model: Any) -> DiffusionModel:
     """From the checkpoint's file, with the VAE that the WebUI uses, which may be another one than the file's."""
     from train_embedding.engine.loading.checkpoint import load_checkpoint
 

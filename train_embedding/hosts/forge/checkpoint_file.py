@@ -1,4 +1,4 @@
-"""What a checkpoint's file tells before it is loaded: Forge loads the chosen one only when it makes a picture."""
+"""Facts from a checkpoint's file: Forge loads the chosen checkpoint only when it generates an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _BITSANDBYTES = "bitsandbytes__"
 
 
 def facts_of_file(checkpoint_info: Any) -> dict[str, Any]:
-    """The fields of HostInfo that a chosen checkpoint's file tells; no widths where it is no `.safetensors` of a known family."""
+    """Return the fields of HostInfo that follow from a checkpoint's file.
+
+    There are no widths unless it is a `.safetensors` file of a known model family.
+    """
     named = {"checkpoint_name": checkpoint_info.model_name, "checkpoint_hash": checkpoint_info.shorthash or ""}
     shape = _shapes(Path(checkpoint_info.filename)).get(_CROSS_ATTENTION)
     if shape is None or len(shape) < 2 or shape[1] not in _WIDTHS:
@@ -25,7 +28,7 @@ def facts_of_file(checkpoint_info: Any) -> dict[str, Any]:
 
 
 def quantised_as(path: Path) -> str:
-    """How the file's own numbers are packed, "gguf" or "bitsandbytes"; empty where each stands for itself."""
+    """Return how the weights in a file are quantised, "gguf" or "bitsandbytes"; empty where they are not."""
     if path.suffix.lower() == ".gguf":
         return "gguf"
     return "bitsandbytes" if any(_BITSANDBYTES in key for key in _shapes(path)) else ""

@@ -1,6 +1,6 @@
 """Stable Diffusion WebUI Forge as a host. Only Forge's own process can import this.
 
-It relies on these names of Forge, read in dfdcbab6, and on those that webui_host.py and forge_model.py name:
+It relies on these names of Forge, read in dfdcbab6, and on those listed in webui/host.py and forge/model.py:
 
     sd_models       model_data: sd_model, forge_loading_parameters (of the chosen checkpoint), forge_hash (of the loaded one);
                     forge_model_reload (loads the chosen one, where it is not the loaded one)
@@ -26,61 +26,61 @@ from modules import call_queue, sd_models, shared, ui_extra_networks_textual_inv
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
 from train_embedding.hosts.forge import model as forge_model
+from train_embedding.hosts.forge.base_host import ForgeBaseHost
 from train_embedding.hosts.forge.checkpoint_file import facts_of_file
-from train_embedding.hosts.forge.model import Reading, Schedule
-from train_embedding.hosts.forge.parts_host import PartsHost
-from train_embedding.hosts.webui.host import forget_conditioning, left_out_for_width
-from train_embedding.hosts.webui.txt2img import Shelf, draw
+from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule
+from train_embedding.hosts.webui.host import clear_conditioning_cache, width_mismatch
+from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, draw
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _LISTS = ("ids_lookup", "word_embeddings", "skipped_embeddings")
-"What a database of embeddings holds of its folder."
+"What an embedding database keeps of its folder."
 
 
-class ForgeHost(PartsHost):
+class ForgeHost(ForgeBaseHost):
     """`hosts.base.Host` over Forge's modules."""
 
     title = "Stable Diffusion WebUI Forge"
-    how_to_load = "Make a picture first: it loads the chosen checkpoint then."
+    how_to_load = "Generate an image first: Forge loads the chosen checkpoint then."
     memory = memory_management
     load_options: dict[str, Any] = {}  # noqa: RUF012
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        """Of what is lent, else of what the next picture is made with: the chosen checkpoint, loaded or not."""
-        sd_model = self._at_hand()
+        """Facts of the lent model, else of what the next image is made with: the chosen checkpoint, loaded or not."""
+        sd_model = self._available_model()
         if sd_model is not None:
             return self._facts_of(sd_model)
         chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
         return {} if chosen is None else facts_of_file(chosen)
 
-    def _readings(self, sd_model: Any) -> dict[str, Reading]:
+    def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
         skip = int(shared.opts.CLIP_stop_at_last_layers)
         return {
-            engine.embedding_key: Reading(max(skip, engine.minimal_clip_skip), engine.final_layer_norm, engine.id_pad)
+            engine.embedding_key: EncoderSettings(max(skip, engine.minimal_clip_skip), engine.final_layer_norm, engine.id_pad)
             for engine in _engines(sd_model)
         }
 
-    def _schedule(self, sd_model: Any) -> Schedule:
+    def _schedule(self, sd_model: Any) -> NoiseSchedule:
         predictor = _inner(sd_model).predictor
         alphas = getattr(predictor, "alphas_cumprod", torch.empty(0))  # other families' have none
-        return Schedule(alphas, predictor.prediction_type, getattr(sd_model.model_config, "ztsnr", False))
+        return NoiseSchedule(alphas, predictor.prediction_type, getattr(sd_model.model_config, "ztsnr", False))
 
-    def _computes_in(self, sd_model: Any) -> torch.dtype:
+    def _compute_dtype(self, sd_model: Any) -> torch.dtype:
         return _inner(sd_model).computation_dtype
 
-    def _at_hand(self) -> Any:
-        """The lent model, or the loaded one where it is the chosen one; else None."""
-        loan, data = self._loan, sd_models.model_data
-        if loan is not None:
-            return loan.sd_model
+    def _available_model(self) -> Any:
+        """The lent model, or the loaded one if it is the chosen one; else None."""
+        lent, data = self._lent, sd_models.model_data
+        if lent is not None:
+            return lent.sd_model
         is_chosen = data.forge_hash == str(data.forge_loading_parameters)
         return data.sd_model if is_chosen and hasattr(data.sd_model, "forge_objects_original") else None
 
-    def _needed(self) -> Any:
-        """The model at hand; loaded first where there is none, which waits for the queue."""
-        sd_model = self._at_hand()
+    def _require_model(self) -> Any:
+        """The available model; loads the chosen checkpoint where there is none, which waits for the queue."""
+        sd_model = self._available_model()
         if sd_model is not None:
             return sd_model
         with nullcontext() if self._working() else call_queue.queue_lock:
@@ -89,54 +89,57 @@ class ForgeHost(PartsHost):
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         engines = {engine.embedding_key: engine for engine in _engines(sd_model)}
         return [
-            (key, forge_model.token_table(tower), lambda text, engine=engines[key]: engine.tokenize([text])[0])
-            for key, tower in forge_model.towers(sd_model).items()
+            (key, forge_model.token_table(clip_model), lambda text, engine=engines[key]: engine.tokenize([text])[0])
+            for key, clip_model in forge_model.clip_models(sd_model).items()
             if key in forge_model.widths_of(sd_model)
         ]
 
     def reload_embeddings(self) -> None:
-        """All of Forge's lists, outside the queue: it must work during a training run. No list is ever seen half read."""
+        """Reload all of Forge's embedding databases, outside the queue: it must work during a training run.
+
+        No database is ever seen half read.
+        """
         with self._reloading:
-            lists = _read_anew(ui_extra_networks_textual_inversion.embedding_db, force_reload=True, sync_with_sd_model=False)
+            lists = _read_again(ui_extra_networks_textual_inversion.embedding_db, force_reload=True, sync_with_sd_model=False)
             for database in (ui_extra_networks_textual_inversion.embedding_db, *_databases_of_the_api()):
                 for name, content in lists.items():
                     setattr(database, name, dict(content))
             for engine in _engines(sd_models.model_data.sd_model):
-                for name, content in _read_anew(engine.embeddings).items():
+                for name, content in _read_again(engine.embeddings).items():
                     setattr(engine.embeddings, name, content)
-        forget_conditioning()
+        clear_conditioning_cache()
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
-        """As the text engines have them; those of a checkpoint that is not loaded yet will read what the cards show."""
-        sd_model = self._at_hand()
+        """Read what the text engines have; those of a checkpoint that is not loaded yet will load what the cards show."""
+        sd_model = self._available_model()
         engines = _engines(sd_model)
         database = engines[0].embeddings if engines else ui_extra_networks_textual_inversion.embedding_db
         widths = self._checkpoint_facts().get("widths", {})
         found = {**database.skipped_embeddings, **database.word_embeddings}
         left_out = {
-            name: left_out_for_width(embedding, widths)
+            name: width_mismatch(embedding, widths)
             for name, embedding in found.items()
             if embedding.shape != sum(widths.values())
         }
         return LoadedEmbeddings(frozenset(found) - frozenset(left_out), left_out)
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Always-on scripts of other extensions do not run, and nothing is saved; all else is as behind Generate."""
-        with self._kept_choice():
-            shelves = [
-                Shelf(engine.embeddings, lambda text, engine=engine: engine.tokenize([text])[0])
-                for engine in _engines(self._needed())
+        """Generate an image as the Generate button does, but without always-on scripts of other extensions; nothing is saved."""
+        with self._lent_checkpoint_chosen():
+            databases = [
+                EmbeddingDatabase(engine.embeddings, lambda text, engine=engine: engine.tokenize([text])[0])
+                for engine in _engines(self._require_model())
             ]
-            picture = draw(request, shelves, {})
-        self._take_back()
+            picture = draw(request, databases, {})
+        self._reclaim()
         return picture
 
     @contextmanager
-    def _kept_choice(self) -> Iterator[None]:
-        """While the model is lent, previews are made with it: Forge would load what somebody has chosen meanwhile."""
+    def _lent_checkpoint_chosen(self) -> Iterator[None]:
+        """While the model is lent, previews use it: Forge would load a checkpoint that was chosen meanwhile."""
         data = sd_models.model_data
         chosen, loaded = data.forge_loading_parameters, data.forge_hash
-        if self._loan is None or loaded == str(chosen):
+        if self._lent is None or loaded == str(chosen):
             yield
             return
         data.forge_hash = str(chosen)
@@ -147,7 +150,7 @@ class ForgeHost(PartsHost):
 
 
 def _loaded() -> Any:
-    """The chosen checkpoint, loaded if need be; the caller holds the queue."""
+    """The chosen checkpoint, loaded if needed; the caller holds the queue."""
     chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
     if chosen is None:
         raise HostFailed("Forge has no checkpoint chosen.", "Choose one at the top of its page.")
@@ -164,18 +167,18 @@ def _loaded() -> Any:
 
 
 def _inner(sd_model: Any) -> Any:
-    return forge_model.parts(sd_model).unet.model
+    return forge_model.forge_objects(sd_model).unet.model
 
 
 def _engines(sd_model: Any) -> list[Any]:
-    """The text engines, each with a list of embeddings of its own; none where no checkpoint is loaded."""
+    """The text engines, each with an embedding database of its own; none where no checkpoint is loaded."""
     names = ("text_processing_engine", "text_processing_engine_l", "text_processing_engine_g")
     engines = (getattr(sd_model, name, None) for name in names)
     return [engine for engine in engines if hasattr(engine, "embeddings")]
 
 
-def _read_anew(database: Any, **options: Any) -> dict[str, Any]:
-    """What the embeddings folder holds now, as this database would list it."""
+def _read_again(database: Any, **options: Any) -> dict[str, Any]:
+    """What the embeddings folder holds now, as this database would load it."""
     fresh = copy.copy(database)
     for name in _LISTS:
         setattr(fresh, name, {})
@@ -184,7 +187,7 @@ def _read_anew(database: Any, **options: Any) -> dict[str, Any]:
 
 
 def _databases_of_the_api() -> list[Any]:
-    """Forge's API has a list of its own, where it is on; one of its routes leads to it."""
+    """Forge's API has an embedding database of its own, where it is on; one of its routes leads to it."""
     routes = getattr(getattr(shared.demo, "app", None), "routes", ())
     found = (route.endpoint for route in routes if getattr(route, "path", "") == "/sdapi/v1/embeddings")
     return [endpoint.__self__.embedding_db for endpoint in found if hasattr(endpoint, "__self__")]

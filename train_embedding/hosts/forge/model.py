@@ -1,9 +1,9 @@
-"""A checkpoint in Forge's parts as a DiffusionModel, and the facts about it. Only Forge and reForge can import this.
+"""Forge's loaded checkpoint as a DiffusionModel, and the facts about it. Only Forge and reForge can import this.
 
 It relies on these names, read in Forge dfdcbab6 and reForge 3b56b268:
 
     sd model        forge_objects_original (without anybody's Lora), sd_checkpoint_info, is_sd1, is_sd2, is_sdxl
-    its parts       unet.model.diffusion_model, vae.first_stage_model, with the key names of checkpoints;
+    its objects     unet.model.diffusion_model, vae.first_stage_model, with the key names of checkpoints;
                     clip.cond_stage_model.clip_l, .clip_h, .clip_g: each .transformer, a CLIPTextModel; its token embedding is
                     in .wrapped
     shared          opts
@@ -34,8 +34,8 @@ _TEXT = ("text_model.", "text_projection.")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a program reads of a text encoder; the fields are `engine.model.TextEncoder`'s."""
+class EncoderSettings:
+    """Which output of a text encoder the program uses; the fields are those of `engine.model.TextEncoder`."""
 
     layer: int
     normalised: bool
@@ -43,15 +43,18 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A program's noise: ᾱ of each timestep [T], what the UNet predicts in diffusers' words, and whether the last timestep is
-    meant to be all noise though ᾱ does not say so."""
+class NoiseSchedule:
+    """The noise schedule of the loaded checkpoint."""
 
     alphas_cumprod: torch.Tensor
+    "ᾱ of each timestep, [T]."
     prediction_type: str
+    "What the UNet predicts, in diffusers' terms."
     to_zero: bool = False
+    "Whether the terminal SNR is to be zero, where ᾱ is not rescaled yet."
 
-    def read(self) -> torch.Tensor:
+    def rescaled_alphas(self) -> torch.Tensor:
+        """Return ᾱ in fp32, [T], rescaled to zero terminal SNR where the checkpoint is trained so."""
         from train_embedding.engine.loading.shared_weights import to_normal_tensor
         from train_embedding.engine.model.noise_schedule import zero_terminal_snr
 
@@ -59,32 +62,37 @@ class Schedule:
         return zero_terminal_snr(alphas) if self.to_zero else alphas
 
 
-def parts(sd_model: Any) -> Any:
+def forge_objects(sd_model: Any) -> Any:
+    """Return the UNet, VAE and text encoders without any Lora."""
     return sd_model.forge_objects_original
 
 
-def towers(sd_model: Any) -> dict[str, Any]:
-    """The text encoders that take embeddings, by their keys."""
-    models = parts(sd_model).clip.cond_stage_model
+def clip_models(sd_model: Any) -> dict[str, Any]:
+    """Return the text encoders that take embeddings, by their keys."""
+    models = forge_objects(sd_model).clip.cond_stage_model
     return {key: getattr(models, key) for key in ("clip_l", "clip_h", "clip_g") if hasattr(models, key)}
 
 
-def token_table(tower: Any) -> torch.Tensor:
-    """[vocabulary, d]"""
+def token_table(clip_model: Any) -> torch.Tensor:
+    """Return the token embedding of a text encoder, [vocabulary, d]."""
     from train_embedding.engine.loading.shared_weights import to_normal_tensor
 
-    return to_normal_tensor(tower.transformer.text_model.embeddings.token_embedding.weight)
+    return to_normal_tensor(clip_model.transformer.text_model.embeddings.token_embedding.weight)
 
 
 def widths_of(sd_model: Any) -> dict[str, int]:
+    """Return the width of the token embedding per text encoder; empty for model families that cannot be trained."""
     if not (sd_model.is_sd1 or sd_model.is_sd2 or sd_model.is_sdxl):
-        return {}  # Flux has a CLIP too, which is told nothing of single tokens
-    tables = {key: tower.transformer.text_model.embeddings.token_embedding.weight for key, tower in towers(sd_model).items()}
+        return {}  # Flux has a CLIP too, of which only the pooled output is used
+    tables = {
+        key: clip_model.transformer.text_model.embeddings.token_embedding.weight
+        for key, clip_model in clip_models(sd_model).items()
+    }
     return {key: table.shape[1] for key, table in tables.items()}
 
 
-def checkpoint_facts(sd_model: Any, schedule: Schedule) -> dict[str, Any]:
-    """The fields of HostInfo that tell of the checkpoint."""
+def checkpoint_facts(sd_model: Any, schedule: NoiseSchedule) -> dict[str, Any]:
+    """Return the fields of HostInfo about the checkpoint."""
     widths = widths_of(sd_model)
     return {
         "checkpoint_name": sd_model.sd_checkpoint_info.model_name,
@@ -95,7 +103,8 @@ def checkpoint_facts(sd_model: Any, schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def why_no_training(sd_model: Any, schedule: Schedule) -> str:
+def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> str:
+    """Say why the checkpoint cannot be trained on, in one sentence; empty where it can."""
     widths = widths_of(sd_model)
     if not widths or getattr(sd_model, "is_ssd", False):
         return "Training works for SD1, SD2 and SDXL checkpoints; the loaded one is of another family."
@@ -111,34 +120,39 @@ def why_no_training(sd_model: Any, schedule: Schedule) -> str:
 
 
 def unet_of(sd_model: Any) -> Any:
-    return parts(sd_model).unet.model.diffusion_model
+    """Return the UNet module."""
+    return forge_objects(sd_model).unet.model.diffusion_model
 
 
-def keeps_weights_to_itself(sd_model: Any) -> bool:
-    """Whether the UNet's weights are quantised (fp8, nf4, gguf), or lie on the device in part (when its memory is short)."""
+def must_read_from_file(sd_model: Any) -> bool:
+    """Return whether training needs a copy of the weights: they are quantised (fp8, nf4, gguf), or only partly on the device."""
     parameters = list(unet_of(sd_model).parameters())
     return is_quantised(unet_of(sd_model)) or len({parameter.device for parameter in parameters}) > 1
 
 
 def is_quantised(module: Any) -> bool:
+    """Return whether a module has weights in another format than fp32, fp16 or bf16."""
     return any(parameter.dtype not in _PLAIN for parameter in module.parameters())
 
 
-def live(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule) -> DiffusionModel:
-    """Over the program's own weights; of text encoders and VAE a copy where they do not fit the UNet, see `tensors_of`."""
+def shared_model(sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule) -> DiffusionModel:
+    """Make a DiffusionModel over the program's own weights; see `tensors_of` for what is copied."""
     from train_embedding.engine.loading.ldm import default_config
     from train_embedding.engine.loading.shared_weights import model_from_host_weights
 
     state = tensors_of(sd_model)
     params = {**default_config(state), "parameterization": "v" if schedule.prediction_type == "v_prediction" else "eps"}
-    model = model_from_host_weights(state, params, text_config=None, alphas_cumprod=schedule.read())
-    return _as_read(model, readings)
+    model = model_from_host_weights(state, params, text_config=None, alphas_cumprod=schedule.rescaled_alphas())
+    return _with_encoder_settings(model, settings)
 
 
-def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, device: str, dtype: torch.dtype) -> DiffusionModel:
-    """The UNet from the checkpoint's file; VAE and text encoders are the program's, which may be others than the file's.
+def model_from_file(
+    sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule, device: str, dtype: torch.dtype
+) -> DiffusionModel:
+    """Read the UNet from the checkpoint's file; the VAE and the text encoders are the program's, which may not be the file's.
 
-    Raises HostFailed where the file holds what cannot be trained on, or the device has no room for it.
+    Raises:
+        HostFailed: The file cannot be trained on, or does not fit on the device.
     """
     from train_embedding.engine.devices import is_out_of_memory
     from train_embedding.engine.loading.checkpoint import load_checkpoint
@@ -155,13 +169,16 @@ def read(sd_model: Any, readings: Mapping[str, Reading], schedule: Schedule, dev
         raise HostFailed(
             f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."
         ) from error
-    model = replace(model, alphas_cumprod=schedule.read().to(model.device))
-    return _as_read(replace(model, prediction_type=schedule.prediction_type), readings)
+    model = replace(model, alphas_cumprod=schedule.rescaled_alphas().to(model.device))
+    return _with_encoder_settings(replace(model, prediction_type=schedule.prediction_type), settings)
 
 
 def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
-    """The program's tensors under the names that a checkpoint has, fit to work together: all on the UNet's device and, where no
-    autocast does it in passing, in the UNet's number format. The programs do both for each layer as it computes."""
+    """Return the program's tensors under the keys of a checkpoint file.
+
+    All are on the UNet's device and, where there is no autocast, in the UNet's dtype: text encoders and VAE are copied for that.
+    The programs convert each layer as it computes.
+    """
     from train_embedding.engine.devices import support_of
     from train_embedding.engine.loading.shared_weights import named_tensors
 
@@ -175,36 +192,36 @@ def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
 def _vae_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
     from train_embedding.engine.loading.shared_weights import named_tensors
 
-    return named_tensors(parts(sd_model).vae.first_stage_model, "first_stage_model.")
+    return named_tensors(forge_objects(sd_model).vae.first_stage_model, "first_stage_model.")
 
 
 def _text_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
-    """Those of text encoders that are not quantised."""
+    """The tensors of text encoders that are not quantised."""
     from train_embedding.engine.loading.shared_weights import named_tensors
 
-    found = {key: tower for key, tower in towers(sd_model).items() if not is_quantised(tower.transformer)}
+    found = {key: clip_model for key, clip_model in clip_models(sd_model).items() if not is_quantised(clip_model.transformer)}
     places = _TWO if sd_model.is_sdxl else _ONE
     state: dict[str, torch.Tensor] = {}
-    for key, tower in found.items():
-        tensors = named_tensors(tower.transformer)
+    for key, clip_model in found.items():
+        tensors = named_tensors(clip_model.transformer)
         state |= {places[key] + name: tensor for name, tensor in tensors.items() if _is_wanted(key, name)}
     return state
 
 
 def _is_wanted(key: str, name: str) -> bool:
-    """The programs give every text encoder a projection; only SDXL's second one has it."""
+    """The programs give every text encoder a projection; only SDXL's second one uses it."""
     return name.startswith(_TEXT if key == "clip_g" else _TEXT[0]) and not name.endswith("position_ids")
 
 
-def _as_read(model: DiffusionModel, readings: Mapping[str, Reading]) -> DiffusionModel:
+def _with_encoder_settings(model: DiffusionModel, settings: Mapping[str, EncoderSettings]) -> DiffusionModel:
     crop = (shared.opts.sdxl_crop_top, shared.opts.sdxl_crop_left)
-    return replace(model, text_encoders=tuple(_read_as(model.text_encoders, readings)), crop=crop)
+    return replace(model, text_encoders=tuple(_set_encoders(model.text_encoders, settings)), crop=crop)
 
 
-def _read_as(encoders: Iterable[TextEncoder], readings: Mapping[str, Reading]) -> Iterable[TextEncoder]:
+def _set_encoders(encoders: Iterable[TextEncoder], settings: Mapping[str, EncoderSettings]) -> Iterable[TextEncoder]:
     for encoder in encoders:
-        reading = readings[encoder.key]
-        yield replace(encoder, layer=reading.layer, normalised=reading.normalised, padding=reading.padding)
+        used = settings[encoder.key]
+        yield replace(encoder, layer=used.layer, normalised=used.normalised, padding=used.padding)
 
 
 def _in_channels(sd_model: Any) -> int:

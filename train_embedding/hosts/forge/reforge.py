@@ -1,6 +1,6 @@
-"""reForge as a host: Forge's parts behind the WebUI's lists and settings. Only reForge's own process can import this.
+"""reForge as a host: Forge's models, the WebUI's embeddings and settings. Only reForge's own process can import this.
 
-It relies on these names of reForge, read in 3b56b268, and on those that a1111.py and forge_host.py name:
+It relies on these names of reForge, read in 3b56b268, and on those listed in a1111/host.py and forge/host.py:
 
     ldm_patched.modules     model_management: load_models_gpu, unload_all_models
     sd model                forge_objects_original.unet.model: model_type (ModelType.EPS, V_PREDICTION), model_sampling.sigmas,
@@ -20,8 +20,8 @@ from modules import shared
 from train_embedding.hosts.a1111.host import A1111Host
 from train_embedding.hosts.a1111.model import key_of, text_encoders
 from train_embedding.hosts.base import Txt2ImgRequest
-from train_embedding.hosts.forge.model import Reading, Schedule, parts
-from train_embedding.hosts.forge.parts_host import PartsHost
+from train_embedding.hosts.forge.base_host import ForgeBaseHost
+from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule, forge_objects
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,38 +31,38 @@ if TYPE_CHECKING:
 _PREDICTIONS = {"EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 
 
-class ReForgeHost(PartsHost, A1111Host):
+class ReForgeHost(ForgeBaseHost, A1111Host):
     """`hosts.base.Host` over reForge's modules."""
 
     title = "Stable Diffusion WebUI reForge"
     memory = model_management
     load_options: dict[str, Any] = {"minimum_memory_required": 0}  # noqa: RUF012
-    "Training's room is asked for, but the model is not left in main memory for it."
+    "Room for training is requested, but the model is not left in main memory for it."
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        sd_model = self._at_hand()
+        sd_model = self._available_model()
         return {} if sd_model is None else self._facts_of(sd_model)
 
-    def _readings(self, sd_model: Any) -> dict[str, Reading]:
+    def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
         skip = int(shared.opts.CLIP_stop_at_last_layers)
         return {
-            key_of(weight): Reading(max(skip, encoder.minimal_clip_skip), not sd_model.is_sdxl, encoder.id_pad)
+            key_of(weight): EncoderSettings(max(skip, encoder.minimal_clip_skip), not sd_model.is_sdxl, encoder.id_pad)
             for encoder, weight in text_encoders(sd_model)
         }
 
-    def _schedule(self, sd_model: Any) -> Schedule:
+    def _schedule(self, sd_model: Any) -> NoiseSchedule:
         from train_embedding.engine.devices import as_float64
 
-        inner = parts(sd_model).unet.model
+        inner = forge_objects(sd_model).unet.model
         sigmas = getattr(inner.model_sampling, "sigmas", torch.empty(0))
         kind = str(inner.model_type.name)
-        return Schedule(1 / (as_float64(sigmas) ** 2 + 1), _PREDICTIONS.get(kind, kind))
+        return NoiseSchedule(1 / (as_float64(sigmas) ** 2 + 1), _PREDICTIONS.get(kind, kind))
 
-    def _computes_in(self, sd_model: Any) -> torch.dtype:
-        inner = parts(sd_model).unet.model
+    def _compute_dtype(self, sd_model: Any) -> torch.dtype:
+        inner = forge_objects(sd_model).unet.model
         return inner.manual_cast_dtype or inner.get_dtype()
 
-    def _lending(self, sd_model: Any) -> AbstractContextManager[None]:
+    def _settings_borrowed(self, sd_model: Any) -> AbstractContextManager[None]:
         return self._borrow(sd_model)
 
     @contextmanager
@@ -76,5 +76,5 @@ class ReForgeHost(PartsHost, A1111Host):
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
         picture = super().txt2img(request)
-        self._take_back()
+        self._reclaim()
         return picture

@@ -1,10 +1,10 @@
-"""What the AUTOMATIC1111 WebUI and the programs made from it have in common. Only their own processes can import this.
+"""What the AUTOMATIC1111 WebUI and its forks share. Only their own processes can import this.
 
 It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
 
     call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
-    shared          state (begin, end and the fields in webui_txt2img.PROGRESS), cmd_opts
+    shared          state (begin, end and the fields in webui/txt2img.PROGRESS), cmd_opts
     processing      StableDiffusionProcessing, StableDiffusionProcessingTxt2Img: cached_c, cached_uc, cached_hr_c, cached_hr_uc
     devices         device, dtype_unet
     launch_utils    git_tag
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 _CARDS = "textual_inversion"
 _WAKING_SECONDS = 0.5
-"A job that was first in the queue has taken its turn by then, or ended it already."
+"By then, the next job in the queue has started, or is done already."
 
 
 class WebUIHost(ABC):
-    """The queue, the progress bar and the folders of `hosts.base.Host`; what a program does with its model is its own."""
+    """The queue, progress bar and folders of `hosts.base.Host`; subclasses know the program's model."""
 
     title = ""
-    "What the program is called."
+    "The program's name."
     how_to_load = "Choose one at the top of its page."
-    "A checkpoint."
+    "How to load a checkpoint, a sentence."
 
     def __init__(self) -> None:
         self._job: str | None = None
@@ -72,32 +72,31 @@ class WebUIHost(ABC):
 
     @abstractmethod
     def _checkpoint_facts(self) -> dict[str, Any]:
-        """The fields of HostInfo that tell of the checkpoint; empty where none is loaded."""
+        """The fields of HostInfo about the checkpoint; empty where none is loaded."""
 
     @abstractmethod
     def _runs_pickles(self) -> bool: ...
 
     @abstractmethod
-    def _at_hand(self) -> Any:
+    def _available_model(self) -> Any:
         """The program's model; None where none is loaded."""
 
     @abstractmethod
-    def _needed(self) -> Any:
-        """The program's model, loaded if need be. Raises HostFailed where there is none to load."""
+    def _require_model(self) -> Any:
+        """The program's model, loaded if needed. Raises HostFailed where there is none to load."""
 
     @abstractmethod
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
-        """Per text encoder its key, the weight [vocabulary, d] of its token embedding, and what tells a text's ids."""
+        """Per text encoder its key, the weight [vocabulary, d] of its token embedding, and its tokenizer."""
 
     @abstractmethod
     def _model_given_back(self) -> AbstractContextManager[None]:
-        """Within the context others use the model. Raises HostFailed at its end where it is no longer what was lent."""
+        """Let others use the model until exit. Raises HostFailed there if another checkpoint was loaded meanwhile."""
 
     def cards_html(self, tab: str) -> str:
-        """The program's own cards of embeddings on a tab, drawn anew of what it has loaded; no other page is touched.
+        """Return the program's own cards of its loaded embeddings on a tab; no other page is refreshed.
 
-        The Refresh button of the cards runs the refresh of every page, and that of the checkpoints takes the choice of a
-        checkpoint back to what `--ckpt` says.
+        The Refresh button of the cards refreshes every page, which resets the chosen checkpoint to that of `--ckpt`.
         """
         from modules import ui_extra_networks  # imports gradio
 
@@ -106,20 +105,20 @@ class WebUIHost(ABC):
             return page.create_html(tab)
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """The whole token-embedding table per text encoder, [vocabulary, d]: the program's own weights.
+        """Return the token embedding per text encoder, [vocabulary, d]: the program's own weights.
 
-        Loads no checkpoint where none is loaded: looking at a file is no reason for that.
+        Loads no checkpoint: inspecting a file is no reason to.
         """
-        sd_model = self._at_hand()
+        sd_model = self._available_model()
         if sd_model is None:
             raise HostFailed(f"{self.title} has no checkpoint loaded.", self.how_to_load)
         return {key: weight for key, weight, _ in self._tables(sd_model)}
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """Needs no diffusers, and no particular model family or memory setting."""
+        """Look up a text's token embeddings, whatever the model family and memory settings; needs no diffusers."""
         import torch
 
-        tables = self._tables(self._needed())
+        tables = self._tables(self._require_model())
         cut = None if takes_whole_text({key: weight.shape[1] for key, weight, _ in tables}) else count
         rows = {}
         for key, weight, tokenize in tables:
@@ -154,11 +153,11 @@ class WebUIHost(ABC):
             tasks.pending_tasks.pop(task, None)
             tasks.finish_task(task)
 
-    def give_way(self) -> None:
+    def yield_queue(self) -> None:
         queue = call_queue.queue_lock
         if not queue._pending_threads:
             return
-        with self._model_given_back(), self._away():
+        with self._model_given_back(), self._queue_released():
             queue.release()
             deadline = time.monotonic() + _WAKING_SECONDS
             while not queue._lock.locked() and time.monotonic() < deadline:  # until the first in line has taken it
@@ -166,8 +165,8 @@ class WebUIHost(ABC):
             queue.acquire()
 
     @contextmanager
-    def _away(self) -> Iterator[None]:
-        """The WebUI's progress belongs to others until exit, and the run stands in their queue."""
+    def _queue_released(self) -> Iterator[None]:
+        """Leave the WebUI's progress to others until exit; the run is listed as waiting."""
         job, worker = self._job, self._worker
         progress = {name: getattr(shared.state, name) for name in PROGRESS}
         assert self._task is not None
@@ -186,7 +185,7 @@ class WebUIHost(ABC):
                 setattr(shared.state, name, value)
 
     def report(self, progress: Progress) -> None:
-        """Everything is written each time: a quick handler of the WebUI that ends meanwhile clears the state."""
+        """Write every field each time: a handler of the WebUI that ends meanwhile clears the state."""
         state = shared.state
         if self._job is not None:
             state.job = self._job
@@ -195,7 +194,7 @@ class WebUIHost(ABC):
         state.textinfo = html.escape(progress.text)
 
     def interrupted(self) -> bool:
-        """The button means `stopping_generation` where more than one picture is expected, which our step counts look like."""
+        """The button sets `stopping_generation` where several images are expected, as our step counts look like."""
         state = shared.state
         self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
         return self._interrupted
@@ -205,21 +204,21 @@ class WebUIHost(ABC):
         return self._worker == threading.get_ident()
 
 
-def forget_conditioning() -> None:
-    """The WebUI's cache of encoded prompts does not know which embeddings they used."""
+def clear_conditioning_cache() -> None:
+    """Clear the WebUI's cache of encoded prompts, which does not notice changed embeddings."""
     job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
     empty = [None] * len(job.cached_c)  # three in Forge and reForge, two in the WebUI
     job.cached_c, job.cached_uc = list(empty), list(empty)
     txt2img.cached_hr_c, txt2img.cached_hr_uc = list(empty), list(empty)
 
 
-def left_out_for_width(embedding: Any, widths: dict[str, int]) -> str:
-    """Why the WebUI leaves out an embedding of its database."""
+def width_mismatch(embedding: Any, widths: dict[str, int]) -> str:
+    """Say why the WebUI skips an embedding of its database, in one sentence."""
     return f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
 
 
 def _runs_folder() -> Path:
-    """The WebUI serves its whole data folder to the browser, except what lies under a name that starts with a dot."""
+    """The WebUI serves its whole data folder to the browser, except names that start with a dot."""
     return Path(paths_internal.data_path).absolute() / ".train-embedding" / "runs"
 
 

@@ -1,9 +1,9 @@
-"""Pictures made by the WebUI's own generator, with vectors that no file holds.
+"""Images from the WebUI's own generator, with embeddings that need not be files.
 
 It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
 
     shared          state (assign_current_image and the fields in PROGRESS), opts, cmd_opts, total_tqdm, sd_model
-    database        of embeddings: find_embedding_at_position (all that the text encoders ask it for)
+    embedding database  find_embedding_at_position (all that the text encoders ask it for)
     processing      StableDiffusionProcessingTxt2Img, process_images
     scripts         ScriptRunner
     sd_samplers     all_samplers_map
@@ -33,22 +33,29 @@ PROGRESS = (
     "job", "job_no", "job_count", "job_timestamp", "processing_has_refined_job_count", "sampling_step", "sampling_steps",
     "current_latent", "current_image", "current_image_sampling_step", "textinfo", "time_start",
 )  # fmt: skip
-"Fields of the WebUI's progress state that making a picture overwrites."
+"Fields of the WebUI's progress state that generating an image overwrites."
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """Where a text encoder looks for embeddings."""
+class EmbeddingDatabase:
+    """Where a text encoder looks up embeddings."""
 
-    database: Any
-    "The WebUI's list of them."
+    lookup: Any
+    "The WebUI's own object."
     tokenize: Callable[[str], list[int]]
+    "Gives a text's token ids."
 
 
-def draw(request: Txt2ImgRequest, shelves: Sequence[Shelf], settings: dict[str, Any]) -> Image.Image:
-    """One picture. shelves: one per database; the request's embeddings stand in front of each. settings: that must hold.
+def draw(request: Txt2ImgRequest, databases: Sequence[EmbeddingDatabase], settings: dict[str, Any]) -> Image.Image:
+    """Generate an image.
 
-    Raises HostFailed for a sampler that there is not, and where the WebUI made no picture.
+    Args:
+        request: What to generate; its embeddings take precedence over those in the databases.
+        databases: Every embedding database that the loaded checkpoint uses.
+        settings: Settings of the WebUI to generate with.
+
+    Raises:
+        HostFailed: The sampler does not exist, or the WebUI returned no image.
     """
     if request.sampler not in sd_samplers.all_samplers_map:
         raise HostFailed(f'The WebUI has no sampler "{request.sampler}".')
@@ -58,17 +65,17 @@ def draw(request: Txt2ImgRequest, shelves: Sequence[Shelf], settings: dict[str, 
         stack.enter_context(_kept_progress())
         stack.enter_context(_kept_random_state())
         stack.enter_context(_no_prompt_history())
-        for shelf in shelves:
-            stack.enter_context(_in_front(shelf, request.embeddings))
+        for database in databases:
+            stack.enter_context(_overridden(database, request.embeddings))
         images = processing.process_images(job).images
     if not images:
-        raise HostFailed("The WebUI made no picture.", "It was interrupted before the first step.")
+        raise HostFailed("The WebUI returned no image.", "It was interrupted before the first step.")
     shared.state.assign_current_image(images[0])
     return images[0]
 
 
 def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
-    """settings: all are overridden, in this order, where one differs: fp8 must be right before the checkpoint is looked at."""
+    """settings: if one differs, all are overridden, in this order: fp8 must be right before the checkpoint is checked."""
     changed = any(getattr(shared.opts, key) != value for key, value in settings.items())
     job = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model,
@@ -93,10 +100,10 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def _in_front(shelf: Shelf, embeddings: tuple[Embedding, ...]) -> Iterator[None]:
-    """The database finds these embeddings before those it holds, which stay as they are: it may be read anew meanwhile."""
-    find = shelf.database.find_embedding_at_position
-    entries = [(shelf.tokenize(embedding.name), _for_webui(embedding)) for embedding in embeddings]
+def _overridden(database: EmbeddingDatabase, embeddings: tuple[Embedding, ...]) -> Iterator[None]:
+    """Make the database find these embeddings before its own, which stay untouched: it may be reloaded meanwhile."""
+    find = database.lookup.find_embedding_at_position
+    entries = [(database.tokenize(embedding.name), _for_webui(embedding)) for embedding in embeddings]
     entries.sort(key=lambda entry: len(entry[0]), reverse=True)
 
     def find_these_first(tokens: list[int], offset: int) -> tuple[Any, int | None]:
@@ -106,15 +113,15 @@ def _in_front(shelf: Shelf, embeddings: tuple[Embedding, ...]) -> Iterator[None]
                 return embedding, len(ids)
         return found, length
 
-    own = vars(shelf.database).get("find_embedding_at_position")  # an extension's
-    shelf.database.find_embedding_at_position = find_these_first
+    own = vars(database.lookup).get("find_embedding_at_position")  # an extension's
+    database.lookup.find_embedding_at_position = find_these_first
     try:
         yield
     finally:
         if own is None:
-            del shelf.database.find_embedding_at_position
+            del database.lookup.find_embedding_at_position
         else:
-            shelf.database.find_embedding_at_position = own
+            database.lookup.find_embedding_at_position = own
 
 
 def _for_webui(embedding: Embedding) -> Any:
@@ -127,7 +134,7 @@ def _for_webui(embedding: Embedding) -> Any:
 
 @contextmanager
 def _kept_progress() -> Iterator[None]:
-    """Whether somebody pressed Interrupt is not put back: it was meant for the run."""
+    """Restore the progress state, but not whether Interrupt was pressed: that is meant for the run."""
     state = shared.state
     kept = {name: getattr(state, name) for name in PROGRESS}
     try:
@@ -147,7 +154,7 @@ def _kept_random_state() -> Iterator[None]:
 
 @contextmanager
 def _no_prompt_history() -> Iterator[None]:
-    """The WebUI keeps the last prompt in `params.txt`, for the button that brings it back: that is the person's own prompt."""
+    """The WebUI keeps the last prompt in `params.txt`, which a button restores: that should stay the user's own prompt."""
     kept = shared.cmd_opts.no_prompt_history
     shared.cmd_opts.no_prompt_history = True
     try:

@@ -226,7 +226,7 @@ class Trainer:
         if self._stopping():
             return True
         try:
-            self._host.give_way()
+            self._host.yield_queue()
         except HostFailed as error:
             self._run.note(f"The run was ended: {error}")
             return True

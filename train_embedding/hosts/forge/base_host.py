@@ -1,0 +1,105 @@
+"""What Forge and reForge share as hosts: a checkpoint in separate objects, and a memory manager that moves them.
+
+It relies on the names listed in webui/host.py, forge/model.py and forge/lent_model.py.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from modules import devices, sd_models
+
+from train_embedding.errors import HostFailed
+from train_embedding.hosts.forge import model as forge_model
+from train_embedding.hosts.forge.lent_model import LentModel
+from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule
+from train_embedding.hosts.webui.host import WebUIHost
+
+if TYPE_CHECKING:
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+
+class ForgeBaseHost(WebUIHost):
+    """Base of `ForgeHost` and `ReForgeHost`."""
+
+    memory: Any
+    "The program's memory manager."
+    load_options: dict[str, Any]
+    "Options of its `load_models_gpu`."
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lent: LentModel | None = None
+
+    @abstractmethod
+    def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
+        """Which output of each text encoder the program uses under its current settings."""
+
+    @abstractmethod
+    def _schedule(self, sd_model: Any) -> NoiseSchedule: ...
+
+    @abstractmethod
+    def _compute_dtype(self, sd_model: Any) -> torch.dtype:
+        """The dtype that the UNet computes in, whatever its weights are stored in."""
+
+    def _settings_borrowed(self, _sd_model: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def _runs_pickles(self) -> bool:
+        """Both read with a bare `torch.load`, which is safe by default since torch 2.6."""
+        return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
+
+    def _facts_of(self, sd_model: Any) -> dict[str, Any]:
+        facts = forge_model.checkpoint_facts(sd_model, self._schedule(sd_model))
+        return {**facts, "dtype": str(self._compute_dtype(sd_model)).removeprefix("torch.")}
+
+    @contextmanager
+    def model(self) -> Iterator[DiffusionModel]:
+        """Share the program's own weights, or read the checkpoint's file where they are quantised or not all on the device.
+
+        Inside `exclusive`, the program has put them on the device, without any Lora, and made room for training.
+        """
+        sd_model = self._require_model()
+        schedule = self._schedule(sd_model)
+        if reason := forge_model.why_no_training(sd_model, schedule):
+            raise HostFailed(reason)
+
+        def build(from_file: bool) -> DiffusionModel:
+            if not from_file:
+                return forge_model.shared_model(sd_model, self._encoder_settings(sd_model), schedule)
+            return forge_model.model_from_file(
+                sd_model, self._encoder_settings(sd_model), schedule, str(devices.device), self._compute_dtype(sd_model)
+            )
+
+        if not self._working():
+            yield build(forge_model.must_read_from_file(sd_model))
+            return
+        with self._settings_borrowed(sd_model):
+            self._lent = LentModel(sd_model, self.memory, build, **self.load_options)
+            try:
+                yield self._lent.model
+            finally:
+                self._lent = None
+
+    @contextmanager
+    def _model_given_back(self) -> Iterator[None]:
+        lent, self._lent = self._lent, None
+        try:
+            yield
+        finally:
+            self._lent = lent
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        """Restore the lent model after others, or a preview, used it. Raises HostFailed where another checkpoint was loaded."""
+        lent = self._lent
+        if lent is None:
+            return
+        if sd_models.model_data.sd_model is not lent.sd_model:
+            title = lent.sd_model.sd_checkpoint_info.title
+            raise HostFailed(f"{self.title} loaded another checkpoint meanwhile.", f'Choose "{title}" again, and resume the run.')
+        lent.reclaim()

@@ -1,0 +1,76 @@
+"""The checkpoint while a training run uses it. Only Forge's and reForge's processes can import this.
+
+It relies on these names of their memory managers, read in Forge dfdcbab6 and reForge 3b56b268: load_models_gpu(patchers,
+memory_required=bytes), unload_all_models. The managers put models on the device when these are needed, and take them away, or
+leave a part of their weights in main memory, when there is no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from train_embedding.hosts.forge.model import forge_objects, is_quantised, must_read_from_file, tensors_of, unet_of
+
+if TYPE_CHECKING:
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+_GIB = 1024**3
+_ROOM = {"is_sd1": 2.2 * _GIB, "is_sd2": 5 * _GIB, "is_sdxl": 16.5 * _GIB}
+"What a step of four images needs besides the weights (docs/benchmarks.md); the manager frees as much of it as it can."
+
+
+class LentModel:
+    """The program's model, lent to a training run as a DiffusionModel."""
+
+    def __init__(self, sd_model: Any, memory: Any, build: Callable[[bool], DiffusionModel], **options: Any) -> None:
+        """Load the program's model onto the device, or unload it where training reads a copy from the file.
+
+        Args:
+            sd_model: The program's model.
+            memory: Its memory manager.
+            build: Makes the DiffusionModel: over the program's weights, or for True read from the file.
+            **options: Of the manager's `load_models_gpu`.
+        """
+        self.sd_model = sd_model
+        self._memory = memory
+        self._build = build
+        self._options = options
+        self._from_file = is_quantised(unet_of(sd_model))
+        if not self._from_file:
+            self._load_to_device()
+            self._from_file = must_read_from_file(sd_model)
+        if self._from_file:
+            self._unload_all()
+        self.model = build(self._from_file)
+
+    def reclaim(self) -> None:
+        """Restore the model after others used it: without their Loras, and on the device.
+
+        Weights that Forge moved meanwhile are shared again, so that they are in memory once.
+        """
+        if self._from_file:
+            self._unload_all()
+            return
+        self._load_to_device()
+        if must_read_from_file(self.sd_model):
+            return  # not all of it fits any more; what training uses stays where it is
+
+        from train_embedding.engine.loading.shared_weights import rebind_storage, shares_storage
+
+        if not shares_storage(self.model, tensors_of(self.sd_model)):
+            rebind_storage(self.model, self._build(False))
+
+    def _load_to_device(self) -> None:
+        objects = forge_objects(self.sd_model)
+        room = max(bytes_ for flag, bytes_ in _ROOM.items() if getattr(self.sd_model, flag, False))
+        with torch.inference_mode():  # in which the weights were made
+            patchers = [objects.unet, objects.clip.patcher, objects.vae.patcher]
+            self._memory.load_models_gpu(patchers, memory_required=int(room), **self._options)
+
+    def _unload_all(self) -> None:
+        """Make room for a copy read from the file; the program loads its own model again when it needs it."""
+        with torch.inference_mode():
+            self._memory.unload_all_models()
