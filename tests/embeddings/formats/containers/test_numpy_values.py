@@ -182,7 +182,7 @@ def test_a_parameter_from_such_a_device(zipped: bool) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_numbers_of_numpy_become_pythons(protocol: int) -> None:
-    kinds = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+    kinds = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")
     with Failures() as failures:
         for kind, core in itertools.product(kinds, CORES if protocol == 2 else ("",)):
             number = np.array([201 if kind != "i1" else -55]).astype(kind)[0]
@@ -376,7 +376,7 @@ TOLD_TO_TORCH = [
     name for name in LIES if name.startswith(("a dtype", "a device", "a gradient")) or name.endswith(("a list", "a state"))
 ]
 "Such a tensor is no more than data to a program that trusts files; torch refuses it."
-UNSEEN = ("numbers of no torch", "letters that are no bytes")
+UNSEEN = ("letters that are no bytes",)
 "Lies that show when the tensor is made."
 
 
