@@ -1,5 +1,8 @@
 """What a picture shows, measured from its pixels: colours, background, pattern and shape."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import colorsys

@@ -1,5 +1,8 @@
 """Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER`; 94 minutes on two busy cores."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import argparse

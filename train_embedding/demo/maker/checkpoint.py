@@ -1,5 +1,8 @@
 """Writes the demo checkpoint: one file in LDM key layout, its config, and the text encoder's config."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,8 @@
 """Muon: momentum whose every step is made orthogonal, so that weak directions are learned as fast as strong ones."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable

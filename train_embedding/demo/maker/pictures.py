@@ -1,5 +1,8 @@
 """The captioned pictures that the demo checkpoint learns from, drawn by all cores and kept as one tensor."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import os

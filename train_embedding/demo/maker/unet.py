@@ -1,9 +1,13 @@
 """Trains the demo's text encoder and UNet together on latents and captions."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -20,7 +24,7 @@ CHANNELS = (96, 96)
 WIDTH = 64
 CAPTION_DROPOUT = 0.1
 EMA_DECAY = 0.999
-TEXT_CONFIG = {
+TEXT_CONFIG: dict[str, Any] = {
     "hidden_size": WIDTH,
     "intermediate_size": 4 * WIDTH,
     "num_hidden_layers": 3,

@@ -1,5 +1,8 @@
 """Trains the demo's VAE and standardises its latents."""
 
+# torch and numpy annotate these only partly:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
