@@ -353,7 +353,7 @@ def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:
         ({"folder": tmp_path / "empty"}, "There are no images"),
         ({"folder": tmp_path / "bad"}, "<i>.png"),
         ({"learning_rate": "5e-3:10:20"}, 'The learning rate "5e-3:10:20" does not parse.'),
-        ({"steps": "0"}, "steps is 0"),
+        ({"steps": "0"}, '"Steps" is 0'),
         ({"steps": ""}, '"Steps" is empty.'),
     ):
         start_training(ui, "ready", **values)
@@ -406,7 +406,7 @@ def test_the_folder_is_counted(ui: Any) -> None:
     fill(ui, "te_train_dataset", str(PICTURES))
     ui.locator("#te_train_dataset textarea").blur()
     count = len(list(PICTURES.glob("*.png")))
-    wait(ui, lambda: text(ui, "te_train_dataset_check").startswith(f"{count} pictures"), "the count", 30)
+    wait(ui, lambda: text(ui, "te_train_dataset_check").startswith(f"{count} images"), "the count", 30)
 
 
 def library_card(ui: Any, name: str) -> Any:
