@@ -47,7 +47,7 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("typed", ["", "  ", '""', '" "', "''"])
 def test_nothing_is_typed(fake_host: FakeHost, typed: str) -> None:
     assert typed_text(typed) == ""
-    with pytest.raises(InvalidInput, match="No folder"):
+    with pytest.raises(InvalidInput, match="No dataset"):
         Datasets(fake_host).check_folder(typed)
 
 

@@ -219,7 +219,7 @@ def test_mask_files_that_cannot_be_used(tmp_path: Path) -> None:
     saved(Image.new("L", (64, 64)), tmp_path / "a-masklabel.png")
     with pytest.raises(UnreadableFile) as caught:
         read_pixels(file, (64, 64), mask="file")
-    assert caught.value.message == 'Its mask "a-masklabel.png" has another shape: 64 × 64 pixels, the picture 192 × 128.'
+    assert caught.value.message == 'Its mask "a-masklabel.png" has another shape: 64 × 64 pixels, the image 192 × 128.'
     (tmp_path / "a-masklabel.png").write_text("x")
     with pytest.raises(UnreadableFile, match=r'Its mask "a-masklabel\.png" cannot be used: It is not an image\.'):
         read_pixels(file, (64, 64), mask="file")

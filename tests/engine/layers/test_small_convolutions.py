@@ -31,7 +31,7 @@ def both_ways(layer: nn.Conv2d, input: torch.Tensor, channels: int | None = None
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which of the two were called."""
     calls: list[str] = []
-    for name in ("convolved", "input_gradient"):
+    for name in ("small_conv2d", "small_conv2d_input_gradient"):
         real: Any = getattr(frozen, name)
         monkeypatch.setattr(frozen, name, lambda *given, name=name, real=real: (calls.append(name), real(*given))[1])
     return calls
@@ -43,7 +43,7 @@ def test_equal_to_torchs(height: int, width: int, bias: bool, taken: list[str]) 
     torch.manual_seed(0)
     for one, other in both_ways(nn.Conv2d(5, 7, 3, padding=1, bias=bias), torch.randn(1, 5, height, width)):
         torch.testing.assert_close(one, other)
-    assert taken == ["convolved", "input_gradient"]
+    assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
 
 
 def test_some_channels_alone_get_a_gradient(taken: list[str]) -> None:
@@ -52,7 +52,7 @@ def test_some_channels_alone_get_a_gradient(taken: list[str]) -> None:
     torch.testing.assert_close(output, expected)
     torch.testing.assert_close(gradient[:, :2], whole[:, :2])
     assert not gradient[:, 2:].any()
-    assert taken == ["convolved", "input_gradient"]
+    assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_some_channels_alone_get_a_gradient(taken: list[str]) -> None:
 def test_every_kernel_and_stride(layer: nn.Conv2d, shape: tuple[int, ...], taken: list[str]) -> None:
     for one, other in both_ways(layer, torch.randn(shape)):
         torch.testing.assert_close(one, other)
-    assert taken == ["convolved", "input_gradient"]
+    assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_under_autocast_in_its_dtype(taken: list[str]) -> None:
     assert pairs[0][0].dtype == pairs[0][1].dtype == torch.bfloat16
     for one, other in pairs:
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
-    assert taken == ["convolved"]
+    assert taken == ["small_conv2d"]
 
 
 def test_on_cpus_alone() -> None:

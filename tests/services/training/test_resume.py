@@ -415,7 +415,7 @@ def test_a_start_that_nothing_was_better_than_comes_back(trainee: Trainee, monke
     spec = {**SPEC, "eval_every": 6}
     stopped = stop_at(trainee, 5, spec)
     assert bits(trainee.file) != before
-    monkeypatch.setattr("train_embedding.engine.training.state.best", lambda *_: 0)
+    monkeypatch.setattr("train_embedding.engine.training.state.best_evaluation", lambda *_: 0)
     ended = trainee.wait(trainee.services.runs.resume(stopped.id))
     assert (ended.status, ended.error) == ("finished", "")
     assert [note for note in ended.notes if "the embedding is unchanged" in note]
