@@ -12,7 +12,7 @@ from train_embedding.api.bodies import BODY, answer, check_fields, documented, f
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
 from train_embedding.images.png import encode_png
-from train_embedding.services.combining import FORMS, SDXL, UNNAMED
+from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL, UNNAMED
 from train_embedding.services.json_values import to_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _MERGE_FIELDS: dict[str, dict[str, Any]] = {
 }
 _MERGE_EXAMPLE = {"expression": 'my-cat + 0.5 * "red"', "name": "my-red-cat"}
 _CONVERT_FIELDS: dict[str, dict[str, Any]] = {
-    "to": {"description": "The form of the file, or sdxl.", "enum": [*FORMS, SDXL]},
+    "to": {"description": "The form of the file, or sdxl.", "enum": [*CONVERTIBLE_FORMATS, SDXL]},
     "name": {"description": "Of the result; empty for the same, or NAME-sdxl.", "default": ""},
     "overwrite": {"description": "Replace an embedding of that name; the old file goes to the trash folder.", "default": False},
 }

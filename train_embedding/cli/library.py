@@ -19,7 +19,7 @@ from train_embedding.cli.common import (
     print_table,
 )
 from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
-from train_embedding.services.combining import FORMS, SDXL
+from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.json_values import to_json
 from train_embedding.services.library import PROGRAMS, STARTS, Wanted
@@ -96,7 +96,7 @@ def add_convert(commands: Commands) -> None:
     parser = add_command(commands, "convert", convert, "change an embedding's file format or model family", what)
     parser.add_argument("name", help="name of the embedding")
     parser.add_argument(
-        "--to", required=True, choices=(*FORMS, SDXL), help="file format, or sdxl (needs an SDXL checkpoint)"
+        "--to", required=True, choices=(*CONVERTIBLE_FORMATS, SDXL), help="file format, or sdxl (needs an SDXL checkpoint)"
     )  # fmt: skip
     parser.add_argument(
         "--name", dest="new_name", default="", metavar="NAME",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from train_embedding.embeddings.format_names import FormatName
-from train_embedding.embeddings.text_encoders import KEYS, OPENCLIP_BIGG, family_of
+from train_embedding.embeddings.text_encoders import KEYS, OPENCLIP_BIGG, Family, family_of
 from train_embedding.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Embedding:
         return {key: vectors.shape[1] for key, vectors in self.vectors.items()}
 
     @property
-    def family(self) -> str:
+    def family(self) -> Family:
         """The model family it is for: "SD1", "SD2", "SDXL" or "custom"."""
         if self.widths == {"clip_g": OPENCLIP_BIGG}:  # its second text encoder alone
             return "SDXL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 CLIP_L = 768
 "Width of CLIP ViT-L/14, the text encoder of SD1 and the first one of SDXL."
@@ -14,11 +15,14 @@ OPENCLIP_BIGG = 1280
 CHUNK = 75
 "Prompt tokens that a text encoder takes at once, besides a start and an end token."
 
+Family = Literal["SD1", "SD2", "SDXL", "custom"]
+"A family of models, told by the widths of their text encoders."
+
 KEYS = ("clip_l", "clip_h", "clip_g")
 "What the encoders are called in embeddings and in files."
 
 _KEY_OF_WIDTH = {CLIP_L: "clip_l", OPENCLIP_H: "clip_h", OPENCLIP_BIGG: "clip_g"}
-_FAMILIES = {
+_FAMILIES: dict[frozenset[tuple[str, int]], Family] = {
     frozenset({("clip_l", CLIP_L)}): "SD1",
     frozenset({("clip_h", OPENCLIP_H)}): "SD2",
     frozenset({("clip_l", CLIP_L), ("clip_g", OPENCLIP_BIGG)}): "SDXL",
@@ -26,12 +30,12 @@ _FAMILIES = {
 
 
 def key_for_width(width: int) -> str:
-    """The encoder that vectors of this width are for; "clip_l" for a width that no known encoder has."""
+    """Return the encoder that vectors of a width are for; "clip_l" for a width that no known encoder has."""
     return _KEY_OF_WIDTH.get(width, "clip_l")
 
 
-def family_of(widths: Mapping[str, int]) -> str:
-    """The model family, "SD1", "SD2" or "SDXL", of a text encoder's key to width mapping; "custom" for any other."""
+def family_of(widths: Mapping[str, int]) -> Family:
+    """Return the model family for the widths of a model's text encoders by key."""
     return _FAMILIES.get(frozenset(widths.items()), "custom")
 
 
@@ -52,6 +56,6 @@ def does_not_fit(name: str, widths: Mapping[str, int], loaded: Mapping[str, int]
 
 
 def model_of(widths: Mapping[str, int]) -> str:
-    """The kind of model in words, by the widths of its text encoders: "SDXL", or "a model of width 64"."""
+    """Return the kind of model in words, by the widths of its text encoders: "SDXL", or "a model of width 64"."""
     family = family_of(widths)
     return family if family != "custom" else "a model of width " + " + ".join(str(width) for width in widths.values())

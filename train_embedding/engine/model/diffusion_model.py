@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from train_embedding.embeddings.create import takes_whole_text
-from train_embedding.embeddings.text_encoders import CHUNK
+from train_embedding.embeddings.text_encoders import CHUNK, Family
 from train_embedding.engine.devices import without_autocast
 from train_embedding.engine.layers.causal_mask import causal_mask_on_device
 from train_embedding.engine.layers.frozen import freeze
@@ -110,8 +110,7 @@ class DiffusionModel:
     alphas_cumprod: torch.Tensor
     "ᾱ of each timestep, fp32 [T] (Ho et al. 2020, arXiv 2006.11239)."
     prediction_type: PredictionType
-    family: str
-    "As `embeddings.text_encoders.family_of` names it."
+    family: Family
     latent_scale: float
     "Factor from the VAE's latents to the UNet's."
     resolution: int

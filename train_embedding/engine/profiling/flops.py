@@ -13,12 +13,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.meta_models import FAMILIES, meta_batch, meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.training.loop import unet_losses
 
-CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
+CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
 "Family and resolution in pixels."
 
 
@@ -26,7 +27,7 @@ CASES = (("SD1", 512), ("SD1", 256), ("SD2", 512), ("SD2", 768), ("SDXL", 1024))
 class StepFlops:
     """Floating-point operations at batch size 1."""
 
-    family: str
+    family: Family
     resolution: int
     forward: int
     "Of the UNet."
@@ -71,7 +72,7 @@ class StepFlops:
 
 
 @cache
-def count_text_encoders(family: str) -> int:
+def count_text_encoders(family: Family) -> int:
     """Count forward and backward of a family's text encoders to one vector each, as in a training step."""
     with FakeTensorMode(), torch.enable_grad():
         encoders = meta_text_encoders(family)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.meta_models import meta_batch, meta_model, meta_prompt, meta_text_encoders
@@ -27,7 +28,7 @@ from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.training.loop import unet_losses
 
-CASES = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
+CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
 "Family and resolution in pixels."
 BATCHES = (1, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
@@ -42,7 +43,7 @@ WEIGHTS = torch.float16
 class StepMemory:
     """The memory of one kind of step, in bytes."""
 
-    family: str
+    family: Family
     resolution: int
     batch: int
     checkpointing: bool
@@ -115,7 +116,7 @@ def count_memory(
 
 
 @cache
-def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype) -> int:
+def text_encoder_saved(family: Family, batch: int, frozen: bool, dtype: torch.dtype) -> int:
     """Count the bytes that a family's text encoders save for the backward pass to the vectors."""
     with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
         encoders = meta_text_encoders(family, WEIGHTS)
@@ -132,7 +133,7 @@ def text_encoder_saved(family: str, batch: int, frozen: bool, dtype: torch.dtype
 
 
 @cache
-def _text_encoder_bytes(family: str) -> int:
+def _text_encoder_bytes(family: Family) -> int:
     with FakeTensorMode():
         return sum(_bytes(encoder.module) for encoder in meta_text_encoders(family, WEIGHTS))
 

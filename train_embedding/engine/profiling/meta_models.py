@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.data.latents import Batch
 from train_embedding.engine.layers.frozen import freeze
 from train_embedding.engine.loading.ldm import CONFIGS, read_config
@@ -16,8 +17,8 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEnc
 from train_embedding.engine.model.noise_schedule import noise_schedule
 from train_embedding.engine.prompts.splicing import PromptBatch
 
-FAMILIES = ("SD1", "SD2", "SDXL")
-_ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
+FAMILIES: tuple[Family, ...] = ("SD1", "SD2", "SDXL")
+_ENCODERS: dict[Family, tuple[dict[str, Any], ...]] = {
     "SD1": ({"hidden_size": 768, "num_hidden_layers": 12},),
     "SD2": ({"hidden_size": 1024, "num_hidden_layers": 24, "layer": 2},),
     "SDXL": (
@@ -28,7 +29,7 @@ _ENCODERS: dict[str, tuple[dict[str, Any], ...]] = {
 "By family, the configs of its text encoders, and the layer that is used."
 
 
-def meta_model(family: str, dtype: torch.dtype = torch.float32) -> DiffusionModel:
+def meta_model(family: Family, dtype: torch.dtype = torch.float32) -> DiffusionModel:
     """Make a family's UNet and VAE on the meta device, without text encoders."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
@@ -67,7 +68,7 @@ def meta_batch(latents: torch.Tensor) -> Batch:
     return Batch(latents, PromptBatch(ids, ids), torch.Generator())
 
 
-def meta_text_encoders(family: str, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
+def meta_text_encoders(family: Family, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
     """Make a family's text encoders. It must be called in the context of a `FakeTensorMode`.
 
     They are not on the meta device, since transformers 4.30 reads a number from a tensor on the device of its input.

@@ -1,6 +1,6 @@
 """Embeddings made of others: by a formula, converted to another format, or to SDXL."""
 
 from train_embedding.embeddings.expression.tokens import quote_name
-from train_embedding.services.combining.combining import FORMS, PREVIEW_PROMPT, SDXL, UNNAMED, Combined, Combining
+from train_embedding.services.combining.combining import CONVERTIBLE_FORMATS, PREVIEW_PROMPT, SDXL, UNNAMED, Combined, Combining
 
-__all__ = ["FORMS", "PREVIEW_PROMPT", "SDXL", "UNNAMED", "Combined", "Combining", "quote_name"]
+__all__ = ["CONVERTIBLE_FORMATS", "PREVIEW_PROMPT", "SDXL", "UNNAMED", "Combined", "Combining", "quote_name"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 UNNAMED = "combined"
 "The name of a result that has not been given one."
 SDXL = "sdxl"
-FORMS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
+CONVERTIBLE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
 """What `convert` can make besides an embedding for SDXL, and the suffix of its file: what hosts read from their own folder. The
 last two are pictures that carry the vectors, as a text and in their pixels."""
 PREVIEW_PROMPT = "[name]"
@@ -131,25 +131,27 @@ class Combining:
         return self._save(combined.embedding, combined.notes, overwrite)
 
     def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
-        """An embedding as a file of another format, one of FORMS, or as one for SDXL, "sdxl".
+        """An embedding as a file of another format, one of CONVERTIBLE_FORMATS, or as one for SDXL, "sdxl".
 
         new_name: left out, a file of another format replaces the old one, which goes to the trash, and one for SDXL is called
         NAME-sdxl. Raises InvalidInput for any other `to`, NotFound, UnreadableFile, InvalidName, StorageFailed, HostFailed,
         Conflict where it has that format already, the new name is taken, or it is not for SD1 or no SDXL checkpoint is loaded.
         """
-        if to not in (SDXL, *FORMS):
-            raise InvalidInput(f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *FORMS])}.")
+        if to not in (SDXL, *CONVERTIBLE_FORMATS):
+            raise InvalidInput(
+                f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *CONVERTIBLE_FORMATS])}."
+            )
         embedding = self._library.read(name)
         name = embedding.name  # which may be another Unicode form of what was typed
         if to == SDXL:
             converted, notes = to_sdxl(embedding, self._vocabularies)
             return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
         old = self._library.get(name).file
-        if not new_name and old.suffix.lower() == FORMS[to]:
+        if not new_name and old.suffix.lower() == CONVERTIBLE_FORMATS[to]:
             raise Conflict(f'"{old.name}" has that format already.', "Give a new name for a copy of it.")
         replaced = replace(embedding, name=new_name or name)
         entry = self._library.save(
-            replaced, file=self._library.place(replaced.name, FORMS[to]), overwrite=overwrite or not new_name
+            replaced, file=self._library.place(replaced.name, CONVERTIBLE_FORMATS[to]), overwrite=overwrite or not new_name
         )
         return Saved(entry, tuple(self._library.warnings_for_name(entry.name)) if new_name else ())
 
@@ -175,7 +177,7 @@ class Combining:
 
     def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:
         # The WebUI's own format has no room for metadata beside vectors for two text encoders.
-        file = self._library.place(embedding.name, FORMS["safetensors"]) if len(embedding.vectors) > 1 else None
+        file = self._library.place(embedding.name, CONVERTIBLE_FORMATS["safetensors"]) if len(embedding.vectors) > 1 else None
         entry = self._library.save(embedding, file=file, overwrite=overwrite)
         return Saved(entry, (*notes, *self._library.warnings_for_name(entry.name)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.services.combining import FORMS, SDXL
+from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
 from train_embedding.services.library import PROGRAMS
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
@@ -24,7 +24,7 @@ AS_IT_IS = "as it is"
 FOR_PROGRAMS = {f"for {program.title}": key for key, program in PROGRAMS.items()}
 "Among the formats of an export too: what the choice shows, and what the service calls it."
 FOR_SDXL = "for SDXL"
-KINDS = {**{f"{suffix} file": form for form, suffix in FORMS.items()}, FOR_SDXL: SDXL}
+KINDS = {**{f"{suffix} file": form for form, suffix in CONVERTIBLE_FORMATS.items()}, FOR_SDXL: SDXL}
 "What can be converted to: what the choice shows, and what the service calls it."
 
 
