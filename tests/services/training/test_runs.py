@@ -131,8 +131,21 @@ def test_an_embedding_of_more_vectors_than_a_prompt_takes(trainee: Trainee) -> N
 
 
 def test_no_checkpoint(trainee: Trainee) -> None:
-    trainee.host.widths = {}
+    trainee.host.widths, trainee.host.the_model = {}, None
     refused(trainee, HostFailed, "No checkpoint is loaded")
+
+
+def test_a_checkpoint_that_is_not_loaded_yet_is_loaded(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a WebUI that has just started."""
+    widths, trainee.host.widths = trainee.host.widths, {}
+    load = trainee.host.token_embeddings
+
+    def load_first(text: str, count: int | None = None) -> dict[str, torch.Tensor]:
+        trainee.host.widths = widths
+        return load(text, count)
+
+    monkeypatch.setattr(trainee.host, "token_embeddings", load_first)
+    assert trainee.run(steps=1).status == "finished"
 
 
 def test_a_host_that_cannot_train(trainee: Trainee) -> None:

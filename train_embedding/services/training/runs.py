@@ -19,7 +19,7 @@ from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError, refusal_of
-from train_embedding.hosts.base import Host
+from train_embedding.hosts.base import Host, HostInfo
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.library.create import MAX_VECTORS
 from train_embedding.services.library.library import Library
@@ -238,7 +238,7 @@ class Runs:
         return replace(spec, embedding=embedding.name)
 
     def _check_fits(self, name: str, embedding: Embedding) -> None:
-        info = self._host.info()
+        info = self._loaded_info()
         if info.why_no_training:
             raise HostFailed(info.why_no_training)
         if not info.widths:
@@ -250,6 +250,12 @@ class Runs:
             )
         if embedding.count > MAX_VECTORS:
             raise Conflict(f'The embedding "{name}" has {embedding.count} vectors; a prompt takes at most {MAX_VECTORS}.')
+
+    def _loaded_info(self) -> HostInfo:
+        """Return the facts of the host once its checkpoint is loaded: a WebUI that has just started is still loading it."""
+        if not self._host.info().widths:
+            self._host.token_embeddings("")  # makes the host load the checkpoint that is selected
+        return self._host.info()
 
     def _stored(self) -> builtins.list[RunState]:
         folder = self._host.info().runs_folder
