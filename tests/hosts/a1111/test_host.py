@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import sys
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +122,20 @@ def test_the_facts_of_sdxl(host: Any, webui: WebUI) -> None:
 def test_sd2_spreads_its_vectors_over_the_whole_text(host: Any, webui: WebUI) -> None:
     webui.sd_model.cond_stage_model = TextEncoder(1024)
     assert host.token_embeddings("a bcd ef", 2)["clip_h"].shape == (3, 1024)
+
+
+def test_a_checkpoint_that_is_being_switched_is_waited_for(host: Any, webui: WebUI) -> None:
+    """The WebUI holds its queue while it loads another checkpoint, and has no model then."""
+    loaded, answers = webui.sd_models.model_data.sd_model, queue.Queue[Any]()
+    webui.sd_models.model_data.sd_model = None
+    with webui.call_queue.queue_lock:
+        asking = threading.Thread(target=lambda: answers.put(host.token_embeddings("a bcd ef")))
+        asking.start()
+        with pytest.raises(queue.Empty):
+            answers.get(timeout=0.2)
+        webui.sd_models.model_data.sd_model = loaded
+    asking.join()
+    assert answers.get_nowait()["clip_l"].shape == (3, 4)
 
 
 def test_token_embeddings_are_rows_of_the_hosts_table(host: Any, webui: WebUI) -> None:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, sd_hijack, sd_models, shared
+from modules import call_queue, devices, sd_hijack, sd_models, shared
 
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.a1111.model import (
@@ -82,6 +82,11 @@ class A1111Host(WebUIHost):
         return sd_models.model_data.sd_model
 
     def _require_model(self) -> Any:
+        """Return the model. The WebUI switches checkpoints inside its queue; meanwhile there is none that takes embeddings."""
+        sd_model = sd_models.model_data.sd_model
+        if not self._working() and (sd_model is None or not widths_of(sd_model)):
+            with call_queue.queue_lock:
+                pass
         return loaded_model()
 
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
