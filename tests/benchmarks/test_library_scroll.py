@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def test_the_table() -> None:
 def test_a_small_library_is_measured(tmp_path: Path) -> None:
     sync_api = pytest.importorskip("playwright.sync_api")
     try:
-        result = library_scroll.measure(tmp_path, 250, seconds=1.0, speed=2000.0, polled=2.0)
+        # In a thread of its own: the browser of other tests in this process keeps an event loop running in the main one.
+        with ThreadPoolExecutor(1) as thread:
+            result = thread.submit(library_scroll.measure, tmp_path, 250, seconds=1.0, speed=2000.0, polled=2.0).result()
     except sync_api.Error as error:
         if os.environ.get("TRAIN_EMBEDDING_REQUIRE_BROWSER") == "1":
             raise

@@ -155,7 +155,7 @@ def test_memory_that_is_short_in_one_process(trainee: Trainee, monkeypatch: pyte
     real = Worker._compute
 
     def compute(self: Worker, step: Any) -> Any:
-        if not step.checkpointed:
+        if not step.checkpointing:
             raise torch.cuda.OutOfMemoryError("full")
         return real(self, step)
 
