@@ -16,31 +16,33 @@ PACKAGE = "train_embedding"
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for folder in (PACKAGE, "scripts") for path in (ROOT / folder).rglob("*.py"))
 
 # Data that every front end may name: what it hands to the services and what it gets back.
-FACTS = ("errors", "hosts.base", "engine.config")
+FACTS = ("errors", "messages", "hosts.base", "engine.config")
 
 # Per package, the packages and modules that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
 INSIDE: dict[str, tuple[str, ...]] = {
     "__init__": ("lazy", "workspace", "embeddings", "engine.config", "hosts.base", "errors"),
     "__main__": ("cli",),
-    "errors": (),
+    "errors": ("messages",),
+    "messages": (),
+    "translations": ("messages",),
     "lazy": (),
-    "allowed_folders": ("errors",),
+    "allowed_folders": ("errors", "messages"),
     "workspace": ("services", "hosts.standalone"),
-    "images": ("images",),
-    "embeddings": ("embeddings", "images", "errors"),
-    "engine": ("engine", "lazy", "allowed_folders", "embeddings", "images", "errors"),
-    "services": ("services", "lazy", "allowed_folders", "engine", "embeddings", "images", "errors", "hosts.base"),
-    "hosts": ("hosts", "engine", "embeddings", "errors"),
-    "testing": ("hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
-    "ui": ("ui", "services", "images", *FACTS),
+    "images": ("messages", "images"),
+    "embeddings": ("messages", "embeddings", "images", "errors"),
+    "engine": ("messages", "engine", "lazy", "allowed_folders", "embeddings", "images", "errors"),
+    "services": ("messages", "services", "lazy", "allowed_folders", "engine", "embeddings", "images", "errors", "hosts.base"),
+    "hosts": ("messages", "hosts", "engine", "embeddings", "errors"),
+    "testing": ("messages", "hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
+    "ui": ("translations", "ui", "services", "images", *FACTS),
     "api": ("api", "services", "images", *FACTS),
     # The commands `app` and `demo` open those packages, which never lead back. `bench` measures the engine.
     "cli": ("cli", "services", "app", "demo", "engine.profiling", "hosts.detect", "hosts.standalone", *FACTS),
-    "app": ("app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
-    "demo": ("demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
+    "app": ("translations", "app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
+    "demo": ("messages", "demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
     # The WebUI executes the script by path, so what it does lies in the package.
     "scripts": ("webui",),
-    "webui": ("ui", "api", "services", "hosts.detect", "hosts.webui", *FACTS),
+    "webui": ("translations", "ui", "api", "services", "hosts.detect", "hosts.webui", *FACTS),
 }
 ENTRY_POINTS = ("webui", "app", "cli")
 FRONT_AREAS = ("webui", "app", "cli", "ui", "api")
@@ -100,6 +102,8 @@ WITHIN: dict[str, tuple[str, ...]] = {
 # Per area, the packages besides the standard library that it may import.
 _MODEL = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "PIL", "numpy", "yaml", "tqdm")
 OUTSIDE: dict[str, tuple[str, ...]] = {
+    "messages": ("typing_extensions",),  # for type checkers alone
+    "translations": ("typing_extensions",),
     "images": ("PIL",),
     "embeddings": ("torch", "safetensors", "PIL"),
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),

@@ -11,7 +11,7 @@
     ├── Conflict                 the name is taken, another run is under way, the wrong model family
     ├── NotAllowed               a folder outside those that a shared server may touch
     ├── UnreadableFile           a file that is not what it should be
-    ├── NothingToTrainOn         no usable picture
+    ├── NothingToTrainOn         no usable image
     ├── StorageFailed            writing failed, the disk is full
     ├── TrainingFailed           NaN, out of memory
     ├── HostFailed               no checkpoint loaded, the host cannot do it
@@ -26,23 +26,32 @@ from __future__ import annotations
 import errno
 from unicodedata import combining, east_asian_width
 
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
+
 
 class TrainEmbeddingError(Exception):
-    """Something a person can act on.
+    """An error that a person can act on.
 
-    message: one sentence saying what is wrong, naming the value. hint: one sentence saying what to do, or empty.
+    Attributes:
+        message: One sentence: what is wrong, with the value at fault.
+        hint: One sentence: what to do; may be empty.
     """
 
     exit_code = 1
     http_status = 500
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: Message, hint: Message = NOTHING) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
 
+    @property
+    def text(self) -> Message:
+        """Both sentences."""
+        return joined((self.message, self.hint), SPACE)
+
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".strip()
+        return str(self.text)
 
 
 class InvalidInput(TrainEmbeddingError):
@@ -70,29 +79,34 @@ class InvalidOption(InvalidSpec):
         problem: What is wrong, as the rest of a sentence that begins with the name.
     """
 
-    def __init__(self, option: str, problem: str, hint: str = "", *, shown: str = "") -> None:
-        super().__init__(f"{shown or option} {problem}", hint)
+    def __init__(self, option: str, problem: Message, hint: Message = NOTHING, *, shown: Message | None = None) -> None:
+        super().__init__(msg("{option} {problem}", option=shown or option, problem=problem), hint)
         self.option = option
         self.problem = problem
 
-    def shown_as(self, name: str) -> InvalidOption:
+    def shown_as(self, name: Message) -> InvalidOption:
         """Return the same error under the name that the option has for the reader, such as its label."""
         return InvalidOption(self.option, self.problem, self.hint, shown=name)
 
 
 class InvalidExpression(InvalidInput):
-    """A formula that cannot be read or computed. column: of the character at fault, from 1."""
+    """A formula that cannot be read or computed.
 
-    def __init__(self, message: str, hint: str = "", *, expression: str, column: int) -> None:
-        super().__init__(f"Column {column}: {message}", hint)
+    Attributes:
+        expression: The formula.
+        column: Position of the character at fault, from 1.
+    """
+
+    def __init__(self, message: Message, hint: Message = NOTHING, *, expression: str, column: int) -> None:
+        super().__init__(msg("Column {column}: {message}", column=column, message=message), hint)
         self.expression = expression
         self.column = column
 
     @property
     def pointer(self) -> str:
-        """The formula, and below it a mark at the column; wide letters of the Far East count as two."""
-        line = "".join(" " if one.isspace() else one for one in self.expression)
-        width = sum(0 if combining(one) else 2 if east_asian_width(one) in "WF" else 1 for one in line[: self.column - 1])
+        """The formula, and below it a mark at the column; wide East Asian characters count as two."""
+        line = "".join(" " if char.isspace() else char for char in self.expression)
+        width = sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in line[: self.column - 1])
         return f"{line}\n{' ' * width}^"
 
 
@@ -151,18 +165,20 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate mem
 
 
 def refusal_of(problem: BaseException) -> SystemRefused | None:
-    """The sentence for what the operating system refused; None for any other exception, which is a fault of a program.
+    """Return what the operating system refused, as an error with a sentence; None for any other exception, which is a bug.
 
-    Front ends call it for exceptions that nobody foresaw: a folder may be closed, and memory run out, at any line.
+    Front ends call it for unexpected exceptions: permission may be denied, and memory may run out, on any line.
     """
     if isinstance(problem, MemoryError) or any(text in str(problem).lower() for text in _NO_MEMORY):
-        return SystemRefused("There is not enough memory.", "Close other programs, or use smaller images, and try again.")
+        return SystemRefused(
+            msg("There is not enough memory."), msg("Close other programs, or use smaller images, and try again.")
+        )
     if not isinstance(problem, OSError) or problem.errno is None or problem.filename is None:
         return None
-    if problem.errno in (errno.EACCES, errno.EPERM):
-        reason, hint = "this program has no permission for it", "Check its permissions and those of its folder."
-    else:
-        reason, hint = problem.strerror or str(problem), ""
     path: object = problem.filename
     name = path.decode("utf-8", "replace") if isinstance(path, bytes) else str(path)
-    return SystemRefused(f'"{name}" cannot be used: {reason}.', hint)
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return SystemRefused(
+            msg('Permission denied: "{name}".', name=name), msg("Check the permissions of the file and of its folder.")
+        )
+    return SystemRefused(msg('Cannot use "{name}": {reason}.', name=name, reason=verbatim(problem.strerror or str(problem))))

@@ -12,6 +12,7 @@ from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.old_names import with_current_names, without_retired
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidSpec
+from train_embedding.messages import NOTHING, Message, decode, encode, msg
 
 Status = Literal["queued", "preparing", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
 """What a run is doing. A run is "interrupted" when its process ended before the run did."""
@@ -53,12 +54,12 @@ class RunState:
     previews: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     "The embedding first, once it is written, then the snapshots."
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     "Sentences for the person who started the run, such as which images were skipped."
-    lasting: tuple[str, ...] = ()
+    lasting: tuple[Message, ...] = ()
     "The notes that stay true when the run is resumed; the others are about the part that has ended."
-    error: str = ""
-    hint: str = ""
+    error: Message = NOTHING
+    hint: Message = NOTHING
 
     @property
     def active(self) -> bool:
@@ -79,13 +80,13 @@ class RunState:
     def stopped_early(self) -> RunState:
         """Return the state of a run that was stopped, with a note where nothing was trained."""
         stopped = replace(self, status="stopped", eta_seconds=None)
-        return stopped if self.step else stopped.noting("Stopped before the first step; the embedding is unchanged.")
+        return stopped if self.step else stopped.noting(msg("Stopped before the first step; the embedding is unchanged."))
 
     def resumed(self, spec: TrainingSpec) -> RunState:
         """Return the state of a run that is about to be resumed, without what was only true of its end."""
-        return replace(self, spec=spec, status="queued", error="", hint="", notes=self.lasting, eta_seconds=None)
+        return replace(self, spec=spec, status="queued", error=NOTHING, hint=NOTHING, notes=self.lasting, eta_seconds=None)
 
-    def noting(self, *sentences: str, lasting: bool = False) -> RunState:
+    def noting(self, *sentences: Message, lasting: bool = False) -> RunState:
         """Return the state with further notes; those that are there already are not repeated.
 
         Args:
@@ -96,7 +97,7 @@ class RunState:
         return replace(self, notes=(*self.notes, *new), lasting=(*self.lasting, *new) if lasting else self.lasting)
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values, as they are saved and as the API answers them."""
+        """Return JSON values, as the API answers them."""
         values = asdict(self)
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
@@ -104,6 +105,11 @@ class RunState:
         for name in ("losses", "evaluations"):
             values[name] = [list(point) for point in values[name]]
         return {**values, "folder": str(self.folder), "spec": self.spec.to_json(), "active": self.active}
+
+    def to_record(self) -> dict[str, Any]:
+        """Return JSON values, as state.json holds them: those of `to_json`, with sentences that can still be translated."""
+        sentences = {name: [encode(sentence) for sentence in getattr(self, name)] for name in ("notes", "lasting")}
+        return {**self.to_json(), **sentences, "error": encode(self.error), "hint": encode(self.hint)}
 
     def save(self, *, patient: bool = True) -> None:
         """Write state.json, all of it or nothing.
@@ -114,7 +120,7 @@ class RunState:
         Raises:
             StorageFailed: The file cannot be written.
         """
-        write_atomically(self.folder / STATE_FILE, json.dumps(self.to_json(), indent=1).encode(), patient=patient)
+        write_atomically(self.folder / STATE_FILE, json.dumps(self.to_record(), indent=1).encode(), patient=patient)
 
 
 def load_state(folder: Path) -> RunState:
@@ -136,8 +142,9 @@ def load_state(folder: Path) -> RunState:
         raise ValueError(f"{file} does not hold a run") from error
     if not state.active:
         return state
-    hint = "Resume it to continue from where it was last saved."
-    return replace(state, status="interrupted", eta_seconds=None, error="The program ended before the run did.", hint=hint)
+    error = msg("The program ended before the run did.")
+    hint = msg("Resume it to continue from where it was last saved.")
+    return replace(state, status="interrupted", eta_seconds=None, error=error, hint=hint)
 
 
 def load_start(state: RunState) -> Embedding | None:
@@ -177,8 +184,10 @@ def _parse(values: RunState, folder: Path) -> RunState:
         best_step=None if values.best_step is None else int(values.best_step),
         previews=tuple(Path(path) for path in values.previews),
         files=tuple(Path(path) for path in values.files),
-        notes=tuple(values.notes),
-        lasting=tuple(values.lasting),
+        notes=tuple(decode(sentence) for sentence in values.notes),
+        lasting=tuple(decode(sentence) for sentence in values.lasting),
+        error=decode(values.error),
+        hint=decode(values.hint),
     )
 
 

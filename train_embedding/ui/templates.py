@@ -1,4 +1,4 @@
-"""The HTML of the tab: Jinja templates in the folder `templates/`, in which every value is escaped."""
+"""The HTML of the tab: Jinja templates in `templates/`. Every value is escaped, and messages are translated."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+
+from train_embedding.messages import Message
+from train_embedding.translations import t, translate
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -22,7 +25,8 @@ def render(template: str, /, **values: object) -> Markup:
 
     Args:
         template: A file in `templates/`, without the suffix .html.
-        values: What the template's variables stand for. Text is escaped; a `Markup` is inserted as it is.
+        values: What the template's variables stand for. Text is escaped, and a message translated first; a `Markup` is
+            inserted as it is.
 
     Raises:
         jinja2.UndefinedError: The template has a variable that is not among the values.
@@ -43,4 +47,12 @@ def read_source(name: str) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    return Environment(loader=FunctionLoader(read_source), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FunctionLoader(read_source), autoescape=True, undefined=StrictUndefined, finalize=_translate_message
+    )
+    environment.globals["t"] = t
+    return environment
+
+
+def _translate_message(value: object) -> object:
+    return translate(value) if isinstance(value, Message) else value

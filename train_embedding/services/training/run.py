@@ -11,6 +11,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import is_refused
 from train_embedding.errors import StorageFailed, TrainEmbeddingError
 from train_embedding.hosts.base import Host, HostInfo
+from train_embedding.messages import Message, msg
 from train_embedding.services.run_records import START_FILE, RunState
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Run:
             self._state = replace(self._state, **changes)
         self._save()
 
-    def note(self, *sentences: str, lasting: bool = False) -> None:
+    def note(self, *sentences: Message, lasting: bool = False) -> None:
         """Add notes for the person who started the run, as `RunState.noting` does, and save them."""
         noting = self.state.noting(*sentences, lasting=lasting)
         if noting.notes != self.state.notes:
@@ -131,4 +132,6 @@ class Run:
             logger.warning("The progress of run %s could not be saved: %s", self._state.id, error)
             self._saved = False
             with self._lock:
-                self._state = self._state.noting(f"Some progress was not saved while the run continued: {error.message}")
+                self._state = self._state.noting(
+                    msg("Some progress was not saved while the run continued: {problem}", problem=error.message)
+                )
