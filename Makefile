@@ -15,13 +15,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all app check format clean
+.PHONY: help demo test test-all app docs docs-serve check format clean
 
 help:
 	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
 	@echo "make app     open the standalone web app"
 	@echo "make test    run the tests that take no longer than a few seconds each (about 5 minutes on two cores)"
 	@echo "make test-all  run all tests on both stacks, with Chromium and the slow ones (about 30 minutes)"
+	@echo "make docs    build the documentation site into site/ (Python 3.11 or newer)"
+	@echo "make docs-serve  build the site and serve it at http://127.0.0.1:8000"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code"
 	@echo "make clean   remove $(VENV) and the caches"
@@ -39,6 +41,14 @@ test: $(VENV)/.test
 test-all: $(VENV)/.lint
 	OMP_NUM_THREADS=1 $(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
 
+# --strict fails on links and anchors that do not exist. Node is for the scripts that the site would load from a CDN otherwise.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs
+docs: $(VENV)/.docs node_modules/.stamp
+	$(MKDOCS) build --strict
+
+docs-serve: $(VENV)/.docs node_modules/.stamp
+	$(MKDOCS) serve $(ARGS)
+
 check: $(VENV)/.test $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,7 +61,7 @@ format: $(VENV)/.lint node_modules/.stamp
 	$(BIOME) check --write
 
 clean:
-	rm -rf $(VENV) node_modules .nox .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) node_modules .nox .pytest_cache .ruff_cache build dist site
 
 # Each stamp is newer than the requirement files it stands for, so pip runs only after one of them has changed.
 $(VENV)/.runtime: requirements/$(STACK).txt install.py
@@ -67,6 +77,10 @@ $(VENV)/.test: $(VENV)/.runtime requirements/test.txt
 
 $(VENV)/.lint: $(VENV)/.runtime requirements/lint.txt
 	$(PIP) -r requirements/lint.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.runtime requirements/docs.txt
+	$(PIP) -r requirements/docs.txt
 	@touch $@
 
 node_modules/.stamp: package.json package-lock.json $(VENV)/.lint

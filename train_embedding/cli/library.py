@@ -160,7 +160,7 @@ def copy(arguments: argparse.Namespace) -> int:
 def add_delete(commands: Commands) -> None:
     what = "Moves embeddings to the trash, with all files that belong to them. `trash restore` brings them back."
     parser = add_command(commands, "delete", delete, "move embeddings to the trash", what)
-    parser.add_argument("names", nargs="+", metavar="name")
+    parser.add_argument("names", nargs="+", metavar="name", help="names of the embeddings")
     parser.add_argument("--permanently", action="store_true", help="delete them immediately; this cannot be undone")
     add_file_option(parser)
     add_host_options(parser)
@@ -177,7 +177,9 @@ def delete(arguments: argparse.Namespace) -> int:
 def add_trash(commands: Commands) -> None:
     what = "Lists what is in the trash, restores items from it, or empties it."
     parser = add_command(commands, "trash", trash, "list, restore or empty the trash", what)
-    parser.add_argument("action", nargs="?", choices=TRASH_ACTIONS, default=TRASH_ACTIONS[0])
+    parser.add_argument(
+        "action", nargs="?", choices=TRASH_ACTIONS, default=TRASH_ACTIONS[0], help=f"what to do (default: {TRASH_ACTIONS[0]})"
+    )
     parser.add_argument("ids", nargs="*", metavar="id", help="items to restore, by their id in the list")
     _add_json_option(parser, "the list")
     add_host_options(parser)
@@ -202,7 +204,7 @@ def trash(arguments: argparse.Namespace) -> int:
 def add_import(commands: Commands) -> None:
     what = "Adds embedding files to the library. Each file is read to its end before it is added; no code in it is run."
     parser = add_command(commands, "import", import_files, "add files to the library", what)
-    parser.add_argument("files", nargs="+", type=typed_path, metavar="file")
+    parser.add_argument("files", nargs="+", type=typed_path, metavar="file", help="embedding files, or previews and notes")
     parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same names; they go to the trash")
     parser.add_argument("--name", default="", help="name of the embedding (default: the name of its file)")
     parser.add_argument("--folder", default="", help="subfolder of the embeddings folder to add them to")

@@ -1,7 +1,7 @@
 """What a training run is asked to do, as frozen data, and how it is resolved against a checkpoint.
 
 Each option is declared here and nowhere else: type, default, label, help, bounds and place in the tab. The rules, the tab, the
-command line, the API's schema and the table in docs/guide.md are loops over `OPTIONS`.
+command line, the API's schema and the tables in the documentation are loops over `OPTIONS`.
 """
 
 from __future__ import annotations
@@ -422,7 +422,7 @@ class TrainingSpec:
             low=0,
             high=MAX_STEPS,
             unit="steps",
-            details="Early stopping and the best step need them. See [how a run stops](stop-rule.md).",
+            details="Early stopping and the best step need them. See [how a run stops](early-stopping.md).",
         ),
     )
     early_stopping: bool = field(

@@ -1,0 +1,231 @@
+"""MkDocs hook: fills in the generated parts of pages, and adds the scripts that pages would otherwise load from a CDN.
+
+A page contains a line such as `<!-- generated: options -->`, which is replaced when the site is built. So nothing that is
+generated is kept in the repository, and nothing can be out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from train_embedding.cli import parser
+from train_embedding.engine.config import OPTIONS, Option
+
+ROOT = Path(__file__).parents[1]
+MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+SCRIPTS = {
+    "javascripts/iframe-worker.js": ROOT / "node_modules" / "iframe-worker" / "shim" / "index.js",
+    "javascripts/mermaid.js": ROOT / "node_modules" / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js",
+}
+"Files of the site, and the packages of package.json that they come from: search from disk, and diagrams."
+DIAGRAM = 'class="mermaid"'
+"What the HTML of a page with a diagram contains."
+
+Row = Sequence[str]
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace the marks in a page by what they stand for."""
+    return MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Add the script that draws diagrams to a page that contains one."""
+    if DIAGRAM not in output:
+        return output
+    script = "../" * page.url.count("/") + "javascripts/mermaid.js"
+    return output.replace("</body>", f'<script src="{script}"></script></body>')
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Copy the scripts into the site.
+
+    Raises:
+        FileNotFoundError: `npm ci` has not been run; `make docs` does.
+    """
+    for target, source in SCRIPTS.items():
+        path = Path(config.site_dir) / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+
+
+@functools.cache
+def options_tables() -> str:
+    """Return a table for each group of training options, in Markdown."""
+    groups = dict.fromkeys(option.group for option in OPTIONS)
+    return "\n\n".join(_options_table(group, [option for option in OPTIONS if option.group == group]) for group in groups)
+
+
+def _options_table(group: str, options: Iterable[Option]) -> str:
+    titles = ("In the tab", "Command line", "Default", "Meaning")
+    rows = [(option.label, _flag(option), _default(option), _meaning(option)) for option in options]
+    return f"## {group}\n\n{_table(titles, rows)}"
+
+
+def _flag(option: Option) -> str:
+    arguments = {"embedding": "`NAME`", "dataset": "`FOLDER`"}
+    return arguments.get(option.name, f"`{option.flag}`")
+
+
+def _default(option: Option) -> str:
+    if option.kind == "flag":
+        return "on" if option.default else "off"
+    if option.kind == "lines":
+        return f"{len(option.default)} lines" if len(option.default) > 1 else f"`{option.default[0]}`"
+    return f"`{option.default}`" if option.default not in (None, "") else ""
+
+
+def _meaning(option: Option) -> str:
+    return f"{_sentence(option.help)} {option.details}".strip()
+
+
+@functools.cache
+def commands() -> str:
+    """Return a section for each command of the command line, in Markdown."""
+    return _sections("train-embedding", parser(), level=2)
+
+
+def _sections(program: str, built: argparse.ArgumentParser, level: int) -> str:
+    """Return the sections of a parser's commands; their headings leave out the name of the program."""
+    groups = [action for action in built._actions if isinstance(action, argparse._SubParsersAction)]
+    commands = [(name, command) for group in groups for name, command in group.choices.items()]
+    return "\n\n".join(_command(f"{program} {name}", command, level) for name, command in commands)
+
+
+def _command(name: str, built: argparse.ArgumentParser, level: int) -> str:
+    actions = [action for action in built._actions if not isinstance(action, argparse._HelpAction)]
+    arguments = [action for action in actions if not action.option_strings]
+    options = [action for action in actions if action.option_strings]
+    usage = " ".join([name, *map(_argument, arguments), *(["[OPTIONS]"] if options else [])])
+    heading = f"{'#' * level} {name.removeprefix('train-embedding ')}"
+    parts = [heading, _plain(built.description or ""), f"```sh\n{usage}\n```"]
+    rows = [
+        (_syntax(action), _action_help(action, built))
+        for action in (*arguments, *options)
+        if not isinstance(action, argparse._SubParsersAction)
+    ]
+    if rows:
+        parts.append(_table(("Argument or option", "Meaning"), rows))
+    if built.epilog:
+        parts.append(_plain(built.epilog))
+    return "\n\n".join([*parts, _sections(name, built, level + 1)]).rstrip()
+
+
+def _argument(action: argparse.Action) -> str:
+    """Return an argument as a usage line writes it."""
+    name = _value(action)
+    forms = {"?": f"[{name}]", "*": f"[{name}…]", "+": f"{name}…"}
+    return forms.get(str(action.nargs), name)
+
+
+def _syntax(action: argparse.Action) -> str:
+    """Return an argument or option as the first column of the table shows it."""
+    if not action.option_strings:
+        return f"`{_value(action)}`"
+    flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
+    return flags if action.nargs == 0 else f"{flags} `{_value(action)}`"
+
+
+def _value(action: argparse.Action) -> str:
+    if isinstance(action.metavar, str):
+        return action.metavar
+    if action.choices is not None:
+        return "|".join(map(str, action.choices))
+    return action.dest.upper() if action.option_strings else action.dest
+
+
+def _action_help(action: argparse.Action, built: argparse.ArgumentParser) -> str:
+    text = (action.help or "") % {**vars(action), "prog": built.prog}
+    return _plain(_sentence(text[:1].upper() + text[1:]))
+
+
+@functools.cache
+def routes() -> str:
+    """Return a section for each route of the HTTP API, in Markdown."""
+    sections: dict[str, list[str]] = {}
+    for path, methods in _openapi()["paths"].items():
+        short = path.removeprefix("/train-embedding/v1")
+        for method, route in methods.items():
+            sections.setdefault(short.split("/")[1], []).append(_route(f"{method.upper()} {short}", route))
+    return "\n\n".join("\n\n".join([f"## {name.capitalize()}", *found]) for name, found in sections.items())
+
+
+def _openapi() -> dict[str, Any]:
+    from fastapi import FastAPI
+
+    from train_embedding.api.routes import mount
+    from train_embedding.services import Services
+    from train_embedding.testing import FakeHost
+
+    app = FastAPI()
+    with tempfile.TemporaryDirectory() as folder:
+        mount(app, Services(FakeHost(Path(folder))))
+    return app.openapi()
+
+
+def _route(title: str, route: dict[str, Any]) -> str:
+    parts = [f"### `{title}`", _plain(route.get("description", "")).replace("\n", " ").replace("  ", "\n\n")]
+    titles = ("Parameter", "In", "Type", "Default", "Meaning")
+    parameters = [
+        (f"`{each['name']}`", each["in"], *_field(each["schema"], each["required"])) for each in route.get("parameters", ())
+    ]
+    if parameters:
+        parts.append(_table(titles, parameters))
+    body = route.get("requestBody")
+    if body:
+        schema = body["content"]["application/json"]["schema"]
+        fields = [(f"`{name}`", *_field(field, name in schema["required"])) for name, field in schema["properties"].items()]
+        parts.append("JSON body:")
+        parts.append(_table(("Field", "Type", "Default", "Meaning"), fields))
+        if schema["example"]:
+            parts.append(f"```json\n{json.dumps(schema['example'], ensure_ascii=False)}\n```")
+    return "\n\n".join(parts)
+
+
+def _field(schema: dict[str, Any], required: bool) -> Row:
+    """Return the type, default and meaning of a field; options of a run are described in the reference of options."""
+    known = _TYPES.get(type(schema.get("default")), "")
+    kind = " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"]) if "enum" in schema else schema.get("type", known)
+    if "oneOf" in schema:
+        kind = " or ".join(each["type"] for each in schema["oneOf"])
+    default = "required" if required else f"`{json.dumps(schema['default'])}`" if schema.get("default") not in (None, "") else ""
+    label = f"[{schema['title']}](options.md)" if schema.get("title") in {option.label for option in OPTIONS} else ""
+    return kind, default, label or _plain(schema.get("description", ""))
+
+
+def changelog() -> str:
+    """Return the entries of CHANGELOG.md, with links that work on the site."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return text.split("\n", 1)[1].replace("](docs/", "](")
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "options": options_tables,
+    "commands": commands,
+    "routes": routes,
+    "changelog": changelog,
+}
+"The marks that pages may contain."
+
+
+def _table(titles: Row, rows: Iterable[Row]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown would read as markup, except code in backticks."""
+    return re.sub(r"`[^`]*`|[\\*_<]", lambda found: found[0] if len(found[0]) > 1 else f"\\{found[0]}", text)
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text.endswith((".", ")")) else f"{text}."
