@@ -1,4 +1,4 @@
-"""Names of embeddings: the file's stem, which is also the word that calls the embedding in a prompt."""
+"""Names of embeddings: the stem of the file, which is also the trigger word in prompts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from train_embedding.errors import InvalidName
+from train_embedding.messages import NOTHING, Message, msg, verbatim
 
 MAX_CHARACTERS = 100
 MAX_BYTES = 220
-"UTF-8 bytes; file systems allow 255, which also has to hold the suffix and, in the trash folder, the time."
+"In UTF-8. File systems allow 255, which must also hold the suffix and, in the trash, the time of deletion."
 FORBIDDEN = '/\\()[]{}<>:|,"*?'
-"What the prompt syntax or a file system would eat."
+"Characters that have a meaning in prompts or in paths."
 
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"] + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
@@ -22,73 +23,107 @@ _BIDIRECTIONAL = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x20
 
 
 def check_name(name: object) -> None:
-    """Refuses what cannot be a file name on every system and a word in a prompt. Raises InvalidName, never rewrites."""
+    """Check that a name can be a file name on every system and a word in a prompt.
+
+    Raises:
+        InvalidName: It cannot; names are never changed.
+    """
     if not isinstance(name, str):
-        raise InvalidName(f"An embedding's name must be text, not {type(name).__name__}.")
+        raise InvalidName(msg("The name must be text, not {type}.", type=type(name).__name__))
     if not name.strip():
-        raise InvalidName("The name is empty.", "Type the word that shall call the embedding in a prompt.")
+        raise InvalidName(msg("The name is empty."), msg("Enter the word that will trigger the embedding in prompts."))
     if len(name) > MAX_CHARACTERS:
-        raise InvalidName(f"The name has {len(name)} characters; at most {MAX_CHARACTERS} are allowed.")
+        raise InvalidName(
+            msg("The name has {length} characters; at most {limit} are allowed.", length=len(name), limit=MAX_CHARACTERS)
+        )
     for character in name:
         _check_character(name, character)
     size = len(name.encode())
     if size > MAX_BYTES:
-        raise InvalidName(f'The name "{name}" takes {size} bytes in UTF-8; at most {MAX_BYTES} fit into a file name.')
+        raise InvalidName(
+            msg('The name "{name}" takes {size} bytes in UTF-8; at most {limit} fit in a file name.',
+                name=name, size=size, limit=MAX_BYTES)
+        )  # fmt: skip
     _check_ends(name)
     if name.split(".")[0].rstrip().casefold() in _RESERVED:
-        raise InvalidName(f'The name "{name}" is reserved by Windows.', "Choose another.")
+        raise InvalidName(msg('The name "{name}" is reserved by Windows.', name=name), msg("Choose another name."))
 
 
 def path_for(folder: Path, name: str, suffix: str) -> Path:
-    """The file of that name in `folder`. Raises InvalidName for a bad name, and where links would lead outside."""
+    """Return the path of the embedding file with a name.
+
+    Raises:
+        InvalidName: The name is not valid, or the path is a link that leads outside the folder.
+    """
     check_name(name)
     path = folder / f"{name}{suffix}"
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError) as error:  # a link to itself
-        raise InvalidName(f'The file "{path.name}" is a link that cannot be followed: {error}.') from error
+        raise InvalidName(link_cannot_be_followed(path, error)) from error
     if not inside:
-        raise InvalidName(f'The file "{path.name}" is a link that leads outside the embeddings folder.', "Choose another name.")
+        raise InvalidName(link_leads_outside(path), msg("Choose another name."))
     return path
 
 
+def link_cannot_be_followed(path: Path, error: Exception) -> Message:
+    """Say that a link has no target that can be found, such as a link to itself."""
+    return msg('"{file}" is a link that cannot be followed: {error}.', file=path.name, error=verbatim(str(error)))
+
+
+def link_leads_outside(path: Path) -> Message:
+    """Say that a link leads outside the embeddings folder."""
+    return msg('"{file}" is a link that leads outside the embeddings folder.', file=path.name)
+
+
 def composed(name: str) -> str:
-    """The name with accents composed, as CLIP's tokenizer reads it: "é" as one character, not as "e" and an accent (NFC)."""
+    """Return the name in NFC, as CLIP's tokenizer reads it: "é" is one character, not "e" and an accent."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def folded(name: str) -> str:
-    """The same for names that are the same word in a prompt: CLIP reads composed letters, in lower case."""
+    """Return the form that two names share if they are the same word in a prompt: NFC and case-folded."""
     return composed(composed(name).casefold())
 
 
 def is_spelled_like(name: str, other: str) -> bool:
-    """Whether two different names look the same, since they differ in their Unicode form alone."""
+    """Return whether two different names look the same because they differ in Unicode normalization only."""
     return name != other and composed(name) == composed(other)
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """A sentence with the name that comes closest to one that there is not: the same in another case, or a similar one."""
+def did_you_mean(name: str, names: Iterable[str]) -> Message:
+    """Suggest the known name closest to an unknown one: the same in another case, or a similar one.
+
+    Args:
+        name: The name that was not found.
+        names: The names that exist.
+
+    Returns:
+        A question such as 'Did you mean "my-cat"?', or nothing if no name is similar.
+    """
     known = sorted(set(names))
-    here = folded(name)
-    near = [other for other in known if folded(other) == here] or difflib.get_close_matches(name, known, 1)
-    return f'Did you mean "{near[0]}"?' if near else ""
+    key = folded(name)
+    similar = [other for other in known if folded(other) == key] or difflib.get_close_matches(name, known, 1)
+    return msg('Did you mean "{name}"?', name=similar[0]) if similar else NOTHING
 
 
 def _check_character(name: str, character: str) -> None:
     if character in FORBIDDEN:
-        raise InvalidName(f"The name \"{name}\" contains '{character}', which prompts or file systems use for themselves.")
+        raise InvalidName(
+            msg("The name \"{name}\" contains '{character}', which has a meaning in prompts or in paths.",
+                name=name, character=character)
+        )  # fmt: skip
     # Format characters stay allowed: the zero-width joiner is part of many emoji.
     if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDIRECTIONAL:
-        raise InvalidName(f"The name contains the control character U+{ord(character):04X}.")
+        raise InvalidName(msg("The name contains the control character {code}.", code=f"U+{ord(character):04X}"))
 
 
 def _check_ends(name: str) -> None:
     if name != name.strip():
-        raise InvalidName(f'The name "{name}" begins or ends with a space.')
+        raise InvalidName(msg('The name "{name}" begins or ends with a space.', name=name))
     if name[0] in ".-":
-        raise InvalidName(f"The name \"{name}\" begins with '{name[0]}'.")
+        raise InvalidName(msg("The name \"{name}\" begins with '{character}'.", name=name, character=name[0]))
     if name.endswith("."):
-        raise InvalidName(f"The name \"{name}\" ends with '.'.")
+        raise InvalidName(msg('The name "{name}" ends with a period.', name=name))
     if name.casefold().endswith(".preview"):
-        raise InvalidName(f'The name "{name}" ends with ".preview", which marks an embedding\'s preview picture.')
+        raise InvalidName(msg('The name "{name}" ends with ".preview", which is reserved for preview images.', name=name))

@@ -1,4 +1,4 @@
-"""Opening files in people's folders, where a pipe may have taken a file's place, and opening it would wait for ever."""
+"""Open regular files only: opening a pipe in a file's place would block."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class NotRegularFile(OSError):
-    """A folder, a pipe, a socket or a device in a file's place."""
+    """The path is a folder, a pipe, a socket or a device."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(0, "it is not a regular file", str(path))
 
 
 def open_regular_file(path: Path) -> BinaryIO:
-    """Open a file for reading, without waiting for what is none.
+    """Open a regular file for reading; never blocks on a pipe or device.
 
-    What the path leads to is looked at once it is open, so that nothing else can take its place in between.
+    The type is checked again after opening, since the file may be replaced in between.
 
     Raises:
-        NotRegularFile: Where it is something else; an OSError, like whatever else keeps it from being opened.
+        NotRegularFile: The path is something else.
+        OSError: The file cannot be opened.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # before it is opened too: opening a device can have effects
+    if not stat.S_ISREG(path.stat().st_mode):  # before opening too, since opening a device can have side effects
         raise NotRegularFile(path)
     descriptor = os.open(path, _FLAGS)
     try:
@@ -38,7 +39,7 @@ def open_regular_file(path: Path) -> BinaryIO:
 
 
 def read_regular_file(path: Path, limit: int) -> bytes:
-    """Read a file, and of one that is larger than `limit` bytes one byte more, which tells so.
+    """Read at most `limit` + 1 bytes of a file; the additional byte shows that it is larger than the limit.
 
     Raises:
         OSError: As `open_regular_file`.

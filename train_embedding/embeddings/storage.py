@@ -1,4 +1,4 @@
-"""Writing, replacing and removing files so that a crash, a full disk or another program leaves the old ones as they were."""
+"""Crash-safe file operations: after a crash, on a full disk or on a locked file, the old file is still complete."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import StorageFailed
+from train_embedding.messages import Message, msg, verbatim
+
+Operation = Literal["written", "replaced", "moved", "deleted"]
+"What was to be done to a file."
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EBUSY, errno.EROFS)
 _BUSY = (errno.EACCES, errno.EBUSY)
-"What Windows and network drives answer for a moment, while a scanner or a reader has the file open."
+"Temporary on Windows and network drives, while a virus scanner or another reader has the file open."
 _SHARING_VIOLATIONS = (32, 33)
-"Windows: another program has the file, or a part of it, open."
+"Windows error codes: another program has opened the file or locked a part of it."
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5)
-"Seconds between the attempts to replace or remove a file that is in use."
-_MOST_OF_A_STEM = 40
-"Characters of a file's name in that of its temporary file."
+"Seconds between attempts to replace or remove a file that is in use."
+_KEPT_STEM = 40
+"Characters of a file's stem that the name of its temporary file keeps."
 
 logger = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, data: bytes, *, patient: bool = True) -> None:
-    """Writes `data` to `path`, in place of what is there: all of it or nothing. Makes the folder if need be.
+    """Write a file completely or not at all, replacing an existing one; missing folders are created.
 
-    The data goes to a temporary file beside it that no host would load, is flushed to the disk, read back and compared,
-    and takes its place in one move.
+    The data is written to a temporary file in the same folder, under a name that no host loads, flushed to the disk, read
+    back and compared, and then moved to `path` in one step.
 
     Args:
-        path: Where to.
-        data: All that the file is to hold.
-        patient: Whether to try again for two seconds while another program has the old file open.
+        path: The file to write.
+        data: Its whole content.
+        patient: Whether to retry for about two seconds while another program has the old file open.
 
     Raises:
-        StorageFailed: The old file is untouched, and the temporary one removed.
+        StorageFailed: The old file is unchanged, and the temporary one is removed.
     """
-    temporary = path.with_name(f".{path.stem[:_MOST_OF_A_STEM]}.{temporary_key()}.tmp")
+    temporary = path.with_name(f".{path.stem[:_KEPT_STEM]}.{temporary_key()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -60,24 +64,36 @@ def write_atomically(path: Path, data: bytes, *, patient: bool = True) -> None:
         raise storage_failed(path, error) from error
 
 
-def write_new(path: Path, data: bytes, meant_for: Path) -> None:
-    """Writes a file that is not there yet, down to the disk, reads it back and compares.
+def write_new(path: Path, data: bytes, final_path: Path) -> None:
+    """Write a new file, flush it to the disk, read it back and compare.
 
-    meant_for: the path that it will have in the end, for the message. Raises StorageFailed and leaves no part of it.
+    Args:
+        path: The file, which must not exist yet.
+        data: Its whole content.
+        final_path: Where the file will be moved to later; messages name this path.
+
+    Raises:
+        StorageFailed: Nothing of the file is left.
     """
     try:
-        _write_compared(path, data, meant_for)
+        _write_compared(path, data, final_path)
     except BaseException as error:
         _discard(path)
         if isinstance(error, OSError):
-            raise storage_failed(meant_for, error) from error
+            raise storage_failed(final_path, error) from error
         raise
 
 
-def copy_flushed(source: Path, target: Path, meant_for: Path | None = None) -> None:
-    """Copies a file with its times to a new name, down to the disk. Raises StorageFailed and leaves no part of it.
+def copy_flushed(source: Path, target: Path, final_path: Path | None = None) -> None:
+    """Copy a file with its timestamps and flush the copy to the disk.
 
-    meant_for: the path that it will have in the end, where that is another.
+    Args:
+        source: The file to copy.
+        target: The copy, which must not exist yet; missing folders are created.
+        final_path: Where the copy will be moved to later, if anywhere; messages name this path.
+
+    Raises:
+        StorageFailed: Nothing of the copy is left.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,90 +107,144 @@ def copy_flushed(source: Path, target: Path, meant_for: Path | None = None) -> N
             raise
         flush_folder(target.parent)
     except OSError as error:
-        raise storage_failed(meant_for or target, error) from error
+        raise storage_failed(final_path or target, error) from error
 
 
 def replace_file(source: Path, target: Path, *, patient: bool = True) -> None:
-    """Moves a file or a folder to another name on the same disk, in place of a file that has it. Raises OSError.
+    """Move a file or folder on the same disk, replacing an existing file.
 
-    Tries again for two seconds while another program has one of them open.
+    Args:
+        source: The file or folder to move.
+        target: Its new path.
+        patient: Whether to retry for about two seconds while another program has one of them open.
+
+    Raises:
+        OSError: It could not be moved.
     """
-    _persistently(lambda: os.replace(source, target), (source, target), patient)
+    _with_retries(lambda: os.replace(source, target), (source, target), patient)
 
 
 def remove_file(path: Path, *, missing_ok: bool = False) -> None:
-    """Removes a file or a link; tries again for two seconds while another program has it open. Raises OSError."""
+    """Remove a file or link, retrying for about two seconds while another program has it open.
+
+    Args:
+        path: The file or link.
+        missing_ok: Whether to accept that it does not exist.
+
+    Raises:
+        OSError: It could not be removed.
+    """
     try:
-        _persistently(lambda: os.unlink(path), (path,))  # noqa: PTH108 - as os.replace, so that tests can refuse it
+        _with_retries(lambda: os.unlink(path), (path,))  # noqa: PTH108 - like os.replace, so that tests can make it fail
     except FileNotFoundError:
         if not missing_ok:
             raise
 
 
 def remove_folder(path: Path) -> None:
-    """Removes an empty folder; tries again for two seconds while another program has it open. Raises OSError."""
-    _persistently(lambda: os.rmdir(path), (path,))  # noqa: PTH106
+    """Remove an empty folder, retrying for about two seconds while another program has it open.
+
+    Raises:
+        OSError: It could not be removed.
+    """
+    _with_retries(lambda: os.rmdir(path), (path,))  # noqa: PTH106
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder with all that it holds; tries again for two seconds while other programs use it. Raises OSError."""
-    _persistently(lambda: shutil.rmtree(path), (path,))
+    """Remove a folder and its contents, retrying for about two seconds while another program has a file in it open.
+
+    Raises:
+        OSError: It could not be removed completely.
+    """
+    _with_retries(lambda: shutil.rmtree(path), (path,))
 
 
 def temporary_key() -> str:
-    """A part of a temporary file's name that is given once, and says which process of which machine made it."""
+    """Return a unique part for the name of a temporary file, which also identifies the process and machine that made it."""
     return f"{os.getpid()}-{secrets.token_hex(4)}-{machine()}"
 
 
 @cache
 def machine() -> str:
-    """Six hexadecimal digits that stand for this machine, or for the container that this process sees as one."""
+    """Return six hexadecimal digits that identify this machine, or this container."""
     try:
         processes = str(Path("/proc/self/ns/pid").stat().st_ino)
-    except OSError:  # other systems have no such thing
+    except OSError:  # no /proc outside Linux
         processes = ""
     return hashlib.sha256(f"{platform.node()} {processes}".encode()).hexdigest()[:6]
 
 
-def storage_failed(path: Path, error: OSError, done: str = "written") -> StorageFailed:
-    """The sentence for what could not be done to `path`. done: such as "written" or "deleted"."""
-    what = f'"{path.name}" could not be {done}'
+def storage_failed(path: Path, error: OSError, operation: Operation = "written") -> StorageFailed:
+    """Return the error that explains why an operation on a file failed.
+
+    Args:
+        path: The file.
+        error: The error of the operating system.
+        operation: What was to be done to the file.
+    """
+    failure = _failure(path, operation)
     if error.errno in _FULL:
-        return StorageFailed(f"{what}: the disk is full.", "Free some space and try again; a run can be resumed.")
-    if _winerror(error) in _SHARING_VIOLATIONS:
-        return StorageFailed(f"{what}: another program has it open.", "Close that program and try again.")
+        return StorageFailed(
+            msg("{failure}: the disk is full.", failure=failure),
+            msg("Free some space and try again. An interrupted run can be resumed."),
+        )
+    if _windows_code(error) in _SHARING_VIOLATIONS:
+        return StorageFailed(
+            msg("{failure}: another program has it open.", failure=failure), msg("Close that program and try again.")
+        )
     if error.errno in _REFUSED:
         if error.errno == errno.EROFS or not _may_write_to(path.parent):
-            return StorageFailed(f'{what}: this program may not write to "{path.parent}".', "Check the folder's permissions.")
+            return StorageFailed(
+                msg('{failure}: the folder "{folder}" is not writable.', failure=failure, folder=path.parent),
+                msg("Check the permissions of the folder."),
+            )
         return StorageFailed(
-            f"{what}: another program has it open, or this program may not write to it.",
-            "Close other programs that use it, or check its permissions, and try again.",
+            msg("{failure}: another program has it open, or you have no permission to change it.", failure=failure),
+            msg("Close other programs that use it, or check its permissions, and try again."),
         )
-    return StorageFailed(f'{what} in "{path.parent}": {error.strerror or error}.')
+    return StorageFailed(
+        msg('{failure} in "{folder}": {reason}.', failure=failure, folder=path.parent, reason=system_reason(error))
+    )
+
+
+def system_reason(error: OSError) -> Message:
+    """Return what the operating system says about an error, without a period."""
+    return verbatim(error.strerror or str(error))
 
 
 def is_refused(error: OSError | StorageFailed) -> bool:
-    """Whether a file was in use or closed to this program, so that the next attempt may succeed."""
-    return _number(error) in _REFUSED
+    """Return whether a file was in use or not writable, so that another attempt may succeed."""
+    return _error_number(error) in _REFUSED
 
 
 def is_full(error: OSError | StorageFailed) -> bool:
-    """Whether the disk had no room left."""
-    return _number(error) in _FULL
+    """Return whether the disk was full."""
+    return _error_number(error) in _FULL
 
 
 def is_on_another_disk(error: OSError | StorageFailed) -> bool:
-    """Whether a file could not be moved because the other folder is on another disk, or is mounted by itself."""
-    return _number(error) == errno.EXDEV
+    """Return whether a file could not be moved because the target is on another disk or mount."""
+    return _error_number(error) == errno.EXDEV
 
 
-def _persistently(action: Callable[[], None], paths: tuple[Path, ...], patient: bool = True) -> None:
+def _failure(path: Path, operation: Operation) -> Message:
+    """Say which operation failed, as the beginning of a sentence."""
+    if operation == "replaced":
+        return msg('"{file}" could not be replaced', file=path.name)
+    if operation == "moved":
+        return msg('"{file}" could not be moved', file=path.name)
+    if operation == "deleted":
+        return msg('"{file}" could not be deleted', file=path.name)
+    return msg('"{file}" could not be written', file=path.name)
+
+
+def _with_retries(action: Callable[[], None], paths: tuple[Path, ...], patient: bool = True) -> None:
     for pause in PAUSES if patient else ():
         try:
             action()
             return
         except OSError as error:
-            # Where the folder itself is closed, waiting opens it for nobody.
+            # Waiting does not help if the folder itself is not writable.
             if error.errno not in _BUSY or not all(_may_write_to(path.parent) for path in paths):
                 raise
         time.sleep(pause)
@@ -182,35 +252,39 @@ def _persistently(action: Callable[[], None], paths: tuple[Path, ...], patient: 
 
 
 def _may_write_to(folder: Path) -> bool:
-    """Whether this program may make files in a folder, or in the first one above it that exists."""
-    existing = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
+    """Return whether this program may create files in a folder, or in its closest parent that exists."""
+    existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
     return os.access(existing, os.W_OK | os.X_OK)
 
 
-def _number(error: BaseException) -> int | None:
+def _error_number(error: BaseException) -> int | None:
+    """Return the `errno` of an error, or of the OSError that caused it."""
     cause: BaseException | None = error
     while isinstance(cause, StorageFailed):
         cause = cause.__cause__
     return cause.errno if isinstance(cause, OSError) else None
 
 
-def _winerror(error: OSError) -> int:
-    """Windows' own number of an error; 0 on other systems."""
+def _windows_code(error: OSError) -> int:
+    """Return Windows' own code of an error; 0 on other systems."""
     return getattr(error, "winerror", None) or 0
 
 
 def _discard(temporary: Path) -> None:
-    """Removes a temporary file after a failure, which matters more than one that stays: the next sweep finds it."""
+    """Try to remove a temporary file after a failure; a later cleanup removes it if this fails."""
     try:
         remove_file(temporary, missing_ok=True)
     except OSError as error:
         logger.info("The temporary file %s cannot be removed now: %s", temporary, error)
 
 
-def _write_compared(path: Path, data: bytes, meant_for: Path) -> None:
+def _write_compared(path: Path, data: bytes, final_path: Path) -> None:
     _write_flushed(path, data)
     if path.read_bytes() != data:
-        raise StorageFailed(f'"{meant_for.name}" was not written: what the disk gives back differs from what was written.')
+        raise StorageFailed(
+            msg('"{file}" was not written: the data read back from the disk differs.', file=final_path.name),
+            msg("Check the disk for errors."),
+        )
 
 
 def _write_flushed(path: Path, data: bytes) -> None:
@@ -225,17 +299,17 @@ def _flush(file: BinaryIO) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Makes the new name itself survive a power cut, where the system can do that."""
+    """Flush a folder to the disk, so that new names in it survive a power failure; does nothing where that is unsupported."""
     if os.name == "nt":
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written to and not be read
+    except PermissionError:  # a folder that is writable but not readable
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network and FUSE file systems have no such thing for folders.
+        # Some network and FUSE file systems cannot flush folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
     finally:

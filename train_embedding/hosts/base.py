@@ -1,4 +1,4 @@
-"""What Train Embedding needs from the program it runs in: a protocol of a few methods, and facts as data."""
+"""The interface to the program that Train Embedding runs in: the `Host` protocol and its data classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.messages import NOTHING, Message
 
 if TYPE_CHECKING:
     import torch
@@ -21,88 +22,97 @@ class HostInfo:
     """Facts about the host at this moment."""
 
     name: str
-    "The host and its version, for people."
+    'Name and version of the host, such as "AUTOMATIC1111 WebUI v1.10.1".'
     embeddings_folder: Path
     runs_folder: Path
     templates_folder: Path | None = None
     "Caption templates (`textual_inversion_templates` in the WebUI)."
     checkpoint_name: str = ""
-    "Name of the loaded checkpoint; empty when none is loaded."
+    "Name of the loaded checkpoint; empty if none is loaded."
     checkpoint_hash: str = ""
+    "First 10 digits of its SHA-256; empty if unknown."
     widths: dict[str, int] = field(default_factory=dict)
-    'Width of a vector per text encoder, such as {"clip_l": 768}.'
+    'Width of a vector per text encoder of the checkpoint, such as {"clip_l": 768}; empty if none is loaded.'
     device: str = "cpu"
     dtype: str = "float32"
     resolution: int = 512
-    "Side in pixels of the square images that the checkpoint was trained on."
+    "Native image size of the checkpoint: the side of a square, in pixels."
     allowed_folders: tuple[Path, ...] | None = None
-    "Folders that datasets must lie in; None where any folder may be used."
+    "Folders that may be read, including their subfolders; None if any folder may be read."
     allowed_origins: tuple[str, ...] = ()
     'Other origins whose pages may use the API, such as "https://example.com"; "*" for all.'
     allowed_origins_pattern: str = ""
-    "The same as a regular expression."
-    why_no_training: str = ""
-    "Empty where training works, else one sentence."
+    "A regular expression for further origins."
+    why_no_training: Message = NOTHING
+    "Why the loaded checkpoint cannot be trained on, as a sentence; empty if it can."
     extra_networks: bool = True
-    "Whether `<lora:…>` and its like act in the images that the host makes."
+    "Whether the host applies extra networks, such as `<lora:…>`, to the images that it generates."
     runs_pickles: bool = False
-    "Whether the host runs the code in a malicious `.pt` or `.bin` when it lists the embeddings folder."
+    "Whether the host executes the code in a malicious `.pt` or `.bin` file when it reads the embeddings folder."
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, for the host's own progress bar."""
+    """Progress of a run, for the host's progress bar."""
 
     step: int
+    "Steps that are finished."
     steps: int
+    "Steps in total; 0 if unknown."
     text: str = ""
+    "Shown with the progress bar."
 
 
 @dataclass(frozen=True)
 class LoadedEmbeddings:
-    """The embeddings that the host has read for the loaded checkpoint."""
+    """What the host found when it last read the embeddings folder."""
 
     names: frozenset[str]
-    left_out: dict[str, str]
-    "Name to reason."
+    "Embeddings that work with the loaded checkpoint."
+    left_out: dict[str, Message]
+    "Why each of the others was skipped, as a sentence, by name."
 
 
 @dataclass(frozen=True)
 class EmbeddingFile:
-    """What is known of a file in the embeddings folder, without its vectors."""
+    """A file in the embeddings folder, without its vectors."""
 
     path: Path
     widths: dict[str, int]
+    "Width of a vector per text encoder."
     vectors: int
-    problem: str = ""
-    "Why it cannot be read, a sentence; empty where it can."
+    "Number of vectors."
+    problem: Message = NOTHING
+    "Why the file cannot be read, as a sentence; empty if it can."
 
 
 @dataclass(frozen=True)
 class Txt2ImgRequest:
-    """One image to generate."""
+    """An image to generate."""
 
     prompt: str
     negative_prompt: str = ""
     steps: int = 20
     guidance: float = 7.0
+    "CFG scale."
     seed: int = 1
     width: int = 512
+    "In pixels."
     height: int = 512
     sampler: str = "Euler"
     embeddings: tuple[Embedding, ...] = ()
-    "Used in place of the embeddings of the same names in the embeddings folder."
+    "Take precedence over embeddings of the same name in the embeddings folder."
 
 
 class Host(Protocol):
-    """The seam between this package and the program around it. Every method may be called from any thread."""
+    """The program that Train Embedding runs in. Every method may be called from any thread."""
 
     def info(self) -> HostInfo:
         """Return facts about the host and its loaded checkpoint."""
         ...
 
     def model(self) -> AbstractContextManager[DiffusionModel]:
-        """Lend the loaded checkpoint's model; on exit the host is as it was.
+        """Lend the loaded checkpoint's model; on exit, the host's state is restored.
 
         Raises:
             HostFailed: No checkpoint is loaded, or its weights cannot be used.
@@ -114,32 +124,34 @@ class Host(Protocol):
 
         Args:
             text: Any text.
-            count: How many of its tokens to use at most; SD2's encoder always gets all.
+            count: Maximum number of tokens to use; ignored for SD2, which always uses all.
 
         Returns:
-            Per text encoder [m, d], fp32 on the CPU.
+            One row per token, [m, d], by text encoder; fp32 on the CPU.
 
         Raises:
-            HostFailed: No checkpoint is loaded, or its text encoder takes no embeddings.
+            HostFailed: No checkpoint is loaded, or its text encoder does not support embeddings.
         """
         ...
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """Return the token embedding per text encoder, [V, d]: the host's own weights, which must not be changed.
+        """Return the token embedding tables, [vocabulary size, d], by text encoder.
+
+        These are the host's own weights, which must not be changed.
 
         Raises:
-            HostFailed: No checkpoint is loaded, or its text encoder takes no embeddings.
+            HostFailed: No checkpoint is loaded, or its text encoder does not support embeddings.
         """
         ...
 
     def exclusive(self, job: str) -> AbstractContextManager[None]:
-        """Wait for the host's queue, then hold it and show `job` in the host's progress until exit."""
+        """Wait for the host's queue, then hold it and show `job` as the host's current job until exit."""
         ...
 
     def yield_queue(self) -> None:
-        """Let the jobs run that wait for the host's queue, then take it back; return at once where none waits.
+        """Release the host's queue to the jobs that are waiting, then take it again; return at once if none is waiting.
 
-        Only inside `exclusive`, and between two uses of the model.
+        May be called only inside `exclusive`, and not while the model is in use.
 
         Raises:
             HostFailed: Another checkpoint was loaded meanwhile.
@@ -147,21 +159,25 @@ class Host(Protocol):
         ...
 
     def report(self, progress: Progress) -> None:
-        """Update the host's progress bar; only inside `exclusive`."""
+        """Update the host's progress bar. May be called only inside `exclusive`."""
         ...
 
     def interrupted(self) -> bool:
-        """Return whether the host's Interrupt button was pressed since `exclusive` began."""
+        """Return whether the host's Interrupt button has been pressed since `exclusive` was entered."""
         ...
 
     def reload_embeddings(self) -> None:
-        """Make the host read its whole embeddings folder again."""
+        """Make the host read its embeddings folder again."""
         ...
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
-        """Return which embeddings the host has loaded, and why it skipped the others."""
+        """Return which embeddings the host has loaded and why it skipped others."""
         ...
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Generate an image with the host's own generator. The caller holds `exclusive`."""
+        """Generate an image with the host's own generator. May be called only inside `exclusive`.
+
+        Raises:
+            HostFailed: The sampler does not exist, or the host returned no image.
+        """
         ...

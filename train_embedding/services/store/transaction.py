@@ -18,6 +18,7 @@ from typing import Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.embeddings.storage import (
+    Operation,
     copy_flushed,
     flush_folder,
     is_full,
@@ -404,7 +405,7 @@ def _discard(plan: _Plan, made: Iterable[Path]) -> None:
             remove_folder(folder)
 
 
-def _describe(source: Path, target: Path) -> tuple[Path, str]:
+def _describe(source: Path, target: Path) -> tuple[Path, Operation]:
     """The name of a move that the user knows, and what could not be done to that file."""
     if target.name.endswith(_BACKUP):
         return source, "replaced"
