@@ -38,7 +38,7 @@ def post(client: TestClient, path: str, body: Any) -> Any:
 
 def test_looking_inside(client: TestClient) -> None:
     report = get(client, "embeddings/my%20cat?top=3&text=red&neighbours=2").json()
-    assert (report["name"], report["count"], report["origin"]) == ("my cat", 4, 'the text "red"')
+    assert (report["name"], report["count"], report["reference"]) == ("my cat", 4, 'the text "red"')
     (encoder,) = report["encoders"]
     assert [len(vector["nearest"]) for vector in encoder["vectors"]] == [3] * 4
     assert len(encoder["similarity"]) == 4
@@ -67,7 +67,7 @@ def test_many_vectors_have_no_similarity(client: TestClient, host: FakeHost) -> 
     put(host, "many", {"clip_l": torch.ones(257, 12)})
     report = get(client, "embeddings/many").json()
     assert (report["count"], report["encoders"][0]["similarity"]) == (257, [])
-    assert "at most 256 are compared" in report["remarks"][0]
+    assert "at most 256 are compared" in report["warnings"][0]
     refused = get(client, "embeddings/many/similarity.png")
     assert refused.status_code == 404
     assert "at most 256 are compared" in refused.json()["error"]
@@ -95,7 +95,7 @@ def test_a_dry_run_shows_and_saves_nothing(client: TestClient, host: FakeHost) -
     result = post(client, "embeddings/merge", body).json()
     assert (result["count"], result["entry"], result["made_from"]) == (1, None, body["expression"])
     assert len(result["encoders"][0]["vectors"][0]["nearest"]) == 2
-    assert Image.open(io.BytesIO(base64.b64decode(result["picture"]))).size == (64, 64)
+    assert Image.open(io.BytesIO(base64.b64decode(result["image"]))).size == (64, 64)
     assert host.requests[0].prompt == "a combined"
     assert len(get(client, "embeddings").json()) == 1
 
@@ -103,7 +103,7 @@ def test_a_dry_run_shows_and_saves_nothing(client: TestClient, host: FakeHost) -
 def test_a_result_is_saved(client: TestClient, host: FakeHost) -> None:
     body = {"expression": "'my cat' & \"red castle\"", "name": "zork"}
     result = post(client, "embeddings/merge", body).json()
-    assert (result["entry"]["name"], result["entry"]["vectors"], result["picture"]) == ("zork", 6, None)
+    assert (result["entry"]["name"], result["entry"]["vectors"], result["image"]) == ("zork", 6, None)
     assert post(client, "embeddings/merge", {**body, "preview_prompt": "a [name]"}).status_code == 409
     assert host.requests == [], "refused before anything is drawn"
     assert post(client, "embeddings/merge", {**body, "overwrite": True}).status_code == 200

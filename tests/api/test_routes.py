@@ -57,7 +57,7 @@ class SomeRuns:
         self.states[run_id] = replace(self.get(run_id), status="stopped", loss=math.nan, losses=((1, math.inf),))
         return self.states[run_id]
 
-    def pictures(self, run_id: str) -> dict[str, Any]:
+    def images(self, run_id: str) -> dict[str, Any]:
         return {"folder": str(self.get(run_id).folder), "sizes": [], "used": [{"file": "a\udcff.png"}], "skipped": []}
 
     def list(self) -> list[RunState]:
@@ -239,7 +239,7 @@ def test_unknown_and_missing_fields_are_named(client: TestClient, path: str) -> 
 
 def test_the_pictures_of_a_run(client: TestClient, tmp_path: Path) -> None:
     run_id = post(client, "runs", {"embedding": "sword", "dataset": "x"}).json()["id"]
-    report = get(client, f"runs/{run_id}/pictures")
+    report = get(client, f"runs/{run_id}/images")
     assert report.status_code == 200
     assert report.json() == {"folder": str(tmp_path), "sizes": [], "used": [{"file": "a?.png"}], "skipped": []}
 
@@ -251,13 +251,13 @@ def test_a_dataset_is_looked_at_before_training(client: TestClient, tmp_path: Pa
     Image.new("RGB", (8, 8)).save(folder / "b.png")
     (folder / "b.txt").write_bytes(b"caf\xe9")
     report = post(client, "datasets", {"folder": str(folder)}).json()
-    assert (report["pictures"], report["captions"]) == (1, 0)
+    assert (report["images"], report["captions"]) == (1, 0)
     assert report["skipped"][0]["file"] == "b.png"
     assert "10 repeats" in report["notes"][0]
-    assert post(client, "datasets", {"folder": str(tmp_path), "repeats": True}).json()["pictures"] == 1
+    assert post(client, "datasets", {"folder": str(tmp_path), "repeats": True}).json()["images"] == 1
     (folder / "a-masklabel.png").write_text("not an image")
     assert "cannot be used" in post(client, "datasets", {"folder": str(folder)}).json()["error"]
-    assert post(client, "datasets", {"folder": str(folder), "masks": "none"}).json()["pictures"] == 1
+    assert post(client, "datasets", {"folder": str(folder), "masks": "none"}).json()["images"] == 1
     _assert_refused(post(client, "datasets", {"folder": str(folder), "masks": "some"}))
     assert "only in the subfolder 10_cat" in post(client, "datasets", {"folder": str(tmp_path)}).json()["error"]
     for body in ({}, {"folder": 3}, {"folder": str(folder), "repeats": "yes"}, {"folder": str(folder), "colour": "red"}):
@@ -265,7 +265,7 @@ def test_a_dataset_is_looked_at_before_training(client: TestClient, tmp_path: Pa
 
 
 def test_an_unknown_run_is_not_found(client: TestClient) -> None:
-    for answer in (get(client, "runs/none"), get(client, "runs/none/pictures"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
+    for answer in (get(client, "runs/none"), get(client, "runs/none/images"), client.post(f"{routes.PREFIX}/runs/%00%ff/stop")):
         assert answer.status_code == 404
         assert set(answer.json()) == {"error", "hint"}
 

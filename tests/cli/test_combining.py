@@ -32,7 +32,7 @@ def size_of(picture: str) -> tuple[int, int]:
 
 
 def test_inspect(host: FakeHost, capsys: Output) -> None:
-    assert main(["inspect", "my-cat", "--top", "2", "--text", "red", "--neighbours", "1", "--picture", "map.png"]) == 0
+    assert main(["inspect", "my-cat", "--top", "2", "--text", "red", "--neighbours", "1", "--heat-map", "map.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "my-cat: 2 vectors for custom, trained for 40 steps on demo"
     assert lines[1] == 'The column "start" is the cosine with the text "red".'
@@ -48,8 +48,8 @@ def test_inspect_as_json(host: FakeHost, capsys: Output) -> None:
     assert len(json.loads(capsys.readouterr().out)["encoders"][0]["vectors"][0]["nearest"]) == 5
     assert main(["inspect", "none"]) == 3
     assert main(["inspect", "my-cat", "--top", "-1"]) == 2
-    assert main(["inspect", "my-cat", "--picture", "map.cat"]) == 2
-    assert main(["inspect", "my-cat", "--picture", "none/map.png"]) == 8
+    assert main(["inspect", "my-cat", "--heat-map", "map.cat"]) == 2
+    assert main(["inspect", "my-cat", "--heat-map", "none/map.png"]) == 8
 
 
 def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
@@ -58,7 +58,7 @@ def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
     assert capsys.readouterr().out.splitlines()[-1].endswith("at most 256 are compared.")
     assert main(["inspect", "many", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoders"][0]["similarity"] == []
-    assert main(["inspect", "many", "--picture", "map.png"]) == 3
+    assert main(["inspect", "many", "--heat-map", "map.png"]) == 3
     assert 'There is no heat map of "many"' in capsys.readouterr().err
 
 

@@ -30,7 +30,7 @@ MANY = 257
 
 VERBS = [
     ["list", "--warnings"],
-    ["inspect", "{name}", "--top", "0", "--neighbours", "3", "--picture", "map.png"],
+    ["inspect", "{name}", "--top", "0", "--neighbours", "3", "--heat-map", "map.png"],
     ["inspect", "{name}", "--text", "red", "--top", "1"],
     ["tokens", "a {name} of red"],
     ["merge", "'{name}' + 0.5 * \"red\""],

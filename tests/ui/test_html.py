@@ -27,7 +27,7 @@ def state(**changes: object) -> RunState:
 
 REPORT = {
     "folder": EVIL,
-    "sizes": [{"size": [576, 448], "pictures": 1}, {"size": [512, 512], "pictures": 2}],
+    "sizes": [{"size": [576, 448], "images": 1}, {"size": [512, 512], "images": 2}],
     "used": [
         {"file": "a.png", "size": [1024, 768], "trained_at": [576, 448], "caption": "a cat", "mask": "alpha", "mask_counts": True,
          "repeats": 1},

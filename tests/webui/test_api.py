@@ -30,7 +30,7 @@ def test_the_routes_stand_in_the_webuis_documentation(webui: WebUI) -> None:
         f"{ROUTES}/trash/{{trash_id}}/restore": ["post"],
         f"{ROUTES}/runs": ["get", "post"],
         f"{ROUTES}/runs/{{run_id}}": ["get"],
-        f"{ROUTES}/runs/{{run_id}}/pictures": ["get"],
+        f"{ROUTES}/runs/{{run_id}}/images": ["get"],
         f"{ROUTES}/runs/{{run_id}}/resume": ["post"],
         f"{ROUTES}/runs/{{run_id}}/stop": ["post"],
     }

@@ -53,9 +53,9 @@ def test_a_new_embedding_is_nearest_to_its_words(webui: WebUI) -> None:
     report = webui.get(f"{ROUTES}/embeddings/{NAME}?top=3&text=red")
     for encoder in report["encoders"]:
         assert [vector["nearest"][0]["text"] for vector in encoder["vectors"]] == ["red", "star"]
-        assert encoder["vectors"][0]["to_origin"] == pytest.approx(1, abs=1e-4)
+        assert encoder["vectors"][0]["reference_cosine"] == pytest.approx(1, abs=1e-4)
         assert encoder["vocabulary_norm"] > 0
-    assert report["remarks"] == []
+    assert report["warnings"] == []
 
 
 def test_a_formula_is_drawn_saved_and_used(webui: WebUI) -> None:
@@ -63,7 +63,7 @@ def test_a_formula_is_drawn_saved_and_used(webui: WebUI) -> None:
     body: dict[str, Any] = {"expression": f'{NAME} & "blue"', "name": MADE}
     shown = webui.post(f"{ROUTES}/embeddings/merge", {**body, "dry_run": True, "preview_prompt": "a [name] on white"})
     assert shown["entry"] is None
-    preview = Image.open(io.BytesIO(base64.b64decode(shown["picture"])))
+    preview = Image.open(io.BytesIO(base64.b64decode(shown["image"])))
     saved = webui.post(f"{ROUTES}/embeddings/merge", body)
     assert (saved["entry"]["vectors"], saved["entry"]["loaded"]) == (3, True)
     request = {"steps": 20, "seed": 1, "sampler_name": "Euler", "cfg_scale": 7, "width": preview.width, "height": preview.height}

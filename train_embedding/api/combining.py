@@ -57,7 +57,7 @@ def add_combining(router: APIRouter, services: Services) -> None:
             "made_from": combined.how,
             "notes": combined.notes if saved is None else saved.notes,
             "entry": None if saved is None else saved.entry,
-            "picture": None if picture is None else base64.b64encode(picture).decode(),
+            "image": None if picture is None else base64.b64encode(picture).decode(),
         }
         return answer({**to_json(report), **result})
 

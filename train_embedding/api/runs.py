@@ -66,9 +66,9 @@ def add_runs(router: APIRouter, services: Services) -> None:
         """Get a run's status, step, steps, loss, rate, ETA, files and error."""
         return answer(services.runs.get(run_id).to_json())
 
-    def get_run_pictures(run_id: str) -> Response:
+    def get_run_images(run_id: str) -> Response:
         """List the images that a run used, with their sizes, captions and masks, and those that it left out and why."""
-        return answer(services.runs.pictures(run_id))
+        return answer(services.runs.images(run_id))
 
     def stop_run(run_id: str) -> Response:
         """Stop a run after its current step and keep the result."""
@@ -85,6 +85,6 @@ def add_runs(router: APIRouter, services: Services) -> None:
     add(router, "GET", "/runs", list_runs)
     add(router, "POST", "/runs", start_run, documented(_OPTION_SCHEMAS, ["embedding"], _RUN_EXAMPLE))
     add(router, "GET", "/runs/{run_id}", get_run)
-    add(router, "GET", "/runs/{run_id}/pictures", get_run_pictures)
+    add(router, "GET", "/runs/{run_id}/images", get_run_images)
     add(router, "POST", "/runs/{run_id}/stop", stop_run)
     add(router, "POST", "/runs/{run_id}/resume", resume_run, documented(changeable, [], {}))

@@ -31,7 +31,9 @@ def add_to(commands: Commands) -> None:
         "--neighbours", type=int, default=0, metavar="N",
         help="also find the N nearest embeddings; reads all embeddings of the same model family",
     )  # fmt: skip
-    parser.add_argument("--picture", type=typed_path, metavar="FILE", help="save an image of the similarity between the vectors")
+    parser.add_argument(
+        "--heat-map", type=typed_path, metavar="FILE", help="save a heat map of the similarity between the vectors"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     add_host_options(parser)
 
@@ -39,8 +41,8 @@ def add_to(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     inspection = open_services(arguments).inspection
     report = inspection.inspect(arguments.name, arguments.top, arguments.text, arguments.neighbours)
-    if arguments.picture:
-        save_image(inspection.picture(report), arguments.picture)
+    if arguments.heat_map:
+        save_image(inspection.picture(report), arguments.heat_map)
     if arguments.json:
         print_json(report)
     else:
@@ -55,16 +57,16 @@ def print_report(report: Report) -> None:
     print(f"{report.name}: {count(report.count, 'vector')} for {report.family}{trained}{where}")
     for key, value in report.metadata.items():
         print(f"{key}: {value}")
-    if report.origin:
-        print(f'The column "start" is the cosine with {report.origin}.')
+    if report.reference:
+        print(f'The column "start" is the cosine with {report.reference}.')
     for encoder in report.encoders:
-        _print_encoder(encoder, with_start=bool(report.origin))
+        _print_encoder(encoder, with_start=bool(report.reference))
     if report.neighbours:
         print()
-        rows = [(one.name, str(one.vectors), f"{one.likeness:.3f}") for one in report.neighbours]
-        print_table(("nearest embedding", "vectors", "likeness"), rows)
-    for remark in report.remarks:
-        print(remark)
+        rows = [(one.name, str(one.vectors), f"{one.similarity:.3f}") for one in report.neighbours]
+        print_table(("nearest embedding", "vectors", "similarity"), rows)
+    for warning in report.warnings:
+        print(warning)
 
 
 def _print_encoder(encoder: EncoderReport, with_start: bool) -> None:
@@ -74,7 +76,7 @@ def _print_encoder(encoder: EncoderReport, with_start: bool) -> None:
     titles = ("vector", "norm", "min", "max", *(["start"] if with_start else []), *(["nearest words"] if with_words else []))
     rows: list[list[str]] = []
     for place, vector in enumerate(encoder.vectors):
-        start = ["-" if vector.to_origin is None else f"{vector.to_origin:.3f}"] if with_start else []
+        start = ["-" if vector.reference_cosine is None else f"{vector.reference_cosine:.3f}"] if with_start else []
         words = [", ".join(f"{near.text} {near.cosine:.2f}" for near in vector.nearest)] if with_words else []
         rows.append([str(place), f"{vector.norm:.3f}", f"{vector.smallest:.3f}", f"{vector.largest:.3f}", *start, *words])
     print_table(titles, rows)
@@ -88,4 +90,4 @@ def _usual_norm(encoder: EncoderReport) -> str:
 
 
 def _overall(encoder: EncoderReport) -> str:
-    return "" if encoder.to_origin is None else f", start {encoder.to_origin:.3f} in all"
+    return "" if encoder.reference_cosine is None else f", start {encoder.reference_cosine:.3f} in all"

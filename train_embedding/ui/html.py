@@ -56,7 +56,7 @@ def dataset(report: DatasetReport) -> Markup:
 def pictures(report: Mapping[str, Any]) -> Markup:
     """What a run made of its pictures, folded away: size, caption and mask of each, and why others were not used."""
     used, skipped = report["used"], report["skipped"]
-    sizes = ", ".join(f"{one['pictures']} at {_size(one['size'])}" for one in report["sizes"])
+    sizes = ", ".join(f"{one['images']} at {_size(one['size'])}" for one in report["sizes"])
     title = f"{count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
     rows = [(one["file"], _facts(one), one["caption"]) for one in used] + [(one["file"], one["reason"], "") for one in skipped]
     more = f"… and {len(rows) - SHOWN_PICTURES} more" if len(rows) > SHOWN_PICTURES else ""

@@ -202,7 +202,7 @@ def _report(services: Services, state: RunState | None) -> str:
         return ""
     assert state is not None
     try:
-        return html.pictures(services.runs.pictures(state.id))
+        return html.pictures(services.runs.images(state.id))
     except NotFound:  # it ended before they were read
         return ""
 

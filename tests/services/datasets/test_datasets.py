@@ -31,7 +31,7 @@ def test_counts_pictures(fake_host: FakeHost, pictures: Path) -> None:
         draw(pictures / name)
     report = Datasets(fake_host).inspect(pictures)
     assert report.to_json() == {
-        "folder": str(pictures), "pictures": 8, "captions": 0, "masks": 0, "skipped": [], "notes": [],
+        "folder": str(pictures), "images": 8, "captions": 0, "masks": 0, "skipped": [], "notes": [],
     }  # fmt: skip
 
 

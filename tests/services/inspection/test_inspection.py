@@ -50,7 +50,7 @@ def table_of(host: FakeHost, key: str) -> torch.Tensor:
 def test_figures_of_every_vector_and_encoder(host: FakeHost, inspection: Inspection) -> None:
     put(host, "sword", random_vectors(3), step=7, checkpoint_name="demo", checkpoint_hash="abc")
     report = inspection.inspect("sword", top=4)
-    assert (report.name, report.count, report.step, report.checkpoint_name, report.remarks) == ("sword", 3, 7, "demo", ())
+    assert (report.name, report.count, report.step, report.checkpoint_name, report.warnings) == ("sword", 3, 7, "demo", ())
     assert [encoder.key for encoder in report.encoders] == ["clip_l", "clip_g"]
     for encoder in report.encoders:
         vectors, table = random_vectors(3)[encoder.key], table_of(host, encoder.key)
@@ -105,7 +105,7 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
     assert report.encoders[0].vectors[0].norm > 0
     assert report.encoders[0].vectors[0].nearest == ()
     assert report.encoders[0].vocabulary_norm is None
-    assert report.remarks == (
+    assert report.warnings == (
         "There are no nearest words: No checkpoint is loaded. Load one first.",
         "There is nothing to compare with the text: No checkpoint is loaded.",
     )
@@ -116,8 +116,8 @@ def test_another_familys_checkpoint_serves_the_encoders_that_it_has(tmp_path: Pa
     put(host, "sword", random_vectors(2))
     report = Inspection(host, Library(host)).inspect("sword", top=1, text="red")
     assert [bool(encoder.vectors[0].nearest) for encoder in report.encoders] == [True, False]
-    assert [encoder.to_origin is None for encoder in report.encoders] == [False, True]
-    assert report.remarks == (
+    assert [encoder.reference_cosine is None for encoder in report.encoders] == [False, True]
+    assert report.warnings == (
         "There are no nearest words for clip_g (20): the loaded checkpoint has the text encoder clip_l (12). "
         "Load a checkpoint for a model of width 12 + 20.",
     )
@@ -130,19 +130,19 @@ def test_compared_with_a_text(host: FakeHost, inspection: Inspection) -> None:
         random_vectors(4),
     )
     report = inspection.inspect("sword", text="red castle")
-    assert report.origin == 'the text "red castle"'
+    assert report.reference == 'the text "red castle"'
     rows = host.vocabulary()["clip_l"][token_ids("red castle")][[0, 0, 1, 1]]
     vectors = random_vectors(4)["clip_l"]
     expected = torch.nn.functional.cosine_similarity(vectors, rows)
-    assert [one.to_origin for one in report.encoders[0].vectors] == pytest.approx(expected.tolist())
+    assert [one.reference_cosine for one in report.encoders[0].vectors] == pytest.approx(expected.tolist())
     flat = torch.nn.functional.cosine_similarity(vectors.reshape(-1), rows.reshape(-1), dim=0)
-    assert report.encoders[0].to_origin == pytest.approx(float(flat))
+    assert report.encoders[0].reference_cosine == pytest.approx(float(flat))
 
 
 def test_the_text_that_the_metadata_names(inspection: Inspection) -> None:
     embedding = Embedding("sword", random_vectors(1), metadata={"init_text": "castle"})
-    assert inspection.report_of(embedding).origin == 'the text "castle"'
-    assert inspection.report_of(embedding, text="red").origin == 'the text "red"'
+    assert inspection.report_of(embedding).reference == 'the text "castle"'
+    assert inspection.report_of(embedding, text="red").reference == 'the text "red"'
     assert inspection.report_of(embedding).to_json()["metadata"] == {"init_text": "castle"}
 
 
@@ -150,7 +150,7 @@ def test_a_text_without_tokens_is_said(host: FakeHost, inspection: Inspection, m
     nothing = {key: torch.zeros(0, width) for key, width in WIDTHS.items()}
     monkeypatch.setattr(host, "token_embeddings", lambda _text, _count: nothing)
     report = inspection.report_of(Embedding("sword", random_vectors(1)), text="\ufffd")
-    assert (report.origin, report.remarks) == ("", ('"\ufffd" has no tokens to compare with.',))
+    assert (report.reference, report.warnings) == ("", ('"\ufffd" has no tokens to compare with.',))
 
 
 def test_compared_with_what_the_last_run_began_with(host: FakeHost, inspection: Inspection) -> None:
@@ -163,9 +163,9 @@ def test_compared_with_what_the_last_run_began_with(host: FakeHost, inspection: 
     (host.info().runs_folder / "3").mkdir()
     (host.info().runs_folder / "3" / "state.json").write_text("broken")
     report = inspection.inspect("sword")
-    assert report.origin == "what its last run began with"
-    assert report.encoders[1].to_origin == pytest.approx(1)
-    assert inspection.report_of(Embedding("other", random_vectors(2))).origin == ""
+    assert report.reference == "what its last run began with"
+    assert report.encoders[1].reference_cosine == pytest.approx(1)
+    assert inspection.report_of(Embedding("other", random_vectors(2))).reference == ""
 
 
 def test_neighbours_of_the_same_family(host: FakeHost, inspection: Inspection) -> None:
@@ -177,7 +177,7 @@ def test_neighbours_of_the_same_family(host: FakeHost, inspection: Inspection) -
     assert inspection.inspect("sword").neighbours == ()
     found = inspection.inspect("sword", neighbours=5).neighbours
     assert [(one.name, one.vectors) for one in found] == [("copy", 3), ("other", 5)]
-    assert found[0].likeness == pytest.approx(1)
+    assert found[0].similarity == pytest.approx(1)
     assert len(inspection.inspect("sword", neighbours=1).neighbours) == 1
 
 
@@ -186,18 +186,18 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
     put(host, "few", random_vectors(MAX_COMPARED))
     report = inspection.inspect("many", text="red", neighbours=1)
     sentence = "Nearest words and the similarity are left out for 257 vectors; at most 256 are compared."
-    assert report.remarks == (sentence,)
+    assert report.warnings == (sentence,)
     assert not report.compared
     for encoder in report.encoders:
         assert encoder.similarity == ()
         assert len(encoder.vectors) == 257
         assert not any(one.nearest for one in encoder.vectors)
-        assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].to_origin)
+        assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].reference_cosine)
     assert [one.name for one in report.neighbours] == ["few"]
     with pytest.raises(NotFound, match=f'^There is no heat map of "many": {sentence}$'):
         inspection.picture(report)
     few = inspection.inspect("few", top=1)
-    assert (few.compared, few.remarks, len(few.encoders[1].similarity)) == (True, (), 256)
+    assert (few.compared, few.warnings, len(few.encoders[1].similarity)) == (True, (), 256)
     assert inspection.picture(few).size == (256 + 8 + 256, 256)
 
 

@@ -36,10 +36,10 @@ def test_the_report(trainee: Trainee) -> None:
     cut_out.save(trainee.pictures / "3_more" / "a.png")
     (trainee.pictures / "bad.png").write_text("x")
     ended = trainee.run(repeats=True)
-    report = trainee.services.runs.pictures(ended.id)
+    report = trainee.services.runs.images(ended.id)
     assert report == json.loads((ended.folder / REPORT_FILE).read_text(encoding="utf-8"))
     assert report["folder"] == str(trainee.pictures)
-    assert report["sizes"] == [{"size": [64, 64], "pictures": 5}, {"size": [80, 48], "pictures": 1}]
+    assert report["sizes"] == [{"size": [64, 64], "images": 5}, {"size": [80, 48], "images": 1}]
     assert report["skipped"] == [{"file": "bad.png", "reason": "It is not an image."}]
     used = {one.pop("file"): one for one in report["used"]}
     assert list(used) == ["1 red.png", "2 green.png", "3 blue.png", "4 wide.png", "5 opaque.png", "3_more/a.png"]
@@ -68,7 +68,7 @@ def test_names_that_are_no_text(trainee: Trainee) -> None:
     (trainee.pictures / "m.png").rename(os.fsdecode(os.fsencode(trainee.pictures) + b"/m\xe9-masklabel.png"))
     ended = trainee.run(steps=2, masks="auto", template=["a photo of [name], [filewords]"])
     assert (ended.status, ended.error) == ("finished", "")
-    report = trainee.services.runs.pictures(ended.id)
+    report = trainee.services.runs.images(ended.id)
     assert report["skipped"][0] == {"file": "br\\udce9ak.png", "reason": "It is not an image."}
     assert report["skipped"][1]["file"] == "m\\udce9.png"
     assert 'mask "m\\udce9-masklabel.png" has another shape' in report["skipped"][1]["reason"]
@@ -80,17 +80,17 @@ def test_a_name_that_leaves_no_room_for_a_mask(trainee: Trainee) -> None:
     Image.new("RGB", (64, 64), "red").save(trainee.pictures / f"{'x' * 245}.png")
     ended = trainee.run(steps=1, masks="auto")
     assert (ended.status, ended.notes) == ("finished", ())
-    assert f"{'x' * 245}.png" in {one["file"] for one in trainee.services.runs.pictures(ended.id)["used"]}
+    assert f"{'x' * 245}.png" in {one["file"] for one in trainee.services.runs.images(ended.id)["used"]}
 
 
 def test_no_report(trainee: Trainee) -> None:
     with pytest.raises(NotFound, match="There is no run"):
-        trainee.services.runs.pictures("x")
+        trainee.services.runs.images("x")
     ended = trainee.run()
     for content in ("x", "[]"):
         (ended.folder / REPORT_FILE).write_text(content)
         with pytest.raises(NotFound, match="has no report about its images"):
-            trainee.services.runs.pictures(ended.id)
+            trainee.services.runs.images(ended.id)
 
 
 def test_many_skipped_pictures_are_not_all_noted(trainee: Trainee) -> None:
@@ -99,8 +99,8 @@ def test_many_skipped_pictures_are_not_all_noted(trainee: Trainee) -> None:
     ended = trainee.run()
     assert len(ended.notes) == service.MAX_SKIP_NOTES + 1
     assert ended.notes[0] == '"bad 00.png" was skipped: It is empty.'
-    assert ended.notes[-1] == "2 more were skipped; pictures.json in the run's folder says why."
-    assert len(trainee.services.runs.pictures(ended.id)["skipped"]) == service.MAX_SKIP_NOTES + 2
+    assert ended.notes[-1] == "2 more were skipped; images.json in the run's folder says why."
+    assert len(trainee.services.runs.images(ended.id)["skipped"]) == service.MAX_SKIP_NOTES + 2
 
 
 def test_latents_are_kept_beside_the_runs(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

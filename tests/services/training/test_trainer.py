@@ -63,7 +63,7 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
             assert picture.size == (64, 64)
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
     assert sorted(path.name for path in ended.folder.iterdir()) == [
-        "events.jsonl", "loss.csv", "pictures.json", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
+        "events.jsonl", "loss.csv", "images.json", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
     ]  # fmt: skip
     assert load_state(ended.folder) == ended
 
@@ -642,7 +642,7 @@ def test_a_prompt_is_distilled_without_pictures(trainee: Trainee) -> None:
     assert (ended.status, ended.error) == ("finished", "")
     assert ended.evaluations[-1][1] < 0.9
     assert not torch.equal(trainee.embedding().vectors["clip_l"], before.vectors["clip_l"])
-    assert not (ended.folder / "pictures.json").exists()
+    assert not (ended.folder / "images.json").exists()
 
 
 def test_several_preview_prompts(trainee: Trainee) -> None:

@@ -58,7 +58,7 @@ class DatasetReport:
 
     def to_json(self) -> dict[str, Any]:
         skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
-        counts = {"pictures": self.images, "captions": self.captions, "masks": self.masks}
+        counts = {"images": self.images, "captions": self.captions, "masks": self.masks}
         return {"folder": str(self.folder), **counts, "skipped": skipped, "notes": list(self.notes)}
 
 

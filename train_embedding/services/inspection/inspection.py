@@ -66,7 +66,7 @@ class Inspection:
     def report_of(self, embedding: Embedding, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
         """Report on an embedding: figures of every vector, and its nearest words where the checkpoint has the text encoder.
 
-        The report's remarks explain what could not be found out.
+        The report's warnings explain what could not be found out.
 
         Args:
             embedding: To be inspected.
@@ -79,9 +79,9 @@ class Inspection:
         """
         check_count("top", top)
         reference = find_reference_vectors(self._host, embedding, check_text(text))
-        vocabularies, remarks = self._fitting(embedding)
+        vocabularies, warnings = self._fitting(embedding)
         if embedding.count > MAX_COMPARED:
-            top, remarks = 0, (*remarks, _too_many(embedding.count))
+            top, warnings = 0, (*warnings, _too_many(embedding.count))
         encoders = tuple(
             _encoder_report(key, vectors, vocabularies.get(key), top, reference) for key, vectors in embedding.vectors.items()
         )
@@ -95,10 +95,10 @@ class Inspection:
             checkpoint_name=embedding.checkpoint_name,
             checkpoint_hash=embedding.checkpoint_hash,
             metadata=embedding.metadata,
-            origin=reference.description,
+            reference=reference.description,
             encoders=encoders,
             neighbours=found,
-            remarks=(*remarks, *filter(None, [reference.problem]), *unread),
+            warnings=(*warnings, *filter(None, [reference.problem]), *unread),
         )
 
     def picture(self, report: Report) -> Image.Image:
@@ -158,7 +158,7 @@ class Inspection:
                 continue
             alike = [likeness(vectors, other.vectors[key]) for key, vectors in embedding.vectors.items()]
             found.append(Neighbour(entry.name, other.count, sum(alike) / len(alike)))
-        found.sort(key=lambda neighbour: (-neighbour.likeness, neighbour.name))
+        found.sort(key=lambda neighbour: (-neighbour.similarity, neighbour.name))
         sentence = f"{unread} of the embeddings could not be read; the log says why."
         return tuple(found[:count]), (sentence,) if unread else ()
 
@@ -200,7 +200,7 @@ def _encoder_report(
         similarity=tuple(tuple(row) for row in numbers(cosines(vectors, vectors))) if len(vectors) <= MAX_COMPARED else (),
         vocabulary_norm=None if vocabulary is None else vocabulary.lengths.mean,
         vocabulary_spread=None if vocabulary is None else vocabulary.lengths.spread,
-        to_origin=None if start is None else cosine_of_all(vectors, start),
+        reference_cosine=None if start is None else cosine_of_all(vectors, start),
     )
 
 

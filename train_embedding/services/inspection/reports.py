@@ -34,8 +34,8 @@ class VectorFigures:
     smallest: float
     largest: float
     nearest: tuple[NearestToken, ...] = ()
-    to_origin: float | None = None
-    "Cosine with the vector in its place of the report's `origin`; None where that is not known."
+    reference_cosine: float | None = None
+    "Cosine with the vector in its place of the report's `reference`; None where that is not known."
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class EncoderReport:
     "Mean norm of the token embeddings."
     vocabulary_spread: float | None = None
     "Standard deviation of these norms."
-    to_origin: float | None = None
-    "Cosine with the origin, all vectors taken as one."
+    reference_cosine: float | None = None
+    "Cosine with the reference, all vectors taken as one."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Neighbour:
 
     name: str
     vectors: int
-    likeness: float
+    similarity: float
     "Similarity; 1 where every vector of each has the direction of a vector of the other."
 
 
@@ -78,12 +78,12 @@ class Report:
     checkpoint_hash: str | None
     metadata: Mapping[str, str]
     "Further metadata of the file."
-    origin: str
-    "What the cosines `to_origin` compare with, in words; empty where there is nothing."
+    reference: str
+    "What the cosines `reference_cosine` compare with, in words; empty where there is nothing."
     encoders: tuple[EncoderReport, ...]
     neighbours: tuple[Neighbour, ...] = ()
     "The nearest first; only on request."
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     "Sentences about what could not be found out, and why."
 
     @property

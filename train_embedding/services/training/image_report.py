@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from train_embedding.engine.data.latents import EncodedImage
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
-REPORT_FILE = "pictures.json"
+REPORT_FILE = "images.json"
 "In the run's folder: which images were used and how, and which were not and why."
 MAX_SKIP_NOTES = 10
 "Number of skipped images with a note of their own; the report has all."
@@ -102,7 +102,7 @@ def report_of(
         )
     return {
         "folder": displayable(str(folder)),
-        "sizes": [{"size": list(size), "pictures": count} for size, count in sorted(sizes.items())],
+        "sizes": [{"size": list(size), "images": count} for size, count in sorted(sizes.items())],
         "used": used,
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
     }

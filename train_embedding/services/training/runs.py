@@ -178,7 +178,7 @@ class Runs:
                 return state
         raise NotFound(f'There is no run "{run_id}".')
 
-    def pictures(self, run_id: str) -> dict[str, Any]:
+    def images(self, run_id: str) -> dict[str, Any]:
         """Return which images a run used and how, and which it did not and why, as `image_report.report_of` does.
 
         Raises:

@@ -70,10 +70,10 @@ def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequen
         notes=notes,
         metadata=[(printable(key), printable(value)) for key, value in found.metadata.items()],
         encoders=[_encoder_table(encoder) for encoder in found.encoders],
-        origin=f'"Origin" is the cosine with {found.origin}.' if found.origin else "",
+        origin=f'"Origin" is the cosine with {found.reference}.' if found.reference else "",
         heat_map="" if heat_map is None else _png_url(heat_map),
-        neighbours=[(printable(other.name), other.vectors, f"{other.likeness:.3f}") for other in found.neighbours],
-        remarks=found.remarks,
+        neighbours=[(printable(other.name), other.vectors, f"{other.similarity:.3f}") for other in found.neighbours],
+        remarks=found.warnings,
     )
 
 
@@ -107,7 +107,7 @@ def _encoder_table(encoder: EncoderReport) -> EncoderTable:
     title = f"{encoder.key}, width {encoder.width}"
     if encoder.vocabulary_norm is not None:
         title += f"; words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread or 0:.3f}"
-    has_origin = any(vector.to_origin is not None for vector in encoder.vectors)
+    has_origin = any(vector.reference_cosine is not None for vector in encoder.vectors)
     return EncoderTable(title, has_origin, [_vector_row(vector) for vector in encoder.vectors])
 
 
@@ -116,7 +116,7 @@ def _vector_row(vector: VectorFigures) -> VectorRow:
         norm=f"{vector.norm:.3f}",
         smallest=f"{vector.smallest:.3f}",
         largest=f"{vector.largest:.3f}",
-        origin="–" if vector.to_origin is None else f"{vector.to_origin:.2f}",
+        origin="–" if vector.reference_cosine is None else f"{vector.reference_cosine:.2f}",
         nearest=[(printable(near.text), f"{near.cosine:.3f}") for near in vector.nearest],
     )
 
