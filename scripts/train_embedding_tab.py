@@ -6,7 +6,7 @@ from train_embedding import webui  # here, while the WebUI keeps this extension'
 
 
 def on_ui_tabs():
-    return [(webui.tab(), "Train Embedding", "train_embedding")]
+    return [(webui.tab(), webui.title(), "train_embedding")]
 
 
 def on_after_component(component, **_arguments):

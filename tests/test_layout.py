@@ -37,7 +37,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "ui": ("translations", "ui", "services", "images", *FACTS),
     "api": ("api", "services", "images", *FACTS),
     # The commands `app` and `demo` open those packages, which never lead back. `bench` measures the engine.
-    "cli": ("cli", "services", "app", "demo", "engine.profiling", "hosts.detect", "hosts.standalone", *FACTS),
+    "cli": ("translations", "cli", "services", "app", "demo", "engine.profiling", "hosts.detect", "hosts.standalone", *FACTS),
     "app": ("translations", "app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
     "demo": ("messages", "demo", "services", "engine", "embeddings", "errors", "hosts.base", "hosts.standalone"),
     # The WebUI executes the script by path, so what it does lies in the package.

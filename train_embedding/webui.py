@@ -7,6 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from train_embedding.errors import TrainEmbeddingError
+from train_embedding.messages import NOTHING, Message, msg
+from train_embedding.translations import Language, closest_language, translate
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,23 +50,33 @@ def tab() -> Any:
     from train_embedding.ui.tab import build, build_notice
 
     problem = why_unavailable()
-    return build_notice(problem) if problem else build(services(), _host_cards())
+    return build_notice(problem) if problem else build(services(), _host_cards(), _language())
 
 
-def why_unavailable() -> str:
-    """What keeps Train Embedding from working in this program, for people; an empty string where it works."""
+def title() -> str:
+    """Return the title of the tab, in the language of the WebUI."""
+    return translate(msg("Train Embedding"), "en" if why_unavailable() else _language())
+
+
+def why_unavailable() -> Message:
+    """Return what keeps Train Embedding from working in this program; empty where it works."""
     try:
         services().host.info()
     except TrainEmbeddingError as error:
-        return str(error)
+        return error.text
     except Exception as error:
         logger.warning("The settings of this WebUI cannot be read: %s: %s", type(error).__name__, error)
         logger.debug("They were read here:", exc_info=True)
-        return (
-            "Train Embedding does not know this version of the WebUI: its settings cannot be read "
-            f"({type(error).__name__}: {str(error)[:200]})."
+        return msg(
+            "This version of the WebUI is not supported: its settings cannot be read ({problem}).",
+            problem=f"{type(error).__name__}: {str(error)[:200]}",
         )
-    return ""
+    return NOTHING
+
+
+def _language() -> Language:
+    """Return the language of the WebUI; a change takes effect with "Reload UI", as for the WebUI's own texts."""
+    return closest_language(services().host.info().language)
 
 
 def _host_cards() -> HostCards:

@@ -20,6 +20,7 @@ from tests.event_loops import inside_a_loop
 from train_embedding.app import mounting, server
 from train_embedding.app.access import Access
 from train_embedding.app.guard import Guard
+from train_embedding.app.languages import OwnRequests
 from train_embedding.services import Services
 from train_embedding.testing import FakeHost
 from train_embedding.ui.gradio_compat import MAJOR
@@ -59,7 +60,7 @@ def upload_value(path: Path | str) -> dict[str, Any]:
 @contextmanager
 def client_of(services: Any) -> Generator[Client, None, None]:
     with mounting.private_folder() as folder:
-        app = inside_a_loop(lambda: server.application(services, folder))
+        app = inside_a_loop(lambda: server.application(services, folder, ["en"]))
         with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as http:
             yield Client(http, folder)
 
@@ -83,11 +84,11 @@ def serving(fake_host: Any) -> Iterator[str]:
     """The address of the app as it is served."""
     with mounting.private_folder() as folder, server._listener("127.0.0.1", 0) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        app = inside_a_loop(lambda: server.application(Services(fake_host), folder))
-        guard = Guard(app, Access())
-        guard.program_token = mounting.connect_queue(app, address)
+        apps = inside_a_loop(lambda: server.application(Services(fake_host), folder))
+        guard = Guard(apps, Access())
+        guard.program_tokens = server.connect_queues(apps, address)
         ready = threading.Event()
-        running = server._Server(server._config(guard), ready.set, lambda: None)
+        running = server._Server(server._config(OwnRequests(guard)), ready.set, lambda: None)
         thread = threading.Thread(target=running.run, args=([listener],))
         thread.start()
         assert ready.wait(60)

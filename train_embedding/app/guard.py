@@ -35,8 +35,8 @@ class Guard:
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
-        self.program_token = ""
-        "What gradio 3 shows when it calls its own queue's functions over HTTP."
+        self.program_tokens: tuple[str, ...] = ()
+        "What gradio 3 shows when it calls the functions of its own queues over HTTP."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -80,7 +80,7 @@ class Guard:
     def _admits(self, scope: Scope, headers: Headers) -> bool:
         shown = headers.get("authorization", "")
         return self._access.admits(headers, scope["query_string"]) or (
-            bool(self.program_token) and Access(token=self.program_token).admits({"authorization": shown}, b"")
+            any(Access(token=token).admits({"authorization": shown}, b"") for token in self.program_tokens)
         )
 
     def _shows_token(self, scope: Scope) -> bool:

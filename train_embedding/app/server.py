@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,19 +13,23 @@ import fastapi
 import gradio as gr
 import uvicorn
 from fastapi.responses import FileResponse
+from starlette.types import ASGIApp
 
 from train_embedding.api import routes
 from train_embedding.app import bodies, mounting, page
 from train_embedding.app.access import EVERYWHERE, LOOPBACK, Access, bracketed
 from train_embedding.app.connections import BoundedConnection
 from train_embedding.app.guard import Guard
+from train_embedding.app.languages import LanguageApps, OwnRequests, own_address
 from train_embedding.errors import Conflict
+from train_embedding.messages import msg
+from train_embedding.translations import LANGUAGES, Language, in_language, translate
 from train_embedding.ui import gradio_compat, tab
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
 
-TITLE = "Train Embedding"
+TITLE = msg("Train Embedding")
 SHUTDOWN_SECONDS = 2
 "What answers under way get when the app ends."
 print_at_once = partial(print, flush=True)
@@ -55,20 +59,39 @@ _LOAD_FILES = """() => {
 }"""
 
 
-def build(services: Services) -> gr.Blocks:
-    with gr.Blocks(title=TITLE, analytics_enabled=False, **gradio_compat.CACHE) as blocks:
+def build(services: Services, language: Language = "en") -> gr.Blocks:
+    """Build the page: a small txt2img page and the tab, with all texts in a language."""
+    title = translate(TITLE, language)
+    with in_language(language), gr.Blocks(title=title, analytics_enabled=False, **gradio_compat.CACHE) as blocks:
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("txt2img", id="txt2img", elem_id="tab_txt2img"):
                 cards = page.render(services, blocks)
-            with gr.Tab(TITLE, id="train_embedding", elem_id="tab_train_embedding"):
+            with gr.Tab(title, id="train_embedding", elem_id="tab_train_embedding"):
                 tab.render(services, cards)
         blocks.load(None, None, None, **gradio_compat.javascript(_LOAD_FILES), **gradio_compat.UNLISTED)
+    gradio_compat.bind_language(blocks, language)
     return blocks
 
 
-def application(services: Services, folder: Path) -> fastapi.FastAPI:
-    """folder: for gradio's files, as `mounting.private_folder` makes it."""
-    app = fastapi.FastAPI(title=TITLE)
+def application(services: Services, folder: Path, languages: Sequence[Language] = LANGUAGES) -> LanguageApps:
+    """Make the app in some languages, of which each browser gets the one that it prefers.
+
+    Args:
+        services: What the pages and the API work on.
+        folder: For gradio's files, as `mounting.private_folder` makes it.
+        languages: The first is for browsers that prefer none of them.
+    """
+    return LanguageApps({language: _application(services, folder, language) for language in languages})
+
+
+def connect_queues(apps: LanguageApps, address: str) -> tuple[str, ...]:
+    """Tell the queues of gradio 3 where this server is; return the tokens that they show."""
+    tokens = (mounting.connect_queue(app, own_address(address, language)) for language, app in apps.apps.items())
+    return tuple(filter(None, tokens))
+
+
+def _application(services: Services, folder: Path, language: Language) -> fastapi.FastAPI:
+    app = fastapi.FastAPI(title=str(TITLE))
     routes.mount(app, services)
 
     @app.get("/train-embedding/static/{name}", include_in_schema=False)
@@ -78,7 +101,7 @@ def application(services: Services, folder: Path) -> fastapi.FastAPI:
                 return FileResponse(file)
         raise fastapi.HTTPException(404)
 
-    blocks = build(services)
+    blocks = build(services, language)
     blocks.queue(**gradio_compat.QUEUE)
     mounting.mount(app, blocks, folder)
     return app
@@ -101,21 +124,33 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    services: Services, port: int = 7860, access: Access | None = None, ready: Callable[[str], None] = print_at_once
+    services: Services,
+    port: int = 7860,
+    access: Access | None = None,
+    ready: Callable[[str], None] = print_at_once,
+    languages: Sequence[Language] = LANGUAGES,
 ) -> None:
-    """Serves until interrupted; `ready` gets a sentence that names the address, once the page can be opened there.
+    """Serve until interrupted.
 
-    Raises Conflict when the port is taken, or the address is not this machine's.
+    Args:
+        services: What the app works on.
+        port: 0 for any free one.
+        access: Who may connect; by default this machine only.
+        ready: Gets a sentence that names the address, once the page can be opened there.
+        languages: Of the page; each browser gets the one that it prefers.
+
+    Raises:
+        Conflict: The port is taken, or the address is not this machine's.
     """
     access = access or Access()
     with _listener(access.host, port) as listener, ExitStack() as stack:
         port = listener.getsockname()[1]
         local = LOOPBACK if access.host in EVERYWHERE else access.host
         address = f"http://{bracketed(local)}:{port}/"
-        app = application(services, stack.enter_context(mounting.private_folder()))
-        guard = Guard(app, access)
-        guard.program_token = mounting.connect_queue(app, address)
-        _Server(_config(guard), lambda: ready(_sentence(address, port, access)), stack.close).run([listener])
+        apps = application(services, stack.enter_context(mounting.private_folder()), languages)
+        guard = Guard(apps, access)
+        guard.program_tokens = connect_queues(apps, address)
+        _Server(_config(OwnRequests(guard)), lambda: ready(_sentence(address, port, access)), stack.close).run([listener])
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -135,9 +170,9 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _config(guard: Guard) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
-        guard,
+        app,
         http=BoundedConnection,
         log_level="warning",
         proxy_headers=False,

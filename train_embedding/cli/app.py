@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from train_embedding.cli.common import Commands, add_command, add_host_options, open_services
 from train_embedding.errors import HostFailed, InvalidInput
 from train_embedding.services.typed_paths import typed_path
+from train_embedding.translations import LANGUAGES
 
 if TYPE_CHECKING:
     from train_embedding.app.access import Access
@@ -42,6 +43,10 @@ def add_to(commands: Commands) -> None:
         "--train-embedding-allow", action="append", type=typed_path, default=[], metavar="FOLDER",
         help="with --listen or --host, another folder that training images may come from; may be given several times",
     )  # fmt: skip
+    parser.add_argument(
+        "--language", choices=("auto", *LANGUAGES), default="auto",
+        help="language of the page; auto takes the one that the browser prefers (default: auto)",
+    )  # fmt: skip
     add_host_options(parser)
 
 
@@ -54,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     allowed = (arguments.data.resolve(), *(folder.resolve() for folder in arguments.train_embedding_allow))
     services = open_services(arguments, allowed if access.listens else None)
     try:
-        server.serve(services, arguments.port, access)
+        languages = LANGUAGES if arguments.language == "auto" else (arguments.language,)
+        server.serve(services, arguments.port, access, languages=languages)
     except KeyboardInterrupt:
         print("The app was stopped.")
     finally:

@@ -47,6 +47,8 @@ class HostInfo:
     "Why the loaded checkpoint cannot be trained on, as a sentence; empty if it can."
     extra_networks: bool = True
     "Whether the host applies extra networks, such as `<lora:…>`, to the images that it generates."
+    language: str = ""
+    'Name of the language of the host\'s interface, such as "zh_CN" or "zh-Hans (Stable)"; empty for English.'
     runs_pickles: bool = False
     "Whether the host executes the code in a malicious `.pt` or `.bin` file when it reads the embeddings folder."
 

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import gradio as gr
 
+from train_embedding.translations import Language, bind
+
 MAJOR = int(gr.__version__.split(".")[0])
 UNLISTED: dict[str, Any] = {"api_visibility": "private"} if MAJOR >= 6 else {"api_name": False}
 "Keeps an event out of the list of functions that gradio offers to programs; ours is the HTTP API."
@@ -68,6 +70,14 @@ def upload_button(*arguments: Any, **more: Any) -> gr.UploadButton:
 def upload_folder() -> Path:
     """Where gradio puts what is uploaded."""
     return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
+
+
+def bind_language(blocks: gr.Blocks, language: Language) -> None:
+    """Make every handler of a page work in one language."""
+    fns = cast("Any", blocks).fns  # a list in gradio 3, a dictionary later
+    for function in list(fns.values()) if hasattr(fns, "values") else fns:
+        if function.fn is not None:
+            function.fn = bind(function.fn, language)
 
 
 def _check_uploaded(path: str) -> str:

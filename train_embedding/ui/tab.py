@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.messages import Message
+from train_embedding.translations import Language, in_language
 from train_embedding.ui import create_panel, html, train_panel
 from train_embedding.ui.error_handling import PollErrors
-from train_embedding.ui.gradio_compat import AT_ONCE
+from train_embedding.ui.gradio_compat import AT_ONCE, bind_language
 from train_embedding.ui.library import panel as library_panel
 
 if TYPE_CHECKING:
@@ -26,19 +28,26 @@ STATUS = "status"
 "The part of a panel that writes where its errors are told."
 
 
-def build(services: Services, host_cards: HostCards | None = None) -> gr.Blocks:
-    """The tab as Blocks of its own, as the WebUI wants it."""
-    with gr.Blocks(analytics_enabled=False) as blocks:
+def build(services: Services, host_cards: HostCards | None = None, language: Language = "en") -> gr.Blocks:
+    """Build the tab as Blocks of its own, as the WebUI takes it.
+
+    Args:
+        services: What the tab works on.
+        host_cards: Components of the host's own page that hold its cards of embeddings, and what draws each.
+        language: Of all texts, those of later answers included.
+    """
+    with in_language(language), gr.Blocks(analytics_enabled=False) as blocks:
         render(services, host_cards or {})
+    bind_language(blocks, language)
     # The WebUI would put values from its ui-config.json over those that the settings service remembers.
     for component in blocks.blocks.values():
         setattr(component, "do_not_save_to_config", True)  # noqa: B010
     return blocks
 
 
-def build_notice(sentence: str) -> gr.Blocks:
-    """The tab of a program in which Train Embedding does not work: one sentence that says why."""
-    with gr.Blocks(analytics_enabled=False) as blocks:
+def build_notice(sentence: Message, language: Language = "en") -> gr.Blocks:
+    """Build the tab of a program in which Train Embedding does not work: one sentence that says why."""
+    with in_language(language), gr.Blocks(analytics_enabled=False) as blocks:
         gr.HTML(html.message("bad", sentence), elem_id="te_unavailable")
     return blocks
 

@@ -66,6 +66,7 @@ class WebUIHost(ABC):
             allowed_folders=_allowed_folders(),
             allowed_origins=_allowed_origins(),
             allowed_origins_pattern=getattr(shared.cmd_opts, "cors_allow_origins_regex", None) or "",
+            language=_language(),
             runs_pickles=self._runs_pickles(),
             **facts,
         )
@@ -228,6 +229,15 @@ def _allowed_folders() -> tuple[Path, ...] | None:
         return None
     named = getattr(options, "train_embedding_allow", None) or []
     return tuple(Path(folder).absolute() for folder in [paths_internal.data_path, *named])
+
+
+def _language() -> str:
+    """Return the chosen localization, or the file that the extension sd-webui-bilingual-localization shows in its place."""
+    options: Any = shared.opts
+    chosen = getattr(options, "localization", "None")
+    if chosen in ("", "None", None) and getattr(options, "bilingual_localization_enabled", True):
+        chosen = getattr(options, "bilingual_localization_file", "None")
+    return "" if chosen in ("", "None", None) else str(chosen)
 
 
 def _allowed_origins() -> tuple[str, ...]:
