@@ -99,7 +99,7 @@ def test_a_mistake_is_pointed_at(host: FakeHost, capsys: Output) -> None:
     assert main(["merge", "my-cat + * 2", "--name", "x"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["my-cat + * 2", "         ^"]
-    assert lines[2].startswith('error: Column 10: "*" cannot stand here.')
+    assert lines[2].startswith('error: Column 10: unexpected "*".')
     assert len(lines) == 3
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines, likeness
+from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines, similarity
 
 ONE, OTHER = (torch.randn(count, 6, generator=torch.Generator().manual_seed(count)) for count in (3, 5))
 
@@ -22,13 +22,13 @@ def test_zeros_have_no_direction() -> None:
     zeros = torch.zeros(3, 6)
     assert cosines(zeros, ONE).abs().max() == 0
     assert cosine_of_all(zeros, ONE) == 0
-    assert likeness(zeros, ONE) == 0
+    assert similarity(zeros, ONE) == 0
 
 
-def test_likeness_heeds_neither_order_nor_length() -> None:
-    assert likeness(ONE, ONE.flip(0) * 3) == pytest.approx(1)
-    assert likeness(ONE, torch.cat([ONE, ONE])) == pytest.approx(1)
-    assert likeness(ONE, OTHER) == pytest.approx(likeness(OTHER, ONE))
-    assert likeness(ONE, OTHER) < 1
+def test_similarity_heeds_neither_order_nor_length() -> None:
+    assert similarity(ONE, ONE.flip(0) * 3) == pytest.approx(1)
+    assert similarity(ONE, torch.cat([ONE, ONE])) == pytest.approx(1)
+    assert similarity(ONE, OTHER) == pytest.approx(similarity(OTHER, ONE))
+    assert similarity(ONE, OTHER) < 1
     best = cosines(ONE, OTHER)
-    assert likeness(ONE, OTHER) == pytest.approx((float(best.amax(1).mean()) + float(best.amax(0).mean())) / 2)
+    assert similarity(ONE, OTHER) == pytest.approx((float(best.amax(1).mean()) + float(best.amax(0).mean())) / 2)

@@ -143,7 +143,7 @@ def test_create(handler: Handler, components: Components, services: Services) ->
 
 def test_create_warns_of_programs_that_cannot_call_the_name(handler: Handler, components: Components) -> None:
     updates = handler("create")("my cat", "a red cat", "auto", False, "tokens")
-    assert "needs another name in some programs: ComfyUI (spaces)." in updates[components["te_create_status"]]
+    assert "as a trigger word in some programs: ComfyUI (no spaces allowed)." in updates[components["te_create_status"]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The values a new embedding starts from, by the WebUI's rule."""
+"""Initial vectors of a new embedding, by the WebUI's rule."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ if TYPE_CHECKING:
 
 
 def fill(tokens: torch.Tensor, count: int) -> torch.Tensor:
-    """Spreads token embeddings [m, d] over [count, d], fp32: vector i takes token i*m//count; zeros where m is 0.
+    """Spread token embeddings evenly over a number of vectors: vector i is a copy of token i*m//count.
 
-    The rule is that of `create_embedding` in the WebUI's modules/textual_inversion/textual_inversion.py.
+    This is the rule of `create_embedding` in the WebUI's modules/textual_inversion/textual_inversion.py.
+
+    Args:
+        tokens: Token embeddings, [m, d]; if there are none, the vectors are zeros.
+        count: Number of vectors.
+
+    Returns:
+        [count, d], fp32 on the CPU.
     """
     import torch
 
@@ -23,16 +30,16 @@ def fill(tokens: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def takes_whole_text(widths: Mapping[str, int]) -> bool:
-    """Whether vectors of these widths are spread over all tokens of a text, which is SD2's rule in the WebUI.
+    """Return whether vectors of these widths are spread over all tokens of a text, as the WebUI does for SD2.
 
-    With SD1 the text is cut to its first n tokens for n vectors. So it is with SDXL, whose two encoders the WebUI cuts
-    differently, which fails for the texts where it matters; a vector stands for the same word in both here.
+    For SD1 the WebUI uses only the first n tokens for n vectors. SDXL is treated like SD1 here: the WebUI cuts the text
+    differently for SDXL's two encoders and fails when the lengths differ, and the two vectors of a token belong together.
     """
     return set(widths) == {"clip_h"}
 
 
 def zeros(widths: Mapping[str, int], count: int) -> dict[str, torch.Tensor]:
-    """Vectors of an embedding made from no text: [count, d] per text encoder."""
+    """Return zero vectors, [count, d], by text encoder: an embedding without an init text."""
     import torch
 
     return {key: torch.zeros(count, width) for key, width in widths.items()}

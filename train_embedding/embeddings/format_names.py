@@ -1,4 +1,4 @@
-"""The formats that embedding files are written in: their names and suffixes, which need no torch."""
+"""Names and suffixes of the embedding file formats; importable without torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import joined, msg
 
 FormatName = Literal["webui", "safetensors", "sdxl", "kohya", "onetrainer", "diffusers", "png", "image"]
-"The name of a format."
+"A file format for embeddings."
 FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
-"In this order: where only a suffix is given, the first format that has it is written."
+"In order of precedence: if only a suffix is given, the first format with that suffix is used."
 
 SUFFIXES: Mapping[FormatName, tuple[str, ...]] = {
     "webui": (".pt", ".bin"),
@@ -20,40 +21,42 @@ SUFFIXES: Mapping[FormatName, tuple[str, ...]] = {
     "onetrainer": (".safetensors", ".pt", ".bin"),
     "diffusers": (".safetensors", ".pt", ".bin"),
     "png": (".png",),
-    # Not `.avif`, which Pillow only writes with losses.
+    # Not `.avif`, which Pillow writes only lossily.
     "image": (".png", ".webp", ".jxl"),
 }
-"Per format, the suffixes of its files, the usual one first."
+"Suffixes by format, the default one first."
 
 
 def check_format(name: str) -> FormatName:
-    """Return the name of a format, typed.
+    """Check that a text is the name of a format.
 
     Raises:
-        InvalidInput: For any other text.
+        InvalidInput: It is not.
     """
     if name not in FORMAT_NAMES:
-        raise InvalidInput(f'There is no format "{name}" of embedding files.', f"Use one of {', '.join(FORMAT_NAMES)}.")
+        raise InvalidInput(msg('Unknown format "{name}".', name=name), msg("Use one of {names}.", names=joined(FORMAT_NAMES)))
     return name
 
 
 def suffixes_of(name: str) -> tuple[str, ...]:
-    """Return the suffixes of a format's files, the usual one first.
+    """Return the suffixes of a format, the default one first.
 
     Raises:
-        InvalidInput: For an unknown format.
+        InvalidInput: The format is unknown.
     """
     return SUFFIXES[check_format(name)]
 
 
 def format_for(suffix: str) -> FormatName:
-    """Return the format that files of a suffix are written in.
+    """Return the default format for a suffix.
 
     Raises:
-        InvalidInput: Where no format has such files.
+        InvalidInput: No format has this suffix.
     """
     for name in FORMAT_NAMES:
         if suffix.lower() in SUFFIXES[name]:
             return name
     every = dict.fromkeys(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
-    raise InvalidInput(f'An embedding cannot be written to a "{suffix}" file.', f"Use one of {', '.join(every)}.")
+    raise InvalidInput(
+        msg('Embeddings cannot be written as "{suffix}" files.', suffix=suffix), msg("Use one of {names}.", names=joined(every))
+    )

@@ -1,4 +1,4 @@
-"""How alike vectors are: cosines of pairs, of tables, and of embeddings with different numbers of vectors."""
+"""Norms and cosine similarities of vectors and embeddings."""
 
 from __future__ import annotations
 
@@ -9,34 +9,39 @@ from torch.nn import functional as F
 
 
 def norms(vectors: torch.Tensor) -> torch.Tensor:
-    """The length of each vector of [n, d]: [n]."""
+    """Return the L2 norm of each vector: [n, d] to [n]."""
     return cast(torch.Tensor, vectors.norm(dim=1))  # pyright: ignore[reportUnknownMemberType]
 
 
 def numbers(tensor: torch.Tensor) -> list[Any]:
-    """The tensor as Python's own numbers, in lists as deep as it has dimensions."""
+    """Return the tensor as nested lists of Python numbers."""
     return cast("list[Any]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
-def cosines(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Of every vector of [n, d] with every vector of [m, d]: [n, m]. A vector of zeros has no direction: its cosines are 0."""
-    return F.normalize(one.float()) @ F.normalize(other.float()).T
+def cosines(vectors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return the cosine of every vector [n, d] with every other vector [m, d]: [n, m]. Zero vectors have cosine 0."""
+    return F.normalize(vectors.float()) @ F.normalize(others.float()).T
 
 
-def cosine_of_each(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Of each vector of [n, d] with the vector in its place in another [n, d]: [n]."""
-    return (F.normalize(one.float()) * F.normalize(other.float())).sum(1)
+def cosine_of_each(vectors: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return the cosines of vectors at the same index of two tensors [n, d]: [n]."""
+    return (F.normalize(vectors.float()) * F.normalize(others.float())).sum(1)
 
 
-def cosine_of_all(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Of two tables [n, d], each taken as one long vector."""
-    return float(cosine_of_each(one.reshape(1, -1), other.reshape(1, -1)))
+def cosine_of_all(vectors: torch.Tensor, others: torch.Tensor) -> float:
+    """Return the cosine of two tensors [n, d], each flattened to one vector."""
+    return float(cosine_of_each(vectors.reshape(1, -1), others.reshape(1, -1)))
 
 
-def likeness(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Of tables [n, d] and [m, d], whatever their order: the mean cosine of each vector's best match in the other table.
+def similarity(vectors: torch.Tensor, others: torch.Tensor) -> float:
+    """Return how similar two embeddings are, regardless of the number and order of their vectors.
 
-    1 where every direction of each is one of the other's, so an embedding is as like its own copies as can be.
+    Args:
+        vectors: [n, d].
+        others: [m, d].
+
+    Returns:
+        The mean cosine of each vector's best match in the other tensor; 1 if both contain the same directions.
     """
-    pairs = cosines(one, other)
+    pairs = cosines(vectors, others)
     return float(pairs.amax(1).mean() + pairs.amax(0).mean()) / 2

@@ -1,8 +1,8 @@
-"""Keys of the free metadata that this package writes into embedding files."""
+"""Metadata keys that this package writes into embedding files."""
 
 INIT_TEXT = "init_text"
-"The text that the vectors were first filled with."
+"The init text."
 MADE_FROM = "made_from"
-"The formula that the vectors were computed by."
+"The formula that the vectors were computed with."
 APPROXIMATE = "approximate"
-"What is approximate about the vectors, and how close it is."
+"Which vectors are approximations, and how good they are."

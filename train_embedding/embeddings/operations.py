@@ -1,6 +1,7 @@
-"""What can be done with the vectors of embeddings: exact algebra on tables, the same for every text encoder.
+"""Arithmetic on the vectors of embeddings, the same for every text encoder.
 
-Tables are vectors [n, d] per text encoder, the same n for all, as `Embedding.vectors` holds them. Nothing given is changed.
+The functions take and return vectors [n, d] by text encoder, with the same n for all, as in `Embedding.vectors`. Arguments are
+never modified.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ Tables = Mapping[str, torch.Tensor]
 
 
 def count_of(tables: Tables) -> int:
-    """The number of vectors."""
+    """Return the number of vectors."""
     return len(next(iter(tables.values())))
 
 
 def scaled(tables: Tables, factor: float) -> Tables:
+    """Multiply all vectors by a factor."""
     return {key: table * factor for key, table in tables.items()}
 
 
 def added(terms: Sequence[Tables]) -> Tables:
-    """Vector by vector, from the first term to the last; where a term has no vector it counts as zeros."""
+    """Add vectors of the same index, in the order of the terms; missing vectors count as zeros."""
     longest = max(map(count_of, terms))
     sums = {key: _padded(table, longest) for key, table in terms[0].items()}
     for term in terms[1:]:
@@ -34,14 +36,15 @@ def added(terms: Sequence[Tables]) -> Tables:
 
 
 def average(tables: Sequence[Tables]) -> Tables:
-    """Vector by vector, each the mean of those that have one in its place."""
+    """Average vectors of the same index over the embeddings that have a vector there."""
     total = added(tables)
-    having = [sum(count_of(one) > place for one in tables) for place in range(count_of(total))]
-    return {key: table / torch.tensor(having, dtype=table.dtype)[:, None] for key, table in total.items()}
+    contributors = [sum(count_of(each) > index for each in tables) for index in range(count_of(total))]
+    return {key: table / torch.tensor(contributors, dtype=table.dtype)[:, None] for key, table in total.items()}
 
 
 def concatenated(tables: Sequence[Tables]) -> Tables:
-    return {key: torch.cat([one[key] for one in tables]) for key in tables[0]}
+    """Put the vectors of several embeddings one after the other."""
+    return {key: torch.cat([each[key] for each in tables]) for key in tables[0]}
 
 
 def sliced(tables: Tables, start: int, stop: int) -> Tables:
@@ -50,12 +53,12 @@ def sliced(tables: Tables, start: int, stop: int) -> Tables:
 
 
 def spread(tables: Tables, count: int) -> Tables:
-    """As many vectors as wanted, evenly taken, as a new embedding takes them from the tokens of its text."""
+    """Spread the vectors evenly over another number of vectors, as `create.fill` does."""
     return {key: fill(table, count) for key, table in tables.items()}
 
 
 def with_norm(tables: Tables, wanted: Mapping[str, float]) -> Tables:
-    """Each vector brought to the norm given for its text encoder; a vector of zeros stays as it is."""
+    """Scale each vector to the norm given for its text encoder; zero vectors are unchanged."""
     scaled_tables: dict[str, torch.Tensor] = {}
     for key, table in tables.items():
         lengths = norms(table)[:, None]
@@ -64,29 +67,33 @@ def with_norm(tables: Tables, wanted: Mapping[str, float]) -> Tables:
 
 
 def mean_norms(tables: Tables) -> dict[str, float]:
-    """The mean norm of the vectors per text encoder."""
+    """Return the mean norm of the vectors by text encoder."""
     return {key: float(norms(table).mean()) for key, table in tables.items()}
 
 
 def without_zeros(tables: Tables) -> Tables:
-    """The vectors that are not zeros for every text encoder; there may be none."""
+    """Remove vectors that are zero for every text encoder; the result may be empty."""
     kept = torch.stack([table.any(1) for table in tables.values()]).any(0)
     return {key: table[kept] for key, table in tables.items()}
 
 
 def reduced(tables: Tables, count: int) -> Tables:
-    """The vectors brought down to `count`, in their order: the two neighbours of nearest direction become one, again and again.
+    """Reduce the number of vectors by repeatedly merging the two neighbours with the most similar directions.
 
-    A new vector has the direction of the mean of all that it stands for, and their mean norm, since a mean alone is shorter
-    than what it is the mean of, and the norm says how strongly a token acts. Only neighbours are merged, since the place of a
-    token in the prompt means something to CLIP: k-means would shuffle them, and the axes of an SVD, which have no sign and are
-    orthogonal, are no tokens at all. SDXL's encoders are grouped alike, by the sum of their cosines.
+    A merged vector has the direction of the mean of its group, at the group's mean norm: the mean alone would be shorter, and
+    the norm determines how strongly a token acts. Only neighbours are merged, since the order of tokens in a prompt matters to
+    CLIP; k-means would mix up that order, and SVD axes have no sign and do not look like tokens. SDXL's two encoders are grouped
+    in the same way, by the sum of their cosines.
+
+    Args:
+        tables: At least `count` vectors.
+        count: Number of vectors to keep.
     """
-    groups = [[place] for place in range(count_of(tables))]
+    groups = [[index] for index in range(count_of(tables))]
     means = {key: table.clone() for key, table in tables.items()}  # of each group
     while len(groups) > count:
-        alike = torch.stack([cosine_of_each(table[:-1], table[1:]) for table in means.values()]).sum(0)  # [groups - 1]
-        first = int(alike.argmax())
+        similarity = torch.stack([cosine_of_each(table[:-1], table[1:]) for table in means.values()]).sum(0)  # [groups - 1]
+        first = int(similarity.argmax())
         groups[first : first + 2] = [groups[first] + groups[first + 1]]
         for key, table in means.items():
             merged = tables[key][groups[first]].mean(0, keepdim=True)
@@ -95,7 +102,7 @@ def reduced(tables: Tables, count: int) -> Tables:
 
 
 def _at_mean_norm(means: torch.Tensor, table: torch.Tensor, groups: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Means [m, d] of groups of vectors of the table [n, d], at the mean norm of each group; a group of one is its vector."""
+    """Scale the means [m, d] of groups of vectors of a table [n, d] to each group's mean norm; groups of one are copied."""
     rows = [
         table[group[0]] if len(group) == 1 else torch.nn.functional.normalize(mean, dim=0) * norms(table[list(group)]).mean()
         for mean, group in zip(means, groups, strict=True)
@@ -104,4 +111,5 @@ def _at_mean_norm(means: torch.Tensor, table: torch.Tensor, groups: Sequence[Seq
 
 
 def _padded(table: torch.Tensor, count: int) -> torch.Tensor:
+    """Append zero vectors up to a number of vectors."""
     return torch.cat([table, table.new_zeros(count - len(table), table.shape[1])]) if len(table) < count else table

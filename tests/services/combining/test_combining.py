@@ -94,8 +94,8 @@ def test_what_is_wrong_is_pointed_at(host: FakeHost, combining: Combining) -> No
         ("a + mycat", 5, 'no embedding named "mycat"', 'Did you mean "my cat"'),
         ("a + zebra", 5, 'no embedding named "zebra"', '"zebra"'),
         ("a + wide", 5, '"wide" is for a model of width 20', "convert"),
-        ("a +", 4, "ends where", ""),
-        ("a[5]", 2, "no such piece", ""),
+        ("a +", 4, "the formula is incomplete", ""),
+        ("a[5]", 2, "out of range", ""),
     ):
         with pytest.raises(InvalidExpression, match=words) as caught:
             combining.evaluate(text)

@@ -140,7 +140,7 @@ def test_warnings_stand_in_the_notes(word_host: FakeHost) -> None:
     library = Library(word_host)
     library.create("sks", "red")
     word, elsewhere = library.create("tree", "red").notes
-    assert "SD.Next (in its vocabulary already), diffusers (in its vocabulary already)" in elsewhere
+    assert "SD.Next (a token of its vocabulary), diffusers (a token of its vocabulary)" in elsewhere
     assert "a word that the model knows" in word
     (contains,) = library.create("skssword", "red").notes
     assert 'Its name contains that of "sks"' in contains

@@ -54,8 +54,8 @@ def test_what_is_written_belongs_into_the_suffix(
         ("out.pt", Wanted("", ".safetensors"), 'does not end in ".safetensors"'),
         ("out.pt", Wanted(program="comfyui"), "Files for ComfyUI are .safetensors files"),
         (".", Wanted("webui", program="comfyui"), "Files for ComfyUI are .safetensors files"),
-        (".", Wanted(program="paint"), 'Exports for "paint" are not known'),
-        ("out.safetensors", Wanted("onnx"), 'no format "onnx"'),
+        (".", Wanted(program="paint"), 'Unknown program "paint"'),
+        ("out.safetensors", Wanted("onnx"), 'Unknown format "onnx"'),
     ],
 )
 def test_what_contradicts_the_suffix_is_refused(
@@ -117,7 +117,7 @@ def test_the_trigger_in_a_program(
 
 def test_a_name_that_a_program_cannot_call(fake_host: FakeHost, library: Library, tmp_path: Path) -> None:
     put(fake_host, "猫2")
-    with pytest.raises(InvalidInput, match=r'No prompt of InvokeAI can call "猫2"\. Name the file otherwise'):
+    with pytest.raises(InvalidInput, match=r'"猫2" cannot be used as a trigger word in InvokeAI\. Choose another file name'):
         library.export("猫2", program="invokeai")
     done = library.export_to(tmp_path / "neko.safetensors", "猫2", Wanted(program="invokeai"))
     assert (done.path.name, done.trigger) == ("neko.safetensors", "<neko>")

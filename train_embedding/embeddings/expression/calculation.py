@@ -1,4 +1,4 @@
-"""Computing formulas over embeddings: a syntax tree in, vectors out."""
+"""Evaluation of a formula's syntax tree to vectors."""
 
 from __future__ import annotations
 
@@ -14,78 +14,94 @@ from train_embedding.embeddings.expression.nodes import Call, Concat, EmbeddingN
 from train_embedding.embeddings.operations import Tables, count_of
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.errors import InvalidExpression
+from train_embedding.messages import NOTHING, Message, joined, msg, plural
 
 MAX_VECTORS = CHUNK
-"Of a result: tokens that a prompt takes at once."
+"Of the result: a full prompt."
 MAX_BETWEEN = MAX_COUNT
-"Of a part of a formula: as many as an embedding may have that it names."
+"Of an intermediate result."
 
 
 class Sources(Protocol):
-    """Where vectors come from; all must have the same text encoders and widths."""
+    """Provides the vectors; all must have the same text encoders and widths."""
 
     def embedding(self, name: str) -> Tables:
         """Return the vectors of an embedding."""
         ...
 
     def token_embeddings(self, text: str) -> Tables:
-        """Return the token embeddings of the text's tokens, of which there may be none."""
+        """Return the token embeddings of a text; there may be none."""
         ...
 
     def usual_norms(self) -> dict[str, float]:
-        """Return the mean norm of the vocabulary's vectors, per text encoder."""
+        """Return the mean norm of the vocabulary's token embeddings by text encoder."""
         ...
 
 
 class Calculation:
-    """The calculation of one formula. notes: sentences about what it did that may surprise."""
+    """The evaluation of one formula.
+
+    Attributes:
+        notes: Sentences about results that you may not expect.
+    """
 
     def __init__(self, expression: str, sources: Sources) -> None:
         self._expression = expression
         self._sources = sources
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
 
     def result(self, node: Node) -> Tables:
         """Compute the formula.
 
         Returns:
-            1 to 75 finite vectors per text encoder, [n, d].
+            1 to 75 finite vectors by text encoder, [n, d].
 
         Raises:
-            InvalidExpression: Where the formula cannot be computed; and whatever the sources raise.
+            InvalidExpression: The formula cannot be computed.
+            TrainEmbeddingError: A source could not provide its vectors.
         """
         tables = self._vectors(node)
         if count_of(tables) > MAX_VECTORS:
-            hint = "Shorten it with reduce or a slice."
-            self._fail(f"the result has {count_of(tables)} vectors; an embedding has at most {MAX_VECTORS}.", node, hint)
+            self._fail(
+                msg("the result has {count} vectors; at most {limit} are allowed.", count=count_of(tables), limit=MAX_VECTORS),
+                node,
+                msg("Shorten it with reduce or a slice."),
+            )
         return tables
 
     def _vectors(self, node: Node) -> Tables:
         value = self._value(node)
         if isinstance(value, Mapping):
             return value
-        self._fail(f"{value:g} is a number where vectors should stand.", node)
+        self._fail(msg("{value:g} is a number, but vectors are needed here.", value=value), node)
 
     def _number(self, node: Node) -> float:
         value = self._value(node)
         if isinstance(value, Mapping):
-            self._fail("vectors stand where a number should.", node)
+            self._fail(msg("a number is needed here, not vectors."), node)
         return value
 
-    def _whole(self, node: Node, what: str) -> int:
+    def _count(self, node: Node, function: str) -> int:
         number = self._number(node)
         if not number.is_integer() or not 1 <= number <= MAX_VECTORS:
-            self._fail(f"{what} takes a whole number of vectors from 1 to {MAX_VECTORS}, not {number:g}.", node)
+            problem = msg(
+                "{function} needs a whole number from 1 to {limit}, not {number:g}.",
+                function=function,
+                limit=MAX_VECTORS,
+                number=number,
+            )
+            self._fail(problem, node)
         return int(number)
 
     def _value(self, node: Node) -> float | Tables:
+        """Evaluate a node to finite numbers."""
         value = self._raw_value(node)
         if isinstance(value, Mapping):
             finite = all(bool(torch.isfinite(table).all()) for table in value.values())
         else:
             finite = math.isfinite(value)
         if not finite:
-            self._fail("the numbers become infinite.", node)
+            self._fail(msg("the result is infinite or not a number."), node)
         return value
 
     def _raw_value(self, node: Node) -> float | Tables:
@@ -112,7 +128,7 @@ class Calculation:
     def _text(self, node: Text) -> Tables:
         tables = self._sources.token_embeddings(node.text)
         if not count_of(tables):
-            self._fail(f'the text "{node.text}" has no tokens.', node)
+            self._fail(msg('the text "{text}" has no tokens.', text=node.text), node)
         return tables
 
     def _concat(self, parts: tuple[Node, ...], node: Node) -> Tables:
@@ -120,7 +136,7 @@ class Calculation:
         count = sum(map(count_of, tables))
         width = max(table.shape[1] for table in tables[0].values())
         if count > min(MAX_BETWEEN, MAX_ELEMENTS // width):
-            self._fail(f"a part of the formula has {count} vectors, which is too many.", node)
+            self._fail(msg("this part of the formula has {count} vectors, which is too many.", count=count), node)
         return operations.concatenated(tables)
 
     def _sum(self, node: Sum) -> float | Tables:
@@ -129,14 +145,18 @@ class Calculation:
         tables = [value if sign == 1 else operations.scaled(value, -1) for sign, value in values if isinstance(value, Mapping)]
         if numbers and tables:
             wrong = next(term for (_, term), (_, value) in zip(node.terms, values, strict=True) if not isinstance(value, Mapping))
-            self._fail("a number cannot be added to vectors.", wrong, "Numbers multiply vectors: 0.5 * my-cat.")
+            hint = msg("Numbers can only multiply vectors, as in 0.5 * my-cat.")
+            self._fail(msg("a number cannot be added to vectors."), wrong, hint)
         if numbers:
             return sum(numbers)
         counts = sorted({count_of(table) for table in tables})
         if len(counts) > 1:
             self._note(
-                f"A sum has terms of {' and '.join(map(str, counts))} vectors; where a term has none left, nothing is added. "
-                "To add one vector to each of four, write spread(a, 4)."
+                msg(
+                    "A sum has terms with different numbers of vectors ({counts}); missing vectors count as zeros. "
+                    "To add one vector to each of four, write spread(a, 4).",
+                    counts=joined(map(str, counts)),
+                )
             )
         return operations.added(tables)
 
@@ -145,30 +165,36 @@ class Calculation:
         for operator, part in node.factors:
             value = self._value(part)
             if operator == "/":
-                factor = self._divided(factor, value, part)
+                factor = self._divide(factor, value, part)
             elif not isinstance(value, Mapping):
                 factor *= value
             elif tables is None:
                 tables = value
             else:
-                self._fail("vectors cannot be multiplied by vectors.", part, "Multiply by a number, or add them.")
+                hint = msg("Multiply by a number, or add them.")
+                self._fail(msg("vectors cannot be multiplied by vectors."), part, hint)
         return factor if tables is None else operations.scaled(tables, factor)
 
-    def _divided(self, factor: float, value: float | Tables, part: Node) -> float:
+    def _divide(self, factor: float, value: float | Tables, part: Node) -> float:
         if isinstance(value, Mapping):
-            self._fail("nothing can be divided by vectors.", part)
+            self._fail(msg("dividing by vectors is not possible."), part)
         if not value:
-            self._fail("this divides by zero.", part)
+            self._fail(msg("division by zero."), part)
         return factor / value
 
     def _slice(self, node: Slice) -> Tables:
         tables = self._vectors(node.of)
         count = count_of(tables)
         start, stop = node.start or 0, count if node.stop is None else node.stop
-        start, stop = (place + count if place < 0 else place for place in (start, stop))
+        start, stop = (index + count if index < 0 else index for index in (start, stop))
         if not 0 <= start < stop <= count:
-            has = "1 vector, with the place 0" if count == 1 else f"{count} vectors, with the places 0 to {count - 1}"
-            self._fail(f"there is no such piece of {has}.", node)
+            problem = plural(
+                "the slice is empty or out of range: there is {count} vector, with index 0.",
+                "the slice is empty or out of range: there are {count} vectors, with indices 0 to {last}.",
+                count,
+                last=count - 1,
+            )
+            self._fail(problem, node)
         return operations.sliced(tables, start, stop)
 
     def _call(self, node: Call) -> Tables:
@@ -181,18 +207,24 @@ class Calculation:
         if node.function == "drop_zeros":
             kept = operations.without_zeros(tables)
             if not count_of(kept):
-                self._fail("every vector is zeros, so none would remain.", node)
+                self._fail(msg("all vectors are zero, so none would remain."), node)
             return kept
         if node.function == "norm":
-            return operations.with_norm(tables, self._norms(tables, rest))
-        count = self._whole(rest[0], node.function)
+            return operations.with_norm(tables, self._wanted_norms(tables, rest))
+        count = self._count(rest[0], node.function)
         if node.function == "spread":
             return operations.spread(tables, count)
         if count > count_of(tables):
-            self._fail(f"{count_of(tables)} vectors cannot be reduced to {count}.", rest[0])
+            problem = plural(
+                "{count} vector cannot be reduced to {wanted}.",
+                "{count} vectors cannot be reduced to {wanted}.",
+                count_of(tables),
+                wanted=count,
+            )
+            self._fail(problem, rest[0])
         return operations.reduced(tables, count)
 
-    def _norms(self, tables: Tables, arguments: tuple[Node, ...]) -> dict[str, float]:
+    def _wanted_norms(self, tables: Tables, arguments: tuple[Node, ...]) -> dict[str, float]:
         if not arguments:
             usual = self._sources.usual_norms()
             return {key: usual[key] for key in tables}
@@ -200,12 +232,12 @@ class Calculation:
             return operations.mean_norms(self._vectors(arguments[0]))
         norm = self._number(arguments[0])
         if norm < 0:
-            self._fail(f"a norm cannot be {norm:g}.", arguments[0])
+            self._fail(msg("a norm cannot be negative ({norm:g}).", norm=norm), arguments[0])
         return dict.fromkeys(tables, norm)
 
-    def _note(self, sentence: str) -> None:
+    def _note(self, sentence: Message) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _fail(self, message: str, node: Node, hint: str = "") -> NoReturn:
+    def _fail(self, message: Message, node: Node, hint: Message = NOTHING) -> NoReturn:
         raise InvalidExpression(message, hint, expression=self._expression, column=node.column)

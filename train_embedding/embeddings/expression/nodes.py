@@ -1,4 +1,4 @@
-"""The syntax tree of a formula over embeddings; every node has its column."""
+"""Syntax tree of a formula over embeddings. The `column` of a node counts characters from 1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """A text in double quotes: the token embeddings of its tokens."""
+    """A text in double quotes, which stands for the token embeddings of its tokens."""
 
     text: str
     column: int
@@ -40,7 +40,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Product:
-    """Factors, each with the operator before it, "*" or "/"; that of the first is "*"."""
+    """Factors, each with the operator before it, "*" or "/"; for the first factor it is "*"."""
 
     factors: tuple[tuple[str, Node], ...]
     column: int
@@ -48,7 +48,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Concat:
-    """Vectors one after the other, `a & b`."""
+    """Concatenation, `a & b`."""
 
     parts: tuple[Node, ...]
     column: int
@@ -56,7 +56,7 @@ class Concat:
 
 @dataclass(frozen=True)
 class Slice:
-    """Vectors from index `start` up to but not including `stop`; negative indices count from the end, None is either end."""
+    """A slice, as in Python: from index `start` up to but not including `stop`; None means from the start or to the end."""
 
     of: Node
     start: int | None
@@ -66,7 +66,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Call:
-    """A function with its arguments."""
+    """A function call."""
 
     function: str
     arguments: tuple[Node, ...]
@@ -85,7 +85,7 @@ Node = Number | Text | EmbeddingName | Sum | Product | Concat | Slice | Call | L
 
 
 def nodes_of(node: Node) -> Iterator[Node]:
-    """The node and all below it, from left to right."""
+    """Yield the node and all nodes below it, from left to right."""
     yield node
     for child in _children(node):
         yield from nodes_of(child)

@@ -1,17 +1,17 @@
-"""The grammar of formulas over embeddings: text in, a syntax tree out, and every error with its column.
+"""Parser for formulas over embeddings. It builds a syntax tree and evaluates nothing.
 
-    formula   = sum { "&" sum }                         one after the other
+    formula   = sum { "&" sum }                         concatenation
     sum       = product { ("+" | "-") product }
     product   = signed { ("*" | "/") signed }
     signed    = { "+" | "-" } part
-    part      = value [ "[" place "]" ]                 vectors by their places, from 0
-    place     = number | [ number ] ":" [ number ]
+    part      = value [ "[" slice "]" ]                 indices start at 0
+    slice     = number | [ number ] ":" [ number ]
     value     = number | name | text | function "(" argument { "," argument } ")" | "(" formula ")"
     argument  = formula | "like" formula
     name      = 'in single quotes' | a word without spaces, quotes or any of ( ) [ ] , : * / &
     text      = "in double quotes"
 
-A dash or plus inside a word belongs to the word, as in my-cat; an operator has a space before it. Nothing is evaluated here.
+A "-" or "+" inside a word is part of the word, as in my-cat, so these operators need a space before them.
 """
 
 from __future__ import annotations
@@ -22,36 +22,40 @@ from train_embedding.embeddings.expression.nodes import Call, Concat, EmbeddingN
 from train_embedding.embeddings.expression.tokens import FormulaToken, tokens_of
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.errors import InvalidExpression
+from train_embedding.messages import NOTHING, Message, joined, msg, plural
 
 MAX_CHARACTERS = 2000
 MAX_DEPTH = 20
-"Brackets within brackets."
+"Of nested parentheses."
 
 FUNCTIONS = {
     "average": (1, CHUNK, "average(a, b, …)"),
     "concat": (1, CHUNK, "concat(a, b, …)"),
     "drop_zeros": (1, 1, "drop_zeros(a)"),
-    "norm": (1, 2, "norm(a), norm(a, 0.4) or norm(a, like b)"),
+    "norm": (1, 2, "norm(a), norm(a, 0.4), norm(a, like b)"),
     "reduce": (2, 2, "reduce(a, 4)"),
     "spread": (2, 2, "spread(a, 4)"),
 }
-"Per function the fewest and the most arguments, and how it is written."
+"Minimum and maximum number of arguments, and usage, by function."
+_INDEX_HINT = msg("Write [0] for the first vector or [0:2] for the first two.")
 
 
 def parse(expression: str) -> Node:
     """Parse a formula into its syntax tree.
 
     Raises:
-        InvalidExpression: With the column at fault.
+        InvalidExpression: The formula is not valid; the error has the column.
     """
     if len(expression) > MAX_CHARACTERS:
-        message = f"the formula has {len(expression)} characters; at most {MAX_CHARACTERS} are allowed."
+        message = msg(
+            "the formula has {length} characters; at most {limit} are allowed.", length=len(expression), limit=MAX_CHARACTERS
+        )
         raise InvalidExpression(message, expression=expression[:MAX_CHARACTERS], column=MAX_CHARACTERS + 1)
-    return _Parser(expression).formula_alone()
+    return _Parser(expression).whole_formula()
 
 
 class _Parser:
-    """Recursive descent over the tokens; one method per rule of the grammar."""
+    """Recursive descent parser with one method per rule of the grammar."""
 
     def __init__(self, expression: str) -> None:
         self._expression = expression
@@ -59,9 +63,9 @@ class _Parser:
         self._at = 0
         self._depth = 0
 
-    def formula_alone(self) -> Node:
+    def whole_formula(self) -> Node:
         if self._now.kind == "end":
-            self._fail("there is nothing to compute.", 'Write something such as: my-cat + 0.5 * "red"')
+            self._fail(msg("the formula is empty."), msg('Enter a formula, such as my-cat + 0.5 * "red".'))
         node = self._formula()
         if self._now.kind != "end":
             self._unexpected()
@@ -103,22 +107,22 @@ class _Parser:
 
     def _slice(self, of: Node) -> Node:
         column = self._next().column
-        start = self._place()
+        start = self._index()
         if self._take(":"):
-            node = Slice(of, start, self._place(), column)
+            node = Slice(of, start, self._index(), column)
         elif start is None:
-            self._fail("a place is missing.", "Write [0] for the first vector, [0:2] for the first two.")
+            self._fail(msg("the index is missing."), _INDEX_HINT)
         else:
             node = Slice(of, start, start + 1 or None, column)
         self._expect("]")
         return node
 
-    def _place(self) -> int | None:
+    def _index(self) -> int | None:
         sign = -1 if self._take("-") else 1
         if sign == 1 and self._now.kind in (":", "]"):
             return None
         if self._now.kind != "number" or not self._now.text.isdecimal():
-            self._fail("a place must be a whole number.", "Write [0] for the first vector, [0:2] for the first two.")
+            self._fail(msg("an index must be a whole number."), _INDEX_HINT)
         return sign * int(self._next().text)
 
     def _value(self) -> Node:
@@ -141,8 +145,11 @@ class _Parser:
     def _call(self, name: FormulaToken) -> Node:
         if name.text not in FUNCTIONS:
             self._at -= 1
-            self._fail(f'there is no function "{name.text}".', f"Functions are {', '.join(FUNCTIONS)}.")
-        fewest, most, written = FUNCTIONS[name.text]
+            self._fail(
+                msg('there is no function "{name}".', name=name.text),
+                msg("Available functions: {names}.", names=joined(FUNCTIONS)),
+            )
+        fewest, most, usage = FUNCTIONS[name.text]
         self._open()
         arguments: list[Node] = []
         while True:
@@ -151,15 +158,21 @@ class _Parser:
                 break
         self._close()
         if not fewest <= len(arguments) <= most:
-            self._fail(f"{name.text} takes other arguments than these {len(arguments)}.", f"Write {written}.", name.column)
+            problem = plural(
+                "{function} does not take {count} argument.",
+                "{function} does not take {count} arguments.",
+                len(arguments),
+                function=name.text,
+            )
+            self._fail(problem, msg("Usage: {usage}.", usage=usage), name.column)
         return Call(name.text, tuple(arguments), name.column)
 
-    def _argument(self, function: str, place: int) -> Node:
+    def _argument(self, function: str, index: int) -> Node:
         token = self._now
         follows = self._tokens[self._at + 1].kind if token.kind != "end" else "end"
         if (token.kind, token.text) == ("word", "like") and follows in ("name", "word", "text", "("):
-            if (function, place) != ("norm", 1):
-                self._fail('"like" stands in norm only.', f"Write {FUNCTIONS['norm'][2]}.")
+            if (function, index) != ("norm", 1):
+                self._fail(msg('"like" can be used only in norm.'), msg("Usage: {usage}.", usage=FUNCTIONS["norm"][2]))
             self._next()
             return Like(self._formula(), token.column)
         return self._formula()
@@ -181,7 +194,10 @@ class _Parser:
 
     def _open(self) -> None:
         if self._depth == MAX_DEPTH:
-            self._fail(f"more than {MAX_DEPTH} brackets are open.", "Write a simpler formula, or save a part of it first.")
+            self._fail(
+                msg("parentheses are nested more than {limit} deep.", limit=MAX_DEPTH),
+                msg("Simplify the formula, or save a part of it as an embedding first."),
+            )
         self._depth += 1
         self._expect("(")
 
@@ -191,18 +207,23 @@ class _Parser:
 
     def _expect(self, kind: str) -> None:
         if not self._take(kind):
-            self._unexpected(f'"{kind}"')
+            self._unexpected(kind)
 
-    def _unexpected(self, wanted: str = "") -> NoReturn:
+    def _unexpected(self, expected: str = "") -> NoReturn:
+        """Raise an error for the current token; `expected` is the symbol that should be there, if only one is possible."""
         token = self._now
+        if token.kind == "end" and expected:
+            self._fail(msg('the formula ends where "{symbol}" is expected.', symbol=expected))
         if token.kind == "end":
-            self._fail(f"the formula ends where {wanted or 'something'} should follow.")
+            self._fail(msg("the formula is incomplete."))
         values = ("number", "text", "name", "word")
         after_value = self._at > 0 and self._tokens[self._at - 1].kind in (*values, ")", "]")
         if token.kind in (*values, "(") and after_value:
-            hint = "Names with spaces stand in single quotes, texts in double ones; operators need a space on both sides."
-            self._fail(f'an operator is missing before "{token.text}".', hint)
-        self._fail(f'"{token.text}" cannot stand here{f"; {wanted} should" if wanted else ""}.')
+            hint = msg("Put names with spaces in single quotes, texts in double quotes, and spaces around operators.")
+            self._fail(msg('an operator is missing before "{text}".', text=token.text), hint)
+        if expected:
+            self._fail(msg('unexpected "{text}"; "{symbol}" is expected here.', text=token.text, symbol=expected))
+        self._fail(msg('unexpected "{text}".', text=token.text))
 
-    def _fail(self, message: str, hint: str = "", column: int = 0) -> NoReturn:
+    def _fail(self, message: Message, hint: Message = NOTHING, column: int = 0) -> NoReturn:
         raise InvalidExpression(message, hint, expression=self._expression, column=column or self._now.column)

@@ -1,4 +1,4 @@
-"""Splits a formula over embeddings into tokens, each with its column."""
+"""Tokenizer for formulas over embeddings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from train_embedding.errors import InvalidExpression
+from train_embedding.messages import NOTHING, Message, msg
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SYMBOLS = "+-*/&()[]:,"
@@ -21,16 +22,17 @@ class FormulaToken:
     """One token of a formula."""
 
     kind: str
-    '"number", "text" (in double quotes), "name" (in single ones), "word" (bare), "end", or a symbol itself.'
+    '"number", "text" (in double quotes), "name" (in single quotes), "word" (without quotes), "end", or a symbol.'
     text: str
     column: int
+    "Position of its first character, from 1."
 
 
 def tokens_of(expression: str) -> Iterator[FormulaToken]:
-    """Split a formula into tokens, the last of kind "end".
+    """Split a formula into tokens; the last one has the kind "end".
 
     Raises:
-        InvalidExpression: Where a character cannot be read.
+        InvalidExpression: A character is not allowed, or a quote is not closed.
     """
     position = 0
     while position < len(expression):
@@ -49,7 +51,7 @@ def tokens_of(expression: str) -> Iterator[FormulaToken]:
 
 
 def quote_name(name: str) -> str:
-    """Write a name as a formula reads it: bare where that is unambiguous, else in single quotes."""
+    """Return a name as it is written in a formula: in single quotes if necessary."""
     bare = name != "like" and name[:1] not in ("+", "-", ".", *_CURLY) and not _NUMBER.fullmatch(name)
     if bare and name and not any(letter in _ENDS_WORD or letter.isspace() for letter in name):
         return name
@@ -58,7 +60,7 @@ def quote_name(name: str) -> str:
 
 
 def _quoted_token(expression: str, start: int) -> tuple[FormulaToken, int]:
-    r"""What stands in quotes; \' \" and \\ are the characters themselves."""
+    r"""Read a text or name in quotes, in which \' \" and \\ are escapes; return it with the position after it."""
     quote, text, position = expression[start], "", start + 1
     kind = "text" if quote == '"' else "name"
     while position < len(expression) and expression[position] != quote:
@@ -67,28 +69,30 @@ def _quoted_token(expression: str, start: int) -> tuple[FormulaToken, int]:
         text += expression[position]
         position += 1
     if position == len(expression):
-        _refuse(expression, start, f"this {quote} is never closed.", f"Put another {quote} after the {kind}.")
+        _refuse(expression, start, msg("the closing {quote} is missing.", quote=quote))
     if not text.strip():
-        _refuse(expression, start, f"the {kind} is empty.", "")
+        _refuse(expression, start, msg("the text is empty.") if kind == "text" else msg("the name is empty."))
     return FormulaToken(kind, text, start + 1), position + 1
 
 
 def _word(expression: str, start: int) -> tuple[FormulaToken, int]:
+    """Read a number or a word without quotes; return it with the position after it."""
     end = start
     while end < len(expression) and expression[end] not in _ENDS_WORD and not expression[end].isspace():
         letter = expression[end]
         if unicodedata.category(letter) in ("Cc", "Cs"):
-            _refuse(expression, end, f"the control character U+{ord(letter):04X} cannot stand here.", "")
+            _refuse(expression, end, msg("the control character {code} is not allowed.", code=f"U+{ord(letter):04X}"))
         if letter in _CURLY and end == start:
-            _refuse(expression, end, f"{letter} is no quotation mark here.", "Write straight ones, \"red\" or 'my cat'.")
+            problem = msg("{quote} is not supported as a quotation mark.", quote=letter)
+            _refuse(expression, end, problem, msg("Use straight quotes, as in \"red\" or 'my cat'."))
         end += 1
     if end == start:
-        _refuse(expression, start, f"{expression[start]} cannot stand here.", "")
+        _refuse(expression, start, msg('unexpected "{text}".', text=expression[start]))
     text = expression[start:end]
     if text[0] == "." and not _NUMBER.fullmatch(text):
-        _refuse(expression, start, f'"{text}" is neither a number nor a name.', "")
+        _refuse(expression, start, msg('"{text}" is neither a number nor a name.', text=text))
     return FormulaToken("number" if _NUMBER.fullmatch(text) else "word", text, start + 1), end
 
 
-def _refuse(expression: str, position: int, message: str, hint: str) -> NoReturn:
+def _refuse(expression: str, position: int, message: Message, hint: Message = NOTHING) -> NoReturn:
     raise InvalidExpression(message, hint, expression=expression, column=position + 1)

@@ -143,7 +143,7 @@ class Inspection:
 
     def _neighbours(self, embedding: Embedding, count: int) -> tuple[tuple[Neighbour, ...], tuple[str, ...]]:
         from train_embedding.embeddings.formats import read_embedding
-        from train_embedding.embeddings.measures import likeness
+        from train_embedding.embeddings.measures import similarity
 
         found: list[Neighbour] = []
         unread = 0
@@ -156,7 +156,7 @@ class Inspection:
                 logger.warning("%s is not compared with: %s", entry.file, error)
                 unread += 1
                 continue
-            alike = [likeness(vectors, other.vectors[key]) for key, vectors in embedding.vectors.items()]
+            alike = [similarity(vectors, other.vectors[key]) for key, vectors in embedding.vectors.items()]
             found.append(Neighbour(entry.name, other.count, sum(alike) / len(alike)))
         found.sort(key=lambda neighbour: (-neighbour.similarity, neighbour.name))
         sentence = f"{unread} of the embeddings could not be read; the log says why."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.names import check_name
-from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, name_in, program_called
+from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, get_program, name_in
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.prompts.tokenizer import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
@@ -126,16 +126,16 @@ def _for_file(target: Path, wanted: Wanted, own_suffix: str) -> Wanted:
 def _for_program(embedding: Embedding, wanted: Wanted, stem: str) -> Exported:
     from train_embedding.embeddings.formats import encode
 
-    program = program_called(wanted.program)
+    program = get_program(wanted.program)
     if wanted.format or wanted.suffix.lower() not in ("", SUFFIX):
         raise InvalidInput(f"Files for {program.title} are {SUFFIX} files in a format of its choice.", "Name no other.")
-    if stem and not program.can_call(stem, in_vocabulary):
+    if stem and not program.accepts(stem, in_vocabulary):
         raise InvalidInput(f'No prompt of {program.title} can call "{stem}".', f"{_suggestion(program, stem)}")
     name = stem or name_in(program, embedding.name, in_vocabulary)
     data = encode(replace(embedding, name=name), program.format, SUFFIX)
     file_name, trigger = f"{name}{SUFFIX}", program.trigger.format(name=name)
     usage = program.usage_sdxl if len(embedding.vectors) > 1 and program.usage_sdxl else program.usage
-    return Exported(file_name, data, trigger, usage.format(file=file_name, trigger=trigger))
+    return Exported(file_name, data, trigger, usage(file_name, trigger))
 
 
 def _suggestion(program: Program, stem: str) -> str:
