@@ -24,6 +24,7 @@ from tests.failures import Failures
 from train_embedding.api import bodies, routes
 from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, OPTIONS, TrainingSpec
 from train_embedding.errors import Conflict, NotFound
+from train_embedding.messages import verbatim
 from train_embedding.services.combining.combining import Combining
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.inspection.inspection import Inspection
@@ -42,7 +43,7 @@ class SomeRuns:
 
     def start(self, spec: TrainingSpec) -> RunState:
         if any(state.active for state in self.states.values()):
-            raise Conflict("Another run is under way.", "Wait for its end.")
+            raise Conflict(verbatim("Another run is in progress."))
         self.specs.append(spec)
         state = RunState(f"run-{len(self.states)}", spec.embedding, self.folder, spec, "running", steps=spec.steps)
         self.states[state.id] = state
@@ -50,7 +51,7 @@ class SomeRuns:
 
     def get(self, run_id: str) -> RunState:
         if run_id not in self.states:
-            raise NotFound(f'There is no run "{run_id}".')
+            raise NotFound(verbatim(f'There is no run "{run_id}".'))
         return self.states[run_id]
 
     def stop(self, run_id: str) -> RunState:

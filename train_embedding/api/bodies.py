@@ -1,4 +1,7 @@
-"""JSON in and out. Bodies are read here, not by pydantic, of which hosts pin versions 1 and 2: one reader, one form of error."""
+"""Request bodies and JSON answers.
+
+Bodies are not parsed by pydantic: hosts pin version 1 or 2, whose error messages differ.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,24 @@ from starlette.concurrency import run_in_threadpool
 
 from train_embedding.api.json_size import check_json_size
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg, plural
 from train_embedding.services.json_values import to_json
 
 MAX_BODY = 2**20
-"Bytes of a request's body."
+"Largest body of a request in bytes."
 MAX_DIGITS = 4300
-"Of a whole number; longer ones take long to read, in Python before 3.10.7 minutes."
+"Longest whole number that is parsed. Python before 3.10.7 takes minutes for a very long one."
+_EXAMPLE = msg("Send an object such as {example}.", example='{"name": "my-cat"}')
 
 
 def body_of(limit: int = MAX_BODY) -> Any:
-    """A dependency: the body of at most `limit` bytes as a JSON object, read outside the event loop. Raises InvalidInput."""
+    """Return a FastAPI dependency that reads the body as a JSON object, outside the event loop.
+
+    The dependency raises InvalidInput for a body that is not a JSON object.
+
+    Args:
+        limit: Largest body in bytes.
+    """
 
     async def body(request: Request) -> dict[str, Any]:
         return await run_in_threadpool(_parsed, await _read(request, limit))
@@ -30,7 +41,7 @@ def body_of(limit: int = MAX_BODY) -> Any:
 
 
 async def _body_if_any(request: Request) -> dict[str, Any]:
-    """As `body_of`, and {} where there is none."""
+    """Read the body like `body_of`; a request without a body gives {}."""
     data = await _read(request, MAX_BODY)
     return await run_in_threadpool(_parsed, data) if data.strip() else {}
 
@@ -40,7 +51,7 @@ async def _read(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         data += chunk
         if len(data) > limit:
-            raise InvalidInput(f"The body is larger than {limit // 1024} KiB.")
+            raise InvalidInput(msg("The body is larger than {size} KiB.", size=limit // 1024))
     return bytes(data)
 
 
@@ -50,9 +61,9 @@ def _parsed(data: bytes) -> dict[str, Any]:
         text = data.decode("utf-8-sig")
         values: object = json.loads(text, parse_constant=_refuse_number, parse_float=_finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"The body is not JSON: {str(error)[:200]}.", 'Send an object such as {"name": "my-cat"}.') from error
+        raise InvalidInput(msg("The body is not JSON: {reason}.", reason=str(error)[:200]), _EXAMPLE) from error
     if not isinstance(values, dict):
-        raise InvalidInput("The body is not a JSON object.", 'Send an object such as {"name": "my-cat"}.')
+        raise InvalidInput(msg("The body is not a JSON object."), _EXAMPLE)
     return cast("dict[str, Any]", values)
 
 
@@ -67,42 +78,59 @@ def _finite(text: str) -> float:
 
 def _whole(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise InvalidInput(f"{short(text)} has more than {MAX_DIGITS} digits.")
+        raise InvalidInput(msg("{value} has more than {limit} digits.", value=short(text), limit=MAX_DIGITS))
     return int(text)
 
 
 def _refuse_number(text: str) -> float:
-    raise InvalidInput(f"{short(text)} is not a number that this API takes.")
+    raise InvalidInput(msg("{value} is not a finite number.", value=short(text)))
 
 
 def check_fields(values: dict[str, Any], known: dict[str, Any]) -> None:
+    """Raise InvalidInput if the body has a field that is not among the known ones."""
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise InvalidInput(f"There is no field {', '.join(map(short, unknown))}.", f"Fields are {', '.join(known)}.")
+        names = ", ".join(map(short, unknown))
+        raise InvalidInput(
+            plural("Unknown field {names}.", "Unknown fields {names}.", len(unknown), names=names),
+            msg("The fields are {names}.", names=", ".join(known)),
+        )
 
 
 def text_field(values: dict[str, Any], name: str, default: str | None = None) -> str:
+    """Return a text of the body, or the default.
+
+    Raises:
+        InvalidInput: It is not text, or it is missing and there is no default.
+    """
     if name not in values and default is None:
-        raise InvalidInput(f'The field "{name}" is missing.')
+        raise InvalidInput(msg('The field "{name}" is missing.', name=name))
     value = values.get(name, default)
     if not isinstance(value, str):
-        raise InvalidInput(f'"{name}" is {short(value)}; it must be text.')
+        raise InvalidInput(msg('"{name}" is {value}; it must be text.', name=name, value=short(value)))
     return value
 
 
 def flag_field(values: dict[str, Any], name: str) -> bool:
+    """Return a boolean of the body; false if it is missing.
+
+    Raises:
+        InvalidInput: It is neither true nor false.
+    """
     value = values.get(name, False)
     if not isinstance(value, bool):
-        raise InvalidInput(f'"{name}" is {short(value)}; it must be true or false.')
+        raise InvalidInput(msg('"{name}" is {value}; it must be true or false.', name=name, value=short(value)))
     return value
 
 
 def short(value: Any) -> str:
+    """Return a value as an error message quotes it, cut off after 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
 def answer(content: Any, status: int = 200) -> Response:
+    """Return results of the services as a JSON response."""
     return JSONResponse(_encodable(to_json(content)), status)
 
 
@@ -118,6 +146,12 @@ def _encodable(value: Any) -> Any:
 
 
 def documented(properties: dict[str, Any], required: list[str], example: dict[str, Any]) -> dict[str, Any]:
-    """What the host's /docs shows of a body that FastAPI does not parse."""
+    """Describe a body in OpenAPI, since FastAPI does not parse it.
+
+    Args:
+        properties: The JSON schema of each field.
+        required: The fields without a default.
+        example: A body that works.
+    """
     schema = {"type": "object", "properties": properties, "required": required, "example": example}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

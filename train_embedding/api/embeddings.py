@@ -1,4 +1,4 @@
-"""The routes about embeddings."""
+"""Routes that list and create embeddings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from train_embedding.api.bodies import BODY, answer, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg
 from train_embedding.services.json_values import to_json
 from train_embedding.services.library import STARTS
 
@@ -17,33 +18,41 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 SUFFIXES = {"pt": ".pt", "safetensors": ".safetensors"}
+"File formats of new embeddings, and their suffixes."
+_FORMATS = ", ".join(SUFFIXES)
 _CREATE_FIELDS: dict[str, dict[str, Any]] = {
-    "name": {"description": "The trigger word, and the file's name."},
-    "init_text": {"description": "Text whose token embeddings fill the vectors; empty for zeros.", "default": ""},
-    "vectors": {"description": 'How many tokens it takes, 1 to 75, or "auto" for as many as the text has.', "default": "auto"},
+    "name": {"description": "The trigger word, which is also the name of the file."},
+    "init_text": {"description": "Initialization text. If it is empty, the vectors are zeros.", "default": ""},
+    "vectors": {"description": 'Number of vectors, 1 to 75, or "auto" for one per token of the text.', "default": "auto"},
     "start": {
-        "description": "What is taken: the text's token embeddings, what the text encoders put out for them, or the vectors of "
-        "the embedding that init_text names.",
+        "description": "Start from the token embeddings of init_text, from the text encoder's output for it (Cross Initialization), "
+        "or from the vectors of the embedding that init_text names.",
         "enum": list(STARTS),
         "default": STARTS[0],
     },
-    "overwrite": {"description": "Replace an embedding of that name; the old file goes to the trash folder.", "default": False},
-    "format": {"description": "Of the file.", "enum": list(SUFFIXES), "default": "pt"},
+    "overwrite": {"description": "Replace an embedding of this name; the old file goes to the trash.", "default": False},
+    "format": {"description": "File format.", "enum": list(SUFFIXES), "default": "pt"},
 }
 _CREATE_EXAMPLE = {"name": "my-cat", "init_text": "cat", "vectors": 4}
 
 
 def add_embeddings(router: APIRouter, services: Services) -> None:
+    """Add the routes to a router."""
+
     def list_embeddings() -> Response:
-        """Every embedding file: name, family, vectors, step, checkpoint, file, and whether it is loaded or why not."""
+        """List all embedding files: name, family, vectors, step, checkpoint, file, and whether it is loaded, or why not."""
         return answer(services.library.list())
 
     def create_embedding(values: Any = BODY) -> Response:
-        """Makes an embedding out of a text's token embeddings."""
+        """Create an embedding from a text or from another embedding."""
         check_fields(values, _CREATE_FIELDS)
         file_format = values.get("format", "pt")
         if not isinstance(file_format, str) or file_format not in SUFFIXES:
-            raise InvalidInput(f'"format" is {short(file_format)}; it must be one of {", ".join(SUFFIXES)}.')
+            raise InvalidInput(
+                msg(
+                    '"{name}" is {value}; it must be one of {choices}.', name="format", value=short(file_format), choices=_FORMATS
+                )
+            )
         created = services.library.create(
             text_field(values, "name"),
             text_field(values, "init_text", ""),

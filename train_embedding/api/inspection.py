@@ -1,4 +1,4 @@
-"""The routes about what is in an embedding or a prompt."""
+"""Routes that inspect embeddings and prompts."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 _TOKENS_FIELDS: dict[str, dict[str, Any]] = {
-    "prompt": {"description": "As it is typed into the WebUI."},
-    "negative": {"description": "Whether it is a negative prompt, in which AND is a word.", "default": False},
-    "step": {"description": "The step at which to look, for [a:b:10] and [a|b].", "default": 1},
-    "steps": {"description": "Steps in all.", "default": 20},
+    "prompt": {"description": "The prompt, as you type it into the WebUI."},
+    "negative": {"description": "Whether it is a negative prompt, in which AND is a plain word.", "default": False},
+    "step": {"description": "Sampling step to show, for [a:b:10] and [a|b].", "default": 1},
+    "steps": {"description": "Number of sampling steps.", "default": 20},
 }
 
 
 def add_inspection(router: APIRouter, services: Services) -> None:
+    """Add the routes to a router."""
+
     def inspect_embedding(name: str, top: str = "10", text: str = "", neighbours: str = "0") -> Response:
-        """Looks inside: per text encoder and vector the norm beside the vocabulary's, the nearest tokens, the cosine with `text`
-        or else with what it was made from; the similarity between vectors; as many of the nearest embeddings as `neighbours`."""
+        """Inspect an embedding: the norm and the nearest tokens of each vector, for each text encoder; the cosine with `text`, by
+        default the initialization text; the cosine between vectors; and the nearest embeddings, if `neighbours` is not 0."""
         report = services.inspection.inspect(name, _whole_number(top), text, _whole_number(neighbours))
         return answer(report)
 
     def similarity(name: str) -> Response:
-        """The similarity between the vectors as a picture, a square per text encoder."""
-        picture = services.inspection.picture(services.inspection.inspect(name, 0))
-        return Response(encode_png(picture), media_type="image/png")
+        """Get a heat map of the cosine between vectors as a PNG, with a square for each text encoder."""
+        image = services.inspection.picture(services.inspection.inspect(name, 0))
+        return Response(encode_png(image), media_type="image/png")
 
     def tokens(values: Any = BODY) -> Response:
-        """How the WebUI splits a prompt into tokens and chunks of 75, which parts are embeddings, and how many tokens remain."""
+        """Show how the WebUI splits a prompt into tokens and chunks, which parts are embeddings, and how many tokens are left."""
         check_fields(values, _TOKENS_FIELDS)
         prompt, negative = text_field(values, "prompt"), flag_field(values, "negative")
         read = services.inspection.tokenize(prompt, negative, values.get("step", 1), values.get("steps", 20))
@@ -47,5 +49,5 @@ def add_inspection(router: APIRouter, services: Services) -> None:
 
 
 def _whole_number(text: str) -> Any:
-    """The number, or the text itself, which the service then refuses in words."""
+    """Return the number, or the text itself, which the service refuses with an error message."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text

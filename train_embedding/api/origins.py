@@ -1,4 +1,4 @@
-"""Which requests may change something: those of no other site's page, with a body of the right type."""
+"""Protection against requests by pages of other sites (CSRF)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,30 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 
 from train_embedding.errors import NotAllowed, WrongBodyType
+from train_embedding.messages import msg
 
 SAFE_METHODS = ("GET", "HEAD")
-"They change nothing here."
+"Methods whose requests change nothing here."
 JSON = "application/json"
 _OWN = ("same-origin", "none")
-"What browsers say of requests by a page of this server, and by a person: an address typed, a bookmark."
+"Values of Sec-Fetch-Site for requests by a page of this server, and by the user: a typed address, a bookmark."
 
 AllowsOrigin = Callable[[str], bool]
 "Whether pages of another origin, such as https://example.com, may send requests."
 
 
 def allows_none(_origin: str) -> bool:
+    """Allow no other origin."""
     return False
 
 
 def allows(origins: Sequence[str], pattern: str = "") -> AllowsOrigin:
-    """As Starlette reads the same two settings: a list in which "*" stands for all, and a regular expression."""
+    """Return a check like that of Starlette's CORS middleware.
+
+    Args:
+        origins: The allowed origins; "*" allows all.
+        pattern: A regular expression for further origins.
+    """
 
     def allowed(origin: str) -> bool:
         return "*" in origins or origin in origins or bool(pattern and re.fullmatch(pattern, origin))
@@ -35,31 +42,45 @@ def allows(origins: Sequence[str], pattern: str = "") -> AllowsOrigin:
 
 
 def check_origin(headers: Mapping[str, str], allowed: AllowsOrigin = allows_none) -> None:
-    """Raises NotAllowed for what a browser sends for a page of another origin; other programs name no origin.
+    """Check that a request does not come from a page of another origin. Requests of other programs have no origin.
 
-    Browsers let no page change Sec-Fetch-Site, Origin and Host, so what they say can be relied on. Old browsers, and all over
-    plain HTTP on another machine, leave out the first. X-Forwarded-Host does not count: under a host that answers every
-    preflight with yes, a page may send it.
+    Browsers let no page set Sec-Fetch-Site, Origin or Host, so these headers can be trusted. Old browsers, and all browsers over
+    plain HTTP to another machine, leave out Sec-Fetch-Site. X-Forwarded-Host is ignored: a page may set it if the host allows
+    every CORS preflight.
+
+    Args:
+        headers: Of the request.
+        allowed: Other origins that are allowed.
+
+    Raises:
+        NotAllowed: The request comes from a page of another origin.
     """
     origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
     source = origin or headers.get("referer", "")
     same = site in _OWN if site else not source or _place(urlsplit(source).netloc) == _place(headers.get("host", ""))
     if not same and not (origin and allowed(origin)):
-        raise NotAllowed("The request comes from a page of another site.", "Send it from this server's own page or a program.")
+        raise NotAllowed(
+            msg("The request comes from a page of another site."), msg("Send it from a page of this server or from a program.")
+        )
 
 
 def check_body_type(headers: Mapping[str, str]) -> None:
-    """Raises WrongBodyType for a body that does not say that it is JSON: a form of another site's page cannot say so."""
+    """Check that a body is declared as JSON, which a form on a page of another site cannot do.
+
+    Raises:
+        WrongBodyType: It is not.
+    """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if kind != JSON and (kind or has_body):
         raise WrongBodyType(
-            f'The body\'s type is "{kind[:60]}".' if kind else "The body has no type.", f'Send the header "Content-Type: {JSON}".'
+            msg('The body has the content type "{kind}".', kind=kind[:60]) if kind else msg("The body has no content type."),
+            msg('Send the header "{header}".', header=f"Content-Type: {JSON}"),
         )
 
 
 def checked(allowed: AllowsOrigin) -> Any:
-    """The dependency that holds a route to both rules."""
+    """Return a FastAPI dependency that checks the origin and the body type of a request."""
 
     async def check(request: Request) -> None:
         if request.method not in SAFE_METHODS:
@@ -70,5 +91,5 @@ def checked(allowed: AllowsOrigin) -> Any:
 
 
 def _place(netloc: str) -> str:
-    """Host and port without what is left out where it is usual."""
+    """Return host and port, without a default port."""
     return netloc.rpartition("@")[2].lower().removesuffix(":80").removesuffix(":443")

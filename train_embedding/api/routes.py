@@ -1,4 +1,4 @@
-"""The routes under /train-embedding/v1: JSON in and out, errors as {"error": …, "hint": …}."""
+"""All routes, under /train-embedding/v1; errors are {"error": …, "hint": …}."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ PREFIX = "/train-embedding/v1"
 
 
 def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = None, allowed: AllowsOrigin = allows_none) -> None:
-    """Adds the routes to `app`, each behind `dependencies` (FastAPI's `Depends`), as the host guards its own API.
+    """Add the routes to an app.
 
-    allowed: the other origins whose pages may use them.
+    Args:
+        app: The app.
+        services: What the routes call.
+        dependencies: Results of FastAPI's `Depends` that protect every route, as the host protects its own API.
+        allowed: Other origins whose pages may use the routes.
     """
     guards = [*(dependencies or []), checked(allowed)]
     router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=guards, tags=["Train Embedding"])

@@ -1,4 +1,4 @@
-"""How a route is added: its errors in the one form that this API has, its body described by hand."""
+"""Adding routes, and their errors as JSON."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from fastapi.routing import APIRoute
 
 from train_embedding.api.bodies import answer
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError, refusal_of
+from train_embedding.messages import msg
 
 logger = logging.getLogger(__name__)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     422: {
-        "description": "What is wrong, and what to do; other errors (403, 404, 409, 5xx) look the same.",
+        "description": "What is wrong, and what to do. Other errors (403, 404, 409, 5xx) have the same form.",
         "content": {"application/json": {"example": {"error": 'No embedding named "my-cat".', "hint": ""}}},
     }
 }
 
 
+_INTERNAL_ERROR = msg("An internal error occurred in Train Embedding.")
+_SEE_LOG = msg("See the server's log for details.")
+
+
 class Route(APIRoute):
-    """Answers our errors, and whatever went wrong inside, in the one form that this API has."""
+    """A route that answers errors as JSON with `error` and `hint`."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # pyright: ignore[reportIncompatibleMethodOverride]
         handle = super().get_route_handler()
@@ -41,7 +46,15 @@ class Route(APIRoute):
 
 
 def add(router: APIRouter, method: str, path: str, endpoint: Callable[..., Response], extra: Any = None) -> None:
-    """Endpoints are plain functions, which FastAPI runs in threads: they may wait for the disk or the model."""
+    """Add a route.
+
+    Args:
+        router: The router.
+        method: The HTTP method.
+        path: The path below the router's prefix.
+        endpoint: A plain function, which FastAPI runs in a thread, so it may wait for the disk or the model.
+        extra: Additions to the OpenAPI description, as `bodies.documented` returns them.
+    """
     router.add_api_route(path, _logged(endpoint), methods=[method], responses=_ERRORS, openapi_extra=extra, response_model=None)
 
 
@@ -57,6 +70,6 @@ def _logged(endpoint: Callable[..., Response]) -> Callable[..., Response]:
             refusal = refusal_of(problem)
             if refusal is not None:
                 raise refusal from problem
-            return answer({"error": "Something went wrong inside Train Embedding.", "hint": "The server's log says what."}, 500)
+            return answer({"error": _INTERNAL_ERROR, "hint": _SEE_LOG}, 500)
 
     return guarded

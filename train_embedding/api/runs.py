@@ -1,4 +1,4 @@
-"""The routes for training runs."""
+"""Routes for datasets and training runs."""
 
 from __future__ import annotations
 
@@ -39,15 +39,17 @@ def option_schema(option: Option) -> dict[str, Any]:
 
 _OPTION_SCHEMAS = {option.name: option_schema(option) for option in OPTIONS}
 _DATASET_FIELDS: dict[str, dict[str, Any]] = {
-    "folder": {"type": "string", "description": "A folder of training images on the server."},
+    "folder": {"type": "string", "description": "Path of a folder of training images on the server."},
     "repeats": _OPTION_SCHEMAS["repeats"],
     "masks": _OPTION_SCHEMAS["masks"],
 }
 
 
 def add_runs(router: APIRouter, services: Services) -> None:
+    """Add the routes to a router."""
+
     def inspect_dataset(values: Any = BODY) -> Response:
-        """Check a dataset before training: the number of images, captions and masks, which files are left out and why, and
+        """Check a dataset before training: the number of images, captions and masks, which files are skipped and why, and
         warnings."""
         check_fields(values, _DATASET_FIELDS)
         folder, repeats = text_field(values, "folder"), flag_field(values, "repeats")
@@ -58,16 +60,16 @@ def add_runs(router: APIRouter, services: Services) -> None:
         return answer([state.to_json() for state in services.runs.list()])
 
     def start_run(values: Any = BODY) -> Response:
-        """Start training in the background with a preset and the options that differ from it. Returns the run's state, with its
-        id. Options may have the names of earlier versions."""
+        """Start training in the background, with a preset and the options that differ from it. Returns the state of the run, with
+        its id. Options may have the names that they had in earlier versions."""
         return answer(services.runs.start(TrainingSpec.from_json(values)).to_json())
 
     def get_run(run_id: str) -> Response:
-        """Get a run's status, step, steps, loss, rate, ETA, files and error."""
+        """Get the state of a run: its status, step, steps, loss, rate, ETA, files and error."""
         return answer(services.runs.get(run_id).to_json())
 
     def get_run_images(run_id: str) -> Response:
-        """List the images that a run used, with their sizes, captions and masks, and those that it left out and why."""
+        """List the images of a run with their sizes, captions and masks, and those that were skipped and why."""
         return answer(services.runs.images(run_id))
 
     def stop_run(run_id: str) -> Response:
