@@ -139,7 +139,7 @@ def test_a_body_with_names_of_earlier_versions_is_read(client: TestClient, servi
     assert post(client, "runs", body).status_code == 200
     assert (services.runs.specs[0].ema_decay, services.runs.specs[0].random_flip) == (0.5, True)
     both = post(client, "runs", {**body, "ema_decay": 0.5})
-    assert (both.status_code, both.json()["error"]) == (422, "average is the old name of ema_decay, and both are given.")
+    assert (both.status_code, both.json()["error"]) == (422, '"average" is the old name of "ema_decay", and both are given.')
 
 
 def test_nan_and_infinity_become_null(client: TestClient) -> None:

@@ -352,7 +352,7 @@ def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:
         ({"folder": tmp_path / "none"}, "does not exist"),
         ({"folder": tmp_path / "empty"}, "There are no images"),
         ({"folder": tmp_path / "bad"}, "<i>.png"),
-        ({"learning_rate": "5e-3:10:20"}, 'The learning rate "5e-3:10:20" does not parse.'),
+        ({"learning_rate": "5e-3:10:20"}, '"5e-3:10:20" is not a learning rate.'),
         ({"steps": "0"}, '"Steps" is 0'),
         ({"steps": ""}, '"Steps" is empty.'),
     ):

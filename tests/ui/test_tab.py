@@ -368,7 +368,7 @@ def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
         ({"embedding": "nobody", "dataset": "/nowhere"}, "No embedding named &#34;nobody&#34;."),
         ({"embedding": "my-cat", "dataset": "/nowhere/<b>"}, "The folder &#34;/nowhere/&lt;b&gt;&#34; does not exist."),
         ({"embedding": "my-cat", "dataset": "{folder}"}, "There are no images"),
-        ({"embedding": "my-cat", "dataset": "{folder}", "learning_rate": "fast"}, "does not parse"),
+        ({"embedding": "my-cat", "dataset": "{folder}", "learning_rate": "fast"}, "is not a learning rate"),
     ],
 )
 def test_train_says_what_is_wrong(

@@ -18,6 +18,7 @@ from train_embedding.cli.common import (
 )
 from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
 from train_embedding.errors import InvalidOption, NotFound, TrainingFailed
+from train_embedding.messages import verbatim
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -91,7 +92,7 @@ def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
         return TrainingSpec.from_json(given)
     except InvalidOption as problem:
         flags = {option.name: option.flag for option in OPTIONS if option.name not in _ARGUMENTS}
-        raise problem.shown_as(flags.get(problem.option, problem.option)) from problem
+        raise problem.shown_as(verbatim(flags.get(problem.option, problem.option))) from problem
 
 
 def _help(option: Option) -> str:

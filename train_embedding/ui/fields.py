@@ -17,6 +17,7 @@ from train_embedding.engine.config import (
     with_current_names,
 )
 from train_embedding.errors import InvalidInput, InvalidOption, InvalidSpec
+from train_embedding.messages import msg
 
 BY_NAME = {option.name: option for option in OPTIONS}
 DEFAULTS: dict[str, Any] = {option.name: "" if option.default is None else option.default for option in OPTIONS}
@@ -88,7 +89,7 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
     try:
         return TrainingSpec.from_json(values)
     except InvalidOption as problem:
-        raise problem.shown_as(f'"{BY_NAME[problem.option].label}"') from problem
+        raise problem.shown_as(msg('"{option}"', option=BY_NAME[problem.option].label)) from problem
 
 
 def preset_updates(preset: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.engine.config import OPTIONS, Group, Option
+from train_embedding.engine.config import GROUP_LABELS, OPTIONS, Group, Option
 from train_embedding.errors import NotFound, UnreadableFile
 from train_embedding.services.sidecars import decode_preview, read_preview
 from train_embedding.ui import fields, html
@@ -68,7 +68,7 @@ def build(services: Services) -> TrainPanel:
     )  # fmt: skip
     with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
         for group in advanced_groups():
-            gr.HTML(f"<h4 class='te-heading'>{group}</h4>")
+            gr.HTML(f"<h4 class='te-heading'>{GROUP_LABELS[group]}</h4>")
             if group == CAPTIONS:
                 template_choice.render()
             rows = fields.rows_of(option for option in OPTIONS if option.advanced and option.group == group)

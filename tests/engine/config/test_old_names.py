@@ -33,7 +33,7 @@ def test_a_spec_is_read_under_the_old_names() -> None:
 
 @pytest.mark.parametrize("value", [0.5, 0.0])
 def test_an_option_given_under_both_names_is_refused(value: float) -> None:
-    with pytest.raises(InvalidSpec, match="average is the old name of ema_decay"):
+    with pytest.raises(InvalidSpec, match='"average" is the old name of "ema_decay"'):
         TrainingSpec.from_json({"embedding": "my-cat", "dataset": "/images", "average": value, "ema_decay": 0.5})
 
 

@@ -88,7 +88,7 @@ def test_webui_classic_is_what_tutorials_assume() -> None:
     assert (spec.batch_size, float(spec.learning_rate), spec.timesteps) == (1, 0.005, "uniform")
 
 
-def test_webui_classic_knows_neither_shapes_nor_masks() -> None:
+def test_webui_classic_has_neither_buckets_nor_masks() -> None:
     spec = TrainingSpec.from_json({**NEEDED, "preset": "WebUI classic"})
     assert (spec.buckets, spec.masks, spec.random_flip) == (False, "none", False)
 
@@ -108,10 +108,10 @@ def test_what_json_may_say_differently() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"step": 3}, "A training run has no option 'step'."),
-        ({"b": 1, "a": 2}, "A training run has no option 'a', 'b'."),
-        ({"embedding": ""}, "A training run needs embedding."),
-        ({"embedding": None, "dataset": None}, "A training run needs embedding and dataset."),
+        ({"step": 3}, 'There is no option "step".'),
+        ({"b": 1, "a": 2}, 'There are no options "a", "b".'),
+        ({"embedding": ""}, "embedding is missing."),
+        ({"embedding": None, "dataset": None}, "embedding is missing."),
         ({"embedding": 5}, "embedding is 5; it must be text."),
         ({"dataset": ["x"]}, "dataset is ['x']; it must be text."),
         ({"preset": "Slow"}, 'preset is "Slow"; it must be one of Fast, Quality, WebUI classic.'),
@@ -122,7 +122,7 @@ def test_what_json_may_say_differently() -> None:
         ({"timesteps": 5}, "timesteps is 5; it must be one of shifted, stratified, uniform."),
         ({"timesteps": "late"}, 'timesteps is "late"; it must be one of shifted, stratified, uniform.'),
         ({"latent_sampling": "twice"}, 'latent_sampling is "twice"; it must be one of deterministic, once, random.'),
-        ({"learning_rate": "fast"}, 'The learning rate "fast" does not parse.'),
+        ({"learning_rate": "fast"}, '"fast" is not a learning rate.'),
         ({"learning_rate": True}, "learning_rate is True; it must be text."),
         ({"learning_rate": None}, "learning_rate is None; it must be text."),
         ({"learning_rate": [0.1]}, "learning_rate is [0.1]; it must be text."),
@@ -147,8 +147,7 @@ def test_what_json_may_say_differently() -> None:
         ({"keep_tokens": -1}, "keep_tokens is -1; it must be a whole number from 0 to 1,000."),
         (
             {"template": ["a {red|blue [name]"]},
-            'The caption line "a {red|blue [name]" cannot be used. '
-            'It has a "{" that no "}" closes; write \\{ for the character itself.',
+            'The caption line "a {red|blue [name]" cannot be used: A "{" has no matching "}".',
         ),
         ({"caption_tag_dropout_rate": 1.01}, "caption_tag_dropout_rate is 1.01; it must be a number from 0 to 1."),
         ({"caption_tag_dropout_rate": math.nan}, "caption_tag_dropout_rate is nan; it must be a number from 0 to 1."),
@@ -165,9 +164,9 @@ def test_what_json_may_say_differently() -> None:
         ({"steps": None}, "steps is None; it must be a whole number from 1 to 1,000,000."),
         ({"batch_size": 0}, "batch_size is 0; it must be a whole number from 1 to 256."),
         ({"batch_size": 257}, "batch_size is 257; it must be a whole number from 1 to 256."),
-        ({"width": -8}, "width is -8; it must be a whole number from 0 to 4,096 and a multiple of 8."),
-        ({"width": 100}, "width is 100; it must be a whole number from 0 to 4,096 and a multiple of 8."),
-        ({"height": 12}, "height is 12; it must be a whole number from 0 to 4,096 and a multiple of 8."),
+        ({"width": -8}, "width is -8; it must be a multiple of 8 from 0 to 4,096."),
+        ({"width": 100}, "width is 100; it must be a multiple of 8 from 0 to 4,096."),
+        ({"height": 12}, "height is 12; it must be a multiple of 8 from 0 to 4,096."),
         ({"seed": -1}, "seed is -1; it must be a whole number from 0 to 4,294,967,295."),
         ({"seed": 2**32}, "seed is 4294967296; it must be a whole number from 0 to 4,294,967,295."),
         ({"save_every": -1}, "save_every is -1; it must be a whole number from 0 to 1,000,000."),
@@ -190,7 +189,7 @@ def test_a_name_that_cannot_be_a_file_is_refused() -> None:
 def test_hints_name_what_there_is() -> None:
     with pytest.raises(InvalidSpec) as caught:
         preset_values("Slow")
-    assert caught.value.hint == "Presets are Fast, Quality, WebUI classic."
+    assert caught.value.hint == "The presets are Fast, Quality, WebUI classic."
     with pytest.raises(InvalidSpec) as caught:
         TrainingSpec.from_json({**NEEDED, "step": 3})
     assert "batch_size, buckets" in caught.value.hint
@@ -234,14 +233,14 @@ def test_where_evaluations_are_due() -> None:
     assert not resolve(TrainingSpec(**NEEDED, eval_every=0), 64).evaluates_at(400, None)
 
 
-def test_a_prompt_to_distil_takes_the_place_of_pictures() -> None:
+def test_a_prompt_to_pack_takes_the_place_of_images() -> None:
     spec = TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": "a long text"})
     assert spec.distills
     assert spec.dataset == ""
     assert not TrainingSpec(**NEEDED).distills
-    with pytest.raises(InvalidSpec, match="from images or from a prompt, not from both"):
+    with pytest.raises(InvalidSpec, match="on images or on a prompt, not on both"):
         TrainingSpec.from_json({**NEEDED, "teacher_prompt": "a long text"})
-    with pytest.raises(InvalidSpec, match="needs dataset") as raised:
+    with pytest.raises(InvalidSpec, match="dataset is missing") as raised:
         TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": " "})
     assert "teacher_prompt" in raised.value.hint
 

@@ -78,7 +78,7 @@ def test_caption_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not UTF-8'):
         load_caption(tmp_path / "cat.png")
     file.write_text("a {black|white cat")
-    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. It has a "\{" that no "\}" closes; write \\\{ for'):
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used: A "\{" has no matching "\}"\. For a literal'):
         load_caption(tmp_path / "cat.png")
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from train_embedding.engine.prompts.wildcards import check_alternatives, draw_alternatives, escape_alternatives
+from train_embedding.errors import InvalidInput
 
 
 def drawn(text: str, times: int = 200) -> set[str]:
@@ -54,13 +55,13 @@ def test_nothing_is_drawn_where_no_group_is() -> None:
 
 @pytest.mark.parametrize("text", ["a {red|blue star", "{", "{a|{b|c}"])
 def test_a_group_that_is_not_closed(text: str) -> None:
-    with pytest.raises(ValueError, match=r'^It has a "\{" that no "\}" closes; write \\\{ for the character itself\.$'):
+    with pytest.raises(InvalidInput, match=r'^A "\{" has no matching "\}"\. For a literal brace, write \\\{ or \\\}\.$'):
         check_alternatives(text)
 
 
 @pytest.mark.parametrize("text", ["a red|blue} star", "}", "{a|b}}", "}{"])
 def test_a_group_that_was_not_opened(text: str) -> None:
-    with pytest.raises(ValueError, match=r'^It has a "\}" that no "\{" opens; write \\\} for the character itself\.$'):
+    with pytest.raises(InvalidInput, match=r'^A "\}" has no matching "\{"\. For a literal brace, write \\\{ or \\\}\.$'):
         check_alternatives(text)
 
 

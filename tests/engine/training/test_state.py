@@ -54,8 +54,8 @@ def test_one_text_encoder_alone_is_trained(optimizer: str) -> None:
     assert not torch.equal(made.vectors["clip_l"].detach(), start["clip_l"])
     with pytest.raises(InvalidSpec) as caught:
         new_state({"clip_l": torch.ones(1, 3)}, resolve(replace(SPEC, encoders="clip_g"), 64), torch.device("cpu"))
-    assert caught.value.message == "The checkpoint has no text encoder clip_g."
-    assert caught.value.hint == "It has clip_l."
+    assert caught.value.message == "The checkpoint does not have the text encoder OpenCLIP-bigG."
+    assert caught.value.hint == 'Set "Text encoders" to CLIP-L.'
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "direction"])

@@ -72,7 +72,7 @@ def test_a_run_starts_from_the_best_and_goes_on_from_it(trainee: Trainee) -> Non
 def test_an_encoder_that_the_checkpoint_has_not(trainee: Trainee) -> None:
     with pytest.raises(InvalidSpec) as caught:
         trainee.start(encoders="clip_g")
-    assert caught.value.message == "The checkpoint has no text encoder clip_g."
+    assert caught.value.message == "The checkpoint does not have the text encoder OpenCLIP-bigG."
     assert trainee.services.runs.list() == []
 
 

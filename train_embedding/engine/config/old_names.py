@@ -1,4 +1,4 @@
-"""Names that the options of a training run had in earlier versions, for runs, settings and API bodies that still use them."""
+"""Names of options in earlier versions, which saved runs, settings and API requests may still use."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ RENAMED_FIELDS = {
     "tag_dropout": "caption_tag_dropout_rate",
     "warmup": "lr_warmup_steps",
 }
-"Old name to the name of today."
+"Old name to current name."
 
 RETIRED_FIELDS = frozenset({"compile"})
-"Options that saved runs may hold. They never had an effect, and are left out when such a run is read."
+"Options of earlier versions that had no effect. They are ignored in saved runs."
 
 
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values under the names of today; where both names of an option are there, the value of the new one."""
+    """Return the values under the current names. If an option has both names, the value of the current name is used."""
     renamed = {RENAMED_FIELDS[name]: value for name, value in values.items() if name in RENAMED_FIELDS}
     return renamed | {name: value for name, value in values.items() if name not in RENAMED_FIELDS}
 
 
 def without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values without options that no longer exist."""
+    """Return the values without the retired options."""
     return {name: value for name, value in values.items() if name not in RETIRED_FIELDS}

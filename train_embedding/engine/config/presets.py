@@ -1,10 +1,11 @@
-"""Presets: recommended values for a training run, by name."""
+"""Presets: recommended values for the options of a training run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast, get_args
 
 from train_embedding.errors import InvalidSpec
+from train_embedding.messages import joined, msg
 
 if TYPE_CHECKING:
     from train_embedding.engine.config.spec import KeptVectors, LatentSampling, MaskSource, TimestepSampling
@@ -14,7 +15,7 @@ PRESET_NAMES: tuple[str, ...] = get_args(PresetName)
 
 
 class PresetValues(TypedDict, total=False):
-    """The options that presets set; they have the types of the fields of `TrainingSpec`."""
+    """Options that a preset can set, with the types of the fields of `TrainingSpec`."""
 
     steps: int
     batch_size: int
@@ -48,11 +49,13 @@ PRESETS: dict[PresetName, PresetValues] = {
 
 
 def preset_values(name: str) -> dict[str, Any]:
-    """Return a copy of the values that a preset sets, by option.
+    """Return a copy of the values of a preset, by option.
 
     Raises:
-        InvalidSpec: There is no such preset.
+        InvalidSpec: There is no preset of that name.
     """
     if name not in PRESET_NAMES:
-        raise InvalidSpec(f"There is no preset {name!r}.", f"Presets are {', '.join(PRESET_NAMES)}.")
+        raise InvalidSpec(
+            msg('There is no preset "{name}".', name=name), msg("The presets are {names}.", names=joined(PRESET_NAMES))
+        )
     return {**PRESETS[cast("PresetName", name)]}

@@ -1,7 +1,7 @@
-"""What a training run is asked to do, as frozen data, and how it is resolved against a checkpoint.
+"""The options of a training run, as frozen data, and how they are resolved against a checkpoint.
 
-Each option is declared here and nowhere else: type, default, label, help, bounds and place in the tab. The rules, the tab, the
-command line, the API's schema and the tables in the documentation are loops over `OPTIONS`.
+Each option is declared only here: type, default, label, help, bounds and place in the tab. The rules, the tab, the command
+line, the API's schema and the tables of options in the documentation are loops over `OPTIONS`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any, Literal, cast
 from train_embedding.embeddings.names import check_name
 from train_embedding.engine.config.learning_rate import RateSchedule, parse_schedule
 from train_embedding.engine.config.old_names import RENAMED_FIELDS, with_current_names
-from train_embedding.engine.config.options import option, options_of
+from train_embedding.engine.config.options import Option, option, options_of
 from train_embedding.engine.config.presets import PresetName, preset_values
 from train_embedding.engine.config.rules import check_candidates, check_learning_rate, check_option, check_template
-from train_embedding.errors import InvalidSpec
+from train_embedding.errors import InvalidOption, InvalidSpec
+from train_embedding.messages import Message, joined, msg, plural, verbatim
 
 TimestepSampling = Literal["shifted", "stratified", "uniform"]
 LatentSampling = Literal["deterministic", "once", "random"]
@@ -40,12 +41,12 @@ MAX_SEED = 2**32 - 1
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """A training run as its user describes it. Steps count from 1 within the run."""
+    """The options of a training run. Steps count from 1 within the run."""
 
     embedding: str = field(
         metadata=option(
-            "Embedding",
-            "The embedding to train.",
+            msg("Embedding"),
+            msg("The embedding to train."),
             "Basics",
             advanced=False,
             details="It must exist and fit the loaded checkpoint. Training continues from its vectors.",
@@ -53,123 +54,128 @@ class TrainingSpec:
     )
     dataset: str = field(
         metadata=option(
-            "Dataset folder",
-            "A folder with 5 to 20 images of one subject or style.",
+            msg("Dataset folder"),
+            msg("A folder of 5 to 20 images of one subject or style."),
             "Basics",
             advanced=False,
             wide=True,
-            placeholder="/home/me/images/my cat",
-            details="On the machine that runs the training. A few images of the subject in different surroundings work "
-            "better than many similar ones. Unreadable images are named and skipped.",
+            placeholder=verbatim("/home/me/images/my cat"),
+            details="The path is on the computer that runs the training. A few images of the subject in different surroundings "
+            "work better than many similar ones. Images that cannot be read are skipped and listed.",
         )
     )
     preset: PresetName = field(
         default="Fast",
         metadata=option(
-            "Preset",
-            "Recommended values for the other options; you can still change each of them.",
+            msg("Preset"),
+            msg("Recommended values for the other options; you can still change each of them."),
             "Basics",
             advanced=False,
             new_row=True,
-            details="*Fast*: batch size 4, at most 400 steps, mostly mid timesteps, at which a subject is learned. "
+            details="*Fast*: batch size 4, at most 400 steps, mostly mid timesteps, where a subject is learned. "
             "*Quality*: batch size 8, at most 1,200 steps, a new sample of each latent at every step. Both stop "
             "early and keep the best step. *WebUI classic*: the settings of the WebUI's own trainer (batch size 1, "
             "all timesteps), for older tutorials.",
+            choice_labels=(msg("Fast"), msg("Quality"), msg("WebUI classic")),
         ),
     )
     steps: int = field(
         default=400,
         metadata=option(
-            "Steps",
-            "Number of optimizer steps.",
+            msg("Steps"),
+            msg("Number of optimizer steps."),
             "Basics",
             low=1,
             high=MAX_STEPS,
             unit="steps",
             advanced=False,
             new_row=True,
-            details="The run ends sooner where early stopping or the learning rate schedule says so.",
+            details="Early stopping or a learning rate schedule can end the run sooner.",
         ),
     )
     learning_rate: str = field(
         default="5e-3",
         metadata=option(
-            "Learning rate",
-            "A number, or a schedule such as 0.005:100, 1e-3:1000",
+            msg("Learning rate"),
+            msg("A number, or a schedule such as 0.005:100, 1e-3:1000."),
             "Basics",
             unit="rate",
             advanced=False,
             wide=True,
-            details="The schedule has the WebUI's syntax: this one is 0.005 to step 100, then 0.001 to step 1000, where the "
-            "run ends.",
+            details="Schedules use the WebUI's syntax. This example is 0.005 up to step 100, then 0.001 up to step 1000, where "
+            "the run ends.",
         ),
     )
     batch_size: int = field(
-        default=4, metadata=option("Batch size", "Images per step.", "Basics", low=1, high=256, unit="images", advanced=False)
+        default=4,
+        metadata=option(msg("Batch size"), msg("Images per step."), "Basics", low=1, high=256, unit="images", advanced=False),
     )
     teacher_prompt: str = field(
         default="",
         metadata=option(
-            "Pack a prompt (distillation)",
-            "Trains on a long prompt instead of images.",
+            msg("Pack a prompt (distillation)"),
+            msg("Trains on a long prompt instead of images, and packs it into the embedding."),
             "What to learn",
             multiline=True,
-            details="The vectors are trained until the checkpoint predicts the same with them as with this text, which may "
-            "be longer than 75 tokens. This packs a long list of keywords into a short trigger, for positive or "
-            "negative prompts. Leave the dataset folder empty.",
+            details="The vectors learn to give the same predictions as this prompt, which may be longer than 75 tokens. Use it "
+            "to replace a long list of keywords by a short trigger word, in positive or negative prompts. Leave the "
+            "dataset folder empty.",
         ),
     )
     candidates: str = field(
         default="",
         metadata=option(
-            "Candidate words",
-            "Words or phrases, separated by commas. Training starts from the best one if it beats the embedding itself.",
+            msg("Candidate words"),
+            msg(
+                "Words or phrases, separated by commas. If one of them has a lower loss than the embedding, training starts "
+                "from it."
+            ),
             "What to learn",
             new_row=True,
-            placeholder="tabby, kitten, striped cat",
-            details="Each is tried on a fixed set of images and noise before the first step, which takes seconds. The run's "
-            "notes list the loss of every candidate.",
+            placeholder=msg("tabby, kitten, striped cat"),
+            details="The loss of each one is measured on fixed images and noise before the first step, which takes a few "
+            "seconds, and is listed in the notes of the run.",
         ),
     )
     encoders: Literal["all", "clip_l", "clip_g"] = field(
         default="all",
         metadata=option(
-            "Text encoders",
-            "The text encoders whose vectors are trained; SDXL has two.",
+            msg("Text encoders"),
+            msg("Text encoders whose vectors are trained. SDXL has two."),
             "What to learn",
-            choice_labels=("All", "CLIP-L", "OpenCLIP-bigG"),
+            choice_labels=(msg("All"), msg("CLIP-L"), msg("OpenCLIP-bigG")),
         ),
     )
     seed: int = field(
         default=0,
         metadata=option(
-            "Seed",
-            "The same seed gives the same result.",
+            msg("Seed"),
+            msg("The same seed and options give the same result."),
             "What to learn",
             low=0,
             high=MAX_SEED,
             new_row=True,
-            details="Determines noise, timesteps, the order of images and the choice of captions.",
+            details="It sets the noise, the timesteps, the order of the images and the choice of captions.",
         ),
     )
     width: int = field(
         default=0,
         metadata=option(
-            "Width",
-            "In pixels; 0 uses the native size of the checkpoint.",
+            msg("Width"),
+            msg("Training width in pixels. 0: the native size of the checkpoint."),
             "Images",
             low=0,
             high=4096,
             multiple_of=8,
             unit="pixels",
-            details="With aspect ratio bucketing, width × height sets how many pixels the images have.",
+            details="With aspect ratio bucketing, width × height is the largest number of pixels of an image.",
         ),
     )
     height: int = field(
         default=0,
         metadata=option(
-            "Height",
-            "In pixels; 0 uses the native size of the checkpoint.",
+            msg("Height"),
+            msg("Training height in pixels. 0: the native size of the checkpoint."),
             "Images",
             low=0,
             high=4096,
@@ -180,127 +186,129 @@ class TrainingSpec:
     buckets: bool = field(
         default=True,
         metadata=option(
-            "Aspect ratio bucketing",
-            "Resizes each image to a size close to its own aspect ratio instead of width × height.",
+            msg("Aspect ratio bucketing"),
+            msg("Trains each image near its own aspect ratio instead of at width × height."),
             "Images",
             new_row=True,
-            details="The sizes lie between 2:5 and 5:2 and have no more pixels than width × height, so little is cut off. A "
-            "batch contains images of one size; over the whole run every image is used equally often.",
+            details="Aspect ratios range from 2:5 to 5:2, with at most width × height pixels, so that little is cropped. All "
+            "images of a batch have the same size. Every image is used equally often over the whole run.",
         ),
     )
     resize_mode: ResizeMode = field(
         default="crop",
         metadata=option(
-            "Resize mode",
-            "Crop and resize cuts off the edges; Just resize distorts the image.",
+            msg("Resize mode"),
+            msg("Crop and resize cuts off the edges. Just resize distorts the image."),
             "Images",
-            choice_labels=("Crop and resize", "Just resize"),
+            choice_labels=(msg("Crop and resize"), msg("Just resize")),
         ),
     )
     random_flip: bool = field(
         default=False,
         metadata=option(
-            "Random horizontal flip",
-            "Mirrors images half of the time. Not for writing or asymmetric subjects.",
+            msg("Random horizontal flip"),
+            msg("Flips each image half of the time. Switch it off for text, logos and asymmetric subjects."),
             "Images",
-            details="Helps with few images.",
+            details="It helps with small datasets.",
         ),
     )
     masks: MaskSource = field(
         default="auto",
         metadata=option(
-            "Masks",
-            "Weights the loss by NAME-masklabel.png, white for what counts, or by the transparency of the image.",
+            msg("Masks"),
+            msg("Limits the loss to the white areas of NAME-masklabel.png, or to the opaque areas of the image."),
             "Images",
             new_row=True,
-            choice_labels=("File, else transparency", "Transparency", "File", "None"),
-            details="A mask file lies next to `NAME.jpg`, as `NAME-masklabel.png` or in the format of the image, in any size"
-            " with the same aspect ratio. Transparent areas are trained as white. Every image has the same weight, "
-            "however large its mask; a mask that is all white, all black or all one gray has no effect.",
+            choice_labels=(msg("Mask file or transparency"), msg("Transparency"), msg("Mask file"), msg("No mask")),
+            details="Save the mask of `NAME.jpg` next to it as `NAME-masklabel.png`, or in the format of the image, in any size "
+            "with the same aspect ratio. Transparent areas become white. Every image has the same weight, however large "
+            "its mask is. A mask of a single shade has no effect.",
         ),
     )
     unmasked_weight: float = field(
         default=0.1,
         metadata=option(
-            "Unmasked weight",
-            "Weight of the areas outside the mask, from 0 to 1.",
+            msg("Unmasked weight"),
+            msg("Loss weight of the areas outside the mask, from 0 to 1."),
             "Images",
             low=0.0,
             high=1.0,
-            details="A little keeps the surroundings intact.",
+            details="A small weight keeps the background consistent.",
         ),
     )
     repeats: bool = field(
         default=False,
         metadata=option(
-            "Repeats from folder names",
-            "Includes subfolders such as 3_faces, whose images are used three times as often.",
+            msg("Repeats from folder names"),
+            msg("Includes subfolders named like 3_faces: their images are used 3 times as often."),
             "Images",
             new_row=True,
-            details="From 1 to 100 times. Other subfolders are never searched.",
+            details="The number may be 1 to 100. Other subfolders are not searched.",
         ),
     )
     cache_latents_to_disk: bool = field(
         default=True,
         metadata=option(
-            "Cache latents to disk",
-            "The next run on the same images starts sooner.",
+            msg("Cache latents to disk"),
+            msg("Later runs on the same images start sooner."),
             "Images",
-            details="The cache is the folder `latents/` next to the runs; it takes at most 4 GB, and the least recently used"
-            " latents are deleted first. An image is encoded again when the image, its mask, its size or the VAE has"
-            " changed. You can delete the folder at any time. Images can be reconstructed from latents: switch this "
-            "off where that matters.",
+            details="The cache is the folder `latents/` next to the runs. It takes at most 4 GB; the least recently used latents "
+            "are deleted first. An image is encoded again if it, its mask, its size or the VAE has changed. You can "
+            "delete the folder at any time. Images can be reconstructed from their latents: switch this off if they are "
+            "private.",
         ),
     )
     latent_sampling: LatentSampling = field(
         default="deterministic",
         metadata=option(
-            "Latent sampling",
-            "The mean of the VAE's posterior, one sample of it, or a new sample at each step.",
+            msg("Latent sampling"),
+            msg("Use the mean of the VAE's distribution, one sample of it, or a new sample in each step."),
             "Images",
-            choice_labels=("Mean", "Once", "Each step"),
+            choice_labels=(msg("Mean"), msg("One sample"), msg("New sample each step")),
         ),
     )
     template: tuple[str, ...] = field(
         default=DEFAULT_TEMPLATE,
         metadata=option(
-            "Caption lines",
-            "One line is drawn for each image. [name] is the trigger, [filewords] the image's text file or file name; "
-            "{red|blue} draws one alternative.",
+            msg("Caption lines"),
+            msg(
+                "A random line is used for each image. [name] is the trigger word, [filewords] the caption file or the file "
+                "name; {red|blue} picks one at random."
+            ),
             "Captions",
             unit="line",
-            details="The text file is `NAME.txt` next to the image; a file name is used without leading digits. Describe "
-            "what is not part of your subject: the embedding does not learn what the captions say. A caption without"
-            " the trigger gets it in front. On the command line, the name of a caption template may stand in place "
-            "of a line.",
+            details="The caption file is `NAME.txt` next to the image; if there is none, the file name is used without leading "
+            "digits. Describe what is not part of your subject: the embedding does not learn what the captions say. If a caption "
+            "does not contain the trigger word, it is put in front. On the command line you can give the name of a "
+            "caption template instead of a line.",
         ),
     )
     shuffle_caption: bool = field(
         default=False,
         metadata=option(
-            "Shuffle tags",
-            "Shuffles the comma-separated tags of [filewords].",
+            msg("Shuffle tags"),
+            msg("Shuffles the comma-separated tags of [filewords] in each step."),
             "Captions",
             new_row=True,
-            details="A weighted group such as `(red, blue:1.2)` is one tag.",
+            details="A group with a weight, such as `(red, blue:1.2)`, counts as one tag.",
         ),
     )
     caption_tag_dropout_rate: float = field(
         default=0.0,
         metadata=option(
-            "Tag dropout",
-            "Probability of dropping each tag of [filewords], from 0 to 1.",
+            msg("Tag dropout"),
+            msg("Probability of dropping each tag of [filewords], from 0 to 1."),
             "Captions",
             low=0.0,
             high=1.0,
-            details="The trigger is never dropped.",
+            details="The trigger word is never dropped.",
         ),
     )
     keep_tokens: int = field(
         default=0,
         metadata=option(
-            "Keep first N tags",
-            "The first tags of [filewords], which are neither shuffled nor dropped.",
+            msg("Keep first N tags"),
+            msg("Number of tags at the start of [filewords] that are neither shuffled nor dropped."),
             "Captions",
             low=0,
             high=1000,
@@ -310,20 +318,19 @@ class TrainingSpec:
     timesteps: TimestepSampling = field(
         default="shifted",
         metadata=option(
-            "Timestep sampling",
-            "Shifted learns a subject sooner; Uniform is what the WebUI does.",
+            msg("Timestep sampling"),
+            msg("Shifted learns a subject sooner. Uniform works like the WebUI."),
             "Optimization",
-            choice_labels=("Shifted", "Stratified", "Uniform"),
-            details="*Shifted* draws most timesteps from the middle of the schedule (0.5 to 0.9), where a subject is "
-            "learned. *Stratified* spreads each batch evenly over all timesteps. *Uniform* draws each one "
-            "independently.",
+            choice_labels=(msg("Shifted"), msg("Stratified"), msg("Uniform")),
+            details="*Shifted* takes most timesteps from the middle of the schedule (0.5 to 0.9), where a subject is learned. "
+            "*Stratified* spreads each batch evenly over all timesteps. *Uniform* draws each timestep independently.",
         ),
     )
     timestep_focus: float = field(
         default=0.8,
         metadata=option(
-            "Share of mid timesteps",
-            "With Shifted, the share drawn from the middle of the schedule, from 0 to 1.",
+            msg("Share of mid timesteps"),
+            msg("With Shifted: share of the timesteps from the middle of the schedule, from 0 to 1."),
             "Optimization",
             low=0.0,
             high=1.0,
@@ -332,44 +339,44 @@ class TrainingSpec:
     optimizer: OptimizerName = field(
         default="adamw",
         metadata=option(
-            "Optimizer",
-            "AdamW; Direction, which keeps the norm of each vector; or Prodigy, which finds its own rate.",
+            msg("Optimizer"),
+            msg("Direction keeps the norm of each vector. Prodigy finds its own learning rate."),
             "Optimization",
             new_row=True,
-            choice_labels=("AdamW", "Direction", "Prodigy"),
-            details="*Direction* (Directional Textual Inversion) rotates the vectors only, so that they stay similar to "
-            "words and leave other words their effect; use a learning rate of 0.01. *Prodigy* needs the package "
+            choice_labels=(msg("AdamW"), msg("Direction"), msg("Prodigy")),
+            details="*Direction* (Directional Textual Inversion) only rotates the vectors: they stay similar to words, and other "
+            "words of a prompt keep their influence. Use a learning rate of 0.01. *Prodigy* needs the package "
             "`prodigyopt` and a learning rate of 1.",
         ),
     )
     loss: LossName = field(
         default="mse",
         metadata=option(
-            "Loss",
-            "Huber is less sensitive to outliers.",
+            msg("Loss"),
+            msg("Huber is less sensitive to outliers."),
             "Optimization",
-            choice_labels=("MSE", "Huber"),
+            choice_labels=(msg("MSE"), msg("Huber")),
             details="Huber is the pseudo-Huber loss.",
         ),
     )
     gradient_accumulation_steps: int = field(
         default=1,
         metadata=option(
-            "Gradient accumulation steps",
-            "Batches per optimizer step.",
+            msg("Gradient accumulation steps"),
+            msg("Batches per optimizer step. 2 or more act like a larger batch but need no more memory."),
             "Optimization",
             low=1,
             high=256,
             unit="batches",
             new_row=True,
-            details="Batch size 4 with 2 accumulation steps learns like batch size 8, in the memory of 4.",
+            details="Batch size 4 with 2 accumulation steps learns like batch size 8 but needs the memory of batch size 4.",
         ),
     )
     lr_warmup_steps: int = field(
         default=0,
         metadata=option(
-            "LR warmup steps",
-            "Steps over which the learning rate rises to its value.",
+            msg("LR warmup steps"),
+            msg("Steps at the start in which the learning rate rises to its full value."),
             "Optimization",
             low=0,
             high=MAX_STEPS,
@@ -379,8 +386,8 @@ class TrainingSpec:
     max_grad_norm: float = field(
         default=0.0,
         metadata=option(
-            "Max gradient norm",
-            "Clips the gradient to this norm; 0 disables clipping.",
+            msg("Max gradient norm"),
+            msg("Clips the gradient to this norm. 0: off."),
             "Optimization",
             low=0.0,
             high=1e6,
@@ -390,50 +397,50 @@ class TrainingSpec:
     min_snr_gamma: float = field(
         default=0.0,
         metadata=option(
-            "Min-SNR gamma",
-            "Weights timesteps by their signal-to-noise ratio, usually with 5; 0 disables it.",
+            msg("Min-SNR gamma"),
+            msg("Weights the loss by the signal-to-noise ratio; 5 is common. 0: off."),
             "Optimization",
             low=0.0,
             high=1e6,
             unit="gamma",
             new_row=True,
-            details="Lowers the weight of timesteps with little noise; use it with *Uniform* or *Stratified* timesteps.",
+            details="It lowers the weight of timesteps with little noise. Use it with *Uniform* or *Stratified* timesteps.",
         ),
     )
     core_loss_weight: float = field(
         default=0.0,
         metadata=option(
-            "CoRe loss weight",
-            "Preserves the meaning of the other words in a prompt, such as with 0.00015; 0 disables it.",
+            msg("Context regularization (CoRe)"),
+            msg("Preserves the influence of other words in a prompt; try 0.00015. 0: off."),
             "Optimization",
             low=0.0,
             high=1e3,
             unit="weight",
-            details="Context regularization (CoRe): the output of the text encoder for the other words stays as it was at "
-            "the start. Costs one pass of the text encoder per step.",
+            details="Weight of a loss that keeps the output of the text encoder for the other words as it was at the start. It "
+            "costs one pass of the text encoder per step.",
         ),
     )
     eval_every: int = field(
         default=12,
         metadata=option(
-            "Evaluate every",
-            "Steps between evaluations of the loss on fixed noise; 0 disables them.",
+            msg("Evaluate every"),
+            msg("Steps between measurements of the evaluation loss (fixed noise). 0: off."),
             "Stopping",
             low=0,
             high=MAX_STEPS,
             unit="steps",
-            details="Early stopping and the best step need them. See [how a run stops](early-stopping.md).",
+            details="Early stopping and keeping the best vectors need it. See [how a run stops](early-stopping.md).",
         ),
     )
     early_stopping: bool = field(
         default=True,
-        metadata=option("Early stopping", "Ends the run when the evaluation loss has plateaued.", "Stopping"),
+        metadata=option(msg("Early stopping"), msg("Ends the run when the evaluation loss has plateaued."), "Stopping"),
     )
     min_steps: int = field(
         default=0,
         metadata=option(
-            "Minimum steps",
-            "Early stopping does not end the run before this step.",
+            msg("Minimum steps"),
+            msg("Early stopping never ends the run before this step."),
             "Stopping",
             low=0,
             high=MAX_STEPS,
@@ -443,8 +450,8 @@ class TrainingSpec:
     lr_cooldown_steps: int = field(
         default=30,
         metadata=option(
-            "LR cooldown steps",
-            "Steps at the end over which the learning rate falls to 0.",
+            msg("LR cooldown steps"),
+            msg("Steps at the end in which the learning rate falls to 0."),
             "Stopping",
             low=0,
             high=MAX_STEPS,
@@ -456,8 +463,8 @@ class TrainingSpec:
     ema_decay: float = field(
         default=0.9,
         metadata=option(
-            "EMA decay",
-            "Decay of the moving average of the vectors, which is evaluated and saved; 0 disables it.",
+            msg("EMA decay"),
+            msg("Decay of the moving average of the vectors, which is evaluated and saved. 0: off."),
             "Stopping",
             low=0.0,
             high=0.9999,
@@ -467,17 +474,17 @@ class TrainingSpec:
     keep: KeptVectors = field(
         default="best",
         metadata=option(
-            "Keep vectors",
-            "The vectors with the best evaluation loss, or the last ones.",
+            msg("Keep vectors"),
+            msg("Save the vectors with the lowest evaluation loss, or those of the last step."),
             "Stopping",
-            choice_labels=("Best", "Last"),
+            choice_labels=(msg("Best"), msg("Last")),
         ),
     )
     save_every: int = field(
         default=100,
         metadata=option(
-            "Save every",
-            "Steps between snapshots; 0 saves only at the end.",
+            msg("Save every"),
+            msg("Steps between snapshots of the embedding. 0: save only at the end."),
             "Snapshots and previews",
             changeable_on_resume=True,
             low=0,
@@ -488,8 +495,8 @@ class TrainingSpec:
     preview_every: int = field(
         default=100,
         metadata=option(
-            "Preview every",
-            "Steps between previews; 0 disables them.",
+            msg("Preview every"),
+            msg("Steps between preview images. 0: off."),
             "Snapshots and previews",
             changeable_on_resume=True,
             low=0,
@@ -500,8 +507,8 @@ class TrainingSpec:
     preview_prompt: str = field(
         default="[name]",
         metadata=option(
-            "Preview prompts",
-            "One prompt per line; [name] is the trigger.",
+            msg("Preview prompts"),
+            msg("One prompt per line. [name] is the trigger word."),
             "Snapshots and previews",
             changeable_on_resume=True,
             multiline=True,
@@ -511,8 +518,8 @@ class TrainingSpec:
     preview_negative_prompt: str = field(
         default="",
         metadata=option(
-            "Preview negative prompt",
-            "[name] is the trigger.",
+            msg("Preview negative prompt"),
+            msg("[name] is the trigger word."),
             "Snapshots and previews",
             changeable_on_resume=True,
             multiline=True,
@@ -521,8 +528,8 @@ class TrainingSpec:
     preview_seed: int = field(
         default=1,
         metadata=option(
-            "Preview seed",
-            "The same for all previews, so that you can compare them.",
+            msg("Preview seed"),
+            msg("All previews use the same seed, so that you can compare them."),
             "Snapshots and previews",
             changeable_on_resume=True,
             low=0,
@@ -533,8 +540,8 @@ class TrainingSpec:
     preview_steps: int = field(
         default=20,
         metadata=option(
-            "Preview sampling steps",
-            "Sampling steps of a preview.",
+            msg("Preview sampling steps"),
+            msg("Sampling steps of each preview."),
             "Snapshots and previews",
             changeable_on_resume=True,
             low=1,
@@ -545,8 +552,8 @@ class TrainingSpec:
     preview_guidance: float = field(
         default=7.0,
         metadata=option(
-            "Preview CFG scale",
-            "Classifier-free guidance scale of a preview.",
+            msg("Preview CFG scale"),
+            msg("Classifier-free guidance scale of each preview."),
             "Snapshots and previews",
             changeable_on_resume=True,
             low=0.0,
@@ -556,14 +563,17 @@ class TrainingSpec:
     )
 
     def __post_init__(self) -> None:
-        for one in OPTIONS:
-            check_option(one, getattr(self, one.name))
+        for declared in OPTIONS:
+            check_option(declared, getattr(self, declared.name))
         check_name(self.embedding)
         check_learning_rate(self.learning_rate)
         check_candidates(self.candidates)
         check_template(self.template)
         if self.distills and self.dataset:
-            raise InvalidSpec("A run learns from images or from a prompt, not from both.", "Leave one of them empty.")
+            raise InvalidSpec(
+                msg("A run trains on images or on a prompt, not on both."),
+                msg("Leave one of them empty."),
+            )
 
     @property
     def distills(self) -> bool:
@@ -571,19 +581,29 @@ class TrainingSpec:
         return bool(self.teacher_prompt.strip())
 
     def trained_encoders(self, available: Iterable[str]) -> list[str]:
-        """Return those of the checkpoint's text encoders whose vectors are trained.
+        """Return the text encoders whose vectors are trained.
+
+        Args:
+            available: Keys of the checkpoint's text encoders.
 
         Raises:
-            InvalidSpec: It is none of them.
+            InvalidSpec: The checkpoint does not have the chosen one.
         """
         keys = list(available)
         chosen = [key for key in keys if self.encoders in ("all", key)]
         if not chosen:
-            raise InvalidSpec(f"The checkpoint has no text encoder {self.encoders}.", f"It has {' and '.join(keys)}.")
+            raise InvalidSpec(
+                msg("The checkpoint does not have the text encoder {encoder}.", encoder=choice_label("encoders", self.encoders)),
+                msg(
+                    'Set "{option}" to {encoders}.',
+                    option=label_of("encoders"),
+                    encoders=joined(choice_label("encoders", key) for key in keys),
+                ),
+            )
         return chosen
 
     def candidate_words(self) -> list[str]:
-        """Return the words and phrases to try as a start."""
+        """Return the words and phrases to try as starting points."""
         return [word.strip() for word in self.candidates.split(",") if word.strip()]
 
     def preview_prompts(self) -> list[str]:
@@ -596,19 +616,20 @@ class TrainingSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingSpec:
-        """Build a spec from JSON values, of which options may have the names of earlier versions.
+        """Build a spec from JSON values. Options may have the names of earlier versions.
 
         Args:
-            values: What differs from the preset they name under "preset", or else from the default one.
+            values: What differs from the preset named under "preset", by default "Fast".
 
         Raises:
-            InvalidSpec: For an unknown or missing option, one given under two names, an unknown preset or a wrong value.
+            InvalidSpec: An option is unknown, missing, given under two names or has a value that is not allowed, or the preset
+                is unknown.
         """
         given = _from_json_types(_known_names(values))
         _check_needed(given)
-        for one in OPTIONS:
-            if one.name in given:
-                check_option(one, given[one.name])
+        for declared in OPTIONS:
+            if declared.name in given:
+                check_option(declared, given[declared.name])
         merged: dict[str, Any] = {"dataset": "", **preset_values(given.get("preset", "Fast")), **given}
         return cls(**merged)
 
@@ -617,33 +638,65 @@ OPTIONS = options_of(TrainingSpec)
 "Every option of a training run."
 
 
+def label_of(name: str) -> Message:
+    """Return the label of an option in the tab.
+
+    Args:
+        name: Of a field of `TrainingSpec`.
+    """
+    return _option(name).label
+
+
+def choice_label(name: str, value: str) -> Message:
+    """Return the label of an option's choice in the tab; a value without a label is its own.
+
+    Args:
+        name: Of a field of `TrainingSpec`.
+        value: One of its choices.
+    """
+    return next((label for label, choice in _option(name).labelled_choices() if choice == value), verbatim(value))
+
+
+def _option(name: str) -> Option:
+    return next(declared for declared in OPTIONS if declared.name == name)
+
+
 def _known_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values under the names of today. Raises InvalidSpec for a name that no option has or had."""
+    """Return the values under the current names of the options. Raises InvalidSpec for an unknown name."""
     for old, new in RENAMED_FIELDS.items():
         if old in values and new in values:
-            raise InvalidSpec(f"{old} is the old name of {new}, and both are given.", f"Leave {old} out.")
+            raise InvalidSpec(
+                msg('"{old}" is the old name of "{new}", and both are given.', old=old, new=new),
+                msg('Leave out "{old}".', old=old),
+            )
     renamed = with_current_names(values)
-    known = {one.name for one in OPTIONS}
+    known = {declared.name for declared in OPTIONS}
     unknown = sorted(set(renamed) - known)
     if unknown:
-        named = ", ".join(map(repr, unknown))
-        raise InvalidSpec(f"A training run has no option {named}.", f"It has {', '.join(sorted(known))}.")
+        raise InvalidSpec(
+            plural(
+                "There is no option {names}.", "There are no options {names}.", len(unknown),
+                names=joined(f'"{name}"' for name in unknown),
+            ),
+            msg("The options are {names}.", names=joined(sorted(known))),
+        )  # fmt: skip
     return renamed
 
 
 def _check_needed(given: dict[str, Any]) -> None:
+    if not given.get("embedding"):
+        raise InvalidOption("embedding", msg("is missing."), msg("Give the name of an existing embedding."))
     teacher = given.get("teacher_prompt")
-    needed = ("embedding",) if isinstance(teacher, str) and teacher.strip() else ("embedding", "dataset")
-    missing = [name for name in needed if not given.get(name)]
-    if missing:
-        raise InvalidSpec(
-            f"A training run needs {' and '.join(missing)}.",
-            "Instead of a dataset, teacher_prompt gives a prompt to pack." if "dataset" in missing else "",
+    if not given.get("dataset") and not (isinstance(teacher, str) and teacher.strip()):
+        raise InvalidOption(
+            "dataset",
+            msg("is missing."),
+            msg("Give a folder of images, or a prompt to pack (teacher_prompt, --teacher-prompt)."),
         )
 
 
 def _from_json_types(given: dict[str, Any]) -> dict[str, Any]:
-    """Turn numbers into text for the learning rate, and text or a list of lines into the tuple of the caption template."""
+    """Convert a number for the learning rate to text, and text or a list of lines for the caption template to a tuple."""
     converted = dict(given)
     rate = given.get("learning_rate")
     if isinstance(rate, int | float) and not isinstance(rate, bool):
@@ -657,41 +710,68 @@ def _from_json_types(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stripped(lines: Iterable[object]) -> tuple[object, ...]:
-    """Return the lines without spaces around them and without empty ones; what is not text stays, to be refused."""
+    """Strip spaces from lines and leave out empty ones. Values that are not text stay, and are refused later."""
     texts = [line.strip() if isinstance(line, str) else line for line in lines]
     return tuple(text for text in texts if text != "")
 
 
 @dataclass(frozen=True)
 class ResolvedSpec:
-    """A spec with everything decided that depends on the checkpoint."""
+    """A spec with all values that depend on the checkpoint.
+
+    Attributes:
+        spec: The options of the run.
+        width: Training width in pixels.
+        height: Training height in pixels.
+        steps: Steps of the spec, or fewer if the rate schedule ends earlier.
+        schedule: The learning rate over the steps.
+        lr_cooldown_steps: Cooldown steps of the spec, or fewer in a short run.
+    """
 
     spec: TrainingSpec
     width: int
     height: int
     steps: int
-    "The spec's steps, or fewer where the rate schedule ends earlier."
     schedule: RateSchedule
     lr_cooldown_steps: int
-    "The spec's, or less in a short run."
 
     def last_step(self, ending: int | None) -> int:
-        """The run's last step. ending: the one that the stop rule has set, if it has."""
+        """Return the last step of the run.
+
+        Args:
+            ending: The last step that early stopping has set; None if it has not.
+        """
         return self.steps if ending is None else min(self.steps, ending)
 
     def rate(self, step: int, last: int) -> float:
-        """The learning rate of a step, for a run whose last step is `last`."""
+        """Compute the learning rate of a step: the schedule's, with a linear warmup and a linear cooldown.
+
+        Args:
+            step: Counted from 1.
+            last: Last step of the run.
+        """
         warm = min(1.0, step / (self.spec.lr_warmup_steps + 1))
         cool = min(1.0, (last - step + 1) / (self.lr_cooldown_steps + 1))
         return self.schedule.at(step) * warm * cool
 
     def evaluates_at(self, step: int, ending: int | None) -> bool:
+        """Return whether the evaluation loss is computed after a step.
+
+        Args:
+            step: Counted from 1.
+            ending: The last step that early stopping has set; None if it has not.
+        """
         every = self.spec.eval_every
         return bool(every) and (step % every == 0 or step == self.last_step(ending))
 
 
 def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:
-    """Decides what the spec leaves open. resolution: side in pixels of the checkpoint's own pictures."""
+    """Fill in what the spec leaves to the checkpoint.
+
+    Args:
+        spec: The options of the run.
+        resolution: Native image size of the checkpoint in pixels, the side of a square.
+    """
     schedule = parse_schedule(spec.learning_rate)
     steps = spec.steps if schedule.end is None else min(spec.steps, schedule.end)
     lr_cooldown_steps = min(spec.lr_cooldown_steps, steps // 4)

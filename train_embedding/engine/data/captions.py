@@ -18,6 +18,7 @@ from train_embedding.engine.prompts.encoding import batch_tokenized, tokenize_ca
 from train_embedding.engine.prompts.splicing import PromptBatch, VectorRows
 from train_embedding.engine.prompts.wildcards import check_alternatives, draw_alternatives, escape_alternatives
 from train_embedding.errors import InvalidInput, UnreadableFile
+from train_embedding.messages import msg
 
 MAX_CAPTION_BYTES = 64 * 1024
 _MARKS = (
@@ -94,8 +95,10 @@ def load_caption(image: Path) -> str:
     words = read_caption_file(text_file)
     try:
         check_alternatives(words)
-    except ValueError as error:
-        raise UnreadableFile(f'The caption file "{text_file.name}" cannot be used. {error}') from error
+    except InvalidInput as error:
+        raise UnreadableFile(
+            msg('The caption file "{file}" cannot be used: {problem}', file=text_file.name, problem=error.message), error.hint
+        ) from error
     _check_weights(words, f'The caption file "{text_file.name}" cannot be used.')
     return words
 

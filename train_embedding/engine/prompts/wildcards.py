@@ -1,7 +1,7 @@
-"""Wildcards in captions: each time, one alternative of `{red|blue}` is drawn.
+"""Wildcards in captions: `{red|blue}` stands for one of its alternatives, picked at random each time.
 
-Groups may be nested, `{a {big|small} star|a circle}`, and alternatives may be empty, `{|big }star`. A group without a bar is its
-text. Outside groups a bar is a bar. `\\{`, `\\}`, `\\|` and `\\\\` are the characters themselves.
+Groups may be nested, `{a {big|small} star|a circle}`, and alternatives may be empty, `{|big }star`. A group without a bar stands
+for its text. A bar outside groups is literal. `\\{`, `\\}`, `\\|` and `\\\\` are the literal characters.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import random
 import re
 
+from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg
+
 _PIECE = re.compile(r"\\([{}|\\])|([{}|])|([^{}|\\]+|\\)")
 _SPECIAL = re.compile(r"[{}|\\]")
 
 
 def draw_alternatives(text: str, rng: random.Random) -> str:
-    """Replace each group by one of its alternatives, all equally likely. Nothing is drawn from `rng` without groups.
+    """Replace each group by one of its alternatives, all equally likely. Without groups, `rng` is not used.
 
     Raises:
-        ValueError: Braces do not match; the message is a sentence.
+        InvalidInput: Braces do not match.
     """
     groups: list[list[str]] = [[""]]  # open groups, the innermost last, with their alternatives so far
     for escaped, mark, plain in _PIECE.findall(text):
@@ -25,7 +28,7 @@ def draw_alternatives(text: str, rng: random.Random) -> str:
             groups.append([""])
         elif mark == "}":
             if len(groups) == 1:
-                raise ValueError('It has a "}" that no "{" opens; write \\} for the character itself.')
+                raise InvalidInput(msg('A "}" has no matching "{".'), msg("For a literal brace, write \\{ or \\}."))
             alternatives = groups.pop()
             groups[-1][-1] += rng.choice(alternatives) if len(alternatives) > 1 else alternatives[0]
         elif mark == "|" and len(groups) > 1:
@@ -33,12 +36,12 @@ def draw_alternatives(text: str, rng: random.Random) -> str:
         else:
             groups[-1][-1] += escaped or mark or plain
     if len(groups) > 1:
-        raise ValueError('It has a "{" that no "}" closes; write \\{ for the character itself.')
+        raise InvalidInput(msg('A "{" has no matching "}".'), msg("For a literal brace, write \\{ or \\}."))
     return groups[0][0]
 
 
 def check_alternatives(text: str) -> None:
-    """Check a text's groups. Raises ValueError, whose message is a sentence, if braces do not match."""
+    """Check the braces of a text. Raises InvalidInput if they do not match."""
     draw_alternatives(text, random.Random(0))
 
 
