@@ -59,33 +59,58 @@ def on_post_build(config: Any, **_: Any) -> None:
 
 
 @functools.cache
-def options_tables() -> str:
-    """Return a table for each group of training options, in Markdown."""
+def options() -> str:
+    """Return a section for each training option, under a heading for each group, in Markdown."""
     groups = dict.fromkeys(option.group for option in OPTIONS)
-    return "\n\n".join(_options_table(group, [option for option in OPTIONS if option.group == group]) for group in groups)
+    return "\n\n".join(_option_group(group, [option for option in OPTIONS if option.group == group]) for group in groups)
 
 
-def _options_table(group: str, options: Iterable[Option]) -> str:
-    titles = ("In the tab", "Command line", "Default", "Meaning")
-    rows = [(option.label, _flag(option), _default(option), _meaning(option)) for option in options]
-    return f"## {group}\n\n{_table(titles, rows)}"
+def _option_group(group: str, options: Iterable[Option]) -> str:
+    return "\n\n".join([f"## {group}", *map(_option, options)])
+
+
+def _option(option: Option) -> str:
+    facts = [_flag(option), _values(option), _default(option)]
+    return "\n\n".join(
+        [
+            f"### {option.label} {{ #{_anchor(option)} }}",
+            " · ".join(fact for fact in facts if fact),
+            f"{_sentence(option.help)} {option.details}".strip(),
+        ]
+    )
+
+
+def _anchor(option: Option) -> str:
+    return option.name.replace("_", "-")
 
 
 def _flag(option: Option) -> str:
-    arguments = {"embedding": "`NAME`", "dataset": "`FOLDER`"}
+    arguments = {"embedding": "`NAME`, the first argument", "dataset": "`FOLDER`, the second argument"}
     return arguments.get(option.name, f"`{option.flag}`")
+
+
+def _values(option: Option) -> str:
+    """Return which values an option takes, if that is not obvious."""
+    if option.kind == "flag":
+        return f"`--no-{_anchor(option)}` switches it off" if option.default else ""
+    if option.kind == "choice":
+        named = [f"`{word}`" if label == word else f"`{word}` ({label})" for label, word in option.labelled_choices()]
+        return f"one of {', '.join(named)}"
+    if option.low is None or option.high is None:
+        return ""
+    return f"{option.low:,} to {option.high:,}" + (f", a multiple of {option.multiple_of}" if option.multiple_of > 1 else "")
 
 
 def _default(option: Option) -> str:
     if option.kind == "flag":
-        return "on" if option.default else "off"
-    if option.kind == "lines":
-        return f"{len(option.default)} lines" if len(option.default) > 1 else f"`{option.default[0]}`"
-    return f"`{option.default}`" if option.default not in (None, "") else ""
-
-
-def _meaning(option: Option) -> str:
-    return f"{_sentence(option.help)} {option.details}".strip()
+        return f"default: {'on' if option.default else 'off'}"
+    if option.default is None or option.default in ("", ()):
+        return ""
+    return (
+        f"default: {', '.join(f'`{line}`' for line in option.default)}"
+        if option.kind == "lines"
+        else f"default: `{option.default}`"
+    )
 
 
 @functools.cache
@@ -198,7 +223,8 @@ def _field(schema: dict[str, Any], required: bool) -> Row:
     if "oneOf" in schema:
         kind = " or ".join(each["type"] for each in schema["oneOf"])
     default = "required" if required else f"`{json.dumps(schema['default'])}`" if schema.get("default") not in (None, "") else ""
-    label = f"[{schema['title']}](options.md)" if schema.get("title") in {option.label for option in OPTIONS} else ""
+    anchors = {option.label: _anchor(option) for option in OPTIONS}
+    label = f"[{schema['title']}](options.md#{anchors[schema['title']]})" if schema.get("title") in anchors else ""
     return kind, default, label or _plain(schema.get("description", ""))
 
 
@@ -209,7 +235,7 @@ def changelog() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "options": options_tables,
+    "options": options,
     "commands": commands,
     "routes": routes,
     "changelog": changelog,

@@ -9,12 +9,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.generate import MARK, PARTS, commands, on_page_markdown, routes
+from docs.generate import MARK, PARTS, commands, on_page_markdown, options, routes
 from train_embedding.cli import parser
 from train_embedding.engine.config import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def test_options_have_a_section_each() -> None:
+    sections = {section.split("\n")[0]: section for section in re.split(r"^### ", options(), flags=re.MULTILINE)[1:]}
+    assert list(sections) == [f"{option.label} {{ #{option.name.replace('_', '-')} }}" for option in OPTIONS]
+    for option, section in zip(OPTIONS, sections.values(), strict=True):
+        assert option.help in section
+        assert option.details in section
+        assert [word for word in option.choices if f"`{word}`" not in section] == []
+    found = {option.name: section for option, section in zip(OPTIONS, sections.values(), strict=True)}
+    assert "`--width` · 0 to 4,096, a multiple of 8 · default: `0`" in found["width"]
+    assert "`--learning-rate` · default: `5e-3`" in found["learning_rate"]
+    assert "`--buckets` · `--no-buckets` switches it off · default: on" in found["buckets"]
 
 
 def _parsers(built: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
