@@ -18,6 +18,9 @@ SOURCES = sorted(path.relative_to(ROOT).as_posix() for folder in (PACKAGE, "scri
 # Data that every front end may name: what it hands to the services and what it gets back.
 FACTS = ("errors", "messages", "hosts.base", "engine.config")
 
+# Of hosts, what needs no host: its protocol, and which programs there are.
+_OF_HOSTS = ("hosts.base", "hosts.recognition")
+
 # Per package, the packages and modules that it may import. "hosts" covers all of hosts, "hosts.base" that alone.
 INSIDE: dict[str, tuple[str, ...]] = {
     "__init__": ("lazy", "workspace", "embeddings", "engine.config", "hosts.base", "errors"),
@@ -31,7 +34,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "images": ("messages", "images"),
     "embeddings": ("messages", "embeddings", "images", "errors"),
     "engine": ("messages", "engine", "lazy", "allowed_folders", "embeddings", "images", "errors"),
-    "services": ("messages", "services", "lazy", "allowed_folders", "engine", "embeddings", "images", "errors", "hosts.base"),
+    "services": ("messages", "services", "lazy", "allowed_folders", "engine", "embeddings", "images", "errors", *_OF_HOSTS),
     "hosts": ("messages", "hosts", "engine", "embeddings", "errors"),
     "testing": ("messages", "hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
     "ui": ("translations", "ui", "services", "images", *FACTS),
@@ -81,6 +84,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "engine.sampling": _MODEL_PACKAGES,
     "engine.data": ("engine.config", "engine.process_group", "engine.seeds", *_MODEL_PACKAGES),
     "engine.training": _TRAINED,
+    "engine.self_test": ("engine.devices", "engine.runtime"),
     "engine.profiling": ("engine.training", "engine.loading", *_TRAINED),
     "services.settings": (),
     "services.formats": (),
@@ -92,6 +96,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "services.datasets": ("services.typed_paths",),
     "services.sidecars": ("services.run_records", "services.waiting"),
     "services.store": ("services.sidecars", "services.formats", "services.run_records"),
+    "services.diagnosis": ("services.store", "services.run_records"),
     "services.importing": ("services.sidecars", "services.formats"),
     "services.library": _LIBRARY,
     "services.inspection": ("services.library", *_LIBRARY),

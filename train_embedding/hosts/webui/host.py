@@ -30,6 +30,7 @@ from modules import progress as tasks
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import HostInfo, Progress
+from train_embedding.hosts.recognition import OWN_FOLDER
 from train_embedding.hosts.webui.txt2img import PROGRESS
 
 if TYPE_CHECKING:
@@ -219,8 +220,7 @@ def width_mismatch(embedding: Any, widths: dict[str, int]) -> str:
 
 
 def _runs_folder() -> Path:
-    """The WebUI serves its whole data folder to the browser, except names that start with a dot."""
-    return Path(paths_internal.data_path).absolute() / ".train-embedding" / "runs"
+    return Path(paths_internal.data_path).absolute() / OWN_FOLDER / "runs"
 
 
 def _allowed_folders() -> tuple[Path, ...] | None:

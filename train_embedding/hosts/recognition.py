@@ -1,0 +1,47 @@
+"""Tells the programs of the WebUI's family apart by the modules that each of them has, in a process or on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+SUPPORTED = "It runs in AUTOMATIC1111 WebUI 1.10, in Forge, in reForge, and without a WebUI."
+OWN_FOLDER = ".train-embedding"
+"In a WebUI's data folder, for runs and the trash. The WebUI serves that folder to browsers, except names that start with a dot."
+
+_SDNEXT = ("modules.modeldata", "modules.sd_offload")
+"Modules that SD.Next has and no other program of the family; its `installer` is also the name of a package on PyPI."
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the WebUI's family."""
+
+    name: str
+    "For people. In a sentence it follows a verb, such as in 'does not support Forge Neo'."
+    kind: Literal["a1111", "forge", "reforge", "unsupported"]
+
+
+def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], bool]) -> Program:
+    """Return which program has these modules.
+
+    Args:
+        has_module: Whether the program has a module, such as "modules.sd_hijack".
+        reserves_memory: Whether `load_models_gpu` of `ldm_patched.modules.model_management` takes `minimum_memory_required`, as
+            in reForge but not in Forge Classic. Called only if the program has that module.
+    """
+    if all(has_module(module) for module in _SDNEXT):
+        return Program("SD.Next", "unsupported")
+    is_forge, has_backend = has_module("modules_forge"), has_module("backend.memory_management")
+    if not has_module("modules.sd_hijack") or not has_module("modules.textual_inversion.textual_inversion"):
+        return Program("Forge Neo" if is_forge and has_backend else "this WebUI", "unsupported")
+    if not is_forge:
+        return Program("AUTOMATIC1111 WebUI", "a1111")
+    if has_backend:
+        return Program("Stable Diffusion WebUI Forge", "forge")
+    if not has_module("ldm_patched.modules.model_management"):
+        return Program("this version of Forge", "unsupported")
+    if not reserves_memory():
+        return Program("Forge Classic", "unsupported")
+    return Program("Stable Diffusion WebUI reForge", "reforge")
