@@ -11,11 +11,13 @@ import hashlib
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.storage import remove_file, storage_failed, temporary_key
 from train_embedding.errors import Conflict
+
+if TYPE_CHECKING:  # imported where it is used, so that `doctor` can run and say that it is missing
+    from filelock import BaseFileLock
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 "What file systems without locks answer."
@@ -33,6 +35,8 @@ def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
         TimeoutError: Another thread or process still holds it.
         StorageFailed: The file cannot be opened.
     """
+    from filelock import Timeout
+
     with ExitStack() as held:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +92,8 @@ class TrainingLocks:
 
 def _acquire(path: Path, seconds: float, held: ExitStack) -> None:
     """Let `held` hold the lock on a file, or nothing if the file system has no locks. Raises Timeout, OSError."""
+    from filelock import SoftFileLock
+
     lock = _lock(path, seconds)
     try:
         held.enter_context(lock)
@@ -103,6 +109,8 @@ def _acquire(path: Path, seconds: float, held: ExitStack) -> None:
 
 def _has_locks(folder: Path) -> bool:
     """Whether the file system has locks: filelock before 3.24 reports a lock of somebody else if it has none."""
+    from filelock import Timeout
+
     unknown = folder / f".{temporary_key()}.tmp"
     try:
         with _lock(unknown, 0.0):
@@ -116,4 +124,6 @@ def _has_locks(folder: Path) -> bool:
 
 
 def _lock(path: Path, seconds: float) -> BaseFileLock:
+    from filelock import FileLock
+
     return FileLock(path, timeout=seconds, thread_local=False)
