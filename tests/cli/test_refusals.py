@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.rights import WITHOUT_RIGHTS
 from train_embedding.cli import main
 from train_embedding.errors import refusal_of
 from train_embedding.services.library.library import Library
 
 ROOT = Path(__file__).parents[2]
 CLOSABLE = ("embeddings", "runs", "trash", "library", "templates")
-WITHOUT_RIGHTS = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
-"Before a command: permissions then bind even root."
 
 
 def said(command: list[str], limit: str = "", before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

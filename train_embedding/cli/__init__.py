@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, demo, inspect, library, merge, resume, tokens, train
+from train_embedding.cli import app, bench, demo, doctor, inspect, library, merge, resume, tokens, train
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError, refusal_of
 
@@ -31,6 +31,7 @@ COMMANDS = (
     app.add_to,
     demo.add_to,
     bench.add_to,
+    doctor.add_to,
 )
 "In the order of --help; each adds one command to the parser."
 INTERRUPTED = 130

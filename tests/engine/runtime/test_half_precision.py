@@ -110,7 +110,7 @@ def test_gradients_of_fp16_weights_are_those_of_fp32(model: DiffusionModel, monk
     monkeypatch.setitem(SUPPORT, "cpu", DeviceSupport(autocast=True))
     monkeypatch.setattr(torch, "autocast", emulated_autocast)
     for dtype in (torch.bfloat16, torch.float16):
-        monkeypatch.setattr(precision, "_autocast_dtype", lambda _device, dtype=dtype: dtype)
+        monkeypatch.setattr(precision, "autocast_dtype", lambda _device, dtype=dtype: dtype)
         assert uses_fp16_gradients(model)
         assert cosine(gradient(model, LossScale(CPU, enabled=True)), exact) >= 0.999, dtype
     unscaled = cosine(gradient(model, LossScale(CPU, enabled=False)), exact)

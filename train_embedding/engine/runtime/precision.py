@@ -26,12 +26,12 @@ def autocast(model: DiffusionModel) -> AbstractContextManager[object]:
     """Return the context in which networks compute: autocast to `compute_dtype`, or none if the device does not support it."""
     if not support_of(model.device).autocast:
         return nullcontext()
-    return torch.autocast(model.device.type, dtype=_autocast_dtype(model.device))
+    return torch.autocast(model.device.type, dtype=autocast_dtype(model.device))
 
 
 def compute_dtype(model: DiffusionModel) -> torch.dtype:
     """Return the dtype that the UNet computes in: autocast's, or that of its weights without autocast."""
-    return _autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
+    return autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
 
 
 def uses_fp16_gradients(model: DiffusionModel) -> bool:
@@ -41,7 +41,7 @@ def uses_fp16_gradients(model: DiffusionModel) -> bool:
     return torch.float16 in {compute_dtype(model), *weights}
 
 
-def _autocast_dtype(device: torch.device) -> torch.dtype:
+def autocast_dtype(device: torch.device) -> torch.dtype:
     """Return bf16 if the GPU supports it (NVIDIA since Ampere, AMD), else fp16."""
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
         return torch.float16  # torch.cuda.is_bf16_supported() is true for emulated bf16 too

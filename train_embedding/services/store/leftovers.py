@@ -23,9 +23,13 @@ logger = logging.getLogger(__name__)
 
 def sweep(folder: Path, below: bool = True) -> None:
     """Remove the temporary files of ended processes; with `below`, also from the folders in it. Never fails."""
-    for path in _temporaries(folder, below):
-        if is_left_behind(path):
-            _remove(path)
+    for path in find_leftovers(folder, below):
+        _remove(path)
+
+
+def find_leftovers(folder: Path, below: bool = True) -> list[Path]:
+    """Return the temporary files of ended processes; with `below`, also those in the folders in it."""
+    return [path for path in _temporaries(folder, below) if is_left_behind(path)]
 
 
 def sweep_empty(folder: Path) -> None:

@@ -22,6 +22,8 @@ from train_embedding.services.store.trash import Trash, Trashed
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
 "Beside the runs: the index, the journal of a change in progress, locks. It may be deleted while nothing is changed."
+TRAINING_LOCKS = "held"
+"The folder in it with the locks of embeddings that are being trained."
 _WITHOUT_ROOM = "Empty the trash, which needs no room, or use `train-embedding delete --permanently`."
 
 
@@ -64,7 +66,7 @@ class EmbeddingStore:
     @property
     def training_locks(self) -> TrainingLocks:
         """Which embeddings are being trained."""
-        return TrainingLocks(self.own_folder / "held")
+        return TrainingLocks(self.own_folder / TRAINING_LOCKS)
 
     @property
     def trash(self) -> Trash:

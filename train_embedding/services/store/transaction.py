@@ -34,6 +34,8 @@ from train_embedding.errors import Conflict, StorageFailed
 from train_embedding.services.store.locks import file_lock
 
 JOURNAL, LOCK = "change.json", "change.lock"
+DAMAGED = "change.damaged"
+"The journal of an interrupted change that cannot be completed, and was set aside."
 RESERVE, RESERVE_SIZE = "change.reserve", 64 * 2**10
 "A file that is deleted when the disk is full, to make room for the journal of a change that moves or deletes files."
 WAIT_SECONDS = 30.0
@@ -259,7 +261,7 @@ class Journal:
         except FileNotFoundError:
             return
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            aside = self._journal.with_suffix(".damaged")
+            aside = self._journal.with_name(DAMAGED)
             logger.warning("An interrupted change is not completed: %s Its journal was set aside as %s.", error, aside)
             replace_file(self._journal, aside)
             return
