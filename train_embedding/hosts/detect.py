@@ -10,6 +10,7 @@ import sys
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Host
 from train_embedding.hosts.recognition import SUPPORTED, recognize
+from train_embedding.messages import msg
 
 
 @functools.cache
@@ -20,10 +21,10 @@ def detect() -> Host:
         HostFailed: There is no WebUI in this process, or one that is not supported, which the message names.
     """
     if "modules.shared" not in sys.modules:
-        raise HostFailed("There is no WebUI in this process.", 'Without one, "train-embedding app" opens the same tab.')
+        raise HostFailed(msg("There is no WebUI in this process."), msg('Without one, "train-embedding app" opens the same tab.'))
     program = recognize(_there_is, _reserves_memory)
     if program.kind == "unsupported":
-        raise HostFailed(f"Train Embedding does not support {program.name} yet.", SUPPORTED)
+        raise HostFailed(msg("Train Embedding does not support {name} yet.", name=program.name), SUPPORTED)
     if program.kind == "a1111":
         from train_embedding.hosts.a1111.host import A1111Host
 

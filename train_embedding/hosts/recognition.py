@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-SUPPORTED = "It runs in AUTOMATIC1111 WebUI 1.10, in Forge, in reForge, and without a WebUI."
+from train_embedding.messages import Message, msg, verbatim
+
+SUPPORTED = msg("It runs in AUTOMATIC1111 WebUI 1.10, in Forge, in reForge, and without a WebUI.")
 OWN_FOLDER = ".train-embedding"
 "In a WebUI's data folder, for runs and the trash. The WebUI serves that folder to browsers, except names that start with a dot."
 
@@ -18,7 +20,7 @@ _SDNEXT = ("modules.modeldata", "modules.sd_offload")
 class Program:
     """A program of the WebUI's family."""
 
-    name: str
+    name: Message
     "For people. In a sentence it follows a verb, such as in 'does not support Forge Neo'."
     kind: Literal["a1111", "forge", "reforge", "unsupported"]
 
@@ -32,16 +34,16 @@ def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], b
             in reForge but not in Forge Classic. Called only if the program has that module.
     """
     if all(has_module(module) for module in _SDNEXT):
-        return Program("SD.Next", "unsupported")
+        return Program(verbatim("SD.Next"), "unsupported")
     is_forge, has_backend = has_module("modules_forge"), has_module("backend.memory_management")
     if not has_module("modules.sd_hijack") or not has_module("modules.textual_inversion.textual_inversion"):
-        return Program("Forge Neo" if is_forge and has_backend else "this WebUI", "unsupported")
+        return Program(verbatim("Forge Neo") if is_forge and has_backend else msg("this WebUI"), "unsupported")
     if not is_forge:
-        return Program("AUTOMATIC1111 WebUI", "a1111")
+        return Program(verbatim("AUTOMATIC1111 WebUI"), "a1111")
     if has_backend:
-        return Program("Stable Diffusion WebUI Forge", "forge")
+        return Program(verbatim("Stable Diffusion WebUI Forge"), "forge")
     if not has_module("ldm_patched.modules.model_management"):
-        return Program("this version of Forge", "unsupported")
+        return Program(msg("this version of Forge"), "unsupported")
     if not reserves_memory():
-        return Program("Forge Classic", "unsupported")
-    return Program("Stable Diffusion WebUI reForge", "reforge")
+        return Program(verbatim("Forge Classic"), "unsupported")
+    return Program(verbatim("Stable Diffusion WebUI reForge"), "reforge")
