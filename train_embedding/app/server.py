@@ -36,14 +36,11 @@ print_at_once = partial(print, flush=True)
 "Reaches a program that reads what is said, too, as soon as it is said."
 STATIC = Path(__file__).parent / "static"
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ("train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js")
 FILES = {
     "style.css": (STATIC / "style.css", ROOT / "style.css"),
     "page.css": (STATIC / "page.css",),
-    "train_embedding.js": (STATIC / "train_embedding.js", ROOT / "javascript" / "train_embedding.js"),
-    "train_embedding_library.js": (
-        STATIC / "train_embedding_library.js",
-        ROOT / "javascript" / "train_embedding_library.js",
-    ),
+    **{name: (STATIC / name, ROOT / "javascript" / name) for name in SCRIPTS},
     "page.js": (STATIC / "page.js",),
 }
 """What the page loads: the first place is a wheel's, the second a clone's, whose root is laid out for the WebUI."""
@@ -52,7 +49,7 @@ _LOAD_FILES = """() => {
     const link = Object.assign(document.createElement("link"), {rel: "stylesheet", href: "train-embedding/static/" + name});
     document.head.append(link);
   }
-  for (const name of ["train_embedding.js", "train_embedding_library.js", "page.js"]) {
+  for (const name of ["train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js", "page.js"]) {
     const script = Object.assign(document.createElement("script"), {src: "train-embedding/static/" + name, async: false});
     document.head.append(script);
   }

@@ -35,8 +35,8 @@ def javascript(code: str) -> dict[str, Any]:
 def line_plot(**arguments: Any) -> gr.LinePlot:
     """Later versions fill the column by themselves. gradio 3 wants a width, which style.css stretches, and puts the label
     over the plot."""
-    older: dict[str, Any] = {"width": 520, "show_label": False}
-    return gr.LinePlot(**arguments) if MAJOR >= 4 else gr.LinePlot(**arguments, **older)
+    older: dict[str, Any] = {"width": 420, "height": 200, "show_label": False, "color_legend_position": "bottom"}
+    return gr.LinePlot(**arguments, height=280) if MAJOR >= 4 else gr.LinePlot(**arguments, **older)
 
 
 def gallery(**arguments: Any) -> gr.Gallery:

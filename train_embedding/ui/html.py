@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import Markup
 
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
+from train_embedding.translations import t
 from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def progress(state: RunState | None) -> Markup:
     if state is None:
         return render("no_progress")
     percent = 100 * state.step / state.steps if state.steps else 0
-    return render("progress", run=state, text=progress_text(state), percent=f"{percent:.1f}")
+    return render("progress", run=state, text=progress_text(state), percent=f"{percent:.1f}", curves=_curves(state))
 
 
 def progress_text(state: RunState) -> str:
@@ -115,6 +116,27 @@ def steps(step: int | None) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _curves(state: RunState) -> str:
+    """Return what the plot of the losses shows in words, for screen readers; empty without a loss."""
+    sentences: list[str] = []
+    if state.losses:
+        sentences.append(t("Training loss: {summary}.", summary=_curve(state.losses)))
+    if state.evaluations:
+        evaluations = [(step, loss) for step, _, loss in state.evaluations]
+        sentences.append(t("Evaluation loss (fixed noise): {summary}.", summary=_curve(evaluations)))
+    return " ".join(sentences)
+
+
+def _curve(points: Sequence[tuple[int, float]]) -> str:
+    (first_step, first), (last_step, last) = points[0], points[-1]
+    lowest_step, lowest = min(points, key=lambda point: point[1])
+    return t(
+        "{first} at step {first_step}, {last} at step {last_step}, lowest {lowest} at step {lowest_step}",
+        first=f"{first:.4f}", first_step=first_step, last=f"{last:.4f}", last_step=last_step,
+        lowest=f"{lowest:.4f}", lowest_step=lowest_step,
+    )  # fmt: skip
 
 
 def _facts(one: Mapping[str, Any]) -> str:

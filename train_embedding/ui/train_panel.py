@@ -81,7 +81,7 @@ def build(services: Services) -> TrainPanel:
         widgets, values, dataset_check, template_choice, start, stop, resume,
         progress=gr.HTML(html.progress(None), elem_id="te_train_progress"),
         status=gr.HTML("", elem_id="te_train_status"),
-        plot=line_plot(x="step", y="loss", color="of", label="Loss", height=200, elem_id="te_train_plot"),
+        plot=line_plot(x="step", y="loss", color="of", label="Loss", elem_id="te_train_plot"),
         gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
         pictures=gr.HTML("", elem_id="te_train_pictures"),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 
 (() => {
     const boxes = "#txt2img_prompt textarea, #txt2img_neg_prompt textarea";
+    const card = "#txt2img_textual_inversion_cards .card";
     let active = null;
 
     const write = (box, text) => {
@@ -22,8 +23,13 @@
     document.addEventListener("focusin", (event) => {
         if (event.target.matches(boxes)) active = event.target;
     });
+    document.addEventListener("keydown", (event) => {
+        if ((event.key !== "Enter" && event.key !== " ") || !event.target.matches(card)) return;
+        event.preventDefault();
+        event.target.click();
+    });
     document.addEventListener("click", (event) => {
-        const card = event.target.closest("#txt2img_textual_inversion_cards .card");
-        if (card) toggle(active?.isConnected ? active : document.querySelector(boxes), card.dataset.name);
+        const clicked = event.target.closest(card);
+        if (clicked) toggle(active?.isConnected ? active : document.querySelector(boxes), clicked.dataset.name);
     });
 })();
