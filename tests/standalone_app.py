@@ -1,0 +1,170 @@
+"""The stand-alone app in a process of its own, and what people do on its page."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "train_embedding" / "demo" / "samples" / "lime" / "train"
+START = 180.0
+"Seconds the server may take to start, and a short training run to end: other programs may want the machine too."
+SECOND = 1000.0
+
+
+@dataclass
+class App:
+    """A running server; `lines` is what it has said."""
+
+    data: Path
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    ready: threading.Event = field(default_factory=threading.Event)
+    address: str = ""
+
+    def listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+            found = re.search(r"Running on (http://\S+)", line)
+            if found:
+                self.address = found[1]
+                self.ready.set()
+        self.ready.set()
+
+
+@contextmanager
+def serve_app(data: Path) -> Iterator[App]:
+    """Start the app on a data folder and any free port; it is ended afterwards, and must have printed no traceback."""
+    command = [sys.executable, "-m", "train_embedding", "app", "--port", "0", "--data", str(data)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started = App(data, process)
+    reader = threading.Thread(target=started.listen)
+    reader.start()
+    try:
+        assert started.ready.wait(START), "the server did not start"
+        assert started.address, "".join(started.lines)
+        yield started
+    finally:
+        process.terminate()
+        process.wait(30)
+        reader.join(30)
+        if process.stdout is not None:
+            process.stdout.close()
+    assert "Traceback" not in "".join(started.lines)
+
+
+def open_page(app: App, page: Any) -> None:
+    page.goto(app.address)
+    tab(page, "Train Embedding")
+    page.wait_for_selector("#te_library_cards .te-cards", state="attached")
+
+
+def fill(ui: Any, element: str, value: str) -> None:
+    ui.locator(f"#{element} textarea, #{element} input").first.fill(value)
+
+
+def value(ui: Any, element: str) -> str:
+    return ui.locator(f"#{element} textarea, #{element} input").first.input_value()
+
+
+def text(ui: Any, element: str) -> str:
+    """What a piece of HTML says; around it gradio keeps timers."""
+    return ui.locator(f"#{element}.prose, #{element} .prose").first.inner_text().strip()
+
+
+def tab(ui: Any, name: str) -> None:
+    # gradio 6 has each button twice, one of them only to measure it
+    buttons = ui.locator("#tabs button").filter(has_text=re.compile(f"^\\s*{name}\\s*$"))
+    buttons.first.wait_for(state="attached")
+    next((button for button in buttons.all() if button.get_attribute("role") == "tab"), buttons.last).click()
+    ui.wait_for_selector("#te_create_name:visible" if name == "Train Embedding" else "#txt2img_prompt:visible")
+
+
+def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = START) -> None:
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return
+        ui.wait_for_timeout(100)
+    raise AssertionError(f"{what} did not happen")
+
+
+def create(ui: Any, name: str, init_text: str = "", vectors: str = "auto", overwrite: bool = False) -> str:
+    """Fills the form, clicks, and returns the message."""
+    tab(ui, "Train Embedding")
+    before = text(ui, "te_create_status")
+    for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
+        fill(ui, f"te_create_{element}", content)
+    if overwrite:
+        ui.locator("#te_create_overwrite input").check()
+    ui.click("#te_create_button")
+    wait(ui, lambda: text(ui, "te_create_status") not in ("", before), "an answer to Create")
+    return text(ui, "te_create_status")
+
+
+def card(ui: Any, name: str) -> Any:
+    return ui.locator(f"#txt2img_textual_inversion_cards .card[data-name={json.dumps(name, ensure_ascii=False)}]")
+
+
+def progress(ui: Any) -> dict[str, str]:
+    return ui.eval_on_selector("#te_train_progress .te-progress", "element => ({...element.dataset})")
+
+
+def start_training(ui: Any, name: str, folder: Path | str = PICTURES, **values: Any) -> None:
+    tab(ui, "Train Embedding")
+    choose(ui, name)
+    for element, content in {"dataset": str(folder), "steps": "12", "learning_rate": "0.05", "batch_size": "2", **values}.items():
+        fill(ui, f"te_train_{element}", str(content))
+    ui.click("#te_train_button")
+
+
+def choose(ui: Any, name: str) -> None:
+    box = ui.locator("#te_train_embedding input").first
+    box.click()
+    box.fill(name)
+    box.press("Enter")
+    box.blur()
+
+
+def train(ui: Any, name: str, **values: Any) -> dict[str, str]:
+    before = progress(ui)["run"]
+    start_training(ui, name, **values)
+    wait(ui, lambda: progress(ui)["run"] != before, "the start of training")
+    wait(ui, lambda: progress(ui)["active"] == "false", "the end of training")
+    return progress(ui)
+
+
+def library_card(ui: Any, name: str) -> Any:
+    return ui.locator(f"#te_library_cards .te-card[data-name={json.dumps(name, ensure_ascii=False)}]")
+
+
+def choose_card(ui: Any, name: str) -> None:
+    tab(ui, "Train Embedding")
+    library_card(ui, name).click()
+    details = ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name, ensure_ascii=False)}]")
+    wait(ui, lambda: details.count() == 1, "the details", 30)
+
+
+def unfold(ui: Any, title: str, last: str) -> None:
+    """Opens a part of the panel, `last` being the id of its last widget, and leaves it ready to be filled in.
+
+    gradio 6 makes the widgets of a part when it is opened for the first time, and one frame later writes into them what the
+    server knows, over anything that a program has typed by then.
+    """
+    ui.locator("#te_library .label-wrap").filter(has_text=title).click()
+    ui.wait_for_selector(f"#{last}:visible")
+    frames(ui, 3)
+
+
+def frames(ui: Any, count: int) -> None:
+    """Waits until the page was painted so many times."""
+    next_frame = "new Promise((painted) => requestAnimationFrame(painted))"
+    ui.evaluate(f"async () => {{ for (let frame = 0; frame < {count}; frame++) await {next_frame}; }}")
