@@ -74,7 +74,12 @@
         const field = block.querySelector(".secondary-wrap input:not([aria-controls])");
         if (!field) return;
         const options = block.querySelector("ul.options");
-        set(field, {role: "combobox", "aria-autocomplete": "list", "aria-haspopup": "listbox", "aria-expanded": options !== null});
+        set(field, {
+            role: "combobox",
+            "aria-autocomplete": "list",
+            "aria-haspopup": "listbox",
+            "aria-expanded": options !== null,
+        });
     }
 
     // ---- accordions --------------------------------------------------------------------------------------------------
