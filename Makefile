@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all app docs docs-serve translations check format clean
+.PHONY: help demo test test-all app docs docs-serve translations screenshots check format clean
 
 help:
 	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
@@ -25,6 +25,7 @@ help:
 	@echo "make docs    build the documentation site into site/ (Python 3.11 or newer)"
 	@echo "make docs-serve  build the site and serve it at http://127.0.0.1:8000"
 	@echo "make translations  collect the texts of the tab for translators, and compile their translations"
+	@echo "make screenshots  take the screenshots of README and the docs from the running app"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code"
 	@echo "make clean   remove $(VENV) and the caches"
@@ -52,6 +53,9 @@ docs-serve: $(VENV)/.docs node_modules/.stamp
 
 translations: $(VENV)/.test
 	$(BIN)/python -m tools.translations
+
+screenshots: $(VENV)/.test
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
 check: $(VENV)/.test $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check .

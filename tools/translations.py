@@ -112,8 +112,8 @@ def main() -> int:
 def _empty(catalog: Catalog, language: str = "") -> Catalog:
     """A catalogue with the dates of another, so that an update without changes changes no file."""
     new = Catalog(
-        locale=language or catalog.locale, domain=DOMAIN, project="Train Embedding", version="1", msgid_bugs_address="", last_translator="",
-        language_team="", fuzzy=False, creation_date=catalog.creation_date, revision_date=catalog.creation_date,
+        locale=language or catalog.locale, domain=DOMAIN, project="Train Embedding", version="1", msgid_bugs_address="",
+        last_translator="", language_team="", fuzzy=False, creation_date=catalog.creation_date, revision_date=catalog.creation_date,
     )  # fmt: skip
     new.header_comment = "# The texts of Train Embedding. `make translations` updates this file."
     return new
