@@ -278,10 +278,10 @@ def test_text_from_people_is_escaped(ui: Any) -> None:
 def test_the_budget_follows_the_text(ui: Any) -> None:
     tab(ui, "Train Embedding")
     fill(ui, "te_create_init_text", "a red star")
-    whole = "3 tokens; the embedding takes 3 of the 75 tokens of a prompt."
+    whole = "3 tokens. The embedding uses 3 of the 75 tokens of a prompt."
     wait(ui, lambda: text(ui, "te_create_budget") == whole, "3 of 75", 30)
     fill(ui, "te_create_vectors", "12")
-    wait(ui, lambda: text(ui, "te_create_budget").startswith("3 tokens; the embedding takes 12 of the 75"), "12 of 75", 30)
+    wait(ui, lambda: text(ui, "te_create_budget").startswith("3 tokens. The embedding uses 12 of the 75"), "12 of 75", 30)
     fill(ui, "te_create_vectors", "76")
     wait(ui, lambda: "from 1 to 75" in text(ui, "te_create_budget"), "the limit", 30)
 
@@ -330,7 +330,7 @@ def test_an_unsafe_file_is_sanitized(ui: Any, app: App, tmp_path: Path) -> None:
     choose_card(ui, "evil")
     assert "posix.system" in text(ui, "te_library_details")
     ui.click("#te_library_sanitize")
-    wait(ui, lambda: "nothing but its vectors" in text(ui, "te_library_status"), "the sanitized file", 30)
+    wait(ui, lambda: "contains only the vectors" in text(ui, "te_library_status"), "the sanitized file", 30)
     wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-unsafe").count() == 0, "the card without its mark", 30)
     wait(ui, lambda: not ui.locator("#te_library_sanitize").is_visible(), "the end of the button", 30)
     assert not (tmp_path / "ran").exists()
@@ -363,7 +363,7 @@ def test_files_dragged_onto_the_library_are_imported(ui: Any, app: App, tmp_path
     drag_in(ui, files, "#te_library_cards")
     assert ui.locator("#te_library.te-drop").count() == 1
     drop(ui, files, "#te_library_cards")
-    wait(ui, lambda: "2 embeddings imported. 1 file refused." in text(ui, "te_library_status"), "the import", 60)
+    wait(ui, lambda: "2 embeddings imported. 1 file was rejected." in text(ui, "te_library_status"), "the import", 60)
     assert ui.locator("#te_library.te-drop").count() == 0
     assert '"holiday.txt" is not an embedding' in text(ui, "te_library_status")
     assert f'Imported with it: "{preview.name}", "{notes.name}".' in text(ui, "te_library_status")
@@ -378,20 +378,20 @@ def test_a_runs_newest_preview_and_a_drawn_one_become_the_cards_picture(ui: Any,
     create(ui, "pictured", "red", "1")
     run = train(ui, "pictured")["run"]
     choose_card(ui, "pictured")
-    unfold(ui, "Preview picture", "te_library_draw_preview")
+    unfold(ui, "Preview image", "te_library_draw_preview")
     ui.locator("#te_library_run input").first.click()
     ui.locator("#te_library_run [role=listbox] li, #te_library_run ul.options li, ul.options li").filter(
         has_text=run
     ).first.click()
     ui.click("#te_library_take_run")
-    wait(ui, lambda: text(ui, "te_library_status") == "The picture is set.", "the picture", 30)
+    wait(ui, lambda: text(ui, "te_library_status") == "Preview image set.", "the picture", 30)
     wait(ui, lambda: library_card(ui, "pictured").locator("img").count() == 1, "the picture on the card", 30)
     newest = sorted((app.data / "runs" / run / "previews").iterdir())[-1]
     assert (app.data / "embeddings" / "pictured.preview.png").read_bytes() == newest.read_bytes()
     before = library_card(ui, "pictured").locator("img").get_attribute("src")
     fill(ui, "te_library_prompt", "a big [name] on navy")
     ui.click("#te_library_draw_preview")
-    wait(ui, lambda: text(ui, "te_library_status") == "The picture is drawn.", "the picture", 60)
+    wait(ui, lambda: text(ui, "te_library_status") == "Preview image generated.", "the picture", 60)
     wait(ui, lambda: library_card(ui, "pictured").locator("img").get_attribute("src") != before, "the new picture", 30)
 
 
@@ -401,7 +401,7 @@ def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:
     unfold(ui, "Notes", "te_library_save_notes")
     fill(ui, "te_library_negative_text", "blurry")
     ui.click("#te_library_save_notes")
-    wait(ui, lambda: text(ui, "te_library_status") == "The notes are saved.", "the notes", 30)
+    wait(ui, lambda: text(ui, "te_library_status") == "Notes saved.", "the notes", 30)
     tab(ui, "txt2img")
     fill(ui, "txt2img_prompt", "a")
     fill(ui, "txt2img_neg_prompt", "dark")

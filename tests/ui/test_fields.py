@@ -74,8 +74,8 @@ def test_template_lines_and_spaces() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "sentence"),
     [
-        ({"embedding": None}, InvalidInput, "No embedding is chosen."),
-        ({"dataset": "  "}, InvalidInput, "No dataset folder is given."),
+        ({"embedding": None}, InvalidInput, "No embedding is selected."),
+        ({"dataset": "  "}, InvalidInput, "No dataset is given."),
         ({"steps": None}, InvalidSpec, '"Steps" is empty.'),
         ({"steps": 1.5}, InvalidSpec, '"Steps" is 1.5; it must be a whole number from 1 to 1,000,000.'),
         ({"steps": 0.0}, InvalidSpec, '"Steps" is 0'),

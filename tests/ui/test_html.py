@@ -42,7 +42,7 @@ EVIL_PIECES = {
     "message": html.message("bad", EVIL, EVIL),
     "error": html.error(TrainEmbeddingError(EVIL, EVIL)),
     "dataset": html.dataset(DatasetReport(Path(EVIL), 1, ((EVIL, EVIL),))),
-    "pictures": html.pictures(REPORT),
+    "images": html.image_report(REPORT),
     "progress": html.progress(state(embedding=EVIL, id=EVIL)),
     "active": html.run_status(state(notes=(EVIL,))),
     "failed": html.run_status(state(status="failed", error=EVIL, hint=EVIL, notes=(EVIL,))),
@@ -62,9 +62,9 @@ def test_text_from_people_stays_text(piece: str) -> None:
 @pytest.mark.parametrize(
     ("tokens", "vectors", "sentence"),
     [
-        (3, 3, "3 tokens; the embedding takes 3 of the 75 tokens of a prompt."),
-        (1, 4, "1 token; the embedding takes 4 of the 75 tokens of a prompt."),
-        (0, 1, "0 tokens; the embedding takes 1 of the 75 tokens of a prompt."),
+        (3, 3, "3 tokens. The embedding uses 3 of the 75 tokens of a prompt."),
+        (1, 4, "1 token. The embedding uses 4 of the 75 tokens of a prompt."),
+        (0, 1, "0 tokens. The embedding uses 1 of the 75 tokens of a prompt."),
     ],
 )
 def test_budget(tokens: int, vectors: int, sentence: str) -> None:
@@ -79,15 +79,15 @@ def test_a_folder_in_words() -> None:
 
 
 def test_what_became_of_the_pictures() -> None:
-    text = Reader(html.pictures(REPORT)).text
-    assert text.startswith("3 pictures: 1 at 576 × 448, 2 at 512 × 512; 1 skipped")
-    assert "a.png1024 × 768 → 576 × 448, mask from its transparencya cat" in text
-    assert "b.png512 × 512, a mask that is the same everywhere, so not used, 3 times as often" in text
+    text = Reader(html.image_report(REPORT)).text
+    assert text.startswith("3 images: 1 at 576 × 448, 2 at 512 × 512 · 1 skipped")
+    assert "a.png1024 × 768 → 576 × 448, mask from transparencya cat" in text
+    assert "b.png512 × 512, uniform mask (not used), used 3 times as often" in text
 
 
 def test_very_many_pictures_are_not_all_shown() -> None:
-    read = html.pictures({**REPORT, "used": REPORT["used"][:1] * 150})
-    assert read.count("<tr>") == html.SHOWN_PICTURES
+    read = html.image_report({**REPORT, "used": REPORT["used"][:1] * 150})
+    assert read.count("<tr>") == html.SHOWN_IMAGES
     assert "… and 51 more" in Reader(read).text
 
 
@@ -100,23 +100,23 @@ def test_progress_says_whether_the_run_goes_on(status: str) -> None:
 
 def test_progress_in_words() -> None:
     assert html.progress_text(state()) == "step 100 of 400 · 1:15 left · loss 0.1235"
-    assert html.progress_text(state(status="preparing", step=0, loss=None, eta_seconds=None)) == "Reading the pictures"
+    assert html.progress_text(state(status="preparing", step=0, loss=None, eta_seconds=None)) == "Reading the images"
     assert html.progress_text(state(status="finished", step=400)) == "Finished · step 400 of 400 · loss 0.1235"
 
 
 def test_no_run_yet() -> None:
-    assert Reader(html.progress(None)).text == "Nothing has been trained yet."
+    assert Reader(html.progress(None)).text == "No training run yet."
     assert html.run_status(None) == ""
 
 
 def test_the_end_names_the_file() -> None:
     run = state(status="finished", step=400, seconds=65.0, files=(Path("/embeddings/my-cat.pt"), Path("/snapshot.pt")))
-    assert Reader(html.run_status(run)).text == "Trained my-cat after 400 steps in 1:05.Written to /embeddings/my-cat.pt"
+    assert Reader(html.run_status(run)).text == "Finished my-cat: 400 steps in 1:05.Saved to /embeddings/my-cat.pt"
 
 
 def test_a_failure_keeps_what_was_written() -> None:
     run = state(status="failed", error="The disk is full.", hint="Make room.", files=(Path("/embeddings/my-cat.pt"),))
-    assert Reader(html.run_status(run)).text == "The disk is full.Make room.Written to /embeddings/my-cat.pt"
+    assert Reader(html.run_status(run)).text == "The disk is full.Make room.Saved to /embeddings/my-cat.pt"
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (59.6, "1:00"), (725, "12:05"), (3723, "1:02:03")])

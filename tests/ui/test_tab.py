@@ -1,12 +1,10 @@
-"""The tab: its element ids, its words in Chinese, and its handlers over a host without a model."""
+"""The tab: its element ids, and its handlers over a host without a model."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,9 @@ from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import StorageFailed
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
-from train_embedding.ui import fields, html, train_panel
+from train_embedding.ui import fields, train_panel
 from train_embedding.ui.error_handling import errors_in
-from train_embedding.ui.library.details import BOXES, FACTS
 from train_embedding.ui.library.panel import LibraryVersion
-from train_embedding.ui.templates import FOLDER, read_source
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
@@ -42,7 +38,6 @@ IDS = [
     *(f"te_library_{name}" for name in LIBRARY),
     "te_cards_version",
 ]
-LOCALIZATION = Path(__file__).parents[2] / "localizations" / "zh_CN.json"
 
 Handler = Callable[[str], Callable[..., Any]]
 Components = dict[str, Any]
@@ -63,74 +58,6 @@ def test_hidden_components_stay_in_the_page(components: Components) -> None:
 
 def test_the_webui_keeps_its_own_defaults_away(blocks: Any) -> None:
     assert all(component.do_not_save_to_config for component in blocks.blocks.values())
-
-
-class Words(HTMLParser):
-    """The texts of a piece of HTML, and those of its attributes that are shown."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.found: set[str] = set()
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.update(value for name, value in attrs if value and name in ("placeholder", "title", "aria-label"))
-
-    def handle_data(self, data: str) -> None:
-        self.found.add(data)
-
-
-def visible_strings(blocks: Any) -> set[str]:
-    """Labels, infos, choices, and what buttons and pieces of HTML say; placeholders are examples, which may be names of cards."""
-    found: set[str] = set()
-    for component in blocks.blocks.values():
-        if getattr(component, "show_label", True) or isinstance(component, gr.Accordion):
-            found.update(getattr(component, name, None) or "" for name in ("label", "info"))
-        if isinstance(component, gr.Button | gr.UploadButton):
-            found.add(component.value if isinstance(component, gr.Button) else component.label)
-        if isinstance(component, gr.Radio):
-            found.update(choice[0] if isinstance(choice, tuple | list) else choice for choice in component.choices)
-        if isinstance(component, gr.HTML) and component.value:
-            found |= Words(component.value).found
-    return found - {""}
-
-
-def template_strings() -> set[str]:
-    """What the templates say themselves: text between tags, shown attributes, and sentences within expressions."""
-    found: set[str] = set()
-    for file in FOLDER.glob("*.html"):
-        source = read_source(file.name)
-        found |= Words(re.sub(r"{[{%#].*?[}%#]}", "", source)).found
-        found.update(sentence for expression in re.findall("{{.*?}}", source) for sentence in re.findall('"(.*?)"', expression))
-    return {text for text in found if text[:1].isupper()}
-
-
-HIDDEN = {"Poll", "Show cards", "Show details", "Draw pictures", "HTML", "Textbox"}
-COMING = {
-    "Train Embedding", "Loss", "Training goes on when this page is closed.", *FACTS, *template_strings(),
-    *(text for _, text in BOXES), "The notes are saved.", "The picture is set.", "The picture is drawn.",
-    "Click a card first.", "No embedding is chosen.", "Nothing is chosen.", "No run is chosen.", "No embedding is named.",
-    "No file came.", "Nothing was imported.", html.RESUME,
-}  # fmt: skip
-"What pieces of HTML say that come later."
-
-
-def test_every_visible_string_is_translated(blocks: Any) -> None:
-    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
-    strings = visible_strings(blocks) - HIDDEN
-    assert {"Create", "Train", "Library", "Initialization text", "Stop", "Refresh", "Fast", "Newest first", "Search"} <= strings
-    assert sorted((strings | COMING) - set(translated)) == []
-
-
-def test_the_translation_holds_nothing_else(blocks: Any) -> None:
-    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
-    assert sorted(set(translated) - visible_strings(blocks) - COMING) == []
-
-
-def test_no_word_of_a_prompt_is_translated() -> None:
-    """The WebUI translates every text that is a key, also a token or a nearest word that is shown."""
-    translated = json.loads(LOCALIZATION.read_text(encoding="utf-8"))
-    assert [text for text in translated if re.fullmatch(r"[^\sA-Z]+", text)] == []
 
 
 def test_create(handler: Handler, components: Components, services: Services) -> None:
@@ -299,7 +226,7 @@ def failing(problem: Exception) -> Callable[..., Any]:
 def test_a_part_that_fails_takes_no_other_with_it(
     handler: Handler, components: Components, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train_panel, "_pictures", failing(ZeroDivisionError("secret")))
+    monkeypatch.setattr(train_panel, "_previews", failing(ZeroDivisionError("secret")))
     status, gallery = components["te_train_status"], components["te_train_gallery"]
     first = handler("poll")(None, "")
     assert {components["te_train_progress"], components["te_train_plot"], components["te_cards_version"]} <= set(first)
@@ -312,7 +239,7 @@ def test_a_part_that_fails_takes_no_other_with_it(
         assert [component.elem_id for component in later] == [None], "told once, so that other messages can be read"
         known = seen_of(later)
     assert len([record for record in caplog.records if record.exc_info]) == 1
-    monkeypatch.setattr(train_panel, "_pictures", lambda _: [])
+    monkeypatch.setattr(train_panel, "_previews", lambda _: [])
     better = handler("poll")(known, "yes")
     assert better[gallery] == []
     assert "Something" not in better[status]
@@ -364,7 +291,7 @@ def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "No embedding is chosen."),
+        ({}, "No embedding is selected."),
         ({"embedding": "nobody", "dataset": "/nowhere"}, "No embedding named &#34;nobody&#34;."),
         ({"embedding": "my-cat", "dataset": "/nowhere/<b>"}, "The folder &#34;/nowhere/&lt;b&gt;&#34; does not exist."),
         ({"embedding": "my-cat", "dataset": "{folder}"}, "There are no images"),

@@ -43,7 +43,7 @@ def test_a_run_that_ended_with_its_process_can_be_resumed(
     assert "step 120 of 400" in updates[components["te_train_progress"]]
     said = updates[components["te_train_status"]]
     assert "Training my-cat was interrupted at step 120 of 400." in said
-    assert "Resume goes on" in said
+    assert "to continue from the last save" in said
     resumed: list[str] = []
     monkeypatch.setattr(services.runs, "resume", resumed.append)
     handler("resume")()
@@ -55,4 +55,4 @@ def test_previews_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(good)
     broken.write_bytes(good.read_bytes()[:40])
     state = RunState("7", "my-cat", tmp_path, SPEC, previews=(good, broken, tmp_path / "0000200.png"))
-    assert [caption for _, caption in train_panel._pictures(state)] == ["step 0"]
+    assert [caption for _, caption in train_panel._previews(state)] == ["step 0"]

@@ -122,7 +122,7 @@ def test_files_dragged_onto_the_library_are_imported(page: Any, webui: WebUI, dr
     assert page.locator("#te_library.te-drop").count() == 1
     drop(page, [notes, holiday, dragged], "#te_library_cards")
     page.wait_for_function(
-        "document.getElementById('te_library_status').textContent.includes('1 embedding imported. 1 file refused.')"
+        "document.getElementById('te_library_status').textContent.includes('1 embedding imported. 1 file was rejected.')"
     )
     assert page.locator("#te_library.te-drop").count() == 0
     said = page.inner_text("#te_library_status")

@@ -1,4 +1,4 @@
-"""The Create panel: a new embedding from a few words."""
+"""The Create panel: make an embedding from an initialization text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,40 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import TrainEmbeddingError
+from train_embedding.messages import Message, msg, plural
+from train_embedding.translations import t
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in, remember
 from train_embedding.ui.gradio_compat import AT_ONCE
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from train_embedding.services import Services
     from train_embedding.services.library import Created
     from train_embedding.ui.library.panel import LibraryVersion
 
+INIT_TEXT = msg("Initialization text")
+STARTS: tuple[tuple[Message, str], ...] = (
+    (msg("Words"), "tokens"),
+    (msg("Text-encoder output (Cross Initialization)"), "output"),
+    (msg("An existing embedding"), "embedding"),
+)
+"Labels and values of what the vectors can start from."
+START_INFO = msg(
+    "Token embeddings of the words, or what the text encoder makes of them. For an existing embedding, type its name into "
+    '"{field}".',
+    field=INIT_TEXT,
+)
+VECTORS_INFO = msg(
+    "1 to 75. More vectors store more detail but use more of the 75-token prompt. auto: one per token of the initialization text."
+)
+
 
 @dataclass(frozen=True)
 class CreatePanel:
+    """The widgets of the panel."""
+
     name: gr.Textbox
     init_text: gr.Textbox
     start: gr.Radio
@@ -31,42 +53,62 @@ class CreatePanel:
 
 
 def build(services: Services) -> CreatePanel:
-    """Adds the panel to the Blocks being built, with its live token budget."""
+    """Add the panel, with its token budget, to the Blocks being built."""
     vectors = services.settings.load().get("create_vectors", "auto")
-    gr.HTML("<h3 class='te-title'>Create</h3>")
+    gr.HTML(html.panel_title(msg("Create")))
     panel = CreatePanel(
         name=gr.Textbox(
-            label="Name", info="The word that you will write in prompts.", placeholder="my-cat", elem_id="te_create_name"
+            label=t("Name"),
+            info=t("The trigger word: you write it in prompts to use the embedding."),
+            placeholder="my-cat",
+            elem_id="te_create_name",
         ),
         init_text=gr.Textbox(
-            label="Initialization text", info="What it means at first: words close to your pictures.",
-            placeholder="cat", elem_id="te_create_init_text",
+            label=t(INIT_TEXT),
+            info=t("What the embedding means before training: words close to your images."),
+            placeholder="cat",
+            elem_id="te_create_init_text",
         ),
         start=gr.Radio(
-            choices=[("Words", "tokens"), ("Words, encoded", "output"), ("An embedding", "embedding")], value="tokens",
-            label="Start from", info="The words themselves, what the text encoder makes of them, or the embedding named above.",
+            choices=[(t(label), value) for label, value in STARTS],
+            value="tokens",
+            label=t("Start from"),
+            info=t(START_INFO),
             elem_id="te_create_start",
         ),
-        vectors=gr.Textbox(
-            str(vectors), label="Vectors", info="1 to 75; more hold more. auto: one per token of the text.",
-            elem_id="te_create_vectors",
-        ),
+        vectors=gr.Textbox(str(vectors), label=t("Vectors"), info=t(VECTORS_INFO), elem_id="te_create_vectors"),
         budget=gr.HTML("", elem_id="te_create_budget"),
         overwrite=gr.Checkbox(
-            False, label="Overwrite", info="Replace an embedding of this name; the old file is kept in a trash folder.",
+            False,
+            label=t("Overwrite"),
+            info=t("Replaces an embedding of the same name; the old file goes to the trash."),
             elem_id="te_create_overwrite",
         ),
-        button=gr.Button("Create embedding", variant="primary", elem_id="te_create_button"),
+        button=gr.Button(t("Create embedding"), variant="primary", elem_id="te_create_button"),
         status=gr.HTML("", elem_id="te_create_status"),
-    )  # fmt: skip
+    )
     counted = [panel.init_text, panel.vectors, panel.start]
+
+    def show_budget(init_text: str, vectors: str, start: str) -> str:
+        return _budget(services, init_text, vectors, start)
+
     for widget in counted:
-        widget.change(lambda *values: _budget(services, *values), counted, [panel.budget], **AT_ONCE)
+        widget.change(show_budget, counted, [panel.budget], **AT_ONCE)
     return panel
 
 
 def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, version: LibraryVersion) -> Any:
-    """Makes the button work; `embedding` is set to the new name. Returns the event, for what should follow."""
+    """Make the button work.
+
+    Args:
+        services: Create the embedding.
+        panel: The panel.
+        embedding: The choice of the Train panel, which is set to the new name.
+        version: Of the library; increased after the change.
+
+    Returns:
+        The button's event, which others may follow.
+    """
 
     @errors_in(panel.status)
     def create(name: str, init_text: str, vectors: str, overwrite: bool, start: str) -> dict[Any, Any]:
@@ -84,17 +126,21 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
 
 
 def trainable(services: Services) -> list[str]:
-    """Names of the embeddings that fit the loaded checkpoint."""
+    """Return the names of the embeddings that fit the loaded checkpoint."""
     return [entry.name for entry in services.library.list() if entry.loaded]
 
 
-def _created(created: Created) -> str:
+def created_message(name: str, vectors: int) -> Message:
+    """Return the sentence about a new embedding."""
+    return plural("Created {name} with {count} vector.", "Created {name} with {count} vectors.", vectors, name=name)
+
+
+def _created(created: Created) -> Markup:
     entry = created.entry
-    count = "1 vector" if entry.vectors == 1 else f"{entry.vectors} vectors"
-    return html.message("good", f"Created {entry.name} with {count}.", f"Written to {entry.file}", *created.notes)
+    return html.message("good", created_message(entry.name, entry.vectors), html.saved_to(entry.file), *created.notes)
 
 
-def _budget(services: Services, init_text: str, vectors: str, start: str) -> str:
+def _budget(services: Services, init_text: str, vectors: str, start: str) -> Markup:
     try:
         return html.budget(services.library.budget(init_text, vectors, start))
     except TrainEmbeddingError as problem:

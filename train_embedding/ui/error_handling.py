@@ -1,4 +1,4 @@
-"""The edge of the tab: an error becomes a sentence on the page."""
+"""Errors of handlers, shown as messages on the page."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import StorageFailed, TrainEmbeddingError, refusal_of
+from train_embedding.messages import msg
 from train_embedding.ui import html
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from train_embedding.services import Services
 
 logger = logging.getLogger(__name__)
 
-UNEXPECTED = ("Something went wrong inside Train Embedding.", "The server's log says what.")
+UNEXPECTED = (msg("Something went wrong in Train Embedding."), msg("The server's log has the details."))
 
 
 def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates a handler that answers {component: update}: an error is shown in `status`, and all else stays as it is."""
+    """Decorate a handler that returns {component: update}: an error is shown in `status`, and nothing else is updated."""
 
     def decorate(handler: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(handler)
@@ -42,36 +45,36 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 class PollErrors:
-    """Catches what fails in a part of a poll. The same failure comes back every second and is logged once."""
+    """Catches errors in the parts of a poll. An error that comes back every second is logged once."""
 
     def __init__(self) -> None:
         self._logged: dict[str, object] = {}
 
     @contextmanager
-    def catch(self, part: str, sentences: list[str]) -> Generator[None, None, None]:
-        """Adds what to tell of a failure inside to `sentences`."""
+    def catch(self, part: str, messages: list[str]) -> Generator[None, None, None]:
+        """Append the message about an error inside to `messages`."""
         try:
             yield
         except TrainEmbeddingError as problem:
-            sentences.append(html.error(problem))
+            messages.append(html.error(problem))
         except Exception as problem:
             failure = (type(problem), traceback.extract_tb(problem.__traceback__)[-1])
             if self._logged.get(part) != failure:
                 self._logged[part] = failure
                 logger.exception("Showing %s failed", part)
-            sentences.append(_unexpected_message(problem))
+            messages.append(_unexpected_message(problem))
         else:
             self._logged.pop(part, None)
 
 
-def _unexpected_message(problem: Exception) -> str:
+def _unexpected_message(problem: Exception) -> Markup:
     refusal = refusal_of(problem)
     return html.message("bad", *UNEXPECTED) if refusal is None else html.error(refusal)
 
 
 def remember(services: Services, values: dict[str, Any]) -> None:
-    """Saves the last used values of fields. What they were used for is done, so a failure goes to the log alone."""
+    """Save the last used values of fields. A failure is only logged, because the action itself has succeeded."""
     try:
         services.settings.save({**services.settings.load(), **values})
     except StorageFailed as problem:
-        logger.warning("The last used values could not be remembered: %s", problem)
+        logger.warning("The last used values could not be saved: %s", problem)

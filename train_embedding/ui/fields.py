@@ -18,6 +18,7 @@ from train_embedding.engine.config import (
 )
 from train_embedding.errors import InvalidInput, InvalidOption, InvalidSpec
 from train_embedding.messages import msg
+from train_embedding.translations import t
 
 BY_NAME = {option.name: option for option in OPTIONS}
 DEFAULTS: dict[str, Any] = {option.name: "" if option.default is None else option.default for option in OPTIONS}
@@ -29,7 +30,7 @@ def elem_id(name: str) -> str:
 
 
 def rows_of(options: Iterable[Option]) -> list[list[Option]]:
-    """Arrange options in the rows that their declarations ask for."""
+    """Arrange options in rows, as their declarations say."""
     rows: list[list[Option]] = []
     for option in options:
         if option.new_row or not rows:
@@ -40,13 +41,18 @@ def rows_of(options: Iterable[Option]) -> list[list[Option]]:
 
 def make_widget(option: Option, value: Any) -> Any:
     """Make the widget of an option, which shows a value of it."""
-    common: dict[str, Any] = {"label": option.label, "info": option.help, "elem_id": elem_id(option.name)}
+    common: dict[str, Any] = {
+        "label": t(option.label),
+        "info": t(option.help),
+        "elem_id": elem_id(option.name),
+    }
     if option.name == "embedding":
-        # Any name may be typed: the service says what is wrong with one that it does not know.
+        # Any name may be typed: the service explains what is wrong with an unknown one.
         choices = [value] if value else []
         return gr.Dropdown(choices=choices, value=value or None, allow_custom_value=True, scale=1, **common)
     if option.kind == "choice":
-        return gr.Radio(choices=option.labelled_choices(), value=value, **common)
+        choices = [(t(label), word) for label, word in option.labelled_choices()]
+        return gr.Radio(choices=choices, value=value, **common)
     if option.kind == "flag":
         return gr.Checkbox(value, **common)
     if option.kind in ("integer", "number"):
@@ -56,16 +62,20 @@ def make_widget(option: Option, value: Any) -> Any:
     if option.multiline:
         return gr.Textbox(value, lines=2, max_lines=6, **common)
     scale = 2 if option.wide else 1
-    return gr.Textbox(value, placeholder=option.placeholder, scale=scale, min_width=90, **common)
+    return gr.Textbox(value, placeholder=t(option.placeholder), scale=scale, min_width=90, **common)
 
 
 def widget_value(name: str, value: Any) -> Any:
-    """Return an option's value as its widget takes it."""
+    """Convert an option's value to what its widget shows."""
     return "\n".join(value) if BY_NAME[name].kind == "lines" else value
 
 
 def initial_values(remembered: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values for all options: the remembered ones, under today's names or earlier ones, where they are allowed."""
+    """Return values for all options: the remembered ones where they are still allowed, else those of the default preset.
+
+    Args:
+        remembered: By the names that options have now or had in earlier versions.
+    """
     values = {**DEFAULTS, **preset_values(DEFAULTS["preset"])}
     for name, value in with_current_names(remembered).items():
         if name in values:
@@ -79,13 +89,14 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
     """Build the spec from the values of all widgets, by option.
 
     Raises:
-        InvalidInput: Something is missing or not allowed; the sentence names the widget's label.
+        InvalidInput: Something is missing or not allowed; the message names the widget's label.
     """
     values = {name: _read(BY_NAME[name], value) for name, value in raw.items()}
     if not values["embedding"]:
-        raise InvalidInput("No embedding is chosen.", "Choose one, or create one on the left first.")
+        raise InvalidInput(msg("No embedding is selected."), msg("Select one, or create one first."))
     if not values["dataset"] and not values["teacher_prompt"].strip():
-        raise InvalidInput("No dataset folder is given.", f'Enter its path in "{BY_NAME["dataset"].label}".')
+        hint = msg('Enter the path of its folder in "{option}".', option=BY_NAME["dataset"].label)
+        raise InvalidInput(msg("No dataset is given."), hint)
     try:
         return TrainingSpec.from_json(values)
     except InvalidOption as problem:
@@ -93,16 +104,16 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
 
 
 def preset_updates(preset: str) -> dict[str, Any]:
-    """Return the values of every option that some preset sets, as this preset has them."""
+    """Return the values that a preset gives to every option that any preset sets."""
     values = {**DEFAULTS, **preset_values(preset)}
     return {name: values[name] for name in sorted({name for values in PRESETS.values() for name in values})}
 
 
 def _read(option: Option, value: Any) -> Any:
-    """Turn a widget's value into the option's. gradio gives 400.0 for 400, and None for an empty widget."""
+    """Convert a widget's value to the option's. gradio gives 400.0 for 400, and None for an empty widget."""
     if option.kind in ("integer", "number"):
         if value is None or value == "":
-            raise InvalidSpec(f'"{option.label}" is empty.', "Enter a number.")
+            raise InvalidSpec(msg('"{option}" is empty.', option=option.label), msg("Enter a number."))
         return int(value) if isinstance(value, float) and value.is_integer() else value
     if option.kind in ("text", "lines"):
         text = "" if value is None else str(value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
 from train_embedding.errors import InvalidExpression, TrainEmbeddingError
-from train_embedding.translations import t
+from train_embedding.messages import COLON, DOT, NOTHING, SPACE, Message, joined, msg, plural, verbatim
 from train_embedding.ui.templates import render
 
 if TYPE_CHECKING:
@@ -18,17 +19,35 @@ if TYPE_CHECKING:
 
 MessageKind = Literal["good", "bad", "quiet"]
 SHOWN_SKIPPED = 5
-SHOWN_PICTURES = 100
+SHOWN_IMAGES = 100
+RESUME = msg("Resume")
+TRAINING_LOSS = msg("Training loss")
+EVALUATION_LOSS = msg("Evaluation loss (fixed noise)")
 _WAITING = {
-    "queued": "Waiting for its turn",
-    "preparing": "Reading the pictures",
-    "stopping": "Stopping after this step",
+    "queued": msg("Waiting in the queue"),
+    "preparing": msg("Reading the images"),
+    "stopping": msg("Stopping after this step"),
 }
-RESUME = "Resume goes on from where it was last saved."
-_ENDED = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed", "interrupted": "Interrupted"}
+_ENDED = {
+    "finished": msg("Finished"),
+    "stopped": msg("Stopped"),
+    "failed": msg("Failed"),
+    "interrupted": msg("Interrupted"),
+}
+_MASKS = {"alpha": msg("mask from transparency"), "file": msg("mask from a file")}
 
 
-def message(kind: MessageKind, text: str, *lines: str) -> Markup:
+def panel_title(text: Message) -> Markup:
+    """Return the heading of a panel."""
+    return render("panel_title", text=text)
+
+
+def heading(text: Message) -> Markup:
+    """Return a heading inside a panel."""
+    return render("heading", text=text)
+
+
+def message(kind: MessageKind, text: Message, *lines: Message) -> Markup:
     """Return a box with a sentence, and further lines below it; empty lines are left out."""
     return render("message", kind=kind, text=text, lines=lines, pointer="")
 
@@ -39,29 +58,48 @@ def error(problem: TrainEmbeddingError) -> Markup:
     return render("message", kind="bad", text=problem.message, lines=[problem.hint], pointer=pointer)
 
 
+def saved_to(file: Path) -> Message:
+    """Return the line that names the file of a new embedding."""
+    return msg("Saved to {file}", file=file)
+
+
 def budget(value: Budget) -> Markup:
     """Return the token budget of a new embedding, in words and as a bar."""
-    text = f"{count(value.tokens, 'token')}; the embedding takes {value.vectors} of the {value.limit} tokens of a prompt."
+    text = plural(
+        "{count} token. The embedding uses {vectors} of the {limit} tokens of a prompt.",
+        "{count} tokens. The embedding uses {vectors} of the {limit} tokens of a prompt.",
+        value.tokens,
+        vectors=value.vectors,
+        limit=value.limit,
+    )
     return render("budget", text=text, percent=min(100, round(100 * value.vectors / value.limit)))
 
 
 def dataset(report: DatasetReport) -> Markup:
-    """ "8 images, 5 with a text file, 1 skipped" and the reasons."""
-    skipped = [f"{name}: {reason}" for name, reason in report.skipped]
-    counts = ((report.captions, "with a text file"), (report.masks, "with a mask"), (len(skipped), "skipped"))
-    text = ", ".join([count(report.images, "image"), *(f"{number} {what}" for number, what in counts if number)])
-    more = "…" if len(skipped) > SHOWN_SKIPPED else ""
-    return message("quiet", text, *skipped[:SHOWN_SKIPPED], more, *report.notes)
+    """Return the counts of a dataset, as in "8 images, 5 with a text file, 1 skipped", and why files are skipped."""
+    counts = [
+        image_count(report.images),
+        msg("{number} with a text file", number=report.captions) if report.captions else NOTHING,
+        msg("{number} with a mask", number=report.masks) if report.masks else NOTHING,
+        msg("{number} skipped", number=len(report.skipped)) if report.skipped else NOTHING,
+    ]
+    skipped = [joined([verbatim(name), reason], COLON) for name, reason in report.skipped[:SHOWN_SKIPPED]]
+    more = verbatim("…") if len(report.skipped) > SHOWN_SKIPPED else NOTHING
+    return message("quiet", joined(counts), *skipped, more, *report.notes)
 
 
-def pictures(report: Mapping[str, Any]) -> Markup:
-    """What a run made of its pictures, folded away: size, caption and mask of each, and why others were not used."""
+def image_report(report: Mapping[str, Any]) -> Markup:
+    """Return the images of a run, folded away: size, caption and mask of each, and why others are not used."""
     used, skipped = report["used"], report["skipped"]
-    sizes = ", ".join(f"{one['images']} at {_size(one['size'])}" for one in report["sizes"])
-    title = f"{count(len(used), 'picture')}: {sizes}" + (f"; {len(skipped)} skipped" if skipped else "")
-    rows = [(one["file"], _facts(one), one["caption"]) for one in used] + [(one["file"], one["reason"], "") for one in skipped]
-    more = f"… and {len(rows) - SHOWN_PICTURES} more" if len(rows) > SHOWN_PICTURES else ""
-    return render("image_report", title=title, rows=rows[:SHOWN_PICTURES], more=more)
+    sizes = [msg("{number} at {size}", number=size["images"], size=_size(size["size"])) for size in report["sizes"]]
+    title = [joined([image_count(len(used)), joined(sizes)], COLON)]
+    if skipped:
+        title.append(msg("{number} skipped", number=len(skipped)))
+    rows = [(image["file"], _image_facts(image), image["caption"]) for image in used]
+    rows += [(image["file"], image["reason"], "") for image in skipped]
+    left_out = len(rows) - SHOWN_IMAGES
+    more = msg("… and {number} more", number=left_out) if left_out > 0 else NOTHING
+    return render("image_report", title=joined(title, DOT), rows=rows[:SHOWN_IMAGES], more=more)
 
 
 def progress(state: RunState | None) -> Markup:
@@ -72,86 +110,121 @@ def progress(state: RunState | None) -> Markup:
     return render("progress", run=state, text=progress_text(state), percent=f"{percent:.1f}", curves=_curves(state))
 
 
-def progress_text(state: RunState) -> str:
-    """Where a run stands in a few words: "step 120 of 400 · 1:05 left · loss 0.1234"."""
-    parts = [_ENDED[state.status]] if state.status in _ENDED else []
-    if state.status in _WAITING:
-        parts.append(_WAITING[state.status])
+def progress_text(state: RunState) -> Message:
+    """Return the progress of a run in a few words, as in "step 120 of 400 · 1:05 left · loss 0.1234"."""
+    parts = [_ENDED.get(state.status, NOTHING), _WAITING.get(state.status, NOTHING)]
     if state.status not in ("queued", "preparing"):
-        parts.append(f"step {state.step} of {state.steps}")
+        parts.append(msg("step {step} of {steps}", step=state.step, steps=state.steps))
     if state.active and state.eta_seconds is not None:
-        parts.append(f"{duration(state.eta_seconds)} left")
+        parts.append(msg("{time} left", time=duration(state.eta_seconds)))
     if state.loss is not None:
-        parts.append(f"loss {state.loss:.4f}")
-    return " · ".join(parts)
+        parts.append(msg("loss {loss:.4f}", loss=state.loss))
+    return joined(parts, DOT)
 
 
 def run_status(state: RunState | None) -> Markup:
-    """What became of a run: where its file is, or what went wrong; empty while all goes well."""
+    """Return the result of a run: where its file is, or what went wrong. A run in progress has notes only."""
     if state is None:
         return Markup("")
-    if state.status == "interrupted":  # with the process that it ran in
-        text = f"Training {state.embedding} was interrupted at step {state.step} of {state.steps}."
-        return message("quiet", text, RESUME, *state.notes)
+    if state.status == "interrupted":
+        text = msg(
+            "Training {name} was interrupted at step {step} of {steps}.",
+            name=state.embedding,
+            step=state.step,
+            steps=state.steps,
+        )
+        return message("quiet", text, msg('Click "{button}" to continue from the last save.', button=RESUME), *state.notes)
     if state.error:
-        return message("bad", state.error, state.hint, *_files(state), *state.notes)
+        return message("bad", state.error, state.hint, *_saved_files(state), *state.notes)
     if state.active:
-        return message("quiet", "Training goes on when this page is closed.", *state.notes)
-    verb = "Trained" if state.status == "finished" else "Stopped"
-    text = f"{verb} {state.embedding} after {count(state.step, 'step')} in {duration(state.seconds)}."
-    return message("good", text, *_files(state), *state.notes)
+        return message("quiet", msg("Training continues when you close this page."), *state.notes)
+    return message("good", _ended(state), *_saved_files(state), *state.notes)
 
 
 def duration(seconds: float) -> str:
-    """ "0:35", "12:05" or "1:02:03"."""
+    """Return a time as "0:35", "12:05" or "1:02:03"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def steps(step: int | None) -> str:
-    """ "400 steps", or "untrained"."""
-    return count(step, "step") if step else "untrained"
+def trained_steps(step: int | None) -> Message:
+    """Return how long an embedding was trained: "400 steps", or "untrained"."""
+    return plural("{count} step", "{count} steps", step) if step else msg("untrained")
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def image_count(count: int) -> Message:
+    """Return a number of images in words."""
+    return plural("{count} image", "{count} images", count)
 
 
-def _curves(state: RunState) -> str:
+def vector_count(count: int) -> Message:
+    """Return a number of vectors in words."""
+    return plural("{count} vector", "{count} vectors", count)
+
+
+def _ended(state: RunState) -> Message:
+    time = duration(state.seconds)
+    if state.status == "finished":
+        return plural(
+            "Finished {name}: {count} step in {time}.",
+            "Finished {name}: {count} steps in {time}.",
+            state.step,
+            name=state.embedding,
+            time=time,
+        )
+    return plural(
+        "Stopped {name} after {count} step in {time}.",
+        "Stopped {name} after {count} steps in {time}.",
+        state.step,
+        name=state.embedding,
+        time=time,
+    )
+
+
+def _curves(state: RunState) -> Message:
     """Return what the plot of the losses shows in words, for screen readers; empty without a loss."""
-    sentences: list[str] = []
+    sentences: list[Message] = []
     if state.losses:
-        sentences.append(t("Training loss: {summary}.", summary=_curve(state.losses)))
+        sentences.append(msg("{curve}: {summary}.", curve=TRAINING_LOSS, summary=_curve(state.losses)))
     if state.evaluations:
         evaluations = [(step, loss) for step, _, loss in state.evaluations]
-        sentences.append(t("Evaluation loss (fixed noise): {summary}.", summary=_curve(evaluations)))
-    return " ".join(sentences)
+        sentences.append(msg("{curve}: {summary}.", curve=EVALUATION_LOSS, summary=_curve(evaluations)))
+    return joined(sentences, SPACE)
 
 
-def _curve(points: Sequence[tuple[int, float]]) -> str:
+def _curve(points: Sequence[tuple[int, float]]) -> Message:
     (first_step, first), (last_step, last) = points[0], points[-1]
     lowest_step, lowest = min(points, key=lambda point: point[1])
-    return t(
-        "{first} at step {first_step}, {last} at step {last_step}, lowest {lowest} at step {lowest_step}",
-        first=f"{first:.4f}", first_step=first_step, last=f"{last:.4f}", last_step=last_step,
-        lowest=f"{lowest:.4f}", lowest_step=lowest_step,
-    )  # fmt: skip
+    return msg(
+        "{first:.4f} at step {first_step}, {last:.4f} at step {last_step}, lowest {lowest:.4f} at step {lowest_step}",
+        first=first,
+        first_step=first_step,
+        last=last,
+        last_step=last_step,
+        lowest=lowest,
+        lowest_step=lowest_step,
+    )
 
 
-def _facts(one: Mapping[str, Any]) -> str:
-    """Of a picture in a run's report: "1024 × 768 → 576 × 448, mask from its transparency"."""
-    sizes = _size(one["size"]) + ("" if one["size"] == one["trained_at"] else f" → {_size(one['trained_at'])}")
-    mask = {None: "", "alpha": "mask from its transparency", "file": "mask from a file"}[one["mask"]]
-    if mask and not one["mask_counts"]:
-        mask = "a mask that is the same everywhere, so not used"
-    repeats = f"{one['repeats']} times as often" if one["repeats"] > 1 else ""
-    return ", ".join(part for part in (sizes, mask, repeats) if part)
+def _image_facts(image: Mapping[str, Any]) -> Message:
+    """Describe an image of a run's report, as in "1024 × 768 → 576 × 448, mask from transparency"."""
+    own, trained_at, repeats = _size(image["size"]), _size(image["trained_at"]), image["repeats"]
+    mask = _MASKS.get(image["mask"], NOTHING)
+    if mask and not image["mask_counts"]:
+        mask = msg("uniform mask (not used)")
+    return joined(
+        [
+            verbatim(own if own == trained_at else f"{own} → {trained_at}"),
+            mask,
+            msg("used {number} times as often", number=repeats) if repeats > 1 else NOTHING,
+        ]
+    )
 
 
 def _size(size: Sequence[int]) -> str:
     return f"{size[0]} × {size[1]}"
 
 
-def _files(state: RunState) -> list[str]:
-    return [f"Written to {state.result}"] if state.result and not state.active else []
+def _saved_files(state: RunState) -> list[Message]:
+    return [saved_to(state.result)] if state.result and not state.active else []

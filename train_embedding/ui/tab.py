@@ -114,7 +114,7 @@ def _keep_up_to_date(
             return train_panel.remembered(services, train).get(embedding, {})
         return {}
 
-    outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.pictures]
+    outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.images]
     outputs += [library.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
     events = (
         create_panel.connect(services, create, embedding, library_version),

@@ -1,4 +1,4 @@
-"""The Train panel: what to train on, how, and how it goes."""
+"""The Train panel: the options of a run, its buttons, and its progress."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import gradio as gr
 
 from train_embedding.engine.config import GROUP_LABELS, OPTIONS, Group, Option
 from train_embedding.errors import NotFound, UnreadableFile
+from train_embedding.messages import msg
 from train_embedding.services.sidecars import decode_preview, read_preview
+from train_embedding.translations import t
 from train_embedding.ui import fields, html
 from train_embedding.ui.error_handling import errors_in, remember
-from train_embedding.ui.gradio_compat import AT_ONCE, gallery, line_plot
+from train_embedding.ui.gradio_compat import AT_ONCE, dropdown, gallery, line_plot
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -27,10 +29,11 @@ logger = logging.getLogger(__name__)
 
 CAPTIONS: Group = "Captions"
 SHOWN_PREVIEWS = 12
-"Images in the gallery: the first one and the newest."
-TRAINING, EVALUATION = "training loss", "evaluation loss (fixed noise)"
-"The curves of the plot."
-_OWN_TEMPLATE = "(as below)"
+"Number of previews in the gallery: the first and the newest."
+STEP, LOSS, CURVE = "step", "loss", "curve"
+"Columns of the plot's table."
+_OWN_TEMPLATE = ""
+"Stands in the choice of templates for the lines as they are."
 
 
 @dataclass(frozen=True)
@@ -50,47 +53,54 @@ class TrainPanel:
     status: gr.HTML
     plot: gr.LinePlot
     gallery: gr.Gallery
-    pictures: gr.HTML
+    images: gr.HTML
 
 
 def build(services: Services) -> TrainPanel:
-    """Make the panel, with the values that were used last."""
+    """Add the panel, with the last used values, to the Blocks being built."""
     values = fields.initial_values(services.settings.load())
     widgets: dict[str, Any] = {}
-    gr.HTML("<h3 class='te-title'>Train</h3>")
+    gr.HTML(html.panel_title(msg("Train")))
     first, *others = fields.rows_of(option for option in OPTIONS if not option.advanced)
     _add_rows(widgets, [first], values)
     dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
     _add_rows(widgets, others, values)
-    template_choice = gr.Dropdown(
-        choices=[_OWN_TEMPLATE, *services.datasets.templates()], value=_OWN_TEMPLATE, label="Caption template",
-        info="Fills in the lines below.", elem_id="te_train_template_choice", render=False,
-    )  # fmt: skip
-    with gr.Accordion("Advanced", open=False, elem_id="te_train_advanced"):
+    template_choice = dropdown(
+        [(t("(as below)"), _OWN_TEMPLATE), *((name, name) for name in services.datasets.templates())],
+        _OWN_TEMPLATE,
+        label=t("Caption template"),
+        info=t("Fills in the lines below."),
+        elem_id="te_train_template_choice",
+        render=False,
+    )
+    with gr.Accordion(t("Advanced"), open=False, elem_id="te_train_advanced"):
         for group in advanced_groups():
-            gr.HTML(f"<h4 class='te-heading'>{GROUP_LABELS[group]}</h4>")
+            gr.HTML(html.heading(GROUP_LABELS[group]))
             if group == CAPTIONS:
                 template_choice.render()
             rows = fields.rows_of(option for option in OPTIONS if option.advanced and option.group == group)
             _add_rows(widgets, rows, values)
     with gr.Row():
-        start = gr.Button("Train", variant="primary", elem_id="te_train_button")
-        stop = gr.Button("Stop", interactive=False, elem_id="te_train_stop")
-        resume = gr.Button("Resume", interactive=False, elem_id="te_train_resume")
+        start = gr.Button(t("Train"), variant="primary", elem_id="te_train_button")
+        stop = gr.Button(t("Stop"), interactive=False, elem_id="te_train_stop")
+        resume = gr.Button(t(html.RESUME), interactive=False, elem_id="te_train_resume")
     panel = TrainPanel(
         widgets, values, dataset_check, template_choice, start, stop, resume,
         progress=gr.HTML(html.progress(None), elem_id="te_train_progress"),
         status=gr.HTML("", elem_id="te_train_status"),
-        plot=line_plot(x="step", y="loss", color="of", label="Loss", elem_id="te_train_plot"),
-        gallery=gallery(label="Previews", columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
-        pictures=gr.HTML("", elem_id="te_train_pictures"),
+        plot=line_plot(
+            x=STEP, y=LOSS, color=CURVE, x_title=t("Step"), y_title=t("Loss"), color_title=t("Curve"), label=t("Loss"),
+            elem_id="te_train_plot",
+        ),
+        gallery=gallery(label=t("Previews"), columns=4, height=240, object_fit="contain", elem_id="te_train_gallery"),
+        images=gr.HTML("", elem_id="te_train_pictures"),
     )  # fmt: skip
     _connect_fields(services, panel)
     return panel
 
 
 def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any, Any]:
-    """Makes Train, Stop and Resume work. Returns their events, for what should follow."""
+    """Make Train, Stop and Resume work; return their events, which others may follow."""
     by_widget = {widget: name for name, widget in panel.widgets.items()}
 
     @errors_in(panel.status)
@@ -120,7 +130,11 @@ def connect(services: Services, panel: TrainPanel) -> tuple[Any, Any, Any]:
 
 
 def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callable[[], dict[Any, Any]]]]:
-    """What a page shows of the run under way or the last one: part to (version, its updates)."""
+    """Return what a page shows of the current or the last run.
+
+    Returns:
+        For each part, its version and a function that makes its updates.
+    """
     state = services.runs.latest()
     bar, status = html.progress(state), html.run_status(state)
     active = state is not None and state.active
@@ -131,20 +145,20 @@ def parts(services: Services, panel: TrainPanel) -> dict[str, tuple[Any, Callabl
         "stop": (active, lambda: {panel.stop: gr.update(interactive=active)}),
         "resume": (resumable, lambda: {panel.resume: gr.update(interactive=resumable)}),
         "plot": (_newest_points(state), lambda: {panel.plot: gr.update(value=_frame(state))}),
-        "gallery": (state.previews if state else (), lambda: {panel.gallery: _pictures(state)}),
-        "pictures": (_read_pictures_of(state), lambda: {panel.pictures: _report(services, state)}),
+        "gallery": (state.previews if state else (), lambda: {panel.gallery: _previews(state)}),
+        "images": (_run_with_images(state), lambda: {panel.images: _image_report(services, state)}),
     }
 
 
 def remembered(services: Services, panel: TrainPanel) -> dict[Any, Any]:
-    """For a page that opens: the last used values, where they are no longer those that the page was built with."""
+    """Return updates for a page that opens: the last used values that changed since the page was built."""
     values = fields.initial_values(services.settings.load())
     changed = [name for name in values if values[name] != panel.values[name]]
     return {panel.widgets[name]: gr.update(value=fields.widget_value(name, values[name])) for name in changed}
 
 
 def advanced_groups() -> list[Group]:
-    """Return the headings under Advanced, in the order in which options are declared."""
+    """Return the headings under "Advanced", in the order in which options are declared."""
     return list(dict.fromkeys(option.group for option in OPTIONS if option.advanced))
 
 
@@ -173,9 +187,9 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
 
     panel.widgets["preset"].input(fill_preset, [panel.widgets["preset"]], [panel.widgets[name] for name in filled], **AT_ONCE)
     panel.template_choice.input(fill_template, [panel.template_choice], [template], **AT_ONCE)
-    looked_at = [dataset, panel.widgets["repeats"], panel.widgets["masks"]]
+    checked = [dataset, panel.widgets["repeats"], panel.widgets["masks"]]
     for event in (dataset.blur, dataset.submit, panel.widgets["repeats"].input, panel.widgets["masks"].input):
-        event(check, looked_at, [panel.dataset_check], **AT_ONCE)
+        event(check, checked, [panel.dataset_check], **AT_ONCE)
 
 
 def _newest_points(state: RunState | None) -> tuple[object, ...]:
@@ -183,40 +197,40 @@ def _newest_points(state: RunState | None) -> tuple[object, ...]:
 
 
 def _frame(state: RunState | None) -> Any:
-    """The losses as gradio's plots want them; None where there are none yet, which is drawn as an empty plot."""
+    """Return the losses as a DataFrame for the plot; None, an empty plot, before the first."""
     if state is None or not (state.losses or state.evaluations):
         return None
-    points = [(step, loss, TRAINING) for step, loss in state.losses]
-    points += [(step, loss, EVALUATION) for step, _, loss in state.evaluations]
-    pandas: Any = importlib.import_module("pandas")  # only here, since it takes a second
-    return pandas.DataFrame(points, columns=["step", "loss", "of"])
+    points = [(step, loss, t(html.TRAINING_LOSS)) for step, loss in state.losses]
+    points += [(step, loss, t(html.EVALUATION_LOSS)) for step, _, loss in state.evaluations]
+    pandas: Any = importlib.import_module("pandas")  # only here, because it takes a second
+    return pandas.DataFrame(points, columns=[STEP, LOSS, CURVE])
 
 
-def _read_pictures_of(state: RunState | None) -> str:
-    """The run whose pictures have been read, as far as its state tells."""
+def _run_with_images(state: RunState | None) -> str:
+    """Return the id of the run if its images have been read, as far as its status tells; else an empty string."""
     return state.id if state is not None and state.status not in ("queued", "preparing") else ""
 
 
-def _report(services: Services, state: RunState | None) -> str:
-    if not _read_pictures_of(state):
+def _image_report(services: Services, state: RunState | None) -> str:
+    if not _run_with_images(state):
         return ""
     assert state is not None
     try:
-        return html.pictures(services.runs.images(state.id))
-    except NotFound:  # it ended before they were read
+        return html.image_report(services.runs.images(state.id))
+    except NotFound:  # the run ended before its images were read
         return ""
 
 
-def _pictures(state: RunState | None) -> list[tuple[Any, str]]:
-    """The previews as pictures, not as paths: hosts serve files from few folders only."""
+def _previews(state: RunState | None) -> list[tuple[Any, str]]:
+    """Load the previews, because hosts serve files from few folders only; return each with its caption."""
     files = list(state.previews) if state else []
     chosen = files if len(files) <= SHOWN_PREVIEWS else [files[0], *files[1 - SHOWN_PREVIEWS :]]
     loaded = [(_load(file), _caption(file)) for file in chosen]
-    return [one for one in loaded if one[0] is not None]
+    return [(image, caption) for image, caption in loaded if image is not None]
 
 
 def _load(file: Path) -> Any:
-    """The picture; None where somebody has removed or changed it."""
+    """Load an image; None if it was removed or changed by someone."""
     try:
         return decode_preview(read_preview(file)).convert("RGB")
     except (OSError, UnreadableFile) as problem:
@@ -226,4 +240,4 @@ def _load(file: Path) -> Any:
 
 def _caption(file: Path) -> str:
     number = re.search(r"(\d+)(?:-\d+)?$", file.stem)
-    return f"step {int(number[1])}" if number else file.stem
+    return t("step {step}", step=int(number[1])) if number else file.stem

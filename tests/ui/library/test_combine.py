@@ -41,5 +41,5 @@ def test_rows_become_a_formula_that_parses(way: str, pairs: list[tuple[str, Any]
 
 
 def test_no_name_is_said() -> None:
-    with pytest.raises(InvalidInput, match="No embedding is named"):
+    with pytest.raises(InvalidInput, match="No embedding is given"):
         expression_of(SUM, *rows(("  ", 1.0)))

@@ -71,7 +71,7 @@ def test_details() -> None:
 
 def test_a_button_says_what_it_does_in_one_text() -> None:
     """A translation of each word alone would also change those words where a person has written them."""
-    assert ">txt2img negative</button>" in entry_details(entry())
+    assert ">txt2img negative prompt</button>" in entry_details(entry())
 
 
 def test_details_of_a_file_that_cannot_be_used_offer_no_prompt() -> None:
@@ -96,12 +96,12 @@ def test_size(count: int, shown: str) -> None:
 
 def test_what_became_of_files() -> None:
     good, bad = Imported("a.pt", entry()), Imported("b.pt", problem="It is cut short.")
-    assert Reader(import_message([good, bad])).text == "1 embedding imported. 1 file refused.b.pt: It is cut short."
+    assert Reader(import_message([good, bad])).text == "1 embedding imported. 1 file was rejected.b.pt: It is cut short."
     named = Imported("b.pt", problem='"b.pt" is cut short.')
-    assert Reader(import_message([named])).text == 'Nothing was imported."b.pt" is cut short.', "not named twice"
+    assert Reader(import_message([named])).text == 'No embedding was imported."b.pt" is cut short.', "not named twice"
     assert "te-bad" in import_message([bad])
-    assert "Nothing was imported." in import_message([bad])
-    assert "No file came." in import_message([])
+    assert "No embedding was imported." in import_message([bad])
+    assert "No file was received." in import_message([])
 
 
 def test_a_download_holds_the_file() -> None:
@@ -117,7 +117,7 @@ def test_what_lies_in_the_trash() -> None:
 
 def test_the_inside() -> None:
     read = Reader(inspection_report(REPORT, Image.new("RGB", (8, 8))))
-    assert "clip_l, width 768; words have a norm of 0.390 ± 0.020" in read.text
-    assert "NormMinMaxOriginNearest words10.400-0.1000.2000.75" in read.text
+    assert "clip_l, width 768. Norm of the tokens in the vocabulary: 0.390 ± 0.020." in read.text
+    assert "NormMinMaxSimilarity to startNearest words10.400-0.1000.2000.75" in read.text
     assert "20.500-0.2000.100–" in read.text
     assert any(value.startswith("data:image/png") for value in read.attributes)

@@ -20,6 +20,7 @@ from tests.ui.reading import Reader
 from tests.words import put, vocabulary_host
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.services import Services
+from train_embedding.services.combining import SDXL
 from train_embedding.services.sidecars import NOTE_FIELDS
 from train_embedding.ui.library import files as library_files
 from train_embedding.ui.library.details import trash_label
@@ -66,7 +67,7 @@ def test_choosing_a_card_shows_everything(handler: Handler, components: Componen
     assert updates[components["te_library_new_name"]] == "my-cat"
 
 
-@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is chosen."), ("gone.pt", 'No embedding named "gone.pt".')])
+@pytest.mark.parametrize(("key", "sentence"), [("", "No embedding is selected."), ("gone.pt", '"gone.pt" no longer exists.')])
 def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentence: str) -> None:
     for name, values in (("select", ()), ("rename", ("x",)), ("delete", ()), ("inspect", (False,)), ("export", ("webui .pt",))):
         assert sentence in status_of(handler(name)(key, *values))
@@ -75,13 +76,13 @@ def test_a_card_that_is_gone(handler: Handler, status_of: Any, key: str, sentenc
 def test_notes_are_saved(handler: Handler, status_of: Any, services: Services) -> None:
     values = {"description": "A cat.", "preferred_weight": 1.2}
     updates = handler("save_notes")("my-cat.safetensors", *(values.get(field.name, "") for field in NOTE_FIELDS))
-    assert status_of(updates) == "The notes are saved."
+    assert status_of(updates) == "Notes saved."
     assert services.library.get("my-cat").notes.preferred_weight == 1.2
 
 
 def test_rename_and_copy_show_the_new_one(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
     updates = handler("rename")("my-cat.safetensors", "our-cat")
-    assert status_of(updates) == "my-cat is now called our-cat."
+    assert status_of(updates) == "Renamed my-cat to our-cat."
     assert updates[components["te_library_selected"]] == "our-cat.safetensors"
     updates = handler("copy")("our-cat.safetensors", "twin")
     assert updates[components["te_library_selected"]] == "twin.safetensors"
@@ -96,7 +97,7 @@ def test_delete_and_undo(handler: Handler, components: Components, status_of: An
     assert "te-deleted" in updates[components["te_library_status"]]
     assert updates[components["te_library_details"]] == ""
     [trash_id] = [value for component, value in updates.items() if component.elem_id is None]
-    assert status_of(handler("undo")(trash_id)) == "my-cat is back."
+    assert status_of(handler("undo")(trash_id)) == "Restored my-cat."
     assert names(services) == ["my dog", "my-cat"]
 
 
@@ -108,7 +109,7 @@ def test_an_unsafe_file(handler: Handler, components: Components, status_of: Any
     assert "te-sanitizable" in shown
     assert "posix.system" in shown
     updates = handler("sanitize")("evil.pt")
-    assert status_of(updates) == "evil holds nothing but its vectors now; the old file is in the trash."
+    assert status_of(updates) == "Sanitized evil: its file now contains only the vectors. The old file is in the trash."
     assert "te-sanitizable" not in updates[components["te_library_details"]]
     assert not (tmp_path / "ran").exists()
 
@@ -119,10 +120,10 @@ def test_the_trash(handler: Handler, components: Components, status_of: Any, ser
     choices = handler("update")(True)[components["te_library_trashed"]]["choices"]
     labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
     assert labels == [trash_label(one) for one in services.library.trashed()]
-    assert "Nothing is chosen." in status_of(handler("restore")(None))
+    assert "No item is selected." in status_of(handler("restore")(None))
     assert 'nothing named "x" in the trash' in status_of(handler("restore")("x"))
-    assert "is back" in status_of(handler("restore")(labels[0]))
-    assert status_of(handler("empty")()) == "1 item deleted for good."
+    assert "Restored" in status_of(handler("restore")(labels[0]))
+    assert status_of(handler("empty")()) == "1 item was deleted permanently."
     assert services.library.trashed() == []
 
 
@@ -130,33 +131,33 @@ def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, servic
     data = BytesIO()
     Image.new("RGB", (32, 32), "red").save(data, "PNG")
     picture = uploaded(tmp_path, "x.png", data.getvalue())
-    assert status_of(handler("set_picture")("my-cat.safetensors", picture)) == "The picture is set."
+    assert status_of(handler("set_picture")("my-cat.safetensors", picture)) == "Preview image set."
     assert services.library.get("my-cat").preview is not None
     broken = uploaded(tmp_path, "y.png", b"x")
     assert "The image cannot be read." in status_of(handler("set_picture")("my-cat.safetensors", broken))
-    assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "The picture is drawn."
+    assert status_of(handler("draw_preview")("my dog.safetensors", "a [name]")) == "Preview image generated."
     assert services.host.requests[-1].prompt == "a my dog"  # type: ignore[attr-defined]
-    assert "No run is chosen." in status_of(handler("take_run")("my-cat.safetensors", None))
+    assert "No training run is selected." in status_of(handler("take_run")("my-cat.safetensors", None))
 
 
 def test_converting(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
-    updates = handler("convert")("my-cat.safetensors", ".pt file", "")
-    assert "my-cat was converted." in status_of(updates)
+    updates = handler("convert")("my-cat.safetensors", "pt", "")
+    assert "Converted my-cat." in status_of(updates)
     assert updates[components["te_library_selected"]] == "my-cat.pt"
-    updates = handler("convert")("my-cat.pt", ".png file", " picture ")
+    updates = handler("convert")("my-cat.pt", "png", " picture ")
     assert updates[components["te_library_selected"]] == "picture.png"
     assert names(services) == ["my dog", "my-cat", "picture"]
-    assert "has that format already" in status_of(handler("convert")("my-cat.pt", ".pt file", ""))
-    assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "for SDXL", ""))
+    assert "has that format already" in status_of(handler("convert")("my-cat.pt", "pt", ""))
+    assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "sdxl", ""))
 
 
 def test_converting_to_sdxl(tmp_path: Path) -> None:
     host = vocabulary_host(tmp_path, {"clip_l": 768, "clip_g": 1280})
     services = Services(host)
     services.library.save(Embedding("red", {"clip_l": host.token_embeddings("red castle")["clip_l"]}))
-    entry, *sentences = library_files.convert(services, services.library.get("red"), library_files.FOR_SDXL, "")
+    entry, *sentences = library_files.convert(services, services.library.get("red"), SDXL, "")
     assert (entry.name, entry.family, entry.loaded) == ("red-sdxl", "SDXL", True)
-    assert sentences[:2] == ["red was converted.", f"Written to {entry.file}"]
+    assert sentences[:2] == ["Converted red.", f"Saved to {entry.file}"]
     assert any("red" in sentence for sentence in sentences[2:])
     assert torch.equal(services.library.read("red-sdxl").vectors["clip_g"], host.token_embeddings("red castle")["clip_g"])
 
@@ -175,13 +176,13 @@ def test_importing_by_path(handler: Handler, components: Components, status_of: 
     updates = handler("bring")(wrong)
     assert "There is no file" in status_of(updates)
     assert updates[components["te_library_paths"]] == wrong, "what is to be corrected stays"
-    assert status_of(handler("bring")("")) == "No file came."
+    assert status_of(handler("bring")("")).startswith("No path is given.")
 
 
 def test_export(handler: Handler, components: Components, services: Services) -> None:
     choices = components["te_library_form"].choices
     forms = [choice if isinstance(choice, str) else choice[1] for choice in choices]
-    for form, name in (("as it is", "my-cat.safetensors"), ("webui .pt", "my-cat.pt"), ("kohya .bin", "my-cat.bin")):
+    for form, name in (("unchanged", "my-cat.safetensors"), ("webui .pt", "my-cat.pt"), ("kohya .bin", "my-cat.bin")):
         assert form in forms
         updates = handler("export")("my-cat.safetensors", form)
         assert name in said(updates, components["te_library_exported"])
@@ -191,9 +192,9 @@ def test_export_for_a_program(
     handler: Handler, components: Components, services: Services, status_of: Callable[[dict[Any, Any]], str]
 ) -> None:
     services.library.copy("my-cat", "My Cat")
-    updates = handler("export")("My Cat.safetensors", "for ComfyUI")
+    updates = handler("export")("My Cat.safetensors", "comfyui")
     assert "My_Cat.safetensors" in said(updates, components["te_library_exported"])
-    assert "Trigger: embedding:My_Cat" in status_of(updates)
+    assert "Trigger word: embedding:My_Cat" in status_of(updates)
 
 
 def test_a_look_inside(handler: Handler, components: Components) -> None:
@@ -212,7 +213,7 @@ def test_a_look_inside_many_vectors(handler: Handler, components: Components, se
 
 def test_tokens_of_a_prompt(handler: Handler, components: Components) -> None:
     text = said(handler("tokenize")("a photo of my-cat"), components["te_library_tokens"])
-    assert text.startswith("5 tokens of 75, 70 left.")
+    assert text.startswith("5 of 75 tokens used, 70 left.")
     assert "my-cat 1my-cat 2" in text
     assert handler("tokenize")("  ")[components["te_library_tokens"]] == ""
 
@@ -228,7 +229,7 @@ def test_combining(handler: Handler, components: Components, services: Services)
     assert isinstance(drawn["value"], Image.Image)
     assert "Created both with 2 vectors." in said(handler("save")(formula, "both", False), report)
     assert "already" in said(handler("save")(formula, "both", False), report)
-    assert "No embedding is named." in said(handler("fill")("sum", *[""] * 6, *[1] * 6), report)
+    assert "No embedding is given." in said(handler("fill")("sum", *[""] * 6, *[1] * 6), report)
     assert "my-cat + * 2\n         ^" in said(handler("preview")("my-cat + * 2"), report)
 
 
@@ -250,4 +251,4 @@ def test_import_under_the_names_that_the_files_had(
 
 
 def test_a_failed_import_is_a_sentence(handler: Handler, status_of: Any) -> None:
-    assert "No file came." in status_of(handler("take")(None, ""))
+    assert "No file was received." in status_of(handler("take")(None, ""))

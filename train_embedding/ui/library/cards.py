@@ -1,4 +1,4 @@
-"""The cards of the Library panel and the toolbar above them. The script searches, filters and sorts them in the page."""
+"""The cards of the Library panel and the toolbar above them; the script searches, filters and sorts them in the page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from train_embedding.messages import DOT, joined, verbatim
+from train_embedding.translations import translate
 from train_embedding.ui import html
 from train_embedding.ui.library import thumbnails
 from train_embedding.ui.templates import render
@@ -19,12 +21,12 @@ if TYPE_CHECKING:
     from train_embedding.services.library import Entry
 
 BATCH = 60
-"Previews sent at once, at most."
+"Largest number of previews in one answer."
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the template shows of an embedding, and what the script sorts and filters by."""
+    """What the template shows of an embedding, and what the script sorts and filters by; all texts in the current language."""
 
     classes: str
     name: str
@@ -37,14 +39,14 @@ class Card:
     size: int
     folder: str
     preview_stamp: str
-    "Differs when the preview image changes; empty without one."
+    "Changes with the preview image; empty without one."
     title: str
     line: str
     "Vectors and steps, or why the embedding is not loaded."
 
 
 class CardList:
-    """The library as the pages show it: listed and drawn once for each version, whichever page asks."""
+    """The library as pages show it, listed and rendered once per version for all pages."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -55,7 +57,7 @@ class CardList:
         self._by_key: Mapping[str, Entry] = {}
 
     def at_version(self, version: str) -> tuple[Sequence[Entry], Markup]:
-        """The entries and their cards at a version; what is listed then stands for all later calls with this one."""
+        """Return the entries and their cards at a version; later calls with the same version return the same."""
         with self._lock:
             if version != self._version:
                 self._entries = self._services.library.list()
@@ -64,7 +66,7 @@ class CardList:
             return self._entries, self._html
 
     def draw_previews(self, request: str) -> Markup:
-        """The answer to the script, which asks for the pictures of cards that came into view."""
+        """Return the previews that the script requests for the cards in view."""
         serial, keys = _read_request(request)
         with self._lock:
             entries = [(key, self._by_key.get(key)) for key in keys[:BATCH]]
@@ -73,13 +75,13 @@ class CardList:
 
 
 def key_of(entry: Entry) -> str:
-    """What tells an entry from others of its name: its path below the embeddings folder."""
+    """Return what identifies an entry, also among others of its name: its path below the embeddings folder."""
     return printable(entry.path)
 
 
 def printable(text: str) -> str:
-    """Without the bytes of a file name that are no UTF-8, which no page could hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return a text in the current language, without bytes of file names that are not UTF-8 and that no page can contain."""
+    return translate(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def toolbar() -> Markup:
@@ -91,15 +93,16 @@ def cards(entries: Iterable[Entry], version: str = "") -> Markup:
     """Return the list of cards.
 
     Args:
-        version: Tells the script one state of the list from another, because gradio 6 patches what is in the page.
+        entries: The embeddings.
+        version: Of the list, for the script, because gradio 6 patches the HTML in the page.
     """
     return render("cards", cards=[_card(entry) for entry in entries], version=version)
 
 
 def _card(entry: Entry) -> Card:
     marks = (("te-left-out", not entry.loaded), ("te-warnings", entry.warnings), ("te-unsafe", entry.unsafe_reason))
-    line = f"{html.count(entry.vectors, 'vector')} · {html.steps(entry.step)}" if entry.loaded else entry.reason
-    title = "\n".join(text for text in (entry.name, entry.unsafe_reason or entry.reason, *entry.warnings) if text)
+    facts = joined([html.vector_count(entry.vectors), html.trained_steps(entry.step)], DOT)
+    title = joined([entry.name, entry.unsafe_reason or entry.reason, *entry.warnings], verbatim("\n"))
     return Card(
         classes=" ".join(["te-card", *(mark for mark, on in marks if on)]),
         name=printable(entry.name),
@@ -112,12 +115,12 @@ def _card(entry: Entry) -> Card:
         folder=printable(entry.folder),
         preview_stamp=str(thumbnails.stamp(entry.preview) or ""),
         title=printable(title),
-        line=printable(line),
+        line=printable(facts if entry.loaded else entry.reason),
     )
 
 
 def _read_request(request: str) -> tuple[int, list[str]]:
-    """What the script wrote: a number of its own, and keys. Anything else asks for nothing."""
+    """Parse a request of the script: its serial number, and keys. Anything else requests nothing."""
     try:
         values: Any = json.loads(request)
         return int(values["serial"]), [key for key in values["keys"] if isinstance(key, str)]

@@ -1,4 +1,4 @@
-"""What can be done with the embedding whose card was clicked: notes, preview, name, form, trash, a look inside."""
+"""The selected embedding: its details, notes, preview image, name and file, and a report on its vectors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.errors import NotFound
+from train_embedding.messages import msg
+from train_embedding.translations import t
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED, upload_button
@@ -16,7 +18,7 @@ from train_embedding.ui.library import actions
 from train_embedding.ui.library import files as library_files
 from train_embedding.ui.library.actions import Action
 from train_embedding.ui.library.cards import key_of
-from train_embedding.ui.library.details import deletion_message, entry_details, restore_message, run_label
+from train_embedding.ui.library.details import SANITIZE, deletion_message, entry_details, restore_message, run_label
 from train_embedding.ui.library.inspection import inspection_report
 from train_embedding.ui.library.notes import build_notes, notes_values
 
@@ -26,22 +28,25 @@ if TYPE_CHECKING:
 
 
 NEIGHBOURS = 10
+"Number of nearest embeddings in a report."
 
 
 @dataclass(frozen=True)
 class Chosen:
+    """The widgets."""
+
     status: gr.HTML
-    "The panel's, for what became of an action."
+    "Of the panel; shows the messages of actions."
     details: gr.HTML
     selected: gr.Textbox
-    "Hidden: the script writes the key of the clicked card here,"
+    "Hidden; the script writes the key of the clicked card here."
     select: gr.Button
-    "and clicks this."
+    "Hidden; the script then clicks it."
     sanitize: gr.Button
     notes: dict[str, Any]
     "The widget of each field of Notes."
     save_notes: gr.Button
-    picture: gr.UploadButton
+    image: gr.UploadButton
     run: gr.Dropdown
     take_run: gr.Button
     prompt: gr.Textbox
@@ -52,7 +57,7 @@ class Chosen:
     delete: gr.Button
     undo: gr.Button
     deleted: gr.State
-    "What the undo button brings back: an id in the trash."
+    "The id in the trash that the undo button restores."
     files: library_files.Files
     near: gr.Checkbox
     inspect: gr.Button
@@ -60,61 +65,80 @@ class Chosen:
 
 
 def build(status: gr.HTML) -> Chosen:
+    """Add the widgets to the Blocks being built.
+
+    Args:
+        status: Shows the messages of actions.
+    """
     deleted = gr.State("")
-    undo = gr.Button("Undo the deletion", size="sm", elem_id="te_library_undo")
+    undo = gr.Button(t("Undo delete"), size="sm", elem_id="te_library_undo")
     details = gr.HTML("", elem_id="te_library_details")
     with gr.Column(elem_classes=["te-hidden"]):
         selected = gr.Textbox("", show_label=False, elem_id="te_library_selected")
         select = gr.Button("Show details", elem_id="te_library_select")
-    sanitize = gr.Button("Sanitize", variant="primary", size="sm", elem_id="te_library_sanitize")
+    sanitize = gr.Button(t(SANITIZE), variant="primary", size="sm", elem_id="te_library_sanitize")
     with gr.Column(elem_id="te_library_chosen"):
-        with gr.Accordion("Notes", open=False):
+        with gr.Accordion(t("Notes"), open=False):
             notes = build_notes()
-            save_notes = gr.Button("Save notes", elem_id="te_library_save_notes")
-        with gr.Accordion("Look inside", open=False):
+            save_notes = gr.Button(t("Save notes"), elem_id="te_library_save_notes")
+        with gr.Accordion(t("Inspect"), open=False):
             near = gr.Checkbox(
-                False, label="Nearest embeddings too", info="Reads all of the same kind.", elem_id="te_library_neighbours"
+                False,
+                label=t("Nearest embeddings"),
+                info=t("Also compares with every embedding of the same model family."),
+                elem_id="te_library_neighbours",
             )
-            inspect = gr.Button("Look inside", elem_id="te_library_inspect")
+            inspect = gr.Button(t("Inspect"), elem_id="te_library_inspect")
             report = gr.HTML("", elem_id="te_library_report")
-        with gr.Accordion("Preview picture", open=False):
-            picture = upload_button("From a file", file_types=["image"], size="sm", elem_id="te_library_picture")
+        with gr.Accordion(t("Preview image"), open=False):
+            image = upload_button(t("Upload an image"), file_types=["image"], size="sm", elem_id="te_library_picture")
             with gr.Row(elem_classes=["te-line"]):
                 run = gr.Dropdown(
                     choices=[],
-                    label="Training run",
-                    info="Its newest preview.",
+                    label=t(actions.TRAINING_RUN),
+                    info=t("Its newest preview becomes the preview image."),
                     allow_custom_value=True,
                     elem_id="te_library_run",
                 )
-                take_run = gr.Button("From the run", elem_id="te_library_take_run")
+                take_run = gr.Button(t("Use the preview"), elem_id="te_library_take_run")
             with gr.Row(elem_classes=["te-line"]):
-                prompt = gr.Textbox("[name]", label="Prompt", info="[name] is the embedding.", elem_id="te_library_prompt")
-                draw = gr.Button("Draw", elem_id="te_library_draw_preview")
-        with gr.Accordion("Rename, copy, delete", open=False):
+                prompt = gr.Textbox(
+                    "[name]", label=t("Prompt"), info=t("[name] is the trigger word."), elem_id="te_library_prompt"
+                )
+                draw = gr.Button(t("Generate"), elem_id="te_library_draw_preview")
+        with gr.Accordion(t("Rename, copy, delete"), open=False):
             with gr.Row(elem_classes=["te-line"]):
-                name = gr.Textbox("", label="New name", max_lines=1, elem_id="te_library_new_name")
-                rename = gr.Button("Rename", elem_id="te_library_rename")
-                copy = gr.Button("Copy", elem_id="te_library_copy")
-            delete = gr.Button("Delete", variant="stop", elem_id="te_library_delete")
+                name = gr.Textbox("", label=t("New name"), max_lines=1, elem_id="te_library_new_name")
+                rename = gr.Button(t("Rename"), elem_id="te_library_rename")
+                copy = gr.Button(t("Copy"), elem_id="te_library_copy")
+            delete = gr.Button(t("Delete"), variant="stop", elem_id="te_library_delete")
         files = library_files.build()
     return Chosen(
-        status, details, selected, select, sanitize, notes, save_notes, picture, run, take_run, prompt, draw, name, rename, copy,
+        status, details, selected, select, sanitize, notes, save_notes, image, run, take_run, prompt, draw, name, rename, copy,
         delete, undo, deleted, files, near, inspect, report,
     )  # fmt: skip
 
 
 def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> Sequence[Any]:
-    """Makes the widgets work; `changed` is called after a change. Returns the events that may have changed the library."""
+    """Make the widgets work.
+
+    Args:
+        services: What the actions work on.
+        chosen: The widgets.
+        changed: Called after the library has changed.
+
+    Returns:
+        The events that may change the library, which others may follow.
+    """
 
     def act(button: Any, do: Action, more: Sequence[Any] = (), **how: Any) -> Any:
-        """A button that changes the chosen embedding."""
+        """Connect a button that changes the selected embedding."""
 
         @errors_in(chosen.status)
         def handle(key: str, *values: Any) -> dict[Any, Any]:
-            entry, *sentences = do(services, entry_of(services, key), *values)
+            entry, *messages = do(services, entry_of(services, key), *values)
             changed()
-            return {**_shown(services, chosen, entry), chosen.status: html.message("good", *sentences)}
+            return {**_shown(services, chosen, entry), chosen.status: html.message("good", *messages)}
 
         handle.__name__ = do.__name__
         return button(handle, [chosen.selected, *more], _every(chosen), **(how or AT_ONCE))
@@ -131,7 +155,7 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         act(chosen.sanitize.click, actions.sanitize),
         act(chosen.rename.click, actions.rename, [chosen.name]),
         act(chosen.copy.click, actions.copy, [chosen.name]),
-        act(chosen.picture.upload, actions.set_picture, [chosen.picture]),
+        act(chosen.image.upload, actions.set_picture, [chosen.image]),
         act(chosen.take_run.click, actions.take_run, [chosen.run]),
         act(chosen.draw.click, actions.draw_preview, [chosen.prompt], **UNLISTED),
         act(chosen.files.convert.click, library_files.convert, [chosen.files.to, chosen.files.name], **UNLISTED),
@@ -140,20 +164,24 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
 
 
 def entry_of(services: Services, key: str) -> Entry:
-    """The embedding of a card. Raises NotFound where there is none (any more)."""
+    """Return the embedding of a card.
+
+    Raises:
+        NotFound: No card is selected, or its embedding no longer exists.
+    """
     if not key:
-        raise NotFound("No embedding is chosen.", "Click a card first.")
+        raise NotFound(msg("No embedding is selected."), msg("Click a card first."))
     try:
         return services.library.at(key)
-    except NotFound:  # a page cannot hold every file name as it is
+    except NotFound:  # the key in the page differs from the file name where that is not UTF-8
         for entry in services.library.list():
             if key_of(entry) == key:
                 return entry
-    raise NotFound(f'No embedding named "{key}".', "Click a card first.")
+    raise NotFound(msg('"{name}" no longer exists.', name=key), msg("Click another card."))
 
 
 def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:
-    """The updates that show an embedding, other things being closed."""
+    """Return the updates that show an embedding and clear what was shown of another."""
     values = notes_values(entry.notes)
     return {
         chosen.details: entry_details(entry),
@@ -167,7 +195,7 @@ def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:
 
 
 def _every(chosen: Chosen) -> list[Any]:
-    """What an action may update."""
+    """Return the components that an action may update."""
     return [
         chosen.status, chosen.details, chosen.selected, chosen.name, chosen.run, chosen.report, chosen.files.exported,
         chosen.deleted, *chosen.notes.values(),
@@ -181,15 +209,15 @@ def _connect_trash(services: Services, chosen: Chosen, changed: Callable[[], Non
         services.library.delete(entry.name, entry.path)
         changed()
         newest = next((item.id for item in services.library.trashed() if entry.path in item.files), "")
-        said = deletion_message(entry.name)
-        return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: said, chosen.deleted: newest}
+        message = deletion_message(entry.name)
+        return {chosen.details: "", chosen.selected: "", chosen.report: "", chosen.status: message, chosen.deleted: newest}
 
     @errors_in(chosen.status)
     def undo(trash_id: str) -> dict[Any, Any]:
         entries = services.library.restore(trash_id)
         changed()
-        said = {chosen.status: restore_message(entries), chosen.deleted: ""}
-        return {**(_shown(services, chosen, entries[0]) if entries else {}), **said}
+        message = {chosen.status: restore_message(entries), chosen.deleted: ""}
+        return {**(_shown(services, chosen, entries[0]) if entries else {}), **message}
 
     return (
         chosen.delete.click(delete, [chosen.selected], _every(chosen), **AT_ONCE),
@@ -203,13 +231,13 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
         entry = entry_of(services, key)
         embedding = services.library.read(entry.name, entry.path)
         report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
-        picture = services.inspection.picture(report) if report.compared else None
-        return {chosen.status: "", chosen.report: inspection_report(report, picture)}
+        heat_map = services.inspection.picture(report) if report.compared else None
+        return {chosen.status: "", chosen.report: inspection_report(report, heat_map)}
 
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)
 
 
 def _runs(services: Services, name: str) -> list[str]:
-    """Labels of runs that drew previews, those of this embedding first."""
+    """Return the labels of runs with previews, those of this embedding first."""
     runs = [run for run in services.runs.list() if run.previews]
     return [run_label(run) for run in sorted(runs, key=lambda run: run.embedding != name)]

@@ -1,4 +1,4 @@
-"""What the Library panel says about one embedding."""
+"""Details of an embedding, and the messages of the Library panel."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from train_embedding.messages import COLON, DOT, NOTHING, SPACE, Message, joined, msg, plural, verbatim
 from train_embedding.ui import html
 from train_embedding.ui.library import thumbnails
 from train_embedding.ui.library.cards import key_of, printable
@@ -19,13 +20,29 @@ if TYPE_CHECKING:
     from train_embedding.services.training import RunState
 
 BOXES = (
-    ("txt2img_prompt", "txt2img prompt"), ("txt2img_neg_prompt", "txt2img negative"),
-    ("img2img_prompt", "img2img prompt"), ("img2img_neg_prompt", "img2img negative"),
-)  # fmt: skip
-"The host's prompt boxes: id, and what they are called; the script hides the buttons of those that are not there."
+    ("txt2img_prompt", msg("txt2img prompt")),
+    ("txt2img_neg_prompt", msg("txt2img negative prompt")),
+    ("img2img_prompt", msg("img2img prompt")),
+    ("img2img_neg_prompt", msg("img2img negative prompt")),
+)
+"The host's prompt boxes: ids and titles. The script hides the buttons of boxes that the page lacks."
 FACTS = (
-    "Model family", "Vectors", "Width", "Trained steps", "Checkpoint", "Form", "Hash", "Size", "Changed", "File", "Not loaded",
-)  # fmt: skip
+    msg("Model family"),
+    msg("Vectors"),
+    msg("Width"),
+    msg("Trained steps"),
+    msg("Checkpoint"),
+    msg("Format"),
+    msg("Hash"),
+    msg("Size"),
+    msg("Modified"),
+    msg("File"),
+    msg("Not loaded"),
+)
+
+SANITIZE = msg("Sanitize")
+_HOW_TO_SANITIZE = msg('"{button}" extracts its vectors into a safe file; nothing in the file is executed.', button=SANITIZE)
+_UNREADABLE = msg("Its vectors cannot be read. Delete the file and download it again.")
 
 
 def entry_details(entry: Entry) -> Markup:
@@ -39,6 +56,7 @@ def entry_details(entry: Entry) -> Markup:
         boxes=BOXES if entry.loaded else (),
         unsafe_reason=printable(entry.unsafe_reason),
         can_sanitize=entry.can_sanitize,
+        unsafe_hint=_HOW_TO_SANITIZE if entry.can_sanitize else _UNREADABLE,
         warnings=entry.warnings,
         facts=[(title, printable(value)) for title, value in zip(FACTS, _fact_values(entry), strict=True)],
     )
@@ -50,7 +68,7 @@ def _fact_values(entry: Entry) -> tuple[str, ...]:
         entry.family,
         str(entry.vectors or ""),
         ", ".join(f"{key} {width}" for key, width in sorted(entry.widths.items())),
-        html.steps(entry.step) if entry.vectors else "",
+        html.trained_steps(entry.step) if entry.vectors else "",
         entry.checkpoint or "",
         entry.format,
         entry.hash,
@@ -61,66 +79,73 @@ def _fact_values(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def size(count: int) -> str:
-    """ "3.1 KB"."""
-    for unit in ("bytes", "KB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count = count / 1000  # type: ignore[assignment]
-    return f"{count:.1f} GB"
+def size(count: int) -> Message:
+    """Return a number of bytes as a size, such as "3.1 KB"."""
+    if count < 1000:
+        return plural("{count} byte", "{count} bytes", count)
+    amount, unit = next((count / factor, unit) for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)) if count >= factor)
+    return verbatim(f"{amount:.0f} {unit}" if amount >= 100 and unit != "GB" else f"{amount:.1f} {unit}")
 
 
 def when(moment: float) -> str:
-    """ "2026-11-25 14:30", in the server's time."""
+    """Return a time as "2026-11-25 14:30", in the server's time zone."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
 def deletion_message(name: str) -> Markup:
-    """The class shows the undo button."""
-    return render("deleted", text=f"{name} is in the trash.")
+    """Return the message about a deletion; its class shows the undo button."""
+    return render("deleted", text=msg("{name} is in the trash.", name=name))
 
 
 def restore_message(entries: Sequence[Entry]) -> Markup:
-    """What a restored item of the trash brought back; one that lay there alone, such as a picture, is no entry."""
-    names = ", ".join(printable(entry.name) for entry in entries)
-    return html.message("good", f"{names} is back." if names else "It is back.")
+    """Return the message about a restored item of the trash, which may be a file that is no embedding, such as an image."""
+    names = joined([printable(entry.name) for entry in entries])
+    return html.message("good", msg("Restored {names}.", names=names) if entries else msg("Restored."))
 
 
 def download_link(file_name: str, data: bytes) -> Markup:
-    """A link that holds the file itself, which no host has to serve; the script follows it at once."""
+    """Return a link that contains the file, so that no host has to serve it; the script follows the link at once."""
     address = "data:application/octet-stream;base64," + base64.b64encode(data).decode("ascii")
     return render("download", serial=time.monotonic_ns(), file_name=file_name, address=address, size=size(len(data)))
 
 
 def import_message(results: Sequence[Imported]) -> Markup:
-    """How many came, and a line for each that did not, or not as it was."""
+    """Return how many embeddings were imported, with a line for each file that was rejected or changed."""
     if not results:
-        return html.message("bad", "No file came.")
-    good = [result for result in results if result.entry is not None]
-    refused = len(results) - len(good)
-    title = f"{html.count(len(good), 'embedding')} imported." if good else "Nothing was imported."
-    if good and refused:
-        title = f"{title} {html.count(refused, 'file')} refused."
+        return html.message("bad", msg("No file was received."), msg("Select at least one file."))
+    imported = sum(result.entry is not None for result in results)
+    rejected = len(results) - imported
+    title = (
+        plural("{count} embedding imported.", "{count} embeddings imported.", imported)
+        if imported
+        else msg("No embedding was imported.")
+    )
+    if imported and rejected:
+        title = joined([title, plural("{count} file was rejected.", "{count} files were rejected.", rejected)], SPACE)
     lines = [_problem_line(result) for result in results if result.problem or result.note]
-    return html.message("good" if good else "bad", title, *lines)
+    return html.message("good" if imported else "bad", title, *lines)
 
 
-def _problem_line(result: Imported) -> str:
-    """The sentence, after the file's name where it does not begin with that."""
+def _problem_line(result: Imported) -> Message:
+    """Return the sentence about a file, after the file's name unless it begins with that."""
     sentence = result.problem or result.note
-    return printable(sentence if sentence.startswith(f'"{result.file}"') else f"{result.file}: {sentence}")
+    named = NOTHING if sentence.startswith(f'"{result.file}"') else verbatim(result.file)
+    return verbatim(printable(joined([named, sentence], COLON)))
 
 
 def run_label(run: RunState) -> str:
-    """ "my-cat · step 400 · 20261125-143000-123"; `run_of` gives the id back."""
-    return printable(f"{run.embedding} · step {run.step} · {run.id}")
+    """Return the label of a run, such as "my-cat · step 400 · 20261125-143000-123"."""
+    return printable(joined([run.embedding, msg("step {step}", step=run.step), run.id], DOT))
 
 
 def run_of(label: str) -> str:
-    """The id at a label's end; gradio 3 shows both parts of a choice that has a label and a value."""
-    return label.rpartition(" · ")[2]
+    """Return the id at the end of a run's label; a Dropdown of gradio 3 has no values besides its labels."""
+    return label.rpartition(DOT)[2]
 
 
 def trash_label(item: Trashed) -> str:
-    """ "my-cat.pt · 2026-11-25 14:30 · 3.1 KB · my-cat.20261125-143005"; the id at its end tells it from all others."""
-    return printable(f"{item.file} · {when(item.when)} · {size(item.size)} · {item.id}")
+    """Return the label of an item, such as "my-cat.pt · 2026-11-25 14:30 · 3.1 KB · my-cat.20261125-143005".
+
+    The id at its end identifies the item.
+    """
+    return printable(joined([item.file, when(item.when), size(item.size), item.id], DOT))

@@ -1,4 +1,4 @@
-"""The chosen embedding's file: exported to the browser, converted to another format, or made into one for SDXL."""
+"""The file of the selected embedding: export it, or convert it to another format or to SDXL."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.messages import Message, msg, verbatim
 from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
 from train_embedding.services.library import PROGRAMS
+from train_embedding.translations import t
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
-from train_embedding.ui.gradio_compat import AT_ONCE
+from train_embedding.ui.gradio_compat import AT_ONCE, dropdown
 from train_embedding.ui.library.details import download_link
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
     from train_embedding.services.library import Entry
 
-AS_IT_IS = "as it is"
-"Among the forms of an export."
-FOR_PROGRAMS = {f"for {program.title}": key for key, program in PROGRAMS.items()}
-"Among the formats of an export too: what the choice shows, and what the service calls it."
-FOR_SDXL = "for SDXL"
-KINDS = {**{f"{suffix} file": form for form, suffix in CONVERTIBLE_FORMATS.items()}, FOR_SDXL: SDXL}
-"What can be converted to: what the choice shows, and what the service calls it."
+UNCHANGED = "unchanged"
+"The value for an export of the file as it is."
+KINDS: tuple[tuple[Message, str], ...] = (
+    *((msg("{suffix} file", suffix=suffix), name) for name, suffix in CONVERTIBLE_FORMATS.items()),
+    (msg("for {program}", program="SDXL"), SDXL),
+)
+"Labels and values of what a file can be converted to."
 
 
 @dataclass(frozen=True)
 class Files:
-    form: gr.Dropdown
+    """The widgets."""
+
+    format: gr.Dropdown
     export: gr.Button
     exported: gr.HTML
     to: gr.Radio
@@ -39,47 +43,78 @@ class Files:
 
 
 def build() -> Files:
-    with gr.Accordion("Export", open=False), gr.Row(elem_classes=["te-line"]):
-        form = gr.Dropdown(choices=(forms := _forms()), value=forms[0], label="Form", elem_id="te_library_form")
-        export = gr.Button("Export", elem_id="te_library_export")
+    """Add the widgets to the Blocks being built."""
+    with gr.Accordion(t("Export"), open=False), gr.Row(elem_classes=["te-line"]):
+        formats = [(t(label), value) for label, value in export_formats()]
+        format_choice = dropdown(formats, UNCHANGED, label=t("Format"), elem_id="te_library_form")
+        export = gr.Button(t("Export"), elem_id="te_library_export")
     exported = gr.HTML("", elem_id="te_library_exported")
-    with gr.Accordion("Convert", open=False):
-        info = "For SDXL: by the nearest words, approximately."
-        to = gr.Radio(choices=list(KINDS), value=FOR_SDXL, label="Convert to", info=info, elem_id="te_library_convert_to")
+    with gr.Accordion(t("Convert"), open=False):
+        to = gr.Radio(
+            choices=[(t(label), value) for label, value in KINDS],
+            value=SDXL,
+            label=t("Convert to"),
+            info=t("Conversion to SDXL is approximate: it takes the nearest words."),
+            elem_id="te_library_convert_to",
+        )
         with gr.Row(elem_classes=["te-line"]):
             name = gr.Textbox(
-                "", label="Name of the result", info="Empty: the same, or NAME-sdxl.", max_lines=1,
+                "",
+                label=t("Save as"),
+                info=t("If empty: the same name, with -sdxl appended for SDXL."),
+                max_lines=1,
                 elem_id="te_library_convert_name",
-            )  # fmt: skip
-            convert = gr.Button("Convert", elem_id="te_library_convert")
-    return Files(form, export, exported, to, name, convert)
+            )
+            convert = gr.Button(t("Convert"), elem_id="te_library_convert")
+    return Files(format_choice, export, exported, to, name, convert)
 
 
 def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Textbox, entry_of: Callable[[str], Entry]) -> None:
-    """key: of the chosen embedding."""
+    """Make the export button work.
+
+    Args:
+        services: Export the file.
+        files: The widgets.
+        status: Gets messages.
+        key: Has the key of the selected embedding.
+        entry_of: Finds an embedding by its key.
+    """
 
     @errors_in(status)
-    def export(key: str, form: str) -> dict[Any, Any]:
+    def export(key: str, chosen_format: str) -> dict[Any, Any]:
         entry = entry_of(key)
-        if form in FOR_PROGRAMS:
-            made = services.library.export(entry.name, file=entry.path, program=FOR_PROGRAMS[form])
-            called = html.message("good", f"Trigger: {made.trigger}", made.usage)
-            return {status: called, files.exported: download_link(made.file_name, made.data)}
-        format_name, suffix = ("", "") if form == AS_IT_IS else form.split()
+        if chosen_format in PROGRAMS:
+            made = services.library.export(entry.name, file=entry.path, program=chosen_format)
+            trigger = msg("Trigger word: {trigger}", trigger=made.trigger)
+            message = html.message("good", trigger, made.usage)
+            return {status: message, files.exported: download_link(made.file_name, made.data)}
+        format_name, suffix = ("", "") if chosen_format == UNCHANGED else chosen_format.split()
         made = services.library.export(entry.name, format_name, suffix, entry.path)
         return {status: "", files.exported: download_link(made.file_name, made.data)}
 
-    files.export.click(export, [key, files.form], [status, files.exported], **AT_ONCE)
+    files.export.click(export, [key, files.format], [status, files.exported], **AT_ONCE)
 
 
 def convert(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, ...]:
-    """The new entry, and sentences. Raises what `Combining.convert` raises."""
-    saved = services.combining.convert(entry.name, KINDS[to], name.strip())
-    return saved.entry, f"{entry.name} was converted.", f"Written to {saved.entry.file}", *saved.notes
+    """Convert an embedding.
+
+    Returns:
+        The new entry, and messages.
+
+    Raises:
+        TrainEmbeddingError: As for `Combining.convert`.
+    """
+    saved = services.combining.convert(entry.name, to, name.strip())
+    return saved.entry, msg("Converted {name}.", name=entry.name), html.saved_to(saved.entry.file), *saved.notes
 
 
-def _forms() -> list[str]:
-    """What an export can be: the file as it is, one for a program, or any format and suffix, as "webui .pt"."""
+def export_formats() -> list[tuple[Message, str]]:
+    """Return labels and values of what an export can be: the file itself, one for a program, or any format and suffix."""
     from train_embedding.services.formats import SUFFIXES
 
-    return [AS_IT_IS, *FOR_PROGRAMS, *(f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes)]
+    formats = [f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes]
+    return [
+        (msg("unchanged"), UNCHANGED),
+        *((msg("for {program}", program=program.title), key) for key, program in PROGRAMS.items()),
+        *((verbatim(name), name) for name in formats),
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from train_embedding.images.png import encode_png
-from train_embedding.ui import html
+from train_embedding.messages import NOTHING, Message, msg
 from train_embedding.ui.library.cards import printable
 from train_embedding.ui.templates import render
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from train_embedding.services.inspection import EncoderReport, PromptPart, PromptTokens, Report, VectorFigures
 
 
+SIMILARITY_TO_START = msg("Similarity to start")
+"Heading of a column."
+
+
 @dataclass(frozen=True)
 class VectorRow:
     """One row of the table of vectors."""
@@ -27,7 +31,7 @@ class VectorRow:
     smallest: str
     largest: str
     origin: str
-    "Cosine with the report's origin."
+    "Cosine similarity with the report's `origin`."
     nearest: list[tuple[str, str]]
     "Text and cosine of the nearest tokens."
 
@@ -36,7 +40,7 @@ class VectorRow:
 class EncoderTable:
     """The vectors for one text encoder."""
 
-    title: str
+    title: Message
     has_origin: bool
     vectors: list[VectorRow]
 
@@ -54,23 +58,26 @@ class TokenLabel:
 class PromptPartTokens:
     """The chunks of one part of a prompt."""
 
-    title: str
+    title: Message
     chunks: list[list[TokenLabel]]
 
 
-def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequence[str] = ()) -> Markup:
-    """Return norms, ranges, nearest words and neighbours.
+def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequence[Message] = ()) -> Markup:
+    """Return norms, ranges, nearest words and nearest embeddings.
 
     Args:
+        found: The report.
         heat_map: The similarity between the vectors, if they were compared.
         notes: Sentences to show above the report.
     """
+    origin = msg('"{column}" is the cosine similarity with {start}.', column=SIMILARITY_TO_START, start=found.reference)
     return render(
         "report",
         notes=notes,
         metadata=[(printable(key), printable(value)) for key, value in found.metadata.items()],
         encoders=[_encoder_table(encoder) for encoder in found.encoders],
-        origin=f'"Origin" is the cosine with {found.reference}.' if found.reference else "",
+        origin_title=SIMILARITY_TO_START,
+        origin=origin if found.reference else NOTHING,
         heat_map="" if heat_map is None else _png_url(heat_map),
         neighbours=[(printable(other.name), other.vectors, f"{other.similarity:.3f}") for other in found.neighbours],
         remarks=found.warnings,
@@ -79,12 +86,14 @@ def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequen
 
 def prompt_tokens(found: PromptTokens) -> Markup:
     """Return every token in its chunk, with embeddings marked, and how many tokens are left."""
-    left_out = [f"Left out: {' '.join(found.networks)}"] if found.networks else []
+    networks = msg("Extra networks are not part of the text: {networks}", networks=" ".join(found.networks))
     return render(
         "prompt_tokens",
-        summary=f"{html.count(found.count, 'token')} of {found.limit}, {found.remaining} left.",
+        summary=msg(
+            "{used} of {limit} tokens used, {remaining} left.", used=found.count, limit=found.limit, remaining=found.remaining
+        ),
         parts=[_part_tokens(part) for part in found.parts],
-        notes=[*left_out, *found.notes],
+        notes=[*([networks] if found.networks else []), *found.notes],
     )
 
 
@@ -100,13 +109,19 @@ def _part_tokens(part: PromptPart) -> PromptPartTokens:
         ]
         for chunk in part.chunks
     ]
-    return PromptPartTokens(f"Weight {part.weight:g}", chunks)
+    return PromptPartTokens(msg("Weight {weight:g}", weight=part.weight), chunks)
 
 
 def _encoder_table(encoder: EncoderReport) -> EncoderTable:
-    title = f"{encoder.key}, width {encoder.width}"
+    title = msg("{encoder}, width {width}", encoder=encoder.key, width=encoder.width)
     if encoder.vocabulary_norm is not None:
-        title += f"; words have a norm of {encoder.vocabulary_norm:.3f} ± {encoder.vocabulary_spread or 0:.3f}"
+        title = msg(
+            "{encoder}, width {width}. Norm of the tokens in the vocabulary: {mean:.3f} ± {spread:.3f}.",
+            encoder=encoder.key,
+            width=encoder.width,
+            mean=encoder.vocabulary_norm,
+            spread=encoder.vocabulary_spread or 0,
+        )
     has_origin = any(vector.reference_cosine is not None for vector in encoder.vectors)
     return EncoderTable(title, has_origin, [_vector_row(vector) for vector in encoder.vectors])
 

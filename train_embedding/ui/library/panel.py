@@ -1,4 +1,4 @@
-"""The Library panel: the embeddings there are, the details of one, and what can be done with them."""
+"""The Library panel: the cards of the embeddings, the selected embedding, and tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from train_embedding.messages import msg
 from train_embedding.services.importing import read_upload
+from train_embedding.translations import t
+from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen
@@ -24,32 +27,34 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 Render = Callable[[], dict[Any, Any]]
-"Makes the updates that bring a part of a page up to date."
+"Makes the updates of a part of a page."
 
 
 @dataclass(frozen=True)
 class LibraryPanel:
+    """The cards and the widgets."""
+
     card_list: CardList
     refresh: gr.Button
     upload: gr.UploadButton
     uploaded: gr.Textbox
-    "Hidden: what the script says of the files, as JSON: names, folder, overwrite."
+    "Hidden; the script writes JSON about the uploaded files here: names, folder, overwrite."
     cards: gr.HTML
     status: gr.HTML
     chosen: library_chosen.Chosen
     tools: library_tools.Tools
     shown: gr.Textbox
-    "Hidden: filled once the page has been given the cards; it lies there since the server may forget a page."
+    "Hidden; filled when the page first gets the cards. It is in the page because the server may forget a page's state."
     version: gr.Textbox
-    "Hidden: another text whenever the library changed; the script then refreshes the host's cards,"
+    "Hidden; changes with the library. The script then refreshes the host's cards."
     update: gr.Button
-    "and clicks this for ours."
+    "Hidden; the script then clicks it for the cards of this panel."
 
 
 class LibraryVersion:
-    """A number that rises whenever the host's embeddings have changed, 0 when the first page opens: "8c1f03ba-0".
+    """The version of the library, such as "8c1f03ba-0": an id of this server, and a number that rises with every change.
 
-    Before it stands what tells this tab from that of another server, whose numbers mean nothing here.
+    The number is 0 when the first page opens. The id makes the versions of two servers different.
     """
 
     def __init__(self, services: Services) -> None:
@@ -60,6 +65,7 @@ class LibraryVersion:
         self._seen: Any = None
 
     def read(self) -> str:
+        """Return the current version."""
         seen = self._facts()
         with self._lock:
             if self._seen is not None and self._seen != seen:
@@ -68,24 +74,25 @@ class LibraryVersion:
             return f"{self._server}-{self._number}"
 
     def increase(self) -> None:
-        """For changes that leave the names as they were."""
+        """Count a change that `read` cannot see, such as one that keeps all names."""
         with self._lock:
             self._number += 1
 
     def _facts(self) -> Any:
-        """What is cheap to ask once a second; the end of a run stands for the file that it has written."""
+        """Return what is cheap to read every second; the end of a run implies that it has written a file."""
         loaded, state = self._services.host.loaded_embeddings(), self._services.runs.current()
         ended = state.id if state is not None and not state.active else ""
         return self._services.host.info().checkpoint_name, loaded.names, loaded.left_out, ended
 
 
 def build(services: Services) -> LibraryPanel:
+    """Add the panel to the Blocks being built."""
     card_list = CardList(services)
     with gr.Row(elem_classes=["te-heading"]):
-        gr.HTML("<h3 class='te-title'>Library</h3>")
+        gr.HTML(html.panel_title(msg("Library")))
         with gr.Row(elem_id="te_library_upload"):
-            upload = upload_button("Import", file_count="multiple", size="sm", elem_id="te_library_import")
-        refresh_button = gr.Button("Refresh", size="sm", elem_id="te_library_refresh")
+            upload = upload_button(t("Import"), file_count="multiple", size="sm", elem_id="te_library_import")
+        refresh_button = gr.Button(t("Refresh"), size="sm", elem_id="te_library_refresh")
     gr.HTML(toolbar(), elem_id="te_library_toolbar")
     cards = gr.HTML("", elem_id="te_library_cards")
     status = gr.HTML("", elem_id="te_library_status")
@@ -96,12 +103,12 @@ def build(services: Services) -> LibraryPanel:
         shown = gr.Textbox("", show_label=False, elem_id="te_library_shown")
         version = gr.Textbox("", show_label=False, elem_id="te_cards_version")
         update = gr.Button("Show cards", elem_id="te_library_update")
-        _connect_pictures(card_list)
+        _connect_previews(card_list)
     return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, shown, version, update)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
-    """Makes everything in the panel work. Returns the events that may have changed the library, for what should follow."""
+    """Make everything in the panel work; return the events that may change the library, which others may follow."""
 
     @errors_in(panel.status)
     def refresh() -> dict[Any, Any]:
@@ -110,8 +117,8 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
         return {panel.status: ""}
 
     @errors_in(panel.status)
-    def take(files: Any, told: str) -> dict[Any, Any]:
-        imported = services.library.import_files(*_uploads(files, told))
+    def take(files: Any, details: str) -> dict[Any, Any]:
+        imported = services.library.import_files(*_uploads(files, details))
         version.increase()
         return {panel.status: import_message(imported)}
 
@@ -124,17 +131,23 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
 
 
 def parts(panel: LibraryPanel, version: str) -> dict[str, tuple[Any, Render]]:
-    """What the poll shows of the library, at a version: that alone; the script then asks for the cards."""
+    """Return what the poll updates: the version alone, after which the script requests the cards."""
     return {"library": (version, lambda: {panel.version: version})}
 
 
 def connect_update(
     services: Services, panel: LibraryPanel, version: LibraryVersion, embedding: gr.Dropdown, first: Render
 ) -> None:
-    """What the script asks for when the version has changed, and when a page opens: the cards, and the choices of names.
+    """Let the script request the cards and the choices of names when the version has changed, and when a page opens.
 
-    They are no outputs of the poll: gradio looks at every output of an event, and thousands of choices take it long.
-    first: the update of `embedding` for a page that opens.
+    They are not outputs of the poll, because gradio processes every output of an event, which is slow for thousands of choices.
+
+    Args:
+        services: Have the library.
+        panel: The panel.
+        version: Of the library.
+        embedding: The choice of the Train panel.
+        first: Makes the update of `embedding` for a page that opens.
     """
 
     @errors_in(panel.status)
@@ -149,21 +162,26 @@ def connect_update(
     panel.update.click(update, [panel.shown], outputs, **AT_ONCE)
 
 
-def _connect_pictures(card_list: CardList) -> None:
-    """The script asks here for the pictures of the cards that came into view, and reads the answer."""
+def _connect_previews(card_list: CardList) -> None:
+    """Add the hidden widgets through which the script requests the previews of the cards in view."""
     wanted = gr.Textbox("", show_label=False, elem_id="te_library_wanted")
-    draw = gr.Button("Draw pictures", elem_id="te_library_draw")
-    pictures = gr.HTML("", elem_id="te_library_pictures")
-    draw.click(card_list.draw_previews, [wanted], [pictures], **AT_ONCE)
+    draw = gr.Button("Show previews", elem_id="te_library_draw")
+    previews = gr.HTML("", elem_id="te_library_pictures")
+    draw.click(card_list.draw_previews, [wanted], [previews], **AT_ONCE)
 
 
-def _uploads(files: Any, told: str) -> tuple[list[tuple[str, bytes]], bool, str]:
-    """The uploaded files under the names that they had in the browser, whether to overwrite, and the folder to write to.
+def _uploads(files: Any, details: str) -> tuple[list[tuple[str, bytes]], bool, str]:
+    """Return the uploaded files, whether to overwrite, and the folder to write to.
 
-    gradio takes some characters out of names; where the script told of other files, its names are what counts.
+    The files get the names that they have in the browser, which the script sends because gradio removes some characters. If the
+    script has sent the names of other files, those of gradio are used.
+
+    Args:
+        files: As gradio passes uploads.
+        details: JSON of the script: names, folder, overwrite.
     """
     paths = [Path(file if isinstance(file, str) else file.name) for file in files or ()]
-    values: Any = json.loads(told) if told else {}
+    values: Any = json.loads(details) if details else {}
     names = values.get("names", [])
     if len(names) != len(paths):
         names = [path.name for path in paths]

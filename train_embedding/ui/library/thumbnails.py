@@ -1,4 +1,4 @@
-"""Small pictures for the cards, as data addresses, so that no host has to serve files; each is made once."""
+"""Thumbnails for the cards, as data URLs so that no host has to serve files; each is made once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 SIDE = 96
 "Longest side in pixels, on a card."
 PORTRAIT = 384
-"The same, beside the details of one embedding."
+"Longest side in pixels, beside the details of one embedding."
 KEPT = 6000
-"How many stay in memory, of about 3 kB each."
+"Number of thumbnails kept in memory, of about 3 kB each."
 
 
 def stamp(file: Path | None) -> int:
-    """Tells one state of a file from another; 0 where there is none."""
+    """Return a cache key: the file's modification time in ns, or 0 if there is no file."""
     try:
         return file.stat().st_mtime_ns if file is not None else 0
     except OSError:
@@ -30,13 +30,13 @@ def stamp(file: Path | None) -> int:
 
 
 def address(file: Path) -> str:
-    """A data address of the picture made small; empty where the file is gone, or cannot be shown, which the log then explains."""
+    """Return a thumbnail as a data URL; empty if the file is gone, or cannot be shown, as the log then explains."""
     when = stamp(file)
-    return _kept(file, when) if when else ""  # a page may ask for what has been deleted since it was drawn
+    return _kept(file, when) if when else ""  # the page may still have the card of a deleted file
 
 
 def portrait(file: Path) -> str:
-    """As `address`, larger, and made anew each time."""
+    """Return a larger image as a data URL, made at each call."""
     return _address(file, PORTRAIT) if stamp(file) else ""
 
 

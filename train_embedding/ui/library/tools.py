@@ -1,4 +1,4 @@
-"""The tools below the cards: importing by path, combining embeddings, a prompt's tokens, the trash."""
+"""The tools below the cards: import by path, combine, the tokens of a prompt, and the trash."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.errors import NotFound
+from train_embedding.errors import InvalidInput, NotFound
+from train_embedding.messages import msg, plural
 from train_embedding.services.typed_paths import typed_path
+from train_embedding.translations import t
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE
@@ -20,11 +22,16 @@ from train_embedding.ui.library.inspection import prompt_tokens
 if TYPE_CHECKING:
     from train_embedding.services import Services
 
+PATHS = msg("Paths")
+IN_TRASH = msg("In the trash")
+
 
 @dataclass(frozen=True)
 class Tools:
+    """The widgets."""
+
     status: gr.HTML
-    "The panel's, for what became of an action."
+    "Of the panel; shows the messages of actions."
     paths: gr.Textbox
     bring: gr.Button
     combine: library_combine.Combine
@@ -34,34 +41,48 @@ class Tools:
     restore: gr.Button
     empty: gr.Button
     sure: gr.Row
-    "Shown once the trash is to be emptied."
+    "Shown after a click on `empty`."
     really: gr.Button
     keep: gr.Button
 
 
 def build(status: gr.HTML) -> Tools:
-    with gr.Accordion("Import by path", open=False, elem_id="te_library_by_path"):
-        info = "Paths of files on the server, one per line; their previews and notes are imported too."
-        paths = gr.Textbox("", label="Paths", info=info, lines=2, elem_id="te_library_paths")
-        bring = gr.Button("Import these files", size="sm", elem_id="te_library_bring")
-    with gr.Accordion("Combine", open=False, elem_id="te_library_mix"):
+    """Add the widgets to the Blocks being built.
+
+    Args:
+        status: Shows the messages of actions.
+    """
+    with gr.Accordion(t("Import by path"), open=False, elem_id="te_library_by_path"):
+        info = t("Paths of files on the server, one per line. Previews and notes of the same name are imported too.")
+        paths = gr.Textbox("", label=t(PATHS), info=info, lines=2, elem_id="te_library_paths")
+        bring = gr.Button(t("Import files"), size="sm", elem_id="te_library_bring")
+    with gr.Accordion(t("Combine"), open=False, elem_id="te_library_mix"):
         combine = library_combine.build()
-    with gr.Accordion("Tokens of a prompt", open=False, elem_id="te_library_tokenizer"):
-        prompt = gr.Textbox("", label="Prompt", lines=2, elem_id="te_library_tokens_prompt")
+    with gr.Accordion(t("Tokens of a prompt"), open=False, elem_id="te_library_tokenizer"):
+        prompt = gr.Textbox("", label=t("Prompt"), lines=2, elem_id="te_library_tokens_prompt")
         tokens = gr.HTML("", elem_id="te_library_tokens")
-    with gr.Accordion("Trash", open=False, elem_id="te_library_trash"):
-        trashed = gr.Dropdown(choices=[], label="In the trash", allow_custom_value=True, elem_id="te_library_trashed")
+    with gr.Accordion(t("Trash"), open=False, elem_id="te_library_trash"):
+        trashed = gr.Dropdown(choices=[], label=t(IN_TRASH), allow_custom_value=True, elem_id="te_library_trashed")
         with gr.Row():
-            restore = gr.Button("Restore", size="sm", elem_id="te_library_restore")
-            empty = gr.Button("Empty the trash", size="sm", elem_id="te_library_empty")
+            restore = gr.Button(t("Restore"), size="sm", elem_id="te_library_restore")
+            empty = gr.Button(t("Empty the trash"), size="sm", elem_id="te_library_empty")
         with gr.Row(visible=False) as sure:
-            really = gr.Button("Delete all of it for good", variant="stop", size="sm", elem_id="te_library_empty_really")
-            keep = gr.Button("Keep it", size="sm", elem_id="te_library_empty_not")
+            really = gr.Button(t("Delete permanently"), variant="stop", size="sm", elem_id="te_library_empty_really")
+            keep = gr.Button(t("Cancel"), size="sm", elem_id="te_library_empty_not")
     return Tools(status, paths, bring, combine, prompt, tokens, trashed, restore, empty, sure, really, keep)
 
 
 def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
-    """Makes the tools work; `changed` is called after a change. Returns the events that may have changed the library."""
+    """Make the tools work.
+
+    Args:
+        services: What the tools work on.
+        tools: The widgets.
+        changed: Called after the library has changed.
+
+    Returns:
+        The events that may change the library, which others may follow.
+    """
 
     @errors_in(tools.tokens)
     def tokenize(prompt: str) -> dict[Any, Any]:
@@ -70,9 +91,12 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
     @errors_in(tools.status)
     def bring(text: str) -> dict[Any, Any]:
         paths = [typed_path(line) for line in text.splitlines() if line.strip()]
-        done = services.library.import_files(paths)
+        if not paths:
+            raise InvalidInput(msg("No path is given."), msg('Enter the path of a file in "{field}".', field=PATHS))
+        results = services.library.import_files(paths)
         changed()
-        return {tools.status: import_message(done), tools.paths: text if any(result.problem for result in done) else ""}
+        failed = any(result.problem for result in results)
+        return {tools.status: import_message(results), tools.paths: text if failed else ""}
 
     tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
     return (
@@ -83,7 +107,7 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
 
 
 def trash_update(services: Services) -> Any:
-    """The choices of what can be restored, the newest first."""
+    """Return the update of the items in the trash, the newest first."""
     return gr.update(choices=[trash_label(item) for item in services.library.trashed()], value=None)
 
 
@@ -91,7 +115,7 @@ def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]
     @errors_in(tools.status)
     def restore(label: str | None) -> dict[Any, Any]:
         if not label:
-            raise NotFound("Nothing is chosen.", "Choose what to bring back.")
+            raise NotFound(msg("No item is selected."), msg('Select one in "{field}".', field=IN_TRASH))
         chosen = [item.id for item in services.library.trashed() if trash_label(item) == label]
         entries = services.library.restore(chosen[0] if chosen else label)
         changed()
@@ -99,8 +123,13 @@ def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]
 
     @errors_in(tools.status)
     def empty() -> dict[Any, Any]:
-        said = html.message("good", f"{html.count(services.library.empty_trash(), 'item')} deleted for good.")
-        return {tools.status: said, tools.trashed: trash_update(services), tools.sure: gr.update(visible=False)}
+        count = services.library.empty_trash()
+        text = plural("{count} item was deleted permanently.", "{count} items were deleted permanently.", count)
+        return {
+            tools.status: html.message("good", text),
+            tools.trashed: trash_update(services),
+            tools.sure: gr.update(visible=False),
+        }
 
     outputs = [tools.status, tools.trashed, tools.sure]
     tools.empty.click(lambda: gr.update(visible=True), [], [tools.sure], **AT_ONCE)
