@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all app docs docs-serve translations screenshots check format clean
+.PHONY: help demo test test-all app docs docs-serve translations screenshots wheel check format clean
 
 help:
 	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
@@ -26,6 +26,7 @@ help:
 	@echo "make docs-serve  build the site and serve it at http://127.0.0.1:8000"
 	@echo "make translations  collect the texts of the tab for translators, and compile their translations"
 	@echo "make screenshots  take the screenshots of README and the docs from the running app"
+	@echo "make wheel   build the wheel into dist/"
 	@echo "make check   run the linters and the type checker"
 	@echo "make format  format the code"
 	@echo "make clean   remove $(VENV) and the caches"
@@ -56,6 +57,9 @@ translations: $(VENV)/.test
 
 screenshots: $(VENV)/.test
 	$(BIN)/python -m tools.screenshots $(ARGS)
+
+wheel:
+	$(PYTHON) -m pip --disable-pip-version-check wheel --no-deps --wheel-dir dist .
 
 check: $(VENV)/.test $(VENV)/.lint node_modules/.stamp
 	$(BIN)/ruff check .
