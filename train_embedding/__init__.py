@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from train_embedding.hosts.base import Txt2ImgRequest
     from train_embedding.workspace import open_workspace
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "PRESETS",
     "Embedding",
