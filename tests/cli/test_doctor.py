@@ -104,3 +104,14 @@ def test_a_folder_that_is_no_webui(tmp_path: Path, no_packages: tuple[str, ...])
     done = started("--webui", str(tmp_path), "--data", str(tmp_path), python=no_packages)
     assert done.returncode == 1
     assert "ERROR: It is not the folder of a WebUI." in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps the folder")
+def test_a_working_folder_that_was_deleted(tmp_path: Path, no_packages: tuple[str, ...]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r})\n"
+    code += "import sys; from train_embedding.cli import main; sys.exit(main(['doctor']))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*no_packages, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (1, "")

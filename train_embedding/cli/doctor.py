@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,14 +38,22 @@ def add_to(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     named: Path | None = arguments.webui
-    webui = named.absolute() if named else None if arguments.data else find_webui(Path.cwd())
-    sections = diagnose(webui, (arguments.data or DATA_FOLDER).absolute(), wants_webui=named is not None)
+    here = _working_folder()
+    webui = here / named if named else None if arguments.data else find_webui(here)
+    sections = diagnose(webui, here / (arguments.data or DATA_FOLDER), wants_webui=named is not None)
     found = list(sections if arguments.json else _print_as_they_come(sections))
     if arguments.json:
         print_json({"version": __version__, "ok": not any(map(_failed, found)), "sections": to_json(found)})
     else:
         _print_summary([check for section in found for check in section.checks])
     return PROBLEMS_FOUND if any(map(_failed, found)) else 0
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted or is closed
+        return Path(os.sep)
 
 
 def _failed(section: Section) -> bool:

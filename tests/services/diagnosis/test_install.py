@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.rights import WITHOUT_RIGHTS
 from train_embedding.services.diagnosis.install import (
     find_extensions,
     find_nested_extensions,
@@ -17,6 +22,7 @@ from train_embedding.services.diagnosis.install import (
 )
 from train_embedding.services.diagnosis.sections import find_webui
 
+ROOT = Path(__file__).parents[3]
 COMMIT = "82a973c04367123ae98bd9abdf80d9eda9b910e2"
 A1111 = ("webui.py", "modules/shared.py", "modules/sd_hijack.py", "modules/textual_inversion/textual_inversion.py")
 FORGE = (*A1111, "modules_forge/forge_version.py", "backend/memory_management.py")
@@ -95,6 +101,19 @@ def test_settings_that_cannot_be_read_are_empty(tmp_path: Path) -> None:
         assert read_install(folder).settings == {}
     (folder / "config.json").write_text(json.dumps({"sd_model_checkpoint": "a.safetensors"}))
     assert read_install(folder).settings == {"sd_model_checkpoint": "a.safetensors"}
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv")
+def test_a_closed_folder_is_no_webui_and_raises_nothing(tmp_path: Path) -> None:
+    webui(tmp_path / "closed" / "webui")
+    code = "from pathlib import Path; import sys; from train_embedding.services.diagnosis.install import is_webui, read_install\n"
+    code += "print(is_webui(Path(sys.argv[1])), read_install(Path(sys.argv[1])).version)"
+    (tmp_path / "closed").chmod(0)
+    before = WITHOUT_RIGHTS if os.geteuid() == 0 else ()
+    command = [*before, sys.executable, "-S", "-c", code, str(tmp_path / "closed" / "webui")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    (tmp_path / "closed").chmod(0o755)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_the_commit_is_read_without_git(tmp_path: Path) -> None:

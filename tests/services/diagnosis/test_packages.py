@@ -70,6 +70,17 @@ def test_a_package_that_cannot_be_imported_is_named_with_the_reason() -> None:
     assert "diffusers==0.31.0" in check.advice
 
 
+def test_a_package_for_which_there_is_no_memory_is_not_reinstalled() -> None:
+    for error in (
+        "OSError: [WinError 1455] The paging file is too small",
+        "OSError: libcublas.so: failed to map segment from shared object",
+    ):
+        check = checks({}, {"torch": StageResult(error)})["torch"]
+        assert check.level == "error"
+        assert "paging file" in check.advice
+        assert "pip" not in check.advice
+
+
 def test_the_tab_needs_gradio_in_a_webui_only() -> None:
     assert checks({"gradio": ""})["gradio"].level == "note"
     assert checks({"gradio": ""}, in_webui=True)["gradio"].level == "error"

@@ -46,7 +46,7 @@ class Install:
         """The interpreter of its virtual environment; None if it has none."""
         folder = self.folder / (os.environ.get("VENV_DIR") or "venv")
         candidates = (folder / "bin" / "python", folder / "Scripts" / "python.exe")
-        return next((path for path in candidates if path.exists()), None)
+        return next((path for path in candidates if is_file(path)), None)
 
     @property
     def runs_here(self) -> bool:
@@ -57,7 +57,7 @@ class Install:
 
 def is_webui(folder: Path) -> bool:
     """Whether a folder is that of a WebUI."""
-    return (folder / "webui.py").is_file() and (folder / "modules" / "shared.py").is_file()
+    return is_file(folder / "webui.py") and is_file(folder / "modules" / "shared.py")
 
 
 def read_install(folder: Path) -> Install:
@@ -80,18 +80,18 @@ def read_install(folder: Path) -> Install:
 
 def find_extensions(folder: Path) -> list[Path]:
     """Return the copies of this extension in a WebUI's folder of extensions."""
-    return sorted(path for path in _subfolders(folder) if (path / SCRIPT).is_file())
+    return sorted(path for path in _subfolders(folder) if is_file(path / SCRIPT))
 
 
 def find_nested_extensions(folder: Path) -> list[Path]:
     """Return copies of this extension that are one level too deep, as unpacked archives are."""
-    return sorted(inner for path in _subfolders(folder) for inner in _subfolders(path) if (inner / SCRIPT).is_file())
+    return sorted(inner for path in _subfolders(folder) for inner in _subfolders(path) if is_file(inner / SCRIPT))
 
 
 def read_commit(folder: Path) -> str:
     """Return the first digits of the commit that is checked out in a folder; empty if that is not known. Needs no git."""
     git = folder / ".git"
-    pointer = _text(git) if git.is_file() else ""
+    pointer = _text(git) if is_file(git) else ""
     if pointer.startswith("gitdir:"):  # a worktree or a submodule
         git = folder / pointer.removeprefix("gitdir:").strip()
     common = git / _text(git / "commondir").strip()
@@ -106,6 +106,22 @@ def read_version(folder: Path) -> str:
     """Return the version of a copy of this extension; empty if it is not known."""
     match = re.search(r'^__version__ = "([^"]+)"', _text(folder / "train_embedding" / "__init__.py"), re.MULTILINE)
     return match[1] if match else ""
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; False for what is in a closed folder, where `Path.is_file` may raise."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; False for what is in a closed folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def is_same(path: Path, other: Path) -> bool:
@@ -131,7 +147,7 @@ def _version(folder: Path) -> str:
 
 def _has_module(folder: Path, module: str) -> bool:
     path = folder.joinpath(*module.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
+    return is_folder(path) or is_file(path.with_suffix(".py"))
 
 
 def _reserves_memory(folder: Path) -> bool:
@@ -175,7 +191,7 @@ def _settings(file: Path) -> dict[str, Any]:
 
 def _subfolders(folder: Path) -> Iterable[Path]:
     try:
-        return [path for path in folder.iterdir() if path.is_dir()]
+        return [path for path in folder.iterdir() if is_folder(path)]
     except OSError:
         return []
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from train_embedding.errors import refusal_of
 from train_embedding.services.diagnosis.probe import StageResult
 from train_embedding.services.diagnosis.report import Check, Level, describe, quoted
 
@@ -17,6 +18,9 @@ DIFFUSERS_OF_WEBUI = "0.31.0"
 "The release that install.py adds to a WebUI. Later ones do not import with the transformers of WebUI 1.10."
 _NUMPY_2 = (2, 0)
 _MATCHING_TRANSFORMERS = (4, 40)
+_PAGING_FILE = "WinError 1455"
+"Windows, where the paging file is too small for the libraries of torch."
+_MORE_MEMORY = "Close other programs, or give the computer more memory; on Windows, enlarge the paging file."
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,10 @@ def _check(item: Installed, result: StageResult, advisor: _Advisor) -> Check:
         return Check(package.name, version, "note", result.error)
     if result.error:
         problem = f"It cannot be imported: {describe(result.error)}"
-        return Check(package.name, version, _level(package, advisor), problem, advisor.repair(package))
+        memory = refusal_of(ImportError(result.error)) is not None or _PAGING_FILE in result.error
+        return Check(
+            package.name, version, _level(package, advisor), problem, _MORE_MEMORY if memory else advisor.repair(package)
+        )
     return Check(package.name, version)
 
 

@@ -18,6 +18,7 @@ from train_embedding.services.diagnosis.install import (
     Install,
     find_extensions,
     find_nested_extensions,
+    is_folder,
     is_same,
     is_webui,
     read_commit,
@@ -83,7 +84,7 @@ def _program_checks() -> Iterator[Check]:
         yield Check("Python", version, "note", f"Train Embedding was tested with Python 3.10 to {newest}.")
     else:
         yield Check("Python", version)
-    yield Check("interpreter", shown_path(Path(sys.executable)))
+    yield Check("interpreter", shown_path(Path(sys.executable or "unknown")))
     yield Check("system", f"{platform.platform()}, {locale.getpreferredencoding(False)}")
 
 
@@ -150,13 +151,13 @@ def _interpreter_check(install: Install) -> Check:
 
 
 def _no_webui(folder: Path) -> Check:
-    what = "It is not the folder of a WebUI." if folder.is_dir() else "There is no such folder."
+    what = "It is not the folder of a WebUI." if is_folder(folder) else "There is no such folder, or it is closed."
     return Check("folder", shown_path(folder), "error", what, "Name the folder that contains webui.py.")
 
 
 def _folder_checks(install: Install | None, data: Path) -> Iterator[Check]:
     if install is None:
-        other = "Or choose another folder with --data."
+        other = "You can choose another folder with --data."
         embeddings, runs = data / "embeddings", data / "runs"
         yield folder_check("data", data, other)
     else:
