@@ -164,6 +164,11 @@ _NO_MEMORY = ("can't allocate memory", "not enough memory", "cannot allocate mem
 "What torch and the dynamic linker say, in lower case."
 
 
+def cannot_read(name: object, error: OSError) -> Message:
+    """Return the sentence for a file or folder that cannot be read, with the reason that the operating system gives."""
+    return msg('"{name}" cannot be read: {reason}.', name=name, reason=error.strerror or str(error))
+
+
 def refusal_of(problem: BaseException) -> SystemRefused | None:
     """Return what the operating system refused, as an error with a sentence; None for any other exception, which is a bug.
 

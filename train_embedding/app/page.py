@@ -81,7 +81,7 @@ def render(services: Services, blocks: gr.Blocks) -> HostCards:
         )
         return {
             page.gallery: [image],
-            page.status: html.message("quiet", facts, describe_ignored_networks(msg("prompt"), made.prompt)),
+            page.status: html.message("quiet", facts, describe_ignored_networks(msg("Prompt"), made.prompt)),
         }
 
     @errors_in(page.status)

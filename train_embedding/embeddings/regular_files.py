@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from train_embedding.messages import msg
+
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -14,7 +16,7 @@ class NotRegularFile(OSError):
     """The path is a folder, a pipe, a socket or a device."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(0, "it is not a regular file", str(path))
+        super().__init__(0, msg("it is not a regular file"), str(path))
 
 
 def open_regular_file(path: Path) -> BinaryIO:

@@ -11,7 +11,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.old_names import with_current_names, without_retired
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.errors import InvalidSpec
+from train_embedding.errors import InvalidSpec, NotFound
 from train_embedding.messages import NOTHING, Message, decode, encode, msg
 
 Status = Literal["queued", "preparing", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
@@ -145,6 +145,11 @@ def load_state(folder: Path) -> RunState:
     error = msg("The program ended before the run did.")
     hint = msg("Resume it to continue from where it was last saved.")
     return replace(state, status="interrupted", eta_seconds=None, error=error, hint=hint)
+
+
+def no_such_run(run_id: str) -> NotFound:
+    """Return the error for a run that does not exist."""
+    return NotFound(msg('There is no run "{run}".', run=run_id))
 
 
 def load_start(state: RunState) -> Embedding | None:

@@ -78,7 +78,7 @@ def test_two_with_batch_2_are_one_with_batch_4(trainee: Trainee, tmp_path: Path,
     one = trainee.run(**{**SPEC, "batch_size": 4, **changes})
     several = two.run(**{**SPEC, "batch_size": 2, **changes})
     assert_alike(one, several)
-    assert several.notes[-1] == "Trained by 2 processes, 4 images in a batch."
+    assert several.notes[-1] == "Trained by 2 processes with 4 images per batch."
 
 
 @pytest.mark.slow

@@ -37,7 +37,9 @@ def test_the_report(trainee: Trainee) -> None:
     (trainee.pictures / "bad.png").write_text("x")
     ended = trainee.run(repeats=True)
     report = trainee.services.runs.images(ended.id)
-    assert report == json.loads((ended.folder / REPORT_FILE).read_text(encoding="utf-8"))
+    record = json.loads((ended.folder / REPORT_FILE).read_text(encoding="utf-8"))
+    assert record["used"][0]["caption_from"] == {"text": "file name", "key": "file name"}
+    assert report == {**record, "used": report["used"], "skipped": report["skipped"]}
     assert report["folder"] == str(trainee.pictures)
     assert report["sizes"] == [{"size": [64, 64], "images": 5}, {"size": [80, 48], "images": 1}]
     assert report["skipped"] == [{"file": "bad.png", "reason": "It is not an image."}]
@@ -87,7 +89,7 @@ def test_no_report(trainee: Trainee) -> None:
     with pytest.raises(NotFound, match="There is no run"):
         trainee.services.runs.images("x")
     ended = trainee.run()
-    for content in ("x", "[]"):
+    for content in ("x", "[]", '{"used": [], "skipped": [{"file": "a.png", "reason": 1}]}'):
         (ended.folder / REPORT_FILE).write_text(content)
         with pytest.raises(NotFound, match="has no report about its images"):
             trainee.services.runs.images(ended.id)
@@ -99,7 +101,7 @@ def test_many_skipped_pictures_are_not_all_noted(trainee: Trainee) -> None:
     ended = trainee.run()
     assert len(ended.notes) == service.MAX_SKIP_NOTES + 1
     assert ended.notes[0] == '"bad 00.png" was skipped: It is empty.'
-    assert ended.notes[-1] == "2 more were skipped; images.json in the run's folder says why."
+    assert ended.notes[-1] == "2 more images were skipped; see images.json in the run's folder."
     assert len(trainee.services.runs.images(ended.id)["skipped"]) == service.MAX_SKIP_NOTES + 2
 
 

@@ -10,12 +10,13 @@ from tests.checkpoints import pictures
 from tests.training import Trainee, trainee
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import Message
 from train_embedding.services.training.prompts import check_prompts, describe_ignored_networks
 
 __all__ = ["pictures", "trainee"]
 
 
-def checked(extra_networks: bool = False, **values: Any) -> list[str]:
+def checked(extra_networks: bool = False, **values: Any) -> list[Message]:
     dataset = {} if "teacher_prompt" in values else {"dataset": "x"}
     return check_prompts(TrainingSpec.from_json({"embedding": "sword", **dataset, **values}), extra_networks)
 
@@ -26,10 +27,10 @@ def checked(extra_networks: bool = False, **values: Any) -> list[str]:
         ({"teacher_prompt": "a [cat:dog:0.5]"}, "The prompt to distil changes while an image is drawn"),
         ({"teacher_prompt": "a [cat|dog]"}, "The prompt to distil changes while an image is drawn"),
         ({"teacher_prompt": "a cat AND a dog"}, "The prompt to distil joins several prompts with AND"),
-        ({"teacher_prompt": "(a:1.2.3)"}, 'The prompt to distil "(a:1.2.3)" cannot be read: "1.2.3" is not a number'),
-        ({"template": "([name]:1..2)"}, 'The caption template "([name]:1..2)" cannot be read'),
-        ({"preview_prompt": "[name]\n[a:(b:..):0.5]"}, 'The preview prompt "[a:(b:..):0.5]" cannot be read'),
-        ({"preview_negative_prompt": "(a:..)"}, 'The negative preview prompt "(a:..)" cannot be read'),
+        ({"teacher_prompt": "(a:1.2.3)"}, '"(a:1.2.3)" in "Pack a prompt (distillation)" cannot be read. "1.2.3" is not a number'),
+        ({"template": "([name]:1..2)"}, '"([name]:1..2)" in "Caption lines" cannot be read'),
+        ({"preview_prompt": "[name]\n[a:(b:..):0.5]"}, '"[a:(b:..):0.5]" in "Preview prompts" cannot be read'),
+        ({"preview_negative_prompt": "(a:..)"}, '"(a:..)" in "Preview negative prompt" cannot be read'),
     ],
 )
 def test_prompts_that_cannot_be_read(values: dict[str, Any], sentence: str) -> None:
@@ -46,11 +47,11 @@ def test_prompts_that_can() -> None:
 
 
 def test_networks_are_left_out_with_a_sentence() -> None:
-    left_out = "Left out of the preview prompt, since only the WebUI applies them: <lora:x:1>, <hypernet:y>."
+    left_out = 'Ignored in "Preview prompts", because only the WebUI applies extra networks: <lora:x:1>, <hypernet:y>.'
     assert checked(preview_prompt="[name] <lora:x:1> <hypernet:y>") in ([left_out.replace(", <hypernet:y>", "")], [left_out])
     assert checked(extra_networks=True, preview_prompt="[name] <lora:x:1>") == []
     (note,) = checked(extra_networks=True, teacher_prompt="a cat <lora:x:1>")
-    assert note.startswith("Left out of the prompt to distil")
+    assert note.startswith('Ignored in "Pack a prompt (distillation)"')
     assert describe_ignored_networks("prompt", "a cat # <lora:x:1>") == ""
 
 

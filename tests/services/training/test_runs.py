@@ -81,7 +81,7 @@ def test_one_at_a_time(trainee: Trainee) -> None:
         with pytest.raises(Conflict, match='"sword" is being trained'):
             trainee.start()
         trainee.services.runs.stop(first.id)
-        with pytest.raises(Conflict, match="Wait for the end of that run, or stop it"):
+        with pytest.raises(Conflict, match="Wait until the run ends, or stop it"):
             trainee.start()
     trainee.wait(first)
     second = trainee.run()
@@ -122,12 +122,12 @@ def test_an_embedding_that_cannot_be_read(trainee: Trainee) -> None:
 def test_an_embedding_of_another_width(trainee: Trainee) -> None:
     write_embedding(Embedding(NAME, {"clip_l": torch.ones(1, 768)}), trainee.file)
     error = refused(trainee, Conflict, '"sword" is for SD1; the loaded checkpoint is a model of width 64')
-    assert error.hint == "Load a checkpoint of that kind, or create a new embedding."
+    assert error.hint == "Load a checkpoint of the same model family as the embedding."
 
 
 def test_an_embedding_of_more_vectors_than_a_prompt_takes(trainee: Trainee) -> None:
     write_embedding(Embedding(NAME, {"clip_l": torch.ones(76, 64)}), trainee.file)
-    refused(trainee, Conflict, 'The embedding "sword" has 76 vectors; a prompt takes at most 75')
+    refused(trainee, Conflict, '"sword" has 76 vectors; a prompt takes at most 75')
 
 
 def test_no_checkpoint(trainee: Trainee) -> None:
@@ -231,7 +231,7 @@ def test_the_file_stays_while_it_is_trained(trainee: Trainee) -> None:
 
 
 def test_a_run_that_cannot_begin_holds_nothing(trainee: Trainee) -> None:
-    with trainee.services.library.lock_for_training("sword"), pytest.raises(Conflict, match="being trained already"):
+    with trainee.services.library.lock_for_training("sword"), pytest.raises(Conflict, match="is being trained"):
         trainee.start()
     assert trainee.run().status == "finished"
 

@@ -26,10 +26,11 @@ from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.runtime import precision
 from train_embedding.engine.training import evaluation, loop
-from train_embedding.engine.training.early_stopping import Evaluation
+from train_embedding.engine.training.early_stopping import Evaluation, Verdict
 from train_embedding.engine.training.state import TrainState
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress
+from train_embedding.messages import Message
 from train_embedding.services.run_records import RunState, load_state
 from train_embedding.services.training import recorder
 
@@ -307,7 +308,7 @@ def test_an_error_that_nobody_thought_of(trainee: Trainee, monkeypatch: pytest.M
     at_step(monkeypatch, 3, raising)
     ended = trainee.run()
     kept(trainee, ended, 2)
-    assert ended.error == "Training ended with an unexpected error: ZeroDivisionError: division by zero"
+    assert ended.error == "Training failed with an unexpected error: ZeroDivisionError: division by zero"
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, trainee: Trainee, is_full_for: Callable[[Path], bool], step: int = 2) -> None:
@@ -520,6 +521,27 @@ def test_evaluations_are_shown_and_the_best_is_kept(trainee: Trainee, monkeypatc
     assert [line["step"] for line in lines if line["event"] == "evaluated"] == [0, 2, 4, 6, 8, 10]
 
 
+@pytest.mark.parametrize(("keep", "saved"), [("best", 4), ("last", 8)])
+def test_a_run_that_was_stopped_early_says_why_and_which_step_was_saved(
+    trainee: Trainee, monkeypatch: pytest.MonkeyPatch, keep: str, saved: int
+) -> None:
+    real = TrainState.record
+    levels = {0: 1.0, 2: 0.8, 4: 0.5}
+    monkeypatch.setattr(
+        TrainState, "record", lambda self, _losses: real(self, torch.linspace(1, 2, 16) * levels.get(self.step, 0.7))
+    )
+    monkeypatch.setattr(
+        loop, "judge", lambda evaluations, _floor: Verdict.CONVERGED if len(evaluations) == 5 else Verdict.UNDECIDED
+    )
+    ended = trainee.run(steps=20, eval_every=2, keep=keep, lr_cooldown_steps=0)
+    assert (ended.status, ended.step) == ("finished", 8)
+    assert ended.notes == (f"Stopped early: the evaluation loss has plateaued. Saved step {saved} of 8.",)
+    assert trainee.embedding().step == 10 + saved
+    said = load_state(ended.folder).notes[0].parts[1]
+    assert isinstance(said, Message)
+    assert (said.key, said.values) == ("Saved step {step} of {steps}.", {"step": saved, "steps": 8})
+
+
 def test_the_last_is_kept_where_that_is_asked_for(trainee: Trainee) -> None:
     ended = trainee.run(steps=4, eval_every=1, keep="last", early_stopping=False)
     assert trainee.embedding().step == 14
@@ -531,8 +553,8 @@ def test_a_run_that_does_not_learn_says_so_and_leaves_the_embedding(trainee: Tra
     ended = trainee.run(steps=100, eval_every=1, learning_rate="1e-9", save_every=4)
     assert (ended.status, ended.step, ended.steps) == ("finished", 8, 8)
     assert ended.notes == (
-        "No step was better than the start, so the embedding is unchanged. "
-        "The vectors hardly moved: try a higher learning rate, or more steps.",
+        "Stopped early: the evaluation loss is not falling. No step was better than the start, so the embedding is unchanged. "
+        "The vectors hardly changed: try a higher learning rate or more steps.",
     )
     assert trainee.file.read_bytes() == before
     assert names(ended.files) == ["sword-4.pt", "sword-8.pt"]
@@ -580,7 +602,7 @@ def test_out_of_memory_once_goes_on_with_checkpointing(trainee: Trainee, monkeyp
     assert (ended.status, ended.step) == ("finished", 4)
     assert modes == [False, False, False, True, True]
     assert ended.notes == (
-        "Memory ran out at step 3; the run continues with gradient checkpointing, which needs less and is slower.",
+        "Memory ran out at step 3. The run continues with gradient checkpointing, which needs less memory and is slower.",
     )
     model = trainee.host.the_model
     assert model is not None
@@ -622,7 +644,7 @@ def test_a_checkpoint_that_changed_meanwhile_ends_the_run(trainee: Trainee, monk
     monkeypatch.setattr(trainee.host, "yield_queue", yield_queue)
     ended = trainee.run(steps=9, save_every=0)
     assert (ended.status, ended.step, ended.error) == ("stopped", 3, "")
-    assert ended.notes == ("The run was ended: Another checkpoint was loaded meanwhile. Load the first one.",)
+    assert ended.notes == ("The run ended early: Another checkpoint was loaded meanwhile. Load the first one.",)
     assert trainee.embedding().step == 13
     monkeypatch.undo()
     assert trainee.wait(trainee.services.runs.resume(ended.id)).status == "finished"

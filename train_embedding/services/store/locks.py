@@ -1,7 +1,7 @@
-"""Locks that processes share: on changes of the folder, and on each embedding that is being trained.
+"""Locks between processes: on changes of the embeddings folder, and on each embedding that is being trained.
 
-A lock is held on an open file, so it ends with its process, even if that is killed. On file systems without locks, such as some
-network drives, processes are not kept apart: a marker file in place of a lock would outlive a killed process.
+A lock is held on an open file, so it ends with its process, even if that is killed. File systems without locks, such as some
+network drives, give no protection between processes, because a marker file would outlive a killed process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.storage import remove_file, storage_failed, temporary_key
 from train_embedding.errors import Conflict
+from train_embedding.messages import msg
 
 if TYPE_CHECKING:  # imported where it is used, so that `doctor` can run and say that it is missing
     from filelock import BaseFileLock
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"What file systems without locks answer."
+"Errors of file systems without locks."
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
     """Hold the lock on a file against every other thread and process until exit.
 
     Args:
-        path: The lock file, which is made if it does not exist.
+        path: The lock file, which is created if it does not exist.
         seconds: How long to wait for another holder.
 
     Raises:
@@ -48,27 +49,32 @@ def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
         yield
 
 
+def being_trained(name: str) -> Conflict:
+    """Return the error for a change of an embedding that is being trained."""
+    return Conflict(msg('"{name}" is being trained.', name=name), msg("Wait until the run ends, or stop it."))
+
+
 class TrainingLocks:
-    """A lock file in `folder` for each embedding that is being trained, held by its run in whatever process."""
+    """Locks on embeddings that are being trained: a lock file for each in `folder`, held by the run's process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @contextmanager
     def hold(self, name: str) -> Generator[None, None, None]:
-        """Keep everybody else from replacing, renaming and deleting an embedding until exit.
+        """Keep others from replacing, renaming and deleting an embedding until exit.
 
         Raises:
-            Conflict: Another run trains it.
+            Conflict: Another run is training it.
         """
         try:
             with file_lock(self._file(name)):
                 yield
         except TimeoutError as error:
-            raise Conflict(f'"{name}" is being trained already.', "Wait for the end of that run, or stop it.") from error
+            raise being_trained(name) from error
 
     def is_locked(self, name: str) -> bool:
-        """Whether a run trains the embedding, in this process or another."""
+        """Whether a run is training the embedding, in this process or another."""
         file = self._file(name)
         if not file.exists():
             return False
@@ -82,16 +88,14 @@ class TrainingLocks:
         """Raise Conflict if one of these embeddings is being trained."""
         for name in names:
             if self.is_locked(name):
-                raise Conflict(
-                    f'"{name}" is being trained, so its file must stay where it is.', "Wait for the end of the run, or stop it."
-                )
+                raise being_trained(name)
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}.lock"
 
 
 def _acquire(path: Path, seconds: float, held: ExitStack) -> None:
-    """Let `held` hold the lock on a file, or nothing if the file system has no locks. Raises Timeout, OSError."""
+    """Enter the lock on a file into `held`, if the file system has locks. Raises Timeout, OSError."""
     from filelock import SoftFileLock
 
     lock = _lock(path, seconds)
@@ -108,19 +112,19 @@ def _acquire(path: Path, seconds: float, held: ExitStack) -> None:
 
 
 def _has_locks(folder: Path) -> bool:
-    """Whether the file system has locks: filelock before 3.24 reports a lock of somebody else if it has none."""
+    """Whether the file system has locks: filelock before 3.24 reports a timeout if it has none."""
     from filelock import Timeout
 
-    unknown = folder / f".{temporary_key()}.tmp"
+    trial = folder / f".{temporary_key()}.tmp"
     try:
-        with _lock(unknown, 0.0):
+        with _lock(trial, 0.0):
             return True
     except (Timeout, NotImplementedError):
         return False
     except OSError as error:
         return error.errno not in _NO_LOCKS
     finally:
-        remove_file(unknown, missing_ok=True)
+        remove_file(trial, missing_ok=True)
 
 
 def _lock(path: Path, seconds: float) -> BaseFileLock:

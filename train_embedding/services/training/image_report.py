@@ -11,6 +11,7 @@ from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.errors import NotFound
 from train_embedding.hosts.base import Host, HostInfo
+from train_embedding.messages import Message, decode, encode, msg, plural
 
 if TYPE_CHECKING:
     from train_embedding.engine.data.image_folder import SkippedFile
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
 REPORT_FILE = "images.json"
 "In the run's folder: which images were used and how, and which were not and why."
 MAX_SKIP_NOTES = 10
-"Number of skipped images with a note of their own; the report has all."
+"Number of skipped images that are named in the notes of a run; the report lists all of them."
 
 
-def prepare_pictures(
+def prepare_images(
     host: Host, model: DiffusionModel, resolved: ResolvedSpec, run_folder: Path, stopped: Callable[[], bool]
-) -> tuple[list[EncodedImage], list[str]]:
+) -> tuple[list[EncodedImage], list[Message]]:
     """Encode the dataset's images and write the report about them.
 
     Args:
-        host: Knows the folders.
-        model: Encodes the images.
+        host: The host, for the allowed folders and the latent cache.
+        model: The model whose VAE encodes the images.
         resolved: The run's spec.
-        run_folder: Gets the report.
-        stopped: Tells whether to return early, with fewer images and without a report.
+        run_folder: Where the report is written.
+        stopped: Returns whether to return early, with fewer images and without a report.
 
     Returns:
         The encoded images, and notes for the person who started the run.
@@ -51,35 +52,48 @@ def prepare_pictures(
 
     spec, info = resolved.spec, host.info()
     folder = Path(spec.dataset)
-    pictures, skipped = scan_folder(folder, image_options(resolved), info.allowed_folders)
+    images, skipped = scan_folder(folder, image_options(resolved), info.allowed_folders)
     cache = LatentCache(latents_folder(info), model) if spec.cache_latents_to_disk else None
-    encoded, unread = encode_dataset(model, pictures, random_flip=spec.random_flip, cache=cache, stopped=stopped)
+    encoded, unread = encode_dataset(model, images, random_flip=spec.random_flip, cache=cache, stopped=stopped)
     if stopped():
         return encoded, []
     skipped += unread
     if not encoded:
         raise no_usable_images(folder, skipped)
     report = report_of(folder, encoded, skipped, spec.unmasked_weight)
-    write_atomically(run_folder / REPORT_FILE, json.dumps(report, ensure_ascii=False, indent=1).encode())
+    write_atomically(run_folder / REPORT_FILE, json.dumps(_to_record(report), ensure_ascii=False, indent=1).encode())
     return encoded, [*skip_notes(skipped), *([cache.problem] if cache is not None and cache.problem else [])]
 
 
-def skip_notes(skipped: Sequence[SkippedFile]) -> list[str]:
+def skip_notes(skipped: Sequence[SkippedFile]) -> list[Message]:
     """Describe the images that are not used, the first few by name."""
-    notes = [f'"{name}" was skipped: {reason}' for name, reason in skipped[:MAX_SKIP_NOTES]]
+    notes = [msg('"{name}" was skipped: {reason}', name=name, reason=reason) for name, reason in skipped[:MAX_SKIP_NOTES]]
     more = len(skipped) - MAX_SKIP_NOTES
-    return [*notes, f"{more} more were skipped; {REPORT_FILE} in the run's folder says why."] if more > 0 else notes
+    if more > 0:
+        notes.append(
+            plural(
+                "{count} more image was skipped; see {file} in the run's folder.",
+                "{count} more images were skipped; see {file} in the run's folder.",
+                more,
+                file=REPORT_FILE,
+            )
+        )
+    return notes
 
 
 def latents_folder(info: HostInfo) -> Path:
-    """Return where latents are kept between runs: next to the runs, never where a host would serve them."""
+    """Return the folder of the latent cache: next to the runs folder, where no host serves files."""
     return info.runs_folder.parent / "latents"
 
 
 def report_of(
     folder: Path, encoded: Sequence[EncodedImage], skipped: Sequence[SkippedFile], unmasked_weight: float
 ) -> dict[str, Any]:
-    """Describe which images are used and how, and which are not and why, as JSON values. Sizes are in pixels."""
+    """Describe which images are used and how, and which are not and why.
+
+    Returns:
+        JSON values, with messages among them. Sizes are widths and heights in pixels.
+    """
     from train_embedding.engine.data.image_folder import displayable
     from train_embedding.engine.data.masks import mask_weights
 
@@ -94,7 +108,7 @@ def report_of(
                 "size": list(image.size),
                 "trained_at": list(image.target),
                 "caption": image.caption,
-                "caption_from": "text file" if image.has_caption_file else "file name",
+                "caption_from": msg("text file") if image.has_caption_file else msg("file name"),
                 "mask": image.mask or None,
                 "mask_counts": mask_weights(item.mask, unmasked_weight) is not None,
                 "repeats": image.repeats,
@@ -109,16 +123,27 @@ def report_of(
 
 
 def read_report(run_folder: Path) -> dict[str, Any]:
-    """Read the report of a run.
+    """Read the report of a run, as `report_of` made it.
 
     Raises:
         NotFound: There is no report that can be read.
     """
     file = run_folder / REPORT_FILE
     try:
-        report: object = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NotFound(f'The run "{run_folder.name}" has no report about its images.') from error
-    if not isinstance(report, dict):
-        raise NotFound(f'The run "{run_folder.name}" has no report about its images.')
-    return cast("dict[str, Any]", report)
+        return _from_record(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NotFound(msg('The run "{run}" has no report about its images.', run=run_folder.name)) from error
+
+
+def _to_record(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report as its file holds it: its messages can still be translated."""
+    used = [{**item, "caption_from": encode(item["caption_from"])} for item in report["used"]]
+    skipped = [{**item, "reason": encode(item["reason"])} for item in report["skipped"]]
+    return {**report, "used": used, "skipped": skipped}
+
+
+def _from_record(record: Any) -> dict[str, Any]:
+    """Return the report in a file, also of an earlier version. Raises ValueError, TypeError or KeyError for anything else."""
+    used = [{**item, "caption_from": decode(item["caption_from"])} for item in record["used"]]
+    skipped = [{**item, "reason": decode(item["reason"])} for item in record["skipped"]]
+    return {**cast("dict[str, Any]", record), "used": used, "skipped": skipped}

@@ -1,4 +1,4 @@
-"""Previews of a run: images that the host generates with the vectors of a step, with the same prompts and seed each time."""
+"""Previews of a run: images generated from the vectors of a step, with the same prompts and seed each time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.errors import TrainEmbeddingError
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.images.png import encode_png
+from train_embedding.messages import Message, msg
 from train_embedding.services.training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -24,11 +26,11 @@ class Previews:
     """Generates the previews of one run, inside the host's queue.
 
     Args:
-        host: Generates the images.
+        host: The host that generates the images.
         resolved: The run's spec.
-        run_folder: Gets the files, in a subfolder.
-        log: Gets the images, too.
-        stopping: Tells whether the run is about to end; the host may then have been interrupted in the middle of an image.
+        run_folder: The folder of the run; previews are written to a subfolder.
+        log: The log that the images are added to.
+        stopping: Returns whether the run is about to end; the host may then have interrupted an image halfway.
     """
 
     def __init__(self, host: Host, resolved: ResolvedSpec, run_folder: Path, log: RunLog, stopping: Callable[[], bool]) -> None:
@@ -37,8 +39,8 @@ class Previews:
         self._folder = run_folder / "previews"
         self._log = log
         self._stopping = stopping
-        self.problems: tuple[str, ...] = ()
-        "A sentence, once a preview has failed; no more are generated after that."
+        self.problems: tuple[Message, ...] = ()
+        "One sentence once a preview has failed; no more are generated after that."
 
     def generate(self, step: int, embedding: Embedding) -> Iterator[Path]:
         """Generate one image per prompt and yield each file once it is written.
@@ -61,7 +63,7 @@ class Previews:
         return [self._folder / (f"{step:07d}-{number + 1}.png" if number else f"{step:07d}.png") for number in range(count)]
 
     def _generate_one(self, step: int, prompt: str, embedding: Embedding) -> Image.Image | None:
-        """Generate an image; None once the run is about to end or a preview has failed."""
+        """Generate an image; None if the run is about to end or a preview has failed."""
         if self.problems or self._stopping():
             return None
         spec = self._resolved.spec
@@ -79,6 +81,9 @@ class Previews:
             image = self._host.txt2img(request)
         except Exception as error:  # whatever the host's generator raises: training goes on without previews
             logger.exception("The preview at step %d failed", step)
-            self.problems = (f"The preview at step {step} failed, so no more are generated: {error or type(error).__name__}",)
+            reason = error.text if isinstance(error, TrainEmbeddingError) else str(error) or type(error).__name__
+            self.problems = (
+                msg("The preview at step {step} failed, so no more are generated: {reason}", step=step, reason=reason),
+            )
             return None
         return None if self._stopping() else image

@@ -1,4 +1,4 @@
-"""The listener of the training loop, which publishes, logs and saves progress and generates previews."""
+"""Listener of the training loop: publishes, logs and saves progress, and generates previews."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.hosts.base import Progress
+from train_embedding.messages import msg, verbatim
 from train_embedding.services.run_records import SNAPSHOTS, thinned
 from train_embedding.services.training.previews import Previews
 from train_embedding.services.training.run import Run
@@ -27,14 +28,14 @@ _RECENT = 20
 
 
 class Recorder:
-    """Handles the events of one run; called with each.
+    """Handles the events of one run; it is called with each event.
 
     Args:
-        run: Publishes what is recorded.
+        run: The run, whose state is published.
         resolved: The run's spec.
         circumstances: As for `save_resume`.
         log: The run's log files.
-        previews: Generates previews; None for a run without.
+        previews: The generator of previews; None for a run without previews.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class Recorder:
         self._circumstances = circumstances
         self._log = log
         self._previews = previews
-        self.good: Embedding | None = None
+        self.last_finite: Embedding | None = None
         "The newest vectors of the run that are known to be finite."
         self.stopped = False
-        "Whether somebody ended the run."
+        "Whether the run was stopped before its end."
+        self.stopped_early = False
+        "Whether early stopping ended the run."
         self._unread: list[tuple[int, float, torch.Tensor]] = []
         self._points: list[tuple[int, float]] = []
         self._began = self._reported = 0.0
@@ -69,7 +72,7 @@ class Recorder:
         state = event.state
         self._points = self._log.go_back(state.step)
         self._unread.clear()
-        self.good = self._run.embedding(state.ema, state.step) if state.step else None
+        self.last_finite = self._run.embedding(state.ema, state.step) if state.step else None
         if state.step == 0:
             self._save_resume(state)
             self._add_previews(0, self._run.start)
@@ -87,10 +90,10 @@ class Recorder:
         if saves or draws or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
             self._report(event.state)
         if saves:
-            self._save_snapshot(event.step, self.good)
+            self._save_snapshot(event.step, self.last_finite)
             self._save_resume(event.state)
-        if draws and self.good is not None:
-            self._add_previews(event.step, self.good)
+        if draws and self.last_finite is not None:
+            self._add_previews(event.step, self.last_finite)
 
     def _on_evaluated(self, event: Evaluated) -> None:
         state = event.state
@@ -99,24 +102,21 @@ class Recorder:
         self._run.publish(**changes)
 
     def _on_ended(self, event: Ended) -> None:
-        from train_embedding.engine.training.early_stopping import Verdict
-
         state = event.state
         self.stopped = event.stopped
+        self.stopped_early = not event.stopped and state.ending is not None and state.ending < self._resolved.steps
         if self._unread:
             self._report(state)
         if state.step:
             self._save_resume(state)
         if not event.stopped:
             self._run.publish(steps=self._resolved.last_step(state.ending))
-        if state.verdict is Verdict.CONVERGED:
-            self._run.note("Early stopping ended the run: the evaluation loss has plateaued.")
         self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict.value)
 
     def _report(self, state: TrainState) -> None:
-        """Read the losses since the last report, and keep the vectors.
+        """Read the losses since the last report from the device, and keep the vectors.
 
-        Where the loss is scaled, steps that overflowed were skipped; only many of them in a row end the run.
+        If the loss is scaled, steps that overflowed were skipped, and only many such steps in a row are an error.
 
         Raises:
             TrainingFailed: The loss or the vectors are NaN or infinite.
@@ -137,8 +137,8 @@ class Recorder:
         else:
             bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)
         finite = bad is None and all(bool(torch.isfinite(vectors).all()) for vectors in state.vectors.values())
-        if finite and skipped < state.step:  # else the vectors are those of the start
-            self.good = self._run.embedding(state.ema, state.step)
+        if finite and skipped < state.step:  # if every step was skipped, these are the vectors of the start
+            self.last_finite = self._run.embedding(state.ema, state.step)
         self._log.losses(rows)
         self._run.note(*self._log.problems)
         if not finite:
@@ -161,7 +161,9 @@ class Recorder:
             eta_seconds=seconds / state.step * (last - state.step),
             losses=thinned(self._points),
         )
-        self._run.host.report(Progress(state.step, last, self._spec.embedding + ("" if loss is None else f": loss {loss:.4f}")))
+        name = self._spec.embedding
+        text = verbatim(name) if loss is None else msg("{name}: loss {loss:.4f}", name=name, loss=loss)
+        self._run.host.report(Progress(state.step, last, text))
 
     def _save_resume(self, state: TrainState) -> None:
         from train_embedding.engine.training.resume import save_resume
@@ -169,7 +171,7 @@ class Recorder:
         save_resume(self._run.state.folder, state, self._circumstances)
 
     def _save_snapshot(self, step: int, embedding: Embedding | None) -> None:
-        """Write the vectors of a step as a snapshot. embedding: None while every step so far was skipped."""
+        """Write the vectors of a step as a snapshot, unless there are none because every step so far was skipped."""
         from train_embedding.embeddings.formats import write_embedding
 
         if embedding is None:
@@ -181,7 +183,7 @@ class Recorder:
             self._run.publish(files=(*files, file))
 
     def _lacks_previews(self, step: int) -> bool:
-        """Tell whether the run ended between saving a step and generating its previews."""
+        """Whether the run ended between saving a step and generating its previews."""
         if self._previews is None or not self._spec.preview_every or step % self._spec.preview_every:
             return False
         generated = {file.name for file in self._run.state.previews}
@@ -197,7 +199,7 @@ class Recorder:
 
 
 def _evaluation_fields(state: TrainState) -> dict[str, Any]:
-    """Return the fields of a run's state about its evaluations: step, score and mean loss of each, and the best step."""
+    """Return the fields of `RunState` about evaluations."""
     from train_embedding.engine.training.early_stopping import best_evaluation, scores
 
     if not state.evaluations:
@@ -208,5 +210,5 @@ def _evaluation_fields(state: TrainState) -> dict[str, Any]:
 
 
 def _numbers(values: torch.Tensor) -> list[float]:
-    """Return the values of a tensor [N]; waits for its device."""
+    """Return the values of a tensor [N]. This waits for its device."""
     return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]

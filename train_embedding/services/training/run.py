@@ -1,4 +1,4 @@
-"""A training run of this process: its spec, its state, which it publishes itself, and the embedding that it trains."""
+"""A run in progress: its spec, its state, of which every change is published, and its start embedding."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """One run. `state`, `stop` and `stopping` are safe to use from any thread; the rest belongs to the thread that trains.
+    """One run. `state`, `stop` and `stopping` are safe to use from any thread, the rest only from the thread that trains.
 
     Args:
-        host: Lends the model.
-        state: Of the run before it begins or is resumed.
-        start: The embedding that the run begins with.
+        host: The host whose model is trained with.
+        state: The state of the run before it begins or is resumed.
+        start: The embedding that the run starts from.
     """
 
     def __init__(self, host: Host, state: RunState, start: Embedding) -> None:
@@ -34,12 +34,12 @@ class Run:
         self.spec = state.spec
         self.start = start
         self.trained_on: HostInfo | None = None
-        "The host as it lent its model; another checkpoint may be loaded by the time that vectors are written."
+        "The host when training began; another checkpoint may be loaded by the time vectors are written."
         self._state = state
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._saved = True
-        "Whether the state could be written the last time."
+        "Whether the last attempt to save the state succeeded."
 
     @property
     def state(self) -> RunState:
@@ -52,7 +52,7 @@ class Run:
         return self._stop.is_set()
 
     def stop(self) -> RunState:
-        """Let the run end after the step it is at. A run that has ended stays as it is."""
+        """Let the run end after its current step. A run that has ended is not changed."""
         with self._lock:
             if self._state.active:
                 self._stop.set()
@@ -63,7 +63,7 @@ class Run:
         """Change fields of the state, and save it. A run that was stopped keeps the status "stopping".
 
         Raises:
-            StorageFailed: The state cannot be saved, for another reason than that another program has the file open.
+            StorageFailed: The state cannot be saved. If another program has the file open, a note is added instead.
         """
         with self._lock:
             if self._state.status == "stopping" and changes.get("status") in ("preparing", "running"):
@@ -78,7 +78,7 @@ class Run:
             self.publish(notes=noting.notes, lasting=noting.lasting)
 
     def embedding(self, vectors: dict[str, torch.Tensor], step: int) -> Embedding:
-        """Return the vectors after a step of this run as an embedding, under the name that is trained."""
+        """Return the vectors after a step of this run as an embedding, under the name of the trained one."""
         info = self.trained_on or self.host.info()
         return Embedding(
             self.spec.embedding,
@@ -90,10 +90,10 @@ class Run:
         )
 
     def save_start(self) -> None:
-        """Write the embedding that the run begins with into its folder, unless it is there.
+        """Write the start embedding to the run's folder, unless it exists there.
 
         Raises:
-            StorageFailed: It cannot be written.
+            StorageFailed: The file cannot be written.
         """
         from train_embedding.embeddings.formats import write_embedding
 
@@ -102,10 +102,10 @@ class Run:
             write_embedding(self.start, file)
 
     def end(self, failure: TrainEmbeddingError | None) -> None:
-        """Set and save the state that the run ends with.
+        """Set and save the final state of the run.
 
         Args:
-            failure: What ended it early, other than a stop.
+            failure: The error that ended the run; None if it finished or was stopped.
 
         Raises:
             StorageFailed: The state cannot be saved.
@@ -122,7 +122,7 @@ class Run:
         state.save()
 
     def _save(self) -> None:
-        """Save the state. Where another program has the file open, the run continues, with a note about it."""
+        """Save the state. If another program has the file open, the run continues, with a note about it."""
         try:
             self.state.save(patient=self._saved)
             self._saved = True
@@ -133,5 +133,5 @@ class Run:
             self._saved = False
             with self._lock:
                 self._state = self._state.noting(
-                    msg("Some progress was not saved while the run continued: {problem}", problem=error.message)
+                    msg("Some progress was not saved: {problem} The run continued.", problem=error.message)
                 )

@@ -1,4 +1,4 @@
-"""The log of a run in its folder: losses as CSV, events as JSON lines, and TensorBoard's own files where it is installed."""
+"""The log of a run: losses as CSV, events as JSON lines, and TensorBoard files if TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.embeddings.storage import is_refused, storage_failed, write_atomically
+from train_embedding.messages import Message, msg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,16 +24,16 @@ _HEAD = ("step", "loss", "learning_rate")
 
 
 class RunLog:
-    """Appends to the log files in a run's folder. Each method raises StorageFailed where a file cannot be written.
+    """The log files in a run's folder. Methods raise StorageFailed if a file cannot be written.
 
-    Where another program, such as a spreadsheet, has a file open, its text is kept and written the next time.
+    If another program, such as a spreadsheet, has a file open, the new lines are kept and written the next time.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
         self._waiting: dict[str, str] = {}
-        "The text that is still to be written, by file."
+        "Text that is still to be written, by file name."
 
     def losses(self, rows: list[tuple[int, float, float]]) -> None:
         """Append rows of step, loss and learning rate to loss.csv."""
@@ -61,7 +62,11 @@ class RunLog:
             self._writer.add_image(name, numpy.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def go_back(self, step: int) -> list[tuple[int, float]]:
-        """Remove what was logged after a step, since a resumed run logs it again; return step and loss of the rows left."""
+        """Remove what was logged after a step, because a resumed run logs it again.
+
+        Returns:
+            Step and loss of the remaining rows.
+        """
         rows = [row for row in _csv_rows(self._folder / LOSSES) if row[0] <= step]
         if (self._folder / LOSSES).exists():
             text = io.StringIO()
@@ -76,12 +81,14 @@ class RunLog:
         return [(number, loss) for number, loss, _ in rows]
 
     @property
-    def problems(self) -> tuple[str, ...]:
-        """Sentences about text that is not written yet."""
-        return tuple(f'"{name}" is open in another program, so its newest lines are missing.' for name in self._waiting)
+    def problems(self) -> tuple[Message, ...]:
+        """Sentences about lines that are not written yet."""
+        return tuple(
+            msg('"{name}" is open in another program, so its newest lines are missing.', name=name) for name in self._waiting
+        )
 
     def close(self) -> None:
-        """Write what is left and close the files."""
+        """Write the remaining lines and close the files."""
         for name in tuple(self._waiting):
             self._append(name, "")
         if self._writer is not None:
@@ -113,7 +120,7 @@ class RunLog:
 
 
 def _csv_rows(file: Path) -> list[tuple[int, float, float]]:
-    """Read the complete rows; the last one may have been cut by the end of the process."""
+    """Read the complete rows; the last one may be cut short if the process was killed."""
     rows: list[tuple[int, float, float]] = []
     if file.exists():
         with file.open(newline="", encoding="utf-8") as opened:

@@ -1,4 +1,4 @@
-"""Training runs: start, watch, stop and resume them; each works in a thread of its own on the server."""
+"""Training runs: start, watch, stop and resume them. Each run has its own thread on the server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import remove_folder, storage_failed
-from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
-from train_embedding.errors import Conflict, HostFailed, NotFound, TrainEmbeddingError, refusal_of
+from train_embedding.errors import Conflict, HostFailed, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host, HostInfo
+from train_embedding.messages import Message, joined, msg, plural
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.library.create import MAX_VECTORS
 from train_embedding.services.library.library import Library
-from train_embedding.services.run_records import RunState, load_start, load_state
+from train_embedding.services.loaded_checkpoint import check_fits
+from train_embedding.services.run_records import RunState, load_start, load_state, no_such_run
 from train_embedding.services.store.leftovers import sweep, sweep_runs
+from train_embedding.services.store.locks import being_trained
 from train_embedding.services.training.image_report import latents_folder, read_report, skip_notes
 from train_embedding.services.training.prompts import check_prompts
 from train_embedding.services.training.run import Run
@@ -33,18 +35,18 @@ from train_embedding.services.training.trainer import Trainer
 __all__ = ["RunState", "Runs"]
 
 CHANGEABLE_ON_RESUME = tuple(option.name for option in OPTIONS if option.changeable_on_resume)
-"Options that the vectors do not depend on."
+"Names of the options that do not affect the trained vectors."
 
 logger = logging.getLogger(__name__)
 
 
 class Runs:
-    """Use cases about runs. Safe to call from any thread; one run is active at a time.
+    """Use cases about runs. Safe to call from any thread. One run is active at a time.
 
     Args:
-        host: Lends the model and knows the folders.
-        library: Has the embeddings.
-        datasets: Checks a dataset before a run begins.
+        host: The host whose model and folders are used.
+        library: The library that holds the embeddings.
+        datasets: The service that checks a dataset before a run begins.
         processes: As for `Services`.
     """
 
@@ -60,14 +62,20 @@ class Runs:
         self._swept = False
 
     def start(self, spec: TrainingSpec) -> RunState:
-        """Check what can be checked at once, then train in the background.
+        """Check the spec, then train in the background.
+
+        Args:
+            spec: The run.
+
+        Returns:
+            The state of the new run.
 
         Raises:
             NotFound: The embedding or the dataset does not exist.
             UnreadableFile: The embedding cannot be read.
             NotAllowed: The dataset may not be read.
             NothingToTrainOn: The dataset has no usable image.
-            InvalidSpec: The checkpoint does not have the text encoder that is to be trained.
+            InvalidSpec: The checkpoint does not have the text encoder to train.
             Conflict: Another run is active, or the embedding is for another model.
             HostFailed: No checkpoint is loaded.
             StorageFailed: The run's folder cannot be written.
@@ -87,11 +95,11 @@ class Runs:
                 raise
 
     def resume(self, run_id: str, changes: dict[str, Any] | None = None) -> RunState:
-        """Continue a run that was stopped, failed or interrupted, to the same vectors as if it had never ended.
+        """Resume a run that was stopped, failed or was interrupted. The result is bit-identical to that of an uninterrupted run.
 
         Args:
-            run_id: Of the run.
-            changes: Values of `CHANGEABLE_ON_RESUME` as JSON values.
+            run_id: The run.
+            changes: New values of options in `CHANGEABLE_ON_RESUME`, as JSON values.
 
         Raises:
             Conflict: The run is active or has finished, or another option is to be changed.
@@ -99,14 +107,24 @@ class Runs:
         """
         state = self.get(run_id)
         if state.active:
-            raise Conflict(f'The run "{run_id}" is active.')
+            raise Conflict(msg('The run "{run}" is still active.', run=run_id))
         if state.status == "finished":
-            raise Conflict(f'The run "{run_id}" has finished.', "A new run continues from the embedding's vectors.")
+            raise Conflict(
+                msg('The run "{run}" has finished.', run=run_id), msg("Start a new run to continue from the embedding's vectors.")
+            )
         refused = sorted(set(changes or {}) - set(CHANGEABLE_ON_RESUME))
         if refused:
             raise Conflict(
-                f"{', '.join(refused)} cannot be changed when a run is resumed, since its result depends on it.",
-                f"Change {', '.join(CHANGEABLE_ON_RESUME)}, or start a new run, which continues from the embedding's vectors.",
+                plural(
+                    "{options} cannot be changed when a run is resumed, because the result depends on it.",
+                    "{options} cannot be changed when a run is resumed, because the result depends on them.",
+                    len(refused),
+                    options=joined(refused),
+                ),
+                msg(
+                    "Change only {options}, or start a new run, which continues from the embedding's vectors.",
+                    options=joined(CHANGEABLE_ON_RESUME),
+                ),
             )
         spec = TrainingSpec.from_json({**state.spec.to_json(), **changes}) if changes else state.spec
         self._check_fits(spec.embedding, self._start_of(state))
@@ -116,8 +134,8 @@ class Runs:
             self._sweep()
             return self._begin(state.resumed(spec).noting(*found))
 
-    def _with_checked_dataset(self, spec: TrainingSpec) -> tuple[TrainingSpec, list[str]]:
-        """Return the spec with the dataset's full path, and sentences about what is in it."""
+    def _with_checked_dataset(self, spec: TrainingSpec) -> tuple[TrainingSpec, list[Message]]:
+        """Return the spec with the full path of the dataset, and notes about the dataset."""
         if spec.distills:
             return spec, []
         report = self._datasets.inspect(spec.dataset, spec.repeats, spec.masks)
@@ -126,10 +144,10 @@ class Runs:
     def _check_none_active(self) -> None:
         active = next((run.state for run in self._runs.values() if run.state.active), None)
         if active is not None:
-            raise Conflict(f'"{active.embedding}" is being trained.', "Wait for the end of that run, or stop it.")
+            raise being_trained(active.embedding)
 
     def _sweep(self) -> None:
-        """Remove leftovers of killed processes, once per process, before its first run."""
+        """Remove what killed processes left behind, once per process, before its first run."""
         if self._swept:
             return
         self._swept = True
@@ -156,7 +174,7 @@ class Runs:
         return state
 
     def stop(self, run_id: str) -> RunState:
-        """Let a run end after the step it is at, keeping the result. A run that has ended stays as it is.
+        """Let a run end after its current step and keep the result. A run that has ended is not changed.
 
         Raises:
             NotFound: There is no such run.
@@ -176,35 +194,38 @@ class Runs:
         for state in self._stored():
             if state.id == run_id:
                 return state
-        raise NotFound(f'There is no run "{run_id}".')
+        raise no_such_run(run_id)
 
     def images(self, run_id: str) -> dict[str, Any]:
-        """Return which images a run used and how, and which it did not and why, as `image_report.report_of` does.
+        """Return the report about the images of a run, as `image_report.report_of` makes it.
 
         Raises:
-            NotFound: There is no such run, or it has not read its images.
+            NotFound: There is no such run, or it has not read its images yet.
         """
         return read_report(self.get(run_id).folder)
 
     def list(self) -> builtins.list[RunState]:
-        """Return every run of this process and of earlier ones, the newest first."""
+        """Return all runs, those of earlier processes too, the newest first."""
         stored = {state.id: state for state in self._stored()}
         states = stored | {state.id: state for state in self._own()}
         return sorted(states.values(), key=lambda state: state.id, reverse=True)
 
     def current(self) -> RunState | None:
-        """Return the active run, or else the last one of this process."""
+        """Return the active run, or else the latest run of this process."""
         states = self._own()
         active = [state for state in states if state.active]
         return (active or states or [None])[-1]
 
     def latest(self) -> RunState | None:
-        """Return what a page shows: `current()`, or before the first run of this process the newest one that can be resumed."""
+        """Return the run that a page shows: `current()`, or before the first run of this process the newest resumable run."""
         return self.current() or self._left_behind
 
     @cached_property
     def _left_behind(self) -> RunState | None:
-        """The newest run of earlier processes if it can be resumed. Looked up once, since pages poll every second."""
+        """The newest run of earlier processes, if it can be resumed here.
+
+        Cached, because pages poll every second. A run that is still active in another process is not resumable here.
+        """
         newest = max(self._stored(), key=lambda state: state.id, default=None)
         if newest is None or not newest.resumable or self._library.is_being_trained(newest.embedding):
             return None
@@ -214,8 +235,8 @@ class Runs:
         """Wait until the run has ended.
 
         Args:
-            run_id: Of the run.
-            timeout: Longest wait in seconds.
+            run_id: The run.
+            timeout: Longest wait in seconds; None to wait without limit.
 
         Raises:
             NotFound: There is no such run.
@@ -227,12 +248,12 @@ class Runs:
         return state
 
     def _own(self) -> builtins.list[RunState]:
-        """Return the states of this process's runs, in the order in which they began."""
+        """Return the states of the runs of this process, in the order in which they began."""
         with self._lock:
             return [run.state for run in self._runs.values()]
 
     def _with_checked_embedding(self, spec: TrainingSpec) -> TrainingSpec:
-        """Return the spec with the embedding's name as its file has it, which may be another Unicode form of what was typed."""
+        """Return the spec with the name of the embedding's file, which may differ from the typed name in its Unicode form."""
         embedding = self._library.read(spec.embedding)
         self._check_fits(embedding.name, embedding)
         return replace(spec, embedding=embedding.name)
@@ -241,20 +262,21 @@ class Runs:
         info = self._loaded_info()
         if info.why_no_training:
             raise HostFailed(info.why_no_training)
-        if not info.widths:
-            raise HostFailed("No checkpoint is loaded.", "Load one, then train.")
-        if embedding.widths != info.widths:
-            raise Conflict(
-                does_not_fit(name, embedding.widths, info.widths),
-                "Load a checkpoint of that kind, or create a new embedding.",
-            )
+        check_fits(name, embedding.widths, info)
         if embedding.count > MAX_VECTORS:
-            raise Conflict(f'The embedding "{name}" has {embedding.count} vectors; a prompt takes at most {MAX_VECTORS}.')
+            raise Conflict(
+                msg(
+                    '"{name}" has {vectors} vectors; a prompt takes at most {limit}.',
+                    name=name,
+                    vectors=embedding.count,
+                    limit=MAX_VECTORS,
+                )
+            )
 
     def _loaded_info(self) -> HostInfo:
-        """Return the facts of the host once its checkpoint is loaded: a WebUI that has just started is still loading it."""
+        """Return the facts of the host once its checkpoint is loaded; a WebUI that has just started may still be loading it."""
         if not self._host.info().widths:
-            self._host.token_embeddings("")  # makes the host load the checkpoint that is selected
+            self._host.token_embeddings("")  # this makes the host load the selected checkpoint
         return self._host.info()
 
     def _stored(self) -> builtins.list[RunState]:
@@ -271,17 +293,19 @@ class Runs:
 
 
 def _work(run: Run, trainer: Trainer, locks: ExitStack) -> None:
-    """Carry out a run in its thread. locks: keep the embedding's file in its place meanwhile."""
+    """Carry out a run in its thread, and release `locks`, which keep others from changing the embedding, at its end."""
     failure: TrainEmbeddingError | None = None
     try:
         with locks:
             trainer.train()
     except TrainEmbeddingError as error:
         failure = error
-    except Exception as error:  # a thread's last resort: the run must end with a sentence
+    except Exception as error:  # last resort: the run must end with an error that is shown
         logger.exception("Training failed")
-        sentence = f"Training ended with an unexpected error: {type(error).__name__}: {error}"
-        failure = refusal_of(error) or TrainEmbeddingError(sentence)
+        failure = refusal_of(error) or TrainEmbeddingError(
+            msg("Training failed with an unexpected error: {error}", error=f"{type(error).__name__}: {error}"),
+            msg("The log of the program has the details."),
+        )
     try:
         run.end(failure)
     except TrainEmbeddingError as error:
@@ -289,7 +313,7 @@ def _work(run: Run, trainer: Trainer, locks: ExitStack) -> None:
 
 
 def _new_folder(runs_folder: Path) -> Path:
-    """Make a folder for a run, named after the time, with a number where another run began in the same millisecond."""
+    """Create a folder for a run, named after the time, with a number if another run began in the same millisecond."""
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
     for number in count(1):
         folder = runs_folder / (stamp if number == 1 else f"{stamp}-{number}")
@@ -303,9 +327,9 @@ def _new_folder(runs_folder: Path) -> Path:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove the folder of a run that did not begin."""
+    """Remove the folder of a run that did not start."""
     try:
         if not any(folder.iterdir()):
             remove_folder(folder)
     except OSError as error:
-        logger.warning("The folder %s of a run that did not begin stays: %s", folder, error)
+        logger.warning("The folder %s of a run that did not start cannot be removed: %s", folder, error)

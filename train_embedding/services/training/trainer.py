@@ -1,4 +1,4 @@
-"""The work of a run: prepare what it learns from, run the engine's training loop, and write the vectors to keep."""
+"""Work of a run: prepare the training data, run the training loop, and write the resulting vectors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from train_embedding.engine.config.spec import ResolvedSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import load_start
-from train_embedding.services.training.image_report import prepare_pictures
+from train_embedding.services.training.image_report import prepare_images
 from train_embedding.services.training.previews import Previews
 from train_embedding.services.training.recorder import Recorder
 from train_embedding.services.training.run import Run
@@ -31,25 +32,26 @@ if TYPE_CHECKING:
     from train_embedding.engine.training.state import TrainState
 
 EVALUATION_ITEMS = 32
-_AS_IT_IS = "the embedding as it is"
-_EXPLANATIONS: dict[Diagnosis, str] = {
-    "loss rose": "The loss on fixed noise rose: try a lower learning rate.",
-    "hardly moved": "The vectors hardly moved: try a higher learning rate, or more steps.",
-    "no gain": (
-        "The vectors moved, but the loss did not fall: the initialization text may already describe what the images show, the "
-        "captions may describe it in other words, or the images have nothing in common that the checkpoint can draw."
+"Number of fixed training items that the evaluation loss is a mean of."
+_AS_IT_IS = msg("the embedding as it is")
+_EXPLANATIONS: dict[Diagnosis, Message] = {
+    "loss rose": msg("The evaluation loss rose: try a lower learning rate."),
+    "hardly moved": msg("The vectors hardly changed: try a higher learning rate or more steps."),
+    "no gain": msg(
+        "The vectors changed, but the evaluation loss did not fall. The init text may already describe the images, the captions "
+        "may describe the subject in other words, or the images have nothing in common that the checkpoint can draw."
     ),
 }
 
 
 class Trainer:
-    """Works through one run, in one thread and inside the host's queue. A run that was interrupted continues from its folder.
+    """Carries out one run, in one thread and inside the host's queue. An interrupted run is resumed from its folder.
 
     Args:
-        host: Lends the model.
-        library: Takes the result.
-        run: What to train; it is told every change of its state.
-        processes: Those that share the work, of which this is the main one.
+        host: The host whose model is trained with.
+        library: The library that the result is saved to.
+        run: The run, whose state is updated.
+        processes: The processes that share the work; this is the main one.
     """
 
     def __init__(self, host: Host, library: Library, run: Run, processes: Processes = SINGLE_PROCESS) -> None:
@@ -64,15 +66,15 @@ class Trainer:
         self._train_state: TrainState | None = None
 
     def train(self) -> None:
-        """Carry out the run. Whatever ends it, the vectors to keep are written first.
+        """Carry out the run. The result is written even if an error ends it.
 
         Raises:
-            TrainEmbeddingError: What the engine, the host or the library raises.
+            TrainEmbeddingError: Any error of the engine, the host or the library.
         """
         import torch
 
         with self._host.exclusive(f"Training {self._spec.embedding}"):
-            if self._stopping():  # while it waited for the host
+            if self._stopping():  # stopped while waiting for the host
                 return
             self._run.publish(status="preparing")
             try:
@@ -91,45 +93,48 @@ class Trainer:
         self._run.trained_on = self._host.info()
         resolved = resolve(self._spec, model.resolution)
         if resolved.steps < self._spec.steps:
-            self._run.note(f"The learning rate schedule ends at step {resolved.steps}, so the run does too.")
+            self._run.note(msg("The run ends at step {step}, where the learning rate schedule ends.", step=resolved.steps))
         self._run.publish(steps=resolved.steps)
-        pictures, teacher = self._prepare_data(model, resolved)
+        images, teacher = self._prepare_data(model, resolved)
         if self._stopping():
             return
         captioned = resolved if teacher is None else distillation_spec(resolved)
-        dataset = LatentDataset(pictures, captioned, self._run.start.count, model.device, teacher, self._processes)
+        dataset = LatentDataset(images, captioned, self._run.start.count, model.device, teacher, self._processes)
         evaluate = self._make_evaluate(model, dataset)
         words = self._spec.candidate_words()
         if words and load_start(self._run.state) is None:
             self._run.start, note = choose_start(model, self._run.start, words, evaluate)
             self._run.note(note, lasting=True)
-        circumstances = self._collect_circumstances(model, pictures)
+        circumstances = self._collect_circumstances(model, images)
         self._train_state = self._make_train_state(model, resolved, circumstances)
         self._run.save_start()
         previews = Previews(self._host, resolved, self._folder, self._log, self._stopping) if self._spec.preview_every else None
         self._recorder = Recorder(self._run, resolved, circumstances, self._log, previews)
-        gradient = self._set_up_workers(captioned, pictures)
+        gradient = self._set_up_workers(captioned, images)
         self._train_with_oom_retry(model, dataset, resolved, evaluate, gradient)
 
     def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedImage], Conditioning | None]:
-        """Prepare what the run learns from: the images of the dataset, or noise images and the prompt to distil."""
+        """Prepare the training data: the images of the dataset, or sampled latents and the prompt to distill."""
         from train_embedding.engine.training.distill import encode_teacher, sample_teacher_latents
 
         if self._spec.distills:
             return sample_teacher_latents(model, resolved, self._stopping), encode_teacher(model, self._spec.teacher_prompt)
-        pictures, notes = prepare_pictures(self._host, model, resolved, self._folder, self._stopping)
+        images, notes = prepare_images(self._host, model, resolved, self._folder, self._stopping)
         self._run.note(*notes)
-        return pictures, None
+        return images, None
 
-    def _set_up_workers(self, resolved: ResolvedSpec, pictures: list[EncodedImage]) -> Gradient | None:
-        """Set up the other processes; None where there are none."""
+    def _set_up_workers(self, resolved: ResolvedSpec, images: list[EncodedImage]) -> Gradient | None:
+        """Set up the other processes, and return the gradient over all of them; None if there are no others."""
         count = self._processes.count
         if count == 1:
             return None
         from train_embedding.engine.training.data_parallel import DistributedGradient, WorkerSetup
 
-        self._run.note(f"Trained by {count} processes, {count * self._spec.batch_size} images in a batch.")
-        return DistributedGradient(self._processes, WorkerSetup(resolved, pictures, self._run.start.count))
+        images_per_batch = count * self._spec.batch_size
+        self._run.note(
+            msg("Trained by {processes} processes with {images} images per batch.", processes=count, images=images_per_batch)
+        )
+        return DistributedGradient(self._processes, WorkerSetup(resolved, images, self._run.start.count))
 
     def _train_with_oom_retry(
         self,
@@ -139,7 +144,7 @@ class Trainer:
         evaluate: Evaluate,
         gradient: Gradient | None,
     ) -> None:
-        """Train; when memory runs out, continue once with gradient checkpointing.
+        """Train. If memory runs out, continue once with gradient checkpointing.
 
         Raises:
             TrainingFailed: Memory runs out again.
@@ -164,20 +169,24 @@ class Trainer:
                         raise
                     if attempt == 2:
                         raise TrainingFailed(
-                            "There was not enough memory for a training step.", "Use a smaller batch size, or smaller images."
+                            msg("There is not enough memory for a training step."),
+                            msg("Use a smaller batch size or smaller images."),
                         ) from error
-                # Outside the handler, whose traceback would hold on to the memory.
+                # Outside the handler, because its traceback would keep the memory in use.
                 stack.enter_context(gradient_checkpointing(model))
                 release_cached_memory(model.device)
                 self._run.note(
-                    f"Memory ran out at step {state.step + 1}; the run continues with gradient "
-                    "checkpointing, which needs less and is slower."
+                    msg(
+                        "Memory ran out at step {step}. The run continues with gradient checkpointing, which needs less memory "
+                        "and is slower.",
+                        step=state.step + 1,
+                    )
                 )
             if recorder.stopped and state.step and state.evaluations and not state.evaluated:
-                state.record(evaluate(state.ema))  # after saving: a resumed run does not make this evaluation
+                state.record(evaluate(state.ema))  # after saving, so that a resumed run is not affected
 
     def _make_evaluate(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
-        """Return a function that computes the losses of the fixed items for given vectors."""
+        """Return a function that computes the evaluation losses [N] for given vectors."""
         import torch
 
         from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
@@ -194,22 +203,22 @@ class Trainer:
         start = {key: tensor.to(model.device) for key, tensor in self._run.start.vectors.items()}
         return CoreLoss(model, start, self._spec.seed)
 
-    def _collect_circumstances(self, model: DiffusionModel, pictures: list[EncodedImage]) -> dict[str, str]:
-        """Collect what the vectors of later steps depend on besides the spec and the vectors of this one."""
+    def _collect_circumstances(self, model: DiffusionModel, images: list[EncodedImage]) -> dict[str, str]:
+        """Return what the result depends on besides the spec; a run can only be resumed if none of it has changed."""
         from train_embedding.engine.training.resume import dataset_digest
 
         info = self._run.trained_on or self._host.info()
         several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
         return {
             **several,
-            "the pictures or their captions": dataset_digest(pictures),
+            "the pictures or their captions": dataset_digest(images),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
             "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
             "the device": f"{info.device} {info.dtype}",
         }
 
     def _make_train_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
-        """Return the state that the loop starts from: as it was saved last, or before the first step."""
+        """Return the state that the loop starts from: the one that was saved last, or that before the first step."""
         from train_embedding.engine.runtime.precision import uses_fp16_gradients
         from train_embedding.engine.training.resume import load_resume
         from train_embedding.engine.training.state import new_state
@@ -222,20 +231,20 @@ class Trainer:
         return self._run.stopping or self._host.interrupted()
 
     def _stopping_after_a_step(self) -> bool:
-        """Let the host's other jobs run, then tell whether to stop. A model that changed meanwhile stops the run, with a note."""
+        """Let the host's other jobs run, then return whether to stop. If the host changed its model meanwhile, the run stops."""
         if self._stopping():
             return True
         try:
             self._host.yield_queue()
         except HostFailed as error:
-            self._run.note(f"The run was ended: {error}")
+            self._run.note(msg("The run ended early: {reason}", reason=error.text))
             return True
         return self._stopping()
 
     def _write_result(self) -> None:
-        """Write the vectors to keep into the embeddings folder.
+        """Write the result to the embeddings folder.
 
-        Nothing is written where no step was better than the start, unless the run wrote other vectors before it was resumed.
+        If no step was better than the start, nothing is written, unless the run wrote other vectors before it was resumed.
         """
         chosen = self._choose()
         if chosen is None:
@@ -244,49 +253,70 @@ class Trainer:
         self._run.publish(files=(entry.file, *(file for file in self._run.state.files if file != entry.file)))
 
     def _choose(self) -> Embedding | None:
-        """Choose the vectors to keep, with notes about them; None for none."""
+        """Choose the vectors to keep, and add notes about the choice; None to keep the embedding unchanged."""
         from train_embedding.engine.training.early_stopping import Verdict, diagnose
 
         state, recorder = self._train_state, self._recorder
-        if state is None or recorder is None or recorder.good is None:
+        if state is None or recorder is None or recorder.last_finite is None:
             return None
         if self._spec.keep == "last" or len(state.evaluations) < 2:
-            return recorder.good
+            self._note_end(state.step)
+            return recorder.last_finite
         step, vectors = state.best_vectors(after=0 if recorder.stopped else -1)
         explanation = _EXPLANATIONS[diagnose(state.evaluations, state.relative_change())]
         if not step:
-            self._run.note(f"No step was better than the start, so the embedding is unchanged. {explanation}")
+            unchanged = msg("No step was better than the start, so the embedding is unchanged.")
+            self._run.note(joined((self._why_stopped_early(), unchanged, explanation), SPACE))
             return None if self._run.state.result is None else self._run.start
+        self._note_end(step)
         if state.verdict is Verdict.NOT_LEARNING:
             self._run.note(explanation)
         self._run.publish(best_step=step)
         return self._run.embedding(vectors, step)
 
+    def _note_end(self, step: int) -> None:
+        """Add a note about the step that is saved if early stopping ended the run."""
+        if why := self._why_stopped_early():
+            saved = msg("Saved step {step} of {steps}.", step=step, steps=self._run.state.step)
+            self._run.note(joined((why, saved), SPACE))
 
-def choose_start(model: DiffusionModel, start: Embedding, words: Sequence[str], evaluate: Evaluate) -> tuple[Embedding, str]:
+    def _why_stopped_early(self) -> Message:
+        """Return why early stopping ended the run; empty if it did not."""
+        from train_embedding.engine.training.early_stopping import Verdict
+
+        state, recorder = self._train_state, self._recorder
+        if state is None or recorder is None or not recorder.stopped_early:
+            return NOTHING
+        if state.verdict is Verdict.CONVERGED:
+            return msg("Stopped early: the evaluation loss has plateaued.")
+        return msg("Stopped early: the evaluation loss is not falling.")
+
+
+def choose_start(model: DiffusionModel, start: Embedding, words: Sequence[str], evaluate: Evaluate) -> tuple[Embedding, Message]:
     """Choose the embedding to start from by the evaluation loss.
 
     Args:
-        model: Has the words' token embeddings.
-        start: The embedding as it is, which is chosen where no word gives a lower loss.
+        model: The model whose token embeddings are used.
+        start: The embedding as it is. It is chosen if no word gives a lower loss.
         words: Phrases whose token embeddings are the other candidates.
         evaluate: Computes the losses [N] for vectors on the model's device.
 
     Returns:
-        The embedding, with as many vectors as `start`, and a sentence with the mean loss of each candidate.
+        The chosen embedding, with as many vectors as `start`, and a sentence with the mean loss of each candidate.
     """
-    candidates = {_AS_IT_IS: start}
+    candidates: dict[Message, Embedding] = {_AS_IT_IS: start}
     for word in words:
         tables = model.token_embeddings(word, start.count)
         vectors = {key: fill(table, start.count) for key, table in tables.items()}
-        candidates[f'"{word}"'] = replace(start, vectors=vectors, step=0)
+        candidates[verbatim(f'"{word}"')] = replace(start, vectors=vectors, step=0)
     losses = {
         name: float(evaluate({key: tensor.to(model.device) for key, tensor in candidate.vectors.items()}).mean())
         for name, candidate in candidates.items()
     }
     best = min(losses, key=losses.__getitem__)
-    table = ", ".join(f"{name} {loss:.4f}" for name, loss in sorted(losses.items(), key=lambda item: item[1]))
-    return candidates[best], f"Training starts from {best}. Loss of each: {table}."
+    ranked = sorted(losses.items(), key=lambda item: item[1])
+    listed = joined(msg("{candidate} {loss:.4f}", candidate=name, loss=loss) for name, loss in ranked)
+    return candidates[best], msg("Training starts from {best}. Loss of each candidate: {losses}.", best=best, losses=listed)
 
 
 def run_worker(host: Host, processes: Processes) -> None:
