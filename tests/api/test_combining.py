@@ -60,7 +60,7 @@ def test_the_similarity_is_a_picture(client: TestClient) -> None:
 
 def test_half_a_character_is_refused(client: TestClient) -> None:
     answer = post(client, "tokens", {"prompt": "caf\udce9"})
-    assert (answer.status_code, answer.json()["error"]) == (422, "The text contains something that is not a character.")
+    assert (answer.status_code, answer.json()["error"]) == (422, "The text contains bytes that are not characters.")
 
 
 def test_many_vectors_have_no_similarity(client: TestClient, host: FakeHost) -> None:

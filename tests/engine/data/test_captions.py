@@ -153,7 +153,7 @@ def test_tags_are_those_of_the_drawn_alternative() -> None:
 
 def test_a_weight_that_is_not_a_number_is_found_before_training(tmp_path: Path) -> None:
     (tmp_path / "cat.txt").write_text("a (red:1.2.3) cat")
-    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used\. "1\.2\.3" is not a number'):
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" cannot be used: "1\.2\.3" is not a number'):
         load_caption(tmp_path / "cat.png")
     with pytest.raises(UnreadableFile, match=r'file name "\(a:1\.\.2\)" cannot be used as a caption'):
         load_caption(tmp_path / "(a:1..2).png")

@@ -107,9 +107,7 @@ def test_huge_pictures_are_not_decoded(folder: Path, monkeypatch: pytest.MonkeyP
     (folder / "bomb.bmp").write_bytes(bomb[:18] + (60000).to_bytes(4, "little") * 2 + bomb[26:])
     assert reasons(folder) == {"bomb.bmp": "It has too many pixels. Resize it."}
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # a host may have switched off Pillow's own bound
-    assert reasons(folder) == {
-        "bomb.bmp": "It has 60000 × 60000 pixels, which is too many: at most 128 million are used. Resize it."
-    }
+    assert reasons(folder) == {"bomb.bmp": "It has too many pixels: 60000 × 60000; the limit is 128 million. Resize it."}
 
 
 def test_whatever_pillow_raises(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +223,7 @@ def test_repeated_subfolders(folder: Path) -> None:
     saved(halves(), folder / "3_faces" / "2_deeper" / "a.png")
     pictures, skipped = scan_folder(folder, ImageOptions(((64, 64),), repeats=True))
     assert {picture.name: picture.repeats for picture in pictures} == {"good.png": 1, "100_hands/a.png": 100, "3_faces/a.png": 3}
-    sentence = "Its number says how often its images come, and must be from 1 to 100."
+    sentence = "The number in its name, the repeats of its images, must be from 1 to 100."
     assert skipped == [("0_none", sentence), ("2023_photos", sentence)]
     assert [picture.name for picture in scan_folder(folder, SQUARE)[0]] == ["good.png"]
 
@@ -251,7 +249,7 @@ def test_nothing_to_train_on(folder: Path) -> None:
     (folder / "good.png").unlink()
     with pytest.raises(NothingToTrainOn, match="There are no images in") as caught:
         scan_folder(folder, SQUARE)
-    assert caught.value.hint == "Give a folder that directly holds the training images."
+    assert caught.value.hint == "Choose a folder that directly contains the training images."
     (folder / "b.png").touch()
     with pytest.raises(NothingToTrainOn, match=r'1 file was skipped\. "b\.png": It is empty\.'):
         scan_folder(folder, SQUARE)
@@ -265,14 +263,14 @@ def test_images_in_subfolders_alone_are_pointed_to(folder: Path) -> None:
     saved(halves(), folder / "old" / "a.png")
     with pytest.raises(NothingToTrainOn, match=r'in ".*" itself, only in the subfolder old\.') as caught:
         scan_folder(folder, SQUARE)
-    assert caught.value.hint == "Give one of these folders."
+    assert caught.value.hint == "Choose one of these folders."
     for name in ("10_cat", "5_dog"):
         (folder / name).mkdir()
         saved(halves(), folder / name / "a.png")
     with pytest.raises(NothingToTrainOn, match=r"only in the subfolders 10_cat, 5_dog\.") as caught:
         scan_folder(folder, SQUARE)
     assert caught.value.hint == SEARCH_SUBFOLDERS
-    assert '"Repeated subfolders" (--repeats)' in SEARCH_SUBFOLDERS
+    assert '"Repeats from folder names" (--repeats)' in SEARCH_SUBFOLDERS
 
 
 def test_subfolders_behind_links_are_not_looked_into(folder: Path, tmp_path: Path) -> None:
@@ -287,7 +285,7 @@ def test_subfolders_behind_links_are_not_looked_into(folder: Path, tmp_path: Pat
 
 def test_no_folder(folder: Path) -> None:
     for path in (folder / "none", folder / "good.png"):
-        with pytest.raises(NotFound, match="There is no folder"):
+        with pytest.raises(NotFound, match=r"^The folder .* does not exist"):
             find_images(path)
 
 

@@ -124,7 +124,7 @@ def test_a_full_disk_is_a_sentence(cache: LatentCache, tmp_path: Path, monkeypat
     monkeypatch.setattr(storage, "_write_flushed", full)
     cache.save("ab12", TENSORS)
     cache.save("cd34", TENSORS)
-    assert cache.problem == 'Latents are not cached on disk. "ab12.safetensors" could not be written: the disk is full.'
+    assert cache.problem == 'Latents are not cached to disk. "ab12.safetensors" could not be written: the disk is full.'
     assert len(tries) == 1
     assert (cache.load("ab12"), files(tmp_path)) == ({}, [])
 

@@ -279,7 +279,7 @@ def with_encoder(model: DiffusionModel, encode: Callable[[torch.Tensor], LatentM
 
 def test_a_vae_that_answers_nan(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     moments = LatentMoments(torch.full((1, 4, 8, 8), torch.nan), torch.ones(1, 4, 8, 8))
-    with pytest.raises(TrainingFailed, match=r'^The VAE turned "0\.png" into NaN\.'):
+    with pytest.raises(TrainingFailed, match=r'^The VAE returned NaN for "0\.png"\.'):
         encode_dataset(with_encoder(tiny_model, lambda _images: moments), files(tmp_path))
 
 
@@ -297,7 +297,7 @@ def test_a_vae_without_memory(tiny_model: DiffusionModel, tmp_path: Path, error:
 
     with pytest.raises(TrainingFailed) as caught:
         encode_dataset(with_encoder(tiny_model, encode), files(tmp_path, 1, (96, 64)))
-    assert caught.value.message == 'The memory was not enough to encode "0.png" at 96 × 64 pixels.'
+    assert caught.value.message == 'There was not enough memory to encode "0.png" at 96 × 64 pixels.'
     assert "smaller width and height" in caught.value.hint
 
 
@@ -332,7 +332,7 @@ def test_a_folder_that_goes(tiny_model: DiffusionModel, tmp_path: Path) -> None:
     folder.rmdir()
     with pytest.raises(NotFound) as caught:
         encode_dataset(tiny_model, pictures)
-    assert caught.value.message == f'The folder "{folder}" is gone; it was there when the run began.'
+    assert caught.value.message == f'The folder "{folder}" no longer exists.'
 
 
 class Counting:

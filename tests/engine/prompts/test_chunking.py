@@ -63,7 +63,7 @@ def test_words_vectors_and_what_is_free(names: EmbeddingNames) -> None:
 def test_a_break_inside_brackets_is_a_word(names: EmbeddingNames) -> None:
     layout = chunk_prompt("(a BREAK b:1.2)", names)
     assert len(layout.chunks) == 1
-    assert layout.notes[0].startswith("BREAK inside brackets")
+    assert layout.notes[0].startswith("BREAK inside weighted brackets")
 
 
 def test_a_name_without_tokens_is_never_found() -> None:

@@ -53,7 +53,7 @@ def test_a_tokens_text() -> None:
 
 def test_halves_of_characters_are_refused() -> None:
     """Python makes them of a terminal's bytes that are not UTF-8."""
-    with pytest.raises(InvalidInput, match="not a character"):
+    with pytest.raises(InvalidInput, match="not characters"):
         token_ids("caf\udce9")
 
 

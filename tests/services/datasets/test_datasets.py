@@ -70,7 +70,7 @@ def test_pictures_of_too_many_pixels_are_not_decoded(fake_host: FakeHost, pictur
     (pictures / "bomb.bmp").write_bytes(bomb[:18] + (60000).to_bytes(4, "little") * 2 + bomb[26:])
     report = Datasets(fake_host).inspect(pictures)
     assert report.images == 1
-    assert "too many" in dict(report.skipped)["bomb.bmp"]
+    assert "too many pixels" in dict(report.skipped)["bomb.bmp"]
 
 
 def test_the_bound_holds_where_the_host_switched_off_that_of_pillow(
@@ -120,7 +120,7 @@ def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -
     draw(subject / "a.png")
     with pytest.raises(NothingToTrainOn, match=r"only in the subfolder 10_cat\.") as caught:
         datasets.inspect(pictures)
-    assert '"Repeated subfolders" (--repeats)' in caught.value.hint
+    assert '"Repeats from folder names" (--repeats)' in caught.value.hint
     assert datasets.inspect(pictures, repeats=True).notes == ()
     (note,) = datasets.inspect(subject).notes
     assert note.startswith("In kohya's scripts, this folder's name means 10 repeats.")
@@ -139,7 +139,7 @@ def test_what_is_known_of_an_image_by_its_header_is_told_before_a_run(fake_host:
     reasons = dict(Datasets(fake_host).inspect(pictures).skipped)
     assert sorted(reasons) == ["eps.jpg", "float.tif", "large.png", "page.gif"]
     assert reasons["float.tif"].startswith("Its pixels are floating-point numbers.")
-    assert reasons["large.png"].endswith("at most 128 million are used. Resize it.")
+    assert reasons["large.png"].endswith("the limit is 128 million. Resize it.")
     assert reasons["eps.jpg"] == "It is not an image."
     assert reasons["page.gif"].startswith("It is a web page that was saved in place of the file")
 
@@ -153,7 +153,7 @@ def test_masks_that_cannot_be_used_are_told_before_a_run(fake_host: FakeHost, pi
     assert Datasets(fake_host).inspect(pictures).skipped == ()
     for masks in ("file", "auto"):
         assert dict(Datasets(fake_host).inspect(pictures, masks=masks).skipped) == {
-            "odd.png": 'Its mask "odd-masklabel.png" has another shape: 16 × 16 pixels, the image 32 × 16.',
+            "odd.png": 'Its mask "odd-masklabel.png" has a different aspect ratio: 16 × 16 pixels; the image has 32 × 16.',
             "text.png": 'Its mask "text-masklabel.png" cannot be used: It is not an image.',
         }
 
@@ -186,7 +186,7 @@ def test_a_kind_that_pillow_cannot_read(fake_host: FakeHost, pictures: Path, mon
     (pictures / "new.jxl").write_bytes(b"\xff\x0a")
     monkeypatch.setattr(Image, "registered_extensions", lambda: {".png": "PNG"})
     ((name, reason),) = Datasets(fake_host).inspect(pictures).skipped
-    assert (name, reason) == ("new.jxl", "The Pillow that is installed reads no .jxl images.")
+    assert (name, reason) == ("new.jxl", "The installed version of Pillow cannot read .jxl images.")
 
 
 def test_no_usable_picture(fake_host: FakeHost, pictures: Path) -> None:

@@ -73,7 +73,7 @@ def test_names_that_are_no_text(trainee: Trainee) -> None:
     report = trainee.services.runs.images(ended.id)
     assert report["skipped"][0] == {"file": "br\\udce9ak.png", "reason": "It is not an image."}
     assert report["skipped"][1]["file"] == "m\\udce9.png"
-    assert 'mask "m\\udce9-masklabel.png" has another shape' in report["skipped"][1]["reason"]
+    assert 'mask "m\\udce9-masklabel.png" has a different aspect ratio' in report["skipped"][1]["reason"]
     assert {one["file"]: one["caption"] for one in report["used"]}["caf\\udce9.png"] == "caf?"
     json.dumps(trainee.services.datasets.inspect(trainee.pictures).to_json(), ensure_ascii=False).encode()
 
@@ -134,7 +134,7 @@ def test_no_room_for_latents_costs_no_more_than_themselves(trainee: Trainee) -> 
     ended = trainee.run()
     assert (ended.status, ended.step) == ("finished", 4)
     (note,) = ended.notes
-    assert note.startswith("Latents are not cached on disk. ")
+    assert note.startswith("Latents are not cached to disk. ")
 
 
 def test_pictures_that_go_while_they_are_read(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_pictures_that_go_while_they_are_read(trainee: Trainee, monkeypatch: pyt
 
     monkeypatch.setattr(latents, "_moments", moments)
     ended = trainee.run()
-    assert (ended.status, ended.error) == ("failed", f'The folder "{trainee.pictures}" is gone; it was there when the run began.')
+    assert (ended.status, ended.error) == ("failed", f'The folder "{trainee.pictures}" no longer exists.')
     assert trainee.file.read_bytes() == before
 
 

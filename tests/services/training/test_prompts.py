@@ -24,9 +24,9 @@ def checked(extra_networks: bool = False, **values: Any) -> list[Message]:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"teacher_prompt": "a [cat:dog:0.5]"}, "The prompt to distil changes while an image is drawn"),
-        ({"teacher_prompt": "a [cat|dog]"}, "The prompt to distil changes while an image is drawn"),
-        ({"teacher_prompt": "a cat AND a dog"}, "The prompt to distil joins several prompts with AND"),
+        ({"teacher_prompt": "a [cat:dog:0.5]"}, "The prompt to pack changes over the sampling steps"),
+        ({"teacher_prompt": "a [cat|dog]"}, "The prompt to pack changes over the sampling steps"),
+        ({"teacher_prompt": "a cat AND a dog"}, "The prompt to pack contains AND"),
         ({"teacher_prompt": "(a:1.2.3)"}, '"(a:1.2.3)" in "Pack a prompt (distillation)" cannot be read. "1.2.3" is not a number'),
         ({"template": "([name]:1..2)"}, '"([name]:1..2)" in "Caption lines" cannot be read'),
         ({"preview_prompt": "[name]\n[a:(b:..):0.5]"}, '"[a:(b:..):0.5]" in "Preview prompts" cannot be read'),
@@ -56,7 +56,7 @@ def test_networks_are_left_out_with_a_sentence() -> None:
 
 
 def test_a_run_is_refused_at_once_and_told_of_what_is_left_out(trainee: Trainee) -> None:
-    with pytest.raises(InvalidInput, match="joins several prompts with AND"):
+    with pytest.raises(InvalidInput, match="contains AND"):
         trainee.start(dataset="", teacher_prompt="a AND b")
     assert trainee.services.runs.list() == []
     (trainee.pictures / "bad.png").write_bytes(b"<html>")

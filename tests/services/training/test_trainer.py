@@ -482,7 +482,7 @@ def test_pictures_that_are_gone_when_its_turn_comes(trainee: Trainee) -> None:
         shutil.rmtree(trainee.pictures)
     ended = trainee.wait(started)
     assert ended.status == "failed"
-    assert ended.error == f'There is no folder "{trainee.pictures}".'
+    assert ended.error == f'The folder "{trainee.pictures}" does not exist.'
     assert trainee.embedding().step == 10
 
 

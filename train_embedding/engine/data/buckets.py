@@ -1,4 +1,4 @@
-"""Aspect ratio bucketing: the sizes of the buckets, the one of an image, and the order of batches."""
+"""Aspect ratio bucketing: sizes of the buckets, the bucket of each image, and the order of batches."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # torch's annotations are incomplete for some methods of Tensor.
@@ -15,15 +15,15 @@ from train_embedding.engine.seeds import BUCKET_ORDER, BUCKET_ROUNDS, step_gener
 Size = tuple[int, int]
 "Width and height in pixels."
 MAX_RATIO = 2.5
-"Of the longer side to the shorter; images beyond it are cropped."
+"Largest ratio of the longer side to the shorter side; more extreme images are cropped."
 _GROUP_STEPS = 2**32
 
 
 def bucket_sizes(width: int, height: int) -> tuple[Size, ...]:
-    """Compute the sizes of all buckets: at most width × height pixels each, that size included, in order of width.
+    """Compute the sizes of all buckets, in order of width.
 
-    Sides are multiples of 64 pixels, with which checkpoints of 512 pixels and more were trained, and of about an eighth of the
-    side below.
+    Each has at most width × height pixels, and one of them is width × height. Sides are multiples of 64 pixels, as in the
+    training of checkpoints for 512 pixels and more. Below 512 pixels they are multiples of about an eighth of the side.
     """
     area = width * height
     step = min(64, max(8, math.isqrt(area) // 64 * 8))
@@ -36,7 +36,7 @@ def bucket_sizes(width: int, height: int) -> tuple[Size, ...]:
 
 
 def nearest_size(size: Size, sizes: Sequence[Size]) -> Size:
-    """Find the bucket whose aspect ratio is nearest to that of an image; of two equal ones the one with more pixels."""
+    """Find the bucket whose aspect ratio is nearest to an image's; of equal ones, the bucket with more pixels."""
 
     def distance(other: Size) -> tuple[float, int]:
         return abs(math.log(size[0] * other[1] / (size[1] * other[0]))), -other[0] * other[1]
@@ -47,15 +47,15 @@ def nearest_size(size: Size, sizes: Sequence[Size]) -> Size:
 class BatchOrder:
     """The images of each step, as a function of the seed and the step only.
 
-    A batch is taken from one group. A round has as many batches as there are images; each group gives as many as it has images,
-    evenly spread, so that after each round every image was shown `batch_size` times. Within a group images come in shuffled
-    epochs: no image is ever more than one showing ahead of another, and a batch that is larger than its group continues with the
-    next epoch.
+    All images of a batch are from one group. A round has one batch per image: each group contributes as many batches as it has
+    images, evenly spread, so that every image is used `batch_size` times per round. Within a group, images follow in shuffled
+    epochs, so that no image is used more than once more often than another. A batch larger than its group continues with the next
+    epoch.
 
     Args:
-        groups: The images of each size, by number. An image with repeats occurs that many times.
+        groups: Indices of the images of each size. An image with n repeats occurs n times.
         batch_size: Images per step.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     def __init__(self, groups: Sequence[Sequence[int]], batch_size: int, seed: int) -> None:
@@ -73,7 +73,7 @@ class BatchOrder:
         return self._images(group, range(first, first + self._batch_size))
 
     def _round(self, number: int) -> list[tuple[int, int]]:
-        """Return, for each batch of a round, its group and how many batches of the round that group gave before."""
+        """Return the group of each batch of a round, and the number of earlier batches of that group in the round."""
         if self._last_round[0] != number:
             phases: list[float] = torch.rand(
                 len(self._groups), generator=step_generator(self._seed, BUCKET_ROUNDS + number)
@@ -87,7 +87,7 @@ class BatchOrder:
         return self._last_round[1]
 
     def _images(self, group: int, positions: range) -> list[int]:
-        """Return the images at some positions of the group's endless sequence of shuffled epochs."""
+        """Return the images at positions in the endless sequence of a group's shuffled epochs."""
         images = self._groups[group]
         row: list[int] = []
         for epoch in range(positions.start // len(images), (positions.stop - 1) // len(images) + 1):

@@ -12,6 +12,7 @@ from pathlib import Path
 from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.data.file_names import displayable
 from train_embedding.engine.prompts.attention_syntax import parse_attention, split_at_commas
 from train_embedding.engine.prompts.embedding_names import FILEWORDS, NAME, mark_name
 from train_embedding.engine.prompts.encoding import batch_tokenized, tokenize_caption
@@ -23,12 +24,13 @@ from train_embedding.messages import msg
 MAX_CAPTION_BYTES = 64 * 1024
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # which begins as UTF-16 does
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is its beginning
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 "Byte order marks and their encodings."
+_SAVE_AS_UTF8 = msg("Save it as UTF-8.")
 _NUMBER_PREFIX = re.compile(r"^[-\d]+\s*")
 
 
@@ -36,9 +38,9 @@ class Captions:
     """The prompts of a run's images.
 
     Args:
-        spec: Gives the template, the dropout and the seed.
-        captions: One per image, as `load_caption` returns them.
-        vectors: How many the embedding has.
+        spec: The options of the run.
+        captions: Caption of each image, as `load_caption` returns it.
+        vectors: Number of vectors of the embedding.
     """
 
     def __init__(self, spec: TrainingSpec, captions: Sequence[str], vectors: int) -> None:
@@ -48,7 +50,7 @@ class Captions:
         self._vectors = VectorRows(0, vectors)
 
     def draw(self, images: Sequence[int], step: int) -> PromptBatch:
-        """Make a step's prompts; template lines, wildcards and tags follow from the seed and the step."""
+        """Make the prompts of a step. Template lines, wildcards and tags depend on the seed and the step only."""
         spec = self._spec
         rng = random.Random(spec.seed * 1_000_003 + step)
         captions = [
@@ -65,7 +67,7 @@ class Captions:
         return self._prompts(captions)
 
     def for_evaluation(self, images: Sequence[int], seed: int) -> PromptBatch:
-        """Make prompts for evaluation: the template's first line, no dropout and no shuffling, wildcards drawn from `seed`."""
+        """Make prompts for evaluation: the first template line, no dropout or shuffling, wildcards picked by `seed`."""
         rng = random.Random(seed)
         return self._prompts([fill_template(self._template[0], self._captions[image], rng=rng) for image in images])
 
@@ -79,41 +81,43 @@ def batch_captions(captions: Sequence[str], name: str, vectors: VectorRows) -> P
 
 
 def load_caption(image: Path) -> str:
-    """Load an image's caption, which replaces `[filewords]`: the text of its `.txt` file, else its file name.
+    """Load an image's caption, which replaces `[filewords]`: the text of its `.txt` file, or its file name if there is none.
 
-    Of a file name, a number in front is removed, underscores become spaces, and braces are escaped.
+    In a file name, a leading number is removed, underscores become spaces, and braces are escaped.
 
     Raises:
         UnreadableFile: The caption file cannot be read, or its text cannot be used.
     """
     text_file = caption_path(image)
     if not file_exists(text_file):
-        name = image.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may be no text
+        name = image.stem.encode("utf-8", "replace").decode("utf-8")  # a name on the disk may not be valid text
         words = escape_alternatives(_NUMBER_PREFIX.sub("", name).replace("_", " ").strip())
-        _check_weights(words, f'The file name "{name}" cannot be used as a caption.')
+        try:
+            parse_attention(words)
+        except InvalidInput as error:
+            raise UnreadableFile(
+                msg('The file name "{name}" cannot be used as a caption: {problem}', name=name, problem=error.message), error.hint
+            ) from error
         return words
     words = read_caption_file(text_file)
     try:
         check_alternatives(words)
+        parse_attention(words)
     except InvalidInput as error:
         raise UnreadableFile(
-            msg('The caption file "{file}" cannot be used: {problem}', file=text_file.name, problem=error.message), error.hint
+            msg(
+                'The caption file "{file}" cannot be used: {problem}',
+                file=displayable(text_file.name),
+                problem=error.message,
+            ),
+            error.hint,
         ) from error
-    _check_weights(words, f'The caption file "{text_file.name}" cannot be used.')
     return words
 
 
-def _check_weights(words: str, what: str) -> None:
-    """Raise UnreadableFile, with a message that begins with `what`, for a weight that is not a number; a run would fail on it."""
-    try:
-        parse_attention(words)
-    except InvalidInput as error:
-        raise UnreadableFile(f"{what} {error.message}", error.hint) from error
-
-
 def file_exists(path: Path) -> bool:
-    """Check whether a file exists. A path that is too long for the file system does not."""
-    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises then, until Python 3.12
+    """Check whether a file exists. A path that is too long for the file system does not exist."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises an error for such a path before Python 3.12
 
 
 def caption_path(image: Path) -> Path:
@@ -124,15 +128,15 @@ def caption_path(image: Path) -> Path:
 def fill_template(
     line: str, words: str, *, rng: random.Random, shuffle: bool = False, dropout: float = 0.0, keep: int = 0
 ) -> str:
-    """Fill a caption into a template line. `[name]` stays, and dropout never removes it.
+    """Insert a caption into a template line. `[name]` is never replaced or dropped; it is put in front if it is missing.
 
     Args:
-        line: With `[name]` or `[filewords]`.
-        words: The caption, with `[name]` wherever it names the embedding, as `mark_name` writes it.
-        rng: Draws wildcards in the line and the caption, the order of tags and the dropout.
-        shuffle: Whether the comma-separated tags come in random order.
+        line: The template line, with `[name]` or `[filewords]`.
+        words: The caption, with `[name]` in place of the embedding's name, as `mark_name` returns it.
+        rng: Source of randomness for wildcards, the order of tags and dropout.
+        shuffle: Whether to shuffle the comma-separated tags.
         dropout: Probability of removing each tag.
-        keep: How many of the first tags are neither moved nor removed.
+        keep: Number of tags at the start that are neither moved nor removed.
     """
     line, words = draw_alternatives(line, rng), draw_alternatives(words, rng)
     if shuffle or dropout > 0:
@@ -150,26 +154,30 @@ def read_caption_file(file: Path) -> str:
     """Read a caption file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Returns:
-        Its words, separated by single spaces.
+        The words, separated by single spaces.
 
     Raises:
         UnreadableFile: It cannot be read, is too large, or is not text.
     """
-    what = f'The caption file "{file.name}"'
+    name = displayable(file.name)
     try:
         data = read_regular_file(file, MAX_CAPTION_BYTES)
     except OSError as error:
-        raise UnreadableFile(f"{what} cannot be read: {error.strerror or error}.") from error
+        raise UnreadableFile(
+            msg('The caption file "{file}" cannot be read: {reason}.', file=name, reason=error.strerror or error)
+        ) from error
     if impostor := describe_impostor(data):
-        raise UnreadableFile(f"{what} {impostor}.")
+        raise UnreadableFile(msg('The caption file "{file}" {problem}.', file=name, problem=impostor))
     if len(data) > MAX_CAPTION_BYTES:
-        raise UnreadableFile(f"{what} is larger than {MAX_CAPTION_BYTES // 1024} KB.")
+        raise UnreadableFile(
+            msg('The caption file "{file}" is larger than {most} KB.', file=name, most=MAX_CAPTION_BYTES // 1024)
+        )
     try:
         text = decode_text(data)
     except UnicodeDecodeError as error:
-        raise UnreadableFile(f"{what} is not UTF-8 or UTF-16 text. Save it as UTF-8.") from error
-    if "\0" in text:  # UTF-16 without a mark, or not text
-        raise UnreadableFile(f"{what} is not text, or its encoding is unknown. Save it as UTF-8.")
+        raise UnreadableFile(msg('The caption file "{file}" is not UTF-8 or UTF-16 text.', file=name), _SAVE_AS_UTF8) from error
+    if "\0" in text:  # UTF-16 without a byte order mark, or not text
+        raise UnreadableFile(msg('The caption file "{file}" is not text, or its encoding is unknown.', file=name), _SAVE_AS_UTF8)
     return " ".join(text.split())
 
 

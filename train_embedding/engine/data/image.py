@@ -1,4 +1,4 @@
-"""One untrusted image file: verified, measured, and decoded to the pixels and the mask that are trained on."""
+"""Training images, which are untrusted files: checks, sizes, and decoding to pixels and masks."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 # The annotations of NumPy, Pillow's TIFF tags and torch.from_numpy are incomplete.
@@ -22,22 +22,24 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.engine.data.buckets import Size
+from train_embedding.engine.data.file_names import displayable
 from train_embedding.errors import UnreadableFile
 from train_embedding.images import webp
 from train_embedding.images.decoder import decode_image
 from train_embedding.images.errors import NotDecoded
 from train_embedding.images.kinds import HEAD, KINDS, SUFFIXES, is_readable, kind_of, webp_is_safe
 from train_embedding.images.limits import TRAINING_ISOLATED, TRAINING_PIXELS
+from train_embedding.messages import msg
 
 MASK_SUFFIX = "-masklabel.png"
 _LARGE = 32_000_000
-"Pixels above which an image is reduced while it is decoded, as far as that cannot be seen in the result."
+"Pixels above which an image is reduced during decoding, if the result stays the same to the eye."
 _STRIP = 4_000_000
 "Pixels of a large image that are converted at a time."
 _GAP = 2.0
-"How many times larger than the result such a reduced image is at least."
+"Smallest ratio of the sides of a reduced image to those of the result."
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-"The EXIF tag, and its values for images that are rotated by 90°."
+"The EXIF tag for orientation, and its values that swap width and height."
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,24 +51,29 @@ _UPRIGHT = {
 }
 _WIDTH, _HEIGHT, _BITS, _MEANING, _NUMBERS = 256, 257, 258, 262, 339
 "TIFF tags."
-_LOOKED_AT = 64 * 2**10
-"Bytes at the beginning of a file that are enough to recognise it."
+_HEADER = 64 * 2**10
+"Bytes at the beginning of a file that identify its format."
 _MASK_SHAPE = 0.03
-"Largest difference of the logarithms of two aspect ratios that count as equal."
+"Largest difference of the logarithms of two aspect ratios that are considered equal."
+_SAVE_WITH_16_BITS = msg("Save it with 8 or 16 bits per channel.")
+_RESIZE = msg("Resize it.")
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """A decoded image."""
+    """A decoded image.
+
+    Attributes:
+        colour: RGB from -1 to 1, fp32 [3, H, W].
+        mask: From 0 to 1, fp32 [H, W]; None without a mask.
+    """
 
     colour: torch.Tensor
-    "RGB, float from -1 to 1, [3, H, W]."
     mask: torch.Tensor | None = None
-    "Float from 0 to 1, [H, W]; None without a mask."
 
 
 def verify_image(file: Path) -> None:
-    """Open an image without decoding it, which finds most errors. Raises UnreadableFile."""
+    """Open an image without decoding it, which detects most errors. Raises UnreadableFile."""
     with _opened(file) as image:
         image.verify()
 
@@ -89,18 +96,18 @@ def check_mask(file: Path) -> None:
     shape = _size_in_header(file)
     with _naming_mask(mask):
         size = _size_in_header(mask)
-    if not _is_alike(size, shape):  # perhaps a rotated PNG, whose EXIF may follow its pixels
+    if not _is_alike(size, shape):  # the image may be a rotated PNG with its EXIF data after the pixels
         _check_shape(mask, measure_image(mask)[0], measure_image(file)[0])
 
 
 def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "") -> Pixels:
-    """Decode an image, rotate it as its EXIF says and resize it; transparent parts become white.
+    """Decode an image, apply its EXIF orientation and resize it. Transparent areas become white.
 
     Args:
         file: The image.
-        size: Width and height in pixels.
+        size: Width and height of the result in pixels.
         resize_mode: "crop" scales the image to cover the size and crops its centre; "resize" distorts it.
-        mask: "alpha" for its transparency, "file" for its mask file, "" for none.
+        mask: "alpha" for the transparency, "file" for the mask file, "" for none.
 
     Raises:
         UnreadableFile: The file or its mask cannot be used.
@@ -119,7 +126,7 @@ def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "
 
 
 def mask_path(image: Path) -> Path:
-    """Return the path of an image's mask, whether or not it exists: a PNG file, or one with the image's suffix."""
+    """Return the path of an image's mask, whether or not it exists: a PNG file, or a file with the suffix of the image."""
     usual = image.with_name(image.stem + MASK_SUFFIX)
     other = usual.with_suffix(image.suffix)
     return other if other != usual and not os.path.lexists(usual) and os.path.lexists(other) else usual
@@ -127,28 +134,31 @@ def mask_path(image: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Upright:
-    """A decoded image after EXIF rotation."""
+    """A decoded image in its EXIF orientation.
+
+    Attributes:
+        colour: RGB.
+        alpha: Transparency, 8 bits; None if it was not requested.
+        turned: Whether width and height are swapped.
+    """
 
     colour: Image.Image
-    "RGB."
     alpha: Image.Image | None
-    "8 bits; None if it was not requested."
     turned: bool
-    "Whether width and height are swapped."
 
     def shape(self, stored: Size) -> Size:
-        """Return a stored size after rotation."""
+        """Return a stored size in the EXIF orientation."""
         return (stored[1], stored[0]) if self.turned else stored
 
 
 def _upright(image: Image.Image, size: Size, *, alpha: bool = False, ground: int = 255) -> _Upright:
-    """Decode an image, a large one in strips, reduced by a whole factor where `size` allows.
+    """Decode an image in its EXIF orientation. A large image is decoded in strips and reduced by a whole factor if possible.
 
     Args:
-        image: Opened.
-        size: That it will be resized to.
+        image: The opened image.
+        size: Width and height that it will be resized to.
         alpha: Whether to return its transparency.
-        ground: Grey level of transparent parts.
+        ground: Grey level of transparent areas.
     """
     side = round(_GAP * max(size))
     large = image.width * image.height > _LARGE
@@ -166,14 +176,20 @@ def _upright(image: Image.Image, size: Size, *, alpha: bool = False, ground: int
         colour.paste(_rgb(strip, depth, ground).reduce(factor), (0, top // factor))
         if shown is not None:
             shown.paste(strip.convert("RGBA").getchannel("A").reduce(factor), (0, top // factor))
-    turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow turns a TIFF file itself as it decodes it
+    turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow rotates TIFF files during decoding
     if turn is not None:
         colour, shown = colour.transpose(turn), None if shown is None else shown.transpose(turn)
     return _Upright(colour, shown, orientation in _TURNED)
 
 
 def _read_mask(file: Path, shape: Size, size: Size) -> Image.Image:
-    """Read a mask of 8 bits, transparent parts black. `shape` is the size of the image that it belongs to."""
+    """Read a mask, 8 bits, with black for transparent areas.
+
+    Args:
+        file: The mask.
+        shape: Size of the image.
+        size: Size of the result.
+    """
     with _naming_mask(file), _opened(file, decoded=True) as opened:
         stored = _stored_size(opened)
         upright = _upright(opened, size, ground=0)
@@ -186,13 +202,23 @@ def _naming_mask(file: Path) -> Generator[None, None, None]:
     try:
         yield
     except UnreadableFile as error:
-        raise UnreadableFile(f'Its mask "{file.name}" cannot be used: {error.message}') from error
+        raise UnreadableFile(
+            msg('Its mask "{file}" cannot be used: {problem}', file=displayable(file.name), problem=error.message), error.hint
+        ) from error
 
 
 def _check_shape(mask: Path, size: Size, shape: Size) -> None:
     if not _is_alike(size, shape):
         raise UnreadableFile(
-            f'Its mask "{mask.name}" has another shape: {size[0]} × {size[1]} pixels, the image {shape[0]} × {shape[1]}.'
+            msg(
+                'Its mask "{mask}" has a different aspect ratio: {mask_width} × {mask_height} pixels; the image has '
+                "{width} × {height}.",
+                mask=displayable(mask.name),
+                mask_width=size[0],
+                mask_height=size[1],
+                width=shape[0],
+                height=shape[1],
+            )
         )
 
 
@@ -201,7 +227,7 @@ def _is_alike(size: Size, shape: Size) -> bool:
 
 
 def _size_in_header(file: Path) -> Size:
-    """Measure an image without the EXIF that may follow a PNG's pixels, for which Pillow would decode them."""
+    """Measure an image, ignoring EXIF data after the pixels of a PNG, which Pillow would decode first."""
     with _opened(file) as image:
         width, height = _stored_size(image)
         orientation = 1 if image.format == "PNG" and "exif" not in image.info else _orientation(image)
@@ -210,7 +236,7 @@ def _size_in_header(file: Path) -> Size:
 
 @contextmanager
 def _opened(file: Path, *, decoded: bool = False) -> Generator[Image.Image, None, None]:
-    """Open an image; any error inside the context becomes UnreadableFile with the reason.
+    """Open an image. Any error inside the context becomes an UnreadableFile with the reason.
 
     Args:
         file: The image.
@@ -218,7 +244,7 @@ def _opened(file: Path, *, decoded: bool = False) -> Generator[Image.Image, None
     """
     try:
         with open_regular_file(file) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes, which are checked here, and of odd palettes
+            warnings.simplefilter("ignore")  # Pillow warns about sizes, which are checked here, and about unusual palettes
             kind = _kind_of(stream, file.suffix)
             with _opened_as(kind, stream, decoded) as image:
                 _check_size(image.size, kind)
@@ -227,32 +253,33 @@ def _opened(file: Path, *, decoded: bool = False) -> Generator[Image.Image, None
     except UnreadableFile:
         raise
     except NotDecoded as error:
-        raise UnreadableFile(f"It cannot be decoded: {error}.") from error
+        raise UnreadableFile(msg("It cannot be decoded: {reason}.", reason=error.args[0])) from error
     except Image.DecompressionBombError as error:
-        raise UnreadableFile("It has too many pixels. Resize it.") from error
+        raise UnreadableFile(msg("It has too many pixels."), _RESIZE) from error
     except FileNotFoundError as error:
-        raise UnreadableFile("It is no longer there.") from error
-    except Exception as error:  # a broken image can raise nearly anything
+        raise UnreadableFile(msg("It is no longer there.")) from error
+    except Exception as error:  # a damaged image can raise nearly any error
         if isinstance(error, OSError) and error.errno:
-            raise UnreadableFile(f"It cannot be read: {error.strerror or error}.") from error
-        raise UnreadableFile(f"It is damaged: {str(error)[:200] or type(error).__name__}") from error
+            raise UnreadableFile(msg("It cannot be read: {reason}.", reason=error.strerror or error)) from error
+        reason = displayable(str(error))[:200] or type(error).__name__
+        raise UnreadableFile(msg("It is damaged: {reason}", reason=reason)) from error
 
 
 def _kind_of(stream: BinaryIO, suffix: str) -> str:
-    """Recognise a file by its first bytes. Raises UnreadableFile if it cannot be read here."""
-    head = stream.read(_LOOKED_AT)
+    """Identify the format of a file by its first bytes. Raises UnreadableFile if it is not supported."""
+    head = stream.read(_HEADER)
     stream.seek(0)
     if not head:
-        raise UnreadableFile("It is empty.")
+        raise UnreadableFile(msg("It is empty."))
     kind = kind_of(head[:HEAD], suffix)
     if not kind:
         impostor = describe_impostor(head)
-        raise UnreadableFile(f"It {impostor}." if impostor else "It is not an image.")
+        raise UnreadableFile(msg("It {problem}.", problem=impostor) if impostor else msg("It is not an image."))
     if kind == "WEBP":
         _check_size(webp.size_of(head), kind)
     if not is_readable(kind):
         named = suffix if SUFFIXES.get(suffix.lower()) == kind else KINDS[kind].suffixes[0]
-        raise UnreadableFile(f"The Pillow that is installed reads no {named} images.")
+        raise UnreadableFile(msg("The installed version of Pillow cannot read {suffix} images.", suffix=named))
     return kind
 
 
@@ -265,13 +292,13 @@ def _opened_as(kind: str, stream: BinaryIO, decoded: bool) -> Generator[Image.Im
     try:
         opened = Image.open(stream, formats=(kind,))
     except UnidentifiedImageError as error:
-        raise UnreadableFile(_unreadable_variant(stream, kind)) from error
+        raise _unreadable_variant(stream, kind) from error
     with opened as image:
         yield image
 
 
-def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
-    """Explain why Pillow cannot read a file that begins as its kind does."""
+def _unreadable_variant(stream: BinaryIO, kind: str) -> UnreadableFile:
+    """Make the error for a file that has the signature of its format but that Pillow cannot read."""
     if kind == "TIFF":
         stream.seek(0)
         tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
@@ -279,48 +306,62 @@ def _unreadable_variant(stream: BinaryIO, kind: str) -> str:
         tags.load(stream)
         bits = tags.get(_BITS, ())
         if any(count not in (1, 2, 4, 8, 16) for count in bits):
-            return f"Pillow reads no TIFF files of {max(bits)} bits per channel. Save it with 8 or 16 bits per channel."
-    return f"It is damaged, or of a kind of {kind} that Pillow does not read. Save it again, best as PNG."
+            return UnreadableFile(
+                msg("Pillow cannot read TIFF files with {bits} bits per channel.", bits=max(bits)), _SAVE_WITH_16_BITS
+            )
+    return UnreadableFile(
+        msg("It is damaged, or a variant of {kind} that Pillow cannot read.", kind=kind), msg("Save it again, preferably as PNG.")
+    )
 
 
 def _check_size(size: Size, kind: str) -> None:
     most = TRAINING_PIXELS[kind]
     if size[0] * size[1] > most:
         raise UnreadableFile(
-            f"It has {size[0]} × {size[1]} pixels, which is too many: at most {most / 1e6:.0f} million are used. Resize it."
+            msg(
+                "It has too many pixels: {width} × {height}; the limit is {most:.0f} million.",
+                width=size[0],
+                height=size[1],
+                most=most / 1e6,
+            ),
+            _RESIZE,
         )
 
 
 def _stored_size(image: Image.Image) -> Size:
-    """Return width and height before rotation, which some releases of Pillow have already applied to TIFF files."""
+    """Return width and height before rotation. For TIFF files, some releases of Pillow swap them already."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     return (int(tags[_WIDTH]), int(tags[_HEIGHT])) if _WIDTH in tags and _HEIGHT in tags else (image.width, image.height)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 for none; must be read before a TIFF file is decoded."""
+    """Return the EXIF orientation; 1 if there is none. Call it before a TIFF file is decoded."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else image.getexif()
     return int(tags.get(_ORIENTATION, 1))
 
 
 @dataclass(frozen=True)
 class _Depth:
-    """The range of pixels of more than 8 bits."""
+    """Range of pixel values with more than 8 bits.
+
+    Attributes:
+        most: Value of white, or of black if `inverted`.
+        inverted: Whether 0 is white.
+    """
 
     most: int = 65535
-    "The brightest value, or the darkest if `inverted`."
     inverted: bool = False
 
 
 def _depth(image: Image.Image) -> _Depth:
-    """Return the range of an image's pixels. Raises UnreadableFile where the white value is unknown."""
+    """Return the range of an image's pixel values. Raises UnreadableFile if the value of white is unknown."""
     if image.mode == "F":
-        raise UnreadableFile("Its pixels are floating-point numbers. Save it with 8 or 16 bits per channel.")
+        raise UnreadableFile(msg("Its pixels are floating-point numbers."), _SAVE_WITH_16_BITS)
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or not _is_deep(image):
         return _Depth()
     bits, numbers = int(image.tag_v2.get(_BITS, (16,))[0]), image.tag_v2.get(_NUMBERS, (1,))[0]
     if bits > 16 or numbers != 1:
-        raise UnreadableFile("Its pixels are signed numbers, or have 32 bits. Save it with 8 or 16 bits per channel.")
+        raise UnreadableFile(msg("Its pixels are signed numbers, or have 32 bits."), _SAVE_WITH_16_BITS)
     return _Depth(2**bits - 1, inverted=image.tag_v2.get(_MEANING) == 0)
 
 
@@ -333,14 +374,14 @@ def _resize(image: Image.Image, size: Size, resize_mode: str, resampling: Image.
 
 
 def _has_alpha(image: Image.Image) -> bool:
-    """Check for transparency. A transparent colour of an image of 16 bits does not count: Pillow cannot convert it to alpha."""
+    """Check for transparency. The transparent colour of a 16-bit image is ignored: Pillow cannot convert it to alpha."""
     marked = "transparency" in image.info and not image.mode.startswith("I")
     return marked or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 def _rgb(image: Image.Image, depth: _Depth, ground: int) -> Image.Image:
-    """Convert to RGB of 8 bits; transparent parts become the grey level `ground`: white in images, black in masks."""
-    if _is_deep(image):  # which Pillow's own conversion would clip at 255
+    """Convert to 8-bit RGB. Transparent areas become the grey level `ground`: white in images, black in masks."""
+    if _is_deep(image):  # Pillow's own conversion would clip at 255
         values = np.asarray(image).clip(0, depth.most) * (255 / depth.most)
         shades: NDArray[np.uint8] = values.round().astype(np.uint8)
         return Image.fromarray(255 - shades if depth.inverted else shades).convert("RGB")

@@ -1,4 +1,4 @@
-"""The training images of a folder: found, measured and assigned to sizes here, decoded when they are needed."""
+"""The training images of a folder: finds and measures them and chooses their training sizes. Decoding comes later."""
 
 from __future__ import annotations
 
@@ -9,49 +9,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.allowed_folders import resolve_allowed
-from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.engine.config.spec import ResolvedSpec, label_of
 from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.data.captions import caption_path, file_exists, load_caption
+from train_embedding.engine.data.file_names import displayable
 from train_embedding.engine.data.image import Pixels, check_mask, mask_path, measure_image, read_pixels, verify_image
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
 from train_embedding.images.kinds import SUFFIXES
+from train_embedding.messages import SPACE, Message, joined, msg, plural
 
 MAX_REPEATS = 100
 _MASK = "-masklabel."
 _REPEATED = re.compile(r"(\d{1,9})_.+")
 _LISTED = 5
-"Subfolders that a message names."
-_LOOKED_AT = 4096
-SEARCH_SUBFOLDERS = (
-    'Switch on "Repeated subfolders" (--repeats): each image then comes as often as the number of its subfolder says.'
+"Largest number of subfolders named in a message."
+SEARCH_SUBFOLDERS = msg(
+    'Switch on "{option}" (--repeats): the number in the name of a subfolder is then the number of repeats of its images.',
+    option=label_of("repeats"),
 )
 
-SkippedFile = tuple[str, str]
-"A file's name, with its subfolder if there is one, and why it is not used."
+SkippedFile = tuple[str, Message]
+"A file's name, with its subfolder if any, and why it is not used."
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """An image and how it will be used. Sizes are widths and heights in pixels."""
+    """A training image and how it is used.
+
+    Attributes:
+        name: Name of the file, with its subfolder if any.
+        file: Path of the file.
+        caption: Text that replaces `[filewords]`.
+        size: Width and height in pixels, in the EXIF orientation.
+        target: Width and height in pixels at which it is trained.
+        resize_mode: As in TrainingSpec.
+        mask: Mask to use: "file", "alpha" or "" for none.
+        has_caption_file: Whether the caption is from a text file instead of the file name.
+        repeats: How many times the image occurs in the dataset.
+        stamp: Modification time in nanoseconds and size in bytes when the file was found.
+    """
 
     name: str
-    "The file's name, with its subfolder if there is one."
     file: Path
     caption: str
-    "Replaces `[filewords]`."
     size: Size
-    "As a viewer shows it."
     target: Size
-    "To train at."
     resize_mode: str = "crop"
     mask: str = ""
-    'The mask to use: "file", "alpha" or "" for none.'
     has_caption_file: bool = False
-    "Whether the caption comes from a text file rather than the file name."
     repeats: int = 1
-    "How many times it occurs in the dataset."
     stamp: tuple[int, int] = (0, 0)
-    "Modification time in nanoseconds and size in bytes when the file was found."
 
     def read(self) -> Pixels:
         """Decode the image. Raises UnreadableFile."""
@@ -60,22 +67,28 @@ class TrainingImage:
     def check_unchanged(self) -> None:
         """Raise UnreadableFile if the file changed since it was found."""
         if _stamp(self.file) != self.stamp:
-            raise UnreadableFile("It changed while the images were being read.")
+            raise UnreadableFile(msg("It changed while the images were being read."))
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images are chosen and resized. Except for `sizes`, the fields are those of TrainingSpec."""
+    """How images are chosen and resized.
+
+    Attributes:
+        sizes: The sizes to train at, at least one.
+        resize_mode: As in TrainingSpec.
+        masks: As in TrainingSpec.
+        repeats: As in TrainingSpec.
+    """
 
     sizes: tuple[Size, ...]
-    "The sizes to train at, at least one."
     resize_mode: str = "crop"
     masks: str = "none"
     repeats: bool = False
 
 
 def image_options(resolved: ResolvedSpec) -> ImageOptions:
-    """Return the options for images of a run."""
+    """Return the options for the images of a run."""
     spec, size = resolved.spec, (resolved.width, resolved.height)
     return ImageOptions(bucket_sizes(*size) if spec.buckets else (size,), spec.resize_mode, spec.masks, spec.repeats)
 
@@ -91,10 +104,10 @@ def scan_folder(
         allowed: As for `check_image`.
 
     Returns:
-        The usable images, and the files that cannot be used.
+        The usable images, and the files that cannot be used with the reasons.
 
     Raises:
-        NotFound: There is no such folder.
+        NotFound: The folder does not exist.
         NotAllowed: The folder may not be read.
         NothingToTrainOn: No image is usable.
     """
@@ -118,14 +131,14 @@ def list_images(
 
     Args:
         folder: The dataset.
-        repeats: Whether to search subfolders named like `3_faces` too.
+        repeats: Whether to include subfolders named like `3_faces`.
         allowed: As for `check_image`.
 
     Returns:
-        Files with how many times each occurs, and the subfolders that cannot be used.
+        Files with their numbers of repeats, and the subfolders that cannot be used with the reasons.
 
     Raises:
-        NotFound: There is no such folder.
+        NotFound: The folder does not exist.
         NotAllowed: The folder may not be read.
     """
     found, skipped = [(file, 1) for file in find_images(folder)], list[SkippedFile]()
@@ -136,28 +149,25 @@ def list_images(
         try:
             _check_inside(subfolder, allowed)
             if not 1 <= int(named[1]) <= MAX_REPEATS:
-                raise UnreadableFile(f"Its number says how often its images come, and must be from 1 to {MAX_REPEATS}.")
+                raise UnreadableFile(
+                    msg("The number in its name, the repeats of its images, must be from 1 to {most}.", most=MAX_REPEATS)
+                )
             found += [(file, int(named[1])) for file in find_images(subfolder)]
         except (UnreadableFile, NotAllowed) as error:
             skipped.append(skipped_file(subfolder.name, error))
     return found, skipped
 
 
-def displayable(text: str) -> str:
-    """Make a file name printable and valid JSON: bytes that are not UTF-8 become `\\udc..`."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def skipped_file(name: str, error: TrainEmbeddingError) -> SkippedFile:
-    """Return a file that cannot be used, with the error's message."""
-    return displayable(name), displayable(error.message)
+    """Return a file that cannot be used, with the text of the error."""
+    return displayable(name), error.text
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Find the files directly in a folder that have an image's suffix, in order of name, except masks and hidden files.
+    """Find the image files directly in a folder by their suffixes, sorted by name. Masks and hidden files are left out.
 
     Raises:
-        NotFound: There is no such folder.
+        NotFound: The folder does not exist.
         NotAllowed: The folder may not be read.
     """
     return [
@@ -168,12 +178,12 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def check_image(file: Path, allowed: Sequence[Path] | None = None, masks: str = "none") -> str:
-    """Open an image without decoding it, which finds most errors, and load its caption.
+    """Open an image without decoding it, which detects most errors, and load its caption.
 
     Args:
         file: The image.
-        allowed: Folders that must contain the image, its caption and its mask after resolving links; None for any folder.
-        masks: As in TrainingSpec. A mask file that will be used is opened too.
+        allowed: Folders that must contain the image, its caption and its mask, with links resolved; None to allow all folders.
+        masks: As in TrainingSpec. If the image has a mask file, it is checked as well.
 
     Returns:
         The caption.
@@ -193,50 +203,61 @@ def no_usable_images(folder: Path, skipped: Sequence[SkippedFile]) -> NothingToT
     if not skipped:
         return _nothing_in(folder)
     name, reason = skipped[0]
-    files = "1 file was" if len(skipped) == 1 else f"{len(skipped)} files were"
-    return NothingToTrainOn(f'There is no usable image in "{folder}": {files} skipped. "{name}": {reason}')
+    summary = plural(
+        'There is no usable image in "{folder}": {count} file was skipped.',
+        'There is no usable image in "{folder}": {count} files were skipped.',
+        len(skipped),
+        folder=folder,
+    )
+    return NothingToTrainOn(joined((summary, msg('"{name}": {reason}', name=name, reason=reason)), SPACE))
 
 
 def _nothing_in(folder: Path) -> NothingToTrainOn:
-    """Make the error for a folder that directly holds no images, naming the subfolders that do."""
+    """Make the error for a folder without images directly in it, naming the subfolders that contain images."""
     counted, others = subfolders_with_images(folder)
-    what = f'There are no images in "{folder}" itself'
-    if counted:
-        return NothingToTrainOn(f"{what}, only in {list_subfolders(counted)}.", SEARCH_SUBFOLDERS)
-    if others:
-        return NothingToTrainOn(f"{what}, only in {list_subfolders(others)}.", "Give one of these folders.")
-    return NothingToTrainOn(f'There are no images in "{folder}".', "Give a folder that directly holds the training images.")
+    if counted or others:
+        subfolders = list_subfolders(counted or others)
+        return NothingToTrainOn(
+            msg('There are no images in "{folder}" itself, only in {subfolders}.', folder=folder, subfolders=subfolders),
+            SEARCH_SUBFOLDERS if counted else msg("Choose one of these folders."),
+        )
+    return NothingToTrainOn(
+        msg('There are no images in "{folder}".', folder=folder),
+        msg("Choose a folder that directly contains the training images."),
+    )
 
 
 def subfolders_with_images(folder: Path) -> tuple[list[str], list[str]]:
-    """Find the subfolders that directly hold images.
+    """Find the subfolders that directly contain images.
 
     Returns:
-        Names like `10_cat`, which kohya's scripts use for repeats, and other names.
+        Names like `10_cat`, with which kohya's scripts set repeats, and other names.
     """
     counted: list[str] = []
     others: list[str] = []
     for subfolder in filter(Path.is_dir, _entries(folder)):
-        hidden = subfolder.name.startswith(".") or subfolder.is_symlink()  # a link may lead where a shared server must not look
-        if hidden or not _holds_images(subfolder):
+        hidden = subfolder.name.startswith(".") or subfolder.is_symlink()  # a link may lead outside the allowed folders
+        if hidden or not _has_images(subfolder):
             continue
         (counted if repeats_from_name(subfolder.name) else others).append(displayable(subfolder.name))
     return counted, others
 
 
 def repeats_from_name(name: str) -> int:
-    """Return the number in a folder's name like `10_cat`, or 0."""
+    """Return the number of repeats in a folder name such as `10_cat`, or 0."""
     named = _REPEATED.fullmatch(name)
     return int(named[1]) if named else 0
 
 
-def list_subfolders(names: Sequence[str]) -> str:
-    """Name subfolders in a message: "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
-    shown, more = ", ".join(names[:_LISTED]), len(names) - _LISTED
-    return f"the subfolder{'' if len(names) == 1 else 's'} {shown}" + (f" and {more} more" if more > 0 else "")
+def list_subfolders(names: Sequence[str]) -> Message:
+    """List subfolders for a message: "the subfolder 10_cat", "the subfolders a, b and 3 more"."""
+    shown, more = joined(names[:_LISTED]), len(names) - _LISTED
+    if more > 0:
+        shown = msg("{names} and {more} more", names=shown, more=more)
+    return plural("the subfolder {names}", "the subfolders {names}", len(names), names=shown)
 
 
-def _holds_images(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     try:
         return bool(find_images(folder))
     except (NotFound, NotAllowed):
@@ -260,18 +281,23 @@ def _scan(name: str, file: Path, repeats: int, options: ImageOptions, allowed: S
 
 def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise NotFound(f'There is no folder "{folder}".', "Give the folder that holds the training images.")
+        raise NotFound(
+            msg('The folder "{folder}" does not exist.', folder=folder),
+            msg("Choose the folder that contains the training images."),
+        )
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        raise NotAllowed(f'The folder "{folder}" cannot be read: {error.strerror or error}.') from error
+        raise NotAllowed(
+            msg('The folder "{folder}" cannot be read: {reason}.', folder=folder, reason=error.strerror or error)
+        ) from error
 
 
 def _stamp(file: Path) -> tuple[int, int]:
     try:
         status = file.stat()
     except OSError as error:
-        raise UnreadableFile("It is no longer there.") from error
+        raise UnreadableFile(msg("It is no longer there.")) from error
     return status.st_mtime_ns, status.st_size
 
 
@@ -284,6 +310,6 @@ def _check_inside(path: Path, allowed: Sequence[Path] | None) -> None:
     if allowed is None:
         return
     try:
-        resolve_allowed(path, allowed, shown=path.name)
+        resolve_allowed(path, allowed, shown=displayable(path.name))
     except (InvalidInput, NotAllowed) as error:
         raise UnreadableFile(error.message) from error

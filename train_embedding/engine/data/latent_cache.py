@@ -1,4 +1,4 @@
-"""Latents cached on disk between runs: one file per image, which may be deleted at any time."""
+"""Disk cache of latents between runs, with one file per image. It can be deleted at any time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from train_embedding.embeddings.storage import remove_file, write_atomically
 from train_embedding.engine.data.image import mask_path
 from train_embedding.engine.data.image_folder import TrainingImage
 from train_embedding.errors import StorageFailed, UnreadableFile
+from train_embedding.messages import NOTHING, SPACE, joined, msg
 
 if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 LIMIT = 4 * 2**30
-"Bytes that the folder may hold at the end of a run; the least recently used files are deleted first."
+"Largest size in bytes of the folder after a run; the least recently used files are deleted first."
 _LAYOUT = "train-embedding latents 1"
-"Changes whenever latents are computed or stored differently, so that older files are not used."
+"Version of the files. It changes when latents are computed or stored differently, so that older files are not used."
 _SUFFIX = ".safetensors"
 _BLOCK = 2**20
 
@@ -31,25 +32,25 @@ logger = logging.getLogger(__name__)
 
 
 class LatentCache:
-    """Tensors by key in a folder. A damaged file is ignored and written again.
+    """A folder of cached tensors by key. Damaged files are ignored and written again.
 
     Args:
-        folder: Created when it is needed.
-        model: Whose VAE computes the latents.
-        limit: Bytes to keep in `trim`.
+        folder: The folder, created on the first write.
+        model: The model whose VAE computes the latents.
+        limit: Largest size of the folder in bytes after `trim`.
 
     Attributes:
-        problem: Why nothing more is written, once a write has failed; empty until then.
+        problem: Why saving failed; after that, nothing more is saved. Empty until then.
     """
 
     def __init__(self, folder: Path, model: DiffusionModel, limit: int = LIMIT) -> None:
         self._folder = folder
         self._limit = limit
         self._vae = vae_identity(model)
-        self.problem = ""
+        self.problem = NOTHING
 
     def key(self, image: TrainingImage) -> str:
-        """Hash everything the image's latents depend on: its file, its mask, size and resizing, and the VAE.
+        """Hash everything that an image's latents depend on: file, mask, size, resize mode and VAE.
 
         Raises:
             UnreadableFile: A file cannot be read.
@@ -67,14 +68,14 @@ class LatentCache:
         return digest.hexdigest()
 
     def load(self, key: str) -> dict[str, torch.Tensor]:
-        """Load the tensors of a key to the CPU; empty if there are none or the file is damaged."""
+        """Load the tensors of a key to the CPU. The result is empty if there are none or the file is damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         file = self._file(key)
         try:
             tensors = load(file.read_bytes())
-            os.utime(file)  # it was used
+            os.utime(file)  # marks the file as recently used
         except FileNotFoundError:
             return {}
         except (OSError, SafetensorError, ValueError, KeyError) as error:
@@ -83,7 +84,7 @@ class LatentCache:
         return tensors if all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) else {}
 
     def save(self, key: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Save the tensors of a key. If that fails, `problem` says why, and nothing more is saved."""
+        """Save the tensors of a key. If that fails, `problem` is set and nothing more is saved."""
         from safetensors.torch import save
 
         if self.problem:
@@ -91,10 +92,10 @@ class LatentCache:
         try:
             write_atomically(self._file(key), save({name: tensor.contiguous() for name, tensor in tensors.items()}))
         except StorageFailed as error:
-            self.problem = f"Latents are not cached on disk. {error.message}"
+            self.problem = joined((msg("Latents are not cached to disk."), error.message), SPACE)
 
     def trim(self) -> None:
-        """Delete the least recently used files until the rest is within the limit."""
+        """Delete the least recently used files until the folder is within the limit."""
         try:
             files = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in self._folder.glob(f"*/*{_SUFFIX}")]
             total = sum(size for _, size, _ in files)
@@ -111,7 +112,7 @@ class LatentCache:
 
 
 def vae_identity(model: DiffusionModel) -> str:
-    """Hash everything that turns pixels into latents: the encoder's weights and their dtype, the scale, the type of device."""
+    """Hash everything that affects the encoding: weights and dtype of the encoder, latent scale, type of device."""
     digest = hashlib.blake2b(digest_size=20)
     digest.update(repr((model.latent_scale, next(model.vae.parameters()).device.type)).encode())
     for name, tensor in sorted(model.vae.state_dict().items()):
@@ -127,6 +128,6 @@ def _blocks(file: Path) -> Iterator[bytes]:
             while block := opened.read(_BLOCK):
                 yield block
     except FileNotFoundError as error:
-        raise UnreadableFile("It is no longer there.") from error
+        raise UnreadableFile(msg("It is no longer there.")) from error
     except OSError as error:
-        raise UnreadableFile(f"It cannot be read: {error.strerror or error}.") from error
+        raise UnreadableFile(msg("It cannot be read: {reason}.", reason=error.strerror or error)) from error

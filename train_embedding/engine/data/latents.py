@@ -1,4 +1,4 @@
-"""Latents of the training images, encoded once, and the batches that are made of them."""
+"""Latents of the training images, encoded once, and the training batches made from them."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # torch's annotations are incomplete for some methods of Tensor.
@@ -23,6 +23,7 @@ from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.seeds import EVALUATION, step_generator
 from train_embedding.errors import NotFound, TrainingFailed, UnreadableFile
+from train_embedding.messages import msg
 
 ON_DEVICE_BYTES = 2**30
 "Latents up to this size are kept on the model's device, larger ones in main memory."
@@ -30,15 +31,20 @@ ON_DEVICE_BYTES = 2**30
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image's latents, on the CPU."""
+    """The latents of an image, on the CPU.
+
+    Attributes:
+        image: The image.
+        moments: Its latent distribution, [4, h, w].
+        mirrored: The latent distribution of the flipped image, [4, h, w], which differs from the flipped `moments`; None if the
+            run does not flip images.
+        mask: From 0 to 1, [h, w]; None without a mask.
+    """
 
     image: TrainingImage
     moments: LatentMoments
-    "[4, h, w]."
     mirrored: LatentMoments | None = None
-    "Of the flipped image, [4, h, w]; not equal to the flipped moments."
     mask: torch.Tensor | None = None
-    "From 0 to 1, [h, w]; None without a mask."
 
 
 def encode_dataset(
@@ -49,10 +55,21 @@ def encode_dataset(
     cache: LatentCache | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[list[EncodedImage], list[SkippedFile]]:
-    """The latents of every image, and the images that could not be read after all; fewer when `stopped` says so.
+    """Encode images to latents, or load them from the cache.
 
-    random_flip: whether those of the mirrored images are wanted too. Raises TrainingFailed when the VAE answers with NaN or
-    runs out of memory, and NotFound when the folder is gone.
+    Args:
+        model: The model whose VAE encodes the images.
+        images: The images.
+        random_flip: Whether to encode the flipped images as well.
+        cache: The disk cache; None to encode every image.
+        stopped: Returns whether to stop early, with fewer images.
+
+    Returns:
+        The encoded images, and the images that could not be read with the reasons.
+
+    Raises:
+        TrainingFailed: The VAE returned NaN or ran out of memory.
+        NotFound: The folder of the images no longer exists.
     """
     encoded: list[EncodedImage] = []
     skipped: list[SkippedFile] = []
@@ -64,8 +81,8 @@ def encode_dataset(
         except UnreadableFile as error:
             if not image.file.parent.is_dir():
                 raise NotFound(
-                    f'The folder "{image.file.parent}" is gone; it was there when the run began.',
-                    "Put it back and start again; nothing of the embedding is lost.",
+                    msg('The folder "{folder}" no longer exists.', folder=image.file.parent),
+                    msg("Put it back and start again. The embedding is unchanged."),
                 ) from error
             skipped.append(skipped_file(image.name, error))
     if cache is not None:
@@ -95,7 +112,8 @@ def _compute(model: DiffusionModel, image: TrainingImage, random_flip: bool) -> 
         computed[f"{prefix}mean"], computed[f"{prefix}std"] = moments.mean[0].cpu(), moments.std[0].cpu()
     if not all(bool(torch.isfinite(tensor).all()) for tensor in computed.values()):
         raise TrainingFailed(
-            f'The VAE turned "{image.name}" into NaN.', "Use a VAE in full precision (--no-half-vae in the WebUI)."
+            msg('The VAE returned NaN for "{image}".', image=image.name),
+            msg("Use a VAE in full precision (--no-half-vae in the WebUI)."),
         )
     if pixels.mask is not None:
         computed["mask"] = pool_mask(pixels.mask, *computed["mean"].shape[1:])
@@ -110,35 +128,45 @@ def _moments(model: DiffusionModel, colour: torch.Tensor, image: TrainingImage) 
             raise
         width, height = image.target
         raise TrainingFailed(
-            f'The memory was not enough to encode "{image.name}" at {width} × {height} pixels.',
-            "Give a smaller width and height, or close what else uses the memory.",
+            msg(
+                'There was not enough memory to encode "{image}" at {width} × {height} pixels.',
+                image=image.name,
+                width=width,
+                height=height,
+            ),
+            msg("Use a smaller width and height, or close other programs that use the GPU."),
         ) from error
 
 
 def _bytes(images: Sequence[EncodedImage]) -> int:
-    """Return the most bytes that a dataset's latents need: a mean, and a standard deviation or a sample, of each view."""
+    """Return the largest size in bytes of a dataset's latents: a mean, and a standard deviation or a sample, for each view."""
     views = [moments for image in images for moments in (image.moments, image.mirrored) if moments is not None]
     return sum(moments.mean.nbytes + moments.std.nbytes for moments in views)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The items of one training step, all of one size."""
+    """The batch of one training step, with images of one size.
+
+    Attributes:
+        latents: [B, 4, h, w].
+        prompts: B prompts.
+        generator: Source of the other random numbers of the step.
+        weights: Loss weight of each position, [B, h, w]; None if all are equal.
+        teacher: Conditioning whose predictions are the target of distillation; None for training on images.
+        local_rows: Rows that this process computes. Random numbers are drawn for all rows, so that they do not depend on the
+            number of processes.
+    """
 
     latents: torch.Tensor
-    "[B, 4, h, w]."
     prompts: PromptBatch
     generator: torch.Generator
-    "For the step's other random numbers."
     weights: torch.Tensor | None = None
-    "Loss weight of each position, [B, h, w]; None if all are equal."
     teacher: Conditioning | None = None
-    "Prompts whose predictions are the target, where a prompt is distilled."
     local_rows: slice = field(default_factory=lambda: slice(None))
-    "The rows that this process computes. Random numbers are drawn for all rows, so that they do not depend on the process."
 
     def select(self, rows: slice) -> Batch:
-        """Return some of the items, with the same generator."""
+        """Return some rows of the batch, with the same generator."""
         weights = None if self.weights is None else self.weights[rows]
         teacher = None if self.teacher is None else self.teacher.map(lambda tensor: tensor[rows])
         return Batch(self.latents[rows], self.prompts.select(rows), self.generator, weights, teacher)
@@ -146,26 +174,31 @@ class Batch:
 
 @dataclass(frozen=True)
 class _View:
-    """The latents of an image or of its flipped copy."""
+    """The latents of an image or of its flipped copy.
+
+    Attributes:
+        mean: [4, h, w].
+        sample: Latents for training unless each step takes a new sample, [4, h, w].
+        std: [4, h, w]; None unless each step takes a new sample.
+        weights: Loss weight of each position, [h, w]; None if all are equal.
+    """
 
     mean: torch.Tensor
-    "[4, h, w]."
     sample: torch.Tensor
-    "What training uses unless it samples in every step, [4, h, w]."
     std: torch.Tensor | None
     weights: torch.Tensor | None
 
 
 class LatentDataset:
-    """Batches of latents with their prompts. A batch depends on the seed and the step only.
+    """Training batches of latents and prompts. A batch depends on the seed and the step only.
 
     Args:
         images: Encoded by `encode_dataset`.
         resolved: The options of the run.
-        vectors: How many the embedding has.
-        device: Of the batches; None for the CPU.
-        teacher: The encoded prompt to distil, a batch of one, on that device.
-        processes: Share each batch, with `batch_size` images per process.
+        vectors: Number of vectors of the embedding.
+        device: Device of the batches; None for the CPU.
+        teacher: Conditioning of the prompt to pack, a batch of 1 on `device`; None for training on images.
+        processes: Processes that share each batch, with `batch_size` images per process.
     """
 
     def __init__(
@@ -210,17 +243,17 @@ class LatentDataset:
         return self._batch(latents, views, chosen, self._captions.draw(chosen, step), generator)
 
     def evaluation_batches(self, count: int, seed: int) -> list[Batch]:
-        """Return the same batches at every call, to compare losses on.
+        """Make batches for the evaluation loss, the same in every call.
 
-        They hold the means of the posteriors, never mirrored, with the prompts of `Captions.for_evaluation`. Each batch has a
-        generator of its own for its noise, which follows from `seed`.
+        They contain the means of the latent distributions, never flipped, with the prompts of `Captions.for_evaluation`. Each
+        batch has its own generator for noise, seeded by `seed`.
 
         Args:
-            count: Items in all batches together. Each image occurs equally often, to within one.
-            seed: Decides which images are used and in which order.
+            count: Number of items in all batches together. The images are used equally often, up to a difference of 1.
+            seed: Sets which images are used, and their order.
 
         Returns:
-            Batches of images of one size, none larger than a training batch.
+            Batches of images of one size, at most as large as a training batch.
         """
         order: list[int] = torch.randperm(len(self._views), generator=step_generator(seed, 0)).tolist()
         items = [order[index % len(order)] for index in range(count)]
@@ -276,7 +309,7 @@ class LatentDataset:
         )
 
     def _placed(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Move a tensor to the device or, if the dataset is too large for it, to memory that is fast to copy from."""
+        """Move a tensor to the device or, if the dataset is too large, to pinned memory."""
         if self._fits:
             return tensor.to(self._device)
         return tensor.pin_memory() if support_of(self._device).pinned else tensor

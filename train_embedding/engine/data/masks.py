@@ -18,12 +18,12 @@ def mask_weights(mask: torch.Tensor | None, floor: float) -> torch.Tensor | None
     """Compute the loss weight of each position, [h, w].
 
     Args:
-        mask: From 0 to 1, [h, w]; None for an image without one.
-        floor: Weight where the mask is 0; it is 1 where the mask is 1.
+        mask: From 0 to 1, [h, w]; None for an image without a mask.
+        floor: Weight where the mask is 0. It is 1 where the mask is 1.
 
     Returns:
-        The weights, or None if all are equal: without a mask, or with a uniform one. A fully transparent image so counts like a
-        fully opaque one.
+        The weights, or None if all are equal: without a mask, or with a uniform mask. A fully transparent image thus has the same
+        weight as an opaque image.
     """
     if mask is None or float(mask.max() - mask.min()) < _UNIFORM:
         return None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg
 
 BREAK = ("BREAK", -1.0)
 "The piece that ends a chunk of 75 tokens."
 BRACKET_FACTOR = 1.1
+"Weight of `(text)`, and the inverse of that of `[text]`."
 
 _COMMENT_LINE = re.compile(r"(^|\n)#[^\n]*(\n|$)")
 _COMMENT = re.compile(r"#[^\n]*(\n|$)")
@@ -33,7 +35,7 @@ def extract_networks(prompt: str) -> tuple[str, tuple[str, ...]]:
 
 
 def split_at_and(prompt: str) -> list[tuple[str, float]]:
-    """Split a prompt at AND into prompts that are encoded separately, with their weights ("a cat :1.2 AND a dog")."""
+    """Split a prompt at AND, as in "a cat :1.2 AND a dog", into prompts that are encoded separately, with their weights."""
     parts: list[tuple[str, float]] = []
     for part in _AND.split(prompt):
         text, colon, weight = part.rpartition(":")
@@ -45,14 +47,14 @@ def split_at_and(prompt: str) -> list[tuple[str, float]]:
 def parse_attention(prompt: str) -> list[tuple[str, float]]:
     """Parse the attention weights of a prompt.
 
-    `(a)` has weight 1.1, `(a:1.3)` 1.3 and `[a]` 1/1.1. Weights of nested brackets multiply. An unclosed bracket reaches to the
-    end.
+    `(a)` has weight 1.1, `(a:1.3)` 1.3 and `[a]` 1/1.1. The weights of nested brackets are multiplied. An unclosed bracket
+    extends to the end of the prompt.
 
     Args:
         prompt: A prompt without comments, extra networks and AND.
 
     Returns:
-        Pieces of text with one weight each, without brackets; BREAK is a piece of its own.
+        Pieces of text without brackets, each with its weight. BREAK is a separate piece.
 
     Raises:
         InvalidInput: A weight is not a number; the WebUI fails on it too.
@@ -116,16 +118,18 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        hint = r"Correct the weight, or write \( and \) for brackets that are text."
-        raise InvalidInput(f'"{text}" is not a number, so the WebUI cannot read the prompt.', hint) from error
+        raise InvalidInput(
+            msg('"{weight}" is not a number.', weight=text),
+            msg(r"Fix the weight, or write \( and \) for literal brackets."),
+        ) from error
 
 
 def _merge_equal_weights(pieces: list[list[str | float]]) -> list[tuple[str, float]]:
-    """Merge neighbouring pieces of equal weight, since names of embeddings may span them."""
-    joined: list[tuple[str, float]] = []
+    """Merge adjacent pieces of equal weight, because the name of an embedding may span them."""
+    merged: list[tuple[str, float]] = []
     for text, weight in pieces:
-        if joined and joined[-1][1] == weight:
-            joined[-1] = (joined[-1][0] + str(text), joined[-1][1])
+        if merged and merged[-1][1] == weight:
+            merged[-1] = (merged[-1][0] + str(text), merged[-1][1])
         else:
-            joined.append((str(text), float(weight)))
-    return joined
+            merged.append((str(text), float(weight)))
+    return merged

@@ -1,4 +1,4 @@
-"""Chunks of 75 tokens, and where embeddings are found in them, as in WebUI 1.10.1."""
+"""Splitting of prompts into chunks of 75 tokens, and detection of embeddings in them, as in WebUI 1.10.1."""
 
 from __future__ import annotations
 
@@ -9,64 +9,79 @@ from typing import Protocol
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.engine.prompts.attention_syntax import BREAK, parse_attention
 from train_embedding.engine.prompts.tokenizer import token_ids, token_text
+from train_embedding.messages import Message, msg
 
 BACKTRACK = 20
-"""Default of the WebUI's setting "Prompt word wrap length limit": at most so many tokens after a comma move to the next chunk,
-together with what follows."""
+"""Default of the WebUI's setting "Prompt word wrap length limit": the largest number of tokens after the last comma that are
+moved to the next chunk."""
 _COMMA = 267
 _LEFT_BEHIND = 0
-"Token id that the WebUI puts in place of an embedding's vectors."
+"Token id that the WebUI uses in place of an embedding's vectors."
 
 
 @dataclass(frozen=True)
 class PromptToken:
-    """One token of a chunk, or one vector of an embedding."""
+    """One token of a chunk, or one vector of an embedding.
+
+    Attributes:
+        text: Text of the token, or name of the embedding.
+        weight: Attention weight.
+        id: Token id; None for a vector.
+        embedding: Name of the embedding of a vector; empty for a token.
+        vector: Index of a vector in its embedding, from 0; None for a token.
+    """
 
     text: str
     weight: float
     id: int | None = None
-    "In the vocabulary; None for a vector."
     embedding: str = ""
-    "Name of the embedding that a vector belongs to."
     vector: int | None = None
-    "Number of a vector in its embedding, from 0."
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the text encoder reads at once. The remaining `free` places of the 75 are filled with end-of-text tokens."""
+    """Input of one pass of the text encoder. Unused positions are filled with end-of-text tokens."""
 
     tokens: tuple[PromptToken, ...]
 
     @property
     def free(self) -> int:
+        """Number of unused positions of the 75."""
         return CHUNK - len(self.tokens)
 
 
 @dataclass(frozen=True)
 class ChunkedPrompt:
-    """A prompt in chunks."""
+    """A prompt in chunks.
+
+    Attributes:
+        chunks: At least one.
+        count: Number of tokens as in the WebUI's counter: a chunk before another chunk or a BREAK counts as 75.
+        notes: Hints about unexpected behaviour, in sentences.
+    """
 
     chunks: tuple[Chunk, ...]
     count: int
-    "Tokens as the WebUI's counter shows them: a chunk that another one or a BREAK follows counts as 75."
-    notes: tuple[str, ...]
-    "What may surprise the user, in sentences."
+    notes: tuple[Message, ...]
 
 
 @dataclass(frozen=True)
 class EmbeddingMatch:
-    """An embedding that was found in a text."""
+    """An embedding that was found in a text.
+
+    Attributes:
+        name: Its name.
+        vectors: Its number of vectors.
+        token: First token of its name, or any other token except a comma.
+    """
 
     name: str
     vectors: int
-    "How many it has."
     token: int
-    "First token of its name, or any other that is not a comma."
 
 
 class EmbeddingFinder(Protocol):
-    """Finds embeddings in a text of one weight."""
+    """Finds embeddings in a text."""
 
     def find(self, text: str) -> Iterator[int | EmbeddingMatch]:
         """Yield the text's token ids and embeddings in order."""
@@ -74,10 +89,10 @@ class EmbeddingFinder(Protocol):
 
 
 class EmbeddingNames:
-    """Finds embeddings by the tokens of their names, the longest name first.
+    """Finds embeddings by the tokens of their names; longer names take precedence.
 
     Args:
-        counts: Names, each with the number of its vectors.
+        counts: Names and numbers of vectors of the embeddings.
     """
 
     def __init__(self, counts: Iterable[tuple[str, int]]) -> None:
@@ -90,7 +105,7 @@ class EmbeddingNames:
             entries.sort(key=lambda entry: -len(entry[0]))
 
     def match(self, ids: Sequence[int], position: int) -> tuple[str, int, int] | None:
-        """Return the embedding whose name begins at a position: its name, and its numbers of vectors and of tokens."""
+        """Return the embedding whose name starts at a position: its name, number of vectors and number of tokens."""
         for wanted, name, vectors in self._by_first.get(ids[position], ()):
             if [*ids[position : position + len(wanted)]] == wanted:
                 return name, vectors, len(wanted)
@@ -112,13 +127,13 @@ class EmbeddingNames:
 
 
 def chunk_prompt(prompt: str, names: EmbeddingFinder, backtrack: int = BACKTRACK, *, keep_moved: bool = False) -> ChunkedPrompt:
-    """Split a prompt, whose prompt editing and AND are resolved already, into chunks.
+    """Split a prompt into chunks.
 
     Args:
-        prompt: The prompt.
-        names: Finds embeddings.
-        backtrack: How far a chunk may be cut back to a comma; 0 to split wherever a chunk is full.
-        keep_moved: Whether an embedding that moves to the next chunk keeps its vectors, which the WebUI loses.
+        prompt: A prompt without prompt editing and AND.
+        names: Finds embeddings in the text.
+        backtrack: Largest number of tokens after the last comma that move to the next chunk; 0 to move none.
+        keep_moved: Whether an embedding that moves to the next chunk keeps its vectors. The WebUI loses them.
 
     Raises:
         InvalidInput: A weight is not a number.
@@ -129,7 +144,7 @@ def chunk_prompt(prompt: str, names: EmbeddingFinder, backtrack: int = BACKTRACK
             builder.close()
             continue
         if text == BREAK[0]:
-            builder.note("BREAK inside brackets that weigh does not begin a new chunk; the WebUI reads it as the word.")
+            builder.note(msg("BREAK inside weighted brackets does not start a new chunk: the WebUI reads it as a word."))
         for item in names.find(text):
             if isinstance(item, EmbeddingMatch):
                 builder.make_room(item.token)
@@ -141,17 +156,17 @@ def chunk_prompt(prompt: str, names: EmbeddingFinder, backtrack: int = BACKTRACK
 
 
 class _ChunkBuilder:
-    """Fills one chunk after the other."""
+    """Builds the chunks of a prompt one after the other."""
 
     def __init__(self, backtrack: int, keep_moved: bool = False) -> None:
         self.open: list[PromptToken] = []
-        self.notes: list[str] = []
+        self.notes: list[Message] = []
         self._closed: list[list[PromptToken]] = []
         self._comma: int | None = None
         self._backtrack = backtrack
         self._keep_moved = keep_moved
 
-    def note(self, sentence: str) -> None:
+    def note(self, sentence: Message) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
@@ -161,7 +176,7 @@ class _ChunkBuilder:
         self._comma = None
 
     def make_room(self, token: int) -> None:
-        """Close a full chunk; tokens after a comma near its end move to the next chunk with what follows."""
+        """Start a new chunk if this one is full. Tokens after a comma near its end move to the new chunk."""
         if token == _COMMA:
             self._comma = len(self.open)
         elif self._comma is not None and len(self.open) == CHUNK and CHUNK - self._comma <= self._backtrack:
@@ -184,11 +199,13 @@ class _ChunkBuilder:
         return ChunkedPrompt(tuple(Chunk(tuple(tokens)) for tokens in self._closed), count, tuple(self.notes))
 
     def _moved(self, token: PromptToken) -> PromptToken:
-        """Return a token as it is in the next chunk. The WebUI moves the tokens of an embedding but not its vectors."""
+        """Return a token as it is after the move to the next chunk, where the WebUI loses the vectors of embeddings."""
         if not token.embedding or self._keep_moved:
             return token
         self.note(
-            f'The WebUI loses "{token.embedding}": it stands between a comma and the end of a chunk, and its place moves to the '
-            "next chunk without its vectors. Write BREAK before it."
+            msg(
+                'The WebUI loses "{name}", because it is between a comma and the end of a chunk. Write BREAK before it.',
+                name=token.embedding,
+            )
         )
         return PromptToken(token_text(_LEFT_BEHIND), token.weight, _LEFT_BEHIND)

@@ -1,17 +1,17 @@
-"""The placeholders of caption templates, and embedding names in captions."""
+"""Placeholders in caption templates, and names of embeddings in captions."""
 
 from __future__ import annotations
 
 import re
 
 NAME = "[name]"
-"Stands for the embedding."
+"Placeholder for the embedding."
 FILEWORDS = "[filewords]"
-"Stands for an image's caption."
+"Placeholder for the caption of an image."
 
 
 def mark_name(text: str, name: str) -> str:
-    """Replace the embedding's name by `[name]` wherever it is a whole word; case does not matter, as for CLIP."""
+    """Replace the name of an embedding by `[name]` where it is a whole word. Case is ignored, as in CLIP."""
     pattern = f"({re.escape(NAME)}|{re.escape(FILEWORDS)})|{_whole_word(name)}"
     return re.sub(pattern, lambda match: match[1] or NAME, text, flags=re.IGNORECASE)
 

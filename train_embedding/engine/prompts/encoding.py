@@ -1,4 +1,4 @@
-"""Prompts in the WebUI's syntax as the text encoders take them: token ids with slots for vectors and a weight per token."""
+"""Conversion of prompts in the WebUI's syntax to inputs of the text encoders: token ids, slots for vectors and token weights."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from train_embedding.engine.prompts.splicing import EMPTY_SLOT, PLACEHOLDER_ID, 
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, token_ids
 
 _MARK = "\ufdd0"
-"Replaces the embedding in a caption while brackets are parsed: a code point that no text contains (Unicode 23.7)."
+"Placeholder for the embedding while brackets are parsed: a noncharacter, which text does not contain (Unicode 23.7)."
 
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """One prompt in chunks of at most 75 tokens."""
+    """A prompt in chunks of at most 75 tokens.
+
+    Attributes:
+        tokens: Token id and slot of each token in each chunk, as in PromptBatch.
+        weights: Weight of each token in each chunk.
+    """
 
     tokens: tuple[tuple[tuple[int, int], ...], ...]
-    "Per chunk, token id and slot of each token, as in a PromptBatch."
     weights: tuple[tuple[float, ...], ...]
-    "Per chunk, the weight of each token."
 
 
 @lru_cache(maxsize=4096)
 def tokenize_caption(caption: str, mark: str, vectors: VectorRows) -> TokenizedPrompt:
-    """Tokenize a caption as the WebUI's trainer reads it: weights, escapes, BREAK and chunks of 75 tokens.
+    """Tokenize a caption like the WebUI's trainer: with weights, escapes, BREAK and chunks of 75 tokens.
 
-    `[a:b:0.5]`, `[a|b]`, AND, `<lora:…>` and comments have no meaning there and are text.
+    `[a:b:0.5]`, `[a|b]`, AND, `<lora:…>` and comments are plain text there.
 
     Args:
         caption: The caption.
-        mark: Replaces the embedding, such as "[name]"; found before any bracket is parsed.
-        vectors: The embedding's rows in the table of vectors.
+        mark: Placeholder for the embedding, such as "[name]"; replaced before brackets are parsed.
+        vectors: Rows of the embedding in the table of vectors.
 
     Raises:
         InvalidInput: A weight is not a number.
@@ -45,10 +48,10 @@ def tokenize_caption(caption: str, mark: str, vectors: VectorRows) -> TokenizedP
 
 
 class PromptTokenizer:
-    """Tokenizes prompts as the WebUI does for one sampling step.
+    """Tokenizes prompts like the WebUI.
 
     Args:
-        embeddings: Names of embeddings with their rows in the table of vectors.
+        embeddings: Names of embeddings, and their rows in the table of vectors.
     """
 
     def __init__(self, embeddings: Sequence[tuple[str, VectorRows]] = ()) -> None:
@@ -56,7 +59,7 @@ class PromptTokenizer:
         self._first_rows = {name: rows.first for name, rows in embeddings}
 
     def tokenize(self, prompt: str) -> TokenizedPrompt:
-        """Tokenize a prompt whose prompt editing and AND are resolved already.
+        """Tokenize a prompt without prompt editing and AND.
 
         Raises:
             InvalidInput: A weight is not a number.
@@ -65,7 +68,7 @@ class PromptTokenizer:
 
 
 def batch_tokenized(prompts: Sequence[TokenizedPrompt]) -> PromptBatch:
-    """Join prompts in one batch; shorter ones are padded with empty chunks, as in the WebUI."""
+    """Combine prompts into a batch. Shorter prompts are padded with empty chunks, as in the WebUI."""
     batch = batch_prompts([[list(chunk) for chunk in prompt.tokens] for prompt in prompts])
     if all(weight == 1 for prompt in prompts for chunk in prompt.weights for weight in chunk):
         return batch
@@ -77,7 +80,7 @@ def batch_tokenized(prompts: Sequence[TokenizedPrompt]) -> PromptBatch:
 
 
 class _MarkFinder:
-    """Finds one embedding wherever its mark is."""
+    """Finds one embedding by its placeholder."""
 
     def __init__(self, vectors: int) -> None:
         self._vectors = vectors
@@ -90,7 +93,7 @@ class _MarkFinder:
 
 
 def _tokenize(prompt: str, finder: EmbeddingFinder, first_rows: dict[str, int]) -> TokenizedPrompt:
-    # An embedding that moves to the next chunk keeps its vectors here: that the WebUI loses them is a bug.
+    # An embedding that moves to the next chunk keeps its vectors, unlike in the WebUI, which has a bug there.
     chunks = chunk_prompt(prompt, finder, keep_moved=True).chunks
     return TokenizedPrompt(
         tuple(

@@ -1,4 +1,4 @@
-"""Prompt editing, as in WebUI 1.10.1: `[before:after:when]` and `[one|other]` change a prompt over the sampling steps."""
+"""Prompt editing as in WebUI 1.10.1: `[before:after:when]` and `[first|second]` change a prompt over the sampling steps."""
 
 from __future__ import annotations
 
@@ -8,37 +8,46 @@ from dataclasses import dataclass
 
 from train_embedding.engine.prompts.attention_syntax import extract_networks, remove_comments, split_at_and
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg
 
 DEEPEST = 50
-"Deepest nesting of brackets that is parsed."
+"Limit for the nesting of brackets."
 MANY_STEPS = 1000
-"Sampling steps at which `single_text` compares a prompt."
+"Number of sampling steps over which `single_text` compares a prompt."
 _PLAIN = re.compile(r"(?:[^\\\[\]():|]|\\.)+")
 _STRAY = "[]():"
-"Literal outside matched brackets. With a stray bar or backslash, the WebUI takes the whole prompt literally."
+"Characters that are literal outside matched brackets. With a stray bar or backslash, the WebUI takes the whole prompt literally."
 _WHEN = re.compile(r":\s*([+-]?(?:\d+[eE][+-]?\d+|(?:\d+\.\d*|\.\d+)(?:[eE][+-]?\d+)?|\d+))\s*\]", re.ASCII)
 
 
 @dataclass(frozen=True)
 class ScheduledPrompt:
-    """The texts of one prompt, or of one of the prompts that AND joins, over the sampling steps."""
+    """The texts of a prompt, or of a part between ANDs, over the sampling steps.
+
+    Attributes:
+        weight: Weight of the part; 1 without AND.
+        texts: All different texts.
+        index: Index into `texts` for each sampling step.
+    """
 
     weight: float
-    "Of this prompt among those that AND joins."
     texts: tuple[str, ...]
-    "All different texts."
     index: tuple[int, ...]
-    "For each sampling step, which of `texts` it uses."
 
 
 @dataclass(frozen=True)
 class _Change:
-    """`[before:after:when]`."""
+    """`[before:after:when]`.
+
+    Attributes:
+        before: Parts up to the step.
+        after: Parts after the step.
+        when: A step or, with a decimal point, a fraction of all steps.
+    """
 
     before: Sequence[_Part]
     after: Sequence[_Part]
     when: str
-    "A step or, with a decimal point, a fraction of all steps."
 
     def at(self, step: int, steps: int) -> str:
         number = float(self.when) * (steps if "." in self.when else 1)
@@ -47,7 +56,7 @@ class _Change:
 
 @dataclass(frozen=True)
 class _Alternation:
-    """`[one|other|…]`: each step uses the next option."""
+    """`[first|second|…]`: each step uses the next option."""
 
     options: Sequence[Sequence[_Part]]
 
@@ -57,7 +66,7 @@ class _Alternation:
 
 @dataclass(frozen=True)
 class _Emphasis:
-    """Brackets with attention weights, which stay in the text."""
+    """Brackets with an attention weight, which stay in the text."""
 
     inside: Sequence[_Part]
 
@@ -80,18 +89,24 @@ def schedule_negative_prompt(prompt: str, steps: int) -> ScheduledPrompt:
 
 
 def single_text(prompt: str) -> str:
-    """Return a prompt without comments and extra networks. Raises InvalidInput if it is not the same text at every step."""
+    """Return a prompt without comments and extra networks.
+
+    Raises:
+        InvalidInput: The prompt is not the same text at every step, or contains AND.
+    """
     text = extract_networks(remove_comments(prompt))[0]
     (first, _weight), *others = split_at_and(text)
     if others:
         raise InvalidInput(
-            "The prompt to distil joins several prompts with AND; there is no single prediction to learn.",
-            "Distil one of them, or put a comma in place of AND.",
+            msg("The prompt to pack contains AND, which combines several prompts."),
+            msg("Pack only one of them, or replace AND by a comma."),
         )
     if changes_over_steps(first, MANY_STEPS):
         raise InvalidInput(
-            "The prompt to distil changes while an image is drawn ([before:after:when] or [one|other]); an embedding cannot.",
-            "Write one of its texts in place of the brackets.",
+            msg(
+                "The prompt to pack changes over the sampling steps ([before:after:when] or [a|b]), which an embedding cannot do."
+            ),
+            msg("Replace the brackets by one of their texts."),
         )
     return text_at_step(first, 1, MANY_STEPS)
 
@@ -103,13 +118,13 @@ def text_at_step(prompt: str, step: int, steps: int) -> str:
 
 
 def changes_over_steps(prompt: str, steps: int) -> bool:
-    """Check whether a prompt is not the same text at every step."""
+    """Return whether a prompt changes over the sampling steps."""
     parts = _parse(prompt)
     return parts is not None and len({_text(parts, step, steps) for step in range(1, steps + 1)}) > 1
 
 
 def has_unmatched_brackets(prompt: str) -> bool:
-    """Check for unmatched brackets, with which the WebUI sometimes takes `[before:after:when]` literally."""
+    """Return whether a prompt has unmatched brackets. The WebUI then may take `[before:after:when]` literally."""
     return any(part in ("(", ")", "[", "]") for part in _parse(prompt) or ())
 
 
@@ -118,7 +133,7 @@ def _schedule(text: str, weight: float, steps: int) -> ScheduledPrompt:
         return ScheduledPrompt(weight, (text_at_step(text, 1, steps),), (0,) * steps)
     resolved = [
         text_at_step(text, max(step, 1), steps) for step in range(steps)
-    ]  # the WebUI counts from 0, and its first two are alike
+    ]  # the WebUI counts from 0; its first two steps use the same text
     texts = tuple(dict.fromkeys(resolved))
     return ScheduledPrompt(weight, texts, tuple(texts.index(text) for text in resolved))
 
@@ -140,10 +155,10 @@ def _parse(prompt: str) -> list[_Part] | None:
 
 
 class _Parser:
-    """Recursive descent with memory: each bracket is parsed once, even if an outer one turns out to be unmatched.
+    """Recursive descent parser with memoization: each bracket is parsed once, even if an outer bracket is unmatched.
 
-    A grammar for lark's Earley parser, such as the WebUI's, takes time that grows with the square of the length: 20 seconds for
-    18,000 characters with unmatched brackets. This parser needs 0.1 seconds.
+    The WebUI uses a grammar for lark's Earley parser, whose time grows with the square of the length: 20 seconds for 18,000
+    characters with unmatched brackets. This parser takes 0.1 seconds.
     """
 
     def __init__(self, prompt: str) -> None:
@@ -152,7 +167,7 @@ class _Parser:
         self._depth = 0
 
     def parts(self, position: int) -> tuple[list[_Part], int]:
-        """Parse text and matched brackets from a position on; return them with the position where they end."""
+        """Parse text and matched brackets from a position. Return the parts and the position after them."""
         parts: list[_Part] = []
         while position < len(self._prompt):
             if self._prompt[position] in "([":
@@ -171,7 +186,13 @@ class _Parser:
     def _bracket(self, start: int) -> tuple[_Part, int] | None:
         if start not in self._parsed:
             if self._depth == DEEPEST:
-                raise InvalidInput(f"More than {DEEPEST} brackets are open at character {start + 1} of the prompt.")
+                raise InvalidInput(
+                    msg(
+                        "More than {most} brackets are open at character {position} of the prompt.",
+                        most=DEEPEST,
+                        position=start + 1,
+                    )
+                )
             read = self._round if self._prompt[start] == "(" else self._square
             self._depth += 1
             self._parsed[start] = read(start)

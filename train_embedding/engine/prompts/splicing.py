@@ -1,4 +1,4 @@
-"""Embeddings in prompts: tokenized chunks with slots for vectors, and the hook that splices the vectors in."""
+"""Embeddings in prompts: tokenized chunks with slots for vectors, and a hook that inserts the vectors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT,
 EMPTY_SLOT = -1
 "Slot of an ordinary token."
 PLACEHOLDER_ID = 0
-"Id in place of a vector: any below the end-of-text id, so that the pooled output is found as usual."
+"Token id in place of a vector. It is smaller than the end-of-text id, whose position sets the pooled output."
 
 
 @dataclass(frozen=True)
 class VectorRows:
-    """A piece of a prompt that is an embedding: `count` rows of the table of vectors, from row `first` on."""
+    """An embedding in a prompt: `count` rows of the table of vectors, starting at row `first`."""
 
     first: int
     count: int
@@ -30,14 +30,17 @@ class VectorRows:
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Prompts ready for the text encoders, each of k chunks of 75 tokens with the start and the end of text."""
+    """Prompts as input of the text encoders, each in k chunks of 75 tokens plus the start and the end of text.
+
+    Attributes:
+        ids: Token ids, long [B, k, 77].
+        slots: Rows in the table of vectors, or -1 for ordinary tokens, long [B, k, 77].
+        weights: Weight of each token, fp32 [B, k, 77]; None if all are 1.
+    """
 
     ids: torch.Tensor
-    "Token ids, long [B, k, 77]."
     slots: torch.Tensor
-    "Row in the table of vectors, or -1 for an ordinary token; long [B, k, 77]."
     weights: torch.Tensor | None = None
-    "Weight of each token, fp32 [B, k, 77]; None if all are 1."
 
     def to(self, device: torch.device) -> PromptBatch:
         """Copy the batch to a device."""
@@ -50,7 +53,7 @@ class PromptBatch:
 
 
 def tokenize_pieces(pieces: Sequence[str | VectorRows]) -> list[list[tuple[int, int]]]:
-    """Tokenize one prompt, whose brackets are plain text, into chunks of at most 75 pairs of token id and slot.
+    """Tokenize a prompt into chunks of at most 75 pairs of token id and slot. Brackets are plain text.
 
     An embedding is never split over two chunks.
     """
@@ -69,7 +72,7 @@ def tokenize_pieces(pieces: Sequence[str | VectorRows]) -> list[list[tuple[int, 
 
 
 def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch:
-    """Join tokenized prompts in one batch; shorter ones are padded with empty chunks, as in the WebUI."""
+    """Combine tokenized prompts into a batch. Shorter prompts are padded with empty chunks, as in the WebUI."""
     longest = max(len(chunks) for chunks in prompts)
     padded = [chunks + [[]] * (longest - len(chunks)) for chunks in prompts]
     rows = [[_with_ends(chunk) for chunk in chunks] for chunks in padded]
@@ -79,14 +82,14 @@ def batch_prompts(prompts: Sequence[list[list[tuple[int, int]]]]) -> PromptBatch
 
 @contextmanager
 def splice_vectors(token_embedding: nn.Embedding, slots: torch.Tensor, table: torch.Tensor) -> Generator[None, None, None]:
-    """Put `table[slots]` into the token embedding's output wherever a slot is taken, as long as the context lasts.
+    """Replace the output of the token embedding by `table[slots]` at all slots, within the context.
 
-    Neither the vocabulary nor the tokenizer changes.
+    The vocabulary and the tokenizer do not change. Only the table receives gradients.
 
     Args:
-        token_embedding: The text encoder's input layer.
-        slots: Rows of the table or -1, long [N, 77].
-        table: Vectors [n, d], which alone receive gradients.
+        token_embedding: Input layer of the text encoder.
+        slots: Rows of the table, or -1 for ordinary tokens, long [N, 77].
+        table: Vectors, [n, d].
     """
 
     def replace(_module: nn.Module, _inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, from files in the package; all text encoders of Stable Diffusion share one vocabulary."""
+"""CLIP's tokenizer, loaded from files in the package. All text encoders of Stable Diffusion use the same vocabulary."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import msg
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 FOLDER = Path(__file__).parent / "tokenizer_files"
-"Vocabulary, merges and config, as transformers loads them."
+"Vocabulary, merges and config in the format of transformers."
 START_OF_TEXT = 49406
 END_OF_TEXT = 49407
 _END_OF_WORD = "</w>"
@@ -23,7 +24,7 @@ _CONTRACTIONS = frozenset(("'s", "'t", "'re", "'ve", "'m", "'ll", "'d"))
 
 @lru_cache(maxsize=1)
 def clip_tokenizer() -> CLIPTokenizer:
-    """Load transformers' tokenizer."""
+    """Load the tokenizer of transformers."""
     from transformers import CLIPTokenizer
 
     return CLIPTokenizer(str(FOLDER / "vocab.json"), str(FOLDER / "merges.txt"), model_max_length=77)
@@ -35,22 +36,23 @@ def _token_ids(text: str) -> tuple[int, ...]:
 
 
 def token_ids(text: str) -> list[int]:
-    """Tokenize a text of any length, without start and end of text.
+    """Tokenize a text of any length, without the tokens for start and end of text.
 
     Raises:
-        InvalidInput: The text has lone surrogates, which Python makes of bytes that are not UTF-8.
+        InvalidInput: The text has lone surrogates, which Python uses for bytes that are not UTF-8.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        hint = "Type it again, in a terminal that uses UTF-8."
-        raise InvalidInput("The text contains something that is not a character.", hint) from error
+        raise InvalidInput(
+            msg("The text contains bytes that are not characters."), msg("Enter it again, in a terminal that uses UTF-8.")
+        ) from error
     return list(_token_ids(text))
 
 
 @lru_cache(maxsize=2**16)
 def token_text(token: int) -> str:
-    r"""Return the text of a token; one inside a word ends with "…". Incomplete letters and invisible ones are written as \xNN."""
+    r"""Return the text of a token, with "…" if the word continues. Incomplete and invisible characters are written as \xNN."""
     if token in (START_OF_TEXT, END_OF_TEXT):
         return _tokens_by_id()[token]
     written = _tokens_by_id()[token]
@@ -63,9 +65,9 @@ def token_text(token: int) -> str:
 
 @lru_cache(maxsize=2**16)
 def is_one_token(text: str) -> bool:
-    """Check whether CLIP reads a text as a single token, whatever its case, without building the tokenizer.
+    """Return whether a text is a single token of CLIP. Case is ignored.
 
-    Fast enough to check thousands of names at once.
+    It does not need the tokenizer of transformers, and is fast enough for thousands of names.
     """
     word = unicodedata.normalize("NFC", text.strip().lower())
     letters = "".join(map(_letter_of_byte().__getitem__, word.encode("utf-8", "surrogatepass")))
@@ -73,12 +75,12 @@ def is_one_token(text: str) -> bool:
 
 
 def in_vocabulary(text: str) -> bool:
-    """Check whether a text is an entry of CLIP's vocabulary as written there: the start of a word, or a whole one with "</w>"."""
+    """Return whether a text is an entry of CLIP's vocabulary: the start of a word, or a whole word followed by "</w>"."""
     return text in _vocabulary()
 
 
 def _is_one_piece(word: str) -> bool:
-    """Check whether CLIP's pattern leaves a word whole: only letters, one digit, only punctuation, or 's and the like."""
+    """Return whether CLIP's pattern does not split a word: it is letters, one digit, punctuation, or a contraction such as 's."""
     if word.isalpha() or word in _CONTRACTIONS:
         return True
     categories = {unicodedata.category(character)[0] for character in word}
@@ -87,7 +89,7 @@ def _is_one_piece(word: str) -> bool:
 
 @cache
 def _vocabulary() -> dict[str, int]:
-    """Token ids by their text in the vocabulary file."""
+    """Load the token ids by their text in the vocabulary file."""
     ids: dict[str, int] = json.loads((FOLDER / "vocab.json").read_text(encoding="utf-8"))
     return ids
 
@@ -100,7 +102,7 @@ def _tokens_by_id() -> tuple[str, ...]:
 
 @cache
 def _letter_of_byte() -> dict[int, str]:
-    """Map each byte to its character in the vocabulary, as in GPT-2: itself if printable, else one from U+0100."""
+    """Map each byte to its character in the vocabulary, as in GPT-2: itself if printable, otherwise a character from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
     return {**{byte: chr(byte) for byte in printable}, **{byte: chr(0x100 + place) for place, byte in enumerate(others)}}
