@@ -35,6 +35,10 @@ def test_the_oldest_versions_are_those_of_pyproject() -> None:
     assert {package.name: package.minimum for package in PACKAGES if package.minimum} == declared
 
 
+def test_diffusers_is_the_release_that_a_webui_gets() -> None:
+    assert f'DIFFUSERS = "diffusers=={packages.DIFFUSERS_OF_WEBUI}"' in (ROOT / "install.py").read_text(encoding="utf-8")
+
+
 def test_nothing_is_wrong_with_the_oldest_versions() -> None:
     found = checks({})
     assert [check for check in found.values() if check.level != "ok"] == []
