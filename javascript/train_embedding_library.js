@@ -8,7 +8,6 @@
 
     const LIST = "#te_library_cards .te-cards";
     const CARD = "#te_library_cards .te-card[data-key]";
-    const OWN_WORDS = "#te_library_toolbar :is([placeholder], [title], [aria-label]), #te_library_cards .te-cards";
     const CONTROLS = ["te_library_search", "te_library_family", "te_library_state", "te_library_folder", "te_library_sort"];
     const TICK = 250;
     const SETTLE = 60; // milliseconds of rest before pictures are asked for
@@ -490,20 +489,6 @@
         names.append(...loaded.map((element) => new Option("", element.dataset.name)));
     });
 
-    // ---- other languages -------------------------------------------------------------------------------------------
-
-    /** The host translates texts, but attributes on gradio's components alone. Those of cards hold names, and stay. */
-    function translate() {
-        const texts = window.localization;
-        if (!texts || typeof texts !== "object") return;
-        for (const element of document.querySelectorAll(OWN_WORDS)) {
-            for (const attribute of ["placeholder", "title", "aria-label"]) {
-                const text = texts[element.getAttribute(attribute)];
-                if (typeof text === "string") element.setAttribute(attribute, text);
-            }
-        }
-    }
-
     // ---- start -----------------------------------------------------------------------------------------------------
 
     const observed = new Map();
@@ -529,7 +514,6 @@
         observe("te_library_exported", "data-serial", followDownload);
         observe("te_library_status", "role", bringMessageIntoView);
         lookForCards();
-        translate();
         updateWhenChanged();
         if (asked && Date.now() - asked.at > LOST) askForPictures();
     }

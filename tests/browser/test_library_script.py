@@ -200,40 +200,6 @@ def test_cards_are_asked_for_when_another_state_is_told(ui: Any, shown_version: 
     assert shown(ui) == (["cherry"] if asks else ["Apple", "banana"])
 
 
-CHINESE = {
-    "Search": "搜索", "Files of the same name go to the trash.": "同名文件会移入回收站。", "Library": "嵌入库",
-    "Folder": "文件夹", "Apple": "苹果",
-}  # fmt: skip
-
-
-def test_attributes_are_translated_but_no_names(page: Any) -> None:
-    """What the WebUI's own localization leaves out."""
-    page.add_init_script(f"window.localization = {json.dumps(CHINESE)};")
-    page.goto("about:blank")
-    ui = open_page(page, LIBRARY)
-    let_pass(ui, 400)
-    search = ui.locator("#te_library_search")
-    assert [search.get_attribute(name) for name in ("placeholder", "aria-label")] == ["搜索", "搜索"]
-    assert ui.get_attribute("#te_library_folder", "aria-label") == "文件夹"
-    assert ui.get_attribute("#te_library_toolbar label", "title") == "同名文件会移入回收站。"
-    assert ui.get_attribute(".te-cards", "aria-label") == "嵌入库"
-    assert ui.get_attribute(".te-card", "title") == "Apple"
-    ui.evaluate("html => { document.getElementById('te_library_toolbar').innerHTML = html; }", str(toolbar()))
-    ui.wait_for_selector("#te_library_search[placeholder='搜索']")
-
-
-@pytest.mark.parametrize("texts", ["undefined", "null", "{}", "'zh_CN'"])
-def test_without_a_translation_all_stays(page: Any, texts: str) -> None:
-    page.add_init_script(f"window.localization = {texts};")
-    page.goto("about:blank")
-    errors: list[Any] = []
-    page.on("pageerror", lambda error: errors.append(error))
-    ui = open_page(page, LIBRARY)
-    let_pass(ui, 400)
-    assert ui.get_attribute("#te_library_search", "placeholder") == "Search"
-    assert errors == []
-
-
 def test_an_empty_library_says_what_to_do(page: Any) -> None:
     page.set_content(_page(()))
     page.add_style_tag(path=str(STYLE))
