@@ -21,6 +21,8 @@ from train_embedding.engine.config import OPTIONS, Option
 
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+ROW = re.compile(r"^ *\|.*$", re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`")
 SCRIPTS = {
     "javascripts/iframe-worker.js": ROOT / "node_modules" / "iframe-worker" / "shim" / "index.js",
     "javascripts/mermaid.js": ROOT / "node_modules" / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js",
@@ -34,8 +36,12 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marks in a page by what they stand for."""
-    return MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+    """Replace the marks in a page by what they stand for, and the escaped pipes in code in tables.
+
+    GitHub needs the backslash in `a\\|b`, and Python-Markdown would show it.
+    """
+    filled = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+    return ROW.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), filled)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -75,6 +75,11 @@ def test_a_mark_is_replaced_where_it_is_a_line() -> None:
     assert page.endswith("\n\nThe end, `<!-- generated: options -->`.\n")
 
 
+def test_pipes_in_code_in_tables_have_no_backslash() -> None:
+    page = on_page_markdown("| `[a\\|b]` | a \\| b |\n\nWrite `\\|` for a pipe.\n")
+    assert page == "| `[a|b]` | a \\| b |\n\nWrite `\\|` for a pipe.\n"
+
+
 def test_links_of_the_changelog_work_on_the_site() -> None:
     assert "](docs/" not in PARTS["changelog"]()
 
