@@ -75,7 +75,7 @@ def test_create_and_list(data: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.splitlines()[0] == f"Created my-cat with 3 vectors: {data / 'embeddings' / 'my-cat.pt'}"
     assert main(["list"]) == 0
     titles, row = capsys.readouterr().out.splitlines()
-    assert titles.split() == ["name", "family", "vectors", "step", "format", "KB", "changed", "hash", "not", "loaded"]
+    assert titles.split() == ["name", "family", "vectors", "step", "format", "KB", "modified", "hash", "not", "loaded"]
     assert row.split()[:5] == ["my-cat", "SD1", "3", "0", "webui"]
 
 
@@ -91,7 +91,7 @@ def test_create_and_list_as_json(data: Path, capsys: pytest.CaptureFixture[str])
 
 def test_an_empty_library(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
-    assert capsys.readouterr().out.startswith("No embedding in train-embedding-data.")
+    assert capsys.readouterr().out.startswith("There are no embeddings in train-embedding-data.")
     assert main(["list", "--json", "--data", str(data / "other")]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -111,7 +111,7 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["create", "my-cat", "--vectors", "0"], 2, "from 1 to 75"),
         (["create", "my-cat", "--vectors", "76"], 2, "from 1 to 75"),
         (["create", "my-cat", "--vectors", "many"], 2, "from 1 to 75"),
-        (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'There is no checkpoint "none.safetensors".'),
+        (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'The checkpoint "none.safetensors" does not exist.'),
         (["train", "nobody", "."], 3, 'No embedding named "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
         (["train", "old"], 2, "dataset is missing."),
@@ -245,7 +245,7 @@ def test_train_shows_progress_and_names_the_file(
     assert run_with(monkeypatch, runs) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [
-        "Trained my-cat after 3 steps in 65 s.", "Written to /data/my-cat.pt", '"x.png" was skipped.',
+        "Finished my-cat: 3 steps in 1:05.", "Saved to /data/my-cat.pt", '"x.png" was skipped.',
     ]  # fmt: skip
     assert "3/3" in captured.err
     assert "loss=0.2500" in captured.err
@@ -284,7 +284,7 @@ def test_control_c_stops_and_keeps_the_result(
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert run_with(monkeypatch, runs) == 0
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert capsys.readouterr().out.splitlines()[:2] == ["Stopped my-cat after 1 step in 0 s.", "Written to /data/my-cat.pt"]
+    assert capsys.readouterr().out.splitlines()[:2] == ["Stopped my-cat: 1 step in 0:00.", "Saved to /data/my-cat.pt"]
 
 
 def test_a_signal_that_a_launcher_passes_on_late_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_a_run_that_fails_is_an_error_that_keeps_its_files(
     end = {"status": "failed", "step": 2, "files": FILES, "error": "The loss became NaN at step 2.", "hint": "Try a lower rate."}
     assert run_with(monkeypatch, FakeRuns(end)) == 9
     captured = capsys.readouterr()
-    assert captured.out == "Written to /data/my-cat.pt\n"
+    assert captured.out == "Saved to /data/my-cat.pt\n"
     assert captured.err.splitlines()[-1] == "error: The loss became NaN at step 2. Try a lower rate."
 
 
@@ -397,7 +397,7 @@ def test_app_on_a_taken_port_is_an_error(data: Path, capsys: pytest.CaptureFixtu
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["app", "--port", str(port)]) == 4
-    assert f"Port {port} cannot be used" in error_line(capsys)
+    assert f"Cannot listen on 127.0.0.1:{port}" in error_line(capsys)
 
 
 def served(data: Path, ready: str, application: str = "FastAPI()") -> str:
@@ -487,7 +487,7 @@ def test_app_lets_in_whom_its_options_say(
     assert (variable.accounts, variable.token) == (("a:b", "c:d"), "")
     for wrong in ("me", ":word", "me:"):
         assert main(["app", "--auth", wrong]) == 2
-        assert "--auth takes USER:PASSWORD." in error_line(capsys)
+        assert "not of the form USER:PASSWORD" in error_line(capsys)
 
 
 def test_control_c_ends_the_app_and_the_training_in_it(

@@ -35,9 +35,9 @@ def test_inspect(host: FakeHost, capsys: Output) -> None:
     assert main(["inspect", "my-cat", "--top", "2", "--text", "red", "--neighbours", "1", "--heat-map", "map.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "my-cat: 2 vectors for custom, trained for 40 steps on demo"
-    assert lines[1] == 'The column "start" is the cosine with the text "red".'
-    assert lines[3].startswith("clip_l, width 12, words have a norm of ")
-    assert lines[4].split()[:5] == ["vector", "norm", "min", "max", "start"]
+    assert lines[1] == 'The column "similarity" is the cosine with the text "red".'
+    assert lines[3].startswith("clip_l, width 12, norm of the vocabulary ")
+    assert lines[4].split()[:5] == ["vector", "norm", "min", "max", "similarity"]
     assert lines[5].split()[:4] == ["0", "2.236", "0.500", "1.500"]
     assert len(lines[5].split(",")) == 2
     assert size_of("map.png") == (300, 300)
@@ -65,11 +65,11 @@ def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
 def test_tokens(host: FakeHost, capsys: Output) -> None:
     assert main(["tokens", "a (red:1.2) my-cat <lora:x:1> AND b"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Part of weight 1: a (red:1.2) my-cat"
+    assert lines[0] == "Part with weight 1: a (red:1.2) my-cat"
     assert lines[3].split() == ["0", "1", "736", "red", "1.200"]
     assert lines[4].split() == ["0", "2", "-", "my-cat", "1.000", "my-cat,", "vector", "0"]
-    assert "4 tokens of 75, 71 left." in lines
-    assert "Left out: <lora:x:1>" in lines
+    assert "4 of 75 tokens used, 71 left." in lines
+    assert "Extra networks, not part of the text: <lora:x:1>" in lines
     assert main(["tokens", "a", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 1
     assert main(["tokens", "(a:1..2)"]) == 2
@@ -91,7 +91,7 @@ def test_merge(host: FakeHost, capsys: Output) -> None:
 
 def test_merge_without_a_name_saves_nothing(host: FakeHost, capsys: Output) -> None:
     assert main(["merge", "2 * my-cat"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "Nothing was saved: no --name was given."
+    assert capsys.readouterr().out.splitlines()[-1] == "Not saved. To save the result, add --name."
     assert len(list(host.info().embeddings_folder.iterdir())) == 1
 
 

@@ -86,7 +86,7 @@ def test_a_table_without_nearest_words_and_why(loaded: str, tmp_path: Path, monk
         lines = [line for line in said.getvalue().splitlines() if line]
         with_words = loaded == "sdxl"  # whose first text encoder is SD1's
         assert any(line.split()[:4] == ["vector", "norm", "min", "max"] for line in lines)
-        assert any("nearest words" in line for line in lines if line.startswith("vector")) == with_words
+        assert any("nearest tokens" in line for line in lines if line.startswith("vector")) == with_words
         assert sum(line.startswith("There are no nearest words") for line in lines) == (not with_words)
 
 

@@ -35,7 +35,7 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -
 def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "old" / "concat-qzx.safetensors")
     titles, *rows = output(capsys, "list", "--warnings").splitlines()
-    assert " ".join(titles.split()) == "name family vectors step checkpoint folder format KB changed hash not loaded"
+    assert " ".join(titles.split()) == "name family vectors step checkpoint folder format KB modified hash not loaded"
     assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
     assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "kohya"]
     assert 'cat.pt: "old/concat-qzx.safetensors" holds the same vectors.' in rows
@@ -49,7 +49,7 @@ def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.Captur
     evil = cat.with_name("evil.pt")
     evil.write_bytes(vectors_and_call(str(cat.with_name("ran")), zipped=True))
     assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is run here' in output(capsys, "list")
-    assert output(capsys, "sanitize", "evil") == f"evil holds nothing but its vectors now: {evil}\n"
+    assert output(capsys, "sanitize", "evil") == f"Sanitized evil: {evil}\n"
     assert "imports" not in output(capsys, "list")
     assert "is not unsafe" in output(capsys, "sanitize", "cat", code=4)
     assert not cat.with_name("ran").exists()
@@ -58,10 +58,10 @@ def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.Captur
 def test_rename_copy_delete_restore(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert output(capsys, "rename", "cat", "dog").startswith("Renamed cat to dog: ")
     assert output(capsys, "copy", "dog", "ünï 剣").startswith("Copied dog to ünï 剣: ")
-    assert output(capsys, "delete", "dog", "ünï 剣").splitlines() == ["dog is in the trash.", "ünï 剣 is in the trash."]
+    assert output(capsys, "delete", "dog", "ünï 剣").splitlines() == ["Moved dog to the trash.", "Moved ünï 剣 to the trash."]
     assert not list(cat.parent.iterdir())
     titles, *rows = output(capsys, "trash").splitlines()
-    assert titles.split() == ["id", "name", "folder", "since", "files", "KB"]
+    assert titles.split() == ["id", "name", "folder", "deleted", "files", "KB"]
     assert sorted(row.split()[1] for row in rows if "dog" in row) == ["dog"]
     items = json.loads(output(capsys, "trash", "list", "--json"))
     assert output(capsys, "trash", "restore", *(item["id"] for item in items)).count("Restored") == 2
@@ -127,7 +127,7 @@ def test_paths_in_quotes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     Image.new("RGB", (4, 4)).save(tmp_path / "my cats" / "a.png")
     assert "preview: " in output(capsys, "notes", "cat", "--preview", f' "{tmp_path / "my cats" / "a.png"}"')
     assert "dog" in output(capsys, "list", "--data", f'"{cat.parents[1]}"')
-    assert "There is no checkpoint" in output(capsys, "list", "--checkpoint", '"none.pt"', code=3)
+    assert "does not exist" in output(capsys, "list", "--checkpoint", '"none.pt"', code=3)
 
 
 def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,7 +144,7 @@ def test_notes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(cat.with_suffix(".json").read_text())["preferred weight"] == 0.8
     assert "description" not in output(capsys, "notes", "cat", "--description", "")
     assert json.loads(output(capsys, "notes", "cat", "--preview-prompt", "a [name]", "--json"))["preview"].endswith(".png")
-    assert "There is no image" in output(capsys, "notes", "cat", "--preview", "none.png", code=3)
+    assert "does not exist" in output(capsys, "notes", "cat", "--preview", "none.png", code=3)
     assert 'no run "none"' in output(capsys, "notes", "cat", "--preview-run", "none", code=3)
 
 

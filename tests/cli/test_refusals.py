@@ -44,7 +44,7 @@ def test_closed_folders(tmp_path: Path, closed: str) -> None:
     done = subprocess.run([*before, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     (tmp_path / closed).chmod(0o755)
     assert done.returncode == 0, done.stderr
-    assert "No embedding in" not in done.stdout or closed != "embeddings", "a closed folder is not an empty one"
+    assert "There are no embeddings in" not in done.stdout or closed != "embeddings", "a closed folder is not an empty one"
     assert closed in "".join(line for line in done.stderr.splitlines() if line.startswith("error: "))
 
 

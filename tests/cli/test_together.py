@@ -117,7 +117,7 @@ def test_two_processes_with_batch_2_equal_one_with_batch_4(one: Data, two: Data,
     with launched(launcher, two.train("--batch-size", "2", *EVALUATED)) as started:
         out, errors = started.communicate(timeout=PATIENCE)
     assert started.returncode == 0, errors
-    assert out.splitlines()[0].startswith("Trained sword after 6 steps")
+    assert out.splitlines()[0].startswith("Finished sword: 6 steps")
     assert out.splitlines()[2:] == ["Trained by 2 processes with 4 images per batch."]
     assert torch.equal(one.before, two.before)
     ours, theirs = one.saved(), two.saved()
@@ -163,7 +163,7 @@ def test_a_process_that_is_killed_ends_all_and_the_result_is_kept(two: Data) -> 
     assert (code, other) == (9, 9)
     assert "The connection to another process was lost." in errors.splitlines()[-1]
     assert other_errors.startswith("error: The connection to another process was lost.")
-    assert said.startswith("Written to")
+    assert said.startswith("Saved to")
     assert (two.run().status, two.run().resumable) == ("failed", True)
     assert not torch.equal(two.vectors(), two.before)
 

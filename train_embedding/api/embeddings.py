@@ -25,8 +25,8 @@ _CREATE_FIELDS: dict[str, dict[str, Any]] = {
     "init_text": {"description": "Initialization text. If it is empty, the vectors are zeros.", "default": ""},
     "vectors": {"description": 'Number of vectors, 1 to 75, or "auto" for one per token of the text.', "default": "auto"},
     "start": {
-        "description": "Start from the token embeddings of init_text, from the text encoder's output for it (Cross Initialization), "
-        "or from the vectors of the embedding that init_text names.",
+        "description": "Start from the token embeddings of init_text, from the text encoder's output for it (Cross "
+        "Initialization), or from the vectors of the embedding that init_text names.",
         "enum": list(STARTS),
         "default": STARTS[0],
     },

@@ -1,4 +1,4 @@
-"""The command line. It needs nothing but the standard library and tqdm until a command runs."""
+"""The command line. Until a command runs, only the standard library is imported."""
 
 from __future__ import annotations
 
@@ -33,13 +33,24 @@ COMMANDS = (
     bench.add_to,
     doctor.add_to,
 )
-"In the order of --help; each adds one command to the parser."
+"Functions that each add one command to the parser, in the order of `--help`."
 INTERRUPTED = 130
-"Exit code of a program that Ctrl-C ended, by the convention of shells."
+"Exit code after Ctrl-C, by the convention of shells: 128 + SIGINT."
+EXAMPLES = """\
+examples:
+  train-embedding demo
+  train-embedding create my-cat --init-text cat --checkpoint model.safetensors
+  train-embedding train my-cat ~/images/cat --checkpoint model.safetensors
+
+`train-embedding COMMAND --help` shows the options of a command.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, or that of the error, which is printed to stderr as one line.
+    """Run a command and return its exit code: 0, or that of the error, which is printed to stderr as one line.
+
+    Args:
+        arguments: The command and its options; by default those of the process.
 
     Raises:
         SystemExit: Wrong usage (exit code 2), --help, or a closed pipe on standard output.
@@ -68,11 +79,14 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; what it parses has the command's function as `run`."""
+    """Return the parser of all commands. The parsed arguments have the function of the command as `run`."""
     built = argparse.ArgumentParser(
-        prog="train-embedding", description="Creates, trains and manages textual-inversion embeddings."
+        prog="train-embedding",
+        description="Create, train and manage textual-inversion embeddings.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    built.add_argument("--version", action="version", version=__version__)
+    built.add_argument("--version", action="version", version=__version__, help="show the version and exit")
     commands = built.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_to in COMMANDS:
         add_to(commands)

@@ -23,30 +23,38 @@ MEMORY_COLUMNS = {
     "saved_gib": "saved, GiB",
     "peak_gib": "peak, GiB",
     "weights_gib": "weights, GiB",
-    "smallest_card_gib": "GPU (derived), GiB",
+    "smallest_card_gib": "smallest GPU, GiB",
 }
 
 
 def add_to(commands: Commands) -> None:
-    what = "Counts the operations and the memory of a training step. Needs no checkpoint and no images."
-    parser = commands.add_parser("bench", help="measure what a training step costs", description=what)
-    measurements = parser.add_subparsers(title="measurements", metavar="WHAT", required=True)
-    _add(measurements, "flops", run_flops, "floating-point operations of a step at true model sizes")
-    _add(measurements, "memory", run_memory, "memory of a step at true model sizes, and the smallest GPU that should fit it")
+    """Add the command."""
+    what = "Count the operations and the memory of a training step. No checkpoint and no images are needed."
+    parser = commands.add_parser("bench", help="count the operations and the memory of a training step", description=what)
+    measurements = parser.add_subparsers(title="measurements", metavar="MEASUREMENT", required=True)
+    _add(measurements, "flops", run_flops, "count the floating-point operations of a step at full model size")
+    _add(
+        measurements,
+        "memory",
+        run_memory,
+        "compute the memory of a step at full model size, and the smallest GPU that should suffice",
+    )
 
 
 def _add(measurements: Commands, name: str, run: Run, text: str) -> None:
     parser = add_command(measurements, name, run, text, f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
 
 def run_flops(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     from train_embedding.engine.profiling import flop_table
 
     return _print(flop_table(), FLOP_COLUMNS, arguments.json)
 
 
 def run_memory(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     from train_embedding.engine.profiling import memory_table
 
     return _print(memory_table(), MEMORY_COLUMNS, arguments.json)

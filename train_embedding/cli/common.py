@@ -1,4 +1,4 @@
-"""What the commands share: options, the services they use, signals, and output."""
+"""Shared by the commands: options, opening the services, signals, and output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from train_embedding.cli.streams import can_print, shown
 from train_embedding.errors import NotFound
+from train_embedding.messages import msg
 from train_embedding.services.json_values import to_json
 from train_embedding.services.typed_paths import typed_path
 
@@ -26,7 +27,7 @@ DATA_FOLDER = Path("train-embedding-data")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[argparse.Namespace], int]
-"Runs a command and returns its exit code."
+"A function that runs a command and returns its exit code."
 
 
 class Commands(Protocol):
@@ -38,12 +39,14 @@ class Commands(Protocol):
 
 
 def add_command(commands: Commands, name: str, run: Run, help_text: str, description: str) -> argparse.ArgumentParser:
-    """Add a command, and return its parser for the options.
+    """Add a command, and return its parser.
 
     Args:
-        run: What the command does with the parsed options.
-        help_text: What the list of all commands shows.
-        description: What the command's own `--help` shows.
+        commands: Where to add it.
+        name: Its name.
+        run: Runs it with the parsed arguments.
+        help_text: Its line in `train-embedding --help`.
+        description: The first paragraph of its own `--help`.
     """
     parser = commands.add_parser(name, help=help_text, description=description)
     parser.set_defaults(run=run)
@@ -74,7 +77,8 @@ def open_services(arguments: argparse.Namespace, allowed_folders: tuple[Path, ..
     """Open the data folder and the checkpoint that the options name.
 
     Args:
-        allowed_folders: The only folders that training images may come from; None for any.
+        arguments: With the options of `add_host_options`.
+        allowed_folders: The only folders that may contain training images; None for any folder.
 
     Raises:
         NotFound: The checkpoint does not exist.
@@ -86,9 +90,13 @@ def open_services(arguments: argparse.Namespace, allowed_folders: tuple[Path, ..
 
 
 def run_in_main_process(arguments: argparse.Namespace, command: Callable[[Services], int]) -> int:
-    """Run a command in the main process of those that a launcher started, while the others help; return its exit code.
+    """Run a command in the main process of those that a launcher started, with the others as workers; return its exit code.
 
     Without a launcher, this process is the main one.
+
+    Args:
+        arguments: With the options of `add_host_options`.
+        command: Runs in the main process.
 
     Raises:
         NotFound: The checkpoint does not exist.
@@ -101,7 +109,7 @@ def run_in_main_process(arguments: argparse.Namespace, command: Callable[[Servic
     with process_group() as processes:
         if processes.rank == 0:
             return command(_share_index(host, Services(host, processes)))
-        for number in _STOP_SIGNALS:  # they reach all processes; the main one ends the run, and then this one
+        for number in _STOP_SIGNALS:  # signals reach all processes; the main one ends the run, which ends this one
             signal.signal(number, signal.SIG_IGN)
         run_worker(host, processes)
     return 0
@@ -109,7 +117,7 @@ def run_in_main_process(arguments: argparse.Namespace, command: Callable[[Servic
 
 @contextmanager
 def call_on_stop_signals(stop: Callable[[], object]) -> Generator[None, None, None]:
-    """Call `stop` on each Ctrl-C and SIGTERM within the context. Launchers send SIGTERM when one of their processes died.
+    """Call `stop` on each Ctrl-C and SIGTERM within the context. Launchers send SIGTERM when one of their processes has died.
 
     The previous handlers are restored afterwards. In a process of a launcher the signals are ignored instead, because the
     launcher may pass on late what has been handled already.
@@ -153,7 +161,7 @@ def _open_host(arguments: argparse.Namespace, allowed_folders: tuple[Path, ...] 
 
     checkpoint = arguments.checkpoint
     if checkpoint is not None and not checkpoint.exists():
-        raise NotFound(f'There is no checkpoint "{checkpoint}".')
+        raise NotFound(msg('The checkpoint "{path}" does not exist.', path=checkpoint))
     return StandaloneHost(arguments.data, checkpoint, allowed_folders)
 
 
@@ -165,7 +173,7 @@ def print_json(values: Any) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print aligned columns; columns of numbers are right-aligned."""
+    """Print rows in aligned columns; columns of numbers are right-aligned."""
     lines = [[shown(cell) for cell in line] for line in (titles, *rows)]
     widths = [max(_columns(line[column]) for line in lines) for column in range(len(titles))]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
@@ -180,7 +188,7 @@ def count(number: int, noun: str) -> str:
 
 
 def _columns(text: str) -> int:
-    """Return the width of a text on a terminal: Chinese characters take two columns, combining marks none."""
+    """Return the width of a text on a terminal: Chinese characters take two columns, combining marks 0."""
     return sum(0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 

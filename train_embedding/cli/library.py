@@ -1,4 +1,4 @@
-"""The commands that manage the library: create, list, convert, rename, copy, delete, trash, import, export, notes and more."""
+"""The commands that manage the library, from `create` to `notes`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from train_embedding.cli.common import (
     print_table,
 )
 from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
+from train_embedding.messages import msg, verbatim
 from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.json_values import to_json
@@ -36,16 +37,22 @@ _COLUMNS_ALWAYS_SHOWN = ("name", "family", "vectors", "step", "not loaded")
 
 
 def add_create(commands: Commands) -> None:
-    parser = add_command(commands, "create", create, "create an embedding", "Creates an embedding from the tokens of a text.")
-    parser.add_argument("name", help="trigger word, and name of the file")
-    parser.add_argument("--init-text", default="", metavar="TEXT", help="initialization text (default: the vectors are zeros)")
+    """Add the command."""
+    parser = add_command(
+        commands, "create", create, "create an embedding", "Create an embedding from a text or another embedding."
+    )
+    parser.add_argument("name", metavar="NAME", help="trigger word, which is also the name of the file")
+    parser.add_argument("--init-text", default="", metavar="TEXT", help="initialization text; without it, the vectors are zeros")
     parser.add_argument(
-        "--vectors", default="auto", metavar="N", help="vectors per embedding, 1 to 75, or auto for one per token (default: auto)"
+        "--vectors",
+        default="auto",
+        metavar="N",
+        help="number of vectors, 1 to 75, or auto for one per token of the text (default: auto)",
     )
     parser.add_argument(
         "--start", choices=STARTS, default=STARTS[0],
         help="start from the token embeddings of the text, from the text encoder's output for it, or from the embedding "
-        f"that it names (default: {STARTS[0]})",
+        f"that --init-text names (default: {STARTS[0]})",
     )  # fmt: skip
     _add_overwrite_option(parser)
     parser.add_argument("--format", choices=NEW_FILE_FORMATS, default="pt", help="file format (default: pt)")
@@ -54,6 +61,7 @@ def add_create(commands: Commands) -> None:
 
 
 def create(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     created = open_services(arguments).library.create(
         arguments.name,
         arguments.init_text,
@@ -71,13 +79,15 @@ def create(arguments: argparse.Namespace) -> int:
 
 
 def add_list(commands: Commands) -> None:
-    parser = add_command(commands, "list", list_entries, "list the embeddings", "Lists the embeddings in the data folder.")
-    parser.add_argument("--warnings", action="store_true", help="also print warnings, such as names or vectors that collide")
+    """Add the command."""
+    parser = add_command(commands, "list", list_entries, "list the embeddings", "List the embeddings in the data folder.")
+    parser.add_argument("--warnings", action="store_true", help="also print warnings, for example about names that collide")
     _add_json_option(parser, "the list")
     add_host_options(parser)
 
 
 def list_entries(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     entries = open_services(arguments).library.list()
     if arguments.json:
         print_json(entries)
@@ -87,20 +97,21 @@ def list_entries(arguments: argparse.Namespace) -> int:
             warnings = entry.warnings if arguments.warnings else ()
             _print_lines(f"{entry.path}: {warning}" for warning in filter(None, (entry.unsafe_reason, *warnings)))
     else:
-        print(f"No embedding in {arguments.data}. Create one with: train-embedding create NAME --init-text TEXT")
+        print(f"There are no embeddings in {arguments.data}. Create one with: train-embedding create NAME --init-text TEXT")
     return 0
 
 
 def add_convert(commands: Commands) -> None:
-    what = "Writes an embedding in another file format, or makes an approximate SDXL version of an SD1 embedding."
+    """Add the command."""
+    what = "Save an embedding in another file format, or make an approximate SDXL version of an SD1 embedding."
     parser = add_command(commands, "convert", convert, "change an embedding's file format or model family", what)
-    parser.add_argument("name", help="name of the embedding")
+    parser.add_argument("name", metavar="NAME", help="name of the embedding")
     parser.add_argument(
         "--to", required=True, choices=(*CONVERTIBLE_FORMATS, SDXL), help="file format, or sdxl (needs an SDXL checkpoint)"
     )  # fmt: skip
     parser.add_argument(
         "--name", dest="new_name", default="", metavar="NAME",
-        help="name of the result (default: the same, and the old file goes to the trash; for sdxl, NAME-sdxl)",
+        help="name of the result (default: NAME, and the old file goes to the trash; for sdxl NAME-sdxl)",
     )  # fmt: skip
     _add_overwrite_option(parser)
     _add_json_option(parser, "the result")
@@ -108,6 +119,7 @@ def add_convert(commands: Commands) -> None:
 
 
 def convert(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     combining = open_services(arguments).combining
     saved = combining.convert(arguments.name, arguments.to, arguments.new_name, arguments.overwrite)
     if arguments.json:
@@ -119,75 +131,87 @@ def convert(arguments: argparse.Namespace) -> int:
 
 
 def add_sanitize(commands: Commands) -> None:
+    """Add the command."""
     what = (
-        "Replaces an unsafe file, which some programs would run code from, with one that holds only its vectors. Nothing in "
-        "the old file is run; it goes to the trash."
+        "Extract the vectors of an unsafe pickle file, from which some programs would run code, into a safe one. No code in "
+        "the file is run, and the old file goes to the trash."
     )
-    parser = add_command(commands, "sanitize", sanitize, "keep only the vectors of an unsafe file", what)
-    parser.add_argument("name", help="name of the embedding")
+    parser = add_command(commands, "sanitize", sanitize, "extract the vectors of an unsafe file into a safe one", what)
+    parser.add_argument("name", metavar="NAME", help="name of the embedding")
     add_file_option(parser)
     add_host_options(parser)
 
 
 def sanitize(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     entry = open_services(arguments).library.sanitize(arguments.name, arguments.file)
-    print(f"{entry.name} holds nothing but its vectors now: {entry.file}")
+    print(f"Sanitized {entry.name}: {entry.file}")
     return 0
 
 
 def add_rename(commands: Commands) -> None:
-    what = "Renames an embedding together with its preview, notes and other files that belong to it."
+    """Add the command."""
+    what = "Rename an embedding together with its preview, notes and other files that belong to it."
     _add_new_name_options(add_command(commands, "rename", rename, "rename an embedding", what))
 
 
 def rename(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     entry = open_services(arguments).library.rename(arguments.name, arguments.new_name, arguments.file)
     print(f"Renamed {arguments.name} to {entry.name}: {entry.file}")
     return 0
 
 
 def add_copy(commands: Commands) -> None:
-    what = "Copies an embedding together with its preview, notes and other files that belong to it."
+    """Add the command."""
+    what = "Copy an embedding together with its preview, notes and other files that belong to it."
     _add_new_name_options(add_command(commands, "copy", copy, "copy an embedding", what))
 
 
 def copy(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     entry = open_services(arguments).library.copy(arguments.name, arguments.new_name, arguments.file)
     print(f"Copied {arguments.name} to {entry.name}: {entry.file}")
     return 0
 
 
 def add_delete(commands: Commands) -> None:
-    what = "Moves embeddings to the trash, with all files that belong to them. `trash restore` brings them back."
+    """Add the command."""
+    what = "Move embeddings with all files that belong to them to the trash. `train-embedding trash restore` restores them."
     parser = add_command(commands, "delete", delete, "move embeddings to the trash", what)
-    parser.add_argument("names", nargs="+", metavar="name", help="names of the embeddings")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="names of the embeddings")
     parser.add_argument("--permanently", action="store_true", help="delete them immediately; this cannot be undone")
     add_file_option(parser)
     add_host_options(parser)
 
 
 def delete(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     library = open_services(arguments).library
     for name in arguments.names:
         library.delete(name, arguments.file, arguments.permanently)
-        print(f"{name} was deleted permanently." if arguments.permanently else f"{name} is in the trash.")
+        print(f"Deleted {name} permanently." if arguments.permanently else f"Moved {name} to the trash.")
     return 0
 
 
 def add_trash(commands: Commands) -> None:
-    what = "Lists what is in the trash, restores items from it, or empties it."
+    """Add the command."""
+    what = "List the items in the trash, restore some of them, or delete all of them permanently."
     parser = add_command(commands, "trash", trash, "list, restore or empty the trash", what)
     parser.add_argument(
         "action", nargs="?", choices=TRASH_ACTIONS, default=TRASH_ACTIONS[0], help=f"what to do (default: {TRASH_ACTIONS[0]})"
     )
-    parser.add_argument("ids", nargs="*", metavar="id", help="items to restore, by their id in the list")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="ids of the items to restore, as listed")
     _add_json_option(parser, "the list")
     add_host_options(parser)
 
 
 def trash(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     if bool(arguments.ids) != (arguments.action == "restore"):
-        raise InvalidInput(f"`trash {arguments.action}` takes {'an id' if arguments.action == 'restore' else 'no ids'}.")
+        if arguments.action == "restore":
+            raise InvalidInput(msg("There is no id of an item to restore."), msg("`train-embedding trash` lists the ids."))
+        raise InvalidInput(msg("`trash {action}` has no arguments.", action=arguments.action))
     library = open_services(arguments).library
     if arguments.action == "restore":
         for trash_id in arguments.ids:
@@ -202,17 +226,19 @@ def trash(arguments: argparse.Namespace) -> int:
 
 
 def add_import(commands: Commands) -> None:
-    what = "Adds embedding files to the library. Each file is read to its end before it is added; no code in it is run."
+    """Add the command."""
+    what = "Add embedding files to the library. Each file is checked before it is added, and no code in it is run."
     parser = add_command(commands, "import", import_files, "add files to the library", what)
-    parser.add_argument("files", nargs="+", type=typed_path, metavar="file", help="embedding files, or previews and notes")
-    parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same names; they go to the trash")
-    parser.add_argument("--name", default="", help="name of the embedding (default: the name of its file)")
-    parser.add_argument("--folder", default="", help="subfolder of the embeddings folder to add them to")
+    parser.add_argument("files", nargs="+", type=typed_path, metavar="FILE", help="embedding files, previews and notes")
+    parser.add_argument("--overwrite", action="store_true", help="replace embeddings of the same name; they go to the trash")
+    parser.add_argument("--name", default="", metavar="NAME", help="name of the embedding (default: that of its file)")
+    parser.add_argument("--folder", default="", metavar="FOLDER", help="subfolder of the embeddings folder to add them to")
     _add_json_option(parser, "the outcome for each file")
     add_host_options(parser)
 
 
 def import_files(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     library = open_services(arguments).library
     results = library.import_files(arguments.files, arguments.overwrite, arguments.folder, arguments.name)
     if arguments.json:
@@ -226,19 +252,29 @@ def import_files(arguments: argparse.Namespace) -> int:
 
 
 def add_export(commands: Commands) -> None:
+    """Add the command."""
     what = (
-        "Writes an embedding to a file outside the library. The format follows from the suffix of the output; if the output "
-        "is a folder, the file keeps its format unless --format or --for is given."
+        "Save an embedding as a file outside the library. The suffix of OUTPUT selects the format. If OUTPUT is a folder, the "
+        "file keeps its format unless you give --format or --for."
     )
-    parser = add_command(commands, "export", export, "write an embedding to a file elsewhere", what)
-    parser.add_argument("name", help="name of the embedding")
-    parser.add_argument("output", nargs="?", type=typed_path, default=Path(), help="file or folder (default: this folder)")
+    parser = add_command(commands, "export", export, "save an embedding outside the library", what)
+    parser.add_argument("name", metavar="NAME", help="name of the embedding")
+    parser.add_argument(
+        "output",
+        nargs="?",
+        type=typed_path,
+        default=Path(),
+        metavar="OUTPUT",
+        help="file or folder (default: the current folder)",
+    )
     parser.add_argument(
         "--for", dest="program", choices=PROGRAMS, default="",
-        help="choose a format and a file name that this program reads, and print the trigger for its prompts",
+        help="choose a format and a file name for this program, and print the trigger for its prompts",
     )  # fmt: skip
-    parser.add_argument("--format", choices=SUFFIXES, default="", help="file format (default: that of the output's suffix)")
-    parser.add_argument("--suffix", default="", help="suffix of the file, where the format has several, such as .bin")
+    parser.add_argument("--format", choices=SUFFIXES, default="", help="file format (default: that of the suffix of OUTPUT)")
+    parser.add_argument(
+        "--suffix", default="", metavar="SUFFIX", help="suffix of the file if the format has several, such as .bin"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     _add_json_option(parser, "the result")
     add_file_option(parser)
@@ -246,6 +282,7 @@ def add_export(commands: Commands) -> None:
 
 
 def export(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     wanted = Wanted(arguments.format, arguments.suffix, arguments.program)
     library = open_services(arguments).library
     exported = library.export_to(arguments.output, arguments.name, wanted, arguments.file, arguments.overwrite)
@@ -259,25 +296,29 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def add_notes(commands: Commands) -> None:
+    """Add the command."""
     what = (
-        "Prints the notes of an embedding, or changes them. They are kept in the same file as the WebUI's user metadata. "
-        "Pass an empty text to remove a note."
+        "Show the notes of an embedding, or change them. They are stored in the WebUI's file of user metadata. An empty text "
+        "removes a note."
     )
-    parser = add_command(commands, "notes", notes, "show or change notes and the preview image", what)
-    parser.add_argument("name", help="name of the embedding")
+    parser = add_command(commands, "notes", notes, "show or change the notes and the preview image", what)
+    parser.add_argument("name", metavar="NAME", help="name of the embedding")
     for field in NOTE_FIELDS:
         kind, metavar = (float, "NUMBER") if field.is_number else (str, "TEXT")
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, metavar=metavar, help=_as_option_help(field.help))
     preview = parser.add_mutually_exclusive_group()
     preview.add_argument("--preview", type=typed_path, metavar="FILE", help="use this image as the preview")
-    preview.add_argument("--preview-run", metavar="ID", help="use the newest preview of a training run")
-    preview.add_argument("--preview-prompt", metavar="TEXT", help="generate a preview; [name] stands for the embedding")
+    preview.add_argument("--preview-run", metavar="RUN", help="use the newest preview of this training run")
+    preview.add_argument(
+        "--preview-prompt", metavar="TEXT", help="generate the preview with this prompt; [name] stands for the embedding"
+    )
     _add_json_option(parser, "the embedding")
     add_file_option(parser)
     add_host_options(parser)
 
 
 def notes(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     library = open_services(arguments).library
     given = {field.name: getattr(arguments, field.name) for field in NOTE_FIELDS}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -298,8 +339,8 @@ def _add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def _add_new_name_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="name of the embedding")
-    parser.add_argument("new_name", help="new name")
+    parser.add_argument("name", metavar="NAME", help="name of the embedding")
+    parser.add_argument("new_name", metavar="NEW_NAME", help="new name")
     add_file_option(parser)
     add_host_options(parser)
 
@@ -309,7 +350,7 @@ def _as_option_help(sentence: str) -> str:
 
 
 def _new_preview(library: Library, arguments: argparse.Namespace) -> bytes | None:
-    """Return the image that becomes the preview, or None to keep the preview as it is."""
+    """Return the image for the preview, or None to leave the preview unchanged."""
     if arguments.preview is not None:
         return _read_image(arguments.preview)
     if arguments.preview_run is not None:
@@ -323,13 +364,14 @@ def _read_image(file: Path) -> bytes:
     try:
         return read_preview(file)
     except FileNotFoundError as error:
-        raise NotFound(f'There is no image "{file}".') from error
+        raise NotFound(msg('The image "{path}" does not exist.', path=file)) from error
     except OSError as error:
-        raise UnreadableFile(f'"{file}" cannot be read: {error.strerror or error}.') from error
+        reason = verbatim(error.strerror or str(error))
+        raise UnreadableFile(msg('Cannot read "{path}": {reason}.', path=file, reason=reason)) from error
 
 
 def _print_entries(entries: Sequence[Entry]) -> None:
-    """Print a table without the columns that are empty."""
+    """Print a table without empty columns."""
     rows = [_entry_row(entry) for entry in entries]
     titles = [title for title in rows[0] if title in _COLUMNS_ALWAYS_SHOWN or any(row[title] for row in rows)]
     print_table(titles, [[row[title] for title in titles] for row in rows])
@@ -345,7 +387,7 @@ def _entry_row(entry: Entry) -> dict[str, str]:
         "folder": entry.folder,
         "format": entry.format,
         "KB": f"{entry.size / 1000:.1f}",
-        "changed": _local_time(entry.modified) if entry.modified else "",
+        "modified": _local_time(entry.modified) if entry.modified else "",
         "hash": entry.hash,
         "not loaded": entry.reason,
     }
@@ -368,7 +410,7 @@ def _print_trash(items: Sequence[Trashed]) -> None:
         (item.id, item.name, item.folder or "-", _local_time(item.when), str(len(item.files)), f"{item.size / 1000:.1f}")
         for item in items
     ]
-    print_table(("id", "name", "folder", "since", "files", "KB"), rows)
+    print_table(("id", "name", "folder", "deleted", "files", "KB"), rows)
 
 
 def _print_lines(lines: Iterable[str]) -> None:

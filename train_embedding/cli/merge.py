@@ -1,4 +1,4 @@
-"""`train-embedding merge`: a new embedding from a formula over others."""
+"""`train-embedding merge`: merge embeddings with a formula."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from train_embedding.services.typed_paths import typed_path
 
 EXAMPLES = """\
 examples:
-  my-cat + 0.5 * "red"                    embeddings bare or in 'single quotes', words in "double quotes"
-  king - "man" + "woman"                  operators need a space on both sides
-  'my cat' & style[0:2]                   one after the other; the first two vectors
-  norm(average(a, b), like a)             also concat, drop_zeros, reduce(a, 4), spread(a, 4)
+  my-cat + 0.5 * "red"           embeddings bare or in 'single quotes', words in "double quotes"
+  king - "man" + "woman"         operators need a space on both sides
+  'my cat' & style[0:2]          vectors of the first, then the first two vectors of the second
+  norm(average(a, b), like a)    other functions: concat, drop_zeros, reduce(a, 4), spread(a, 4)
 """
 
 
 def add_to(commands: Commands) -> None:
-    what = "Computes a formula over embeddings and words, and saves the result."
+    """Add the command."""
+    what = "Compute a formula over embeddings and words, and save the result as an embedding."
     verbatim = argparse.RawDescriptionHelpFormatter
     parser = commands.add_parser(
         "merge", help="merge embeddings with a formula", description=what, epilog=EXAMPLES, formatter_class=verbatim
     )
-    parser.add_argument("expression", help="the formula")
-    parser.add_argument("--name", help="name of the new embedding; without it, the result is shown and not saved")
+    parser.add_argument("expression", metavar="FORMULA", help="the formula; see the examples below")
+    parser.add_argument("--name", metavar="NAME", help="name of the new embedding; without it, the result is shown but not saved")
     parser.add_argument("--overwrite", action="store_true", help="replace an embedding of this name; it goes to the trash")
-    parser.add_argument("--preview", type=typed_path, metavar="FILE", help="generate an image with the result before it is saved")
+    parser.add_argument("--preview", type=typed_path, metavar="FILE", help="generate an image with the result, and save it here")
     parser.add_argument(
-        "--prompt", default=PREVIEW_PROMPT, help="prompt of that image; [name] stands for the embedding (default: [name])"
+        "--prompt",
+        default=PREVIEW_PROMPT,
+        metavar="TEXT",
+        help="prompt of that image; [name] stands for the result (default: [name])",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_host_options(parser)
@@ -42,6 +46,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     services = open_services(arguments)
     if arguments.name:
         services.combining.check_free(arguments.name, arguments.overwrite)
@@ -66,4 +71,4 @@ def _print_result(services: Services, combined: Combined, arguments: argparse.Na
     print_report(report)
     for note in notes:
         print(note)
-    print("Nothing was saved: no --name was given." if saved is None else f"Saved {saved.entry.name}: {saved.entry.file}")
+    print("Not saved. To save the result, add --name." if saved is None else f"Saved {saved.entry.name}: {saved.entry.file}")

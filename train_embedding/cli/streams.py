@@ -1,4 +1,4 @@
-"""Standard output and standard error: what their encoding lacks is escaped, and a pipe that was closed ends a verb quietly."""
+"""Standard output and standard error: characters that they cannot encode, and closed pipes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 CLOSED_PIPE = 141
-"What shells report for a program that wrote into a closed pipe, as in `list | head`: 128 + SIGPIPE."
+"Exit code of a program that writes to a closed pipe, as in `list | head`: 128 + SIGPIPE."
 
 
 def escape_what_cannot_be_printed() -> None:
-    r"""Makes prints of text that the streams cannot encode succeed: a Windows code page prints 猫 as \u732b.
+    r"""Escape characters that the streams cannot encode: with a Windows code page, 猫 is printed as \u732b.
 
-    Replacing every such character by "?" would make names look alike. UTF-8 streams that carry undecodable file names as they
-    are keep doing so.
+    With "?" instead, different names would look the same. UTF-8 streams that print undecodable file names unchanged stay as
+    they are.
     """
     streams: tuple[object, ...] = (sys.stdout, sys.stderr)
     for stream in streams:
-        if not isinstance(stream, io.TextIOWrapper):  # None without a console, or a stand-in that takes any text
+        if not isinstance(stream, io.TextIOWrapper):  # None without a console, or a replacement that accepts any text
             continue
         if stream.errors == "strict" or (stream.errors == "surrogateescape" and not _is_utf8(stream)):
             stream.reconfigure(errors="backslashreplace")
 
 
 def can_print(text: str) -> bool:
-    """Whether standard output can show the text as it is."""
+    """Return whether standard output can print the text without escapes."""
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
@@ -37,34 +37,35 @@ def can_print(text: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """The text as standard output shows it, for columns that are to be aligned."""
+    """Return the text as standard output prints it, to align columns."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return text if can_print(text) else text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 @contextmanager
 def closed_pipe_ends_quietly() -> Generator[None, None, None]:
-    """Within the context, what was printed is written out at the end, and a reader that went away ends the program at once.
+    """Flush standard output at the end of the context, and exit quietly if its reader has closed the pipe.
 
-    Raises SystemExit with CLOSED_PIPE.
+    Raises:
+        SystemExit: The pipe was closed; the exit code is CLOSED_PIPE.
     """
     try:
         try:
             yield
         finally:
-            if sys.stdout is not None:  # as it is where it was closed from the start
+            if sys.stdout is not None:  # None if it was closed when the process started
                 sys.stdout.flush()
     except BrokenPipeError:
         if sys.stdout is not None:
-            _leave_for_nowhere(sys.stdout)
+            _redirect_to_null(sys.stdout)
         raise SystemExit(CLOSED_PIPE) from None
 
 
-def _leave_for_nowhere(stream: TextIO) -> None:
-    """Python flushes once more when it exits, and would complain."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def _redirect_to_null(stream: TextIO) -> None:
+    """Discard further output: Python flushes again when it exits, and would print an error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _is_utf8(stream: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`train-embedding train`: trains an embedding on a dataset."""
+"""`train-embedding train`: train an embedding."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ from train_embedding.cli.common import (
 )
 from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
 from train_embedding.errors import InvalidOption, NotFound, TrainingFailed
-from train_embedding.messages import verbatim
+from train_embedding.messages import msg, verbatim
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
     from train_embedding.services.training import Runs, RunState
 
 TICK = 0.2
-"Seconds between two looks at the run."
+"Seconds between updates of the progress bar."
 _ARGUMENTS = ("embedding", "dataset")
-"Options of a run that are given by their place."
+"Options of a run that are positional arguments."
 
 
 def add_to(commands: Commands) -> None:
-    """Add the command with one option for each option of a training run; what is not given comes from the preset."""
-    what = "Trains an embedding. Ctrl-C ends the run and keeps the result."
+    """Add the command, with an option for each option of a training run; defaults come from the preset."""
+    what = "Train an embedding on a dataset, which is a folder of images. Ctrl-C stops the run and keeps the result."
     parser = add_command(commands, "train", run, "train an embedding", what)
-    parser.add_argument("embedding", metavar="NAME", help="an existing embedding (create one with train-embedding create)")
-    parser.add_argument("dataset", metavar="FOLDER", nargs="?", default="", help="folder of images, or --teacher-prompt")
-    for option in OPTIONS:
-        if option.name not in _ARGUMENTS:
-            parser.add_argument(option.flag, help=_help(option), default=None, **_syntax(option))
-    parser.add_argument("--json", action="store_true", help="print the run's final state as JSON")
+    parser.usage = "%(prog)s [OPTIONS] NAME [FOLDER]"
+    parser.add_argument("embedding", metavar="NAME", help="an existing embedding; `train-embedding create` creates one")
+    parser.add_argument(
+        "dataset", metavar="FOLDER", nargs="?", default="", help="folder of training images; not needed with --teacher-prompt"
+    )
+    parser.add_argument("--json", action="store_true", help="print the final state of the run as JSON")
     add_host_options(parser)
+    options = [option for option in OPTIONS if option.name not in _ARGUMENTS]
+    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in options)}
+    for option in options:
+        groups[option.group].add_argument(option.flag, help=_help(option), default=None, **_syntax(option))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def finish(runs: Runs, state: RunState, as_json: bool) -> int:
-    """Print what is known before the first step, follow a run to its end and print its result.
+    """Print the first notes of a run, follow it to its end and print its result.
 
     Args:
         runs: The service that the run was started with.
@@ -97,11 +101,12 @@ def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
 
 def _help(option: Option) -> str:
     has_default = option.kind != "lines" and option.default not in ("", 0, False)
-    return (option.help + (f" (default: {option.default})" if has_default else "")).replace("%", "%%")
+    default = "on" if option.kind == "flag" else option.default
+    return (option.help + (f" (default: {default})" if has_default else "")).replace("%", "%%")
 
 
 def _syntax(option: Option) -> dict[str, Any]:
-    """Return what argparse is told about the kind of an option."""
+    """Return the arguments of `add_argument` for the kind of an option."""
     if option.kind == "choice":
         return {"choices": option.choices}
     if option.kind == "flag":
@@ -114,7 +119,11 @@ def _syntax(option: Option) -> dict[str, Any]:
 
 
 def caption_lines(texts: Iterable[str], services: Services) -> Iterable[str]:
-    """Replace names of caption templates by their lines. Raises NotFound for a name that no template has."""
+    """Replace names of caption templates by their lines.
+
+    Raises:
+        NotFound: There is no caption template of that name.
+    """
     for text in texts:
         if "[" in text:
             yield text
@@ -122,12 +131,15 @@ def caption_lines(texts: Iterable[str], services: Services) -> Iterable[str]:
         templates = services.datasets.templates()
         if text not in templates:
             known = ", ".join(sorted(templates))
-            raise NotFound(f'There is no caption template "{text}".', f"There are {known}; a line contains [name].")
+            raise NotFound(
+                msg('There is no caption template "{name}".', name=text),
+                msg("Use one of {known}, or a caption that contains {trigger}.", known=known, trigger="[name]"),
+            )
         yield from templates[text]
 
 
 def follow(runs: Runs, state: RunState) -> RunState:
-    """Show a progress bar until the run has ended; Ctrl-C stops the run after its current step."""
+    """Show a progress bar until the run has ended; Ctrl-C stops it after the current step."""
     from tqdm import tqdm
 
     bar: Any = tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5)
@@ -144,10 +156,11 @@ def follow(runs: Runs, state: RunState) -> RunState:
 
 
 def report(state: RunState, printed: Collection[str] = ()) -> Iterable[str]:
-    """Describe a run that has ended, without the notes that were printed before."""
+    """Return lines that describe a run that has ended, without notes that were printed before."""
     if not state.error:
-        verb = "Trained" if state.status == "finished" else "Stopped"
-        yield f"{verb} {state.embedding} after {count(state.step, 'step')} in {state.seconds:.0f} s."
+        verb = "Finished" if state.status == "finished" else "Stopped"
+        minutes, seconds = divmod(round(state.seconds), 60)
+        yield f"{verb} {state.embedding}: {count(state.step, 'step')} in {minutes}:{seconds:02d}."
     if state.result:
-        yield f"Written to {state.result}"
+        yield f"Saved to {state.result}"
     yield from (note for note in state.notes if note not in printed)
