@@ -154,8 +154,8 @@ def test_what_is_let_in(path: str) -> None:
     ],
 )
 def test_names_of_the_server(access: Access, known: list[str], unknown: list[str]) -> None:
-    assert [access.knows(name) for name in known] == [True] * len(known)
-    assert [access.knows(name) for name in unknown] == [False] * len(unknown)
+    assert [access.is_own_host(name) for name in known] == [True] * len(known)
+    assert [access.is_own_host(name) for name in unknown] == [False] * len(unknown)
 
 
 def test_every_answer_carries_the_headers() -> None:

@@ -147,7 +147,7 @@ def test_a_head_that_never_ends_is_given_up(serving: str, monkeypatch: pytest.Mo
 
 
 def test_there_are_only_so_many_connections(serving: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "MOST", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     with opened(serving) as first, opened(serving), opened(serving):
         first.sendall(HEAD + b"\r\n")
         assert first.recv(2000).startswith(b"HTTP/1.1 200")

@@ -1,4 +1,4 @@
-"""Who may enter the standalone app: the names that it answers to, passwords, and the token in the printed address."""
+"""Access control of the standalone app: host names, accounts, and the token in the printed address."""
 
 from __future__ import annotations
 
@@ -17,66 +17,74 @@ from urllib.parse import parse_qs
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = ("0.0.0.0", "::")
-"Addresses that stand for all of this machine's."
+"Addresses that mean all addresses of this machine."
 _OWN_NAMES = (LOOPBACK, "localhost", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:\[\]/@]+)(?::\d{0,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Access:
-    """host: the address to listen at. names: further names, as browsers send them. accounts: each USER:PASSWORD."""
+    """Who may use the standalone app.
+
+    Attributes:
+        host: The address to listen at.
+        names: Further host names that are accepted in the Host header.
+        accounts: Accounts of the form USER:PASSWORD.
+        token: Opens the app in place of a password; empty for none.
+        session: Value of the cookie of a browser that is signed in.
+    """
 
     host: str = LOOPBACK
     names: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     token: str = ""
-    "What opens the app in place of a password; empty for none."
     session: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    "What the cookie of a page that was let in holds."
 
     @property
     def guarded(self) -> bool:
+        """Whether an account or the token is needed."""
         return bool(self.accounts or self.token)
 
     @property
     def listens(self) -> bool:
-        """Whether other machines can reach it."""
+        """Whether other machines can reach the app."""
         return bracketed(self.host) not in _OWN_NAMES
 
-    def knows(self, host: str) -> bool:
-        """Whether a Host header names this server, whatever the port.
+    def is_own_host(self, host: str) -> bool:
+        """Return whether a Host header names this server, on any port.
 
-        A page of another site can have its own name lead to this machine; then the header holds that name. Numeric addresses lead
-        nowhere else, so all are taken where the app listens at all addresses.
+        Another site can make its own name resolve to this machine (DNS rebinding); the header then contains that name. Numeric
+        addresses cannot be rebound, so all of them are accepted if the app listens at all addresses.
         """
         found = _HOST.fullmatch(host)
         name = found[1].lower() if found else ""
         return name in self._names or (self.host in EVERYWHERE and _is_address(name))
 
     def admits(self, headers: Mapping[str, str], query: bytes) -> bool:
-        """Whether a request shows a password, the token or the cookie. Takes the same time for each wrong one."""
+        """Return whether a request has a correct password, token or cookie, in a time that does not depend on wrong ones."""
         if not self.guarded:
             return True
-        kind, _, shown = headers.get("authorization", "").partition(" ")
-        right = [
-            kind.lower() == "basic" and _any_same(_decoded(shown), self.accounts),
-            kind.lower() == "bearer" and self._is_token(shown),
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        checks = [
+            kind.lower() == "basic" and _any_same(_decoded(credentials), self.accounts),
+            kind.lower() == "bearer" and self._is_token(credentials),
             self._is_token(token_in(query)),
             self.has_cookie(headers),
         ]
-        return any(right)
+        return any(checks)
 
     def has_cookie(self, headers: Mapping[str, str]) -> bool:
-        cookies = [one.strip().partition("=") for one in headers.get("cookie", "").split(";")]
+        """Return whether a request has the cookie of a browser that is signed in."""
+        cookies = [cookie.strip().partition("=") for cookie in headers.get("cookie", "").split(";")]
         return any(name == self.cookie and _any_same(value, (self.session,)) for name, _, value in cookies)
 
     @property
     def cookie(self) -> str:
-        """Its name. Cookies hold for all ports of a machine, so that of another app must have another name."""
+        """Name of the cookie. Browsers send cookies to all ports of a machine, so each app needs its own name."""
         return f"train-embedding-{hashlib.sha256(self.session.encode()).hexdigest()[:8]}"
 
-    def _is_token(self, shown: str) -> bool:
-        return _any_same(shown, (self.token,) if self.token else ())
+    def _is_token(self, text: str) -> bool:
+        return _any_same(text, (self.token,) if self.token else ())
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -86,11 +94,12 @@ class Access:
 
 
 def bracketed(host: str) -> str:
-    """As an address has it: IPv6 in brackets."""
+    """Return a host as URLs write it: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def token_in(query: bytes) -> str:
+    """Return the token in a query string; empty if there is none."""
     return parse_qs(query.decode("latin-1"), max_num_fields=100).get("token", [""])[0] if b"token=" in query else ""
 
 
@@ -109,8 +118,8 @@ def _decoded(text: str) -> str:
         return ""
 
 
-def _any_same(shown: str, right: Sequence[str]) -> bool:
-    """Compares digests, so that neither contents nor lengths can be found out by time."""
-    digest = hashlib.sha256(shown.encode("utf-8", "replace")).digest()
-    same = [hmac.compare_digest(digest, hashlib.sha256(one.encode("utf-8", "replace")).digest()) for one in right]
+def _any_same(text: str, known: Sequence[str]) -> bool:
+    """Compare digests, so that the time reveals neither the contents nor the lengths of the known texts."""
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).digest()
+    same = [hmac.compare_digest(digest, hashlib.sha256(secret.encode("utf-8", "replace")).digest()) for secret in known]
     return any(same)

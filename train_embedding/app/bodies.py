@@ -1,4 +1,4 @@
-"""Bounds on what a request may send: bytes by route, values in JSON, and the time that it may take."""
+"""Limits on request bodies: size, number of JSON values, and time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from train_embedding.api.routes import PREFIX
 from train_embedding.errors import InvalidInput
 
 PAGE_BYTES = 2 * 2**20
-"Of what a page sends about a click: texts, numbers, names of uploaded files."
+"Largest body of a gradio event: texts, numbers, names of uploaded files."
 PAGE_NODES = 100_000
-"Values in it: 2,000 uploaded files have some 32,000."
+"Largest number of JSON values in it; 2,000 uploaded files have about 32,000."
 UPLOAD_BYTES = 512 * 2**20
-"Of all files that a page uploads at once."
+"Largest upload of all files together."
 CHUNK_SECONDS = 30.0
-"Between two parts of a body, at most."
+"Longest time between two parts of a body."
 
 
 class BodyRefused(Exception):
-    """What the answer is, where the app has not answered yet."""
+    """A body is beyond the limits. The answer has this status and message, if no answer was started."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -32,20 +32,28 @@ class BodyRefused(Exception):
 
 
 def largest(path: str) -> int:
-    """Bytes of a body. The API's routes have lower bounds of their own, with a sentence."""
+    """Return the largest body of a request to a path, in bytes. The API checks lower limits of its own."""
     if path.startswith(PREFIX + "/"):
         return MAX_UPLOAD
     return UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else PAGE_BYTES
 
 
 def check_length(scope: Scope, length: str) -> None:
-    """Raises BodyRefused for a body that says that it is too large."""
+    """Check the Content-Length header.
+
+    Raises:
+        BodyRefused: The body is too large.
+    """
     if length.isdecimal() and int(length[:20]) > largest(scope["path"]):
         raise _too_large(scope)
 
 
 async def bounded(scope: Scope, receive: Receive) -> Receive:
-    """`receive` within the bounds. Raises BodyRefused, here or when it is called."""
+    """Return `receive` with the limits applied.
+
+    Raises:
+        BodyRefused: The body is beyond the limits; raised here or when `receive` is called.
+    """
     if scope["type"] == "websocket":
         return _bounded_messages(receive)
     if scope["method"] in SAFE_METHODS:
@@ -59,12 +67,12 @@ def _counted(scope: Scope, receive: Receive) -> Receive:
 
     async def counted() -> Any:
         nonlocal left, ended
-        if ended:  # from here on it waits for the end of the connection
+        if ended:  # further calls wait for the end of the connection
             return await receive()
         try:
             message = await asyncio.wait_for(receive(), CHUNK_SECONDS)
         except (asyncio.TimeoutError, TimeoutError) as error:
-            raise BodyRefused(408, f"Nothing of the body came for {CHUNK_SECONDS:.0f} seconds.") from error
+            raise BodyRefused(408, f"No part of the body was received for {CHUNK_SECONDS:.0f} seconds.") from error
         left -= len(message.get("body", b""))
         ended = not message.get("more_body", False)
         if left < 0:
@@ -75,7 +83,7 @@ def _counted(scope: Scope, receive: Receive) -> Receive:
 
 
 async def _whole_body(receive: Receive) -> Receive:
-    """What a page sends is small, and is read into memory anyway: here it is counted before gradio parses it."""
+    """Read a whole body, which is small, to count its values before gradio parses it."""
     body, more = bytearray(), True
     while more:
         message = await receive()

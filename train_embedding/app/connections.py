@@ -1,4 +1,4 @@
-"""Connections within bounds: how many there are, and how long one may take to say what it wants."""
+"""Limits on connections: their number, and the time to send the head of a request."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
-"For the head of a request, from the first byte or the opening of the connection."
-MOST = 400
-"""Connections at once. A process has 1,024 descriptors on most systems: more connections would leave none for files, and then an
-embedding could not be saved. A page holds two to six."""
+"Longest time for the head of a request, from the first byte or from the start of the connection."
+MAX_CONNECTIONS = 400
+"""Largest number of connections. Most systems allow a process 1,024 file descriptors; with too many connections none would be
+left to save an embedding. A page has two to six connections."""
 
 
 class BoundedConnection(H11Protocol):
-    """uvicorn waits for the head of a request as long as it takes, and counts connections only once they ask for something."""
+    """A connection with limits. uvicorn has no timeout for the head of a request, and counts only connections with a request."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > MOST:
+        if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
             self._wait()
@@ -31,7 +31,7 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._stop_waiting()
-        elif self._patience is None:
+        elif self._timer is None:
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -39,9 +39,9 @@ class BoundedConnection(H11Protocol):
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

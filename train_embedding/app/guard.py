@@ -1,4 +1,4 @@
-"""The middleware around the whole standalone app: gradio, API, files, streams and websockets."""
+"""Middleware of the standalone app, for gradio, the API, files, streams and websockets."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from train_embedding.api.routes import PREFIX
 from train_embedding.app import bodies
 from train_embedding.app.access import Access, token_in
 from train_embedding.errors import NotAllowed
+from train_embedding.messages import msg
 
 _FRAMES = "frame-ancestors 'self'"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",  # or the token in an address would get to other sites
+    "Referrer-Policy": "same-origin",  # otherwise the token in an address would be sent to other sites
 }
 _INERT = f"sandbox; default-src 'none'; {_FRAMES}"
-"For uploaded files: opened by their address, they run nothing."
+"Policy for uploaded files: opened by their address, they run no scripts."
 _SIGNED_IN = """<!doctype html><meta charset="utf-8"><title>Train Embedding</title>
 <meta http-equiv="refresh" content="0;url=./"><p><a href="./">Train Embedding</a></p>"""
-"A page of ours that goes on to the app: browsers send the new cookie along, also after a click in another site's page."
+"Redirects to the app by a page: then browsers send the new cookie, even after a click on a link of another site."
 _CLOSED = 1008
-"What a websocket is closed with that breaks the rules."
+"Close code of a websocket that is refused."
 
 
 class Guard:
-    """Lets in what `access` admits, and nothing that a page of another site sends."""
+    """Refuses requests that `access` does not admit and requests by pages of other sites."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
         self._access = access
         self.program_tokens: tuple[str, ...] = ()
-        "What gradio 3 shows when it calls the functions of its own queues over HTTP."
+        "Tokens that gradio 3 sends when it calls the functions of its own queues over HTTP."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -54,41 +55,48 @@ class Guard:
                 await answer.refuse(_error(scope, problem.status, problem.message, ""), receive)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that is not let in."""
+        """Return the answer to a refused request; None for other requests."""
         headers = Headers(scope=scope)
         try:
             self._check(scope, headers)
         except NotAllowed as problem:
             return _error(scope, problem.http_status, problem.message, problem.hint)
         if not self._admits(scope, headers):
-            return self._unknown(scope)
-        if scope["type"] == "http" and scope["path"] == "/" and self._shows_token(scope):
+            return self._unauthorized(scope)
+        if scope["type"] == "http" and scope["path"] == "/" and self._has_token(scope):
             return HTMLResponse(_SIGNED_IN)
         bodies.check_length(scope, headers.get("content-length", ""))
         return None
 
     def _check(self, scope: Scope, headers: Headers) -> None:
-        """Raises NotAllowed for another server's name, and for what another site's page sends."""
+        """Check host and origin.
+
+        Raises:
+            NotAllowed: The Host header is not that of this server, or a page of another site sent the request.
+        """
         host = headers.get("host", "")
-        if not self._access.knows(host):
-            raise NotAllowed(f'This server is not called "{host[:60]}".', "Start it with --allow-host to give it that name.")
+        if not self._access.is_own_host(host):
+            raise NotAllowed(
+                msg('The host name "{name}" is not allowed.', name=host[:60]),
+                msg("To allow it, start the app with {option}.", option="--allow-host"),
+            )
         if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
             check_origin(headers)
         elif headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_opened(headers):
-            raise NotAllowed("The request comes from a page of another site.", "Open the address itself.")
+            raise NotAllowed(msg("The request comes from a page of another site."), msg("Open the address directly."))
 
     def _admits(self, scope: Scope, headers: Headers) -> bool:
-        shown = headers.get("authorization", "")
+        authorization = headers.get("authorization", "")
         return self._access.admits(headers, scope["query_string"]) or (
-            any(Access(token=token).admits({"authorization": shown}, b"") for token in self.program_tokens)
+            any(Access(token=token).admits({"authorization": authorization}, b"") for token in self.program_tokens)
         )
 
-    def _shows_token(self, scope: Scope) -> bool:
+    def _has_token(self, scope: Scope) -> bool:
         return self._access.guarded and bool(token_in(scope["query_string"]))
 
-    def _unknown(self, scope: Scope) -> Response:
+    def _unauthorized(self, scope: Scope) -> Response:
         if self._access.accounts:
-            answer = _error(scope, 401, "A user name and a password are needed.", "They are those of --auth.")
+            answer = _error(scope, 401, "A user name and a password are needed.", "Use those of --auth.")
             answer.headers["WWW-Authenticate"] = 'Basic realm="Train Embedding", charset="UTF-8"'
             return answer
         answer = _error(scope, 401, "The token is missing or wrong.", "Open the address that the program has printed.")
@@ -96,7 +104,7 @@ class Guard:
         return answer
 
     def _cookie(self, scope: Scope) -> str:
-        """The cookie for a page that has shown a password or the token; empty where there is no need."""
+        """Return the cookie to set after a correct password or token; empty if none is needed."""
         headers = Headers(scope=scope)
         query = scope["query_string"]
         access = self._access
@@ -106,13 +114,14 @@ class Guard:
 
 
 class _Answer:
-    """Sends what the app answers, with our headers."""
+    """Sends the app's answer with the security headers."""
 
     def __init__(self, send: Send, scope: Scope, cookie: str) -> None:
         self._send, self._scope, self._cookie = send, scope, cookie
         self.started = False
 
     async def send(self, message: Message) -> None:
+        """Send a message of the app."""
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
@@ -126,6 +135,7 @@ class _Answer:
         await self._send(message)
 
     async def refuse(self, response: Response, receive: Receive) -> None:
+        """Send a response, or close a websocket."""
         if self._scope["type"] == "websocket":
             await self._send({"type": "websocket.close", "code": _CLOSED})
         else:
@@ -133,18 +143,18 @@ class _Answer:
 
 
 def _error(scope: Scope, status: int, message: str, hint: str) -> Response:
-    """In the API's form for its clients, plain text for people."""
+    """Return an error as JSON for the API, else as plain text."""
     if scope["path"].startswith(PREFIX):
         return JSONResponse({"error": message, "hint": hint}, status)
     return PlainTextResponse(f"{message} {hint}".strip(), status)
 
 
 def _is_opened(headers: Headers) -> bool:
-    """Whether a person followed a link of another site to a page of ours, not in a frame of that site."""
+    """Return whether the user followed a link of another site to this app, not inside a frame."""
     return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 
 
 def _is_file(path: str) -> bool:
-    """Whether gradio serves an uploaded file there."""
+    """Return whether gradio serves an uploaded file at a path."""
     rest = unquote(path).removeprefix("/gradio_api")
     return rest.startswith(("/file=", "/file/"))

@@ -1,4 +1,4 @@
-"""gradio's part of the app, with the checks of files that only gradio's own `launch` turns on."""
+"""Mounting gradio in the app, with the file checks that only its own `launch` enables."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import gradio as gr
 from gradio.routes import App
 from starlette.routing import Mount
 
+from train_embedding.translations import t
+
 MAX_UPLOAD = 64 * 2**20
-"Bytes of an uploaded file: more than any that is read here."
+"Largest uploaded file in bytes; no file that is read here is larger."
 _FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
-"Where gradio keeps what was uploaded and what it shows; its components read it when they are made."
+"Names the folder for uploaded and shown files; gradio's components read it when they are created."
 _WANTED: dict[str, Any] = {
     "allowed_paths": [],
     "blocked_paths": [],
@@ -28,12 +30,12 @@ _WANTED: dict[str, Any] = {
     "enable_monitoring": False,
     "run_history": False,
 }
-"What `mount_gradio_app` is told where it knows of it."
+"Arguments of `mount_gradio_app`, as far as the installed version has them."
 
 
 @contextmanager
 def private_folder() -> Generator[Path, None, None]:
-    """A folder of this process alone for gradio's files, in place of one that all gradio programs on the machine share."""
+    """Provide a private folder for gradio's files, instead of the one that all gradio programs on the machine share."""
     before = os.environ.get(_FOLDER_VARIABLE)
     with tempfile.TemporaryDirectory(prefix="train-embedding-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
@@ -48,17 +50,17 @@ def private_folder() -> Generator[Path, None, None]:
 
 
 def mount(app: fastapi.FastAPI, blocks: gr.Blocks, folder: Path) -> None:
-    """Mounts gradio at "/" so that it serves and reads files of `folder` alone."""
+    """Mount gradio at "/" so that it serves and reads only files in `folder`."""
     mount_gradio_app: Any = vars(gr)["mount_gradio_app"]  # its annotations are incomplete
     known = inspect.signature(mount_gradio_app).parameters
     mount_gradio_app(app, blocks, path="/", **{name: value for name, value in _WANTED.items() if name in known})
-    # gradio 4 and later read any path that a page names unless this is set, which only `launch` does.
+    # Unless this is set, which only `launch` does, gradio 4 and later read any path that a request contains.
     setattr(blocks, "has_launched", True)  # noqa: B010
     blocks.allowed_paths, blocks.blocked_paths = [], []
     for block in blocks.blocks.values():
         setattr(block, "async_move_resource_to_block_cache", _refusing_addresses(block))  # noqa: B010
     mounted = _mounted(app)
-    # gradio 3 serves whatever lies in the folder that the program was started in.
+    # gradio 3 serves all files in its working directory.
     setattr(mounted, "cwd", str(folder))  # noqa: B010
 
 
@@ -76,17 +78,17 @@ def connect_queue(app: fastapi.FastAPI, address: str) -> str:
 
 
 def _mounted(app: fastapi.FastAPI) -> Any:
-    """gradio's own app; None where it is not mounted."""
+    """Return gradio's own app; None if it is not mounted."""
     return next((route.app for route in app.routes if isinstance(route, Mount) and isinstance(route.app, App)), None)
 
 
 def _refusing_addresses(block: Any) -> Any:
-    """gradio 4 and later would fetch any address that a request names as a file, from this machine."""
+    """Refuse addresses: gradio 4 and later would fetch any URL that a request gives as a file."""
     keep = getattr(block, "async_move_resource_to_block_cache", None)
 
     async def keep_local_files(path: str | Path | None) -> str | None:
         if keep is None or "://" in str(path):
-            raise gr.Error("Files cannot be fetched from other addresses.")
+            raise gr.Error(t("Files cannot be fetched from URLs."))
         return await keep(path)
 
     return keep_local_files

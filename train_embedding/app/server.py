@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 TITLE = msg("Train Embedding")
 SHUTDOWN_SECONDS = 2
-"What answers under way get when the app ends."
+"Time for unfinished answers when the app ends."
 print_at_once = partial(print, flush=True)
-"Reaches a program that reads what is said, too, as soon as it is said."
+"Also reaches a program that reads the output through a pipe immediately."
 STATIC = Path(__file__).parent / "static"
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ("train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js")
@@ -43,7 +43,7 @@ FILES = {
     **{name: (STATIC / name, ROOT / "javascript" / name) for name in SCRIPTS},
     "page.js": (STATIC / "page.js",),
 }
-"""What the page loads: the first place is a wheel's, the second a clone's, whose root is laid out for the WebUI."""
+"""Files that the page loads, with their place in a wheel and in a clone, whose root has the layout of a WebUI extension."""
 _LOAD_FILES = """() => {
   for (const name of ["style.css", "page.css"]) {
     const link = Object.assign(document.createElement("link"), {rel: "stylesheet", href: "train-embedding/static/" + name});
@@ -105,7 +105,7 @@ def _application(services: Services, folder: Path, language: Language) -> fastap
 
 
 class _Server(uvicorn.Server):
-    """Calls `ready` once connections are accepted, and `ended` when there are no more."""
+    """Calls `ready` when connections are accepted, and `ended` when all are closed."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ended: Callable[[], None]) -> None:
         super().__init__(config)
@@ -117,7 +117,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        self._ended()  # here, since SIGTERM ends the process as soon as uvicorn has shut down
+        self._ended()  # not after `run`: SIGTERM ends the process as soon as uvicorn has shut down
 
 
 def serve(
@@ -162,8 +162,11 @@ def _listener(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as problem:
-        place = f"Port {port}" if host == LOOPBACK else f"Port {port} at {host}"
-        raise Conflict(f"{place} cannot be used: {problem.strerror}.", "Name another with --port.") from problem
+        place = f"{bracketed(host)}:{port}"
+        raise Conflict(
+            msg("Cannot listen on {address}: {reason}.", address=place, reason=problem.strerror),
+            msg("Choose another port with {option}.", option="--port"),
+        ) from problem
     return listener
 
 
@@ -173,16 +176,16 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         http=BoundedConnection,
         log_level="warning",
         proxy_headers=False,
-        backlog=64,  # asyncio accepts as many at once before `BoundedConnection` can count them
+        backlog=64,  # asyncio accepts this many connections at once before `BoundedConnection` counts them
         ws_max_size=bodies.PAGE_BYTES,
-        # gradio's pages keep a stream open for as long as they are shown.
+        # gradio's pages keep a stream open as long as they are open.
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
 def _sentence(address: str, port: int, access: Access) -> str:
     token = f"?token={access.token}" if access.token else ""
-    sentence = f"Running on {address}{token} (Ctrl-C ends it)"
+    sentence = f"Running on {address}{token} (press Ctrl-C to stop)"
     if access.host in EVERYWHERE:
         sentence += f"\nFrom other machines: http://{socket.gethostname()}:{port}/{token}"
     return sentence
