@@ -65,13 +65,13 @@ def test_exporting_to_where_nothing_can_be_written(tmp_path: Path) -> None:
 
 
 def latents_of(model: DiffusionModel, folder: Path) -> torch.Tensor:
-    pictures, _skipped = scan_folder(folder, ImageOptions(((64, 64),)))
-    return torch.stack([one.moments.mean for one in encode_dataset(model, pictures)[0]])
+    images, _skipped = scan_folder(folder, ImageOptions(((64, 64),)))
+    return torch.stack([one.moments.mean for one in encode_dataset(model, images)[0]])
 
 
 @pytest.mark.checkpoint
 def test_the_vae_keeps_hue_and_pattern() -> None:
-    """What the concepts are measured by is still there in the reconstructions of pictures that show them."""
+    """What the concepts are measured by is still there in the reconstructions of images that show them."""
     model = load_checkpoint(DEMO_CHECKPOINT)
     for name, most in (("lime", 0.05), ("checker", 0.6), ("arch", 0.3)):
         decoded = model.decode_latents(latents_of(model, SETS[name].training_folder))

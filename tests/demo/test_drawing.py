@@ -16,19 +16,19 @@ def scene(seed: int = 1, **values: str) -> drawing.Scene:
     return drawing.random_scene(random.Random(seed), **given)
 
 
-def test_the_same_seed_draws_the_same_picture() -> None:
-    def pictures(seed: int) -> list[tuple[bytes, str]]:
+def test_the_same_seed_draws_the_same_image() -> None:
+    def images(seed: int) -> list[tuple[bytes, str]]:
         rng = random.Random(seed)
         captioned = [drawing.random_captioned_scene(rng) for _ in range(5)]
         return [(drawing.draw(scene).tobytes(), caption) for scene, caption in captioned]
 
-    assert pictures(1) == pictures(1)
-    assert pictures(1) != pictures(2)
+    assert images(1) == images(1)
+    assert images(1) != images(2)
 
 
-def test_a_picture() -> None:
-    picture = drawing.draw(scene())
-    assert (picture.size, picture.mode) == ((64, 64), "RGB")
+def test_a_image() -> None:
+    image = drawing.draw(scene())
+    assert (image.size, image.mode) == ((64, 64), "RGB")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_captions_name_what_is_seen_and_nothing_that_has_no_name() -> None:
             assert min(distance, 360 - distance) <= 4
 
 
-def test_shapes_stay_inside_the_picture() -> None:
+def test_shapes_stay_inside_the_image() -> None:
     for seed in range(40):
         for shape in (*drawing.NAMED_SHAPES, *drawing.UNNAMED_SHAPES):
             mask = np.asarray(drawing.draw_mask(scene(seed, shape=shape)))
@@ -75,7 +75,7 @@ def test_shapes_stay_inside_the_picture() -> None:
             assert (edge > 127).mean() < 0.25
 
 
-def test_the_mask_is_where_the_picture_differs() -> None:
+def test_the_mask_is_where_the_image_differs() -> None:
     for shape in (*drawing.NAMED_SHAPES, *drawing.UNNAMED_SHAPES):
         drawn = scene(shape=shape)
         seen = measure.object_mask(drawing.draw(drawn))

@@ -27,9 +27,9 @@ def drawn(seed: int, *, hue: float | None = None, **values: str) -> Image.Image:
 @pytest.mark.parametrize("colour", drawing.HUES)
 def test_colours_and_backgrounds(colour: str, background: str) -> None:
     for seed, (shape, pattern) in enumerate([("star", ""), ("ring", "striped"), ("circle", "dotted"), ("diamond", "")]):
-        picture = drawn(seed, colour=colour, background=background, shape=shape, pattern=pattern)
-        assert measure.named_colour(picture) == colour
-        assert measure.named_background(picture) == background
+        image = drawn(seed, colour=colour, background=background, shape=shape, pattern=pattern)
+        assert measure.named_colour(image) == colour
+        assert measure.named_background(image) == background
 
 
 def test_nothing_to_see() -> None:
@@ -40,8 +40,8 @@ def test_nothing_to_see() -> None:
 
 
 def test_a_shape_without_colour_has_no_hue() -> None:
-    picture = drawn(1)
-    assert measure.object_hue(Image.merge("RGB", [picture.convert("L")] * 3)) is None
+    image = drawn(1)
+    assert measure.object_hue(Image.merge("RGB", [image.convert("L")] * 3)) is None
 
 
 def test_hues_around_the_circle() -> None:
@@ -53,8 +53,8 @@ def test_hues_around_the_circle() -> None:
     assert measure.hue_distance(drawn(1, hue=182), 2) == pytest.approx(1, abs=0.02)
 
 
-def distances(distance: Callable[[Image.Image], float], pictures: list[Image.Image]) -> np.ndarray:
-    values = np.array([distance(picture) for picture in pictures])
+def distances(distance: Callable[[Image.Image], float], images: list[Image.Image]) -> np.ndarray:
+    values = np.array([distance(image) for image in images])
     assert ((values >= 0) & (values <= 1)).all()
     return values
 

@@ -35,20 +35,20 @@ def test_prompts_cover_everything_that_has_a_name() -> None:
     assert {*drawing.HUES, *drawing.BACKGROUNDS, *drawing.NAMED_SHAPES, "big", "striped", "dotted"} <= words
 
 
-def test_perfect_pictures_and_shuffled_ones() -> None:
+def test_perfect_images_and_shuffled_ones() -> None:
     prompts = random_prompts(60, 2)
-    pictures = [perfect(prompt) for prompt in prompts]
-    assert score(prompts, pictures) == Score(60, 60, 60)
-    wrong = score(prompts, pictures[1:] + pictures[:1])
+    images = [perfect(prompt) for prompt in prompts]
+    assert score(prompts, images) == Score(60, 60, 60)
+    wrong = score(prompts, images[1:] + images[:1])
     assert wrong.colour < 20
     assert wrong.background < 25
 
 
-def test_one_wrong_picture_counts() -> None:
+def test_one_wrong_image_counts() -> None:
     prompts = ["a big red star on a navy background", "a blue ring on a white background"]
-    pictures = [perfect(prompts[0]), perfect("a green ring on a white background")]
-    assert score(prompts, pictures) == Score(2, 1, 2)
-    assert score(prompts, [pictures[0], Image.new("RGB", (64, 64), "white")]) == Score(2, 1, 2)
+    images = [perfect(prompts[0]), perfect("a green ring on a white background")]
+    assert score(prompts, images) == Score(2, 1, 2)
+    assert score(prompts, [images[0], Image.new("RGB", (64, 64), "white")]) == Score(2, 1, 2)
 
 
 def test_the_contact_sheet() -> None:

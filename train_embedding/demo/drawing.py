@@ -1,8 +1,8 @@
-"""The demo's world: captioned 64×64 pictures of one shape on a plain background.
+"""The demo's images: captioned, 64×64 pixels, one shape on a plain background.
 
-Captions name eight colours, eight shapes, three sizes, two patterns and six backgrounds. Some pictures show what no
-caption has a word for: a hue between the names, other patterns ("patterned"), other shapes ("thing"). The checkpoint
-therefore can draw them and cannot be asked for them, which is what a textual-inversion embedding is for.
+Captions name eight colours, eight shapes, three sizes, two patterns and six backgrounds. Some images show what no caption has a
+word for: hues between the named ones, other patterns ("patterned") and other shapes ("thing"). The checkpoint can therefore
+generate them, but no prompt describes them: a task for a textual-inversion embedding.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows; angles in degrees, lengths in pixels of the finished picture."""
+    """The contents of an image; angles in degrees, lengths in pixels of the finished image."""
 
     shape: str
     hue: float
@@ -55,7 +55,7 @@ class Scene:
 
 
 def random_scene(rng: random.Random, *, colour: str, background: str, size: str, shape: str, pattern: str) -> Scene:
-    """A scene with the named properties and everything else jittered. `colour` "colored" draws any hue."""
+    """Make a scene with the named properties and random others. The colour "colored" stands for any hue."""
     hue = rng.uniform(0, 360) if colour == "colored" else HUES[colour] + rng.uniform(-4, 4)
     pink = colour == "pink"
     radius = rng.uniform(*RADII[size])
@@ -78,7 +78,7 @@ def random_scene(rng: random.Random, *, colour: str, background: str, size: str,
 
 
 def random_captioned_scene(rng: random.Random) -> tuple[Scene, str]:
-    """One training picture's scene and its caption."""
+    """Make the scene of a training image, and its caption."""
     colour = "colored" if rng.random() < 0.15 else rng.choice(list(HUES))
     background = rng.choice(list(BACKGROUNDS))
     size = rng.choice(list(RADII))
@@ -95,40 +95,43 @@ def random_captioned_scene(rng: random.Random) -> tuple[Scene, str]:
 
 
 def caption(*, colour: str, background: str, size: str = "", shape: str = "thing", pattern: str = "") -> str:
-    """The sentence for a picture, such as "a big striped red star on a navy background"."""
+    """Return a caption, such as "a big striped red star on a navy background"."""
     words = " ".join(word for word in (size, pattern, colour, shape) if word)
     article = "an" if words[0] in "aeiou" else "a"
     return f"{article} {words} on a {background} background"
 
 
 def shape_word(shape: str) -> str:
+    """Return the word of captions for a shape."""
     return shape if shape in NAMED_SHAPES else "thing"
 
 
 def pattern_word(pattern: str) -> str:
+    """Return the word of captions for a pattern."""
     return pattern if pattern in NAMED_PATTERNS else "patterned"
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The finished picture, RGB, `SIZE` pixels square."""
+    """Draw a scene as an RGB image, `SIZE` pixels square."""
     side = SIZE * SUPERSAMPLE
-    picture = Image.new("RGB", (side, side), scene.background)
-    picture.paste(_fill(scene), mask=_mask(scene))
-    return picture.reduce(SUPERSAMPLE)
+    image = Image.new("RGB", (side, side), scene.background)
+    image.paste(_fill(scene), mask=_mask(scene))
+    return image.reduce(SUPERSAMPLE)
 
 
 def draw_mask(scene: Scene) -> Image.Image:
-    """The shape alone as an "L" picture, 255 inside, `SIZE` pixels square."""
+    """Draw the shape alone as an "L" image, 255 inside, `SIZE` pixels square."""
     return _mask(scene).reduce(SUPERSAMPLE)
 
 
 def colour_of(scene: Scene) -> tuple[int, int, int]:
+    """Return the RGB colour of a scene's shape."""
     red, green, blue = colorsys.hsv_to_rgb(scene.hue / 360, scene.saturation, scene.value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def plain_scene(shape: str) -> Scene:
-    """The shape upright in the middle, red on white: what shape overlap is measured against."""
+    """Make a scene of a shape upright in the middle, red on white, the reference for shape overlap."""
     return Scene(shape, 0.0, 1.0, 1.0, "", BACKGROUNDS["white"], 24.0, (SIZE / 2, SIZE / 2), 0.0, 0.0, (0.0, 0.0))
 
 
@@ -164,7 +167,7 @@ def _fill(scene: Scene) -> Image.Image:
 
 
 def _draw_pattern(pen: ImageDraw.ImageDraw, scene: Scene, dark: tuple[int, ...], side: int) -> None:
-    """Draws the dark parts of the pattern; the middle of the tile lies under the shape's centre."""
+    """Draw the dark parts of a pattern; the middle of the tile will be at the centre of the shape."""
     middle = side / 2
     unit = 7.0 * SUPERSAMPLE
     phase_x, phase_y = (middle + phase * 2 * unit for phase in scene.pattern_phase)
@@ -207,7 +210,7 @@ def _regular(corners: int, start: float = -90.0, radius: float = 1.0) -> list[Po
 
 
 def _outline(scene: Scene) -> tuple[list[Point], list[Point]]:
-    """The shape's outline and its hole in a box of -1…1, y downwards."""
+    """Return the outline of the shape and that of its hole, in a box of -1…1, y downwards."""
     if scene.shape == "blob":
         return _blob(scene.outline), []
     if scene.shape == "ring":

@@ -1,4 +1,4 @@
-"""What a picture shows, measured from its pixels: colours, background, pattern and shape."""
+"""Measurements of an image's pixels: colours, background, pattern and shape."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -15,71 +15,71 @@ from PIL import Image
 from train_embedding.demo import drawing
 
 _OBJECT_DISTANCE = 55.0
-"RGB distance from the background at which a pixel belongs to the shape."
+"RGB distance from the background above which a pixel belongs to the shape."
 _COLOURED = 0.3
-"Least saturation × value of a pixel whose hue counts."
+"Smallest saturation × value of a pixel whose hue is used."
 
 
-def background_colour(picture: Image.Image) -> np.ndarray:
-    """Median of the outermost pixels, float [3] in 0…255."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
+def background_colour(image: Image.Image) -> np.ndarray:
+    """Return the median of the outermost pixels, float [3] in 0…255."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
     edge = np.concatenate(
         [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)]
     )
     return np.median(edge, axis=0)
 
 
-def named_background(picture: Image.Image) -> str:
-    """The background whose colour is nearest."""
-    colour = background_colour(picture)
+def named_background(image: Image.Image) -> str:
+    """Return the name of the background with the closest colour."""
+    colour = background_colour(image)
     return min(drawing.BACKGROUNDS, key=lambda name: float(np.linalg.norm(colour - np.array(drawing.BACKGROUNDS[name]))))
 
 
-def object_mask(picture: Image.Image) -> np.ndarray:
-    """Which pixels differ from the background, bool [H, W]."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
-    return np.linalg.norm(pixels - background_colour(picture), axis=2) > _OBJECT_DISTANCE
+def object_mask(image: Image.Image) -> np.ndarray:
+    """Return which pixels differ from the background, bool [H, W]."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    return np.linalg.norm(pixels - background_colour(image), axis=2) > _OBJECT_DISTANCE
 
 
-def object_hsv(picture: Image.Image) -> np.ndarray | None:
-    """Hue (degrees), saturation and value of the shape's coloured pixels, [N, 3]; None where there are fewer than 12."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)[object_mask(picture)] / 255
+def object_hsv(image: Image.Image) -> np.ndarray | None:
+    """Return hue (degrees), saturation and value of the shape's coloured pixels, [N, 3]; None if there are fewer than 12."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64)[object_mask(image)] / 255
     hsv = np.array([colorsys.rgb_to_hsv(*pixel) for pixel in pixels]).reshape(-1, 3)
     coloured = hsv[hsv[:, 1] * hsv[:, 2] > _COLOURED]
     return coloured * (360, 1, 1) if len(coloured) >= 12 else None
 
 
-def object_hue(picture: Image.Image) -> float | None:
-    """Mean direction of the hues, weighted by chroma, in degrees; None where no shape is seen."""
-    hsv = object_hsv(picture)
+def object_hue(image: Image.Image) -> float | None:
+    """Return the circular mean of the hues, weighted by chroma, in degrees; None if there is no shape."""
+    hsv = object_hsv(image)
     if hsv is None:
         return None
     angles, weights = np.deg2rad(hsv[:, 0]), hsv[:, 1] * hsv[:, 2]
     return math.degrees(math.atan2((np.sin(angles) * weights).sum(), (np.cos(angles) * weights).sum())) % 360
 
 
-def named_colour(picture: Image.Image) -> str:
-    """The colour whose hue is nearest; "" where no shape is seen."""
-    hue = object_hue(picture)
+def named_colour(image: Image.Image) -> str:
+    """Return the name of the colour with the closest hue; "" if there is no shape."""
+    hue = object_hue(image)
     if hue is None:
         return ""
     return min(drawing.HUES, key=lambda name: _circular(hue, drawing.HUES[name]))
 
 
-def hue_distance(picture: Image.Image, hue: float) -> float:
-    """Angle between the shape's hue and `hue` as a part of 180°; 1 where no shape is seen."""
-    seen = object_hue(picture)
+def hue_distance(image: Image.Image, hue: float) -> float:
+    """Return the angle between the shape's hue and `hue` as a fraction of 180°; 1 if there is no shape."""
+    seen = object_hue(image)
     return 1.0 if seen is None else _circular(seen, hue) / 180
 
 
-def checker_distance(picture: Image.Image) -> float:
-    """1 − how well light and dark inside the shape alternate in both directions, the best of cells of 6 to 9 pixels.
+def checker_distance(image: Image.Image) -> float:
+    """Return 1 − how well light and dark inside the shape alternate in both directions; the best of cells of 6 to 9 pixels.
 
     With b = ±1 for pixels lighter or darker than the shape's middle, and C(dx, dy) the mean of b(x, y) · b(x + dx, y + dy),
     agreement is (C(c, c) − C(c, 0) − C(0, c)) / 3: 1 for a checkerboard of cells c, 1/3 or less for stripes and flat colour.
     """
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float64).max(axis=2)
-    mask = object_mask(picture)
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64).max(axis=2)
+    mask = object_mask(image)
     if mask.sum() < 100:
         return 1.0
     low, high = np.percentile(pixels[mask], (10, 90))
@@ -90,9 +90,9 @@ def checker_distance(picture: Image.Image) -> float:
     return 1 - max(0.0, best)
 
 
-def shape_distance(picture: Image.Image, shape: str) -> float:
-    """1 − overlap (intersection over union) of the shape's silhouette with the named one, both scaled to the same box."""
-    silhouette = _boxed(object_mask(picture))
+def shape_distance(image: Image.Image, shape: str) -> float:
+    """Return 1 − overlap (intersection over union) of the silhouette with that of a named shape, both scaled to the same box."""
+    silhouette = _boxed(object_mask(image))
     if silhouette is None:
         return 1.0
     template = _template(shape)
@@ -116,13 +116,13 @@ def _correlation(signs: np.ndarray, mask: np.ndarray, dx: int, dy: int) -> float
 
 
 def _boxed(mask: np.ndarray) -> np.ndarray | None:
-    """The mask cut to its bounding box and scaled to 32 × 32; None where there is nothing."""
+    """Return the mask cropped to its bounding box and scaled to 32 × 32; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) < 4 or len(columns) < 4:
         return None
     cut = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    picture = Image.fromarray((cut * 255).astype(np.uint8)).resize((32, 32), Image.Resampling.BOX)
-    return np.asarray(picture) > 127
+    image = Image.fromarray((cut * 255).astype(np.uint8)).resize((32, 32), Image.Resampling.BOX)
+    return np.asarray(image) > 127
 
 
 @lru_cache(maxsize=8)

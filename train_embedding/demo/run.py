@@ -1,4 +1,4 @@
-"""The main job on sample pictures: creates an embedding, trains it, and measures and draws before and after."""
+"""The demo: create an embedding, train it on sample images, and compare before and after."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
 from train_embedding.engine.training.early_stopping import paired_difference
 from train_embedding.errors import InvalidInput, StorageFailed, TrainingFailed
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
+from train_embedding.messages import msg
 from train_embedding.services import Services
 from train_embedding.services.training import Runs, RunState
 
 _SHOWN = 16
-"Pictures of each kind on the sheet."
+"Generated images of each kind on the sheet."
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Losses are means over the fixed items of the held-out pictures; distances are means over the pictures drawn, 0…1."""
+    """Result of the demo. Losses are means over the held-out items; distances, 0…1, are means over the generated images."""
 
     embedding: str
     steps: int
@@ -35,7 +36,7 @@ class DemoResult:
     loss_before: float
     loss_after: float
     standard_error: float
-    "Of the paired difference of the losses."
+    "Standard error of the paired difference of the losses."
     concept_distance_before: float
     concept_distance_after: float
     sheet: str
@@ -49,13 +50,23 @@ def run_demo(
     follow: Callable[[Runs, RunState], RunState] = lambda runs, state: runs.wait(state.id),
     say: Callable[[str], None] = print,
 ) -> DemoResult:
-    """Runs the main job on one sample set, in a data folder at output/data; writes output/<set>.png.
+    """Run the demo on a sample set, with the data folder output/data, and write output/<set>.png.
 
-    follow: waits for the end of a run, showing it if it likes. say: gets sentences for people.
-    Raises InvalidInput for a set that there is none of, and whatever ends the run.
+    Args:
+        set_name: The sample set.
+        output: Folder for the results.
+        seed: Seed of the training run.
+        follow: Waits for the end of a run; may show its progress.
+        say: Is called with sentences about the progress.
+
+    Raises:
+        InvalidInput: There is no such sample set.
+        TrainingFailed: The run failed.
     """
     if set_name not in SETS:
-        raise InvalidInput(f'There is no sample set "{set_name}".', f"Sample sets are {', '.join(SETS)}.")
+        raise InvalidInput(
+            msg('There is no sample set "{name}".', name=set_name), msg("Use one of {names}.", names=", ".join(SETS))
+        )
     sample_set = SETS[set_name]
     host = StandaloneHost(output / "data")
     started = time.monotonic()
@@ -66,14 +77,15 @@ def run_demo(
         losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
         drawn = [held_out.draw(embedding) for embedding in (before, after)]
     difference, error = paired_difference(losses[0] - losses[1])
-    distances = [held_out.distance(pictures) for pictures in drawn]
+    distances = [held_out.distance(images) for images in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)
     say(
         f"Loss on {len(losses[0])} held-out items: {losses[0].mean():.4f} → {losses[1].mean():.4f}, "
-        f"down by {difference / error:.1f} standard errors."
+        f"a decrease of {difference / error:.1f} standard errors."
     )
-    say(f"Distance from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
+    say(f"Distance of generated images from the concept ({sample_set.measures}): {distances[0]:.3f} → {distances[1]:.3f}.")
+    say(f"Images before and after: {sheet}")
     return DemoResult(
         embedding=str(services.library.get(before.name).file),
         steps=state.step,
@@ -88,7 +100,7 @@ def run_demo(
 
 
 def export_checkpoint(folder: Path) -> Path:
-    """Copy the demo checkpoint to a WebUI's checkpoint folder, with a text encoder folder that its config names absolutely.
+    """Copy the demo checkpoint to a folder of checkpoints, with its text encoder, whose absolute path is in the config.
 
     Returns:
         The path of the copied checkpoint.
@@ -107,7 +119,9 @@ def export_checkpoint(folder: Path) -> Path:
         absolute = config.replace("version: clip\n", f'version: "{(target / "demo-clip").as_posix()}"\n')
         (target / "demo.yaml").write_text(absolute, encoding="utf-8")
     except OSError as error:
-        raise StorageFailed(f'The demo checkpoint could not be copied to "{folder}": {error.strerror}.') from error
+        raise StorageFailed(
+            msg('Cannot copy the demo checkpoint to "{folder}": {reason}.', folder=folder, reason=error.strerror)
+        ) from error
     return target / DEMO_CHECKPOINT.name
 
 
@@ -118,10 +132,11 @@ def _trained(
     follow: Callable[[Runs, RunState], RunState],
     say: Callable[[str], None],
 ) -> tuple[Embedding, Embedding, RunState]:
-    """Creates the set's embedding and trains it; gives it as it was and as it is, and the ended run."""
+    """Create the embedding of a set and train it; return the embedding before and after, and the state of the run."""
     name = f"my-{sample_set.name}"
     created = services.library.create(name, sample_set.init_text, overwrite=True)
-    say(f'Created "{name}" from the text "{sample_set.init_text}": {created.entry.vectors} vector(s).')
+    count = created.entry.vectors
+    say(f'Created {name} from the text "{sample_set.init_text}", with {count} {"vector" if count == 1 else "vectors"}.')
     before = services.library.read(name)
     spec = TrainingSpec.from_json(
         {
@@ -137,30 +152,30 @@ def _trained(
     state = follow(services.runs, services.runs.start(spec))
     if state.error:
         raise TrainingFailed(state.error, state.hint)
-    say(f"Trained {state.step} steps in {state.seconds:.0f} s on {sample_set.training_folder}.")
+    say(f"Trained {name} on the images in {sample_set.training_folder}: {state.step} steps in {state.seconds:.0f} s.")
     return before, services.library.read(name), state
 
 
 def _write_sheet(file: Path, sample_set: SampleSet, drawn: Sequence[Sequence[Image.Image]]) -> None:
-    """Training pictures, then pictures drawn before and after training with the same prompts and seeds, twice their size."""
+    """Save the training images and images generated before and after training with the same prompts and seeds."""
     training = [Image.open(path, formats=("PNG",)) for path in sorted(sample_set.training_folder.glob("*.png"))]
-    shown = [pictures[:: len(pictures) // _SHOWN] for pictures in drawn]
+    shown = [images[:: len(images) // _SHOWN] for images in drawn]
     side, columns, margin = drawn[0][0].width * 2, 8, 22
     rows = [
-        ("training pictures", training),
-        (f'drawn with "{sample_set.init_text}", before', shown[0]),
-        ("drawn after training", shown[1]),
+        ("training images", training),
+        (f'generated with "{sample_set.init_text}", before training', shown[0]),
+        ("generated after training", shown[1]),
     ]
-    height = sum(margin + -(-len(pictures) // columns) * (side + 4) for _, pictures in rows)
+    height = sum(margin + -(-len(images) // columns) * (side + 4) for _, images in rows)
     sheet = Image.new("RGB", (columns * (side + 4) + 4, height + 4), "white")
     pen = ImageDraw.Draw(sheet)
     top = 4
-    for title, pictures in rows:
+    for title, images in rows:
         pen.text((6, top + 4), title, fill="black")
         top += margin
-        for index, picture in enumerate(pictures):
-            enlarged = picture.resize((side, side), Image.Resampling.NEAREST)
+        for index, image in enumerate(images):
+            enlarged = image.resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(enlarged, (4 + index % columns * (side + 4), top + index // columns * (side + 4)))
-        top += -(-len(pictures) // columns) * (side + 4)
+        top += -(-len(images) // columns) * (side + 4)
     file.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(file)

@@ -1,4 +1,4 @@
-"""How well the demo checkpoint draws what it is told: `python -m train_embedding.demo.score [CHECKPOINT] [--sheet FILE]`."""
+"""Measures how well the demo checkpoint follows prompts: `python -m train_embedding.demo.score [CHECKPOINT]`."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _AT_ONCE = 25
 
 @dataclass(frozen=True)
 class Score:
-    """Of `pictures` drawn, how many show the colour and the background that their prompts name."""
+    """The number of generated images, and of those with the colour and the background of their prompts."""
 
-    pictures: int
+    images: int
     colour: int
     background: int
 
 
 def random_prompts(count: int, seed: int) -> list[str]:
-    """Prompts over every colour, background, named shape, size and pattern."""
+    """Return prompts with random colours, backgrounds, named shapes, sizes and patterns."""
     rng = random.Random(seed)
     return [
         drawing.caption(
@@ -47,48 +47,50 @@ def random_prompts(count: int, seed: int) -> list[str]:
 
 
 def draw_prompts(model: DiffusionModel, prompts: Sequence[str], seed: int) -> list[Image.Image]:
-    pictures: list[Image.Image] = []
+    """Generate an image for each prompt, with consecutive seeds."""
+    images: list[Image.Image] = []
     for start in range(0, len(prompts), _AT_ONCE):
         part = prompts[start : start + _AT_ONCE]
         seeds = range(seed + start, seed + start + len(part))
         side = model.resolution
         latents = draw_latents(model, part, list(seeds), steps=STEPS, guidance=GUIDANCE, width=side, height=side)
-        pictures += decode_to_images(model, latents)
-    return pictures
+        images += decode_to_images(model, latents)
+    return images
 
 
-def score(prompts: Sequence[str], pictures: Sequence[Image.Image]) -> Score:
-    """Compares what each picture's pixels show with what its prompt names."""
+def score(prompts: Sequence[str], images: Sequence[Image.Image]) -> Score:
+    """Compare the pixels of each image with its prompt."""
     colours = backgrounds = 0
-    for prompt, picture in zip(prompts, pictures, strict=True):
+    for prompt, image in zip(prompts, images, strict=True):
         words = prompt.split()
-        colours += measure.named_colour(picture) == next(word for word in words if word in drawing.HUES)
-        backgrounds += measure.named_background(picture) == words[-2]
-    return Score(len(pictures), colours, backgrounds)
+        colours += measure.named_colour(image) == next(word for word in words if word in drawing.HUES)
+        backgrounds += measure.named_background(image) == words[-2]
+    return Score(len(images), colours, backgrounds)
 
 
-def contact_sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """The pictures in rows, two pixels apart, twice their size."""
-    side = pictures[0].width + 2
-    sheet = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side), "black")
-    for index, picture in enumerate(pictures):
-        sheet.paste(picture, (index % columns * side, index // columns * side))
+def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Arrange images in rows, two pixels apart, at twice their size."""
+    side = images[0].width + 2
+    sheet = Image.new("RGB", (columns * side, -(-len(images) // columns) * side), "black")
+    for index, image in enumerate(images):
+        sheet.paste(image, (index % columns * side, index // columns * side))
     return sheet.resize((sheet.width * 2, sheet.height * 2), Image.Resampling.NEAREST)
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path, nargs="?", default=DEMO_CHECKPOINT)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sheet", type=Path, help="also write the pictures as one sheet, in the order of the prompts printed")
+    parser.add_argument("--sheet", type=Path, help="also save the images as one sheet, in the order of the printed prompts")
     arguments = parser.parse_args()
     prompts = random_prompts(arguments.prompts, arguments.seed)
-    pictures = draw_prompts(load_checkpoint(arguments.checkpoint), prompts, arguments.seed)
+    images = draw_prompts(load_checkpoint(arguments.checkpoint), prompts, arguments.seed)
     if arguments.sheet:
-        contact_sheet(pictures, 10).save(arguments.sheet)
+        contact_sheet(images, 10).save(arguments.sheet)
         print("\n".join(prompts))
-    print(json.dumps(asdict(score(prompts, pictures))))
+    print(json.dumps(asdict(score(prompts, images))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The sample sets: concepts that the demo checkpoint can draw and that its captions have no word for."""
+"""The sample sets: concepts that the demo checkpoint can generate but has no word for."""
 
 from __future__ import annotations
 
@@ -17,34 +17,36 @@ LIME = 88.0
 
 @dataclass(frozen=True)
 class SampleSet:
-    """One concept. `{}` in captions and prompts is where its word stands."""
+    """A concept. `{}` in captions and prompts stands for its word."""
 
     name: str
     init_text: str
-    "The nearest thing that the captions have a word for."
+    "The closest thing that captions have a word for."
     captions: tuple[str, ...]
-    "Of the training pictures, then of the held-out ones."
+    "Captions of the training images, then of the held-out ones."
     prompts: tuple[str, ...]
-    "For pictures that show what was learned; none of them is a caption."
+    "Prompts that show what was learned; they differ from all captions."
     distance: Callable[[Image.Image], float]
-    "How far a picture is from the concept, 0…1."
+    "Measures how far an image is from the concept, 0…1."
     measures: str
-    "What the distance is, for people."
+    "Description of the distance."
 
     @property
     def training_folder(self) -> Path:
+        """Folder of the training images."""
         return SAMPLES / self.name / "train"
 
     @property
     def heldout_folder(self) -> Path:
+        """Folder of the held-out images."""
         return SAMPLES / self.name / "heldout"
 
 
-TRAINING_PICTURES = 8
+TRAINING_IMAGES = 8
 
 SETS = {
-    one.name: one
-    for one in (
+    sample_set.name: sample_set
+    for sample_set in (
         SampleSet(
             name="lime",
             init_text="green",
@@ -68,8 +70,8 @@ SETS = {
                 "a big {} star on a white background",
                 "a {} heart on a brown background",
             ),
-            distance=lambda picture: measure.hue_distance(picture, LIME),
-            measures="hue distance to 88°, as a part of 180°",
+            distance=lambda image: measure.hue_distance(image, LIME),
+            measures="hue distance from 88°, as a fraction of 180°",
         ),
         SampleSet(
             name="checker",
@@ -95,7 +97,7 @@ SETS = {
                 "a big {} orange square on a white background",
             ),
             distance=measure.checker_distance,
-            measures="1 − agreement of the shape's light and dark with a checkerboard",
+            measures="1 − agreement of the shape's light and dark areas with a checkerboard",
         ),
         SampleSet(
             name="arch",
@@ -120,7 +122,7 @@ SETS = {
                 "a big green {} on a white background",
                 "a big orange {} on a navy background",
             ),
-            distance=lambda picture: measure.shape_distance(picture, "arch"),
+            distance=lambda image: measure.shape_distance(image, "arch"),
             measures="1 − overlap with an upright arch of the same size",
         ),
     )

@@ -1,4 +1,4 @@
-"""Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER`; 94 minutes on two busy cores."""
+"""Makes the demo checkpoint: `python -m train_embedding.demo.maker OUTPUT_FOLDER`; takes 94 minutes on two busy cores."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -13,25 +13,28 @@ from pathlib import Path
 import torch
 
 from train_embedding.demo.maker.checkpoint import write_checkpoint
-from train_embedding.demo.maker.pictures import draw_pictures
+from train_embedding.demo.maker.images import draw_images
 from train_embedding.demo.maker.tokenizer import write_tokenizer
 from train_embedding.demo.maker.unet import new_text_encoder, new_unet, train_unet
-from train_embedding.demo.maker.vae import SCALING_FACTOR, encode_pictures, new_vae, standardise_latents, train_vae
+from train_embedding.demo.maker.vae import SCALING_FACTOR, encode_images, new_vae, standardise_latents, train_vae
 from train_embedding.engine.model.noise_schedule import noise_schedule
 from train_embedding.engine.prompts.tokenizer import FOLDER
 
-_PICTURES_SEED = 1
+_IMAGES_SEED = 1
 
 
 def main() -> None:
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=Path, help="folder to write demo.safetensors, demo.yaml and clip/ into")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--images", type=int, default=16000)
     parser.add_argument("--vae-steps", type=int, default=2000)
-    parser.add_argument("--unet-steps", type=int, nargs="+", default=[4500], help="per round; a round ends at a low rate")
     parser.add_argument(
-        "--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch, to write the package's tokenizer files again"
+        "--unet-steps", type=int, nargs="+", default=[4500], help="steps of each round; the rate falls within a round"
+    )
+    parser.add_argument(
+        "--tokenizer-wheel", type=Path, help="a wheel of open_clip_torch: also write the package's tokenizer files again"
     )
     arguments = parser.parse_args()
     if arguments.tokenizer_wheel:
@@ -45,15 +48,15 @@ def main() -> None:
 
 
 def make(arguments: argparse.Namespace, log: Callable[[str], None]) -> None:
-    """Draws the pictures, trains the VAE, then text encoder and UNet, and writes the files."""
+    """Draw the images, train the VAE, then text encoder and UNet, and write the files."""
     seed: int = arguments.seed
-    pictures, captions = draw_pictures(arguments.pictures, _PICTURES_SEED)
+    images, captions = draw_images(arguments.images, _IMAGES_SEED)
     torch.manual_seed(seed)
-    log(f"drew {len(pictures)} pictures")
+    log(f"drew {len(images)} images")
     vae = new_vae()
-    train_vae(vae, pictures, steps=arguments.vae_steps, batch_size=8, seed=seed, log=log)
-    standardise_latents(vae, encode_pictures(vae, pictures[:2000]))
-    latents = encode_pictures(vae, pictures) * SCALING_FACTOR
+    train_vae(vae, images, steps=arguments.vae_steps, batch_size=8, seed=seed, log=log)
+    standardise_latents(vae, encode_images(vae, images[:2000]))
+    latents = encode_images(vae, images) * SCALING_FACTOR
     log(f"latents: mean {latents.mean():.3f}, deviation {latents.std():.3f}")
     torch.manual_seed(seed + 1)
     unet, text_encoder = new_unet(), new_text_encoder()

@@ -1,4 +1,4 @@
-"""Writes the demo checkpoint: one file in LDM key layout, its config, and the text encoder's config."""
+"""Writing the demo checkpoint: a file with LDM keys, its config, and the config of the text encoder."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -19,7 +19,7 @@ from train_embedding.demo.maker.unet import LAYERS, TEXT_CONFIG
 
 
 def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel) -> None:
-    """Writes demo.safetensors (fp16), demo.yaml and clip/ into the folder."""
+    """Write demo.safetensors (fp16), demo.yaml and clip/ into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     state = ldm_state(unet.state_dict(), vae.state_dict(), text_encoder.state_dict(), LAYERS)
     weights = {key: tensor.to(torch.float16).contiguous() for key, tensor in state.items() if not key.endswith("position_ids")}

@@ -1,4 +1,4 @@
-"""Renames the weights of diffusers and transformers modules to the keys of CompVis's latent-diffusion code."""
+"""Keys of CompVis's latent-diffusion code for the weights of diffusers and transformers modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 def ldm_state(
     unet: Mapping[str, torch.Tensor], vae: Mapping[str, torch.Tensor], text: Mapping[str, torch.Tensor], layers_per_block: int
 ) -> dict[str, torch.Tensor]:
-    """One state dict of all three networks. Every level of the UNet has attention; layers_per_block is the UNet's."""
+    """Combine the weights of all three networks in one state dict.
+
+    Args:
+        unet: State dict of a UNet with attention at every level.
+        vae: State dict of the VAE.
+        text: State dict of the text encoder.
+        layers_per_block: The value in the UNet's config.
+    """
     state = {"model.diffusion_model." + unet_key(key, layers_per_block): tensor for key, tensor in unet.items()}
     for key, tensor in vae.items():
         renamed = vae_key(key)
@@ -40,7 +47,7 @@ def ldm_state(
 
 
 def unet_key(key: str, layers: int) -> str:
-    """diffusers' key of a UNet2DConditionModel as latent diffusion's openaimodel.UNetModel names it."""
+    """Return the key in latent diffusion's openaimodel.UNetModel for a key of diffusers' UNet2DConditionModel."""
     stride = layers + 1
     rules: list[tuple[str, Callable[[re.Match[str]], str]]] = [
         (r"down_blocks\.(\d+)\.resnets\.(\d+)\.", lambda m: f"input_blocks.{1 + int(m[1]) * stride + int(m[2])}.0."),
@@ -63,7 +70,7 @@ def unet_key(key: str, layers: int) -> str:
 
 
 def vae_key(key: str) -> str:
-    """diffusers' key of an AutoencoderKL with four levels as latent diffusion's names it."""
+    """Return the key in latent diffusion's AutoencoderKL for a key of diffusers' with four levels."""
     key = re.sub(r"encoder\.down_blocks\.(\d)\.resnets\.", r"encoder.down.\1.block.", key)
     key = re.sub(r"encoder\.down_blocks\.(\d)\.downsamplers\.0\.", r"encoder.down.\1.downsample.", key)
     key = re.sub(r"decoder\.up_blocks\.(\d)\.resnets\.", lambda m: f"decoder.up.{3 - int(m[1])}.block.", key)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose every step is made orthogonal, so that weak directions are learned as fast as strong ones."""
+"""The optimizer Muon: momentum with orthogonalized steps, so that weak directions are learned as fast as strong ones."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -15,29 +15,37 @@ _ITERATIONS = 5
 
 
 class Muon:
-    """Muon for matrices and convolutions, AdamW for the rest, as its author advises (Jordan et al. 2024, "Muon").
+    """Muon for matrices and convolutions, AdamW for the rest, as its author recommends (Jordan et al. 2024, "Muon").
 
-    rate: of Muon; AdamW's is `adam_rate`. On the demo's VAE 150 steps reach half the error that AdamW alone does: hue is a weak
-    direction beside brightness. `torch.optim.Muon` takes matrices only.
+    On the demo's VAE, 150 steps reach half the error of AdamW alone: hue is a weak direction compared with brightness.
+    `torch.optim.Muon` supports matrices only.
     """
 
     def __init__(self, modules: Iterable[nn.Module], *, rate: float, adam_rate: float, momentum: float = 0.95) -> None:
+        """Collect the parameters.
+
+        Args:
+            modules: Modules to optimize.
+            rate: Learning rate of Muon.
+            adam_rate: Learning rate of AdamW.
+            momentum: Momentum of Muon.
+        """
         network = nn.ModuleList(modules)
         embeddings = {module.weight for module in network.modules() if isinstance(module, nn.Embedding)}
         parameters = list(network.parameters())
         self._matrices = [
-            one for one in parameters if one.ndim > 1 and min(one.shape[0], one[0].numel()) > 4 and one not in embeddings
+            each for each in parameters if each.ndim > 1 and min(each.shape[0], each[0].numel()) > 4 and each not in embeddings
         ]
         chosen = set(self._matrices)
         self._adam = torch.optim.AdamW(
-            [one for one in parameters if one not in chosen], lr=adam_rate, betas=(0.9, 0.99), weight_decay=0.0
+            [each for each in parameters if each not in chosen], lr=adam_rate, betas=(0.9, 0.99), weight_decay=0.0
         )
-        self._averages = [torch.zeros_like(one) for one in self._matrices]
+        self._averages = [torch.zeros_like(matrix) for matrix in self._matrices]
         self._rate, self._adam_rate, self._momentum = rate, adam_rate, momentum
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """One step with both rates multiplied by `scale`; clears the gradients."""
+        """Make a step with both rates multiplied by `scale`, and clear the gradients."""
         for parameter, average in zip(self._matrices, self._averages, strict=True):
             gradient = parameter.grad
             assert gradient is not None
@@ -53,7 +61,7 @@ class Muon:
 
 
 def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix with singular values near 1, by a quintic Newton-Schulz iteration. matrix: [rows, columns]."""
+    """Return the closest matrix with singular values near 1, by a quintic Newton-Schulz iteration. matrix: [rows, columns]."""
     a, b, c = _COEFFICIENTS
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / (wide.norm() + 1e-7)

@@ -6,17 +6,17 @@ import random
 from dataclasses import replace
 
 from train_embedding.demo import drawing
-from train_embedding.demo.sets import LIME, SETS, TRAINING_PICTURES, SampleSet
+from train_embedding.demo.sets import LIME, SETS, TRAINING_IMAGES, SampleSet
 
 
 def draw_set(sample_set: SampleSet, seed: int) -> None:
-    """Writes the set's pictures with their captions in `.txt` files, `[name]` standing for the concept's word."""
+    """Write the images of a set, with captions in `.txt` files, in which [name] stands for the word of the concept."""
     rng = random.Random(seed)
     for index, caption in enumerate(sample_set.captions):
-        training = index < TRAINING_PICTURES
+        training = index < TRAINING_IMAGES
         folder = sample_set.training_folder if training else sample_set.heldout_folder
         folder.mkdir(parents=True, exist_ok=True)
-        name = f"{index + 1 if training else index + 1 - TRAINING_PICTURES:02d}"
+        name = f"{index + 1 if training else index + 1 - TRAINING_IMAGES:02d}"
         drawing.draw(_scene(sample_set.name, caption, rng)).save(folder / f"{name}.png")
         (folder / f"{name}.txt").write_text(caption.replace("{}", "[name]") + "\n")
 
@@ -35,5 +35,5 @@ def _scene(concept: str, caption: str, rng: random.Random) -> drawing.Scene:
 
 
 if __name__ == "__main__":
-    for number, one in enumerate(SETS.values()):
-        draw_set(one, number)
+    for number, each in enumerate(SETS.values()):
+        draw_set(each, number)

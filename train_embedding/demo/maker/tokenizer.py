@@ -1,4 +1,4 @@
-"""Writes CLIP's tokenizer files from the vocabulary that ships inside the package `open_clip_torch`."""
+"""CLIP's tokenizer files, made from the vocabulary in the package `open_clip_torch`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ _MERGES = 49152 - 256 - 2
 
 
 def write_tokenizer(wheel: Path, folder: Path) -> None:
-    """Writes vocab.json (49,408 tokens), merges.txt and tokenizer_config.json.
+    """Write vocab.json (49,408 tokens), merges.txt and tokenizer_config.json.
 
-    wheel: a wheel of open_clip_torch, as `pip download --no-deps open_clip_torch` brings it. The order of the tokens is that
-    of CLIP (Radford et al. 2021): bytes, bytes at a word's end, one token per merge, start and end of text.
+    The order of the tokens is that of CLIP (Radford et al. 2021): bytes, bytes at the end of a word, one token per merge, start
+    and end of text.
+
+    Args:
+        wheel: A wheel of open_clip_torch, from `pip download --no-deps open_clip_torch`.
+        folder: Folder for the files.
     """
     with zipfile.ZipFile(wheel) as archive:
         lines = gzip.decompress(archive.read(_VOCABULARY)).decode().split("\n")
@@ -40,6 +44,6 @@ def write_tokenizer(wheel: Path, folder: Path) -> None:
 
 
 def _byte_characters() -> str:
-    """A printable character for each byte: itself where it is printable, else one from 256 upwards; printable ones first."""
+    """Return a printable character for each byte, printable bytes first: the byte itself, or a character from 256 upwards."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     return "".join(map(chr, printable)) + "".join(chr(256 + index) for index in range(256 - len(printable)))

@@ -1,4 +1,4 @@
-"""Trains the demo's text encoder and UNet together on latents and captions."""
+"""The demo's text encoder and UNet, trained together on latents and captions."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -40,11 +40,12 @@ TEXT_CONFIG: dict[str, Any] = {
 
 
 def new_text_encoder() -> CLIPTextModel:
+    """Make an untrained text encoder."""
     return CLIPTextModel(CLIPTextConfig(**TEXT_CONFIG))
 
 
 def new_unet() -> UNet2DConditionModel:
-    """A UNet on 8×8×4 latents with attention to the text at both of its levels."""
+    """Make an untrained UNet for 8×8×4 latents with cross-attention at both levels."""
     return UNet2DConditionModel(
         sample_size=8,
         in_channels=4,
@@ -52,7 +53,7 @@ def new_unet() -> UNet2DConditionModel:
         block_out_channels=CHANNELS,
         layers_per_block=LAYERS,
         cross_attention_dim=WIDTH,
-        attention_head_dim=4,  # the number of heads, under the name diffusers gives it
+        attention_head_dim=4,  # the number of heads; diffusers calls it so
         down_block_types=("CrossAttnDownBlock2D",) * len(CHANNELS),
         up_block_types=("CrossAttnUpBlock2D",) * len(CHANNELS),
     )
@@ -70,10 +71,21 @@ def train_unet(
     seed: int,
     log: Callable[[str], None],
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
-    """Trains both; returns their running averages, which draw better than the last weights.
+    """Train both networks; return their moving averages, which give better images than the last weights.
 
-    latents: scaled, [N, 4, 8, 8]. Epsilon prediction, a rate that falls in the last two thirds, a tenth of the
-    captions left empty for guidance.
+    Training uses epsilon prediction, a rate that falls in the last two thirds, and a tenth of the captions left empty for
+    classifier-free guidance.
+
+    Args:
+        unet: The UNet.
+        text_encoder: The text encoder.
+        latents: Scaled latents, [N, 4, 8, 8].
+        captions: Caption of each latent.
+        alphas_cumprod: The noise schedule.
+        steps: Number of steps.
+        batch_size: Latents per step.
+        seed: Seed of noise, timesteps and the order of latents.
+        log: Is called with the loss every 100 steps.
     """
     generator = torch.Generator().manual_seed(seed)
     modules = torch.nn.ModuleList([unet, text_encoder]).train().requires_grad_(True)

@@ -1,4 +1,4 @@
-"""Trains the demo's VAE and standardises its latents."""
+"""The demo's VAE: training, and standardization of its latents."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -13,19 +13,19 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
 from torch.nn import functional as F
 
+from train_embedding.demo.maker.images import as_input
 from train_embedding.demo.maker.muon import Muon
-from train_embedding.demo.maker.pictures import as_input
 
 SCALING_FACTOR = 0.18215
 CHANNELS = (96,) * 4
-"Group normalisation has 32 groups: with fewer than three channels in each, the level of a flat colour is lost."
+"Group normalization has 32 groups; with fewer than three channels per group, the level of a flat colour is lost."
 KL_WEIGHT = 1e-6
 START_LOG_VARIANCE = -8.0
-"Posteriors start narrow: with the usual variance of 1 the decoder would see noise alone for hundreds of steps."
+"Posteriors start narrow: with a variance of 1, the decoder would see only noise for hundreds of steps."
 
 
 def new_vae() -> AutoencoderKL:
-    """A VAE of 8×8×4 latents for 64×64 pictures, in the layout of Stable Diffusion's."""
+    """Make an untrained VAE of 8×8×4 latents for 64×64 images, with the layout of Stable Diffusion's."""
     vae = AutoencoderKL(
         block_out_channels=CHANNELS,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -36,7 +36,7 @@ def new_vae() -> AutoencoderKL:
         sample_size=64,
         scaling_factor=SCALING_FACTOR,
     )
-    for module in vae.modules():  # residual branches start at zero: the network learns flat colours at once
+    for module in vae.modules():  # residual branches start at zero, so that flat colours are learned immediately
         if isinstance(module, ResnetBlock2D):
             torch.nn.init.zeros_(module.conv2.weight)
         elif isinstance(module, Attention):
@@ -45,11 +45,11 @@ def new_vae() -> AutoencoderKL:
 
 
 def train_vae(
-    vae: AutoencoderKL, pictures: torch.Tensor, *, steps: int, batch_size: int, seed: int, log: Callable[[str], None]
+    vae: AutoencoderKL, images: torch.Tensor, *, steps: int, batch_size: int, seed: int, log: Callable[[str], None]
 ) -> None:
-    """Trains on uint8 pictures [N, 3, 64, 64], with a rate that falls linearly.
+    """Train a VAE on uint8 images [N, 3, 64, 64], with a rate that falls linearly.
 
-    The loss is L1 at full size and of the averages of 8×8 pixels, L2, and a small KL term.
+    The loss is the sum of L1 at full size, L1 of the averages of 8×8 pixels, L2, and a small KL term.
     """
     generator = torch.Generator().manual_seed(seed)
     vae.train().to(memory_format=torch.channels_last)
@@ -65,9 +65,9 @@ def train_vae(
         return error + coarse + F.mse_loss(decoded, images) + KL_WEIGHT * posterior.kl().mean() / 256, error
 
     for step in range(1, steps + 1):
-        chosen = torch.randint(len(pictures), (batch_size,), generator=generator)
+        chosen = torch.randint(len(images), (batch_size,), generator=generator)
         noise = torch.randn(batch_size, 4, 8, 8, generator=generator)
-        loss, error = loss_of(as_input(pictures[chosen]), noise)
+        loss, error = loss_of(as_input(images[chosen]), noise)
         loss.backward()
         optimizer.step(min(1.0, step / 20) * (1 - (step - 1) / steps))
         if step % 100 == 0 or step == steps:
@@ -76,19 +76,21 @@ def train_vae(
 
 
 @torch.no_grad()
-def encode_pictures(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
-    """Posterior means [N, 4, 8, 8], not yet multiplied by the scaling factor."""
-    return torch.cat([vae.encode(as_input(batch)).latent_dist.mean for batch in pictures.split(64)])
+def encode_images(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
+    """Return posterior means [N, 4, 8, 8], not multiplied by the scaling factor."""
+    return torch.cat([vae.encode(as_input(batch)).latent_dist.mean for batch in images.split(64)])
 
 
 @torch.no_grad()
 def standardise_latents(vae: AutoencoderKL, latents: torch.Tensor) -> None:
-    """Folds a shift and a scale per channel into the 1×1 convolutions on both sides of the latents.
+    """Fold a shift and a scale per channel into the 1×1 convolutions on both sides of the latents.
 
-    Afterwards latents × `SCALING_FACTOR` have mean 0 and variance 1 in every channel, as Stable Diffusion's noise
-    schedule supposes, while pictures go through the VAE as before.
+    Latents × `SCALING_FACTOR` then have mean 0 and variance 1 in every channel, as Stable Diffusion's noise schedule assumes;
+    reconstructed images stay the same.
 
-    latents: [N, 4, 8, 8], as `encode_pictures` gives them.
+    Args:
+        vae: The VAE.
+        latents: [N, 4, 8, 8], from `encode_images`.
     """
     mean = latents.mean((0, 2, 3))
     gain = 1 / (latents.std((0, 2, 3)) * SCALING_FACTOR)

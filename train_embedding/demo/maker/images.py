@@ -1,4 +1,4 @@
-"""The captioned pictures that the demo checkpoint learns from, drawn by all cores and kept as one tensor."""
+"""The captioned training images of the demo checkpoint, drawn on all cores, as a tensor."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -15,17 +15,17 @@ import torch
 from train_embedding.demo import drawing
 
 
-def draw_pictures(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
-    """`count` pictures as uint8 [count, 3, 64, 64] and their captions; the same for the same seed on any machine."""
+def draw_images(count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
+    """Return images as uint8 [count, 3, 64, 64] and their captions. A seed gives the same images on any machine."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         drawn = list(pool.map(_draw_one, range(seed * 1_000_003, seed * 1_000_003 + count), chunksize=100))
     pixels = np.stack([pixels for pixels, _ in drawn])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), [caption for _, caption in drawn]
 
 
-def as_input(pictures: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures as the VAE's input: float, -1…1, channels last."""
-    return (pictures.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+def as_input(images: torch.Tensor) -> torch.Tensor:
+    """Convert uint8 images to the input of the VAE: float, -1…1, channels last."""
+    return (images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def _draw_one(seed: int) -> tuple[np.ndarray, str]:
