@@ -1,6 +1,6 @@
-"""Long prompts distilled into two vectors, and whose pictures come nearest to theirs: `python -m benchmarks.distilling`.
+"""Long prompts distilled into two vectors, and whose images come nearest to theirs: `python -m benchmarks.distilling`.
 
-Each prompt is distilled through the services, without pictures. Then latents are drawn from it, from the trigger, from its first
+Each prompt is distilled through the services, without images. Then latents are drawn from it, from the trigger, from its first
 two tokens and from what the embedding started from, with the same noise, once as the prompt and once as the negative prompt.
 """
 
@@ -30,8 +30,8 @@ from train_embedding.services import Services
 NAME = "trigger"
 VECTORS = 2
 FIRST_SEED = 1_000_000
-"Beyond the seeds that the scenes to distil on are drawn from, so that no picture shown in training is judged."
-PICTURES, STEPS, GUIDANCE = 32, 20, 5.0
+"Beyond the seeds that the scenes to distil on are drawn from, so that no image shown in training is judged."
+IMAGES, STEPS, GUIDANCE = 32, 20, 5.0
 _AT_ONCE = 16
 _COLUMNS = 8
 
@@ -78,10 +78,10 @@ CASES = {
 
 @dataclass(frozen=True)
 class Margin:
-    """How much farther than the trigger's pictures others are from the long prompt's: mean over the pictures, and its error."""
+    """How much farther than the trigger's images others are from the long prompt's: mean over the images, and its error."""
 
     distance: float
-    "Mean over the pictures of the root mean square of the latents' difference."
+    "Mean over the images of the root mean square of the latents' difference."
     difference: float
     standard_error: float
 
@@ -111,7 +111,7 @@ class Result:
 def measure(
     name: str, seed: int = 0, *, guidance: float = GUIDANCE, sheet: list[tuple[str, list[Image.Image]]] | None = None
 ) -> list[Result]:
-    """Distils one of CASES, then judges it as a prompt and as a negative prompt. sheet: gets rows of pictures to look at.
+    """Distils one of CASES, then judges it as a prompt and as a negative prompt. sheet: gets rows of images to look at.
 
     Raises TrainingFailed, and whatever else ends the run.
     """
@@ -155,7 +155,7 @@ def first_tokens(text: str, count: int) -> str:
 def _draw(
     model: DiffusionModel, case: Case, role: str, before: Embedding, after: Embedding, guidance: float
 ) -> dict[str, torch.Tensor]:
-    """What is compared, [PICTURES, 4, h, w] each, from the same seeds."""
+    """What is compared, [IMAGES, 4, h, w] each, from the same seeds."""
     texts = {
         TEACHER: (case.teacher, []),
         TRIGGER: (NAME, [after]),
@@ -183,7 +183,7 @@ def _latents(model: DiffusionModel, prompt: str, negative: str, embeddings: Sequ
             height=side,
             embeddings=embeddings,
         )
-        for start in range(0, PICTURES, _AT_ONCE)
+        for start in range(0, IMAGES, _AT_ONCE)
     ]
     return torch.cat(parts).float().cpu()
 
@@ -196,7 +196,7 @@ def _judged(result: Result, latents: dict[str, torch.Tensor]) -> Result:
 
 
 def _distances(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """The root mean square of each picture's difference, [B]; latents of pictures have a deviation near 1."""
+    """The root mean square of each image's difference, [B]; latents of images have a deviation near 1."""
     return (ours - theirs).square().mean((1, 2, 3)).sqrt()
 
 
@@ -216,15 +216,15 @@ def table(results: Sequence[Result]) -> str:
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """The rows under their titles; pictures of a column have the same seed."""
+    """The rows under their titles; images of a column have the same seed."""
     side, margin = rows[0][1][0].width, 14
     sheet = Image.new("RGB", (_COLUMNS * (side + 2), len(rows) * (side + margin)), "white")
     pen = ImageDraw.Draw(sheet)
-    for number, (title, pictures) in enumerate(rows):
+    for number, (title, images) in enumerate(rows):
         top = number * (side + margin)
         pen.text((4, top + 1), title, fill="black")
-        for column, picture in enumerate(pictures):
-            sheet.paste(picture, (column * (side + 2), top + margin))
+        for column, image in enumerate(images):
+            sheet.paste(image, (column * (side + 2), top + margin))
     return sheet
 
 
@@ -232,10 +232,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distilling", description=__doc__)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--seeds", "--seed", nargs="+", type=int, default=[0], help="of the training")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the pictures judged (default: {GUIDANCE})")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the images judged (default: {GUIDANCE})")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="a file to write the results to")
-    parser.add_argument("--sheet", type=Path, help="a picture file to write, of the first seed")
+    parser.add_argument("--sheet", type=Path, help="an image file to write, of the first seed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results: list[Result] = []
@@ -247,7 +247,7 @@ def main() -> None:
             print(table(results[-2:]).split("\n", 2)[2], flush=True)
     print(f"\n{table(results)}")
     least = min(margin.errors for one in results for margin in one.margins.values())
-    print(f"\nThe least margin is {least:.1f} standard errors, over {PICTURES} pictures.")
+    print(f"\nThe least margin is {least:.1f} standard errors, over {IMAGES} images.")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         values = {"guidance": arguments.guidance, "torch": torch.__version__, "results": [one.to_json() for one in results]}

@@ -112,7 +112,7 @@ def _seeds(reader: str) -> list[bytes]:
             for vectors in ({"clip_l": torch.ones(1, 4)}, {"clip_l": torch.ones(1, 4), "clip_g": torch.ones(1, 8)}):
                 try:
                     seeds.append(encode(Embedding("a", vectors, 1), name, suffix))
-                except InvalidInput:  # a kind of picture that Pillow does not have here
+                except InvalidInput:  # a kind of image that Pillow does not have here
                     continue
     return seeds
 

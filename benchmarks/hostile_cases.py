@@ -42,7 +42,7 @@ class Case:
 
 def cases() -> list[Case]:
     """Every hostile file."""
-    return [*_calls(), *_hidden(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_pictures()]
+    return [*_calls(), *_hidden(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_images()]
 
 
 # --- files that would run something ---
@@ -413,7 +413,7 @@ def _safetensors() -> Iterator[Case]:
 
 
 def png(*chunks: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
-    """A grey picture with further chunks after its header."""
+    """A grey image with further chunks after its header."""
     header = make_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     rows = zlib.compress((b"\0" + b"\x80" * 24) * 8)
     return b"".join([SIGNATURE, header, *chunks, make_chunk(b"IDAT", rows), make_chunk(b"IEND", b"")])
@@ -459,7 +459,7 @@ def _texts() -> Iterator[Case]:
 # --- pixels ---
 
 
-def _pictures() -> Iterator[Case]:
+def _images() -> Iterator[Case]:
     def case(name: str, suffix: str, make: Callable[[], bytes]) -> Case:
         return Case(f"{suffix[1:].upper()}, {name}", suffix, lambda m: make())
 
@@ -477,7 +477,7 @@ def _pictures() -> Iterator[Case]:
     yield case("pixels that carry 1 GB", ".png", lambda: _carrying(deflate_bomb(1024)))
     yield case("pixels that carry 2 million empty lists", ".png", lambda: _carrying(zlib.compress(b"[" + b"[]," * 2 * 10**6)))
     yield case("6 million random pixels", ".png", lambda: _saved(_noise(2500, 2500), "PNG"))
-    yield case("no pictures, only its first bytes", ".webp", lambda: b"RIFF\xff\xff\xff\xffWEBPVP8L\xff\xff\xff\xff\x2f")
+    yield case("no images, only its first bytes", ".webp", lambda: b"RIFF\xff\xff\xff\xffWEBPVP8L\xff\xff\xff\xff\x2f")
     yield case("16,384 × 16,384 pixels", ".webp", lambda: b"RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f" + b"\xff" * 19)
     yield case("6 million random pixels", ".webp", lambda: _saved(_noise(2500, 2500), "WEBP", lossless=True, method=0, quality=0))
     if "AVIF" in _kinds():
@@ -491,7 +491,7 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def flat_png(width: int, height: int, *, pieces: int = 1, interlaced: bool = False) -> bytes:
-    """A picture of one colour without any of the bits that carry values, its pixels cut into chunks."""
+    """An image of one colour without any of the bits that carry values, its pixels cut into chunks."""
     packed, parts = zlib.compressobj(9), list[bytes]()
     for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
         row = b"\0" + b"\x60" * (3 * -(-(width - x) // across))
@@ -512,9 +512,9 @@ def _noise(width: int, height: int) -> Image.Image:
     return Image.frombytes("RGB", (width, height), os.urandom(width * height * 3))
 
 
-def _saved(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     packed = io.BytesIO()
-    picture.save(packed, kind, **options)
+    image.save(packed, kind, **options)
     return packed.getvalue()
 
 

@@ -94,7 +94,7 @@ def truncations(folder: Path) -> list[Outcome]:
         for suffix in form.containers:
             try:
                 data = encode(embedding, name, suffix)
-            except InvalidInput:  # a kind of picture that Pillow does not have here
+            except InvalidInput:  # a kind of image that Pillow does not have here
                 continue
             refused, slowest = 0, 0.0
             for size in range(len(data)):

@@ -1,6 +1,6 @@
 """Held-out loss against samples seen, for every preset and variant: `python -m benchmarks.learning run`, then `report`.
 
-A sample is one picture in one batch. The pictures are those of the demo's sample sets, the checkpoint is the demo's.
+A sample is one image in one batch. The images are those of the demo's sample sets, the checkpoint is the demo's.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ class Watch:
 def trained(model: DiffusionModel, resolved: ResolvedSpec, start: VectorTables, watch: Watch) -> TrainState:
     """A run of the engine's loop on a sample set, as `services.training` does it, without files."""
     spec = resolved.spec
-    pictures, _skipped = scan_folder(Path(spec.dataset), ImageOptions(((resolved.width, resolved.height),)))
-    encoded, _unread = encode_dataset(model, pictures)
+    images, _skipped = scan_folder(Path(spec.dataset), ImageOptions(((resolved.width, resolved.height),)))
+    encoded, _unread = encode_dataset(model, images)
     dataset = LatentDataset(encoded, resolved, 1, model.device)
     groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
@@ -182,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--threads", type=int, default=1, help="of each process")
     runs.set_defaults(run=run)
     reports = verbs.add_parser("report", help="print tables; with --plot, draw the curves")
-    reports.add_argument("--plot", type=Path, help="a picture file to write")
+    reports.add_argument("--plot", type=Path, help="an image file to write")
     reports.set_defaults(run=lambda arguments: print(report(read(arguments.results), arguments.plot)))
     for verb in (runs, reports):
         verb.add_argument("--results", type=Path, default=RESULTS)

@@ -1,7 +1,7 @@
 """The Library panel with thousands of cards, in Chromium: `python -m benchmarks.library_scroll`.
 
-Serves the standalone app over a folder of embeddings with preview pictures, opens it, scrolls the cards from the top with their
-pictures coming in, types into the search field, and looks at what the page's polls transfer while nothing changes.
+Serves the standalone app over a folder of embeddings with preview images, opens it, scrolls the cards from the top with their
+images coming in, types into the search field, and looks at what the page's polls transfer while nothing changes.
 """
 
 from __future__ import annotations
@@ -79,18 +79,18 @@ class Result:
     made_ms: float
     "Server: the cards' HTML out of the listed entries."
     opened_ms: float
-    "From opening the tab to the first card's picture."
+    "From opening the tab to the first card's image."
     cards_bytes: int
     page_bytes: int
-    pictures_bytes: int
+    images_bytes: int
     "Of all cards together, which the page would hold if none came late."
     poll_bytes: float
     "Per poll while nothing changes."
     scrolled: float
     "Pixels."
     frames: list[float]
-    picture_ms: float
-    "From the end of the scrolling until every card in view has its picture."
+    image_ms: float
+    "From the end of the scrolling until every card in view has its image."
     keys: list[float]
     script: list[float]
 
@@ -127,12 +127,12 @@ def measure(folder: Path, number: int, seconds: float, speed: float, polled: flo
     made = 1000 * (time.perf_counter() - start)
     with _served(folder) as address, _page(address) as page:
         seen = _look(page, seconds, speed, polled)
-    pictures = sum(len(thumbnails.address(one.preview)) for one in entries if one.preview)
-    return Result(cards=len(entries), made_ms=made, cards_bytes=len(html.encode()), pictures_bytes=pictures, **seen)
+    images = sum(len(thumbnails.address(one.preview)) for one in entries if one.preview)
+    return Result(cards=len(entries), made_ms=made, cards_bytes=len(html.encode()), images_bytes=images, **seen)
 
 
 def fill(folder: Path, number: int) -> None:
-    """Writes embeddings of 1 to 16 vectors, all with a preview picture of a size that people have."""
+    """Writes embeddings of 1 to 16 vectors, all with a preview image of a size that people have."""
     generator = torch.Generator().manual_seed(1)
     for index in range(number):
         place = folder / FOLDERS[index % len(FOLDERS)]
@@ -141,24 +141,24 @@ def fill(folder: Path, number: int) -> None:
         vectors = {"clip_l": torch.randn(count, 768, generator=generator)}
         write_embedding(Embedding(name, vectors, step=index % 5 * 100), place / f"{name}.pt")
         small = torch.randint(0, 256, (8, 8, 3), generator=generator, dtype=torch.uint8)
-        picture = Image.fromarray(small.numpy()).resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.NEAREST)
-        picture.save(place / f"{name}.preview.png", compress_level=1)
+        image = Image.fromarray(small.numpy()).resize((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.NEAREST)
+        image.save(place / f"{name}.preview.png", compress_level=1)
 
 
 def table(result: Result) -> str:
     """One row for each figure, as Markdown."""
     frames, keys = sorted(result.frames), sorted(result.keys)
-    kilobytes, megabytes = f"{result.page_bytes / 1e3:,.0f} kB", f"{result.pictures_bytes / 1e6:.1f} MB"
+    kilobytes, megabytes = f"{result.page_bytes / 1e3:,.0f} kB", f"{result.images_bytes / 1e6:.1f} MB"
     rows = {
         "cards": f"{result.cards:,}",
         "HTML of the cards, of the whole page": f"{result.cards_bytes / 1e3:,.0f} kB, {kilobytes}",
-        "pictures of all cards, which come as they are looked at": megabytes,
+        "images of all cards, which come as they are looked at": megabytes,
         "the server makes the cards' HTML in": f"{result.made_ms:.0f} ms",
-        "from the click on the tab to the first picture": f"{result.opened_ms:.0f} ms",
+        "from the click on the tab to the first image": f"{result.opened_ms:.0f} ms",
         "scrolled": f"{result.scrolled:,.0f} px in {sum(frames) / 1000:.1f} s",
         "frames: median, 95 %, longest": f"{statistics.median(frames):.1f}, {_share(frames, 0.95):.1f}, {frames[-1]:.1f} ms",
         "frames of more than two sixtieths of a second": f"{result.late} of {len(frames)}",
-        "after it, pictures of all cards in view within": f"{result.picture_ms:.0f} ms",
+        "after it, images of all cards in view within": f"{result.image_ms:.0f} ms",
         "search keystroke to the next frame: median, longest": f"{statistics.median(keys):.1f}, {keys[-1]:.1f} ms",
         "of which the script: median, longest": f"{statistics.median(result.script):.1f}, {max(result.script):.1f} ms",
         "one poll while nothing changes": f"{result.poll_bytes / 1e3:.1f} kB",
@@ -211,11 +211,11 @@ def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, A
     scrolled = page.evaluate(_SCROLL, [seconds, speed])
     start = time.perf_counter()
     page.wait_for_function(f"({_MISSING})() === 0")
-    pictures = 1000 * (time.perf_counter() - start)
+    images = 1000 * (time.perf_counter() - start)
     typed = [page.evaluate(_TYPE, text) for text in SEARCHES]
     return {
         "opened_ms": opened, "page_bytes": len(page.content().encode()), "poll_bytes": polls, "scrolled": scrolled["reached"],
-        "frames": scrolled["frames"], "picture_ms": pictures, "keys": [total for _, total in typed],
+        "frames": scrolled["frames"], "image_ms": images, "keys": [total for _, total in typed],
         "script": [script for script, _ in typed],
     }  # fmt: skip
 

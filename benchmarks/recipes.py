@@ -37,5 +37,5 @@ AS_THEY_COME = ("Fast", "Quality", "WebUI classic")
 
 
 def variant(name: str) -> dict[str, Any]:
-    """The fields of a variant of *Fast* that sees SAMPLES pictures. Raises KeyError for a name that is none."""
+    """The fields of a variant of *Fast* that sees SAMPLES images. Raises KeyError for a name that is none."""
     return {**preset_values("Fast"), **_WHOLE, "steps": SAMPLES // 4, **VARIANTS[name]}

@@ -60,23 +60,23 @@ def step_flops(resolution: int) -> int:
     return counted.step + counted.text_encoder
 
 
-def make_pictures(folder: Path, side: int) -> Path:
-    """Two pictures of a given side; what is on them makes no difference to the time."""
+def make_images(folder: Path, side: int) -> Path:
+    """Two images of a given side; what is on them makes no difference to the time."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, first, second in (("1 star.png", "navy", "gold"), ("2 star.png", "green", "white")):
-        picture = Image.new("RGB", (side, side), first)
-        picture.paste(second, (side // 4, side // 4, side // 2, 3 * side // 4))
-        picture.save(folder / name)
+        image = Image.new("RGB", (side, side), first)
+        image.paste(second, (side // 4, side // 4, side // 2, 3 * side // 4))
+        image.save(folder / name)
     return folder
 
 
 def _trainers(chosen: argparse.Namespace, checkpoint: Path) -> tuple[list[Trainer], dict[str, Any]]:
     """In the order of a round, and what is to be told of them."""
-    pictures = make_pictures(chosen.work / f"pictures-{chosen.resolution}", chosen.resolution)
-    trainers: list[Trainer] = [Ours(checkpoint, pictures, chosen.resolution)]
+    images = make_images(chosen.work / f"images-{chosen.resolution}", chosen.resolution)
+    trainers: list[Trainer] = [Ours(checkpoint, images, chosen.resolution)]
     versions: dict[str, Any] = {}
     if chosen.webui:
-        webui = WebUITrainer(chosen.webui, chosen.webui_dir, pictures, chosen.work / "webui-log", chosen.resolution)
+        webui = WebUITrainer(chosen.webui, chosen.webui_dir, images, chosen.work / "webui-log", chosen.resolution)
         if checkpoint.stem not in webui.checkpoint():
             raise SystemExit(f"The WebUI has loaded {webui.checkpoint()}; start it with --ckpt {checkpoint}.")
         trainers.append(webui)
@@ -85,7 +85,7 @@ def _trainers(chosen: argparse.Namespace, checkpoint: Path) -> tuple[list[Traine
             checkout=chosen.diffusers,
             python=chosen.diffusers_python,
             model=checkpoint.parent / "diffusers",
-            pictures=pictures,
+            images=images,
             work=chosen.work / "diffusers-example",
             resolution=chosen.resolution,
             threads=chosen.threads,
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument("--diffusers-python", type=Path, default=Path(sys.executable), help="an interpreter for its example")
     built.add_argument("--rounds", type=int, default=5, help="how often they take turns")
     built.add_argument("--steps", type=int, default=4, help="steps that are timed in each turn, after one that is not")
-    built.add_argument("--resolution", type=int, default=256, help="side of the pictures in pixels")
+    built.add_argument("--resolution", type=int, default=256, help="side of the images in pixels")
     built.add_argument("--threads", type=int, default=torch.get_num_threads())
     built.add_argument("--seed", type=int, default=0, help="of the checkpoint's weights")
     built.add_argument("--json", type=Path, help="a file for all the numbers")

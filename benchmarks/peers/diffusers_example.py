@@ -47,7 +47,7 @@ class DiffusersExample:
     checkout: Path
     python: Path
     model: Path
-    pictures: Path
+    images: Path
     work: Path
     resolution: int
     threads: int
@@ -80,7 +80,7 @@ class DiffusersExample:
     def _command(self, steps: int) -> list[str]:
         options: dict[str, str | int | Path] = {
             "pretrained_model_name_or_path": self.model,
-            "train_data_dir": self.pictures,
+            "train_data_dir": self.images,
             "output_dir": self.work / "output",
             "learnable_property": "object",
             "placeholder_token": "<te-benchmark>",

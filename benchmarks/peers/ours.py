@@ -28,11 +28,11 @@ class Ours:
 
     name = "ours"
 
-    def __init__(self, checkpoint: Path, pictures: Path, resolution: int) -> None:
+    def __init__(self, checkpoint: Path, images: Path, resolution: int) -> None:
         self._model = load_checkpoint(checkpoint)
-        self._pictures = str(pictures)
+        self._images = str(images)
         self._resolution = resolution
-        found, _ = scan_folder(pictures, ImageOptions(((resolution, resolution),)))
+        found, _ = scan_folder(images, ImageOptions(((resolution, resolution),)))
         self._encoded, _ = encode_dataset(self._model, found)
         self._start = {key: table[:1] for key, table in self._model.token_embeddings("star").items()}
 
@@ -48,7 +48,7 @@ class Ours:
 
     def _spec(self, **values: Any) -> TrainingSpec:
         side = self._resolution
-        given = {"embedding": "te-benchmark", "dataset": self._pictures, "batch_size": 1, "width": side, "height": side}
+        given = {"embedding": "te-benchmark", "dataset": self._images, "batch_size": 1, "width": side, "height": side}
         return TrainingSpec.from_json({**given, "buckets": False, "eval_every": 0, **values})
 
 

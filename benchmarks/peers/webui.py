@@ -48,10 +48,10 @@ class WebUITrainer:
 
     name = "WebUI's own"
 
-    def __init__(self, url: str, folder: Path, pictures: Path, log_folder: Path, resolution: int) -> None:
+    def __init__(self, url: str, folder: Path, images: Path, log_folder: Path, resolution: int) -> None:
         self._url = url.rstrip("/")
         self._folder = folder
-        self._pictures = pictures.resolve()
+        self._images = images.resolve()
         self._log_folder = log_folder.resolve()
         self._resolution = resolution
 
@@ -102,7 +102,7 @@ class WebUITrainer:
     def _body(self, name: str, steps: int) -> dict[str, Any]:
         side = self._resolution
         training = {"embedding_name": name, "learn_rate": "0.005", "batch_size": 1, "gradient_step": 1, "steps": steps}
-        data = {"data_root": str(self._pictures), "log_directory": str(self._log_folder), "template_filename": "subject.txt"}
+        data = {"data_root": str(self._images), "log_directory": str(self._log_folder), "template_filename": "subject.txt"}
         size = {"training_width": side, "training_height": side, "varsize": False, "use_weight": False}
         choices = {"clip_grad_mode": "disabled", "clip_grad_value": "0.1", "shuffle_tags": False, "tag_drop_out": 0}
         saving = {"create_image_every": 0, "save_embedding_every": NEVER, "save_image_with_stored_embedding": False}

@@ -1,4 +1,4 @@
-"""A long prompt in two vectors: the trigger's pictures are nearer to the prompt's than what two tokens draw."""
+"""A long prompt in two vectors: the trigger's images are nearer to the prompt's than what two tokens draw."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_no_scene_of_the_training_is_judged() -> None:
     assert FIRST_SEED > 1000 * LATENTS
 
 
-def test_margins_are_of_the_same_picture() -> None:
+def test_margins_are_of_the_same_image() -> None:
     """Distances 1, 2 of the trigger, and of the start always one more."""
     teacher = torch.zeros(2, 4, 8, 8)
     near = teacher + torch.tensor([1.0, 2.0])[:, None, None, None]

@@ -51,8 +51,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return step_time.make_pictures(tmp_path / "pictures", 32)
+def images(tmp_path: Path) -> Path:
+    return step_time.make_images(tmp_path / "images", 32)
 
 
 def test_the_true_size_is_the_published_one() -> None:
@@ -81,8 +81,8 @@ def test_the_file_and_the_folder_hold_the_same_networks(checkpoint: Path) -> Non
         torch.testing.assert_close(ours, theirs)
 
 
-def test_our_steps_are_timed(checkpoint: Path, pictures: Path) -> None:
-    measured = Ours(checkpoint, pictures, 32).measure(3)
+def test_our_steps_are_timed(checkpoint: Path, images: Path) -> None:
+    measured = Ours(checkpoint, images, 32).measure(3)
     assert len(measured.seconds) == 3
     assert all(0 < second < 60 for second in measured.seconds)
 
@@ -127,7 +127,7 @@ def fake(tmp_path: Path) -> FakeWebUI:
 
 
 @pytest.fixture
-def webui(fake: FakeWebUI, pictures: Path, tmp_path: Path) -> Iterator[WebUITrainer]:
+def webui(fake: FakeWebUI, images: Path, tmp_path: Path) -> Iterator[WebUITrainer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
@@ -145,7 +145,7 @@ def webui(fake: FakeWebUI, pictures: Path, tmp_path: Path) -> Iterator[WebUITrai
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield WebUITrainer(f"http://127.0.0.1:{server.server_port}", fake.folder, pictures, tmp_path / "log", 32)
+        yield WebUITrainer(f"http://127.0.0.1:{server.server_port}", fake.folder, images, tmp_path / "log", 32)
         server.shutdown()
         thread.join()
 
@@ -170,23 +170,23 @@ def test_a_webui_that_fails_is_not_taken_for_a_fast_one(
     assert set(fake.options.values()) == {"as before"}
 
 
-def example(tmp_path: Path, pictures: Path, limit: str) -> DiffusersExample:
+def example(tmp_path: Path, images: Path, limit: str) -> DiffusersExample:
     script = tmp_path / "checkout" / SCRIPT
     script.parent.mkdir(parents=True)
     script.write_text(EXAMPLE.replace("{limit}", limit), encoding="utf-8")
-    folders = {"checkout": tmp_path / "checkout", "model": tmp_path / "model", "pictures": pictures, "work": tmp_path / "work"}
+    folders = {"checkout": tmp_path / "checkout", "model": tmp_path / "model", "images": images, "work": tmp_path / "work"}
     return DiffusersExample(**folders, python=Path(sys.executable), resolution=32, threads=1)
 
 
-def test_diffusers_example_is_timed_by_its_progress_bar(tmp_path: Path, pictures: Path) -> None:
-    measured = example(tmp_path, pictures, 'int(options["max_train_steps"])').measure(2)
+def test_diffusers_example_is_timed_by_its_progress_bar(tmp_path: Path, images: Path) -> None:
+    measured = example(tmp_path, images, 'int(options["max_train_steps"])').measure(2)
     assert len(measured.seconds) == 2
     assert all(0.1 < second < 5 for second in measured.seconds)
 
 
-def test_an_example_that_fails_is_not_taken_for_a_fast_one(tmp_path: Path, pictures: Path) -> None:
+def test_an_example_that_fails_is_not_taken_for_a_fast_one(tmp_path: Path, images: Path) -> None:
     with pytest.raises(RuntimeError, match="after 2 steps"):
-        example(tmp_path, pictures, "2").measure(2)
+        example(tmp_path, images, "2").measure(2)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="CPU time of another process is read from Linux's /proc")
