@@ -25,6 +25,7 @@ from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.services.training.runs import Runs
 from train_embedding.testing import FakeHost
+from train_embedding.translations import LANGUAGES
 
 SPEC = TrainingSpec("my-cat", "/pictures")
 
@@ -409,9 +410,11 @@ def served(data: Path, ready: str, application: str = "FastAPI()") -> str:
     code = (
         "import asyncio, re, signal, socket, sys, threading, urllib.request\nfrom pathlib import Path\n"
         "from fastapi import FastAPI\nfrom fastapi.responses import StreamingResponse\nfrom train_embedding.app import server\n"
-        "from train_embedding.testing import FakeHost\nfrom train_embedding.services import Services\n"
+        "from train_embedding.app.languages import LanguageApps\nfrom train_embedding.testing import FakeHost\n"
+        "from train_embedding.services import Services\n"
         f"def ready(sentence):\n{indent(dedent(ready), ' ' * 4)}\n"
-        f"server.application = lambda _services, _folder: {application}\n"
+        f"page = {application}\n"
+        "server.application = lambda *_values: LanguageApps({'en': page})\n"
         "try: server.serve(Services(FakeHost(Path(sys.argv[1]))), port=0, ready=ready)\n"
         "except KeyboardInterrupt: pass\n"
         "print('it has ended')\n"
@@ -458,10 +461,20 @@ def test_app_on_a_shared_server_names_the_allowed_folders(data: Path, monkeypatc
     from train_embedding.app import server
 
     hosts: list[Any] = []
-    monkeypatch.setattr(server, "serve", lambda services, *_rest: hosts.append(services.host.info().allowed_folders))
+    monkeypatch.setattr(server, "serve", lambda services, *_rest, **_more: hosts.append(services.host.info().allowed_folders))
     assert main(["app"]) == 0
     assert main(["app", "--listen", "--train-embedding-allow", str(tmp_path / "pictures")]) == 0
     assert hosts == [None, (data.resolve(), (tmp_path / "pictures").resolve())]
+
+
+def test_the_language_of_the_app_is_chosen_or_left_to_the_browser(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    from train_embedding.app import server
+
+    chosen: list[Any] = []
+    monkeypatch.setattr(server, "serve", lambda *_values, languages: chosen.append(tuple(languages)))
+    assert main(["app"]) == main(["app", "--language", "zh_CN"]) == 0
+    assert chosen == [tuple(LANGUAGES), ("zh_CN",)]
 
 
 def test_app_lets_in_whom_its_options_say(
@@ -472,7 +485,7 @@ def test_app_lets_in_whom_its_options_say(
     from train_embedding.app.access import Access
 
     given: list[Access] = []
-    monkeypatch.setattr(server, "serve", lambda _services, _port, access: given.append(access))
+    monkeypatch.setattr(server, "serve", lambda _services, _port, access, languages: given.append(access))
     assert main(["app"]) == 0
     assert main(["app", "--listen"]) == main(["app", "--host", "192.168.1.5"]) == 0
     assert main(["app", "--listen", "--auth", "me:pass:word", "--auth", "you:other", "--allow-host", "my.example"]) == 0
@@ -496,7 +509,7 @@ def test_control_c_ends_the_app_and_the_training_in_it(
     pytest.importorskip("gradio")
     from train_embedding.app import server
 
-    def serve(*_values: Any) -> None:
+    def serve(*_values: Any, **_more: Any) -> None:
         raise KeyboardInterrupt
 
     calls: list[str] = []

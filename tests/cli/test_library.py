@@ -107,7 +107,7 @@ def test_an_export_for_a_program(cat: Path, tmp_path: Path, capsys: pytest.Captu
     output(capsys, "rename", "cat", "My Cat")
     assert output(capsys, "export", "My Cat", "--for", "comfyui").splitlines() == [
         "Exported My Cat: My_Cat.safetensors",
-        "Put My_Cat.safetensors into the folder models/embeddings.",
+        'Put My_Cat.safetensors into the folder "models/embeddings".',
         "Trigger: embedding:My_Cat",
     ]
     made = json.loads(output(capsys, "export", "My Cat", "zork.safetensors", "--for", "diffusers", "--json"))

@@ -60,7 +60,7 @@ def test_exporting_it_to_a_webui(tmp_path: Path, name: str) -> None:
 
 def test_exporting_to_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageFailed, match="could not be copied"):
+    with pytest.raises(StorageFailed, match="Cannot copy the demo checkpoint"):
         export_checkpoint(tmp_path / "file" / "models")
 
 

@@ -19,9 +19,10 @@ PROBLEMS_FOUND = 1
 
 
 def add_to(commands: Commands) -> None:
+    """Add the command."""
     what = (
-        "Checks the installed packages, the WebUI, the folders and the device, and says what is wrong with each and what to do. "
-        "Include its output when you report a problem. It contains no passwords, prompts or embeddings. The exit code is "
+        "Check the installed packages, the WebUI, the folders and the device, and show what is wrong and what to do. "
+        "Include the output when you report a problem; it contains no passwords, prompts or embeddings. The exit code is "
         f"{PROBLEMS_FOUND} if something keeps Train Embedding from working."
     )
     parser = add_command(commands, "doctor", run, "find out what is wrong with this installation", what)
@@ -37,6 +38,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
     named: Path | None = arguments.webui
     here = _working_folder()
     webui = here / named if named else None if arguments.data else find_webui(here)
