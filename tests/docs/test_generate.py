@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from docs.generate import MARK, PARTS, commands, on_page_markdown, options, routes
-from train_embedding.cli import parser
+from train_embedding import errors
+from train_embedding.cli import INTERRUPTED, parser
 from train_embedding.engine.config import OPTIONS
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,15 @@ def test_commands_have_a_section_with_every_argument(name: str) -> None:
     rows = [line.replace("\\|", "").split("|") for line in section.splitlines() if line.startswith("| `")]
     assert len(rows) == len(described)
     assert [row for row in rows if not row[2].strip()] == []
+
+
+def test_exit_codes_and_statuses_are_listed() -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TrainEmbeddingError)]
+    codes = {(kind.exit_code, kind.http_status) for kind in kinds if "exit_code" in vars(kind) and kind.exit_code > 1}
+    listed = {(int(code), int(status)) for code, status in re.findall(r"^\| (\d+) \| (\d+) \|", page, re.MULTILINE)}
+    assert listed == codes | {(0, 200)}
+    assert f"| {INTERRUPTED} |" in page
 
 
 def test_routes_have_their_parameters_and_bodies() -> None:
