@@ -129,6 +129,16 @@ def joined(parts: Iterable[str], separator: Message = COMMA) -> Message:
     return Message(separator.join(pieces), key=separator.key or str(separator), parts=pieces)
 
 
+def map_values(message: str, change: Callable[[str], str]) -> Message:
+    """Change the texts that are the values of a message, such as names and the words of other programs; templates stay."""
+    if not isinstance(message, Message) or not (message.key or message.parts):
+        return verbatim(change(str(message)))
+    if message.parts:
+        return joined([map_values(part, change) for part in message.parts], Message(message.key, key=message.key))
+    values = {name: map_values(value, change) if isinstance(value, str) else value for name, value in message.values.items()}
+    return _message(message.key, message.plural_key, values)
+
+
 def encode(message: str) -> Any:
     """Convert a text to JSON values, from which `decode` makes the same message."""
     if not isinstance(message, Message) or not (message.key or message.parts):

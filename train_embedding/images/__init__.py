@@ -1,1 +1,1 @@
-"""Image files: recognised by their first bytes, and decoded in a process of their own."""
+"""Image files: identified by their signatures and decoded in a separate process."""

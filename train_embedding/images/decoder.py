@@ -1,4 +1,4 @@
-"""Images decoded in a process of their own, within limits on memory and time, so that a hostile one ends that process alone."""
+"""Decode images in a separate process with limits on memory and time, so that a malicious image can end only that process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from train_embedding.images.errors import NotDecoded, TooCostly, TooManyPixels
 from train_embedding.images.kinds import KINDS
 from train_embedding.images.limits import Limits
 from train_embedding.images.metadata import strip_metadata
+from train_embedding.messages import NOTHING, Message, msg, verbatim
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SCRIPT = Path(__file__).with_name("decoder_process.py")
 _CHANNELS = 4
-_PATIENCE = 10
-"How many times the processor's seconds go by on the clock before the process is ended."
+_MAX_WAIT = 10
+"The process is killed after this many times the limit of CPU time has passed on the clock."
 
 
 def check_image(data: bytes, kind: str, limits: Limits) -> tuple[int, int]:
-    """Decode an image completely, only to see that this works.
+    """Check that an image can be decoded.
+
+    Args:
+        data: The file.
+        kind: A key of `kinds.KINDS`; it is opened only as this kind.
+        limits: The limits for decoding it.
 
     Returns:
         Width and height.
@@ -42,20 +48,22 @@ def check_image(data: bytes, kind: str, limits: Limits) -> tuple[int, int]:
 
 
 def decode_image(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0) -> Image.Image:
-    """Decode an image, of an animation its first frame.
+    """Decode an image, or the first frame of an animation.
 
     Args:
         data: The file.
-        kind: One of `kinds.KINDS`; it is opened as nothing else.
-        limits: What it may take.
-        mode: The mode wanted; if empty, one that keeps all that the image shows.
-        side: The longest side wanted, in pixels; 0 for the image as it is.
+        kind: A key of `kinds.KINDS`; it is opened only as this kind.
+        limits: The limits for decoding it.
+        mode: The mode of the result; if empty, one that shows the image completely.
+        side: Maximum width and height in pixels, to which the image is reduced; 0 for its full size.
 
     Returns:
-        The image. If its metadata is not stripped (see `metadata.strip_metadata`), its Exif data is in `info["exif"]`.
+        The image. Its Exif data is in `info["exif"]`, except for kinds whose metadata `metadata.strip_metadata` removes.
 
     Raises:
-        NotDecoded: It is damaged, or (TooManyPixels, TooCostly) would take more than the limits.
+        TooManyPixels: It has more pixels than the limits allow.
+        TooCostly: Decoding it takes more memory or time than the limits allow.
+        NotDecoded: It is damaged, or the kind is not supported here.
     """
     answer, content = _decode(data, kind, limits, mode=mode, side=side, wanted=True)
     from PIL import Image
@@ -69,8 +77,13 @@ def decode_image(data: bytes, kind: str, limits: Limits, *, mode: str = "", side
 def decode_colours(data: bytes, kind: str, limits: Limits) -> tuple[tuple[int, int], bytes]:
     """Decode an image to RGB.
 
+    Args:
+        data: The file.
+        kind: A key of `kinds.KINDS`; it is opened only as this kind.
+        limits: The limits for decoding it.
+
     Returns:
-        Width and height, and three bytes for each pixel, row after row.
+        Width and height, and three bytes per pixel, row by row.
 
     Raises:
         NotDecoded: As `decode_image`.
@@ -81,25 +94,42 @@ def decode_colours(data: bytes, kind: str, limits: Limits) -> tuple[tuple[int, i
 
 def _decode(data: bytes, kind: str, limits: Limits, **wanted: Any) -> tuple[dict[str, Any], bytes]:
     stripped = strip_metadata(data, kind)
-    return _ask(job_of(stripped, kind, limits, **wanted), stripped, limits.seconds)
+    return _run(job_of(stripped, kind, limits, **wanted), stripped, limits.seconds)
 
 
-def _refusal(answer: dict[str, Any]) -> NotDecoded:
-    reason = answer["refused"]
-    if "size" in answer:
-        return TooManyPixels(reason, tuple(answer["size"]))
-    return TooCostly(reason) if "costly" in answer else NotDecoded(reason)
+def _refusal(answer: dict[str, Any], job: dict[str, Any]) -> NotDecoded:
+    """Return the error for an answer of the process without an image."""
+    match answer["refused"]:
+        case "pixels":
+            return TooManyPixels(tuple(answer["size"]))
+        case "memory":
+            return TooCostly(msg("it needs more memory than allowed"))
+        case "plugin":
+            package = f"{job['plugin'].replace('_', '-')}-plugin"
+            return NotDecoded(msg("Pillow needs the package {package} for it", package=package))
+        case "damaged":
+            return NotDecoded(msg("it is damaged, or not an image of this kind"))
+        case _:
+            return NotDecoded(verbatim(answer["error"]))
 
 
 def job_of(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int = 0, wanted: bool = False) -> dict[str, Any]:
-    """What the process is told, in a line of JSON before the file. wanted: whether the pixels are, too.
+    """Return the line of JSON that the process gets before the file.
+
+    Args:
+        data: The file.
+        kind: A key of `kinds.KINDS`.
+        limits: The limits for decoding it.
+        mode: As `decode_image`.
+        side: As `decode_image`.
+        wanted: Whether to return the pixels.
 
     Raises:
-        TooManyPixels: A WebP file says so, whose decoder makes room for them before anything can be checked.
+        TooManyPixels: The header of a WebP file shows it; its decoder would allocate the memory before any check.
     """
     size = webp.size_of(data) if kind == "WEBP" else (0, 0)
     if size[0] * size[1] > limits.max_pixels:
-        raise TooManyPixels(f"it has {size[0]} × {size[1]} pixels, which is too many", size)
+        raise TooManyPixels(size)
     known = KINDS[kind]
     return {
         "kind": kind, "plugin": known.plugin, "register": known.register, "max_pixels": limits.max_pixels,
@@ -108,17 +138,17 @@ def job_of(data: bytes, kind: str, limits: Limits, *, mode: str = "", side: int 
 
 
 class _Decoder:
-    """The process, once it is started."""
+    """A running decoder process."""
 
     def __init__(self) -> None:
         command = [sys.executable or "python", str(SCRIPT)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def answer(self, job: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes] | None:
-        """What it answers; None where it came to its end instead, which `ended` explains."""
+        """Send a job; return the answer and the pixels, or None if the process ended, which `end_reason` explains."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        guard = threading.Timer(_PATIENCE * seconds, self._process.kill)
+        guard = threading.Timer(_MAX_WAIT * seconds, self._process.kill)
         guard.daemon = True
         guard.start()
         try:
@@ -129,27 +159,28 @@ class _Decoder:
             answer = json.loads(line)
             length = answer["length"]
             content = self._process.stdout.read(length) if 0 <= length <= _CHANNELS * job["max_pixels"] else b""
-        except (OSError, ValueError, KeyError):  # the process is gone, in the middle of its answer or before it
+        except (OSError, ValueError, KeyError):  # the process ended before it had answered completely
             return None
         finally:
             guard.cancel()
         return (answer, content) if len(content) == length else None
 
-    def ended(self) -> str:
-        """Why it came to its end. Empty where it had waited too long for work."""
+    def end_reason(self) -> Message:
+        """Return why the process ended; nothing if it was idle for too long."""
         self.close()
         code = -(self._process.returncode or 0)
         if code == getattr(signal, "SIGALRM", None):
-            return ""
+            return NOTHING
         slow = code in (getattr(signal, "SIGPROF", None), getattr(signal, "SIGKILL", None))
-        return "decoding it takes too long" if slow else "the decoder was ended by it"
+        return msg("decoding it takes too long") if slow else msg("it crashes the decoder")
 
     def close(self) -> None:
+        """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             try:
                 if pipe is not None:
                     pipe.close()
-            except OSError:  # what was left in it cannot be written any more
+            except OSError:  # the rest of the buffer cannot be written any more
                 continue
         try:
             self._process.wait(1)
@@ -158,60 +189,61 @@ class _Decoder:
             self._process.wait()
 
 
-class _Kept:
-    """The decoder that waits for the next image. One image is decoded at a time."""
+class _Shared:
+    """The decoder process that is kept for the next image. One image is decoded at a time."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.decoder: _Decoder | None = None
 
 
-_kept = _Kept()
-_of_parents: list[_Kept] = []
-"Decoders of the process that this one was forked from, which are not to be spoken to, nor ended."
+_shared = _Shared()
+_inherited: list[_Shared] = []
+"Decoders of the parent process after a fork, kept so that they are neither used nor closed."
 
 
-def _ask(job: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
-    with _kept.lock:
+def _run(job: dict[str, Any], data: bytes, seconds: float) -> tuple[dict[str, Any], bytes]:
+    with _shared.lock:
         while True:
-            fresh = _kept.decoder is None
-            decoder = _kept.decoder or _started()
-            _kept.decoder = None  # until it has answered
+            fresh = _shared.decoder is None
+            decoder = _shared.decoder or _start()
+            _shared.decoder = None  # until it has answered
             answer = decoder.answer(job, data, seconds)
             if answer is not None:
-                _kept.decoder = decoder
+                _shared.decoder = decoder
                 break
-            reason = decoder.ended()
+            reason = decoder.end_reason()
             if reason or fresh:
-                raise TooCostly(reason or "the decoder came to its end")
+                raise TooCostly(reason or msg("the decoder ended unexpectedly"))
     if "refused" in answer[0]:
-        raise _refusal(answer[0])
+        raise _refusal(answer[0], job)
     return answer
 
 
-def _started() -> _Decoder:
+def _start() -> _Decoder:
     _prepare()
     try:
         return _Decoder()
     except OSError as error:
-        raise NotDecoded(f"no process could be started to decode it: {error.strerror or error}") from error
+        reason = verbatim(error.strerror or str(error))
+        raise NotDecoded(msg("the decoder could not be started: {reason}", reason=reason)) from error
 
 
 @lru_cache(maxsize=1)
 def _prepare() -> None:
-    """Has the decoder end with this process, and be another one in processes that are forked from it."""
+    """Make the decoder end together with this process, and forked processes start their own."""
     atexit.register(_close)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forget)
 
 
 def _close() -> None:
-    if _kept.decoder is not None:
-        _kept.decoder.close()
-        _kept.decoder = None
+    if _shared.decoder is not None:
+        _shared.decoder.close()
+        _shared.decoder = None
 
 
 def _forget() -> None:
-    global _kept  # a process that was forked begins anew
-    _of_parents.append(_kept)
-    _kept = _Kept()
+    global _shared  # the forked process starts its own decoder
+    _inherited.append(_shared)
+    _shared = _Shared()

@@ -1,7 +1,7 @@
-"""A process of its own that decodes images, one after another: a line of JSON and a file in, a line of JSON and pixels out.
+"""Process that decodes images for `decoder.py`: it reads a line of JSON and a file, and writes a line of JSON and the pixels.
 
-The system holds each to the memory and the time that its line names, where it can: this process ends when they are used up, and
-the one that started it begins another. It imports nothing of the package.
+Where the operating system supports it, the process is limited to the memory and CPU time that the job names; exceeding them ends
+the process, and `decoder.py` starts another one. To start fast, it imports nothing from the package.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from pathlib import Path
 from typing import Any
 
 IDLE = 60
-"Seconds without work after which the process ends."
+"Seconds without a job after which the process ends."
 
 _ROWS = 64
+"Rows that are written at a time."
 _PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK")
-"Modes whose bytes are all there is to an image."
+"Modes without a palette, whose bytes are the complete image."
 
 
 def main() -> int:
+    """Decode images until stdin ends."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # what a library prints is no answer
+    sys.stdout = sys.stderr  # libraries that print must not disturb the answers
     sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent]
     from PIL import Image
 
     Image.init()
-    Image.MAX_IMAGE_PIXELS = None  # each job has a limit of its own
+    Image.MAX_IMAGE_PIXELS = None  # each job has its own limit
     base = _data_size()
     while line := _next_line(source):
         job = json.loads(line)
@@ -44,34 +46,33 @@ def main() -> int:
 
 
 def _answer(job: dict[str, Any], data: bytes, base: int) -> tuple[dict[str, Any], Any]:
-    reason = _learn(job)
-    if reason:
-        return {"refused": reason}, None
+    if not _can_read(job):
+        return {"refused": "plugin"}, None
     _limit(base + job["memory"], job["seconds"])
     try:
         return _decoded(job, data)
     except MemoryError:
-        return {"refused": "it takes more memory than is allowed", "costly": True}, None
-    except Exception as error:  # noqa: BLE001 - told to the process that asked
+        return {"refused": "memory"}, None
+    except Exception as error:  # noqa: BLE001 - reported to the parent process
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        return {"refused": lines[0][:200].rstrip(".")}, None
+        return {"refused": "error", "error": lines[0][:200].rstrip(".")}, None
     finally:
         _limit(None, 0)
 
 
 def _decoded(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
-    """The first frame, in the mode that the job names, or one that keeps all; smaller where the job names a side."""
+    """Decode the first frame, in the mode that the job names or one that loses nothing; reduced if the job names a side."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         opened = Image.open(io.BytesIO(data), formats=(job["kind"],))
     except UnidentifiedImageError:
-        return {"refused": "it is no such image, or damaged"}, None
+        return {"refused": "damaged"}, None
     with opened as image:
         if image.width * image.height > job["max_pixels"]:
-            return {"refused": f"it has {image.width} × {image.height} pixels, which is too many", "size": image.size}, None
+            return {"refused": "pixels", "size": image.size}, None
         if job["side"]:
-            image.draft("RGB", (2 * job["side"], 2 * job["side"]))  # a JPEG is decoded at a fraction of its size
+            image.draft("RGB", (2 * job["side"], 2 * job["side"]))  # JPEGs are decoded at a reduced size
             image.thumbnail((job["side"], job["side"]))
         image.load()
         if not job["wanted"]:
@@ -83,13 +84,14 @@ def _decoded(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
 
 
 def _plain_mode(image: Any) -> str:
+    """Return the simplest mode that shows the image completely."""
     if image.mode in _PLAIN:
         return str(image.mode)
     return "RGBA" if "transparency" in image.info and image.mode in ("P", "L", "RGB") else "RGB"
 
 
-def _learn(job: dict[str, Any]) -> str:
-    """Loads the plugin for a kind that Pillow does not know by itself; what is missing, if something is."""
+def _can_read(job: dict[str, Any]) -> bool:
+    """Load the plugin for a kind that Pillow does not support itself; return whether the kind can be read."""
     from PIL import Image
 
     kind, plugin = job["kind"], job["plugin"]
@@ -97,14 +99,15 @@ def _learn(job: dict[str, Any]) -> str:
         module = importlib.import_module(plugin)
         if job["register"]:
             getattr(module, job["register"])()
-    return "" if kind in Image.OPEN else f"Pillow needs the package {plugin.replace('_', '-')}-plugin for it"
+    return kind in Image.OPEN
 
 
 def _next_line(source: Any) -> bytes:
+    """Wait for the next job; the process ends if none comes in time."""
     try:
         import signal
 
-        signal.alarm(IDLE)  # whose effect, unless it is taken back, is the end of the process
+        signal.alarm(IDLE)  # ends the process unless it is cancelled
     except (ImportError, AttributeError):  # Windows
         return source.readline()
     line = source.readline()
@@ -113,7 +116,7 @@ def _next_line(source: Any) -> bytes:
 
 
 def _limit(memory: int | None, seconds: float) -> None:
-    """Bounds what this process may hold and what of the processor it may use from now on; None and 0 for no bounds."""
+    """Limit the memory (bytes) and CPU time (seconds) of this process from now on; None and 0 remove the limits."""
     try:
         import resource
         import signal
@@ -123,11 +126,11 @@ def _limit(memory: int | None, seconds: float) -> None:
     soft = most if memory is None else memory if most == resource.RLIM_INFINITY else min(memory, most)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # whose signal ends the process
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process
 
 
 def _data_size() -> int:
-    """Bytes that count towards the limit already; 0 where that is unknown."""
+    """Return the bytes that this process uses already, and that count towards the limit; 0 if unknown."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
         import resource

@@ -1,7 +1,7 @@
-"""The kinds of image files that are read, by suffix and by signature, and what Pillow needs for each.
+"""Kinds of image files that are supported, identified by signature and suffix, and the Pillow plugins that they need.
 
-Pillow by itself opens whatever one of its plugins recognises, and some of these start other programs: an EPS file starts
-Ghostscript, whatever it is called. So an image is opened as the kind that its first bytes say, of those below, and as no other.
+Pillow opens every kind that one of its plugins recognises, and some plugins start other programs: EPS starts Ghostscript,
+whatever the file's suffix. So images are opened only as the kind below that their signature shows.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 HEAD = 64
-"Bytes at the beginning of a file that tell its kind."
+"Bytes at the beginning of a file that are enough to identify its kind."
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of image file, under Pillow's name for it."""
+    """A kind of image file, with Pillow's name for it."""
 
     name: str
     suffixes: tuple[str, ...]
     plugin: str = ""
-    "The package that teaches Pillow this kind, where it does not know it by itself."
+    "The package with the Pillow plugin, for kinds that Pillow may not support itself."
     register: str = ""
-    "The function to call in it, where importing it is not enough."
+    "The function that registers the plugin, if importing it is not enough."
 
 
 KINDS: dict[str, Kind] = {
@@ -47,7 +47,7 @@ KINDS: dict[str, Kind] = {
     )
 }
 SUFFIXES: dict[str, str] = {suffix: kind.name for kind in KINDS.values() for suffix in kind.suffixes}
-"The name of the kind that a suffix stands for."
+"Kind by suffix."
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -68,22 +68,22 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 )
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"heim": "HEIF", b"heis": "HEIF", b"hevc": "HEIF"}
 _EITHER = (b"mif1", b"msf1", b"miaf")
-"Brands that AVIF and HEIF files share."
+"Brands that both AVIF and HEIF files use."
 _UNSIGNED = ("TGA", "DIB")
-"Kinds that begin with nothing of their own, so that the suffix alone tells them."
+"Kinds without a signature, which are identified by the suffix alone."
 _REPAIRED_WEBP = (1, 3, 2)
-"The first libwebp whose lossless decoder stays within its tables (CVE-2023-4863)."
+"The first libwebp version with a fix for CVE-2023-4863, a buffer overflow in the lossless decoder."
 
 
 def kind_of(head: bytes, suffix: str = "") -> str:
-    """Tell the kind of an image from its first bytes.
+    """Identify the kind of an image by its first bytes.
 
     Args:
-        head: At least HEAD bytes of the file, if it has so many.
-        suffix: Of its name, which decides where the bytes leave it open.
+        head: The first HEAD bytes of the file, or more.
+        suffix: The suffix of the file, which decides if the bytes are ambiguous.
 
     Returns:
-        One of KINDS; empty for anything else.
+        A key of KINDS; empty if the file is nothing of these.
     """
     named = SUFFIXES.get(suffix.lower(), "")
     for signature, kind in _SIGNATURES:
@@ -97,7 +97,7 @@ def kind_of(head: bytes, suffix: str = "") -> str:
 
 
 def is_readable(kind: str) -> bool:
-    """Whether Pillow reads this kind here, once the plugin for it was loaded, if there is one."""
+    """Return whether the installed Pillow and its plugins can read a kind."""
     from PIL import Image
 
     if kind not in Image.OPEN:
@@ -106,7 +106,7 @@ def is_readable(kind: str) -> bool:
 
 
 def webp_is_safe() -> bool:
-    """Whether the WebP decoder that is installed keeps within its memory for every lossless file."""
+    """Return whether the installed WebP decoder has the fix for CVE-2023-4863."""
     from PIL import features
 
     return _version(features.version("webp") or "") >= _REPAIRED_WEBP
@@ -114,7 +114,7 @@ def webp_is_safe() -> bool:
 
 @lru_cache(maxsize=len(KINDS))
 def _load_plugin(kind: str) -> None:
-    """Let Pillow load what it brings along, and then the package for this kind, if it is installed; tried once."""
+    """Load Pillow's own plugins and the package for a kind, if installed; done once per kind."""
     from PIL import Image
 
     Image.init()
@@ -127,4 +127,5 @@ def _load_plugin(kind: str) -> None:
 
 
 def _version(text: str) -> tuple[int, ...]:
+    """Parse the numbers of a version, such as "1.3.2"."""
     return tuple(int(part) for part in text.split(".") if part.isdecimal())

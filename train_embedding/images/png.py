@@ -1,4 +1,4 @@
-"""PNG files: images encoded as PNG, the chunks that a file consists of, and its pixels without the rest."""
+"""PNG files: encoding, reading chunks, and removing metadata."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from train_embedding.messages import Message, msg
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -17,14 +19,22 @@ TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 
 _MAX_CHUNKS = 10_000
 _OVERHEAD = 64 * 2**10
-"Bytes that pixels which do not compress may grow by."
+"Bytes by which compression may enlarge incompressible pixels."
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT")
 _CHANNELS = {2: 3, 6: 4}
-"By colour type: RGB and RGBA."
+"Channels by colour type: RGB and RGBA."
 
 
 class NotPNG(ValueError):
-    """The chunks of a file are damaged; the message is the end of a sentence, without its full stop."""
+    """The chunks of a file are damaged.
+
+    Attributes:
+        reason: What is wrong: the end of a sentence, without a period.
+    """
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -39,28 +49,36 @@ class Header:
 
     @property
     def in_colour(self) -> bool:
-        """Whether each pixel has its own red, green and blue, not an entry of a palette or a grey."""
+        """Whether pixels have red, green and blue channels, rather than a palette index or a grey value."""
         return self.colour in _CHANNELS
 
     @property
     def row(self) -> int:
-        """Bytes of an uncompressed row; 0 unless the pixels have 8 bits per channel, are in colour and not interlaced."""
+        """Bytes of an uncompressed row; 0 unless the image is in colour with 8 bits per channel and not interlaced."""
         channels = _CHANNELS.get(self.colour, 0)
         return 0 if self.depth != 8 or self.interlaced or not channels else 1 + self.width * channels
 
 
 def read_header(stream: BinaryIO) -> Header:
-    """Read the size and the type of pixels. Raises NotPNG."""
+    """Read the first chunk of a PNG file.
+
+    Raises:
+        NotPNG: It is missing or damaged.
+    """
     kind, length = next(iterate_chunks(stream), (b"", 0))
     content = stream.read(13)
     if kind != b"IHDR" or length != 13 or len(content) < 13:
-        raise NotPNG("its header is missing")
+        raise NotPNG(msg("its header is missing"))
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content)
     return Header(width, height, depth, colour, bool(interlaced))
 
 
 def iterate_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield the type and the length of each chunk, with the stream at the start of its content. Raises NotPNG."""
+    """Yield the type and length of each chunk, with the stream positioned at the start of its content.
+
+    Raises:
+        NotPNG: The file is cut short, or has too many chunks.
+    """
     end = stream.seek(0, io.SEEK_END)
     position = len(SIGNATURE)
     for _ in range(_MAX_CHUNKS):
@@ -70,22 +88,22 @@ def iterate_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int]]:
             return
         length = int.from_bytes(head[:4], "big")
         if len(head) < 8 or position + 12 + length > end:
-            raise NotPNG("it is cut short")
+            raise NotPNG(msg("it is cut short"))
         yield head[4:], length
         if head[4:] == b"IEND":
             return
         position += 12 + length
-    raise NotPNG("it is cut into too many pieces")
+    raise NotPNG(msg("it consists of too many pieces"))
 
 
 def encode_png(image: Image.Image) -> bytes:
     """Encode an image as a PNG file.
 
     Args:
-        image: In a mode that PNG has, such as RGB, RGBA or L.
+        image: In a mode that PNG supports, such as RGB, RGBA or L.
 
     Returns:
-        The bytes of the file, with what Pillow takes over from `image.info`.
+        The bytes of the file, including the metadata that Pillow copies from `image.info`.
     """
     file = io.BytesIO()
     image.save(file, "PNG")
@@ -93,7 +111,11 @@ def encode_png(image: Image.Image) -> bytes:
 
 
 def strip_png(data: bytes) -> bytes:
-    """Remove texts, profiles and animation, so that a decoder sees nothing but pixels. Raises NotPNG."""
+    """Remove all chunks except the pixels: texts, profiles and animation.
+
+    Raises:
+        NotPNG: The file is damaged.
+    """
     stream = io.BytesIO(data)
     parts = [SIGNATURE]
     for kind, length in iterate_chunks(stream):
@@ -104,13 +126,17 @@ def strip_png(data: bytes) -> bytes:
 
 
 def crop_top(stream: BinaryIO, rows: int) -> bytes | None:
-    """Make a PNG file of the first rows, reading no more of the stream than they take.
+    """Make a PNG file of the first rows, reading only as much of the stream as needed.
+
+    Args:
+        stream: The PNG file.
+        rows: Number of rows, or fewer if the image is smaller.
 
     Returns:
-        The new file; None if the pixels are not those that `Header.row` can count.
+        The new file; None for kinds of pixels without a known row size (see `Header.row`).
 
     Raises:
-        NotPNG: The file is damaged, or ends before the last of these rows.
+        NotPNG: The file is damaged, or cut short within these rows.
     """
     header = read_header(stream)
     rows = min(rows, header.height)
@@ -123,11 +149,11 @@ def crop_top(stream: BinaryIO, rows: int) -> bytes | None:
             try:
                 found += inflate.decompress(stream.read(min(length, wanted + _OVERHEAD)), wanted - len(found))
             except zlib.error as error:
-                raise NotPNG("its pixels are damaged") from error
+                raise NotPNG(msg("its pixels are damaged")) from error
             if len(found) >= wanted:
                 break
     if len(found) < wanted:
-        raise NotPNG("it is cut short")
+        raise NotPNG(msg("it is cut short"))
     size = struct.pack(">IIBBBBB", header.width, rows, header.depth, header.colour, 0, 0, 0)
     return b"".join(
         [SIGNATURE, make_chunk(b"IHDR", size), make_chunk(b"IDAT", zlib.compress(found, 1)), make_chunk(b"IEND", b"")]

@@ -1,12 +1,12 @@
-"""What a WebP file says about itself before anything of it is decoded."""
+"""Read the size of a WebP image from its header."""
 
 from __future__ import annotations
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Read width and height from the first 30 bytes of a WebP file; (0, 0) where they do not tell.
+    """Read width and height from the first 30 bytes of a WebP file; (0, 0) if they are unknown.
 
-    Source: RFC 9649, sections 2.5 to 2.7, for the three kinds of files; RFC 6386, section 9.1, for the lossy one.
+    Source: RFC 9649, sections 2.5 to 2.7, for the three kinds of headers; RFC 6386, section 9.1, for lossy images.
     """
     kind, head = data[12:16], data[20:30]
     if len(head) < 10:

@@ -35,7 +35,7 @@ def with_new_name(file: Path, name: str) -> bytes | None:
     if not embedding.metadata.get("name"):
         return None
     if png_text.sniff(data):
-        return png_text.called(data, name)
+        return png_text.with_new_name(data, name)
     if embedding.format and file.suffix.lower() not in SUFFIXES[embedding.format]:
         raise UnreadableFile(
             f'"{file.name}" carries its name inside, and such a file cannot be written here.',

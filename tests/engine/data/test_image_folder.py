@@ -134,7 +134,7 @@ def test_what_was_saved_in_place_of_an_image_is_named(folder: Path) -> None:
     (folder / "page.jpg").write_bytes(b"<!DOCTYPE html><html><body>Sign in</body></html>")
     said = reasons(folder)
     assert said["lfs.png"].startswith("It is a Git LFS pointer, not the file itself: ")
-    assert said["page.jpg"].startswith("It is a web page that was saved in place of the file: ")
+    assert said["page.jpg"].startswith("It is a web page instead of the file; ")
     for name, reason in said.items():
         with pytest.raises(UnreadableFile) as caught:
             check_image(folder / name)

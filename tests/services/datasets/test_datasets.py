@@ -141,7 +141,7 @@ def test_what_is_known_of_an_image_by_its_header_is_told_before_a_run(fake_host:
     assert reasons["float.tif"].startswith("Its pixels are floating-point numbers.")
     assert reasons["large.png"].endswith("the limit is 128 million. Resize it.")
     assert reasons["eps.jpg"] == "It is not an image."
-    assert reasons["page.gif"].startswith("It is a web page that was saved in place of the file")
+    assert reasons["page.gif"].startswith("It is a web page instead of the file")
 
 
 def test_masks_that_cannot_be_used_are_told_before_a_run(fake_host: FakeHost, pictures: Path) -> None:

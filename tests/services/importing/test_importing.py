@@ -171,7 +171,7 @@ def test_an_archive_that_means_two_things(library: Library) -> None:
     forged = other + benign
     (done,) = library.import_files([("forged.pt", forged)])
     assert done.entry is None
-    assert done.problem == '"forged.pt" is an archive whose directory is not where it says.'
+    assert done.problem == '"forged.pt" is a zip archive whose directory is not where its end record says.'
 
 
 def with_a_deflated_version() -> tuple[bytearray, zipfile.ZipInfo]:
@@ -205,15 +205,15 @@ def test_a_member_that_no_vector_needs_unpacks_to_more_than_it_says(library: Lib
 
 
 REFUSED = {
-    "evil.pt": (saved({"string_to_param": Evil()}), "nothing in it was run"),
-    "evil zip.pt": (saved({"string_to_param": Evil()}, zipped=True), "nothing in it was run"),
+    "evil.pt": (saved({"string_to_param": Evil()}), "nothing in the file was executed"),
+    "evil zip.pt": (saved({"string_to_param": Evil()}, zipped=True), "nothing in the file was executed"),
     "evil.bin": (pickle.dumps(Evil()), "not an embedding"),
     "garbage.pt": (b"garbage", "not an embedding"),
     "empty.pt": (b"", "empty"),
     "cut.pt": (saved(WEBUI)[:500], "damaged"),
-    "wrong.safetensors": (saved(WEBUI), "not what its name says"),
+    "wrong.safetensors": (saved(WEBUI), "needs another suffix"),
     "text.txt": (b"hello", "not an embedding"),
-    "none": (saved(WEBUI), "not what its name says"),
+    "none": (saved(WEBUI), "needs another suffix"),
     "a/b.pt": (saved(WEBUI), "'/'"),
     "..\\b.pt": (saved(WEBUI), "'\\'"),
     "../b.pt": (saved(WEBUI), "'/'"),

@@ -290,7 +290,7 @@ def test_a_picture_that_is_an_embedding_brings_its_notes(fake_host: FakeHost, li
 def test_an_ordinary_picture_alone_is_refused_once(library: Library) -> None:
     (done,) = library.import_files([("holiday.png", picture()), ("holiday.json", NOTES)])
     assert done.file == "holiday.png"
-    assert "carries no embedding" in done.problem or "not an embedding" in done.problem
+    assert "image without an embedding" in done.problem or "not an embedding" in done.problem
 
 
 def test_of_two_files_of_one_name_the_first_brings_them(fake_host: FakeHost, library: Library) -> None:

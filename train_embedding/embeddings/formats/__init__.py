@@ -1,4 +1,4 @@
-"""Reads and writes embedding files: a format is a layout (which keys) in a container (torch file, safetensors, image)."""
+"""Read and write embedding files. A format is a layout (which keys) in a container (torch file, safetensors, image)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from train_embedding.embeddings.formats.layouts import KeyLayout, diffusers, koh
 from train_embedding.embeddings.formats.layouts.common import tensors_in
 from train_embedding.embeddings.formats.layouts.diffusers import TOKEN, first_of_pair, second_of_pair
 from train_embedding.embeddings.regular_files import NotRegularFile, open_regular_file, read_regular_file
-from train_embedding.embeddings.storage import write_atomically
+from train_embedding.embeddings.storage import system_reason, write_atomically
 from train_embedding.errors import InvalidInput, NotFound, StorageFailed, UnreadableFile
 from train_embedding.images import png
+from train_embedding.messages import NOTHING, joined, msg, plural
 
 __all__ = [
     "FORMATS", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
@@ -40,26 +41,28 @@ __all__ = [
 
 CONTAINERS: tuple[Container, ...] = (torch_file, safetensors_file, png_text, pixels)
 LAYOUTS: tuple[KeyLayout, ...] = (webui, sdxl, kohya, onetrainer, diffusers)
-"In the order in which a file is tried; the last accepts any single tensor."
+"In the order in which they are tried; the last one accepts any single tensor."
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format that can be written: its layout for one text encoder (for several it is `sdxl`), and its container by suffix."""
+    """A format for writing."""
 
     layout: KeyLayout
+    "For embeddings with one text encoder; those with several use `sdxl`."
     containers: Mapping[str, Container]
+    "By suffix."
 
 
 def _format(name: FormatName, layout: KeyLayout, container: Container | None = None) -> Format:
-    """A format with the suffixes of its name. container: of all its files; left out, their suffixes decide."""
+    """Return a format with its suffixes. The suffix determines the container, unless one is given."""
     return Format(layout, {suffix: container or _CONTAINER_OF[suffix] for suffix in SUFFIXES_OF[name]})
 
 
 _CONTAINER_OF: Mapping[str, Container] = {".pt": torch_file, ".bin": torch_file, ".safetensors": safetensors_file}
 FORMATS: Mapping[FormatName, Format] = {
     "webui": _format("webui", webui),
-    # What every host reads from such a file. Read back, its format is kohya's, or that of SDXL.
+    # The layout that every host reads; when read back, the format is "kohya" or "sdxl".
     "safetensors": _format("safetensors", kohya),
     "sdxl": _format("sdxl", sdxl),
     "kohya": _format("kohya", kohya),
@@ -70,12 +73,14 @@ FORMATS: Mapping[FormatName, Format] = {
 }
 "By name."
 SUFFIXES = tuple(dict.fromkeys(suffix for container in CONTAINERS for suffix in container.SUFFIXES))
+"Suffixes of files that can be read."
 
 
 def is_embedding_file(path: Path) -> bool:
-    """Return whether a file is named like an embedding and, if it is an image, carries one; `*.preview.*` images never do.
+    """Return whether a file has the suffix of an embedding and, if it is an image, contains one.
 
-    Of an image only what is needed is read, once until it changes; other files are not opened.
+    `*.preview.*` images are never embeddings. Other images are read as far as needed, and again only after they change; files of
+    other types are not opened.
     """
     suffix = path.suffix.lower()
     if suffix not in pixels.SUFFIXES:
@@ -88,7 +93,7 @@ def is_embedding_file(path: Path) -> bool:
         return False
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_SIZE:
         return False
-    return _carries(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    return _contains_embedding(path, status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def read_embedding(path: str | os.PathLike[str]) -> Embedding:
@@ -106,90 +111,96 @@ def read_embedding(path: str | os.PathLike[str]) -> Embedding:
 
 
 def read_contents(path: Path) -> bytes:
-    """Read the bytes of an embedding's file.
+    """Read the bytes of an embedding file.
 
     Raises:
-        NotFound: Where there is no such file.
-        UnreadableFile: Where it is too large, cannot be read, or is not a regular file.
+        NotFound: There is no such file.
+        UnreadableFile: It is too large, cannot be read, or is not a regular file.
     """
     try:
         data = read_regular_file(path, MAX_FILE_SIZE)
     except FileNotFoundError as error:
-        raise NotFound(f'There is no file "{path}".') from error
+        raise NotFound(msg('There is no file "{path}".', path=path)) from error
     except NotRegularFile as error:
-        raise unreadable(path.name, "is not a regular file.") from error
+        raise unreadable(path.name, msg("is not a regular file.")) from error
     except OSError as error:
-        raise unreadable(path.name, f"cannot be read: {error.strerror or error}.") from error
+        raise unreadable(path.name, msg("cannot be read: {reason}.", reason=system_reason(error))) from error
     if len(data) > MAX_FILE_SIZE:
         raise _too_large(path.name)
     return data
 
 
 def read_bytes(data: bytes, file_name: str) -> Embedding:
-    """Read an embedding that is not on the disk yet, such as an upload; its name is the file's stem, without folders.
+    """Read an embedding from bytes, such as an upload.
 
-    The name is not checked here, but where the embedding is saved.
+    Args:
+        data: The content of the file.
+        file_name: Its name; folders in it are ignored. The stem becomes the embedding's name, which is not checked here.
 
     Raises:
-        UnreadableFile: Where the bytes are no embedding.
+        UnreadableFile: The file is not an embedding.
     """
     return _read(data, _base(file_name))
 
 
 def read_pair(first: bytes, second: bytes, file_name: str) -> Embedding:
-    """Read the embedding of two files, one for each text encoder of SDXL, as diffusers' example writes them.
+    """Read an embedding from two files, one per text encoder of SDXL, as diffusers' example script writes them.
 
     Args:
-        first: The file for the first text encoder.
-        second: The file for the second text encoder.
-        file_name: Name of the first; `first_of_pair` says which files belong together.
+        first: Content of the file for the first text encoder.
+        second: Content of the file for the second text encoder.
+        file_name: Name of the first file. `first_of_pair` determines which files belong together.
 
     Raises:
-        UnreadableFile: Where either is no embedding, or they are no pair.
+        UnreadableFile: One of the files is not an embedding, or they are for the same text encoder.
     """
     file = _base(file_name)
     return diffusers.join(_read(first, file), _read(second, file), file)
 
 
 def read_sanitized(data: bytes, file_name: str) -> Embedding:
-    """Read the vectors of an unsafe `.pt` or `.bin`, without what it imports; nothing in it is run.
+    """Read the vectors of an unsafe `.pt` or `.bin` file without its imports; nothing in it is executed.
 
     Raises:
-        UnreadableFile: Where no embedding is left.
+        UnreadableFile: It contains no embedding.
     """
     file = _base(file_name)
     if not torch_file.sniff(data):
-        raise unreadable(file, "was not saved by torch.")
-    return _arranged(torch_file.read(data, file, skip_disallowed=True), file)
+        raise unreadable(file, msg("was not saved by torch."))
+    return _from_content(torch_file.read(data, file, skip_disallowed=True), file)
 
 
 def encode(embedding: Embedding, format_name: str, suffix: str) -> bytes:
-    """Encode an embedding as the bytes of a file, which are checked to read back as the same vectors.
+    """Encode an embedding as the bytes of a file, and check that they read back as the same vectors.
 
     Args:
-        embedding: What to encode.
+        embedding: The embedding.
         format_name: One of `format_names.FORMAT_NAMES`.
-        suffix: One of the format's, such as ".pt".
+        suffix: One of the format's suffixes, such as ".pt".
 
     Raises:
-        InvalidInput: For a format or suffix that does not exist, or cannot be written here.
-        StorageFailed: Where the bytes would not read back as the same vectors.
+        InvalidInput: The format or suffix does not exist, or Pillow cannot write this kind of image.
+        StorageFailed: The bytes do not read back as the same vectors.
     """
     suffix = suffix.lower()
     format = FORMATS[check_format(format_name)]
     container = format.containers.get(suffix)
     if container is None:
-        suffixes = ", ".join(format.containers)
-        raise InvalidInput(f'The format "{format_name}" has no "{suffix}" files.', f"Use {suffixes}.")
+        raise InvalidInput(
+            msg('The format "{format}" has no "{suffix}" files.', format=format_name, suffix=suffix),
+            msg("Use one of {names}.", names=joined(format.containers)),
+        )
     layout = sdxl if len(embedding.vectors) > 1 else format.layout
     data = container.write(layout.write(embedding), suffix)
     file = f"{embedding.name}{suffix}"
     try:
-        same = _same_values(embedding, _read(data, file))
-    except UnreadableFile as error:  # an image kind that is lossy here, thousands of vectors
-        raise StorageFailed(f"It was not written, since it would not read back: {error.message}") from error
-    if not same:
-        raise StorageFailed(f'"{file}" was not written: it would not read back as the same vectors.')
+        same = _same_vectors(embedding, _read(data, file))
+    except UnreadableFile as error:  # such as thousands of vectors
+        raise StorageFailed(
+            msg('"{file}" was not written because it could not be read back: {reason}', file=file, reason=error.message)
+        ) from error
+    if not same:  # such as a kind of image that Pillow writes only lossily here
+        raise StorageFailed(msg('"{file}" was not written because its vectors would change.', file=file))
     return data
 
 
@@ -211,41 +222,47 @@ def write_embedding(embedding: Embedding, path: str | os.PathLike[str], format: 
 
 
 def _base(file_name: str) -> str:
+    """Return a file name without folders, whatever system it comes from."""
     return file_name.replace("\\", "/").rpartition("/")[2]
 
 
 def _read(data: bytes, file: str) -> Embedding:
     if not data:
-        raise unreadable(file, "is empty.")
+        raise unreadable(file, msg("is empty."))
     if len(data) > MAX_FILE_SIZE:
         raise _too_large(file)
     container = next((container for container in CONTAINERS if container.sniff(data)), None)
     if container is None:
-        impostor = describe_impostor(data)
-        raise unreadable(file, f"{impostor or 'is not an embedding in any format that can be read here, or it is cut short'}.")
+        if impostor := describe_impostor(data):
+            raise unreadable(file, msg("{problem}.", problem=impostor))
+        raise unreadable(file, msg("is not an embedding in a supported format, or is cut short."))
     if Path(file).suffix.lower() not in container.SUFFIXES:
         usual = images.suffix_of(data) or container.SUFFIXES[0]
-        reason = f"is not what its name says: what it holds belongs into a {usual} file."
-        raise unreadable(file, reason, "Rename it if you trust where it came from.")
-    return _arranged(container.read(data, file), file)
+        reason = msg("needs another suffix: its content is that of a {suffix} file.", suffix=usual)
+        raise unreadable(file, reason, msg("Rename it if you trust its source."))
+    return _from_content(container.read(data, file), file)
 
 
-def _arranged(content: Content, file: str) -> Embedding:
+def _from_content(content: Content, file: str) -> Embedding:
     layout = next((layout for layout in LAYOUTS if layout.sniff(content)), None)
     if layout is None:
         count = len(tensors_in(content.values))
-        hint = "" if count else "It may be something else than an embedding."
-        raise unreadable(file, f"holds {count} tensors; an embedding has one, or one for each text encoder.", hint)
+        reason = plural(
+            "contains {count} tensor; an embedding has one per text encoder.",
+            "contains {count} tensors; an embedding has one per text encoder.",
+            count,
+        )
+        raise unreadable(file, reason, NOTHING if count else msg("It may not be an embedding."))
     return layout.read(content, file)
 
 
 def _too_large(file: str) -> UnreadableFile:
-    return unreadable(file, f"is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.")
+    return unreadable(file, msg("is larger than {limit} MB, too large for an embedding.", limit=MAX_FILE_SIZE // 2**20))
 
 
 @lru_cache(maxsize=2**14)
-def _carries(path: Path, *stamp: int) -> bool:
-    """Whether an image carries an embedding. stamp: what changes when the file does."""
+def _contains_embedding(path: Path, *stamp: int) -> bool:
+    """Return whether an image contains an embedding; `stamp` is part of the cache key and changes with the file."""
     try:
         with open_regular_file(path) as file:
             if file.read(len(png.SIGNATURE)) == png.SIGNATURE and png_text.embedding_text(file) is not None:
@@ -255,10 +272,10 @@ def _carries(path: Path, *stamp: int) -> bool:
     return pixels.carries_values(path)
 
 
-def _same_values(one: Embedding, other: Embedding) -> bool:
-    """Whether the vectors are equal; the key of a single text encoder follows from the width, so a file need not name it."""
-    if len(one.vectors) == len(other.vectors) == 1:
-        return torch.equal(next(iter(one.vectors.values())), next(iter(other.vectors.values())))
-    if set(one.vectors) != set(other.vectors):
+def _same_vectors(embedding: Embedding, other: Embedding) -> bool:
+    """Return whether the vectors are equal. The key of a single text encoder may differ: readers derive it from the width."""
+    if len(embedding.vectors) == len(other.vectors) == 1:
+        return torch.equal(next(iter(embedding.vectors.values())), next(iter(other.vectors.values())))
+    if set(embedding.vectors) != set(other.vectors):
         return False
-    return all(torch.equal(vectors, other.vectors[key]) for key, vectors in one.vectors.items())
+    return all(torch.equal(vectors, other.vectors[key]) for key, vectors in embedding.vectors.items())

@@ -32,7 +32,7 @@ def test_every_finite_number_of_fp32_that_matters() -> None:
     ("text", "reason"),
     [
         (b"", "damaged"),
-        (b"[]", "no dictionary"),
+        (b"[]", "not an object"),
         (b'{"a": {"TORCHTENSOR": [[1], [2, 3]]}}', "damaged"),
         (b'{"a": {"TORCHTENSOR": "x"}}', "damaged"),
         (b"\xff\xfe", "damaged"),

@@ -211,7 +211,7 @@ def test_the_same_tensor_stays_one() -> None:
 
 def test_what_is_no_dictionary_is_called_what_it_is() -> None:
     for value, called in ((FromDevice(ARRAYS["f4"]), "tensor"), (ARRAYS["f4"], "numpy.ndarray"), (b"x", "bytes")):
-        with pytest.raises(UnreadableFile, match=f"holds a {called}, not the dictionary"):
+        with pytest.raises(UnreadableFile, match=f"contains a {called} instead of a dictionary"):
             load(saved(value, True))
 
 
@@ -357,7 +357,7 @@ def is_refused(pickled: bytes) -> None:
         began = time.process_time()
         with pytest.raises(UnreadableFile) as caught:
             read_bytes(data, "evil.pt")
-        assert caught.value.message.startswith('"evil.pt" is damaged or no embedding: ')
+        assert caught.value.message.startswith('"evil.pt" is damaged or not an embedding: ')
         assert caught.value.message.endswith(".")
         assert caught.value.message.isprintable()
         assert len(caught.value.message) < 200
@@ -423,7 +423,7 @@ def test_what_had_a_state_that_lies_is_of_no_further_use() -> None:
 
 def test_one_array_named_often_takes_no_more_than_there_is() -> None:
     data = zip_file(array_pickle((350_000,), "i1", times=1000, content=bytes(350_000)))
-    with pytest.raises(UnreadableFile, match="more numbers than there are"):
+    with pytest.raises(UnreadableFile, match="more numbers than the file"):
         read_bytes(data, "evil.pt")
 
 

@@ -98,7 +98,7 @@ PICTURES = {
 def test_an_ordinary_picture_is_no_embedding_file(tmp_path: Path, name: str) -> None:
     PICTURES[name].save(tmp_path / name, lossless=name != "lossy.webp")
     assert not is_embedding_file(tmp_path / name)
-    with pytest.raises(UnreadableFile, match="is an image that carries no embedding"):
+    with pytest.raises(UnreadableFile, match="is an image without an embedding"):
         read_embedding(tmp_path / name)
 
 
@@ -128,9 +128,9 @@ def test_within_the_limits(tmp_path: Path, shape: str) -> None:
     taken = taken_by(listed_and_read, path)
     if "6,000,000" in shape:
         width, height = (side.replace(",", "") for side in shape.split(" × "))
-        said = f"is an image of {width} × {height} pixels; at most 16,384 are decoded on each side."
+        said = f"is an image of {width} × {height} pixels; at most 16,384 per side are allowed."
     else:
-        said = images.CARRIES_NOTHING
+        said = images.NO_EMBEDDING
     assert taken.answer == f'"wide.png" {said}'
     assert taken.memory < MOST
     assert taken.seconds < PATIENCE
@@ -139,9 +139,9 @@ def test_within_the_limits(tmp_path: Path, shape: str) -> None:
 @pytest.mark.parametrize("mode", ["L", "LA", "P"])
 def test_greys_and_palettes_are_not_decoded(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ordinary("RGB").convert(mode).save(tmp_path / "a.png")
-    monkeypatch.setattr(images, "_decoded", None)
+    monkeypatch.setattr(images, "_decode_cropped", None)
     assert not is_embedding_file(tmp_path / "a.png")
-    with pytest.raises(UnreadableFile, match="is an image that carries no embedding"):
+    with pytest.raises(UnreadableFile, match="is an image without an embedding"):
         read_embedding(tmp_path / "a.png")
 
 
@@ -157,9 +157,9 @@ def test_a_picture_is_looked_at_again_when_it_has_changed(tmp_path: Path) -> Non
 def test_what_it_carries_must_be_an_embedding() -> None:
     blank = torch.full((64, 64, 3), 0x81, dtype=torch.uint8)
     for text, reason in (
-        (b"[]", "no dictionary"),
-        (b"{}", "holds 0 tensors"),
-        (b'{"a": 1}', "holds 0 tensors"),
+        (b"[]", "not an object"),
+        (b"{}", "contains 0 tensors"),
+        (b'{"a": 1}', "contains 0 tensors"),
     ):
         data = images.encode(pixels.around(blank, zlib.compress(text)), ".png")
         with pytest.raises(UnreadableFile, match=reason):
@@ -168,7 +168,7 @@ def test_what_it_carries_must_be_an_embedding() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_jxl") is not None, reason="there is such a plugin")
 def test_a_kind_of_picture_that_pillow_does_not_know() -> None:
-    with pytest.raises(InvalidInput, match=r'A "\.jxl" image cannot be written here'):
+    with pytest.raises(InvalidInput, match=r'"\.jxl" images cannot be written here'):
         encode(Embedding("sword", {"clip_l": VECTORS}), "image", ".jxl")
     with pytest.raises(UnreadableFile, match="needs the package pillow-jxl-plugin"):
         read_embedding(HERE / "images" / "lossless.jxl")

@@ -49,9 +49,9 @@ def test_odd_metadata(step: str, expected: int | None) -> None:
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        ({"lora_up": VECTORS, "lora_down": VECTORS + 1}, "holds 2 tensors"),
-        ({"emb_params": torch.ones(2, 4, dtype=torch.int8)}, "real numbers"),
-        ({"emb_params": torch.ones(1, 2, 4)}, "table"),
+        ({"lora_up": VECTORS, "lora_down": VECTORS + 1}, "contains 2 tensors"),
+        ({"emb_params": torch.ones(2, 4, dtype=torch.int8)}, "2-D floating-point tensor"),
+        ({"emb_params": torch.ones(1, 2, 4)}, "2-D floating-point tensor"),
     ],
 )
 def test_refused(tensors: dict[str, torch.Tensor], reason: str) -> None:
@@ -63,4 +63,4 @@ def test_a_tensor_of_many_dimensions_is_refused_in_a_short_sentence() -> None:
     header = b'{"emb_params":{"dtype":"F32","shape":[' + b"1," * 900_000 + b'4,4],"data_offsets":[0,64]}}'
     with pytest.raises(UnreadableFile) as caught:
         read_bytes(len(header).to_bytes(8, "little") + header + bytes(64), "evil.safetensors")
-    assert caught.value.message == '"evil.safetensors" holds a tensor of 900002 dimensions; an embedding\'s has two.'
+    assert caught.value.message == '"evil.safetensors" contains a tensor with 900002 dimensions; those of embeddings have two.'

@@ -163,7 +163,7 @@ def test_a_torchscript_archive_is_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), packed)
-    with pytest.raises(UnreadableFile, match="which no saved tensor has"):
+    with pytest.raises(UnreadableFile, match="which torch does not save with tensors"):
         load(packed.getvalue(), "evil")
 
 

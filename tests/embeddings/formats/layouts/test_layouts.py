@@ -33,7 +33,7 @@ def test_reads_what_it_writes(layout: KeyLayout) -> None:
 
 @pytest.mark.parametrize("layout", [webui, kohya, onetrainer, diffusers], ids=lambda layout: layout.NAME)
 def test_one_text_encoder_only(layout: KeyLayout) -> None:
-    with pytest.raises(InvalidInput, match="clip_l and clip_g"):
+    with pytest.raises(InvalidInput, match="clip_l, clip_g"):
         layout.write(TWO)
 
 
@@ -48,7 +48,7 @@ def test_the_keys(layout: KeyLayout, key: str) -> None:
 def test_vectors_for_the_encoders_output_are_refused(key: str) -> None:
     content = Content({key: VECTORS, "clip_l": VECTORS} if key == "clip_l_out" else {key: VECTORS})
     layout = next(layout for layout in LAYOUTS if layout.sniff(content))
-    with pytest.raises(UnreadableFile, match=r'"sword\.safetensors" holds vectors for'):
+    with pytest.raises(UnreadableFile, match=r'"sword\.safetensors" contains vectors for'):
         layout.read(content, "sword.safetensors")
 
 
@@ -59,7 +59,7 @@ def test_onetrainers_input_vectors_are_taken_and_not_its_output_vectors() -> Non
 
 def test_sd3_is_not_taken_for_sdxl() -> None:
     content = Content({"clip_l": VECTORS, "clip_g": VECTORS, "t5": VECTORS})
-    with pytest.raises(UnreadableFile, match='"t5" too'):
+    with pytest.raises(UnreadableFile, match='also contains vectors for "t5"'):
         sdxl.read(content, "sword.safetensors")
 
 
@@ -89,7 +89,11 @@ def test_a_pair_whichever_comes_first(turned: bool) -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
-    [(ONE, ONE, "no pair"), (TWO, ONE, "no pair"), (ONE, Embedding("b", {"clip_g": torch.ones(3, 1280)}), "different numbers")],
+    [
+        (ONE, ONE, "do not belong together"),
+        (TWO, ONE, "do not belong together"),
+        (ONE, Embedding("b", {"clip_g": torch.ones(3, 1280)}), "different numbers"),
+    ],
 )
 def test_no_pair(first: Embedding, second: Embedding, reason: str) -> None:
     with pytest.raises(UnreadableFile, match=reason):
@@ -141,7 +145,7 @@ def test_output_vectors_are_named_as_what_they_are(keys: list[str]) -> None:
     data = save({key: torch.ones(1, 8) for key in keys})
     with pytest.raises(UnreadableFile) as caught:
         read_bytes(data, "sword.safetensors")
-    assert caught.value.message.endswith(f'put out ("{keys[-1]}"), which OneTrainer alone can use.')
+    assert caught.value.message.endswith(f'output of text encoders ("{keys[-1]}"), which only OneTrainer can use.')
 
 
 def test_one_of_sdxls_encoders_is_sdxl_where_the_file_says_so() -> None:

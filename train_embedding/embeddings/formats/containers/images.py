@@ -1,4 +1,4 @@
-"""Images as pixels and back: decoded within bounds on their size, and drawn where an embedding needs one to travel in."""
+"""Decode images that may contain an embedding, within limits on their size, and draw images to store embeddings in."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import cast
 import torch
 from PIL import Image
 
-from train_embedding.embeddings.formats.content import first_line, unreadable
+from train_embedding.embeddings.formats.content import reason_of, unreadable
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import InvalidInput
 from train_embedding.images import kinds, png
 from train_embedding.images.decoder import decode_colours
 from train_embedding.images.errors import NotDecoded
 from train_embedding.images.limits import EMBEDDING, EMBEDDING_SIDE
+from train_embedding.messages import msg
 
-CARRIES_NOTHING = "is an image that carries no embedding."
+NO_EMBEDDING = msg("is an image without an embedding.")
 
 _FORMATS = {".png": "PNG", ".webp": "WEBP", ".avif": "AVIF", ".jxl": "JXL"}
 _LOSSLESS: dict[str, dict[str, object]] = {
@@ -28,38 +29,43 @@ _LOSSLESS: dict[str, dict[str, object]] = {
     "JXL": {"lossless": True, "effort": 3},
 }
 _SIDE = 256
+"Width and height of a drawn image, in pixels."
 
 
 def kind_of(data: bytes) -> str:
-    """Pillow's name for the kind of image that begins here, of those that can carry an embedding; else nothing."""
+    """Return Pillow's name for the kind of image, if it can contain an embedding; else an empty string."""
     kind = kinds.kind_of(data[: kinds.HEAD])
     return kind if kind in _FORMATS.values() else ""
 
 
 def suffix_of(data: bytes) -> str:
-    """The suffix for the kind of image that begins here; nothing where there is none."""
+    """Return the suffix for the kind of image, if it can contain an embedding; else an empty string."""
     return next((suffix for suffix, kind in _FORMATS.items() if kind == kind_of(data)), "")
 
 
 def pixels(data: bytes, file: str) -> torch.Tensor:
-    """The colours of an image, uint8 [height, width, 3]. Raises UnreadableFile."""
+    """Decode an image to RGB, uint8 [height, width, 3].
+
+    Raises:
+        UnreadableFile: It is too large or damaged.
+    """
     checked, kind = check_header(data, file)
     try:
         (width, height), colours = decode_colours(checked, kind, EMBEDDING)
     except NotDecoded as error:
-        raise unreadable(file, f"cannot be decoded as {kind}: {error}.") from error
-    del checked  # of a large WebP file, a copy
+        raise unreadable(file, msg("cannot be decoded as {kind}: {reason}.", kind=kind, reason=error.reason)) from error
+    del checked  # a copy, for WebP
     return _as_tensor(colours, width, height)
 
 
 def check_header(data: bytes, file: str) -> tuple[bytes, str]:
-    """Check what the header says before anything is decoded.
+    """Check the header of an image before it is decoded.
 
     Returns:
-        What to decode: the file, or the lossless image of a WebP file; and its kind.
+        The data to decode (the file, or the lossless image in a WebP file), and its kind.
 
     Raises:
-        UnreadableFile: It is too large or damaged, or cannot carry an embedding.
+        UnreadableFile: The image is too large or damaged, or cannot contain an embedding.
     """
     kind = kind_of(data)
     try:
@@ -68,31 +74,54 @@ def check_header(data: bytes, file: str) -> tuple[bytes, str]:
         elif kind == "WEBP":
             data = _lossless_webp(data, file)
     except png.NotPNG as error:
-        raise unreadable(file, f"is damaged: {error}.") from error
+        raise unreadable(file, msg("is damaged: {reason}.", reason=error.reason)) from error
     return data, kind
 
 
 def top(path: Path, rows: int) -> torch.Tensor | None:
-    """The first rows of a PNG file, read without the rest of it; None for another kind of image. Raises UnreadableFile."""
+    """Read only the first rows of a PNG file.
+
+    Args:
+        path: The image.
+        rows: Number of rows.
+
+    Returns:
+        uint8 [rows, width, 3]; None for other kinds of images.
+
+    Raises:
+        UnreadableFile: The image is too large or damaged.
+    """
     try:
         with open_regular_file(path) as file:
             if file.read(8) != png.SIGNATURE:
                 return None
             header = png.read_header(file)
             _check_png(header, path.name)
-            alone = png.crop_top(file, rows)
-        return None if alone is None else _decoded(alone)
+            cropped = png.crop_top(file, rows)
+        return None if cropped is None else _decode_cropped(cropped)
     except (OSError, SyntaxError, ValueError) as error:
-        raise unreadable(path.name, f"is damaged: {first_line(error)}") from error
+        raise unreadable(path.name, msg("is damaged: {reason}.", reason=reason_of(error))) from error
 
 
 def encode(colours: torch.Tensor, suffix: str) -> bytes:
-    """A file that keeps every bit of the colours, uint8 [height, width, 3]. Raises InvalidInput where Pillow has no such kind."""
+    """Encode an RGB image, uint8 [height, width, 3], losslessly.
+
+    Args:
+        colours: The image.
+        suffix: ".png", ".webp" or ".jxl".
+
+    Raises:
+        InvalidInput: The installed Pillow cannot write this kind.
+    """
     kind = _FORMATS[suffix]
     plugin = kinds.KINDS[kind].plugin
     if not kinds.is_readable(kind) or kind not in Image.SAVE:
-        package = f"{plugin.replace('_', '-')}-plugin" if plugin else "Pillow with that kind built in"
-        raise InvalidInput(f'A "{suffix}" image cannot be written here.', f"It needs {package}.")
+        hint = (
+            msg("Install the Python package {package}.", package=f"{plugin.replace('_', '-')}-plugin")
+            if plugin
+            else msg("Install a version of Pillow that supports it.")
+        )
+        raise InvalidInput(msg('"{suffix}" images cannot be written here.', suffix=suffix), hint)
     height, width, _ = colours.shape
     image = Image.frombytes("RGB", (width, height), colours.contiguous().numpy().tobytes())
     packed = io.BytesIO()
@@ -101,7 +130,7 @@ def encode(colours: torch.Tensor, suffix: str) -> bytes:
 
 
 def drawn(values: Mapping[str, object]) -> torch.Tensor:
-    """An image of vectors, uint8 [256, 256, 3]: a band for each, dark for small numbers and bright for large ones."""
+    """Draw vectors as an image, uint8 [256, 256, 3], with a band per vector that is brighter for larger absolute values."""
     held = values.get("string_to_param", values)
     tensors = [value for value in cast("Mapping[str, object]", held).values() if isinstance(value, torch.Tensor)]
     vectors = tensors[0].float().abs()
@@ -115,18 +144,30 @@ def drawn(values: Mapping[str, object]) -> torch.Tensor:
 def _check_png(header: png.Header, file: str) -> None:
     _check_size(header.width, header.height, file)
     if not header.in_colour:
-        raise unreadable(file, CARRIES_NOTHING)
+        raise unreadable(file, NO_EMBEDDING)
 
 
 def _check_size(width: int, height: int, file: str) -> None:
     if max(width, height) > EMBEDDING_SIDE:
-        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {EMBEDDING_SIDE:,} are decoded on each side.")
-    if width * height > (most := EMBEDDING.max_pixels) or not width * height:
-        raise unreadable(file, f"is an image of {width} × {height} pixels; at most {most / 1e6:.1f} million are decoded.")
+        reason = msg(
+            "is an image of {width} × {height} pixels; at most {limit:,} per side are allowed.",
+            width=width,
+            height=height,
+            limit=EMBEDDING_SIDE,
+        )
+        raise unreadable(file, reason)
+    if width * height > EMBEDDING.max_pixels or not width * height:
+        reason = msg(
+            "is an image of {width} × {height} pixels; at most {limit:.1f} million are allowed.",
+            width=width,
+            height=height,
+            limit=EMBEDDING.max_pixels / 1e6,
+        )
+        raise unreadable(file, reason)
 
 
-def _decoded(data: bytes) -> torch.Tensor:
-    """Of a PNG file that was made here, of a few rows."""
+def _decode_cropped(data: bytes) -> torch.Tensor:
+    """Decode a PNG file of a few rows that `png.crop_top` made."""
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         return _as_tensor(image.convert("RGB").tobytes(), image.width, image.height)
 
@@ -136,17 +177,17 @@ def _as_tensor(content: bytes, width: int, height: int) -> torch.Tensor:
 
 
 def _lossless_webp(data: bytes, file: str) -> bytes:
-    """The lossless image in a WebP file, as a file of its own without animation and metadata."""
+    """Extract the lossless image of a WebP file, without animation and metadata, as a WebP file."""
     position = 12
     while position + 8 <= len(data):
         kind, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         content = data[position + 8 : position + 8 + length]
         if kind == b"VP8L":
             if len(content) < length or content[:1] != b"\x2f":
-                raise unreadable(file, "is cut short.")
+                raise unreadable(file, msg("is cut short."))
             size = int.from_bytes(content[1:5], "little")
             _check_size((size & 0x3FFF) + 1, (size >> 14 & 0x3FFF) + 1, file)
             padded = content + b"\0" * (length % 2)
             return b"RIFF" + struct.pack("<I", 12 + len(padded)) + b"WEBPVP8L" + struct.pack("<I", length) + padded
         position += 8 + length + length % 2
-    raise unreadable(file, CARRIES_NOTHING)
+    raise unreadable(file, NO_EMBEDDING)

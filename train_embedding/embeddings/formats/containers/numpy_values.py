@@ -1,7 +1,7 @@
-"""NumPy arrays and numbers in a pickle, read without NumPy.
+"""Read NumPy arrays and numbers in a pickle, without NumPy.
 
-A tensor from a device without storages (DirectML, XLA, older MPS) is saved as a NumPy array within the pickle. A manipulated
-state can make NumPy take any bytes for objects, so whatever is not exactly as NumPy writes it raises UnsafeArguments.
+torch saves tensors on devices without storages (DirectML, XLA, older MPS) as NumPy arrays in the pickle. A manipulated state can
+make NumPy treat any bytes as objects, so everything that is not exactly what NumPy writes raises UnsafeArguments.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import torch
 from train_embedding.embeddings.embedding import MAX_ELEMENTS
 from train_embedding.embeddings.formats.containers.pickle_rules import Described, Name, UnsafeArguments
 from train_embedding.embeddings.formats.content import MAX_DIMENSIONS
+from train_embedding.messages import msg
 
 ARRAY = "numpy.ndarray"
-"The class that an array is of. A pickle names it for `_reconstruct`, and has no other use for it."
+"The class of arrays, which a pickle passes to `_reconstruct`."
 
 _ENCODING = "latin1"
 _DTYPES = {
@@ -32,12 +33,12 @@ _DTYPES = {
     "i8": torch.int64,
     "u1": torch.uint8,
 }
-"The kinds of numbers, as `numpy.dtype` names them; torch 2.1 has no other unsigned ones."
+"Supported dtypes by the names of `numpy.dtype`; torch 2.1 has no unsigned type besides uint8."
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Bytes as pickles before protocol 3 write them, decoded when needed: a small pickle can name them often."""
+    """Bytes as pickles before protocol 3 write them; decoded only when needed, since a small pickle can reuse them often."""
 
     text: str
 
@@ -50,8 +51,9 @@ class NumberType(Described):
     """A `numpy.dtype`."""
 
     kind: str
-    "Empty where its state made no sense, so that nothing else is read by it."
+    "A key of _DTYPES; empty after an invalid state, so that nothing is read with it."
     complete: bool = False
+    "Whether its state was set."
 
     @property
     def name(self) -> str:
@@ -59,21 +61,21 @@ class NumberType(Described):
 
     @property
     def size(self) -> int:
-        """Bytes of a number."""
+        """Bytes per number."""
         return int(self.kind[1])
 
     def take(self, state: object) -> object:
-        """Of a state, all but the order of bytes is what every plain number has."""
+        """Apply the state, in which only the byte order varies for plain numbers."""
         kind, self.kind = self.kind, ""
         match state:
             case (3, str(order), None, None, None, -1, -1, 0) if kind and not self.complete:
                 pass
             case _:
-                raise _unknown_kind()
+                raise _unsupported_dtype()
         if order == ">":
-            raise UnsafeArguments("it was saved on a big-endian machine")
+            raise UnsafeArguments(msg("it was saved on a big-endian machine"))
         if order not in ("<", "=") and (order != "|" or not kind.endswith("1")):
-            raise UnsafeArguments("it has numbers of numpy whose bytes are in no known order")
+            raise UnsafeArguments(msg("the byte order of a NumPy array is unknown"))
         self.kind, self.complete = kind, True
         return self
 
@@ -85,9 +87,9 @@ class Array(Described):
     kind: str = ""
     size: tuple[int, ...] = ()
     columns_first: bool = False
-    "Whether the first index runs fastest, as in Fortran."
+    "Whether the first index varies fastest (Fortran order)."
     content: bytes | Encoded | None = None
-    "None until the array got its state."
+    "None until the state is set."
 
     @property
     def name(self) -> str:
@@ -105,22 +107,27 @@ class Array(Described):
                     "tuple[int, tuple[Any, ...], NumberType, bool, bytes | Encoded]", state
                 )
             case _:
-                raise UnsafeArguments("it has an array of numpy that makes no sense")
+                raise UnsafeArguments(msg("it contains an invalid NumPy array"))
         if not number.kind:
-            raise _unknown_kind()
+            raise _unsupported_dtype()
         if len(size) > MAX_DIMENSIONS or not all(isinstance(count, int) and 0 <= count < 2**62 for count in size):
-            raise UnsafeArguments("the size of an array of numpy makes no sense")
+            raise UnsafeArguments(msg("the size of a NumPy array is invalid"))
         if math.prod(size) > MAX_ELEMENTS:
-            raise UnsafeArguments(f"it claims an array of {' × '.join(map(str, size))} numbers, which is too many")
+            shape = " × ".join(map(str, size))
+            raise UnsafeArguments(msg("it contains an array of {shape} numbers, which is too large", shape=shape))
         if len(content) != math.prod(size) * number.size:
-            raise UnsafeArguments("an array of numpy holds other amounts of numbers than it says")
+            raise UnsafeArguments(msg("the size of a NumPy array does not match its data"))
         self.kind, self.size, self.columns_first, self.content = number.kind, size, columns_first, content
         return self
 
     def tensor(self) -> torch.Tensor:
-        """Its numbers, in a memory of their own. Raises NotData."""
+        """Return a copy of the array as a tensor.
+
+        Raises:
+            UnsafeArguments: Its state was not set.
+        """
         if self.content is None:
-            raise UnsafeArguments("an array of numpy has no numbers")
+            raise UnsafeArguments(msg("a NumPy array has no data"))
         if 0 in self.size:
             return torch.empty(self.size, dtype=_DTYPES[self.kind])
         flat = torch.frombuffer(bytearray(_bytes(self.content)), dtype=_DTYPES[self.kind])
@@ -134,25 +141,25 @@ def _encode(*arguments: object) -> object:
         case (str(text), str(encoding)) if encoding == _ENCODING:
             return Encoded(text)
         case _:
-            raise UnsafeArguments("it names an encoding other than that of bytes")
+            raise UnsafeArguments(msg("it uses an encoding other than Latin-1"))
 
 
 def _number_type(*arguments: object) -> object:
-    """The name, whether its fields are aligned, and whether it is a copy: so that its state changes no other one."""
+    """Make a dtype from its name, `align` and `copy`; `copy` must be set, so that a state changes only this dtype."""
     match arguments:
         case (str(kind), 0, 1) if kind in _DTYPES:
             return NumberType(kind)
         case _:
-            raise _unknown_kind()
+            raise _unsupported_dtype()
 
 
 def _array(*arguments: object) -> object:
-    """An empty array of bytes, which gets all that it holds as its state."""
+    """Make an empty array, whose state follows."""
     match arguments:
         case (Name(text), (0,), bytes() | Encoded() as kind) if text == ARRAY and kind in (b"b", Encoded("b")):
             return Array()
         case _:
-            raise UnsafeArguments("it has an array of numpy that makes no sense")
+            raise UnsafeArguments(msg("it contains an invalid NumPy array"))
 
 
 def _number(*arguments: object) -> object:
@@ -160,18 +167,18 @@ def _number(*arguments: object) -> object:
         case (NumberType() as number, bytes() | Encoded() as content) if number.kind and len(content) == number.size:
             return torch.frombuffer(bytearray(_bytes(content)), dtype=_DTYPES[number.kind]).item()
         case _:
-            raise UnsafeArguments("it has a number of numpy that makes no sense")
+            raise UnsafeArguments(msg("it contains an invalid NumPy number"))
 
 
 def _bytes(content: bytes | Encoded) -> bytes:
     try:
         return content if isinstance(content, bytes) else content.text.encode(_ENCODING)
     except UnicodeEncodeError as error:
-        raise UnsafeArguments("it has letters where there should be bytes") from error
+        raise UnsafeArguments(msg("it contains text instead of bytes")) from error
 
 
-def _unknown_kind() -> UnsafeArguments:
-    return UnsafeArguments("it has numbers of numpy of a kind that no embedding has")
+def _unsupported_dtype() -> UnsafeArguments:
+    return UnsafeArguments(msg("it contains NumPy numbers of an unsupported type"))
 
 
 FUNCTIONS: dict[str, Callable[..., object]] = {
@@ -182,4 +189,4 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "numpy.core.multiarray.scalar": _number,
     "numpy._core.multiarray.scalar": _number,
 }
-"What stands in for each function; raises UnsafeArguments for what numpy does not write. numpy 2 has `_core`."
+"Replacements for functions by name; they raise UnsafeArguments for arguments that NumPy does not write. NumPy 2 has `_core`."

@@ -1,4 +1,4 @@
-"""Python's pickle machine over plain data: no opcode imports or calls anything, or believes a size that it is told."""
+"""Pickle virtual machine for plain data: no opcode imports or calls anything, or trusts a size that the pickle claims."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ from train_embedding.embeddings.formats.containers.pickle_rules import (
     mapping,
     pairs_of,
 )
+from train_embedding.messages import msg
 
 MAX_OPCODES = 20_000
-"A saved embedding has about a hundred."
+"The pickle of an embedding has about a hundred."
 
 _MAX_LINE = 4096
-_TOO_LONG = "its pickle is longer than that of any embedding"
-_NOT_THERE = "its pickle makes no sense, and takes what is not there"
-_FRAME = "its pickle has frames that programs may read in different ways"
+_TOO_LONG = msg("its pickle is too long for an embedding")
+_NOT_THERE = msg("its pickle is invalid: it uses a missing value")
+_FRAME = msg("its pickle has frames that different programs read differently")
+_CUT_SHORT = msg("its pickle is cut short")
+_EXTERNAL = msg("its pickle refers to external data")
 
 
 class Stream(io.BytesIO):
-    """The bytes from `start` on, of which at most `limit` are read: what ends there was not cut short, but is too long."""
+    """A stream of at most `limit` bytes from `start` on. Reading past the limit raises NotData, unless the data ends there."""
 
     def __init__(self, data: bytes, start: int, limit: int) -> None:
         super().__init__(data)
@@ -41,7 +44,7 @@ class Stream(io.BytesIO):
 
     @property
     def at_end(self) -> bool:
-        """Whether all bytes that there are have been read."""
+        """Whether all the data has been read."""
         return self._complete and self.tell() >= self._last
 
     def read(self, size: int | None = -1) -> bytes:
@@ -50,14 +53,21 @@ class Stream(io.BytesIO):
         return super().read(size)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """At most a line's worth, so that no number is as long as the file."""
+        """Read a line of limited length, so that no number is as long as the file."""
         line = super().readline(_MAX_LINE)
         if not line.endswith(b"\n") and not self.at_end:
-            raise NotData("its pickle makes no sense (a line is too long)")
+            raise NotData(msg("its pickle is invalid: a line is too long"))
         return line
 
 
 class Machine:
+    """The machine, whose methods are opcodes or steps of them.
+
+    Attributes:
+        disallowed: Dotted names of the globals that the pickle uses although they are not allowed.
+        frame_end: Position where the current frame ends; 0 outside frames.
+    """
+
     def __init__(self, stream: Stream, rules: Rules) -> None:
         self.stream = stream
         self.rules = rules
@@ -68,11 +78,16 @@ class Machine:
         self.frame_end = 0
 
     def run(self) -> object:
+        """Execute the pickle and return its value.
+
+        Raises:
+            NotData: The pickle is damaged, or contains more than the rules allow.
+        """
         for _ in range(MAX_OPCODES):
             self.check_frame()
             code = self.stream.read(1).decode("latin-1")
             if code not in _CODES:
-                raise CutShort("its pickle is cut short")
+                raise CutShort(_CUT_SHORT)
             if code == _STOP:
                 if self.frame_end and self.stream.tell() != self.frame_end:
                     raise NotData(_FRAME)
@@ -80,24 +95,25 @@ class Machine:
                 return made
             opcode, act = _ACTIONS.get(code, (None, None))
             if opcode is None or act is None:
-                raise NotData(f"its pickle has the opcode {code!r}, which no saved tensor needs")
+                raise NotData(msg("its pickle contains the opcode {code}, which no saved tensor needs", code=repr(code)))
             act(self, None if opcode.arg is None or code in _READ_BY_ACTION else opcode.arg.reader(self.stream))
         raise NotData(_TOO_LONG)
 
     def frame(self, size: int) -> None:
-        """FRAME: what a frame holds besides its pickle is lost to some readers, and the next pickle to others."""
+        """FRAME: allow one frame at a time; readers disagree about data in a frame after its pickle."""
         if self.frame_end:
             raise NotData(_FRAME)
         self.frame_end = self.stream.tell() + size
 
     def check_frame(self) -> None:
-        """A frame ends between two opcodes; past its end, opcodes may stand without one."""
+        """Check that a frame ends between two opcodes; after its end, opcodes need no frame."""
         if self.frame_end and self.stream.tell() >= self.frame_end:
             if self.stream.tell() > self.frame_end:
                 raise NotData(_FRAME)
             self.frame_end = 0
 
     def since_mark(self) -> list[Any]:
+        """Pop the values above the top mark, and the mark."""
         if not self.marks:
             raise CutShort(_NOT_THERE)
         mark = self.marks.pop()
@@ -122,7 +138,7 @@ class Machine:
         self.stack.append(value)
 
     def last(self, count: int) -> tuple[Any, ...]:
-        """Takes the last values off the stack."""
+        """Pop the top values."""
         taken = tuple(self.stack[len(self.stack) - count :])
         if len(taken) < count:
             raise CutShort(_NOT_THERE)
@@ -130,13 +146,14 @@ class Machine:
         return taken
 
     def pop(self) -> None:
-        """Takes a mark off where that is what comes last."""
+        """POP: discard the top mark if nothing was pushed since, else the top value."""
         if self.marks and self.marks[-1] == len(self.stack):
             self.marks.pop()
         else:
             self.last(1)
 
     def name(self, text: str) -> None:
+        """Push a global, given by its dotted name."""
         rules = self.rules
         if text not in rules.functions and text not in rules.classes and not rules.names(text):
             if not rules.skip_disallowed:
@@ -147,37 +164,38 @@ class Machine:
             self.push(Name(text))
 
     def stacked_name(self) -> None:
-        """STACK_GLOBAL: no reader takes anything but texts, and of tuples in tuples the text would have no end."""
+        """STACK_GLOBAL: a global by two texts on the stack. Every reader rejects other values."""
         module, name = self.last(2)
         if not isinstance(module, str) or not isinstance(name, str):
-            raise CutShort("its pickle has a name that is no text")
+            raise CutShort(msg("its pickle is invalid: a name is not text"))
         if len(module) + len(name) > _MAX_LINE:
-            raise NotData("its pickle has a name that is too long")
+            raise NotData(msg("a name in its pickle is too long"))
         self.name(f"{module}.{name}")
 
     def spelled_name(self) -> None:
-        """GLOBAL: a name in two lines."""
+        """GLOBAL: a global by two lines of text."""
         module, name = self.stream.readline().decode("latin-1"), self.stream.readline().decode("latin-1")
         if name.endswith("\n"):
             self.name(f"{module[:-1]}.{name[:-1]}")
             return
-        # The file ends here. Readers take the last line for complete, without its last letter, and import the module.
+        # The data ends here. Readers treat the line as complete, drop its last character and import the module.
         known = {known.rpartition(".")[0] for known in (*self.rules.functions, *self.rules.classes)}
         if not (module[:-1] in known if name else any(each.startswith(module[:-1]) for each in known)):
             self.name(f"{module[:-1]}.{name[:-1]}")
-        raise CutShort("its pickle is cut short")
+        raise CutShort(_CUT_SHORT)
 
     def reduce(self) -> None:
+        """REDUCE: call a function; here, its replacement."""
         function, arguments = self.last(2)
         if isinstance(function, DisallowedGlobal):
             self.push(function)
             return
         if not isinstance(function, Name) or function.text not in self.rules.functions or not isinstance(arguments, tuple):
-            raise NotData("its pickle calls something that is no function")
-        self.push(self.made(function.text, self.rules.functions[function.text], *cast("tuple[object, ...]", arguments)))
+            raise NotData(msg("its pickle calls something that is not a function"))
+        self.push(self.call(function.text, self.rules.functions[function.text], *cast("tuple[object, ...]", arguments)))
 
-    def made(self, name: str, function: Callable[..., object], *arguments: object) -> object:
-        """What the function makes of the arguments; unsafe arguments count as a disallowed global."""
+    def call(self, name: str, function: Callable[..., object], *arguments: object) -> object:
+        """Call the replacement of a function; unsafe arguments count as a disallowed global."""
         try:
             return function(*arguments)
         except UnsafeArguments:
@@ -186,44 +204,46 @@ class Machine:
             self.disallowed.append(name)
             return DisallowedGlobal(name)
 
-    def new(self, made: object, arguments: object) -> None:
-        if isinstance(made, DisallowedGlobal):
-            self.push(made)
+    def new(self, cls: object, arguments: object) -> None:
+        """NEWOBJ: create an object of a class; here, an Instance."""
+        if isinstance(cls, DisallowedGlobal):
+            self.push(cls)
             return
-        if not isinstance(made, Name) or made.text not in self.rules.classes or arguments != ():
-            raise NotData("its pickle makes an object of something that is no class")
-        self.push(Instance(made.text))
+        if not isinstance(cls, Name) or cls.text not in self.rules.classes or arguments != ():
+            raise NotData(msg("its pickle creates an object of something that is not a class"))
+        self.push(Instance(cls.text))
 
     def instance(self) -> None:
-        """INST: the class is named last, behind what it is made of."""
+        """INST: the arguments are on the stack, and the class follows as two lines of text."""
         arguments = tuple(cast("list[object]", self.since_mark()))
         self.spelled_name()
         self.new(self.last(1)[0], arguments)
 
     def object(self) -> None:
-        """OBJ: the class stands first, before what it is made of."""
+        """OBJ: the class is on the stack, below the arguments."""
         items = cast("list[object]", self.since_mark())
         if not items:
             raise CutShort(_NOT_THERE)
-        made, *arguments = items
-        self.new(made, tuple(arguments))
+        cls, *arguments = items
+        self.new(cls, tuple(arguments))
 
     def build(self) -> None:
+        """BUILD: give a state to an object."""
         (state,) = self.last(1)
         target = self.top()
         if isinstance(target, Instance):
             target.state = state
         elif isinstance(target, Described):
-            self.stack[-1] = self.made(target.name, target.take, state)
-        elif not isinstance(target, dict | DisallowedGlobal):  # an OrderedDict may have attributes, which mean nothing here
-            raise NotData("its pickle gives a state to plain data")
+            self.stack[-1] = self.call(target.name, target.take, state)
+        elif not isinstance(target, dict | DisallowedGlobal):  # an OrderedDict may have attributes, which are ignored
+            raise NotData(msg("its pickle gives a state to plain data"))
 
     def set_items(self, items: list[Any]) -> None:
         target = self.top()
         if isinstance(target, DisallowedGlobal):
             return
         if not isinstance(target, dict):
-            raise NotData("its pickle fills something that is no dictionary")
+            raise NotData(msg("its pickle adds items to something that is not a dictionary"))
         cast("dict[object, object]", target).update(mapping(pairs_of(items)))
 
     def append(self, items: list[Any]) -> None:
@@ -231,14 +251,15 @@ class Machine:
         if isinstance(target, DisallowedGlobal):
             return
         if not isinstance(target, list):
-            raise NotData("its pickle fills something that is no list")
+            raise NotData(msg("its pickle adds items to something that is not a list"))
         cast("list[object]", target).extend(items)
 
-    def outside(self, reference: object) -> None:
-        if isinstance(reference, str):  # which torch does not take for one of its storages
-            raise CutShort("its pickle refers to something outside")
+    def persistent(self, reference: object) -> None:
+        """BINPERSID: push the replacement for an object that is stored outside the pickle."""
+        if isinstance(reference, str):  # torch rejects texts
+            raise CutShort(_EXTERNAL)
         if self.rules.persistent is None or not isinstance(reference, tuple):
-            raise NotData("its pickle refers to something outside")
+            raise NotData(_EXTERNAL)
         self.push(self.rules.persistent(cast("tuple[object, ...]", reference)))
 
 
@@ -263,7 +284,7 @@ _BY_NAME: dict[str, _Action] = {
     "EMPTY_DICT": lambda machine, argument: machine.push({}),
     "EMPTY_LIST": lambda machine, argument: machine.push([]),
     "EMPTY_TUPLE": lambda machine, argument: machine.push(()),
-    # A set is read as the list of what it holds, which need not be hashed then.
+    # A set is read as a list, so that its items need not be hashed.
     "EMPTY_SET": lambda machine, argument: machine.push([]),
     "ADDITEMS": lambda machine, argument: machine.append(machine.since_mark()),
     "LIST": lambda machine, argument: machine.push(machine.since_mark()),
@@ -291,9 +312,9 @@ _BY_NAME: dict[str, _Action] = {
     "INST": lambda machine, argument: machine.instance(),
     "OBJ": lambda machine, argument: machine.object(),
     "BUILD": lambda machine, argument: machine.build(),
-    "BINPERSID": lambda machine, argument: machine.outside(machine.last(1)[0]),
-    "PERSID": lambda machine, argument: machine.outside(argument),
+    "BINPERSID": lambda machine, argument: machine.persistent(machine.last(1)[0]),
+    "PERSID": lambda machine, argument: machine.persistent(argument),
 }
 _READ_BY_ACTION = ("c", "i")
-"GLOBAL and INST."
+"GLOBAL and INST, which read their argument themselves."
 _ACTIONS = {opcode.code: (opcode, _BY_NAME[opcode.name]) for opcode in pickletools.opcodes if opcode.name in _BY_NAME}

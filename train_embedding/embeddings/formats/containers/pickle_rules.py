@@ -1,4 +1,4 @@
-"""What a pickle may contain, what stands in for it, and how reading one can fail."""
+"""Rules for reading pickles as plain data: what is allowed, the objects that replace it, and the errors."""
 
 from __future__ import annotations
 
@@ -7,57 +7,79 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from train_embedding.messages import Message, msg, verbatim
+
 _MAX_KEY = 2**63
-_LONGEST_KEY = 1024
+_MAX_KEY_LENGTH = 1024
 
 
 class NotData(Exception):
-    """A pickle that is damaged, or is more than data."""
+    """The pickle is damaged, or contains more than plain data.
+
+    Attributes:
+        reason: What is wrong: the end of a sentence, without a period.
+    """
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class UnsafePickle(NotData):
-    """A pickle that imports a global that no data needs; the message is its dotted name."""
+    """The pickle imports a global that no data needs.
+
+    Attributes:
+        name: Its dotted name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(verbatim(name))
+        self.name = name
 
 
 class UnsafeArguments(NotData):
-    """A call or a state with arguments that data does not have, and with which it could run code in a reader that trusts it."""
+    """The arguments of an allowed call, or a state, are not those of plain data and could run code in another reader."""
 
 
 class CutShort(NotData):
-    """A pickle that ends too early, or is none from some place on; no reader of saved tensors gets further."""
+    """The pickle ends too early, or is invalid from some point on, so that no reader gets further."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """Something that a pickle names, such as "torch.FloatStorage". It is never looked up."""
+    """A global that a pickle names, such as "torch.FloatStorage". It is never imported."""
 
     text: str
 
 
 @dataclass
 class Instance:
-    """What a pickle takes for an object of that class: its state, and nothing of the class."""
+    """Replacement for an object of a class: its state, without the class."""
 
     name: str
     state: object = None
 
 
 class Described(ABC):
-    """What a pickle made by a call, and completes by a state."""
+    """Replacement for an object that a pickle creates with a call and then completes with a state."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The global that made it, as a refusal names it."""
+        """Dotted name of the class, for error messages."""
 
     @abstractmethod
     def take(self, state: object) -> object:
-        """Takes the state, and returns what stands in its place then. Raises UnsafeArguments."""
+        """Apply the state and return the completed object.
+
+        Raises:
+            UnsafeArguments: It is not the state of plain data.
+        """
 
 
 @dataclass(frozen=True)
 class DisallowedGlobal:
-    """Placeholder for a global that is not allowed, and for whatever a pickle would make with it."""
+    """Placeholder for a global that is not allowed, and for every object that a pickle would create with it."""
 
     name: str
 
@@ -67,28 +89,33 @@ class Rules:
     """What a pickle may contain besides plain values."""
 
     functions: Mapping[str, Callable[..., object]]
-    "What stands in for a function of that name."
+    "Replacements for functions, by dotted name."
     classes: Collection[str] = ()
-    "Names whose objects become an Instance."
+    "Dotted names of classes whose objects become an Instance."
     names: Callable[[str], bool] = lambda name: False
-    "Whether another name may stand as a value."
+    "Returns whether another global may be used as a value."
     persistent: Callable[[object], object] | None = None
-    "What stands in for an object that lies outside the pickle."
+    "Returns the replacement for an object that is stored outside the pickle (a persistent id)."
     skip_disallowed: bool = False
-    "Whether a global that is not allowed is replaced with a DisallowedGlobal, instead of ending the reading."
+    "Whether globals that are not allowed are replaced with a DisallowedGlobal, instead of raising UnsafePickle."
 
 
 def mapping(pairs: Iterable[Any] = ()) -> dict[object, object]:
-    """A dictionary of pairs, its keys texts or numbers. Raises NotData: other keys can take forever to hash."""
+    """Make a dictionary whose keys are texts or numbers.
+
+    Raises:
+        NotData: A key has another type, which may take very long to hash, or is too long.
+    """
     made: dict[object, object] = {}
     for key, value in pairs:
         if not isinstance(key, str | bytes) and not (isinstance(key, int) and abs(key) < _MAX_KEY):
-            raise NotData(f"its pickle has a {type(key).__name__} for a key")
-        if not isinstance(key, int) and len(key) > _LONGEST_KEY:  # one text can be the key of thousands of dictionaries
-            raise NotData("its pickle has a key that is too long")
+            raise NotData(msg("its pickle has a {type} as a key", type=type(key).__name__))
+        if not isinstance(key, int) and len(key) > _MAX_KEY_LENGTH:  # thousands of dictionaries can share one key
+            raise NotData(msg("a key in its pickle is too long"))
         made[key] = value
     return made
 
 
 def pairs_of(items: list[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield pairs of consecutive items."""
     return zip(items[::2], items[1::2], strict=True)

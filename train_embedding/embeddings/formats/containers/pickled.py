@@ -1,8 +1,8 @@
-"""A pickle read as plain data: nothing is imported, nothing is called, and no size that it names is believed.
+"""Read pickles as plain data: nothing is imported or called, and no size that the pickle claims is trusted.
 
-Python's own unpickler reserves what a pickle claims: eight bytes can claim a memo of four billion entries. torch's goes on for
-as long as there are opcodes: a file of 20 kB kept it busy for 17 seconds. Here a name stays a name, and the few functions that a
-tensor needs are given by the caller. Work and memory are bounded by the number of opcodes and by the bytes there are.
+Python's unpickler allocates what a pickle claims: eight bytes can claim a memo of four billion entries. torch's unpickler runs as
+long as there are opcodes: a file of 20 kB can keep it busy for 17 seconds. Here globals stay names, the caller provides
+replacements for the few functions that tensors need, and the numbers of opcodes and bytes bound time and memory.
 """
 
 from __future__ import annotations
@@ -11,43 +11,52 @@ from dataclasses import dataclass
 
 from train_embedding.embeddings.formats.containers.pickle_machine import Machine, Stream
 from train_embedding.embeddings.formats.containers.pickle_rules import CutShort, NotData, Rules
+from train_embedding.messages import msg
 
 MAX_PICKLE = 2 * 2**20
-"Bytes. torch's old layout keeps the source code of a ParameterDict, some 30 KB."
+"Bytes. In torch's old layout, the source code of ParameterDict alone takes about 30 KB."
 
 
 def read_pickle(data: bytes, rules: Rules, start: int = 0) -> tuple[object, int]:
-    """The value that begins at `start`, and where it ends. Raises NotData."""
+    """Read the pickle that begins at `start`.
+
+    Returns:
+        The value, and the position after the pickle.
+
+    Raises:
+        NotData: The pickle is damaged, or contains more than the rules allow.
+    """
     machine = Machine(Stream(data, start, MAX_PICKLE), rules)
     try:
         return machine.run(), machine.stream.tell()
     except NotData:
         raise
-    except Exception as error:  # whatever is amiss: a missing operand, a wrong type, bytes that end
-        raise NotData(f"its pickle makes no sense ({type(error).__name__})") from error
+    except Exception as error:  # such as a missing operand, a wrong type, or the end of the data
+        raise NotData(msg("its pickle is invalid ({error})", error=type(error).__name__)) from error
 
 
 @dataclass(frozen=True)
 class PickleScan:
-    """What a reader of a pickle would reach."""
+    """Result of following a reader through one or more pickles."""
 
     disallowed: tuple[str, ...]
-    "Globals that the pickle imports besides the allowed ones."
+    "Globals that a reader would import, besides the allowed ones."
     end: int | None
-    "Behind the last pickle; None where every reader stops before it has an end."
+    "Position after the last pickle; None if every reader fails before."
 
 
 def scan_pickle(data: bytes, allowed: Rules, pickles: int) -> PickleScan:
-    """Follow a reader that reads up to so many pickles, one behind the other.
+    """Follow a reader that reads several pickles, one after the other, to the end or to where every reader fails.
 
-    It goes on to the end, or to where every reader stops: where the file ends, at a byte that is no opcode, or at one that takes
-    what is not there.
+    Every reader fails where the data ends, at a byte that is not an opcode, and at an opcode that uses a missing value.
 
     Args:
-        allowed: With `skip_disallowed`, so that every disallowed global is found.
+        data: The pickles.
+        allowed: The rules, with `skip_disallowed`, so that every disallowed global is found.
+        pickles: Maximum number of pickles to read.
 
     Raises:
-        NotData: Where it cannot be proved what a reader would do, and nothing was found until then.
+        NotData: Nothing disallowed was found up to a point from which the behaviour of readers cannot be determined.
     """
     disallowed: list[str] = []
     end = 0
@@ -60,7 +69,7 @@ def scan_pickle(data: bytes, allowed: Rules, pickles: int) -> PickleScan:
             stopped = isinstance(error, CutShort) or (machine.stream.at_end and not isinstance(error, NotData))
             if disallowed or stopped:
                 return PickleScan(tuple(disallowed), None)
-            raise NotData("its pickle cannot be followed to its end") from error
+            raise NotData(msg("its pickle cannot be read to its end")) from error
         disallowed += machine.disallowed
         end = machine.stream.tell()
     return PickleScan(tuple(disallowed), end)

@@ -1,4 +1,4 @@
-"""`.png` with the values in a text chunk, as base64 of JSON: what the WebUI's trainer saves beside its images."""
+"""PNG files with the values in a text chunk, as base64-encoded JSON: the WebUI's trainer saves its images this way."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.containers import images, json_text
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.images.png import SIGNATURE, TEXT_CHUNKS, NotPNG, iterate_chunks, make_chunk
+from train_embedding.messages import msg
 
 SUFFIXES: tuple[str, ...] = (".png",)
 FORMAT: FormatName = "png"
 KEYWORD = b"sd-ti-embedding"
 MAX_TEXT = 6 * 2**20
-"Bytes of the uncompressed text chunk: base64 of the longest JSON that is read."
+"Bytes of the uncompressed text: the longest JSON that is read, in base64."
 
 
 def sniff(data: bytes) -> bool:
-    """Whether this is a PNG file with such a text, be it damaged."""
+    """Return whether this is a PNG file with such a text, or a damaged PNG file."""
     if not data.startswith(SIGNATURE):
         return False
     try:
@@ -31,45 +32,57 @@ def sniff(data: bytes) -> bool:
 
 
 def read(data: bytes, file: str) -> Content:
-    """The values in the text chunk; the pixels are not looked at. Raises UnreadableFile."""
+    """Read the values in the text chunk; the pixels are not decoded.
+
+    Raises:
+        UnreadableFile: The file is damaged, or its text is not an embedding.
+    """
     try:
         text = embedding_text(io.BytesIO(data)) or b""
         values = json_text.decode(base64.b64decode(text, validate=True), file)
     except NotPNG as error:
-        raise unreadable(file, f"is damaged or no embedding: {error}.") from error
+        raise unreadable(file, msg("is damaged or not an embedding: {reason}.", reason=error.reason)) from error
     except binascii.Error as error:
-        raise unreadable(file, "is damaged: the text it carries is not base64.") from error
+        raise unreadable(file, msg("is damaged: its text is not valid base64.")) from error
     return Content(values, values, FORMAT)
 
 
 def write(content: Content, suffix: str) -> bytes:
-    """An image of the vectors, with the values in its text chunk."""
+    """Draw the vectors as an image, with the values in its text chunk."""
     image = images.encode(images.drawn(content.values), suffix)
     return _with_text(image, base64.b64encode(json_text.encode(content.values)))
 
 
-def called(data: bytes, name: str) -> bytes:
-    """The same image with another name in its text chunk. Raises UnreadableFile."""
+def with_new_name(data: bytes, name: str) -> bytes:
+    """Change the name of the embedding in an image's text chunk.
+
+    Raises:
+        UnreadableFile: The file is damaged, or its text is not an embedding.
+    """
     values = {**read(data, name).values, "name": name}
     return _with_text(_without_text(data), base64.b64encode(json_text.encode(values)))
 
 
 def embedding_text(stream: BinaryIO) -> bytes | None:
-    """Read the text that an image carries under KEYWORD; None if there is none. Raises NotPNG if it is damaged."""
+    """Read the text of an image under KEYWORD; None if there is none.
+
+    Raises:
+        NotPNG: The file or the text is damaged.
+    """
     for kind, length in iterate_chunks(stream):
         if kind in TEXT_CHUNKS and stream.read(len(KEYWORD) + 1) == KEYWORD + b"\0":
             rest = length - len(KEYWORD) - 1
             if rest > MAX_TEXT:
-                raise NotPNG(f"it carries a text of more than {MAX_TEXT // 2**20} MB")
+                raise NotPNG(msg("its text is larger than {limit} MB", limit=MAX_TEXT // 2**20))
             text = stream.read(rest)
             if int.from_bytes(stream.read(4), "big") != zlib.crc32(kind + KEYWORD + b"\0" + text):
-                raise NotPNG("the text it carries is damaged")
+                raise NotPNG(msg("its text is damaged"))
             return _unpacked(kind, text)
     return None
 
 
 def _without_text(data: bytes) -> bytes:
-    """Remove the texts about an embedding from a PNG file. Raises NotPNG."""
+    """Remove the texts under KEYWORD from a PNG file."""
     stream = io.BytesIO(data)
     parts = [SIGNATURE]
     for kind, length in iterate_chunks(stream):
@@ -80,12 +93,13 @@ def _without_text(data: bytes) -> bytes:
 
 
 def _with_text(data: bytes, text: bytes) -> bytes:
-    """Insert a text after the header of a PNG file, where a reader finds it before the pixels."""
+    """Insert a text under KEYWORD after the header of a PNG file, before the pixels."""
     after_header = len(SIGNATURE) + 25
     return data[:after_header] + make_chunk(b"tEXt", KEYWORD + b"\0" + text) + data[after_header:]
 
 
 def _unpacked(kind: bytes, text: bytes) -> bytes:
+    """Return the text of a chunk after its keyword, decompressed if necessary (PNG specification, section 11.3.3)."""
     packed = kind == b"zTXt"
     if kind == b"zTXt":
         text = text[1:]
@@ -98,7 +112,7 @@ def _unpacked(kind: bytes, text: bytes) -> bytes:
     try:
         unpacked = inflate.decompress(text, MAX_TEXT)
     except zlib.error as error:
-        raise NotPNG("the text it carries is damaged") from error
+        raise NotPNG(msg("its text is damaged")) from error
     if not inflate.eof:
-        raise NotPNG(f"the text it carries is damaged, or more than {MAX_TEXT // 2**20} MB")
+        raise NotPNG(msg("its text is damaged, or larger than {limit} MB", limit=MAX_TEXT // 2**20))
     return unpacked

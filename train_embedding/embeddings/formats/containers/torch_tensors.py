@@ -1,4 +1,4 @@
-"""Tensors as torch's pickles describe them: what such a pickle may contain, and what is made of it."""
+"""Read tensors from torch's pickles: what such a pickle may contain, and how its descriptions become tensors."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from train_embedding.embeddings.formats.containers.pickle_rules import (
 )
 from train_embedding.embeddings.formats.containers.pickled import MAX_PICKLE
 from train_embedding.embeddings.formats.content import MAX_DIMENSIONS
+from train_embedding.messages import msg
 
 FROM_NUMPY = "torch._utils._rebuild_device_tensor_from_numpy"
 _PARAMETER_DICT = "torch.nn.modules.container.ParameterDict"
@@ -39,24 +40,27 @@ _STORAGES = {
     "torch.BoolStorage": torch.bool,
 }
 _MAX_PAIRS = 100
+"Of an OrderedDict."
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage as the pickle refers to it."""
+    """A storage that a pickle refers to; its data is outside the pickle."""
 
     key: str
     dtype: torch.dtype
     count: int
+    "Number of elements."
 
     @property
     def size(self) -> int:
+        """Bytes of its data."""
         return self.count * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class _Tensor:
-    """A tensor as the pickle describes it."""
+    """A tensor as a pickle describes it: a strided view of a storage."""
 
     storage: Storage
     offset: int
@@ -66,27 +70,32 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _DeviceTensor:
-    """A tensor from a device without storages: its numbers are in the pickle."""
+    """A tensor from a device without storages, whose numbers are in the pickle."""
 
     array: numpy_values.Array
     dtype: torch.dtype
 
 
 def rules(storages: dict[str, Storage], skip_disallowed: bool) -> Rules:
-    """What the pickle of a saved tensor may contain; the storages it names are put into `storages`."""
+    """Return the rules for the pickle of saved tensors.
+
+    Args:
+        storages: Receives the storages that the pickle refers to, by key.
+        skip_disallowed: As `Rules.skip_disallowed`.
+    """
 
     def persistent(reference: Any) -> object:
         kind, *details = reference
-        if kind == "module":  # a class beside its source code, as the old layout keeps it
+        if kind == "module":  # a class with its source code, in the old layout
             return details[0]
         if kind != "storage" or (len(details) == 5 and details[4] is not None):
-            raise NotData("it refers to something else than a storage")
+            raise NotData(msg("it refers to external data that is not a tensor"))
         name, key, _, count = details[:4]
         if not isinstance(name, Name) or not isinstance(key, str) or not isinstance(count, int) or count < 0:
-            raise NotData("it names a storage that makes no sense")
+            raise NotData(msg("it describes an invalid storage"))
         storage = Storage(key, _STORAGES[name.text], count)
         if storages.setdefault(key, storage) != storage:
-            raise NotData("it names one storage in two ways")
+            raise NotData(msg("it describes the same storage in two ways"))
         return storage
 
     return Rules(_FUNCTIONS, (_PARAMETER_DICT,), lambda name: name in _VALUES, persistent, skip_disallowed)
@@ -94,34 +103,34 @@ def rules(storages: dict[str, Storage], skip_disallowed: bool) -> Rules:
 
 def _rebuilt(storage: Any, offset: Any, size: Any, stride: Any, *_: object) -> _Tensor:
     numbers = (offset, *size[:MAX_DIMENSIONS], *stride[:MAX_DIMENSIONS])
-    sound = isinstance(storage, Storage) and len(size) == len(stride) <= MAX_DIMENSIONS
-    if not sound or not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
-        raise NotData("a tensor's size makes no sense")
+    valid = isinstance(storage, Storage) and len(size) == len(stride) <= MAX_DIMENSIONS
+    if not valid or not all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers):
+        raise NotData(msg("the size of a tensor is invalid"))
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
 def _from_numpy(*arguments: object) -> object:
-    """The dtype is the tensor's own: numpy has no bfloat16, and such numbers come as fp32. The device does not matter."""
+    """Make a tensor from an array. Its dtype may differ from the array's, since NumPy has no bfloat16; the device is ignored."""
     match arguments:
         case (numpy_values.Array(content=bytes() | numpy_values.Encoded()) as array, Name(dtype), str(), bool()) if (
             dtype in _DTYPES
         ):
             return _DeviceTensor(array, _DTYPES[dtype])
         case _:
-            raise UnsafeArguments("a tensor from another device makes no sense")
+            raise UnsafeArguments(msg("a tensor from another device is invalid"))
 
 
 def _parameter(data: Any, *_: object) -> object:
     return data
 
 
-def _as_it_is(items: Any = ()) -> object:
+def _unchanged(items: Any = ()) -> object:
     return items
 
 
 def _ordered(pairs: Any = ()) -> object:
     if len(pairs) > _MAX_PAIRS:
-        raise NotData("its pickle copies long lists")
+        raise NotData(msg("its pickle copies a long list"))
     return mapping(pairs)
 
 
@@ -131,23 +140,39 @@ _FUNCTIONS: dict[str, Callable[..., object]] = {
     "torch._utils._rebuild_tensor": _rebuilt,
     FROM_NUMPY: _from_numpy,
     "torch._utils._rebuild_parameter": _parameter,
-    "torch.Size": _as_it_is,
-    "builtins.set": _as_it_is,
-    "__builtin__.set": _as_it_is,
+    "torch.Size": _unchanged,
+    "builtins.set": _unchanged,
+    "__builtin__.set": _unchanged,
     "collections.OrderedDict": _ordered,
 }
 _DTYPES = {str(dtype): dtype for dtype in _STORAGES.values()}
 _VALUES = frozenset({*_STORAGES, *_DTYPES, numpy_values.ARRAY})
-"Names that stand for themselves."
+"Globals that may be used as values."
 
 
 def plain_values(saved: dict[object, object], bytes_of: Callable[[Storage], bytes]) -> dict[str, object]:
-    """The saved values with true tensors in them, one dictionary deep: no layout goes deeper. Raises NotData."""
+    """Convert described tensors at the top level or one dictionary deep; no layout of embeddings is deeper.
+
+    Args:
+        saved: The value of the pickle.
+        bytes_of: Returns the data of a storage.
+
+    Raises:
+        NotData: A tensor is damaged or too large.
+    """
     return _Values(bytes_of).of(saved, deeper=True)
 
 
 def nested_values(saved: object, bytes_of: Callable[[Storage], bytes]) -> object:
-    """The saved value with true tensors in it, through dictionaries, lists and tuples however deep. Raises NotData."""
+    """Convert described tensors in nested dictionaries, lists and tuples.
+
+    Args:
+        saved: The value of the pickle.
+        bytes_of: Returns the data of a storage.
+
+    Raises:
+        NotData: A tensor is damaged or too large.
+    """
     values = _Values(bytes_of)
 
     def nested(value: object) -> object:
@@ -162,13 +187,15 @@ def nested_values(saved: object, bytes_of: Callable[[Storage], bytes]) -> object
 
 
 class _Values:
+    """Converts described tensors to tensors."""
+
     def __init__(self, bytes_of: Callable[[Storage], bytes]) -> None:
         self.bytes_of = bytes_of
         self.storages: dict[str, torch.Tensor] = {}
         self.made: dict[int, object] = {}
-        "By the id of what it was made of: a small pickle can name the same thing thousands of times."
+        "Converted values by the id of the original: a small pickle can refer to the same object thousands of times."
         self.in_arrays = 0
-        "Bytes."
+        "Bytes of NumPy arrays that were converted."
 
     def of(self, saved: dict[object, object], deeper: bool) -> dict[str, object]:
         return {str(key): self.plain(value, deeper) for key, value in saved.items() if not isinstance(value, DisallowedGlobal)}
@@ -178,7 +205,7 @@ class _Values:
             return self.tensor(value)
         if isinstance(value, _DeviceTensor):
             return self.once(value, lambda: self.device_tensor(value))
-        if isinstance(value, Instance):  # a ParameterDict keeps what it holds in this attribute
+        if isinstance(value, Instance):  # a ParameterDict, whose values are in this attribute
             state = value.state
             value = cast("dict[object, object]", state).get("_parameters") if isinstance(state, dict) else None
         if deeper and isinstance(value, dict):
@@ -195,29 +222,30 @@ class _Values:
         if of.key not in self.storages:
             content = self.bytes_of(of)
             if len(content) < of.size:
-                raise NotData("it is cut short")
+                raise NotData(msg("it is cut short"))
             self.storages[of.key] = torch.frombuffer(bytearray(content), dtype=of.dtype)
         return self.storages[of.key]
 
     def tensor(self, described: _Tensor) -> torch.Tensor:
         if math.prod(described.size) > MAX_ELEMENTS:
-            raise NotData(f"it claims a tensor of {' × '.join(map(str, described.size))} numbers, which is too many")
+            shape = " × ".join(map(str, described.size))
+            raise NotData(msg("it contains a tensor of {shape} numbers, which is too large", shape=shape))
         if 0 in described.size:
             return torch.empty(described.size, dtype=described.storage.dtype)
         steps = zip(described.size, described.stride, strict=True)
         if described.offset + sum((count - 1) * step for count, step in steps) >= described.storage.count:
-            raise NotData("a tensor of it reaches beyond the numbers that there are")
+            raise NotData(msg("a tensor extends beyond its data"))
         return self.storage(described.storage).as_strided(described.size, described.stride, described.offset)
 
     def device_tensor(self, described: _DeviceTensor) -> torch.Tensor:
         self.in_arrays += described.array.byte_count
-        if self.in_arrays > MAX_PICKLE:  # where each array has bytes of its own, they are no more than those of the pickle
-            raise NotData("its arrays hold more numbers than there are")
+        if self.in_arrays > MAX_PICKLE:  # unless arrays share bytes, they cannot have more than the pickle
+            raise NotData(msg("its arrays contain more numbers than the file"))
         return described.array.tensor().to(described.dtype)
 
 
-def kind_of(saved: object) -> str:
-    """What was saved, as a sentence calls it."""
+def type_name(saved: object) -> str:
+    """Return the name of a saved value's type, for messages."""
     if isinstance(saved, _Tensor | _DeviceTensor):
         return "tensor"
     if isinstance(saved, numpy_values.Encoded):

@@ -1,4 +1,4 @@
-"""Which keys the vectors stand under: a module for each, with `NAME`, `sniff`, `read` and `write`."""
+"""Layouts: the keys under which formats store vectors, one module each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,26 @@ from train_embedding.embeddings.formats.content import Content
 
 
 class KeyLayout(Protocol):
-    """What each module of this folder offers."""
+    """The functions of each layout module."""
 
     NAME: FormatName
 
-    def sniff(self, content: Content) -> bool: ...
+    def sniff(self, content: Content) -> bool:
+        """Return whether a file has this layout."""
+        ...
 
-    def read(self, content: Content, file: str) -> Embedding: ...
+    def read(self, content: Content, file: str) -> Embedding:
+        """Read the embedding; its name is the stem of `file`.
 
-    def write(self, embedding: Embedding) -> Content: ...
+        Raises:
+            UnreadableFile: The tensors are not the vectors of an embedding.
+        """
+        ...
+
+    def write(self, embedding: Embedding) -> Content:
+        """Arrange an embedding in this layout.
+
+        Raises:
+            InvalidInput: The embedding has several text encoders, and the layout supports only one.
+        """
+        ...

@@ -1,8 +1,8 @@
-"""What the layouts share: vectors and metadata as an embedding, and back."""
+"""Functions that all layouts use: converting vectors and metadata to an embedding and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from pathlib import PurePath
 from typing import cast
@@ -14,24 +14,34 @@ from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.text_encoders import KEYS, key_for_width
 from train_embedding.errors import InvalidInput
+from train_embedding.messages import Message, joined, msg
 
 OUTPUT_ENDING = "_out"
-"What OneTrainer ends the keys of vectors with that stand in for what a text encoder puts out."
+"Suffix of OneTrainer's keys for output embeddings, which replace the output of a text encoder."
+OUTPUT_HINT = msg("In OneTrainer, train a normal embedding instead of an output embedding.")
 MAX_TEXTS = 64
+"Texts of metadata that are read."
 MAX_TEXT = 4096
-"Characters of one text among the metadata; longer ones, such as pictures as data URLs, are left out."
+"Characters of a text of metadata. Longer ones, such as images as data URLs, are skipped."
 
-_LOOKED_AT = 1000
-"Of the entries; a small pickle can name one text under thousands of keys."
+_MAX_ENTRIES = 1000
+"Entries of metadata that are examined; a small pickle can use one text under thousands of keys."
 _FIELDS = ("name", "step", "sd_checkpoint", "sd_checkpoint_name")
-_NOT_ABOUT_IT = frozenset({*_FIELDS, *KEYS, "string_to_token", "string_to_param", "format"})
-_LARGEST = 2**63
+_NOT_METADATA = frozenset({*_FIELDS, *KEYS, "string_to_token", "string_to_param", "format"})
+_MAX_NUMBER = 2**63
 
 
 def embedding_of(content: Content, file: str, vectors: Mapping[str, torch.Tensor], format_name: FormatName) -> Embedding:
-    """The embedding that a file holds; its name is the file's stem.
+    """Make the embedding of a file.
 
-    vectors: per text encoder; a single vector may lack its dimension. format_name: the layout's name. Raises UnreadableFile.
+    Args:
+        content: The content of the file.
+        file: Its name, whose stem becomes the name of the embedding.
+        vectors: [n, d] or [d] by text encoder.
+        format_name: The format, unless the container determines it.
+
+    Raises:
+        UnreadableFile: The tensors are not the vectors of an embedding.
     """
     name = PurePath(file).stem
     metadata = content.metadata
@@ -46,54 +56,72 @@ def embedding_of(content: Content, file: str, vectors: Mapping[str, torch.Tensor
             metadata=_about(metadata, name),
         )
     except InvalidInput as error:
-        raise unreadable(file, f"holds no usable embedding: {error.message}") from error
+        raise unreadable(file, msg("contains no valid embedding: {reason}", reason=error.message)) from error
 
 
 def single(content: Content, file: str, tensor: object, format_name: FormatName) -> Embedding:
-    """The embedding of a file with one tensor; its width tells the text encoder. Raises UnreadableFile."""
-    held = table(cast(torch.Tensor, tensor))
-    return embedding_of(content, file, {key_for_width(held.shape[-1] if held.ndim else 0): held}, format_name)
+    """Make the embedding of a file with one tensor, whose width determines the text encoder.
+
+    Raises:
+        UnreadableFile: The tensor does not contain the vectors of an embedding.
+    """
+    vectors = table(cast(torch.Tensor, tensor))
+    return embedding_of(content, file, {key_for_width(vectors.shape[-1] if vectors.ndim else 0): vectors}, format_name)
 
 
 def only(embedding: Embedding) -> torch.Tensor:
-    """The vectors of an embedding for one text encoder. Raises InvalidInput for another."""
+    """Return the vectors of an embedding with one text encoder, [n, d].
+
+    Raises:
+        InvalidInput: The embedding has several.
+    """
     if len(embedding.vectors) > 1:
-        raise InvalidInput(f'"{embedding.name}" has vectors for {" and ".join(embedding.vectors)}; this layout has room for one.')
+        raise InvalidInput(
+            msg('"{name}" has vectors for {encoders}; this format supports only one text encoder.',
+                name=embedding.name, encoders=joined(embedding.vectors))
+        )  # fmt: skip
     return next(iter(embedding.vectors.values()))
 
 
+def output_embedding(keys: Iterable[str]) -> Message:
+    """Say that a file contains an output embedding, as the rest of a sentence that begins with its name."""
+    listed = joined(msg('"{name}"', name=key) for key in keys)
+    return msg("contains vectors for the output of text encoders ({keys}), which only OneTrainer can use.", keys=listed)
+
+
 def tensors_in(values: Mapping[str, object]) -> list[torch.Tensor]:
-    """The tensors among the values, in their order."""
+    """Return the tensors among the values, in their order."""
     return [value for value in values.values() if isinstance(value, torch.Tensor)]
 
 
 def about(embedding: Embedding) -> dict[str, object]:
-    """What a file says about an embedding, under the names that the WebUI gives these fields."""
+    """Return the metadata of an embedding under the WebUI's keys."""
     known = (embedding.name, embedding.step, embedding.checkpoint_hash, embedding.checkpoint_name)
-    others = {key: text for key, text in embedding.metadata.items() if key not in _NOT_ABOUT_IT}
+    others = {key: text for key, text in embedding.metadata.items() if key not in _NOT_METADATA}
     return {**others, **dict(zip(_FIELDS, known, strict=True))}
 
 
 def table(tensor: torch.Tensor) -> torch.Tensor:
-    """Vectors as [n, d]: a single one may come without its dimension."""
+    """Return vectors as [n, d]; a single vector may be given as [d]."""
     return tensor.unsqueeze(0) if tensor.ndim == 1 else tensor
 
 
 def _about(metadata: Mapping[str, object], name: str) -> dict[str, str]:
+    """Return the short texts among the metadata, and the name in the file if it differs from the embedding's."""
     texts: dict[str, str] = {}
-    for key, value in islice(metadata.items(), _LOOKED_AT):
+    for key, value in islice(metadata.items(), _MAX_ENTRIES):
         text = _as_text(value)
-        if text and _is_short_text(key) and key not in _NOT_ABOUT_IT and len(texts) < MAX_TEXTS:
+        if text and _is_short_text(key) and key not in _NOT_METADATA and len(texts) < MAX_TEXTS:
             texts[key] = text
     inside = metadata.get("name")
-    # A host may go by this name where it is not the file's: the WebUI does so with pictures.
+    # Hosts may use this name instead of the file's; the WebUI does for images.
     if _is_short_text(inside) and inside != name:
         texts["name"] = cast(str, inside)
     return texts
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, int) and abs(value) < _LARGEST:
+    if isinstance(value, int) and abs(value) < _MAX_NUMBER:
         return str(value)
     if isinstance(value, float):
         return repr(value)
@@ -101,7 +129,7 @@ def _as_text(value: object) -> str:
 
 
 def _is_short_text(value: object) -> bool:
-    """Whether it is a text of some characters that every file can hold: lone surrogates have no bytes."""
+    """Return whether a value is a text that is not empty, not too long, and can be encoded (without lone surrogates)."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
         return False
     try:
@@ -114,7 +142,7 @@ def _is_short_text(value: object) -> bool:
 def _whole_number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 15:
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LARGEST else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_NUMBER else None
 
 
 def _text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""kohya's trainer, for one text encoder: the vectors under `emb_params`."""
+"""Layout of kohya's trainer for one text encoder: the vectors under `emb_params`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ def sniff(content: Content) -> bool:
 
 
 def read(content: Content, file: str) -> Embedding:
-    """Raises UnreadableFile where the tensor is no table of vectors."""
+    """Read the embedding.
+
+    Raises:
+        UnreadableFile: The tensor does not contain the vectors of an embedding.
+    """
     return single(content, file, content.values[_KEY], NAME)
 
 
 def write(embedding: Embedding) -> Content:
-    """For an embedding of one text encoder. Raises InvalidInput for another."""
+    """Arrange an embedding in this layout.
+
+    Raises:
+        InvalidInput: It has several text encoders.
+    """
     return Content({_KEY: only(embedding)}, about(embedding))

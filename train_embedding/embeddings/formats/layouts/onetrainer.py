@@ -1,4 +1,4 @@
-"""OneTrainer, for one text encoder: the vectors under `emp_params`."""
+"""OneTrainer's layout for one text encoder: the vectors under `emp_params`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
-from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, about, only, single
+from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, OUTPUT_HINT, about, only, output_embedding, single
 
 NAME: FormatName = "onetrainer"
 _KEY = "emp_params"
@@ -19,14 +19,21 @@ def sniff(content: Content) -> bool:
 
 
 def read(content: Content, file: str) -> Embedding:
-    """Raises UnreadableFile where there are only vectors that stand in for what text encoders put out."""
+    """Read the embedding.
+
+    Raises:
+        UnreadableFile: The file contains only an output embedding, which replaces the output of a text encoder.
+    """
     tensor = content.values.get(_KEY)
     if not isinstance(tensor, torch.Tensor):
-        reason = f'holds vectors for what text encoders put out ("{_OUTPUT_KEY}"), which OneTrainer alone can use.'
-        raise unreadable(file, reason, "Train it there with a normal embedding instead of an output embedding.")
+        raise unreadable(file, output_embedding([_OUTPUT_KEY]), OUTPUT_HINT)
     return single(content, file, tensor, NAME)
 
 
 def write(embedding: Embedding) -> Content:
-    """For an embedding of one text encoder. Raises InvalidInput for another."""
+    """Arrange an embedding in this layout.
+
+    Raises:
+        InvalidInput: It has several text encoders.
+    """
     return Content({_KEY: only(embedding)}, about(embedding))

@@ -1,4 +1,4 @@
-"""A tensor per text encoder, under `clip_l` and `clip_g`: what every trainer writes for SDXL, and every host reads."""
+"""SDXL layout, which every trainer writes and every host reads: a tensor per text encoder, under `clip_l` and `clip_g`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import torch
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
-from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, about, embedding_of
+from train_embedding.embeddings.formats.layouts.common import OUTPUT_ENDING, OUTPUT_HINT, about, embedding_of, output_embedding
 from train_embedding.embeddings.text_encoders import KEYS
+from train_embedding.messages import msg
 
 NAME: FormatName = "sdxl"
 _OUTPUT_KEYS = tuple(f"{key}{OUTPUT_ENDING}" for key in KEYS)
@@ -19,18 +20,23 @@ def sniff(content: Content) -> bool:
 
 
 def read(content: Content, file: str) -> Embedding:
-    """Raises UnreadableFile where there are vectors for further text encoders, as for SD3 or Flux, or for what they put out."""
+    """Read the embedding.
+
+    Raises:
+        UnreadableFile: It has vectors for other text encoders, such as those of SD3 or Flux, or is an output embedding.
+    """
     tensors = {key: value for key, value in content.values.items() if isinstance(value, torch.Tensor)}
     others = [key for key in tensors if key not in KEYS]
     if outputs := [key for key in others if key in _OUTPUT_KEYS]:
-        listed = " and ".join(f'"{key}"' for key in outputs)
-        reason = f"holds vectors for what text encoders put out ({listed}), which OneTrainer alone can use."
-        raise unreadable(file, reason, "Train it there with a normal embedding instead of an output embedding.")
+        raise unreadable(file, output_embedding(outputs), OUTPUT_HINT)
     if others:
-        raise unreadable(file, f'holds vectors for "{others[0][:40]}" too, a text encoder of none of the known models.')
+        reason = msg(
+            'also contains vectors for "{encoder}", which is not a text encoder of a supported model.', encoder=others[0]
+        )
+        raise unreadable(file, reason)
     return embedding_of(content, file, tensors, NAME)
 
 
 def write(embedding: Embedding) -> Content:
-    """The tensors stand alone: the WebUI calls `.detach()` on every value."""
+    """Arrange an embedding in this layout. The values are only tensors, since the WebUI calls `.detach()` on every value."""
     return Content(dict(embedding.vectors), about(embedding))

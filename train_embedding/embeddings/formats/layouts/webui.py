@@ -1,4 +1,4 @@
-"""The WebUI's layout: `string_to_param` with the vectors, and where they come from beside it."""
+"""The WebUI's layout: the vectors in `string_to_param`, and metadata about their origin."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.format_names import FormatName
 from train_embedding.embeddings.formats.content import Content, unreadable
 from train_embedding.embeddings.formats.layouts.common import about, only, single, tensors_in
+from train_embedding.messages import plural
 
 NAME: FormatName = "webui"
 _PLACEHOLDER_TOKEN = 265
-'Token id of "*" in CLIP\'s vocabulary, which every file of this layout names.'
+'Token id of "*" in CLIP\'s vocabulary, which every file of this layout contains.'
 
 
 def sniff(content: Content) -> bool:
@@ -20,17 +21,30 @@ def sniff(content: Content) -> bool:
 
 
 def read(content: Content, file: str) -> Embedding:
-    """Raises UnreadableFile unless `string_to_param` holds exactly one tensor, whatever its key."""
+    """Read the embedding.
+
+    Raises:
+        UnreadableFile: `string_to_param` does not contain exactly one tensor, under any key.
+    """
     held = content.values["string_to_param"]
     tensors = tensors_in(cast("Mapping[str, object]", held)) if isinstance(held, dict) else []
     if len(tensors) != 1:
-        raise unreadable(file, f"holds {len(tensors)} tensors in its string_to_param, where an embedding has one.")
+        reason = plural(
+            "contains {count} tensor in string_to_param; an embedding has one.",
+            "contains {count} tensors in string_to_param; an embedding has one.",
+            len(tensors),
+        )
+        raise unreadable(file, reason)
     return single(content, file, tensors[0], NAME)
 
 
 def write(embedding: Embedding) -> Content:
-    """For an embedding of one text encoder. Raises InvalidInput for another."""
+    """Arrange an embedding in this layout.
+
+    Raises:
+        InvalidInput: It has several text encoders.
+    """
     tensor = only(embedding)
-    # In the order in which the WebUI writes them; it looks at no key besides these.
+    # In the order in which the WebUI writes them; it ignores other keys.
     values = {"string_to_token": {"*": _PLACEHOLDER_TOKEN}, "string_to_param": {"*": tensor}, **about(embedding)}
     return Content(values, values)
