@@ -37,12 +37,12 @@ def test_outside(allowed: Path, name: str) -> None:
     path = allowed.parent / name
     with pytest.raises(NotAllowed) as caught:
         resolve_allowed(path, [allowed])
-    assert caught.value.message == f'"{path}" leads outside the folders that may be used on this server.'
+    assert caught.value.message == f'"{path}" is outside the folders that are allowed on this server.'
     assert caught.value.hint == f"Allowed folders: {allowed}."
-    with pytest.raises(NotAllowed, match=r'^"it" leads outside'):
+    with pytest.raises(NotAllowed, match=r'^"it" is outside'):
         resolve_allowed(path, [], shown="it")
 
 
 def test_what_cannot_be_a_path(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="not a path that can be followed"):
+    with pytest.raises(InvalidInput, match="is not a valid path"):
         resolve_allowed(tmp_path / "\0", None)

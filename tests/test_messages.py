@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from train_embedding.messages import COMMA, SPACE, Message, decode, encode, joined, msg, plural, verbatim
+from train_embedding.messages import COMMA, SPACE, Message, decode, encode, joined, map_values, msg, plural, verbatim
 
 TAKEN = msg("{name} is already taken.", name="my-cat")
 NESTED = msg("Not saved: {problem}", problem=TAKEN)
@@ -35,6 +35,14 @@ def test_values_are_formatted_and_braces_without_values_are_literal() -> None:
 def test_joined_leaves_out_empty_texts() -> None:
     assert joined(["a", "", "b"]) == "a, b"
     assert joined(["a.", "b."], SPACE) == "a. b."
+
+
+def test_texts_in_values_change_and_templates_stay() -> None:
+    message = joined([msg("Not saved: {problem}", problem=msg("{name} is taken.", name="cat")), verbatim("dog")], SPACE)
+    changed = map_values(message, str.upper)
+    assert changed == "Not saved: CAT is taken. DOG"
+    assert decode(encode(changed)).parts == changed.parts
+    assert map_values(plural("{count} image in {folder}", "{count} images in {folder}", 2, folder="a"), str.upper).plural_key
 
 
 @pytest.mark.parametrize("message", [TAKEN, NESTED, JOINED, verbatim("as it is"), Message()])

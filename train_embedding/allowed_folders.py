@@ -1,4 +1,4 @@
-"""Which paths may be read: on a shared server, only those inside the folders that its owner allows."""
+"""Check paths on shared servers, where only files in allowed folders may be read."""
 
 from __future__ import annotations
 
@@ -6,31 +6,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train_embedding.errors import InvalidInput, NotAllowed
+from train_embedding.messages import NOTHING, joined, msg, verbatim
 
 
 def resolve_allowed(path: Path, allowed: Sequence[Path] | None, *, shown: str = "") -> Path:
     """Resolve a path and check that it may be read.
 
-    Nothing else is looked up before this check, so that nobody can find out which files exist outside the allowed folders.
+    Callers do this before any other access, so that users cannot find out which files exist outside the allowed folders.
 
     Args:
-        path: What a person named, or what was found in a folder that a person named. Links in it are followed.
-        allowed: The folders that may be read; None for all.
-        shown: What messages call the path; if empty, the path itself.
+        path: A path from a user, or one found in a user's folder. Links are followed.
+        allowed: The folders that may be read, including their subfolders; None if all may be read.
+        shown: The path as messages show it; by default the path itself.
 
     Returns:
-        The path, absolute and without links.
+        The absolute path without links.
 
     Raises:
-        InvalidInput: It cannot be a path, or its links form a circle.
-        NotAllowed: It leads outside the allowed folders.
+        InvalidInput: It is not a valid path, or its links form a loop.
+        NotAllowed: It is outside the allowed folders.
     """
     shown = shown or str(path)
     try:
         resolved = path.resolve()
     except (ValueError, RuntimeError, OSError) as error:
-        raise InvalidInput(f"{shown!r} is not a path that can be followed: {error}.") from error
+        raise InvalidInput(
+            msg('"{path}" is not a valid path: {reason}.', path=repr(shown)[1:-1], reason=verbatim(str(error)))
+        ) from error
     if allowed is None or any(resolved.is_relative_to(folder.resolve()) for folder in allowed):
         return resolved
-    hint = f"Allowed folders: {', '.join(map(str, allowed))}." if allowed else ""
-    raise NotAllowed(f'"{shown}" leads outside the folders that may be used on this server.', hint)
+    hint = msg("Allowed folders: {folders}.", folders=joined(map(str, allowed))) if allowed else NOTHING
+    raise NotAllowed(msg('"{path}" is outside the folders that are allowed on this server.', path=shown), hint)

@@ -1,4 +1,4 @@
-"""Names of a package that are imported from their modules when they are first used (PEP 562)."""
+"""Lazy imports of a package's names (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def lazy_names(modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a module's `__getattr__` that imports each name from the module it is mapped to.
+    """Return a `__getattr__` for a module, which imports a name from its module when it is first used.
 
-    Raises:
-        AttributeError: From the returned function, for any other name.
+    Args:
+        modules: The module of each name. For other names, the returned function raises AttributeError.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A host for tests and experiments: folders on disk, no WebUI, and a record of the calls."""
+"""A host for tests and experiments, without a WebUI, which records the calls."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.fifo_lock import FifoLock
+from train_embedding.messages import Message, msg
 
 if TYPE_CHECKING:
     import torch
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 
 
 class FakeHost:
-    """`hosts.base.Host` without a WebUI, which records what is called.
+    """A `hosts.base.Host` without a WebUI, which records the calls.
 
     Embeddings are in `folder`/embeddings, runs in `folder`/train_embedding/runs, caption templates in `folder`/templates. Like
-    real hosts, it knows of the embeddings folder what it saw at the last `reload_embeddings`.
+    real hosts, it reads the embeddings folder only in `reload_embeddings`.
+
+    Attributes:
+        jobs: The jobs that have held the queue, in order.
+        reports: The progress that was reported.
+        requests: The images that were generated.
+        reloads: Number of calls of `reload_embeddings`.
+        busy: Whether a job holds the queue.
     """
 
     def __init__(
@@ -34,12 +42,12 @@ class FakeHost:
         model: DiffusionModel | None = None,
         allowed_folders: tuple[Path, ...] | None = None,
     ) -> None:
-        """Make the folders.
+        """Create the folders.
 
         Args:
-            folder: Where they are made.
-            widths: Of the loaded checkpoint's text encoders; {} for no checkpoint, by default those of SD1.
-            model: What `model()` lends; without one it raises HostFailed.
+            folder: The folder that contains them.
+            widths: Widths of the checkpoint's text encoders; {} for no checkpoint, by default those of SD1.
+            model: The model that `model()` lends; without it, `model()` raises HostFailed.
             allowed_folders: As `HostInfo.allowed_folders`.
         """
         self.runs_pickles = False
@@ -47,12 +55,10 @@ class FakeHost:
         self.widths = {"clip_l": 768} if widths is None else widths
         self.the_model = model
         self.jobs: list[str] = []
-        "Every job that held the queue, in order."
         self.reports: list[Progress] = []
         self.requests: list[Txt2ImgRequest] = []
         self.reloads = 0
         self.busy = False
-        "Whether a job holds the queue now."
         self._folder = folder
         self._allowed_folders = allowed_folders
         self._queue = FifoLock()
@@ -62,7 +68,7 @@ class FakeHost:
         self._loaded = self._scan()
 
     def info(self) -> HostInfo:
-        """Return the facts that the attributes of this host say."""
+        """Return facts about this host, according to its attributes."""
         return HostInfo(
             name="fake host",
             embeddings_folder=self._folder / "embeddings",
@@ -78,7 +84,7 @@ class FakeHost:
 
     @contextmanager
     def model(self) -> Generator[DiffusionModel, None, None]:
-        """Lend the model that this host was made with."""
+        """Lend the model that was given to this host."""
         yield self._model()
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
@@ -102,9 +108,13 @@ class FakeHost:
                 self.busy = False
 
     def report(self, progress: Progress) -> None:
-        """Record the progress. Raises HostFailed outside `exclusive`."""
+        """Record the progress.
+
+        Raises:
+            HostFailed: No job holds the queue.
+        """
         if not self.busy:
-            raise HostFailed("Progress was reported outside a job.")
+            raise HostFailed(msg("Progress was reported outside a job."))
         self.reports.append(progress)
 
     def yield_queue(self) -> None:
@@ -113,7 +123,7 @@ class FakeHost:
         self.busy = True
 
     def has_waiters(self) -> bool:
-        """Return whether a job waits for the queue."""
+        """Return whether a job is waiting for the queue."""
         return self._queue.has_waiters()
 
     def press_interrupt(self) -> None:
@@ -134,22 +144,22 @@ class FakeHost:
         return self._loaded
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Return an image of one colour, which follows from the seed."""
+        """Return an image of a single colour, which depends on the seed."""
         from PIL import Image
 
         if request.sampler != "Euler":
-            raise HostFailed(f'There is no sampler "{request.sampler}".')
+            raise HostFailed(msg('Unknown sampler "{name}".', name=request.sampler))
         self.requests.append(request)
         return Image.new("RGB", (request.width, request.height), tuple(request.seed * factor % 256 for factor in (37, 101, 167)))
 
     def _model(self) -> DiffusionModel:
         if self.the_model is None:
-            raise HostFailed("No checkpoint is loaded.", "Load one first.")
+            raise HostFailed(msg("No checkpoint is loaded."), msg("Load one first."))
         return self.the_model
 
     def _scan(self) -> LoadedEmbeddings:
         names: set[str] = set()
-        left_out: dict[str, str] = {}
+        left_out: dict[str, Message] = {}
         for path in filter(is_embedding_file, sorted((self._folder / "embeddings").rglob("*"))):
             try:
                 embedding = read_embedding(path)
@@ -159,5 +169,5 @@ class FakeHost:
             if embedding.widths == self.widths:
                 names.add(path.stem)
             else:
-                left_out[path.stem] = f"Its vectors are for {embedding.family}."
+                left_out[path.stem] = msg("Its vectors are for {family}.", family=embedding.family)
         return LoadedEmbeddings(frozenset(names), left_out)

@@ -1,4 +1,4 @@
-"""What the WebUI's script registers: the tab and the API routes, over services that live as long as the process."""
+"""The tab and API routes that the WebUI's script registers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CARDS = {f"{tab}_textual_inversion_cards_html": tab for tab in ("txt2img", "img2img")}
-"Element ids of the WebUI's cards of embeddings, and the tab that each stands on."
+"Element ids of the WebUI's embedding cards, with their tabs."
 _GUARDED_ROUTE = "/sdapi/v1/embeddings"
-"A route of the WebUI's API; it is there when the API is on, and carries the API's guards."
-
+"A route that the WebUI has if its API is on; its dependencies are the API's guards, such as authentication."
 
 _cards: dict[str, Any] = {}
-"The WebUI's components with these ids, of the page that was made last."
+"The WebUI's components with these ids, on the page that was built last."
 
 
 @functools.cache
 def services() -> Services:
-    """Made once: a run under way survives the WebUI's "Reload UI", which executes the script again."""
+    """Return the services. They are created once, so that a run continues after "Reload UI", which executes the script again."""
     from train_embedding.hosts.detect import detect
     from train_embedding.services import Services
 
@@ -39,14 +38,14 @@ def services() -> Services:
 
 
 def take_cards(component: Any) -> None:
-    """Remember the WebUI's cards, for `on_after_component`, which comes with every component that the WebUI makes."""
+    """Remember the WebUI's embedding cards; a callback for `on_after_component`, which is called with every component."""
     elem_id = getattr(component, "elem_id", None)
     if elem_id in _CARDS:
         _cards[elem_id] = component
 
 
 def tab() -> Any:
-    """The tab, a gradio Blocks, for `on_ui_tabs`."""
+    """Return the tab, a gradio Blocks; a callback for `on_ui_tabs`."""
     from train_embedding.ui.tab import build, build_notice
 
     problem = why_unavailable()
@@ -59,14 +58,14 @@ def title() -> str:
 
 
 def why_unavailable() -> Message:
-    """Return what keeps Train Embedding from working in this program; empty where it works."""
+    """Return why Train Embedding cannot work in this program; nothing if it can."""
     try:
         services().host.info()
     except TrainEmbeddingError as error:
         return error.text
     except Exception as error:
         logger.warning("The settings of this WebUI cannot be read: %s: %s", type(error).__name__, error)
-        logger.debug("They were read here:", exc_info=True)
+        logger.debug("Traceback:", exc_info=True)
         return msg(
             "This version of the WebUI is not supported: its settings cannot be read ({problem}).",
             problem=f"{type(error).__name__}: {str(error)[:200]}",
@@ -80,14 +79,20 @@ def _language() -> Language:
 
 
 def _host_cards() -> HostCards:
-    """What draws the WebUI's cards of embeddings and nothing else; pressing its own Refresh would run every page's refresh."""
+    """Return functions that render only the WebUI's embedding cards; its Refresh button would refresh every page."""
     host = cast("WebUIHost", services().host)
     return {component: functools.partial(host.cards_html, _CARDS[elem_id]) for elem_id, component in _cards.items()}
 
 
 def mount_api(app: FastAPI) -> bool:
-    """Adds our routes behind whatever guards the WebUI's own API; does nothing, and returns False, where that is off
-    or Train Embedding does not work in this program."""
+    """Add the API routes, with the same guards as the WebUI's own API.
+
+    Args:
+        app: The WebUI's application.
+
+    Returns:
+        Whether the routes were added; False if the WebUI's API is off, or Train Embedding cannot work in this program.
+    """
     guards = _guards(app)
     if guards is None or why_unavailable():
         return False
@@ -98,7 +103,7 @@ def mount_api(app: FastAPI) -> bool:
 
 
 def _allowed(origin: str) -> bool:
-    """Whether the WebUI was told that pages of this origin may use its API."""
+    """Return whether the WebUI's options allow pages of this origin to use its API."""
     from train_embedding.api.origins import allows
 
     info = services().host.info()
@@ -106,6 +111,7 @@ def _allowed(origin: str) -> bool:
 
 
 def _guards(app: FastAPI) -> list[Any] | None:
+    """Return the dependencies of the WebUI's API routes; None if its API is off."""
     for route in app.routes:
         if getattr(route, "path", "") == _GUARDED_ROUTE:
             return list(getattr(route, "dependencies", []))

@@ -1,4 +1,4 @@
-"""The Python API's entry point: everything the package does, over one data folder and one checkpoint."""
+"""Entry point of the Python API: create, train and manage embeddings in a data folder, with one checkpoint."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def open_workspace(
 ) -> Services:
     """Open a data folder for creating, training and managing embeddings without a WebUI.
 
-    Nothing is downloaded. The checkpoint is read when it is first needed, onto the GPU if there is one.
+    Nothing is downloaded. The checkpoint is loaded when it is first needed, onto the GPU if there is one.
 
     Args:
-        folder: Where embeddings, runs and caption templates are kept; created if it does not exist.
+        folder: The folder for embeddings, runs and caption templates; created if it does not exist.
         checkpoint: A `.safetensors` or `.ckpt` file, or a diffusers folder. Defaults to the demo checkpoint in the package.
 
     Returns:
         The services: `library` (create, list, read, save, import, export), `runs` (train, stop, resume), `inspection`,
-        `combining` and `datasets`. `host` is the stand-alone host behind them.
+        `combining` and `datasets`. `host` is the stand-alone host that they use.
 
     Raises:
         StorageFailed: The folder cannot be created.

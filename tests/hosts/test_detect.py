@@ -58,7 +58,7 @@ def _load_as_forge_classic(models: Any, memory_required: int = 0) -> None: ...
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
-    monkeypatch.setattr(detection, "_there_is", lambda name: name in sys.modules)
+    monkeypatch.setattr(detection, "_has_module", lambda name: name in sys.modules)
     for name in {*FORGE, *REFORGE, *SDNEXT}:
         monkeypatch.delitem(sys.modules, name, raising=False)
     for hosts in ("a1111.host", "forge.host", "forge.reforge"):  # which only import inside their programs
@@ -126,7 +126,7 @@ def test_a_program_whose_settings_cannot_be_read_gets_a_tab_with_one_sentence(
     setattr(services, "host", _OtherNames())  # noqa: B010
     monkeypatch.setattr(webui, "services", lambda: services)
     shown = _text(inside_a_loop(webui.tab))
-    assert "does not know this version of the WebUI" in shown
+    assert "This version of the WebUI is not supported" in shown
     assert "textual_inversion_templates_dir" in shown
     assert not webui.mount_api(_AnAPI())
     assert "Traceback" not in caplog.text

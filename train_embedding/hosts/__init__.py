@@ -1,1 +1,1 @@
-"""The programs this runs in, behind one protocol."""
+"""Hosts: the programs that Train Embedding runs in, behind one protocol."""

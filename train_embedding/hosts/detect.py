@@ -1,4 +1,4 @@
-"""Finds out which program this process is, and returns the host for it."""
+"""Detect the program that this process belongs to, and return its host."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from train_embedding.messages import msg
 
 @functools.cache
 def detect() -> Host:
-    """Return the host around this process, the same object at every call.
+    """Return the host of this process; every call returns the same object.
 
     Raises:
-        HostFailed: There is no WebUI in this process, or one that is not supported, which the message names.
+        HostFailed: There is no WebUI in this process, or it is not supported.
     """
     if "modules.shared" not in sys.modules:
-        raise HostFailed(msg("There is no WebUI in this process."), msg('Without one, "train-embedding app" opens the same tab.'))
-    program = recognize(_there_is, _reserves_memory)
+        raise HostFailed(
+            msg("There is no WebUI in this process."), msg('To use Train Embedding without a WebUI, run "train-embedding app".')
+        )
+    program = recognize(_has_module, _reserves_memory)
     if program.kind == "unsupported":
         raise HostFailed(msg("Train Embedding does not support {name} yet.", name=program.name), SUPPORTED)
     if program.kind == "a1111":
@@ -39,13 +41,13 @@ def detect() -> Host:
 
 
 def _reserves_memory() -> bool:
-    """Whether models are loaded as in reForge; see `recognize`."""
+    """Return whether models are loaded as in reForge; see `recognize`."""
     from ldm_patched.modules import model_management
 
     return "minimum_memory_required" in inspect.signature(model_management.load_models_gpu).parameters
 
 
-def _there_is(module: str) -> bool:
+def _has_module(module: str) -> bool:
     if module in sys.modules:
         return True
     try:

@@ -1,4 +1,4 @@
-"""A fair lock: the queue of a host that has none of its own."""
+"""A fair lock, the job queue of hosts without their own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 
 class FifoLock:
-    """A lock that threads get in the order in which they waited for it. Not re-entrant."""
+    """A lock that threads acquire in the order in which they requested it. Not re-entrant."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._tickets: deque[object] = deque()
-        "The first one's owner holds the lock; the others wait."
+        "One per thread: the first one holds the lock, the others wait."
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -29,12 +29,12 @@ class FifoLock:
                 self._changed.notify_all()
 
     def has_waiters(self) -> bool:
-        """Return whether another thread waits for the lock."""
+        """Return whether another thread is waiting for the lock."""
         with self._changed:
             return len(self._tickets) > 1
 
     def yield_to_waiters(self) -> None:
-        """Release the lock, let those run who wait for it now, and take it back; return at once where nobody waits.
+        """Yield the lock to the threads that are waiting now, then acquire it again; return at once if none is waiting.
 
         Only the thread that holds the lock may call this.
         """

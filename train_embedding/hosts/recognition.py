@@ -1,4 +1,4 @@
-"""Tells the programs of the WebUI's family apart by the modules that each of them has, in a process or on the disk."""
+"""Recognize the programs of the WebUI's family by their modules, in a process or on the disk."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 from train_embedding.messages import Message, msg, verbatim
 
-SUPPORTED = msg("It runs in AUTOMATIC1111 WebUI 1.10, in Forge, in reForge, and without a WebUI.")
+SUPPORTED = msg("It works in AUTOMATIC1111 WebUI 1.10, Forge and reForge, and without a WebUI.")
 OWN_FOLDER = ".train-embedding"
-"In a WebUI's data folder, for runs and the trash. The WebUI serves that folder to browsers, except names that start with a dot."
+"Folder for runs and the trash in the WebUI's data folder. The WebUI serves names without a leading dot to browsers."
 
 _SDNEXT = ("modules.modeldata", "modules.sd_offload")
-"Modules that SD.Next has and no other program of the family; its `installer` is also the name of a package on PyPI."
+"Modules that only SD.Next has. Its module `installer` is also the name of a package on PyPI."
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class Program:
     """A program of the WebUI's family."""
 
     name: Message
-    "For people. In a sentence it follows a verb, such as in 'does not support Forge Neo'."
+    "Its name as an object in a sentence, such as 'does not support Forge Neo'."
     kind: Literal["a1111", "forge", "reforge", "unsupported"]
 
 
 def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], bool]) -> Program:
-    """Return which program has these modules.
+    """Recognize a program by its modules.
 
     Args:
-        has_module: Whether the program has a module, such as "modules.sd_hijack".
-        reserves_memory: Whether `load_models_gpu` of `ldm_patched.modules.model_management` takes `minimum_memory_required`, as
-            in reForge but not in Forge Classic. Called only if the program has that module.
+        has_module: Returns whether the program has a module, such as "modules.sd_hijack".
+        reserves_memory: Returns whether `load_models_gpu` of `ldm_patched.modules.model_management` takes
+            `minimum_memory_required`, as in reForge but not in Forge Classic. Called only if the program has that module.
     """
     if all(has_module(module) for module in _SDNEXT):
         return Program(verbatim("SD.Next"), "unsupported")

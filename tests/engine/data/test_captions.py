@@ -55,7 +55,7 @@ def test_the_caption_files_of_editors(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is not text, or its encoding is unknown\. Save it as UTF-8\.'):
         load_caption(tmp_path / "cat.png")
     (tmp_path / "cat.txt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
-    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a Git LFS pointer, not the file itself'):
+    with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a Git LFS pointer instead of the file'):
         load_caption(tmp_path / "cat.png")
     (tmp_path / "cat.txt").write_bytes(b"<!DOCTYPE html><html>" + b"x" * MAX_CAPTION_BYTES)
     with pytest.raises(UnreadableFile, match=r'"cat\.txt" is a web page'):

@@ -376,7 +376,7 @@ def test_a_mask_of_the_images_own_kind(tmp_path: Path) -> None:
 
 def test_what_was_saved_in_place_of_an_image_is_named(tmp_path: Path) -> None:
     for data, said in (
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "It is a Git LFS pointer, not the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "It is a Git LFS pointer instead of the file"),
         (b"<!DOCTYPE html><html></html>", "It is a web page"),
     ):
         (tmp_path / "a.png").write_bytes(data)

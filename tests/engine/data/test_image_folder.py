@@ -133,7 +133,7 @@ def test_what_was_saved_in_place_of_an_image_is_named(folder: Path) -> None:
     (folder / "lfs.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
     (folder / "page.jpg").write_bytes(b"<!DOCTYPE html><html><body>Sign in</body></html>")
     said = reasons(folder)
-    assert said["lfs.png"].startswith("It is a Git LFS pointer, not the file itself: ")
+    assert said["lfs.png"].startswith("It is a Git LFS pointer instead of the file; ")
     assert said["page.jpg"].startswith("It is a web page instead of the file; ")
     for name, reason in said.items():
         with pytest.raises(UnreadableFile) as caught:
@@ -163,7 +163,7 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     (folder / "masked-masklabel.png").symlink_to(outside / "secret.png")
     (folder / "2_more").symlink_to(outside)
     framing = ImageOptions(((64, 64),), masks="auto", repeats=True)
-    sentence = "leads outside the folders that may be used on this server."
+    sentence = "is outside the folders that are allowed on this server."
     assert usable(folder, framing, [folder]) == (
         ["good.png"],
         {
@@ -175,7 +175,7 @@ def test_links_that_lead_outside_the_allowed_folders(folder: Path, tmp_path: Pat
     )
     assert len(usable(folder, framing, [folder, outside])[0]) == 5
     assert len(usable(folder, framing)[0]) == 5
-    with pytest.raises(UnreadableFile, match="leads outside"):
+    with pytest.raises(UnreadableFile, match="is outside the folders"):
         check_image(folder / "words.png", (folder,))
 
 

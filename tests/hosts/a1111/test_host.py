@@ -89,7 +89,7 @@ def test_a_shared_server_allows_its_own_folder_and_the_named_ones(host: Any, web
         (lambda webui: setattr(webui.sd_model.model, "conditioning_key", "crossattn-adm"), "variations"),
         (lambda webui: setattr(webui.sd_model.model, "diffusion_model", SimpleNamespace(in_channels=8)), "editing"),
         (lambda webui: as_sdxl(webui, 1280), "refiner"),
-        (lambda webui: setattr(webui.sd_model, "cond_stage_model", SimpleNamespace()), "takes no embeddings"),
+        (lambda webui: setattr(webui.sd_model, "cond_stage_model", SimpleNamespace()), "does not support embeddings"),
     ],
 )
 def test_why_there_is_no_training(host: Any, webui: WebUI, change: Any, words: str) -> None:
@@ -153,7 +153,7 @@ def test_the_vocabulary_is_the_hosts_own_table(host: Any, webui: WebUI) -> None:
 
 def test_the_vocabulary_never_loads_a_checkpoint(host: Any, webui: WebUI) -> None:
     webui.sd_model.cond_stage_model = SimpleNamespace()
-    with pytest.raises(HostFailed, match="takes no embeddings"):
+    with pytest.raises(HostFailed, match="does not support embeddings"):
         host.vocabulary()
     webui.sd_models.model_data.sd_model = None
     del webui.shared.sd_model

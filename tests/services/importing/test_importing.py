@@ -294,7 +294,7 @@ def test_a_shared_server_reads_no_other_folders(tmp_path: Path) -> None:
     ]
     done = library.import_files(sources)
     assert [one.entry is not None for one in done] == [False, False, False, False, True]
-    assert all("leads outside the folders that may be used" in one.problem for one in done[:4]), "what exists there is not told"
+    assert all("is outside the folders that are allowed" in one.problem for one in done[:4]), "what exists there is not told"
 
 
 def test_a_full_disk(fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

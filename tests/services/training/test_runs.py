@@ -164,7 +164,7 @@ def test_folders_that_cannot_be_used(trainee: Trainee, tmp_path: Path) -> None:
 def test_a_shared_server_trains_in_its_own_folders_only(trainee: Trainee, tmp_path: Path) -> None:
     host = WatchedHost(tmp_path / "host", trainee.host.widths, trainee.host.the_model, allowed_folders=(tmp_path / "host",))
     shared = Trainee(host, Services(host), trainee.pictures)
-    refused(shared, NotAllowed, "outside the folders that may be used")
+    refused(shared, NotAllowed, "is outside the folders that are allowed")
     inside = tmp_path / "host" / "pictures"
     shutil.copytree(trainee.pictures, inside)
     (inside / "way out.png").symlink_to(trainee.pictures / "1 red.png")

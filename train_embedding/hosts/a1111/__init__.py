@@ -1,1 +1,1 @@
-"""The AUTOMATIC1111 WebUI."""
+"""The AUTOMATIC1111 WebUI as a host."""

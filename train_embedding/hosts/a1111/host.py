@@ -1,13 +1,13 @@
-"""The AUTOMATIC1111 Stable Diffusion WebUI as a host. Only the WebUI's own process can import this.
+"""The AUTOMATIC1111 WebUI as a host. This module can be imported only in the WebUI's process.
 
-It relies on these names of the WebUI, read in 1.10.1, and on those listed in webui/host.py:
+It uses these names of the WebUI 1.10.1, and those listed in webui/host.py:
 
     shared          sd_model, opts, cmd_opts.disable_safe_unpickle
     sd_models       model_data.sd_model (shared.sd_model without loading one), send_model_to_device, send_model_to_cpu
     sd_hijack       model_hijack.embedding_db: word_embeddings, skipped_embeddings, load_textual_inversion_embeddings
     devices         device
 
-What it needs of the loaded checkpoint is listed in a1111/model.py, of image generation in webui/txt2img.py.
+The names for the loaded checkpoint are listed in a1111/model.py, those for image generation in webui/txt2img.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from train_embedding.hosts.a1111.model import (
 )
 from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
 from train_embedding.hosts.webui.host import WebUIHost, clear_conditioning_cache, width_mismatch
-from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, draw
+from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, generate
+from train_embedding.messages import msg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,29 +45,29 @@ if TYPE_CHECKING:
 
 
 class A1111Host(WebUIHost):
-    """`hosts.base.Host` over the WebUI's modules."""
+    """A `hosts.base.Host` that uses the WebUI's modules."""
 
     title = "AUTOMATIC1111 WebUI"
 
     def __init__(self) -> None:
         super().__init__()
-        self._borrowed: dict[str, Any] | None = None  # settings that must hold while the model is borrowed
+        self._kept_settings: dict[str, Any] | None = None  # settings to keep while the model is lent
 
     def _checkpoint_facts(self) -> dict[str, Any]:
         sd_model = self._available_model()
         return {} if sd_model is None else checkpoint_facts(sd_model)
 
     def _runs_pickles(self) -> bool:
-        """The WebUI's own unpickler allows a fixed list of globals, unless `--disable-safe-unpickle` turns it off."""
+        """Return whether `--disable-safe-unpickle` turns off the WebUI's unpickler, which allows only a fixed list of globals."""
         return bool(shared.cmd_opts.disable_safe_unpickle)
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
-        """Share the WebUI's own weights, or read the checkpoint's file where they are quantised or offloaded.
+        """Share the WebUI's own weights, or read the checkpoint's file if they are quantised or offloaded.
 
-        Inside `exclusive`, the weights are on the WebUI's device and those of the checkpoint alone: a Lora of the last image is
-        removed, as the WebUI does before its next image. Outside, they are as they are at the moment. While a model read from
-        the file is on the device, the WebUI's own is in main memory.
+        Inside `exclusive`, the weights are moved to the WebUI's device, and a Lora of the last image is removed from them, as the
+        WebUI does before its next image. Outside, they are used in their current state. While a model read from the file is on
+        the device, the WebUI's own is in main memory.
         """
         sd_model = self._require_model()
         if reason := why_no_training(sd_model):
@@ -74,7 +75,7 @@ class A1111Host(WebUIHost):
         with ExitStack() as stack:
             if self._working():
                 stack.enter_context((moved_to_cpu if must_read_from_file(sd_model) else on_device)(sd_model))
-                stack.enter_context(self._borrow(sd_model))
+                stack.enter_context(self._settings_kept(sd_model))
                 remove_networks(sd_model)
             yield diffusion_model(sd_model)
 
@@ -82,7 +83,7 @@ class A1111Host(WebUIHost):
         return sd_models.model_data.sd_model
 
     def _require_model(self) -> Any:
-        """Return the model. The WebUI switches checkpoints inside its queue; meanwhile there is none that takes embeddings."""
+        """Return the model; waits for the queue if there is none, since the WebUI may be switching checkpoints."""
         sd_model = sd_models.model_data.sd_model
         if not self._working() and (sd_model is None or not widths_of(sd_model)):
             with call_queue.queue_lock:
@@ -97,20 +98,20 @@ class A1111Host(WebUIHost):
 
     @contextmanager
     def _model_given_back(self) -> Iterator[None]:
-        lent, borrowed = loaded_model(), self._borrowed
+        lent, kept = loaded_model(), self._kept_settings
         title, from_file = lent.sd_checkpoint_info.title, must_read_from_file(lent)
         if from_file:
             sd_models.send_model_to_device(lent)
-        self._borrowed = None
+        self._kept_settings = None
         try:
             yield
         finally:
-            self._borrowed = borrowed
+            self._kept_settings = kept
         sd_model = sd_models.model_data.sd_model
         if sd_model is not lent or sd_model.sd_checkpoint_info.title != title or must_read_from_file(sd_model) != from_file:
             raise HostFailed(
-                "The WebUI loaded another checkpoint meanwhile, or the same in another way.",
-                f'Load "{title}" again, and resume the run.',
+                msg("The WebUI loaded another checkpoint during the run, or reloaded this one with other settings."),
+                msg('Load "{checkpoint}" again and resume the run.', checkpoint=title),
             )
         if from_file:
             sd_models.send_model_to_cpu(sd_model)
@@ -119,9 +120,9 @@ class A1111Host(WebUIHost):
         remove_networks(sd_model)
 
     def reload_embeddings(self) -> None:
-        """Reload outside the queue, as the refresh button of the WebUI's cards does: it must work during a training run.
+        """Reload without waiting for the queue, like the refresh button of the WebUI's cards, so that it works during a run.
 
-        Without a loaded checkpoint there is nothing to do: the WebUI reads the folder when it loads one.
+        Without a loaded checkpoint it does nothing, since the WebUI reads the folder when it loads one.
         """
         if sd_models.model_data.sd_model is None:
             return
@@ -138,24 +139,27 @@ class A1111Host(WebUIHost):
         return LoadedEmbeddings(frozenset(list(database.word_embeddings)), left_out)
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Generate an image as the Generate button does, but without always-on scripts of other extensions; nothing is saved."""
+        """Generate an image like the Generate button, but without scripts of other extensions; the image is not saved."""
         sd_model = shared.sd_model
         database = EmbeddingDatabase(
             sd_hijack.model_hijack.embedding_db, lambda text: sd_model.cond_stage_model.tokenize([text])[0]
         )
-        if self._borrowed is None:
-            return draw(request, [database], {})
+        if self._kept_settings is None:
+            return generate(request, [database], {})
         with on_device(sd_model):
-            picture = draw(request, [database], self._borrowed)
+            image = generate(request, [database], self._kept_settings)
         remove_networks(shared.sd_model)
-        return picture
+        return image
 
     @contextmanager
-    def _borrow(self, sd_model: Any) -> Iterator[None]:
-        """Keep the settings that previews are generated with: once somebody changes them, the WebUI would load another
-        checkpoint, or the same in fp8, into the weights being trained on."""
-        self._borrowed = {"fp8_storage": shared.opts.fp8_storage, "sd_model_checkpoint": sd_model.sd_checkpoint_info.title}
+    def _settings_kept(self, sd_model: Any) -> Iterator[None]:
+        """Keep the settings that previews use until exit.
+
+        If you changed them during a run, the WebUI would load another checkpoint, or the same one in fp8, into the weights that
+        the run uses.
+        """
+        self._kept_settings = {"fp8_storage": shared.opts.fp8_storage, "sd_model_checkpoint": sd_model.sd_checkpoint_info.title}
         try:
             yield
         finally:
-            self._borrowed = None
+            self._kept_settings = None

@@ -1,6 +1,6 @@
-"""The WebUI's loaded checkpoint as a DiffusionModel, and the facts about it. Only the WebUI's own process can import this.
+"""The WebUI's loaded checkpoint as a DiffusionModel, and facts about it. Can be imported only in the WebUI's process.
 
-It relies on these names of the WebUI, read in 1.10.1:
+It uses these names of the WebUI 1.10.1:
 
     sd_models       send_model_to_device, send_model_to_cpu
     sd model        cond_stage_model or conditioner.embedders, .wrapped.transformer or .wrapped.model, the token embedding
@@ -9,7 +9,7 @@ It relies on these names of the WebUI, read in 1.10.1:
     shared          opts, sd_model
     devices         device, dtype_unet, fp8
     lowvram         is_enabled
-    networks        of the built-in Lora extension, where it is loaded: load_networks, network_apply_weights
+    networks        of the built-in Lora extension, if it is loaded: load_networks, network_apply_weights
 """
 
 from __future__ import annotations
@@ -26,21 +26,29 @@ from modules import devices, lowvram, sd_models, shared
 
 from train_embedding.embeddings.text_encoders import key_for_width
 from train_embedding.errors import HostFailed
+from train_embedding.messages import NOTHING, Message, msg
 
 if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 
 def loaded_model() -> Any:
-    """Return the WebUI's model; the WebUI loads one where there is none. Raises HostFailed where it cannot."""
-    sd_model = shared.sd_model  # loads one where none is
+    """Return the WebUI's model, which the WebUI loads if necessary.
+
+    Raises:
+        HostFailed: The WebUI could not load one.
+    """
+    sd_model = shared.sd_model  # loads one if there is none
     if sd_model is None:
-        raise HostFailed("The WebUI has no checkpoint loaded.", "Choose one at the top of its page.")
+        raise HostFailed(
+            msg("The WebUI has no checkpoint loaded."),
+            msg("Choose a checkpoint at the top of the page."),
+        )
     return sd_model
 
 
 def diffusion_model(sd_model: Any) -> DiffusionModel:
-    """Make a DiffusionModel: over the WebUI's own weights, or read from the file where they are quantised or offloaded."""
+    """Make a DiffusionModel with the WebUI's own weights, or read it from the file if they are quantised or offloaded."""
     model = _model_from_file(sd_model) if must_read_from_file(sd_model) else _shared_model(sd_model)
     return replace(model, crop=(getattr(shared.opts, "sdxl_crop_top", 0), getattr(shared.opts, "sdxl_crop_left", 0)))
 
@@ -52,7 +60,7 @@ def must_read_from_file(sd_model: Any) -> bool:
 
 @contextmanager
 def on_device(sd_model: Any) -> Iterator[None]:
-    """Have the model on the device until exit: the API's "unload checkpoint" leaves it in main memory."""
+    """Move the model to the device until exit, if it is in main memory after the API's "unload checkpoint"."""
     away = next(sd_model.parameters()).device.type != torch.device(devices.device).type
     if away:
         sd_models.send_model_to_device(sd_model)
@@ -65,7 +73,7 @@ def on_device(sd_model: Any) -> Iterator[None]:
 
 @contextmanager
 def moved_to_cpu(sd_model: Any) -> Iterator[None]:
-    """Have the model in main memory until exit; with --medvram the WebUI brings it back by itself."""
+    """Move the model to main memory until exit."""
     sd_models.send_model_to_cpu(sd_model)
     try:
         yield
@@ -74,7 +82,7 @@ def moved_to_cpu(sd_model: Any) -> Iterator[None]:
 
 
 def remove_networks(sd_model: Any) -> None:
-    """Restore the checkpoint's own weights where a Lora was merged into them, from the WebUI's backups."""
+    """Remove Loras from the weights, using the WebUI's backups of the checkpoint's own weights."""
     networks = sys.modules.get("networks")
     if networks is None or not hasattr(networks, "network_apply_weights"):
         return
@@ -99,34 +107,36 @@ def checkpoint_facts(sd_model: Any) -> dict[str, Any]:
     }
 
 
-def why_no_training(sd_model: Any) -> str:
-    """Say why the checkpoint cannot be trained on, in one sentence; empty where it can."""
+def why_no_training(sd_model: Any) -> Message:
+    """Return why the checkpoint cannot be trained on, as a sentence; nothing if it can."""
     widths = widths_of(sd_model)
     if not widths:
-        return "The loaded checkpoint's text encoder takes no embeddings."
+        return msg("The text encoder of the loaded checkpoint does not support embeddings.")
     if getattr(sd_model, "is_sd3", False) or getattr(sd_model, "is_ssd", False):
-        return "Training works for SD1, SD2 and SDXL checkpoints; the loaded one is of another family."
+        return msg("Training works with SD1, SD2 and SDXL checkpoints; the loaded one belongs to another family.")
     if getattr(sd_model, "is_sdxl", False) and "clip_l" not in widths:
-        return "The loaded checkpoint is SDXL's refiner; load the base checkpoint to train."
+        return msg("The loaded checkpoint is the SDXL refiner; load the base checkpoint to train.")
     inner = sd_model.model
     channels = getattr(getattr(inner, "diffusion_model", None), "in_channels", 4)
     if getattr(inner, "conditioning_key", "crossattn") not in ("crossattn", "hybrid") or channels not in (4, 9):
-        return "The loaded checkpoint is one for depth, editing or variations; training needs one of text, or for inpainting."
-    return ""
+        return msg(
+            "The loaded checkpoint is for depth, editing or image variations; load one for text-to-image or inpainting to train."
+        )
+    return NOTHING
 
 
 def widths_of(sd_model: Any) -> dict[str, int]:
-    """Return the width per text encoder; empty for encoders that take no embeddings."""
+    """Return the width of a vector per text encoder, without encoders that do not support embeddings."""
     return {key_of(weight): weight.shape[1] for _, weight in text_encoders(sd_model)}
 
 
 def key_of(weight: torch.Tensor) -> str:
-    """Return the key of the text encoder that has this token embedding."""
+    """Return the key of the text encoder with this token embedding table, [vocabulary size, d]."""
     return key_for_width(weight.shape[1])
 
 
 def text_encoders(sd_model: Any) -> list[tuple[Any, torch.Tensor]]:
-    """Return the encoders that take embeddings, each with the weight [vocabulary, d] of its token embedding."""
+    """Return the encoders that support embeddings, each with its token embedding table, [vocabulary size, d]."""
     conditioner = getattr(sd_model, "conditioner", None)
     encoders = list(conditioner.embedders) if conditioner is not None else [sd_model.cond_stage_model]
     layers = [(encoder, _token_embedding(getattr(encoder, "wrapped", None))) for encoder in encoders]
@@ -142,7 +152,7 @@ def _token_embedding(clip: Any) -> Any:
 
 
 def _resolution(sd_model: Any) -> int:
-    """The config's `image_size` counts latents; that of SD2's 768 models says 64 all the same."""
+    """Return the native image size in pixels. The config's `image_size` is in latents, and wrong for SD2's 768 models."""
     if getattr(sd_model, "is_sdxl", False):
         return 1024
     if getattr(sd_model, "is_sd2", False) and getattr(sd_model, "parameterization", "eps") == "v":
@@ -165,7 +175,7 @@ def _shared_model(sd_model: Any) -> DiffusionModel:
 
 
 def _model_from_file(sd_model: Any) -> DiffusionModel:
-    """From the checkpoint's file, with the VAE that the WebUI uses, which may be another one than the file's."""
+    """Read the model from the checkpoint's file, with the VAE that the WebUI uses, which may differ from the file's."""
     from train_embedding.engine.loading.checkpoint import load_checkpoint
 
     model = load_checkpoint(
@@ -180,13 +190,13 @@ def _model_from_file(sd_model: Any) -> DiffusionModel:
 
 
 def _text_config(sd_model: Any) -> dict[str, Any] | None:
-    """The config of the CLIP text encoder among the WebUI's; None for SD2, which has OpenCLIP's alone."""
+    """Return the config of the WebUI's CLIP text encoder; None for SD2, which only has OpenCLIP."""
     clips = [encoder.wrapped for encoder, _ in text_encoders(sd_model) if hasattr(encoder.wrapped, "transformer")]
     return clips[0].transformer.config.to_dict() if clips else None
 
 
 def _clip_skip(sd_model: Any) -> int | None:
-    """For SDXL the setting counts only where another one says so. (For SD2 never; the engine knows.)"""
+    """Return the setting "Clip skip"; for SDXL only if "sdxl_clip_l_skip" is on. The engine ignores it for SD2."""
     if getattr(sd_model, "is_sdxl", False) and not getattr(shared.opts, "sdxl_clip_l_skip", False):
         return None
     return shared.opts.CLIP_stop_at_last_layers

@@ -1,1 +1,1 @@
-"""Stable Diffusion WebUI Forge, and reForge, which shares its model code."""
+"""Forge and reForge as hosts."""

@@ -1,6 +1,6 @@
-"""What Forge and reForge share as hosts: a checkpoint in separate objects, and a memory manager that moves them.
+"""Base of the hosts for Forge and reForge: a checkpoint in separate objects, and a memory manager that moves them.
 
-It relies on the names listed in webui/host.py, forge/model.py and forge/lent_model.py.
+It uses the names listed in webui/host.py, forge/model.py and forge/lent_model.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from train_embedding.errors import HostFailed
 from train_embedding.hosts.forge import model as forge_model
 from train_embedding.hosts.forge.lent_model import LentModel
 from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule
-from train_embedding.hosts.webui.host import WebUIHost
+from train_embedding.hosts.webui.host import WebUIHost, another_checkpoint
 
 if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
@@ -29,7 +29,7 @@ class ForgeBaseHost(WebUIHost):
     memory: Any
     "The program's memory manager."
     load_options: dict[str, Any]
-    "Options of its `load_models_gpu`."
+    "Further options for its `load_models_gpu`."
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,20 +37,22 @@ class ForgeBaseHost(WebUIHost):
 
     @abstractmethod
     def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
-        """Which output of each text encoder the program uses under its current settings."""
+        """Return which output of each text encoder the program uses with its current settings."""
 
     @abstractmethod
-    def _schedule(self, sd_model: Any) -> NoiseSchedule: ...
+    def _schedule(self, sd_model: Any) -> NoiseSchedule:
+        """Return the noise schedule of the checkpoint."""
 
     @abstractmethod
     def _compute_dtype(self, sd_model: Any) -> torch.dtype:
-        """The dtype that the UNet computes in, whatever its weights are stored in."""
+        """Return the dtype in which the UNet computes, which may differ from that of its weights."""
 
-    def _settings_borrowed(self, _sd_model: Any) -> AbstractContextManager[None]:
+    def _program_settings_kept(self, _sd_model: Any) -> AbstractContextManager[None]:
+        """Keep the program's settings that previews use until exit."""
         return nullcontext()
 
     def _runs_pickles(self) -> bool:
-        """Both read with a bare `torch.load`, which is safe by default since torch 2.6."""
+        """Return whether `torch.load`, which both programs use, executes pickles by default, as before torch 2.6."""
         return tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6)
 
     def _facts_of(self, sd_model: Any) -> dict[str, Any]:
@@ -59,9 +61,9 @@ class ForgeBaseHost(WebUIHost):
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
-        """Share the program's own weights, or read the checkpoint's file where they are quantised or not all on the device.
+        """Share the program's own weights, or read the checkpoint's file if they are quantised or not all on the device.
 
-        Inside `exclusive`, the program has put them on the device, without any Lora, and made room for training.
+        Inside `exclusive`, the program first moves them to the device, removes Loras and frees memory for training.
         """
         sd_model = self._require_model()
         schedule = self._schedule(sd_model)
@@ -78,7 +80,7 @@ class ForgeBaseHost(WebUIHost):
         if not self._working():
             yield build(forge_model.must_read_from_file(sd_model))
             return
-        with self._settings_borrowed(sd_model):
+        with self._program_settings_kept(sd_model):
             self._lent = LentModel(sd_model, self.memory, build, **self.load_options)
             try:
                 yield self._lent.model
@@ -95,11 +97,14 @@ class ForgeBaseHost(WebUIHost):
         self._reclaim()
 
     def _reclaim(self) -> None:
-        """Restore the lent model after others, or a preview, used it. Raises HostFailed where another checkpoint was loaded."""
+        """Restore the lent model after others or a preview used it.
+
+        Raises:
+            HostFailed: Another checkpoint was loaded.
+        """
         lent = self._lent
         if lent is None:
             return
         if sd_models.model_data.sd_model is not lent.sd_model:
-            title = lent.sd_model.sd_checkpoint_info.title
-            raise HostFailed(f"{self.title} loaded another checkpoint meanwhile.", f'Choose "{title}" again, and resume the run.')
+            raise another_checkpoint(self.title, lent.sd_model.sd_checkpoint_info.title)
         lent.reclaim()

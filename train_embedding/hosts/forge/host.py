@@ -1,9 +1,9 @@
-"""Stable Diffusion WebUI Forge as a host. Only Forge's own process can import this.
+"""Forge as a host. This module can be imported only in Forge's process.
 
-It relies on these names of Forge, read in dfdcbab6, and on those listed in webui/host.py and forge/model.py:
+It uses these names of Forge dfdcbab6, and those listed in webui/host.py and forge/model.py:
 
-    sd_models       model_data: sd_model, forge_loading_parameters (of the chosen checkpoint), forge_hash (of the loaded one);
-                    forge_model_reload (loads the chosen one, where it is not the loaded one)
+    sd_models       model_data: sd_model, forge_loading_parameters (of the selected checkpoint), forge_hash (of the loaded one);
+                    forge_model_reload (loads the selected one if it is not loaded)
     sd model        text_processing_engine or its _l and _g: embeddings, tokenize, embedding_key, minimal_clip_skip,
                     final_layer_norm, id_pad; forge_objects_original.unet.model: predictor, computation_dtype; model_config
     embeddings      ui_extra_networks_textual_inversion.embedding_db (its cards), that of the API, and one per engine: ids_lookup,
@@ -30,25 +30,26 @@ from train_embedding.hosts.forge.base_host import ForgeBaseHost
 from train_embedding.hosts.forge.checkpoint_file import facts_of_file
 from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule
 from train_embedding.hosts.webui.host import clear_conditioning_cache, width_mismatch
-from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, draw
+from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, generate
+from train_embedding.messages import msg, verbatim
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _LISTS = ("ids_lookup", "word_embeddings", "skipped_embeddings")
-"What an embedding database keeps of its folder."
+"Attributes of an embedding database with the content of its folder."
 
 
 class ForgeHost(ForgeBaseHost):
-    """`hosts.base.Host` over Forge's modules."""
+    """A `hosts.base.Host` that uses Forge's modules."""
 
     title = "Stable Diffusion WebUI Forge"
-    how_to_load = "Generate an image first: Forge loads the chosen checkpoint then."
+    how_to_load = msg("Generate an image first; Forge then loads the selected checkpoint.")
     memory = memory_management
     load_options: dict[str, Any] = {}  # noqa: RUF012
 
     def _checkpoint_facts(self) -> dict[str, Any]:
-        """Facts of the lent model, else of what the next image is made with: the chosen checkpoint, loaded or not."""
+        """Return facts about the lent model, or else about the selected checkpoint, whether it is loaded or not."""
         sd_model = self._available_model()
         if sd_model is not None:
             return self._facts_of(sd_model)
@@ -64,14 +65,14 @@ class ForgeHost(ForgeBaseHost):
 
     def _schedule(self, sd_model: Any) -> NoiseSchedule:
         predictor = _inner(sd_model).predictor
-        alphas = getattr(predictor, "alphas_cumprod", torch.empty(0))  # other families' have none
+        alphas = getattr(predictor, "alphas_cumprod", torch.empty(0))  # other model families have none
         return NoiseSchedule(alphas, predictor.prediction_type, getattr(sd_model.model_config, "ztsnr", False))
 
     def _compute_dtype(self, sd_model: Any) -> torch.dtype:
         return _inner(sd_model).computation_dtype
 
     def _available_model(self) -> Any:
-        """The lent model, or the loaded one if it is the chosen one; else None."""
+        """Return the lent model, or the loaded one if it is the selected checkpoint; else None."""
         lent, data = self._lent, sd_models.model_data
         if lent is not None:
             return lent.sd_model
@@ -79,12 +80,12 @@ class ForgeHost(ForgeBaseHost):
         return data.sd_model if is_chosen and hasattr(data.sd_model, "forge_objects_original") else None
 
     def _require_model(self) -> Any:
-        """The available model; loads the chosen checkpoint where there is none, which waits for the queue."""
+        """Return the available model; if there is none, wait for the queue and load the selected checkpoint."""
         sd_model = self._available_model()
         if sd_model is not None:
             return sd_model
         with nullcontext() if self._working() else call_queue.queue_lock:
-            return _loaded()
+            return _load_selected()
 
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         engines = {engine.embedding_key: engine for engine in _engines(sd_model)}
@@ -95,9 +96,9 @@ class ForgeHost(ForgeBaseHost):
         ]
 
     def reload_embeddings(self) -> None:
-        """Reload all of Forge's embedding databases, outside the queue: it must work during a training run.
+        """Reload all of Forge's embedding databases without waiting for the queue, so that it works during a run.
 
-        No database is ever seen half read.
+        Each is replaced only after it was read completely.
         """
         with self._reloading:
             lists = _read_again(ui_extra_networks_textual_inversion.embedding_db, force_reload=True, sync_with_sd_model=False)
@@ -110,7 +111,7 @@ class ForgeHost(ForgeBaseHost):
         clear_conditioning_cache()
 
     def loaded_embeddings(self) -> LoadedEmbeddings:
-        """Read what the text engines have; those of a checkpoint that is not loaded yet will load what the cards show."""
+        """Return the embeddings of the text engines, or those that the cards show if no checkpoint is loaded yet."""
         sd_model = self._available_model()
         engines = _engines(sd_model)
         database = engines[0].embeddings if engines else ui_extra_networks_textual_inversion.embedding_db
@@ -124,19 +125,19 @@ class ForgeHost(ForgeBaseHost):
         return LoadedEmbeddings(frozenset(found) - frozenset(left_out), left_out)
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        """Generate an image as the Generate button does, but without always-on scripts of other extensions; nothing is saved."""
-        with self._lent_checkpoint_chosen():
+        """Generate an image like the Generate button, but without scripts of other extensions; the image is not saved."""
+        with self._lent_checkpoint_selected():
             databases = [
                 EmbeddingDatabase(engine.embeddings, lambda text, engine=engine: engine.tokenize([text])[0])
                 for engine in _engines(self._require_model())
             ]
-            picture = draw(request, databases, {})
+            image = generate(request, databases, {})
         self._reclaim()
-        return picture
+        return image
 
     @contextmanager
-    def _lent_checkpoint_chosen(self) -> Iterator[None]:
-        """While the model is lent, previews use it: Forge would load a checkpoint that was chosen meanwhile."""
+    def _lent_checkpoint_selected(self) -> Iterator[None]:
+        """Make previews use the lent model until exit, even if another checkpoint was selected during the run."""
         data = sd_models.model_data
         chosen, loaded = data.forge_loading_parameters, data.forge_hash
         if self._lent is None or loaded == str(chosen):
@@ -149,11 +150,11 @@ class ForgeHost(ForgeBaseHost):
             data.forge_hash = loaded
 
 
-def _loaded() -> Any:
-    """The chosen checkpoint, loaded if needed; the caller holds the queue."""
+def _load_selected() -> Any:
+    """Load the selected checkpoint if it is not loaded yet, and return it; the caller holds the queue."""
     chosen = sd_models.model_data.forge_loading_parameters.get("checkpoint_info")
     if chosen is None:
-        raise HostFailed("Forge has no checkpoint chosen.", "Choose one at the top of its page.")
+        raise HostFailed(msg("No checkpoint is selected in Forge."), msg("Choose a checkpoint at the top of the page."))
     try:
         return sd_models.forge_model_reload()[0]
     except (
@@ -162,8 +163,10 @@ def _loaded() -> Any:
         OSError,
         AssertionError,
         KeyError,
-    ) as error:  # what its loader raises for a file it cannot use
-        raise HostFailed(f'Forge could not load "{chosen.name}": {error}') from error
+    ) as error:  # the loader's errors for unusable files
+        raise HostFailed(
+            msg('Forge could not load "{checkpoint}": {reason}', checkpoint=chosen.name, reason=verbatim(str(error)))
+        ) from error
 
 
 def _inner(sd_model: Any) -> Any:
@@ -171,14 +174,14 @@ def _inner(sd_model: Any) -> Any:
 
 
 def _engines(sd_model: Any) -> list[Any]:
-    """The text engines, each with an embedding database of its own; none where no checkpoint is loaded."""
+    """Return the text engines, each with its own embedding database; none if no checkpoint is loaded."""
     names = ("text_processing_engine", "text_processing_engine_l", "text_processing_engine_g")
     engines = (getattr(sd_model, name, None) for name in names)
     return [engine for engine in engines if hasattr(engine, "embeddings")]
 
 
 def _read_again(database: Any, **options: Any) -> dict[str, Any]:
-    """What the embeddings folder holds now, as this database would load it."""
+    """Return the content that a database would have after reading the embeddings folder again; the database is unchanged."""
     fresh = copy.copy(database)
     for name in _LISTS:
         setattr(fresh, name, {})
@@ -187,7 +190,7 @@ def _read_again(database: Any, **options: Any) -> dict[str, Any]:
 
 
 def _databases_of_the_api() -> list[Any]:
-    """Forge's API has an embedding database of its own, where it is on; one of its routes leads to it."""
+    """Return the embedding database of Forge's API, which is accessible through one of its routes; none if the API is off."""
     routes = getattr(getattr(shared.demo, "app", None), "routes", ())
     found = (route.endpoint for route in routes if getattr(route, "path", "") == "/sdapi/v1/embeddings")
     return [endpoint.__self__.embedding_db for endpoint in found if hasattr(endpoint, "__self__")]

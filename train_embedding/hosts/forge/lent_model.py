@@ -1,8 +1,8 @@
-"""The checkpoint while a training run uses it. Only Forge's and reForge's processes can import this.
+"""The checkpoint while a run uses it. This module can be imported only in the processes of Forge and reForge.
 
-It relies on these names of their memory managers, read in Forge dfdcbab6 and reForge 3b56b268: load_models_gpu(patchers,
-memory_required=bytes), unload_all_models. The managers put models on the device when these are needed, and take them away, or
-leave a part of their weights in main memory, when there is no room.
+It uses these names of their memory managers, in Forge dfdcbab6 and reForge 3b56b268: load_models_gpu(patchers,
+memory_required=bytes), unload_all_models. The managers move models to the device when they are needed, and unload them or keep a
+part of their weights in main memory if the device is full.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 _GIB = 1024**3
-_ROOM = {"is_sd1": 2.2 * _GIB, "is_sd2": 5 * _GIB, "is_sdxl": 16.5 * _GIB}
-"What a step of four images needs besides the weights (docs/benchmarks.md); the manager frees as much of it as it can."
+_TRAINING_MEMORY = {"is_sd1": 2.2 * _GIB, "is_sd2": 5 * _GIB, "is_sdxl": 16.5 * _GIB}
+"Bytes that a step of four images needs besides the weights (docs/benchmarks.md); the manager frees them if possible."
 
 
 class LentModel:
-    """The program's model, lent to a training run as a DiffusionModel."""
+    """The program's model, lent to a run as a DiffusionModel."""
 
     def __init__(self, sd_model: Any, memory: Any, build: Callable[[bool], DiffusionModel], **options: Any) -> None:
-        """Load the program's model onto the device, or unload it where training reads a copy from the file.
+        """Load the program's model onto the device, or unload it if training uses a copy read from the file.
 
         Args:
             sd_model: The program's model.
             memory: Its memory manager.
-            build: Makes the DiffusionModel: over the program's weights, or for True read from the file.
-            **options: Of the manager's `load_models_gpu`.
+            build: Makes the DiffusionModel: from the file if its argument is True, else with the program's weights.
+            **options: Further options for the manager's `load_models_gpu`.
         """
         self.sd_model = sd_model
         self._memory = memory
@@ -47,16 +47,16 @@ class LentModel:
         self.model = build(self._from_file)
 
     def reclaim(self) -> None:
-        """Restore the model after others used it: without their Loras, and on the device.
+        """Restore the model after others used it: remove Loras, and move it to the device.
 
-        Weights that Forge moved meanwhile are shared again, so that they are in memory once.
+        If Forge moved the weights, the DiffusionModel shares them again, so that they are in memory only once.
         """
         if self._from_file:
             self._unload_all()
             return
         self._load_to_device()
         if must_read_from_file(self.sd_model):
-            return  # not all of it fits any more; what training uses stays where it is
+            return  # not everything fits any more, so training keeps its own copy
 
         from train_embedding.engine.loading.shared_weights import rebind_storage, shares_storage
 
@@ -64,13 +64,14 @@ class LentModel:
             rebind_storage(self.model, self._build(False))
 
     def _load_to_device(self) -> None:
+        """Move the model to the device and free memory for training."""
         objects = forge_objects(self.sd_model)
-        room = max(bytes_ for flag, bytes_ in _ROOM.items() if getattr(self.sd_model, flag, False))
+        memory = max(bytes_ for flag, bytes_ in _TRAINING_MEMORY.items() if getattr(self.sd_model, flag, False))
         with torch.inference_mode():  # in which the weights were made
             patchers = [objects.unet, objects.clip.patcher, objects.vae.patcher]
-            self._memory.load_models_gpu(patchers, memory_required=int(room), **self._options)
+            self._memory.load_models_gpu(patchers, memory_required=int(memory), **self._options)
 
     def _unload_all(self) -> None:
-        """Make room for a copy read from the file; the program loads its own model again when it needs it."""
+        """Free the device for a copy read from the file; the program loads its model again when it needs it."""
         with torch.inference_mode():
             self._memory.unload_all_models()

@@ -1,8 +1,8 @@
-"""Forge's loaded checkpoint as a DiffusionModel, and the facts about it. Only Forge and reForge can import this.
+"""The loaded checkpoint as a DiffusionModel, and facts about it. Can be imported only in the processes of Forge and reForge.
 
-It relies on these names, read in Forge dfdcbab6 and reForge 3b56b268:
+It uses these names of Forge dfdcbab6 and reForge 3b56b268:
 
-    sd model        forge_objects_original (without anybody's Lora), sd_checkpoint_info, is_sd1, is_sd2, is_sdxl
+    sd model        forge_objects_original (without Loras), sd_checkpoint_info, is_sd1, is_sd2, is_sdxl
     its objects     unet.model.diffusion_model, vae.first_stage_model, with the key names of checkpoints;
                     clip.cond_stage_model.clip_l, .clip_h, .clip_g: each .transformer, a CLIPTextModel; its token embedding is
                     in .wrapped
@@ -21,21 +21,23 @@ from modules import shared
 
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.forge.checkpoint_file import quantised_as
+from train_embedding.messages import NOTHING, Message, msg
 
 if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
 
 _PLAIN = (torch.float32, torch.float16, torch.bfloat16)
-"What weights are stored in that are not quantised."
+"Dtypes of weights that are not quantised."
 _ONE = {"clip_l": "cond_stage_model.transformer.", "clip_h": "cond_stage_model.model."}
 _TWO = {"clip_l": "conditioner.embedders.0.transformer.", "clip_g": "conditioner.embedders.1.model."}
-"Where a checkpoint keeps its text encoder, or SDXL its two."
+"Key prefixes of the text encoder in a checkpoint file, and of SDXL's two text encoders."
 _TEXT = ("text_model.", "text_projection.")
+"Key prefixes within a text encoder."
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """Which output of a text encoder the program uses; the fields are those of `engine.model.TextEncoder`."""
+    """The output of a text encoder that the program uses; the fields are those of `engine.model.TextEncoder`."""
 
     layer: int
     normalised: bool
@@ -49,12 +51,12 @@ class NoiseSchedule:
     alphas_cumprod: torch.Tensor
     "ᾱ of each timestep, [T]."
     prediction_type: str
-    "What the UNet predicts, in diffusers' terms."
+    'What the UNet predicts, as diffusers names it, such as "epsilon".'
     to_zero: bool = False
-    "Whether the terminal SNR is to be zero, where ᾱ is not rescaled yet."
+    "Whether ᾱ must still be rescaled to zero terminal SNR."
 
     def rescaled_alphas(self) -> torch.Tensor:
-        """Return ᾱ in fp32, [T], rescaled to zero terminal SNR where the checkpoint is trained so."""
+        """Return ᾱ in fp32, [T], rescaled to zero terminal SNR if the checkpoint was trained with it."""
         from train_embedding.engine.loading.shared_weights import to_normal_tensor
         from train_embedding.engine.model.noise_schedule import zero_terminal_snr
 
@@ -68,22 +70,22 @@ def forge_objects(sd_model: Any) -> Any:
 
 
 def clip_models(sd_model: Any) -> dict[str, Any]:
-    """Return the text encoders that take embeddings, by their keys."""
+    """Return the text encoders that support embeddings, by key."""
     models = forge_objects(sd_model).clip.cond_stage_model
     return {key: getattr(models, key) for key in ("clip_l", "clip_h", "clip_g") if hasattr(models, key)}
 
 
 def token_table(clip_model: Any) -> torch.Tensor:
-    """Return the token embedding of a text encoder, [vocabulary, d]."""
+    """Return the token embedding table of a text encoder, [vocabulary size, d]."""
     from train_embedding.engine.loading.shared_weights import to_normal_tensor
 
     return to_normal_tensor(clip_model.transformer.text_model.embeddings.token_embedding.weight)
 
 
 def widths_of(sd_model: Any) -> dict[str, int]:
-    """Return the width of the token embedding per text encoder; empty for model families that cannot be trained."""
+    """Return the width of a vector per text encoder; empty for model families that are not supported."""
     if not (sd_model.is_sd1 or sd_model.is_sd2 or sd_model.is_sdxl):
-        return {}  # Flux has a CLIP too, of which only the pooled output is used
+        return {}  # Flux also has a CLIP, but uses only its pooled output
     tables = {
         key: clip_model.transformer.text_model.embeddings.token_embedding.weight
         for key, clip_model in clip_models(sd_model).items()
@@ -103,20 +105,27 @@ def checkpoint_facts(sd_model: Any, schedule: NoiseSchedule) -> dict[str, Any]:
     }
 
 
-def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> str:
-    """Say why the checkpoint cannot be trained on, in one sentence; empty where it can."""
+def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> Message:
+    """Return why the checkpoint cannot be trained on, as a sentence; nothing if it can."""
     widths = widths_of(sd_model)
     if not widths or getattr(sd_model, "is_ssd", False):
-        return "Training works for SD1, SD2 and SDXL checkpoints; the loaded one is of another family."
+        return msg("Training works with SD1, SD2 and SDXL checkpoints; the loaded one belongs to another family.")
     if sd_model.is_sdxl and "clip_l" not in widths:
-        return "The loaded checkpoint is SDXL's refiner; load the base checkpoint to train."
+        return msg("The loaded checkpoint is the SDXL refiner; load the base checkpoint to train.")
     if _in_channels(sd_model) not in (4, 9):
-        return "The loaded checkpoint is one for depth, editing or variations; training needs one of text, or for inpainting."
+        return msg(
+            "The loaded checkpoint is for depth, editing or image variations; load one for text-to-image or inpainting to train."
+        )
     if schedule.prediction_type not in ("epsilon", "v_prediction"):
-        return f'The loaded checkpoint predicts "{schedule.prediction_type}"; training knows epsilon and v_prediction.'
+        return msg(
+            'The loaded checkpoint has the prediction type "{type}"; training supports epsilon and v_prediction.',
+            type=schedule.prediction_type,
+        )
     if is_quantised(unet_of(sd_model)) and (kind := quantised_as(Path(sd_model.sd_checkpoint_info.filename))):
-        return f"The loaded checkpoint's file is quantised ({kind}); training needs one of fp32, fp16, bf16 or fp8."
-    return ""
+        return msg(
+            "The file of the loaded checkpoint is quantized ({kind}); training needs one in fp32, fp16, bf16 or fp8.", kind=kind
+        )
+    return NOTHING
 
 
 def unet_of(sd_model: Any) -> Any:
@@ -125,7 +134,7 @@ def unet_of(sd_model: Any) -> Any:
 
 
 def must_read_from_file(sd_model: Any) -> bool:
-    """Return whether training needs a copy of the weights: they are quantised (fp8, nf4, gguf), or only partly on the device."""
+    """Return whether training needs its own copy: the weights are quantised (fp8, nf4, gguf) or only partly on the device."""
     parameters = list(unet_of(sd_model).parameters())
     return is_quantised(unet_of(sd_model)) or len({parameter.device for parameter in parameters}) > 1
 
@@ -136,7 +145,7 @@ def is_quantised(module: Any) -> bool:
 
 
 def shared_model(sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule) -> DiffusionModel:
-    """Make a DiffusionModel over the program's own weights; see `tensors_of` for what is copied."""
+    """Make a DiffusionModel that shares the program's weights; `tensors_of` says which are copied."""
     from train_embedding.engine.loading.ldm import default_config
     from train_embedding.engine.loading.shared_weights import model_from_host_weights
 
@@ -149,7 +158,9 @@ def shared_model(sd_model: Any, settings: Mapping[str, EncoderSettings], schedul
 def model_from_file(
     sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule, device: str, dtype: torch.dtype
 ) -> DiffusionModel:
-    """Read the UNet from the checkpoint's file; the VAE and the text encoders are the program's, which may not be the file's.
+    """Make a DiffusionModel with the UNet from the checkpoint's file and the program's VAE and text encoders.
+
+    The VAE and text encoders may differ from those in the file.
 
     Raises:
         HostFailed: The file cannot be trained on, or does not fit on the device.
@@ -167,7 +178,8 @@ def model_from_file(
         if not is_out_of_memory(error):
             raise
         raise HostFailed(
-            f'There is no room on the GPU for "{file.name}" beside what training needs.', "Load a smaller checkpoint."
+            msg('Not enough GPU memory to load "{checkpoint}" for training.', checkpoint=file.name),
+            msg("Load a smaller checkpoint."),
         ) from error
     model = replace(model, alphas_cumprod=schedule.rescaled_alphas().to(model.device))
     return _with_encoder_settings(replace(model, prediction_type=schedule.prediction_type), settings)
@@ -176,8 +188,8 @@ def model_from_file(
 def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
     """Return the program's tensors under the keys of a checkpoint file.
 
-    All are on the UNet's device and, where there is no autocast, in the UNet's dtype: text encoders and VAE are copied for that.
-    The programs convert each layer as it computes.
+    All are on the UNet's device and, if the device has no autocast, in the UNet's dtype. Text encoders and the VAE are copied for
+    that, since the programs move and convert their layers only while these compute.
     """
     from train_embedding.engine.devices import support_of
     from train_embedding.engine.loading.shared_weights import named_tensors
@@ -196,20 +208,20 @@ def _vae_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
 
 
 def _text_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
-    """The tensors of text encoders that are not quantised."""
+    """Return the tensors of the text encoders that are not quantised."""
     from train_embedding.engine.loading.shared_weights import named_tensors
 
     found = {key: clip_model for key, clip_model in clip_models(sd_model).items() if not is_quantised(clip_model.transformer)}
-    places = _TWO if sd_model.is_sdxl else _ONE
+    prefixes = _TWO if sd_model.is_sdxl else _ONE
     state: dict[str, torch.Tensor] = {}
     for key, clip_model in found.items():
         tensors = named_tensors(clip_model.transformer)
-        state |= {places[key] + name: tensor for name, tensor in tensors.items() if _is_wanted(key, name)}
+        state |= {prefixes[key] + name: tensor for name, tensor in tensors.items() if _is_in_checkpoint(key, name)}
     return state
 
 
-def _is_wanted(key: str, name: str) -> bool:
-    """The programs give every text encoder a projection; only SDXL's second one uses it."""
+def _is_in_checkpoint(key: str, name: str) -> bool:
+    """Return whether a checkpoint file has a tensor: every text encoder here has a projection, but only clip_g uses it."""
     return name.startswith(_TEXT if key == "clip_g" else _TEXT[0]) and not name.endswith("position_ids")
 
 
@@ -225,4 +237,4 @@ def _set_encoders(encoders: Iterable[TextEncoder], settings: Mapping[str, Encode
 
 
 def _in_channels(sd_model: Any) -> int:
-    return unet_of(sd_model).get_parameter("input_blocks.0.0.weight").shape[1]  # [c, channels that it takes, 3, 3]
+    return unet_of(sd_model).get_parameter("input_blocks.0.0.weight").shape[1]  # [output channels, input channels, 3, 3]

@@ -1,6 +1,6 @@
-"""reForge as a host: Forge's models, the WebUI's embeddings and settings. Only reForge's own process can import this.
+"""reForge as a host, with Forge's models, and the WebUI's embeddings and settings. Can be imported only in reForge's process.
 
-It relies on these names of reForge, read in 3b56b268, and on those listed in a1111/host.py and forge/host.py:
+It uses these names of reForge 3b56b268, and those listed in a1111/host.py and forge/host.py:
 
     ldm_patched.modules     model_management: load_models_gpu, unload_all_models
     sd model                forge_objects_original.unet.model: model_type (ModelType.EPS, V_PREDICTION), model_sampling.sigmas,
@@ -32,12 +32,12 @@ _PREDICTIONS = {"EPS": "epsilon", "V_PREDICTION": "v_prediction"}
 
 
 class ReForgeHost(ForgeBaseHost, A1111Host):
-    """`hosts.base.Host` over reForge's modules."""
+    """A `hosts.base.Host` that uses reForge's modules."""
 
     title = "Stable Diffusion WebUI reForge"
     memory = model_management
     load_options: dict[str, Any] = {"minimum_memory_required": 0}  # noqa: RUF012
-    "Room for training is requested, but the model is not left in main memory for it."
+    "The manager frees memory for training if possible, but loads the model completely in any case."
 
     def _checkpoint_facts(self) -> dict[str, Any]:
         sd_model = self._available_model()
@@ -62,19 +62,19 @@ class ReForgeHost(ForgeBaseHost, A1111Host):
         inner = forge_objects(sd_model).unet.model
         return inner.manual_cast_dtype or inner.get_dtype()
 
-    def _settings_borrowed(self, sd_model: Any) -> AbstractContextManager[None]:
-        return self._borrow(sd_model)
+    def _program_settings_kept(self, sd_model: Any) -> AbstractContextManager[None]:
+        return self._settings_kept(sd_model)
 
     @contextmanager
     def _model_given_back(self) -> Iterator[None]:
-        borrowed, self._borrowed = self._borrowed, None
+        kept, self._kept_settings = self._kept_settings, None
         try:
             with super()._model_given_back():
                 yield
         finally:
-            self._borrowed = borrowed
+            self._kept_settings = kept
 
     def txt2img(self, request: Txt2ImgRequest) -> Image.Image:
-        picture = super().txt2img(request)
+        image = super().txt2img(request)
         self._reclaim()
-        return picture
+        return image

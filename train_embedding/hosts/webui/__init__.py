@@ -1,1 +1,1 @@
-"""What the WebUI and its descendants have in common."""
+"""Code that all programs of the WebUI's family share."""

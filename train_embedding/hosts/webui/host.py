@@ -1,6 +1,6 @@
-"""What the AUTOMATIC1111 WebUI and its forks share. Only their own processes can import this.
+"""Base of the hosts for the AUTOMATIC1111 WebUI and its forks. Can be imported only in their processes.
 
-It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
+It uses these names of WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
 
     call_queue      queue_lock (FIFO, not re-entrant); its _pending_threads and _lock
     progress        create_task_id, add_task_to_queue, start_task, finish_task, pending_tasks
@@ -32,22 +32,23 @@ from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import HostInfo, Progress
 from train_embedding.hosts.recognition import OWN_FOLDER
 from train_embedding.hosts.webui.txt2img import PROGRESS
+from train_embedding.messages import Message, msg
 
 if TYPE_CHECKING:
     import torch
 
 _CARDS = "textual_inversion"
 _WAKING_SECONDS = 0.5
-"By then, the next job in the queue has started, or is done already."
+"Seconds after which the next job in the queue has certainly started."
 
 
 class WebUIHost(ABC):
-    """The queue, progress bar and folders of `hosts.base.Host`; subclasses know the program's model."""
+    """Implements the queue, progress bar and folders of `hosts.base.Host`; subclasses provide the model."""
 
     title = ""
     "The program's name."
-    how_to_load = "Choose one at the top of its page."
-    "How to load a checkpoint, a sentence."
+    how_to_load = msg("Choose a checkpoint at the top of the page.")
+    "How to load a checkpoint, as a sentence."
 
     def __init__(self) -> None:
         self._job: str | None = None
@@ -74,50 +75,60 @@ class WebUIHost(ABC):
 
     @abstractmethod
     def _checkpoint_facts(self) -> dict[str, Any]:
-        """The fields of HostInfo about the checkpoint; empty where none is loaded."""
+        """Return the fields of HostInfo about the checkpoint; empty if none is loaded."""
 
     @abstractmethod
-    def _runs_pickles(self) -> bool: ...
+    def _runs_pickles(self) -> bool:
+        """Return `HostInfo.runs_pickles`."""
 
     @abstractmethod
     def _available_model(self) -> Any:
-        """The program's model; None where none is loaded."""
+        """Return the program's model; None if none is loaded."""
 
     @abstractmethod
     def _require_model(self) -> Any:
-        """The program's model, loaded if needed. Raises HostFailed where there is none to load."""
+        """Return the program's model, and load it if necessary.
+
+        Raises:
+            HostFailed: No checkpoint could be loaded.
+        """
 
     @abstractmethod
     def _token_tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
-        """Per text encoder its key, the weight [vocabulary, d] of its token embedding, and its tokenizer."""
+        """Return, per text encoder, its key, its token embedding table [vocabulary size, d], and its tokenizer."""
 
     @abstractmethod
     def _model_given_back(self) -> AbstractContextManager[None]:
-        """Let others use the model until exit. Raises HostFailed there if another checkpoint was loaded meanwhile."""
+        """Let others use the model until exit.
+
+        Raises:
+            HostFailed: On exit, if another checkpoint was loaded.
+        """
 
     def cards_html(self, tab: str) -> str:
-        """Return the program's own cards of its loaded embeddings on a tab; no other page is refreshed.
+        """Return the HTML of the program's own embedding cards for a tab, "txt2img" or "img2img".
 
-        The Refresh button of the cards refreshes every page, which resets the chosen checkpoint to that of `--ckpt`.
+        Only these cards are updated: the Refresh button of the cards refreshes every page, which resets the selected checkpoint
+        to that of `--ckpt`.
         """
         from modules import ui_extra_networks  # imports gradio
 
         page = next(page for page in ui_extra_networks.extra_pages if page.extra_networks_tabname == _CARDS)
-        with self._reloading:  # or the list may be empty for a moment
+        with self._reloading:  # otherwise the list may be empty for a moment
             return page.create_html(tab)
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """Return the token embedding per text encoder, [vocabulary, d]: the program's own weights.
+        """Return the token embedding tables, [vocabulary size, d], by text encoder: the program's own weights.
 
-        Loads no checkpoint: inspecting a file is no reason to.
+        This never loads a checkpoint, which would take too long for inspecting a file.
         """
         sd_model = self._available_model()
         if sd_model is None:
-            raise HostFailed(f"{self.title} has no checkpoint loaded.", self.how_to_load)
+            raise HostFailed(msg("{program} has no checkpoint loaded.", program=self.title), self.how_to_load)
         return {key: weight for key, weight, _ in self._tables(sd_model)}
 
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """Look up a text's token embeddings, whatever the model family and memory settings; needs no diffusers."""
+        """Look up the token embeddings of a text, with any model family and memory settings, and without diffusers."""
         import torch
 
         tables = self._tables(self._require_model())
@@ -131,7 +142,7 @@ class WebUIHost(ABC):
     def _tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         tables = self._token_tables(sd_model)
         if not tables:
-            raise HostFailed("The loaded checkpoint's text encoder takes no embeddings.")
+            raise HostFailed(msg("The text encoder of the loaded checkpoint does not support embeddings."))
         return tables
 
     @contextmanager
@@ -147,7 +158,7 @@ class WebUIHost(ABC):
                 try:
                     yield
                 finally:
-                    task = self._task  # giving way has changed it
+                    task = self._task  # `yield_queue` may have changed it
                     self._job = self._task = self._worker = None
                     shared.state.end()
                     shared.state.interrupted = shared.state.stopping_generation = shared.state.skipped = False
@@ -162,13 +173,13 @@ class WebUIHost(ABC):
         with self._model_given_back(), self._queue_released():
             queue.release()
             deadline = time.monotonic() + _WAKING_SECONDS
-            while not queue._lock.locked() and time.monotonic() < deadline:  # until the first in line has taken it
+            while not queue._lock.locked() and time.monotonic() < deadline:  # until the next job has acquired it
                 time.sleep(0.001)
             queue.acquire()
 
     @contextmanager
     def _queue_released(self) -> Iterator[None]:
-        """Leave the WebUI's progress to others until exit; the run is listed as waiting."""
+        """Release the WebUI's progress bar to other jobs until exit; the run is listed as waiting."""
         job, worker = self._job, self._worker
         progress = {name: getattr(shared.state, name) for name in PROGRESS}
         assert self._task is not None
@@ -187,7 +198,7 @@ class WebUIHost(ABC):
                 setattr(shared.state, name, value)
 
     def report(self, progress: Progress) -> None:
-        """Write every field each time: a handler of the WebUI that ends meanwhile clears the state."""
+        """Write every field of the progress each time, since other handlers of the WebUI clear them."""
         state = shared.state
         if self._job is not None:
             state.job = self._job
@@ -196,27 +207,44 @@ class WebUIHost(ABC):
         state.textinfo = html.escape(progress.text)
 
     def interrupted(self) -> bool:
-        """The button sets `stopping_generation` where several images are expected, as our step counts look like."""
+        """Return whether Interrupt was pressed. The button sets `stopping_generation` if it expects several images, as here."""
         state = shared.state
         self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
         return self._interrupted
 
     def _working(self) -> bool:
-        """Whether the calling thread is the one that holds the queue."""
+        """Return whether the calling thread holds the queue."""
         return self._worker == threading.get_ident()
 
 
 def clear_conditioning_cache() -> None:
-    """Clear the WebUI's cache of encoded prompts, which does not notice changed embeddings."""
+    """Clear the WebUI's cache of encoded prompts, which does not detect changed embeddings."""
     job, txt2img = processing.StableDiffusionProcessing, processing.StableDiffusionProcessingTxt2Img
     empty = [None] * len(job.cached_c)  # three in Forge and reForge, two in the WebUI
     job.cached_c, job.cached_uc = list(empty), list(empty)
     txt2img.cached_hr_c, txt2img.cached_hr_uc = list(empty), list(empty)
 
 
-def width_mismatch(embedding: Any, widths: dict[str, int]) -> str:
-    """Say why the WebUI skips an embedding of its database, in one sentence."""
-    return f"Its vectors are {embedding.shape} wide, those of the loaded checkpoint {sum(widths.values())}."
+def width_mismatch(embedding: Any, widths: dict[str, int]) -> Message:
+    """Say why the WebUI skips an embedding of its database."""
+    return msg(
+        "Its vectors have width {width}; the loaded checkpoint needs {needed}.",
+        width=embedding.shape,
+        needed=sum(widths.values()),
+    )
+
+
+def another_checkpoint(program: str, checkpoint: str) -> HostFailed:
+    """Return the error for another checkpoint that was loaded during a run.
+
+    Args:
+        program: Name of the program.
+        checkpoint: Title of the run's checkpoint.
+    """
+    return HostFailed(
+        msg("{program} loaded another checkpoint during the run.", program=program),
+        msg('Load "{checkpoint}" again and resume the run.', checkpoint=checkpoint),
+    )
 
 
 def _runs_folder() -> Path:
@@ -232,7 +260,7 @@ def _allowed_folders() -> tuple[Path, ...] | None:
 
 
 def _language() -> str:
-    """Return the chosen localization, or the file that the extension sd-webui-bilingual-localization shows in its place."""
+    """Return the selected localization, or the file that the extension sd-webui-bilingual-localization shows instead."""
     options: Any = shared.opts
     chosen = getattr(options, "localization", "None")
     if chosen in ("", "None", None) and getattr(options, "bilingual_localization_enabled", True):
@@ -241,7 +269,7 @@ def _language() -> str:
 
 
 def _allowed_origins() -> tuple[str, ...]:
-    """As `--cors-allow-origins` names them, with commas in between."""
+    """Return the origins of `--cors-allow-origins`, which are separated by commas."""
     return tuple((getattr(shared.cmd_opts, "cors_allow_origins", None) or "").split(","))
 
 

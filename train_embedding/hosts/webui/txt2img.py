@@ -1,9 +1,9 @@
-"""Images from the WebUI's own generator, with embeddings that need not be files.
+"""Generate images with the WebUI's own generator, and with embeddings that need not be files.
 
-It relies on these names, read in WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
+It uses these names of WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
 
     shared          state (assign_current_image and the fields in PROGRESS), opts, cmd_opts, total_tqdm, sd_model
-    embedding database  find_embedding_at_position (all that the text encoders ask it for)
+    embedding database  find_embedding_at_position (the only method that the text encoders call)
     processing      StableDiffusionProcessingTxt2Img, process_images
     scripts         ScriptRunner
     sd_samplers     all_samplers_map
@@ -25,6 +25,7 @@ from modules.textual_inversion import textual_inversion
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Txt2ImgRequest
+from train_embedding.messages import msg
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,27 +39,27 @@ PROGRESS = (
 
 @dataclass(frozen=True)
 class EmbeddingDatabase:
-    """Where a text encoder looks up embeddings."""
+    """An embedding database of a text encoder."""
 
     lookup: Any
     "The WebUI's own object."
     tokenize: Callable[[str], list[int]]
-    "Gives a text's token ids."
+    "Returns the token ids of a text."
 
 
-def draw(request: Txt2ImgRequest, databases: Sequence[EmbeddingDatabase], settings: dict[str, Any]) -> Image.Image:
+def generate(request: Txt2ImgRequest, databases: Sequence[EmbeddingDatabase], settings: dict[str, Any]) -> Image.Image:
     """Generate an image.
 
     Args:
         request: What to generate; its embeddings take precedence over those in the databases.
         databases: Every embedding database that the loaded checkpoint uses.
-        settings: Settings of the WebUI to generate with.
+        settings: Values that settings of the WebUI must have.
 
     Raises:
         HostFailed: The sampler does not exist, or the WebUI returned no image.
     """
     if request.sampler not in sd_samplers.all_samplers_map:
-        raise HostFailed(f'The WebUI has no sampler "{request.sampler}".')
+        raise HostFailed(msg('Unknown sampler "{name}".', name=request.sampler))
     job = _job_for(request, settings)
     with ExitStack() as stack:
         stack.enter_context(closing(job))
@@ -69,13 +70,13 @@ def draw(request: Txt2ImgRequest, databases: Sequence[EmbeddingDatabase], settin
             stack.enter_context(_overridden(database, request.embeddings))
         images = processing.process_images(job).images
     if not images:
-        raise HostFailed("The WebUI returned no image.", "It was interrupted before the first step.")
+        raise HostFailed(msg("The WebUI returned no image."), msg("It was interrupted before the first step."))
     shared.state.assign_current_image(images[0])
     return images[0]
 
 
 def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
-    """settings: if one differs, all are overridden, in this order: fp8 must be right before the checkpoint is checked."""
+    """Make a job of the WebUI. If a setting differs, all are overridden, in order: fp8 must be set before the checkpoint."""
     changed = any(getattr(shared.opts, key) != value for key, value in settings.items())
     job = processing.StableDiffusionProcessingTxt2Img(
         sd_model=shared.sd_model,
@@ -94,14 +95,14 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         do_not_reload_embeddings=True,
         override_settings=dict(settings) if changed else {},
     )
-    job.scripts = scripts.ScriptRunner()  # of no scripts; reForge does not expect that there is none
+    job.scripts = scripts.ScriptRunner()  # without scripts; reForge does not support None here
     job.cached_c, job.cached_uc = [None] * len(job.cached_c), [None] * len(job.cached_uc)
     return job
 
 
 @contextmanager
 def _overridden(database: EmbeddingDatabase, embeddings: tuple[Embedding, ...]) -> Iterator[None]:
-    """Make the database find these embeddings before its own, which stay untouched: it may be reloaded meanwhile."""
+    """Make a database find these embeddings first. Its own entries are not changed, since it may be reloaded meanwhile."""
     find = database.lookup.find_embedding_at_position
     entries = [(database.tokenize(embedding.name), _for_webui(embedding)) for embedding in embeddings]
     entries.sort(key=lambda entry: len(entry[0]), reverse=True)
@@ -113,15 +114,15 @@ def _overridden(database: EmbeddingDatabase, embeddings: tuple[Embedding, ...]) 
                 return embedding, len(ids)
         return found, length
 
-    own = vars(database.lookup).get("find_embedding_at_position")  # an extension's
+    replaced = vars(database.lookup).get("find_embedding_at_position")  # set by an extension
     database.lookup.find_embedding_at_position = find_these_first
     try:
         yield
     finally:
-        if own is None:
+        if replaced is None:
             del database.lookup.find_embedding_at_position
         else:
-            database.lookup.find_embedding_at_position = own
+            database.lookup.find_embedding_at_position = replaced
 
 
 def _for_webui(embedding: Embedding) -> Any:
@@ -134,7 +135,7 @@ def _for_webui(embedding: Embedding) -> Any:
 
 @contextmanager
 def _kept_progress() -> Iterator[None]:
-    """Restore the progress state, but not whether Interrupt was pressed: that is meant for the run."""
+    """Restore the progress on exit, except that Interrupt was pressed, which is meant for the run."""
     state = shared.state
     kept = {name: getattr(state, name) for name in PROGRESS}
     try:
@@ -154,7 +155,7 @@ def _kept_random_state() -> Iterator[None]:
 
 @contextmanager
 def _no_prompt_history() -> Iterator[None]:
-    """The WebUI keeps the last prompt in `params.txt`, which a button restores: that should stay the user's own prompt."""
+    """Keep the WebUI from saving the prompt in `params.txt`, from which a button restores your last prompt."""
     kept = shared.cmd_opts.no_prompt_history
     shared.cmd_opts.no_prompt_history = True
     try:

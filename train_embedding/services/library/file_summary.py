@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HASH_DIGITS = 12
 "Of the file's SHA-256: what the WebUI writes after the name under a picture (TI hashes)."
 NOT_READ = "was not read"
-UNVERIFIED = (NOT_READ, "holds more than could be checked")
+UNVERIFIED = (NOT_READ, "contains data that could not be verified as safe")
 "Reasons that name nothing known to be unsafe; the second is `embeddings.formats.unsafe.UNVERIFIABLE`, which needs torch."
 
 
