@@ -147,7 +147,7 @@ def _command(name: str, built: argparse.ArgumentParser, level: int) -> str:
     if rows:
         parts.append(_table(("Argument or option", "Meaning"), rows))
     if built.epilog:
-        parts.append(_plain(built.epilog))
+        parts.append(f"```text\n{built.epilog.strip()}\n```")
     return "\n\n".join([*parts, _sections(name, built, level + 1)]).rstrip()
 
 
