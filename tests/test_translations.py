@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from train_embedding import translations
-from train_embedding.messages import DOT, joined, msg, plural, verbatim
+from train_embedding.messages import DOT, SPACE, joined, msg, plural, verbatim
 from train_embedding.translations import bind, closest_language, in_language, preferred_language, t, translate
 
 GERMAN = {
@@ -49,6 +49,11 @@ def test_names_and_plain_text_stay() -> None:
 def test_counts_and_lists() -> None:
     parts = joined([plural("{count} image", "{count} images", 1), plural("{count} image", "{count} images", 8)], DOT)
     assert translate(parts) == "1 Bild · 8 Bilder"
+
+
+def test_sentences_follow_each_other_directly() -> None:
+    sentences = joined([msg("Steps"), verbatim("。")], SPACE)
+    assert (str(sentences), translate(sentences)) == ("Steps 。", "Schritte。")
 
 
 def test_the_current_language() -> None:

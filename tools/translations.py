@@ -7,6 +7,7 @@ Texts that have no translation yet are printed, and make the exit status 1.
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,15 @@ from train_embedding.translations import DOMAIN, FOLDER
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "train_embedding"
-METHODS = [("**.py", "python"), ("**/templates/**.html", "jinja2.ext:babel_extract")]
+METHODS = [
+    *((f"{front_end}/**.py", "ignore") for front_end in ("api", "cli", "demo")),  # these speak English
+    ("**.py", "python"),
+    ("**/templates/**.html", "jinja2.ext:babel_extract"),
+]
 KEYWORDS: dict[str, Any] = {"msg": None, "t": None, "plural": (1, 2)}
 TRANSLATED = "zh_CN"
 CONVERTED = "zh_TW"
+TITLE = "Train Embedding"
 NOTE = "Converted from zh_CN by OpenCC (s2twp); edit that catalogue instead."
 
 
@@ -87,13 +93,22 @@ def texts(catalog: Catalog) -> dict[str, str]:
     return {_key(message): _forms(message)[0] for message in _messages(catalog)}
 
 
+def webui_localization(catalog: Catalog) -> bytes:
+    """Return the file with which a WebUI offers the language: the title of the tab alone, as it applies to the whole page."""
+    return f"{json.dumps({TITLE: texts(catalog)[TITLE]}, ensure_ascii=False)}\n".encode()
+
+
 def save(catalog: Catalog, language: str) -> None:
     """Write a catalogue and compile it; files that would stay as they are, are not touched."""
-    path = path_of(language, ".po")
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()
     write_po(file, catalog, width=0, include_lineno=False)
-    for target, content in ((path, file.getvalue()), (path_of(language, ".mo"), compiled(catalog))):
+    path_of(language, ".po").parent.mkdir(parents=True, exist_ok=True)
+    files = {
+        path_of(language, ".po"): file.getvalue(),
+        path_of(language, ".mo"): compiled(catalog),
+        ROOT / "localizations" / f"{language}.json": webui_localization(catalog),
+    }
+    for target, content in files.items():
         if not target.exists() or target.read_bytes() != content:
             target.write_bytes(content)
 
@@ -113,7 +128,8 @@ def _empty(catalog: Catalog, language: str = "") -> Catalog:
     """A catalogue with the dates of another, so that an update without changes changes no file."""
     new = Catalog(
         locale=language or catalog.locale, domain=DOMAIN, project="Train Embedding", version="1", msgid_bugs_address="",
-        last_translator="", language_team="", fuzzy=False, creation_date=catalog.creation_date, revision_date=catalog.creation_date,
+        last_translator="", language_team="", fuzzy=False, creation_date=catalog.creation_date,
+        revision_date=catalog.creation_date,
     )  # fmt: skip
     new.header_comment = "# The texts of Train Embedding. `make translations` updates this file."
     return new

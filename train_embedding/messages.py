@@ -117,8 +117,8 @@ def verbatim(text: str) -> Message:
 
 
 COMMA = msg(", ")
-SPACE = msg(" ")
-"Between sentences."
+SPACE = verbatim(" ")
+"Between sentences; languages that have no space there leave it out."
 DOT = verbatim(" · ")
 COLON = msg(": ")
 

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from train_embedding.messages import Message, fill, msg
+from train_embedding.messages import SPACE, Message, fill, msg
 
 if TYPE_CHECKING:
     from typing_extensions import LiteralString
@@ -54,7 +54,8 @@ def translate(text: str, language: Language | None = None) -> str:
         return str(text)
     catalogue = _catalogue(language)
     if text.parts:
-        return _look_up(catalogue, text.key).join(translate(part, language) for part in text.parts)
+        separator = "" if text.key == SPACE else _look_up(catalogue, text.key)  # Chinese sentences follow each other directly
+        return separator.join(translate(part, language) for part in text.parts)
     if not text.key:
         return str(text)
     count = text.values.get("count")
