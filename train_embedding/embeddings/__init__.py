@@ -1,1 +1,1 @@
-"""What an embedding is: vectors per text encoder, names, files, and arithmetic. Needs only torch."""
+"""Embeddings: vectors, names, file formats and arithmetic. Depends only on torch."""

@@ -50,7 +50,7 @@ def _answer(job: dict[str, Any], data: bytes, base: int) -> tuple[dict[str, Any]
         return {"refused": "plugin"}, None
     _limit(base + job["memory"], job["seconds"])
     try:
-        return _decoded(job, data)
+        return _decode(job, data)
     except MemoryError:
         return {"refused": "memory"}, None
     except Exception as error:  # noqa: BLE001 - reported to the parent process
@@ -60,7 +60,7 @@ def _answer(job: dict[str, Any], data: bytes, base: int) -> tuple[dict[str, Any]
         _limit(None, 0)
 
 
-def _decoded(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
+def _decode(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
     """Decode the first frame, in the mode that the job names or one that loses nothing; reduced if the job names a side."""
     from PIL import Image, UnidentifiedImageError
 

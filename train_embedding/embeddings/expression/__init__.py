@@ -1,1 +1,1 @@
-"""Formulas over embeddings, such as `0.5 * cat + dog`: parsed to a tree, then computed."""
+"""Formulas over embeddings, such as `0.5 * cat + dog`: tokenizer, parser and evaluation."""

@@ -269,7 +269,7 @@ def _contains_embedding(path: Path, *stamp: int) -> bool:
                 return True
     except (png.NotPNG, OSError):
         return False
-    return pixels.carries_values(path)
+    return pixels.contains_values(path)
 
 
 def _same_vectors(embedding: Embedding, other: Embedding) -> bool:

@@ -135,7 +135,7 @@ def _for_webui(embedding: Embedding) -> Any:
 
 @contextmanager
 def _kept_progress() -> Iterator[None]:
-    """Restore the progress on exit, except that Interrupt was pressed, which is meant for the run."""
+    """Restore the progress on exit, but keep a press of Interrupt, which is meant for the run."""
     state = shared.state
     kept = {name: getattr(state, name) for name in PROGRESS}
     try:

@@ -129,7 +129,7 @@ def encode(colours: torch.Tensor, suffix: str) -> bytes:
     return packed.getvalue()
 
 
-def drawn(values: Mapping[str, object]) -> torch.Tensor:
+def draw_vectors(values: Mapping[str, object]) -> torch.Tensor:
     """Draw vectors as an image, uint8 [256, 256, 3], with a band per vector that is brighter for larger absolute values."""
     held = values.get("string_to_param", values)
     tensors = [value for value in cast("Mapping[str, object]", held).values() if isinstance(value, torch.Tensor)]

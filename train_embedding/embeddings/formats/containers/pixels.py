@@ -64,7 +64,7 @@ def write(content: Content, suffix: str) -> bytes:
         InvalidInput: The installed Pillow cannot write this kind of image.
     """
     packed = zlib.compress(json_text.encode(content.values), 9)
-    return images.encode(around(images.drawn(content.values), packed), suffix)
+    return images.encode(around(images.draw_vectors(content.values), packed), suffix)
 
 
 def around(image: torch.Tensor, packed: bytes) -> torch.Tensor:
@@ -79,7 +79,7 @@ def around(image: torch.Tensor, packed: bytes) -> torch.Tensor:
     return torch.cat((low, gap, image, gap, high), dim=1)
 
 
-def carries_values(path: Path) -> bool:
+def contains_values(path: Path) -> bool:
     """Return whether an image has values in its pixels; most PNG files without them are not decoded completely."""
     try:
         top = images.top(path, _TOP_ROWS)
@@ -94,7 +94,7 @@ def carries_values(path: Path) -> bool:
 def _hidden_bytes(colours: torch.Tensor) -> bytes | None:
     """Return the compressed values with padding after them; None if there are none."""
     halves = _halves(colours)
-    return None if halves is None else _joined(*halves)
+    return None if halves is None else _join(*halves)
 
 
 def _halves(colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -113,11 +113,11 @@ def _halves(colours: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         return None
     low, high = low.flatten(), high.flatten()
     # zlib's header (RFC 1950): the compression method in the first byte, and a checksum of both.
-    first = _joined(low[:2], high[:2])
+    first = _join(low[:2], high[:2])
     return (low, high) if first[0] & 0x0F == 8 and int.from_bytes(first, "big") % 31 == 0 else None
 
 
-def _joined(low: torch.Tensor, high: torch.Tensor) -> bytes:
+def _join(low: torch.Tensor, high: torch.Tensor) -> bytes:
     """Join low and high halves to bytes, undoing the XOR with the sequence."""
     sequence = _sequence(len(low))
     lower, upper = ((half & _LOW) ^ sequence for half in (low, high))

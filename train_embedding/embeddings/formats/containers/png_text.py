@@ -49,7 +49,7 @@ def read(data: bytes, file: str) -> Content:
 
 def write(content: Content, suffix: str) -> bytes:
     """Draw the vectors as an image, with the values in its text chunk."""
-    image = images.encode(images.drawn(content.values), suffix)
+    image = images.encode(images.draw_vectors(content.values), suffix)
     return _with_text(image, base64.b64encode(json_text.encode(content.values)))
 
 
@@ -77,7 +77,7 @@ def embedding_text(stream: BinaryIO) -> bytes | None:
             text = stream.read(rest)
             if int.from_bytes(stream.read(4), "big") != zlib.crc32(kind + KEYWORD + b"\0" + text):
                 raise NotPNG(msg("its text is damaged"))
-            return _unpacked(kind, text)
+            return _decompressed_text(kind, text)
     return None
 
 
@@ -98,7 +98,7 @@ def _with_text(data: bytes, text: bytes) -> bytes:
     return data[:after_header] + make_chunk(b"tEXt", KEYWORD + b"\0" + text) + data[after_header:]
 
 
-def _unpacked(kind: bytes, text: bytes) -> bytes:
+def _decompressed_text(kind: bytes, text: bytes) -> bytes:
     """Return the text of a chunk after its keyword, decompressed if necessary (PNG specification, section 11.3.3)."""
     packed = kind == b"zTXt"
     if kind == b"zTXt":

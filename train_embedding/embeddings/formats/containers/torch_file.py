@@ -112,7 +112,7 @@ def _from_legacy(data: bytes, skip_disallowed: bool) -> tuple[object, Callable[[
 
 def _from_zip(data: bytes, file: str, skip_disallowed: bool) -> tuple[object, Callable[[Storage], bytes]]:
     """Read the zip layout: a folder with the pickled object, a file per storage, and the byte order."""
-    members = zip_members.opened(data, file)
+    members = zip_members.open_members(data, file)
     pickled = next(name for name in members if name.endswith("/data.pkl"))
     folder = pickled.removesuffix("data.pkl")
     saved, _ = read_pickle(zip_members.content(data, members[pickled], MAX_PICKLE), rules({}, skip_disallowed))

@@ -73,7 +73,7 @@ class Member:
         return self.method == _STORED
 
 
-def opened(data: bytes, file: str) -> dict[str, Member]:
+def open_members(data: bytes, file: str) -> dict[str, Member]:
     """Return the members of a file that torch saved, by name; one of them is `…/data.pkl`.
 
     Raises:
