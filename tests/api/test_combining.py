@@ -79,7 +79,7 @@ def test_a_file_of_more_vectors_than_an_embedding_has_is_a_sentence(client: Test
     for path in ("embeddings/evil", "embeddings/evil/similarity.png"):
         refused = get(client, path)
         assert refused.status_code == 422
-        assert "60000 vectors; an embedding has at most 1000" in refused.json()["error"]
+        assert "60000 vectors; at most 1000 are allowed" in refused.json()["error"]
 
 
 def test_tokens(client: TestClient) -> None:
