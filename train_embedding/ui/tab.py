@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 Updates = dict[Any, Any]
-"Component to what becomes of it."
+"Updates by component."
 Parts = Mapping[str, tuple[Any, Callable[[], Updates]]]
-"What a panel shows: part to (version, what makes its updates)."
+"The parts that a panel shows: each has a version and a function that makes its updates."
 HostCards = Mapping[Any, Callable[[], str]]
-"Components of the host's own page that hold its cards of embeddings, and what draws each."
+"Components with the host's own cards of embeddings, each with a function that renders it."
 STATUS = "status"
-"The part of a panel that writes where its errors are told."
+"The part of a panel that is shown where its errors appear."
 
 
 def build(services: Services, host_cards: HostCards | None = None, language: Language = "en") -> gr.Blocks:
@@ -33,8 +33,8 @@ def build(services: Services, host_cards: HostCards | None = None, language: Lan
 
     Args:
         services: What the tab works on.
-        host_cards: Components of the host's own page that hold its cards of embeddings, and what draws each.
-        language: Of all texts, those of later answers included.
+        host_cards: The components with the host's own cards of embeddings.
+        language: Of all texts, including those of later answers.
     """
     with in_language(language), gr.Blocks(analytics_enabled=False) as blocks:
         render(services, host_cards or {})
@@ -46,14 +46,24 @@ def build(services: Services, host_cards: HostCards | None = None, language: Lan
 
 
 def build_notice(sentence: Message, language: Language = "en") -> gr.Blocks:
-    """Build the tab of a program in which Train Embedding does not work: one sentence that says why."""
+    """Build the tab of a program in which Train Embedding does not work.
+
+    Args:
+        sentence: Why it does not work.
+        language: Of the sentence.
+    """
     with in_language(language), gr.Blocks(analytics_enabled=False) as blocks:
         gr.HTML(html.message("bad", sentence), elem_id="te_unavailable")
     return blocks
 
 
 def render(services: Services, host_cards: HostCards) -> None:
-    """Adds the tab to the Blocks being built."""
+    """Add the tab to the Blocks being built.
+
+    Args:
+        services: What the tab works on.
+        host_cards: The components with the host's own cards of embeddings.
+    """
     with gr.Row(equal_height=False, elem_id="te_panels"):
         with gr.Column(scale=3, min_width=260, elem_id="te_create"):
             create = create_panel.build(services)
@@ -68,11 +78,11 @@ def render(services: Services, host_cards: HostCards) -> None:
 def _keep_up_to_date(
     services: Services, create: create_panel.CreatePanel, train: train_panel.TrainPanel, library: library_panel.LibraryPanel
 ) -> None:
-    """The script clicks the hidden button; only what changed since this page last looked is sent.
+    """Add the poll: the script clicks a hidden button, and the answer updates what changed since the page's last poll.
 
-    What a page has seen is kept by the server, which may forget it (gradio 6 does after an hour without a connection, each
-    does in a restart). `opened` lies in the page: an old one that the server does not know is shown all, but no field that a
-    person fills in is touched.
+    The server keeps what a page has seen, and may forget it: gradio 6 after an hour without a connection, and every version at a
+    restart. `opened` is kept in the page. A page that the server has forgotten gets everything again except the fields that the
+    user fills in.
     """
     seen = gr.State(None)
     with gr.Column(elem_classes=["te-hidden"]):
@@ -97,16 +107,16 @@ def _keep_up_to_date(
         known, shown = known or {}, dict[str, Any]()
         updates: Updates = {seen: shown} if page else {seen: shown, opened: "yes"}
         for name, status, parts in panels:
-            versions, made, sentence = collect_updates(name, lambda parts=parts: parts(page), known, errors)
-            trouble = f"{name} trouble"
-            if sentence:  # told once; the panel's own words come back when all is well
-                made.pop(status, None)
+            versions, changed, message = collect_updates(name, lambda parts=parts: parts(page), known, errors)
+            problem = f"{name} problem"
+            if message:  # shown once; the panel's own status returns when the problem is gone
+                changed.pop(status, None)
                 versions.pop(STATUS, None)
-                versions[trouble] = sentence
-                if known.get(trouble) != sentence:
-                    made[status] = sentence
+                versions[problem] = message
+                if known.get(problem) != message:
+                    changed[status] = message
             shown.update(versions)
-            updates.update(made)
+            updates.update(changed)
         return updates
 
     def remembered_name() -> Updates:
@@ -128,19 +138,19 @@ def _keep_up_to_date(
 
 
 def _draw_host_cards(host_cards: HostCards) -> None:
-    """The script clicks the hidden button when the library has changed, and waits for another number beside it."""
+    """Let the script update the host's cards: it clicks a hidden button, and waits until the hidden number has changed."""
     if not host_cards:
         return
-    drawings, errors = itertools.count(1), PollErrors()
+    numbers, errors = itertools.count(1), PollErrors()
     with gr.Column(elem_classes=["te-hidden"]):
-        button = gr.Button("Draw the cards", elem_id="te_host_cards")
+        button = gr.Button("Show the cards", elem_id="te_host_cards")
         drawn = gr.Textbox("", show_label=False, elem_id="te_host_cards_drawn")
 
     def draw_host_cards() -> Updates:
-        updates: Updates = {drawn: str(next(drawings))}
-        for component, draw in host_cards.items():
+        updates: Updates = {drawn: str(next(numbers))}
+        for component, render_cards in host_cards.items():
             with errors.catch("the host's cards", []):
-                updates[component] = draw()
+                updates[component] = render_cards()
         return updates
 
     button.click(draw_host_cards, [], [drawn, *host_cards], **AT_ONCE)
@@ -149,16 +159,27 @@ def _draw_host_cards(host_cards: HostCards) -> None:
 def collect_updates(
     panel: str, parts: Callable[[], Parts], known: Mapping[str, Any], errors: PollErrors
 ) -> tuple[dict[str, Any], Updates, str]:
-    """The versions of the parts shown, the updates of those not `known`, and a sentence if any failed, which stays unknown."""
+    """Collect the updates of a panel.
+
+    Args:
+        panel: Its name, for the log.
+        parts: Returns its parts.
+        known: The versions that the page has.
+        errors: Catch the errors of single parts.
+
+    Returns:
+        The versions of all parts that are shown, the updates of those that changed, and a message if a part failed, which then
+        has no version.
+    """
     versions: dict[str, Any] = {}
     updates: Updates = {}
-    sentences: list[str] = []
-    with errors.catch(panel, sentences):
+    messages: list[str] = []
+    with errors.catch(panel, messages):
         for part, (version, render) in parts().items():
             if part in known and known[part] == version:
                 versions[part] = version
                 continue
-            with errors.catch(f"{panel}: {part}", sentences):
+            with errors.catch(f"{panel}: {part}", messages):
                 updates.update(render())
                 versions[part] = version
-    return versions, updates, sentences[0] if sentences else ""
+    return versions, updates, messages[0] if messages else ""
