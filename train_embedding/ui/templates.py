@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from markupsafe import Markup
 
@@ -50,7 +50,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(read_source), autoescape=True, undefined=StrictUndefined, finalize=_translate_message
     )
-    environment.globals["t"] = t
+    cast("Any", environment).globals["t"] = t
     return environment
 
 
