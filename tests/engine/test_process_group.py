@@ -88,6 +88,6 @@ def test_a_process_that_dies_is_noticed_by_all() -> None:
     (code, said, _), (killed, _, _), (other_code, other_said, _) = ended(start_all(3, ["-c", LOSE]))
     assert (code, other_code) == (0, 0)
     assert killed < 0
-    lost = "The connection to another process was lost. Its last printed lines may say why; the run can be resumed."
+    lost = "The connection to another process was lost. See the last lines that it printed. You can resume the run."
     assert said.splitlines() == ["[0, 'first', 'first']", lost]
     assert other_said.splitlines() == [lost]

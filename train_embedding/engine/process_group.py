@@ -1,7 +1,7 @@
-"""The processes of one distributed run, as `accelerate launch` and torchrun start them: the main one sends tasks to the workers.
+"""Processes of a distributed run, started by `accelerate launch` or torchrun: the main process sends tasks to the workers.
 
-They communicate over gloo alone, even where each has a GPU of its own: a step exchanges a few kilobytes, gloo is available on
-every system, and it raises an error as soon as a process dies, after which the main process can still write its result.
+They communicate over gloo, even if each has its own GPU: a step exchanges a few kilobytes, gloo is available on every system, and
+it raises an error as soon as a process dies, so that the main process can still save its result.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from train_embedding.errors import TrainingFailed
+from train_embedding.messages import msg
 
 TIMEOUT = timedelta(hours=1)
-"Longest wait for a process that is alive: more than it takes to encode the images or to generate previews."
+"Longest wait for another process: more than encoding the images or generating previews takes."
 
 Answer = TypeVar("Answer")
 
 
 class Processes:
-    """The group as one of its processes sees it, made by `process_group`.
+    """This process as a member of its group, made by `process_group`.
 
     Args:
-        rank: Number of this process; 0 is the main one.
+        rank: Number of this process; 0 is the main process.
         count: Number of processes in the group.
     """
 
@@ -35,14 +36,18 @@ class Processes:
         self._lock = threading.Lock()
 
     def run(self, task: object, compute: Callable[[], Answer]) -> list[Any]:
-        """In the main process, send a task to the workers and compute the main process's own answer meanwhile.
+        """Send a task to the workers and compute the answer of the main process meanwhile. Main process only.
+
+        Args:
+            task: Task for the workers.
+            compute: Computes the answer of the main process.
 
         Returns:
             The answers of all processes, by rank.
 
         Raises:
-            TrainingFailed: A worker is gone.
-            Exception: What `compute` raises, once the workers have answered.
+            TrainingFailed: A worker has ended.
+            Exception: The error of `compute`, after all workers have answered.
         """
         mine: Answer | None = None
         with self._lock:
@@ -54,21 +59,21 @@ class Processes:
         return answers
 
     def serve(self, handle: Callable[[Any], object]) -> None:
-        """In a worker, handle the main process's tasks until that process ends.
+        """Handle tasks of the main process until it shuts down. Workers only.
 
         Raises:
-            TrainingFailed: The main process is gone.
+            TrainingFailed: The main process has ended unexpectedly.
         """
         while (task := self._broadcast(None)) is not None:
             self._gather(handle(task))
 
     def shut_down(self) -> None:
-        """In the main process, make `serve` return in every worker, once no task is running."""
-        with self._lock, suppress(TrainingFailed):  # a worker that is gone has ended already
+        """Wait for a running task, then make `serve` return in every worker. Main process only."""
+        with self._lock, suppress(TrainingFailed):  # a worker that is lost has ended already
             self._broadcast(None)
 
     def _broadcast(self, task: object) -> Any:
-        """Return the main process's task in every process."""
+        """Send the task of the main process to all processes, and return it."""
         import torch.distributed as dist
 
         sent = [task]
@@ -77,7 +82,7 @@ class Processes:
         return sent[0]
 
     def _gather(self, answer: object) -> list[Any]:
-        """Return the answers of all processes in the main one, and an empty list in the workers."""
+        """Return the answers of all processes in the main process, and an empty list in the workers."""
         import torch.distributed as dist
 
         answers: list[Any] = [None] * self.count if self.rank == 0 else []
@@ -87,11 +92,11 @@ class Processes:
 
 
 SINGLE_PROCESS = Processes()
-"The group of a program that no launcher started several times. It never communicates and imports nothing."
+"The group of a single process. It never communicates and imports nothing."
 
 
 def is_distributed(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether a launcher started this process as one of several.
+    """Return whether a launcher started this process together with others.
 
     Args:
         environment: As for `process_group`.
@@ -101,13 +106,13 @@ def is_distributed(environment: Mapping[str, str] = os.environ) -> bool:
 
 @contextmanager
 def process_group(environment: Mapping[str, str] = os.environ) -> Generator[Processes, None, None]:
-    """Connect this process with those that the launcher started with it; `SINGLE_PROCESS` where there are no others.
+    """Connect this process to the others that the launcher started; `SINGLE_PROCESS` if there are none.
 
-    The group is not destroyed at the end of the context: in torch 2.1, that would wait forever for a process that has left
-    already. It ends with this process, which exits without torch's clean-up (`cli.common.exit_process`).
+    The group is not destroyed at the end of the context: in torch 2.1, that would wait forever for a process that has already
+    ended. The group ends with this process, which exits without torch's clean-up (`cli.common.exit_process`).
 
     Args:
-        environment: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them.
+        environment: Environment variables with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as set by torchrun.
 
     Raises:
         TrainingFailed: The other processes cannot be reached.
@@ -131,8 +136,8 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Generator[Proc
 def _translate_connection_errors() -> Generator[None, None, None]:
     try:
         yield
-    except RuntimeError as error:  # gloo raises no type of its own
+    except RuntimeError as error:  # gloo has no error class
         raise TrainingFailed(
-            "The connection to another process was lost.",
-            "Its last printed lines may say why; the run can be resumed.",
+            msg("The connection to another process was lost."),
+            msg("See the last lines that it printed. You can resume the run."),
         ) from error

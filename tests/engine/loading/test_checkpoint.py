@@ -103,7 +103,7 @@ def test_damaged_files(copied: Path, suffix: str, damage: Callable[[bytes], byte
 )
 def test_files_without_weights(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "a.ckpt")
-    with pytest.raises(UnreadableFile, match="holds no weights"):
+    with pytest.raises(UnreadableFile, match="contains no weights"):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
@@ -112,7 +112,7 @@ def test_other_models(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(HostFailed, match="not a Stable Diffusion 1, 2 or XL"):
         load_checkpoint(tmp_path / "a.safetensors")
     save_file({"a": torch.ones(2)}, copied)  # its config says otherwise
-    with pytest.raises(HostFailed, match="holds no CLIP text encoder"):
+    with pytest.raises(HostFailed, match="contains no CLIP text encoder"):
         load_checkpoint(copied)
 
 

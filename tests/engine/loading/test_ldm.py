@@ -156,7 +156,7 @@ def test_weights_that_are_missing_or_too_many(tiny_source: Source) -> None:
 
 def test_no_clip_text_encoder(tiny_source: Source) -> None:
     state = {key: tensor for key, tensor in tiny_source.ldm_state().items() if not key.startswith("cond_stage_model.")}
-    with pytest.raises(HostFailed, match="holds no CLIP text encoder"):
+    with pytest.raises(HostFailed, match="contains no CLIP text encoder"):
         assembled(state)
 
 

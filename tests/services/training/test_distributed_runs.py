@@ -128,7 +128,7 @@ def test_another_number_of_processes_is_another_run(trainee: Trainee, before: in
     stopped = stop_at(simulated(trainee, before), 5, **SPEC, batch_size=2)
     other = simulated(trainee, after)
     failed = other.wait(other.services.runs.resume(stopped.id))
-    assert failed.error == "The run cannot go on as it began: the number of processes changed since."
+    assert failed.error == "The run cannot be resumed, because this has changed: the number of processes."
 
 
 @pytest.mark.slow

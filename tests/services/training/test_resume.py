@@ -245,7 +245,7 @@ def test_what_changed_is_named(trainee: Trainee) -> None:
     words.write_text("something else")
     failed = trainee.wait(trainee.services.runs.resume(stopped.id))
     assert failed.status == "failed"
-    assert failed.error == "The run cannot go on as it began: the pictures or their captions changed since."
+    assert failed.error == "The run cannot be resumed, because this has changed: the images or their captions."
     assert failed.step == 5
     words.unlink() if old is None else words.write_text(old)
     assert trainee.wait(trainee.services.runs.resume(stopped.id)).status == "finished"

@@ -1,1 +1,1 @@
-"""Models from checkpoint files, diffusers folders, or the weights a host already holds."""
+"""Loading of models from checkpoint files, diffusers folders, or the weights of a host."""

@@ -1,4 +1,4 @@
-"""Modules whose parameters are given tensors, not copies of them."""
+"""Assignment of tensors to the parameters of modules without copying."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import nn
 
 from train_embedding.errors import HostFailed
+from train_embedding.messages import msg
 
 
 def assign_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
-    """Make tensors the parameters of a module; they share storage with the caller's.
+    """Make tensors the parameters of a module, sharing their storage.
 
     Args:
-        module: Changed in place.
-        weights: By the names of its parameters and buffers.
+        module: The module, changed in place.
+        weights: Tensors by the names of parameters and buffers.
 
     Returns:
         The module.
@@ -28,14 +29,20 @@ def assign_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     missing, unexpected = module.load_state_dict(tensors, strict=False, assign=True)
     if missing or unexpected:
         raise HostFailed(
-            f"The checkpoint's weights do not fit its config: {len(missing)} missing and {len(unexpected)} unknown in "
-            f"{type(module).__name__}, such as {(missing or unexpected)[0]}."
+            msg(
+                "The checkpoint's weights do not fit its config: {missing} missing and {unknown} unknown in {module}, such as "
+                "{name}.",
+                missing=len(missing),
+                unknown=len(unexpected),
+                module=type(module).__name__,
+                name=(missing or unexpected)[0],
+            )
         )
     return module
 
 
 def count_shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-    """Return how many parameters of a module share storage with a tensor of `state`, and how many it has."""
+    """Return how many parameters of a module share storage with a tensor of `state`, and how many parameters it has."""
     storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
     parameters = list(module.parameters())
     return sum(parameter.untyped_storage().data_ptr() in storages for parameter in parameters), len(parameters)

@@ -1,4 +1,4 @@
-"""DiffusionModel from a checkpoint file or a diffusers folder, without internet access."""
+"""Loading of a DiffusionModel from a checkpoint file or a diffusers folder, without internet access."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from train_embedding.engine.loading.ldm import build_model, check_channels, defa
 from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
 from train_embedding.engine.model.noise_schedule import LEAST_SIGNAL, PredictionType
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
+from train_embedding.messages import msg
 
 _VAE = "first_stage_model."
 _SDXL = "conditioner.embedders.1."
@@ -30,28 +31,28 @@ def load_checkpoint(
 ) -> DiffusionModel:
     """Load a diffusers folder, or a `.safetensors` or `.ckpt` file with LDM keys.
 
-    SDXL's VAE stays in fp32, since it overflows in fp16.
+    SDXL's VAE stays in fp32, because it overflows in fp16.
 
     Args:
         path: A folder or a file.
-        device: To load to.
-        dtype: Of the other networks.
-        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default.
-        config: LDM config of a file; None for the `.yaml` beside it, if there is one.
-        instead: Tensors that replace those of a file, such as another VAE's, by key.
+        device: Device of the model.
+        dtype: Dtype of all other networks.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last layer; None for the default of the family.
+        config: LDM config of a file; None for the `.yaml` file next to it, if there is one.
+        instead: Tensors by key that replace those of a file, such as the tensors of another VAE.
 
     Raises:
-        NotFound: There is no such file or folder.
-        UnreadableFile: It is damaged, or would have to run code.
+        NotFound: The file or folder does not exist.
+        UnreadableFile: It is damaged, or reading it would run code.
         HostFailed: The model cannot be trained on.
     """
     if path.is_dir():
         return _load_folder(path, device, dtype, clip_skip)
     if not path.is_file():
-        raise NotFound(f'There is no checkpoint "{path}".')
+        raise NotFound(msg('There is no checkpoint "{path}".', path=path))
     state = {**_read_state(path), **instead}
-    keeps_vae = any(key.startswith(_SDXL) for key in state)
-    state = {key: _moved(state[key], device, torch.float32 if keeps_vae and key.startswith(_VAE) else dtype) for key in state}
+    is_sdxl = any(key.startswith(_SDXL) for key in state)
+    state = {key: _moved(state[key], device, torch.float32 if is_sdxl and key.startswith(_VAE) else dtype) for key in state}
     beside = config or path.with_suffix(".yaml")
     params = read_config(beside) if beside.is_file() else default_config(state)
     return build_model(state, params, clip_skip=clip_skip)
@@ -68,17 +69,17 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
             with cast("Any", safe_open(path, framework="pt")) as file:  # safetensors has no annotations
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
-        # Not `torch.load`, which hosts replace by readers of their own.
+        # `torch.load` may have been replaced by the host.
         loaded: object = torch.serialization.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch and safetensors raise their own kinds for damaged files
+    except Exception as error:  # torch and safetensors raise various errors for damaged files
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UnreadableFile(f'The checkpoint "{path.name}" cannot be read: {reason}') from error
+        raise UnreadableFile(msg('The checkpoint "{file}" cannot be read: {reason}', file=path.name, reason=reason)) from error
     values = cast("dict[object, object]", loaded) if isinstance(loaded, dict) else {}
     nested = values.get("state_dict", values)
     items = cast("dict[object, object]", nested).items() if isinstance(nested, dict) else ()
     tensors = {key: value for key, value in items if isinstance(key, str) and isinstance(value, torch.Tensor)}
     if not tensors:
-        raise UnreadableFile(f'The checkpoint "{path.name}" holds no weights.')
+        raise UnreadableFile(msg('The checkpoint "{file}" contains no weights.', file=path.name))
     return tensors
 
 
@@ -87,7 +88,7 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
 
     is_sdxl = (path / "text_encoder_2").is_dir()
     if is_sdxl and not (path / "text_encoder").is_dir():
-        raise HostFailed("The folder holds SDXL's refiner.", "Train on the base model.")
+        raise HostFailed(msg("The checkpoint is SDXL's refiner."), msg("Use the SDXL base checkpoint."))
     try:
         options = {"torch_dtype": dtype, "local_files_only": True}
         unet = UNet2DConditionModel.from_pretrained(path, subfolder="unet", **options)
@@ -96,9 +97,11 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
         )
         scheduler = DDPMScheduler.from_pretrained(path, subfolder="scheduler", local_files_only=True)
         encoders = (_sdxl_encoders if is_sdxl else _one_encoder)(path, device, options, clip_skip)
-    except Exception as error:  # the libraries raise their own kinds for damaged files, safetensors a bare Exception
+    except Exception as error:  # the libraries raise various errors for damaged files, safetensors a plain Exception
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UnreadableFile(f'The folder "{path}" is not a diffusers model, or damaged: {reason}') from error
+        raise UnreadableFile(
+            msg('The folder "{folder}" is damaged, or not a diffusers model: {reason}', folder=path, reason=reason)
+        ) from error
     check_channels(unet.config.in_channels)
     return DiffusionModel(
         unet=unet.to(device),
@@ -116,17 +119,17 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
 def _prediction_type(scheduler: Any) -> PredictionType:
     given = scheduler.config.prediction_type
     if given not in ("epsilon", "v_prediction"):
-        raise HostFailed(f'The model predicts "{given}"; training knows epsilon and v_prediction.')
+        raise HostFailed(msg('The checkpoint predicts "{type}"; training supports epsilon and v_prediction.', type=given))
     return given
 
 
 def _one_encoder(path: Path, device: str, options: dict[str, Any], clip_skip: int | None) -> tuple[TextEncoder, ...]:
-    """Load the text encoder of SD1 or SD2. Folders do not hold SD2's unused last layer; clip skip does not apply to it."""
+    """Load the text encoder of SD1 or SD2. SD2's has no unused last layer in folders, and clip skip does not apply to it."""
     from transformers import CLIPTextModel
 
     text = CLIPTextModel.from_pretrained(path / "text_encoder", **options).to(device)
     key = key_for_width(text.config.hidden_size)
-    if text.config.hidden_act == "gelu":  # OpenCLIP's
+    if text.config.hidden_act == "gelu":  # an OpenCLIP encoder
         return (TextEncoder(key, text, padding=0),)
     return (TextEncoder(key, text, layer=clip_skip or 1),)
 

@@ -1,4 +1,4 @@
-"""DiffusionModel from weights with the keys of CompVis's latent-diffusion code, which checkpoints and the WebUI use."""
+"""Building of a DiffusionModel from weights with LDM keys: those of CompVis's latent diffusion, checkpoints and the WebUI."""
 
 from __future__ import annotations
 
@@ -17,26 +17,33 @@ from train_embedding.engine.loading.ldm_text_encoders import build_text_encoders
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import PredictionType, noise_schedule, zero_terminal_snr
 from train_embedding.errors import HostFailed, UnreadableFile
+from train_embedding.messages import msg
 
 CONFIGS = Path(__file__).parent / "configs"
 _CONFIG_OF_CONTEXT = {768: "sd1.yaml", 1024: "sd2.yaml", 2048: "sdxl.yaml"}
 _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-"A layer of SD1, SD2 and SDXL, [c, width of the context]."
+"Key of a layer of SD1, SD2 and SDXL, [c, width of the context]."
 _FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
-"[c, input channels of the UNet, 3, 3]."
+"Key of the first layer of the UNet, [c, input channels, 3, 3]."
 _FIRST_VAE_LAYER = "first_stage_model.encoder.conv_in.weight"
-"[c, 3, 3, 3]"
+"Key of the first layer of the VAE, [c, 3, 3, 3]."
 _LABELS = "model.diffusion_model.label_emb."
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read the `model.params` of an LDM config. The path of a text encoder folder beside the file becomes absolute."""
+    """Read `model.params` of an LDM config. The path of a text encoder folder next to the file becomes absolute.
+
+    Raises:
+        UnreadableFile: The file cannot be read, or is not an LDM config.
+    """
     try:
         params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
         folder = text_config_folder(params)
         version = folder.get("version")
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFile(f'The model config "{path.name}" cannot be read: {type(error).__name__}.') from error
+        raise UnreadableFile(
+            msg('The model config "{file}" cannot be read: {reason}.', file=path.name, reason=type(error).__name__)
+        ) from error
     if version and (path.parent / version).is_dir():
         folder["version"] = str((path.parent / version).resolve())
     return params
@@ -46,14 +53,14 @@ def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Return the default config of a checkpoint's family.
 
     Raises:
-        HostFailed: The weights are of no known family.
+        HostFailed: The family of the weights is not supported.
     """
     weight = state.get(_CROSS_ATTENTION)
     name = None if weight is None else _CONFIG_OF_CONTEXT.get(weight.shape[1])
     if name is None:
         raise HostFailed(
-            "The checkpoint is not a Stable Diffusion 1, 2 or XL model.",
-            "A model of another structure needs its config beside it, under the checkpoint's name with .yaml.",
+            msg("The checkpoint is not a Stable Diffusion 1, 2 or XL model."),
+            msg("A model with a different structure needs a config file next to it, with the same name and the suffix .yaml."),
         )
     params = read_config(CONFIGS / name)
     if _FIRST_LAYER in state:
@@ -79,7 +86,7 @@ def build_model(
         params: `model.params` of an LDM config, in CompVis's or Stability's (sgm) format.
         text_config: Config of a transformers CLIPTextModel, if it cannot be inferred from the weights.
         alphas_cumprod: ᾱ, [T]; None to compute it from the config.
-        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last layer; None for the default of the family.
 
     Raises:
         HostFailed: The weights do not fit the config, or the model cannot be trained on.
@@ -88,7 +95,7 @@ def build_model(
         return _build_model(state, params, text_config, alphas_cumprod, clip_skip)
     except (RuntimeError, LookupError, AttributeError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise HostFailed(f"The checkpoint's weights do not fit its config ({reason}).") from error
+        raise HostFailed(msg("The checkpoint's weights do not fit its config: {reason}", reason=reason)) from error
 
 
 def _build_model(
@@ -119,11 +126,14 @@ def _build_model(
 
 
 def check_channels(in_channels: int) -> None:
-    """Raise HostFailed unless the UNet takes the 4 channels of a latent, or the 9 of an inpainting model."""
+    """Raise HostFailed unless the UNet has 4 input channels, or the 9 of an inpainting model."""
     if in_channels not in (4, 9):
         raise HostFailed(
-            f"The checkpoint's UNet takes {in_channels} channels (a depth or editing model?); training needs one of 4, "
-            "or of 9 for inpainting."
+            msg(
+                "The checkpoint's UNet has {channels} input channels, as in depth and editing models; training supports 4, or 9 "
+                "for inpainting.",
+                channels=in_channels,
+            )
         )
 
 
@@ -156,10 +166,12 @@ def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -
 
 
 def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> PredictionType:
-    """Find what the UNet predicts: from the config, a tensor "v_pred" of some SDXL checkpoints, or by trying SD2's UNet."""
+    """Find the prediction type from the config, from the key "v_pred" of some SDXL checkpoints, or by a test of SD2's UNet."""
     scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
     if not scaling.endswith(("EpsScaling", "VScaling")):
-        raise HostFailed(f'The checkpoint\'s config asks for "{scaling}"; training knows EpsScaling and VScaling.')
+        raise HostFailed(
+            msg('The checkpoint\'s config uses "{scaling}"; training supports EpsScaling and VScaling.', scaling=scaling)
+        )
     given = params.get("parameterization")
     predicts_v = given == "v" or scaling.endswith("VScaling") or "v_pred" in state
     if given == "unknown" and unet.config.in_channels == 4:
@@ -169,9 +181,9 @@ def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], 
 
 @torch.no_grad()
 def _predicts_v(unet: Any) -> bool:
-    """Check whether the prediction at the last timestep is far from its input, as the WebUI does.
+    """Return whether the UNet predicts v: whether its output at the last timestep differs from its input (as in the WebUI).
 
-    The input is almost pure noise there, so that ε is close to it and v is close to minus the latent.
+    The input is almost pure noise there: ε is close to the input, and v is close to the negative latent.
     """
     weight = unet.conv_in.weight
     noisy = torch.full((1, 4, 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
@@ -182,7 +194,7 @@ def _predicts_v(unet: Any) -> bool:
 
 
 def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
-    """Return the resolution in pixels. `image_size` counts latents; it is missing in SDXL's configs, and 64 in SD2's 768 ones."""
+    """Return the resolution in pixels. `image_size` is in latents; it is missing for SDXL, and wrong (64) for SD2 at 768 pixels."""
     if "image_size" not in params:
         return 1024
     size = 8 * int(params["image_size"])
@@ -191,17 +203,19 @@ def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
 
 
 def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -> Any:
-    """Build the UNet. `pooled` is the width of the text encoders' pooled output, 0 for none."""
+    """Build the UNet. `pooled` is the width of the pooled output of the text encoders, 0 if there is none."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, create_unet_diffusers_config_from_ldm
 
     config = create_unet_diffusers_config_from_ldm({"model": {"params": params}}, state)
     if not pooled and f"{_LABELS}0.0.weight" in state:
         raise HostFailed(
-            "The checkpoint is conditioned on images too (unCLIP?); training needs one that is conditioned on text only."
+            msg("The checkpoint is also conditioned on images (unCLIP); training supports conditioning on text only.")
         )
     if pooled:
-        numbers = (_unet_params(params)["adm_in_channels"] - pooled) // 6  # channels for each of the six numbers of a size
+        numbers = (
+            _unet_params(params)["adm_in_channels"] - pooled
+        ) // 6  # channels for each of the six numbers of the size conditioning
         config |= {"class_embed_type": None, "addition_embed_type": "text_time", "addition_time_embed_dim": numbers}
     weights = convert_ldm_unet_checkpoint(dict(state), config)
     with _without_warnings(), torch.device("meta"):
@@ -222,7 +236,7 @@ def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
 
 @contextmanager
 def _without_warnings() -> Generator[None, None, None]:
-    """Silence diffusers' warnings about config entries that its own conversion has written."""
+    """Silence diffusers' warnings about config entries that its own conversion wrote."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Text encoders from weights with the keys of checkpoints, and which of their layers each family uses."""
+"""Building of text encoders from weights with LDM keys, and the layers that each family uses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from train_embedding.engine.loading.assign import assign_weights
 from train_embedding.engine.loading.openclip import openclip_config, openclip_weights
 from train_embedding.engine.model.diffusion_model import TextEncoder
 from train_embedding.errors import HostFailed, UnreadableFile
+from train_embedding.messages import msg
 
 _SD1 = "cond_stage_model.transformer."
 _SD2 = "cond_stage_model.model."
@@ -29,9 +30,9 @@ def build_text_encoders(
     Args:
         state: Tensors by LDM key.
         params: `model.params` of an LDM config.
-        text_config: Config of the transformers CLIPTextModel among them, if it cannot be inferred from the weights.
-        clip_skip: Layer of CLIP ViT-L to use, counted from the last one; None for the family's default. It does not apply to
-            the OpenCLIP encoders of SD2 and SDXL, as in the WebUI.
+        text_config: Config of the CLIPTextModel of transformers, if it cannot be inferred from the weights.
+        clip_skip: Layer of CLIP ViT-L to use, counted from the last layer; None for the default of the family. As in the WebUI,
+            it does not apply to the OpenCLIP encoders of SD2 and SDXL.
 
     Raises:
         HostFailed: There is no text encoder, or the checkpoint is SDXL's refiner.
@@ -48,7 +49,7 @@ def build_text_encoders(
             _openclip(state, _SDXL[1], "clip_g", layer=_openclip_layer(second, "penultimate"), pools=True),
         )
     if _has_prefix(state, _REFINER):
-        raise HostFailed("The checkpoint is SDXL's refiner.", "Train on the base checkpoint.")
+        raise HostFailed(msg("The checkpoint is SDXL's refiner."), msg("Use the SDXL base checkpoint."))
     if _has_prefix(state, _SD2):
         return (_openclip(state, _SD2, "clip_h", layer=_openclip_layer(_params_of(params, "cond_stage_config"), "last")),)
     clip = _clip(state, _SD1, config)
@@ -56,7 +57,7 @@ def build_text_encoders(
 
 
 def text_config_folder(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of an LDM config whose "version" may name a folder with a CLIP text encoder's config, not copied."""
+    """Return the part of an LDM config, not copied, whose "version" may be a folder with the config of a CLIP text encoder."""
     if "conditioner_config" in params:
         return _embedders(params)[0]
     return _params_of(params, "cond_stage_config")
@@ -76,7 +77,7 @@ def _embedders(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _sdxl_layer(embedder: dict[str, Any], layers: int) -> tuple[int, bool]:
-    """Return the layer of CLIP ViT-L, from the last one, and whether it is normalised. SDXL uses hidden layer 11 of 12."""
+    """Return the layer of CLIP ViT-L, counted from the last, and whether it is normalised. SDXL uses hidden layer 11 of 12."""
     if embedder.get("layer", "hidden") == "last":
         return 1, True
     index = embedder.get("layer_idx")
@@ -88,7 +89,7 @@ def _openclip_layer(embedder: dict[str, Any], default: str) -> int:
 
 
 def _openclip(state: Mapping[str, torch.Tensor], prefix: str, key: str, *, layer: int, pools: bool = False) -> TextEncoder:
-    """Build an OpenCLIP encoder. SD2 normalises its states, SDXL does not; both were trained with chunks padded with token 0."""
+    """Build an OpenCLIP encoder. SD2 normalises its hidden states, SDXL does not. Both were trained with token 0 as padding."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     weights = openclip_weights(state, prefix, projection=pools)
@@ -123,13 +124,13 @@ def _assign_text_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
 
 
 def _clip_weights(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Return the text encoder's tensors with keys that begin with "text_model.", which early checkpoints omit."""
+    """Return the tensors of the text encoder with keys that start with "text_model.", which early checkpoints omit."""
     weights: dict[str, torch.Tensor] = {}
     for key, tensor in state.items():
         if key.startswith(prefix):
             weights["text_model." + key.removeprefix(prefix).removeprefix("text_model.")] = tensor
     if not weights:
-        raise HostFailed("The checkpoint holds no CLIP text encoder.")
+        raise HostFailed(msg("The checkpoint contains no CLIP text encoder."))
     return weights
 
 
@@ -141,11 +142,11 @@ def _config_from_folder(params: dict[str, Any]) -> dict[str, Any] | None:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UnreadableFile(f'The text encoder config "{file}" cannot be read.') from error
+        raise UnreadableFile(msg('The text encoder config "{file}" cannot be read.', file=file)) from error
 
 
 def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Infer the config of a CLIP text encoder with heads of 64 channels, as all of OpenAI's have."""
+    """Infer the config of a CLIP text encoder with attention heads of 64 channels, as in all of OpenAI's encoders."""
     width = weights["text_model.embeddings.token_embedding.weight"].shape[1]
     layers = {key.split(".")[3] for key in weights if key.startswith("text_model.encoder.layers.")}
     return {

@@ -1,4 +1,4 @@
-"""OpenCLIP's text encoder as a transformers CLIPTextModel that shares its storage."""
+"""Conversion of OpenCLIP's text encoder to a CLIPTextModel of transformers that shares its storage."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _HEAD = 64
 
 
 def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projection: bool) -> dict[str, torch.Tensor]:
-    """Rename the tensors under a prefix to transformers' keys, without copying them.
+    """Rename the tensors under a prefix to the keys of transformers, without copying them.
 
-    Tensors with transformers' keys, as in Forge, are returned as they are. OpenCLIP keeps a block's q, k and v in one
-    `in_proj_weight` [3d, d], which becomes three views, and its `text_projection` [d, p] is transposed.
+    Tensors that already have these keys, as in Forge, are returned unchanged. OpenCLIP stores q, k and v of a block in one
+    `in_proj_weight` [3d, d], which becomes three views. Its `text_projection` [d, p] is transposed.
 
     Args:
         state: Tensors by LDM key.
-        prefix: Of the text encoder's keys.
+        prefix: Prefix of the keys of the text encoder.
         projection: Whether to include the text projection.
     """
     found = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
@@ -55,7 +55,7 @@ def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projecti
 
 
 def openclip_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """Infer the config of a transformers CLIPTextModel for weights from `openclip_weights`."""
+    """Infer the config of a CLIPTextModel of transformers from the result of `openclip_weights`."""
     length, width = weights["text_model.embeddings.position_embedding.weight"].shape
     projection = weights.get(_PROJECTION)
     return {

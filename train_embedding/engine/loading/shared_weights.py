@@ -1,4 +1,4 @@
-"""DiffusionModel that shares the weights of a host's loaded model, without copying or changing them."""
+"""Building of a DiffusionModel that shares the weights of a host's loaded model, without copying or changing them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def model_from_host_weights(
     """Build a model whose parameters share storage with a host's tensors.
 
     Args:
-        state: The host's tensors by LDM key. Those of OpenCLIP may have transformers' names after that encoder's prefix.
+        state: Tensors of the host by LDM key. Those of OpenCLIP may have the names of transformers after the prefix.
         params: `model.params` of an LDM config.
         text_config: Config of the host's CLIPTextModel; None to infer it from the weights.
         alphas_cumprod: ᾱ of the host's noise schedule, [T].
-        clip_skip: The host's setting, 1 for the last layer; None for the family's default.
+        clip_skip: Setting of the host, 1 for the last layer; None for the default of the family.
 
     Raises:
         HostFailed: The tensors do not fit the config.
@@ -46,7 +46,7 @@ def ldm_state(host_model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def named_tensors(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Return a module's tensors by name, without the `wrapped` of a host's wrappers."""
+    """Return the tensors of a module by name, without the `wrapped.` that wrappers of a host add."""
     state = module.state_dict(keep_vars=True)
     return {prefix + key.replace(".wrapped.", "."): tensor.detach() for key, tensor in state.items()}
 
@@ -54,8 +54,8 @@ def named_tensors(module: nn.Module, prefix: str = "") -> dict[str, torch.Tensor
 def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """Return a normal tensor with the storage of an inference tensor.
 
-    Inference tensors, and all views of them, cannot be parameters or be saved for the backward pass. A new tensor with their
-    storage can.
+    Inference tensors and their views cannot be parameters or be saved for the backward pass. A new tensor with the same storage
+    can.
     """
     if not tensor.is_inference():
         return tensor.detach()
@@ -65,13 +65,13 @@ def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def shares_storage(model: DiffusionModel, state: Mapping[str, torch.Tensor]) -> bool:
-    """Check whether all parameters of the UNet still share storage with `state`; a host that moves weights replaces them."""
+    """Return whether all parameters of the UNet still share storage with `state`. A host that moves weights replaces them."""
     shared, count = count_shared_parameters(model.unet, state)
     return shared == count
 
 
 def rebind_storage(model: DiffusionModel, fresh: DiffusionModel) -> None:
-    """Give the parameters of `model` the storage of `fresh`, another model of the same checkpoint, and release their own."""
+    """Let the parameters of `model` use the storage of `fresh`, a model of the same checkpoint, and release the old storage."""
     for mine, theirs in zip(model.modules(), fresh.modules(), strict=True):
         for old, new in zip(mine.parameters(), theirs.parameters(), strict=True):
             old.data = new.data

@@ -1,7 +1,7 @@
-"""Data parallel training: every process computes the gradient of its rows of a batch; the main one averages the gradients.
+"""Data parallel training: each process computes the gradient of its rows of a batch, and the main process averages the gradients.
 
-The optimizer, the EMA, the evaluations and early stopping run in the main process alone. The workers receive the images once
-and the vectors with each step, so they read and write no file and keep no state that could diverge.
+Optimizer, EMA, evaluations and early stopping run in the main process only. The workers receive the images once and the vectors
+with each step, so that they read and write no files and have no state that could diverge.
 """
 
 from __future__ import annotations
@@ -23,51 +23,64 @@ from train_embedding.engine.training.distill import encode_teacher
 from train_embedding.engine.training.loop import accumulate_gradient
 from train_embedding.engine.training.state import VectorTables
 from train_embedding.errors import TrainEmbeddingError, TrainingFailed
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs before the first step."""
+    """Data that a worker receives before the first step.
+
+    Attributes:
+        resolved: The options of the run.
+        images: The encoded images.
+        vectors: Number of vectors of the embedding.
+    """
 
     resolved: ResolvedSpec
     images: list[EncodedImage]
     vectors: int
-    "Number of vectors of the embedding."
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step whose gradient a worker computes."""
+    """Task for a worker: compute the gradient of a step.
+
+    Attributes:
+        number: Number of the step, from 1.
+        vectors: [n, d] per text encoder, on the CPU.
+        checkpointing: Whether to use gradient checkpointing, as in the main process.
+        scale: Result of `LossScale.values`.
+        scaled: Whether the loss is scaled.
+    """
 
     number: int
     vectors: VectorTables
-    "[n, d] per text encoder, on the CPU."
     checkpointing: bool
-    "Whether to use gradient checkpointing, as the main process does."
     scale: dict[str, torch.Tensor]
-    "What `LossScale.values` returned."
     scaled: bool
-    "Whether the loss is scaled at all."
 
 
 @dataclass(frozen=True)
 class GradientShare:
-    """The loss and the gradient of one process's rows, on the CPU."""
+    """Loss and gradient of the rows of one process, on the CPU.
+
+    Attributes:
+        loss: Mean over the rows, a scalar.
+        gradient: [n, d] per trained text encoder.
+    """
 
     loss: torch.Tensor
-    "Mean over the rows, a scalar."
     gradient: VectorTables
-    "[n, d] per trained text encoder."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in a worker, for the main process to report."""
+    """An error in a worker, which the main process reports."""
 
-    message: str
-    hint: str = ""
+    message: Message
+    hint: Message = NOTHING
     out_of_memory: bool = False
 
 
@@ -75,11 +88,11 @@ class DistributedGradient:
     """Replaces `accumulate_gradient` in the main process: computes the mean gradient and loss of all processes.
 
     Args:
-        processes: The group, of which this process is the main one.
-        setup: Sent to the workers at once.
+        processes: The group; this is its main process.
+        setup: Data for the workers, sent immediately.
 
     Raises:
-        TrainingFailed: A worker failed or is gone.
+        TrainingFailed: A worker failed or has ended.
         torch.cuda.OutOfMemoryError: A worker ran out of memory.
     """
 
@@ -107,11 +120,11 @@ class DistributedGradient:
 
 
 class Worker:
-    """Computes the gradients that the main process asks for. A context manager, which restores the model at its end.
+    """Computes gradients for the main process. A context manager that restores the model on exit.
 
     Args:
-        processes: The group, of which this process is not the main one.
-        model: Trained on; changed in place while gradient checkpointing is on.
+        processes: The group; this is one of its workers.
+        model: The frozen model, changed in place while gradient checkpointing is on.
     """
 
     def __init__(self, processes: Processes, model: DiffusionModel) -> None:
@@ -123,16 +136,16 @@ class Worker:
         self._dataset: LatentDataset | None = None
 
     def handle(self, task: WorkerSetup | Step) -> GradientShare | Failure | None:
-        """Carry out a task of the main process. An error becomes part of the answer, since that process waits for one."""
+        """Perform a task of the main process. Errors are returned as an answer, because the main process waits for one."""
         try:
             return self._set_up(task) if isinstance(task, WorkerSetup) else self._compute(task)
         except TrainEmbeddingError as error:
             return Failure(error.message, error.hint)
         except Exception as error:
             if is_out_of_memory(error):
-                return Failure(str(error), out_of_memory=True)
+                return Failure(verbatim(str(error)), out_of_memory=True)
             logger.exception("Process %d failed", self._processes.rank)
-            return Failure(f"{type(error).__name__}: {error}")
+            return Failure(verbatim(f"{type(error).__name__}: {error}"))
 
     def __enter__(self) -> Worker:
         return self
@@ -174,4 +187,5 @@ def _raise_failures(answers: list[GradientShare | Failure | None]) -> None:
         if isinstance(answer, Failure):
             if answer.out_of_memory:
                 raise torch.cuda.OutOfMemoryError(answer.message)
-            raise TrainingFailed(f"Process {rank} of {len(answers)} failed. {answer.message}", answer.hint)
+            failed = msg("Process {rank} of {count} failed.", rank=rank, count=len(answers))
+            raise TrainingFailed(joined((failed, answer.message), SPACE), answer.hint)

@@ -1,7 +1,7 @@
-"""Plain values with tensors among them, nested as they are, as the bytes of a `.safetensors` file and back, bit for bit.
+"""Serialization of nested values with tensors to the bytes of a `.safetensors` file, and back, without any loss.
 
-The tensors are those of the file, numbered; everything else is JSON in its header. What JSON has no word for is a dictionary
-with one key that says what it stands for: "tensor", "tuple" or "dict" (as pairs, since a key may be a number).
+Tensors are stored under numbers. Everything else is JSON in the header of the file. Values that JSON does not have are
+dictionaries with one key for their type: "tensor", "tuple" or "dict" (a list of pairs, as keys may be numbers).
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from typing import Any, cast
 
 import torch
 
+from train_embedding.messages import msg
+
 _ENTRY = "values"
-"The entry of the header's metadata that holds the JSON."
+"Entry with the JSON in the metadata of the header."
 _LENGTH_BYTES = 8
 
 
 def to_bytes(values: object) -> bytes:
-    """Pack numbers, texts, booleans, None, tensors, and lists, tuples and dictionaries of them.
+    """Serialize numbers, text, booleans, None, tensors, and lists, tuples and dictionaries of them.
 
     Raises:
-        TypeError: For a value of another kind.
+        TypeError: A value has another type.
     """
     from safetensors.torch import save
 
     tensors: dict[str, torch.Tensor] = {}
     packed = json.dumps(_packed(values, tensors))
-    # safetensors 0.4.2 writes a header that it cannot read where there is no tensor at all.
+    # Without any tensor, safetensors 0.4.2 writes a header that it cannot read.
     return save(tensors or {"": torch.zeros(1)}, {_ENTRY: packed})
 
 
 def from_bytes(data: bytes) -> object:
-    """Unpack what `to_bytes` made, its tensors on the CPU.
+    """Restore the values from the result of `to_bytes`, with tensors on the CPU.
 
     Raises:
-        ValueError: When it is something else, or damaged.
+        ValueError: The data is damaged, or something else. Its argument is a message: the end of a sentence, without a period.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -46,7 +48,8 @@ def from_bytes(data: bytes) -> object:
         header: Any = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
         return _unpacked(json.loads(header["__metadata__"][_ENTRY]), tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"it is damaged, or not a file of saved values ({type(error).__name__})") from error
+        reason = type(error).__name__
+        raise ValueError(msg("it is damaged, or not a file of saved values ({reason})", reason=reason)) from error
 
 
 def _packed(value: object, tensors: dict[str, torch.Tensor]) -> Any:
@@ -83,4 +86,4 @@ def _unpacked(value: Any, tensors: Mapping[str, torch.Tensor]) -> object:
         return tuple(_unpacked(item, tensors) for item in content)
     if kind == "dict":
         return {_key(key): _unpacked(item, tensors) for key, item in content}
-    raise ValueError(f'There is no kind "{kind}"')
+    raise ValueError(f'there is no type "{kind}"')

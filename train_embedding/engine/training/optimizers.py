@@ -1,4 +1,4 @@
-"""Optimizers of the vectors."""
+"""Optimizers for the vectors."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # torch's annotations are incomplete for some methods, and prodigyopt has none.
@@ -13,15 +13,16 @@ import torch
 from torch.optim import Optimizer
 
 from train_embedding.errors import InvalidSpec
+from train_embedding.messages import msg
 
 
 def make_optimizer(name: str, vectors: Iterable[torch.Tensor], rate: float) -> Optimizer:
     """Make an optimizer.
 
-    AdamW gets no weight decay, which would pull the vectors towards zero whatever the images show.
+    AdamW has no weight decay, which would pull the vectors towards zero regardless of the images.
 
     Args:
-        name: "adamw", "direction", or "prodigy", which finds its own step size and multiplies it by the rate (Mishchenko &
+        name: "adamw", "direction", or "prodigy", which estimates its step size and multiplies it by the rate (Mishchenko &
             Defazio 2023, arXiv 2306.06101).
         vectors: The trained vectors, [n, d] each.
         rate: Learning rate of the first step.
@@ -46,15 +47,16 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 class DirectionSGD(Optimizer):
     """Rotates each vector and keeps its norm: Directional Textual Inversion (Kim et al. 2025, arXiv 2512.13672, section 4).
 
-    With e = m·v, |v| = 1: the gradient of v, less κ·μ for a von Mises–Fisher prior around the first direction μ, is projected
-    onto the tangent space and divided by the root of the running mean of its squared norm; v moves by the rate and is
-    normalised again. A vector of zeros has no direction and stays.
+    An embedding vector is e = m·v with |v| = 1. From the gradient of v, κ·μ is subtracted for a von Mises–Fisher prior around the
+    first direction μ. The result is projected onto the tangent space and divided by the root of the running mean of its squared
+    norm. v moves by the learning rate in the opposite direction and is normalised. A vector of zeros has no direction and does
+    not change.
 
     Args:
-        vectors: [n, d] each.
+        vectors: The trained vectors, [n, d] each.
         rate: Learning rate.
-        prior: κ, as in the authors' code.
-        beta: β₂ of the running mean, as in the authors' code.
+        prior: κ; the default is that of the authors' code.
+        beta: β₂ of the running mean; the default is that of the authors' code.
     """
 
     def __init__(self, vectors: Iterable[torch.Tensor], rate: float, *, prior: float = 1e-4, beta: float = 0.99) -> None:
@@ -93,7 +95,9 @@ def _rotate(tensor: torch.Tensor, state: dict[str, Any], rate: float, prior: flo
 
 def _prodigy(tensors: list[torch.Tensor], rate: float) -> Optimizer:
     if importlib.util.find_spec("prodigyopt") is None:
-        raise InvalidSpec("The optimizer Prodigy is not installed.", "Install prodigyopt, or choose another optimizer.")
+        raise InvalidSpec(
+            msg("The optimizer Prodigy is not installed."), msg("Install the package prodigyopt, or choose another optimizer.")
+        )
     from prodigyopt import Prodigy
 
     return Prodigy(tensors, lr=rate)

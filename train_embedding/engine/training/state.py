@@ -1,4 +1,4 @@
-"""The state of a training run between steps; a run that resumes from it is bit-identical to an uninterrupted one."""
+"""The state of a training run between two steps. A run resumed from it is bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -16,34 +16,41 @@ from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training.early_stopping import Evaluation, Verdict, best_evaluation, scores
 from train_embedding.engine.training.optimizers import make_optimizer
 from train_embedding.errors import TrainingFailed
+from train_embedding.messages import msg
 
 VectorTables = dict[str, torch.Tensor]
 "Vectors per text encoder, fp32 [n, d]."
 MAX_KEPT = 64
-"How many evaluations keep their vectors: step 0 and those with the best scores."
+"Largest number of evaluations whose vectors are kept: step 0 and those with the best scores."
 
 
 @dataclass
 class TrainState:
-    """Everything that the next step depends on besides the options.
+    """Everything that the next step depends on, except the options.
 
-    Randomness is a function of the seed and the step, so no generator is part of it.
+    Randomness is a function of the seed and the step, so that no random generator is part of the state.
+
+    Attributes:
+        vectors: Leaf tensors on the training device. Those that are trained require gradients.
+        optimizer: Optimizer of the trained vectors.
+        ema: Exponential moving average of the vectors, which is evaluated and saved.
+        scale: Loss scaling for fp16.
+        step: Number of steps so far.
+        ending: Last step of the run, once early stopping has set it.
+        verdict: Result of early stopping.
+        evaluations: Evaluations of the EMA, from step 0 on.
+        kept: EMAs by step, on the CPU, which may become the result of the run.
     """
 
     vectors: VectorTables
-    "Leaves on the training device, which require gradients where they are trained."
     optimizer: Optimizer
     ema: VectorTables
-    "Exponential moving average of the vectors, which is evaluated and saved."
     scale: LossScale
     step: int = 0
     ending: int | None = None
-    "The last step, once early stopping has set it."
     verdict: Verdict = Verdict.UNDECIDED
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
-    "Of the EMA, from step 0 on."
     kept: dict[int, VectorTables] = field(default_factory=dict[int, VectorTables])
-    "By step, on the CPU, the EMAs that may still be chosen at the end."
 
     def trainable(self) -> list[torch.Tensor]:
         """Return the vectors that require gradients."""
@@ -51,20 +58,20 @@ class TrainState:
 
     @property
     def evaluated(self) -> bool:
-        """Whether the vectors of this step have been evaluated."""
+        """Whether this step has been evaluated."""
         return bool(self.evaluations) and self.evaluations[-1].step == self.step
 
     @torch.no_grad()
     def update_ema(self, decay: float) -> None:
-        """Move the EMA towards the vectors; with a decay of 0 it is the vectors."""
+        """Update the EMA: decay · EMA + (1 − decay) · vectors."""
         for key, tensor in self.vectors.items():
             self.ema[key].lerp_(tensor.detach(), 1 - decay)
 
     def record(self, losses: torch.Tensor) -> Evaluation:
-        """Record the evaluation of this step, and keep the EMA it belongs to.
+        """Record the evaluation of this step, and keep a copy of the EMA.
 
         Args:
-            losses: [N], on any device.
+            losses: Evaluation losses [N], on any device.
 
         Raises:
             TrainingFailed: A loss is NaN or infinite.
@@ -81,25 +88,25 @@ class TrainState:
         return evaluation
 
     def apply_verdict(self, verdict: Verdict, cooldown: int) -> None:
-        """Set the run's last step: `cooldown` steps from now for a run that converged, this one for a run that does not learn."""
+        """Set the last step of the run: `cooldown` steps from now if it has converged, the current step if it does not learn."""
         if verdict is not Verdict.UNDECIDED:
             self.verdict = verdict
             self.ending = self.step + (cooldown if verdict is Verdict.CONVERGED else 0)
 
     def best_vectors(self, after: int = -1) -> tuple[int, VectorTables]:
-        """Return the step and the vectors of the best evaluation after step `after`; step 0 is the start."""
+        """Return the step and the vectors of the best evaluation after step `after`. Step 0 is the start."""
         step = self.evaluations[best_evaluation(self.evaluations, after)].step
         available = min((kept for kept in self.kept if kept >= step), default=max(self.kept))
         return available, self.kept[available]
 
     def relative_change(self) -> float:
-        """Measure how far the EMA is from that of the first evaluation, as a fraction of the latter's norm."""
+        """Return the distance between the current EMA and that of the first evaluation, relative to the norm of the first."""
         start = torch.cat([tensor.flatten() for tensor in self.kept[0].values()])
         now = torch.cat([self.ema[key].detach().flatten().cpu() for key in self.kept[0]])
         return float((now - start).square().sum().sqrt() / start.square().sum().sqrt().clamp(min=1e-8))
 
     def to_saved(self) -> dict[str, Any]:
-        """Copy the state to tensors and plain values, which `load` of a new state takes."""
+        """Return a copy of the state as tensors and plain values for `load`."""
         return {
             "step": self.step,
             "ending": self.ending,
@@ -114,7 +121,7 @@ class TrainState:
 
     @torch.no_grad()
     def load(self, saved: Mapping[str, Any]) -> None:
-        """Restore what `to_saved` returned.
+        """Restore the state from the result of `to_saved`.
 
         Raises:
             KeyError, TypeError, ValueError, RuntimeError: The values do not fit this state.
@@ -127,7 +134,7 @@ class TrainState:
         self.verdict = Verdict(saved["verdict"])
         self.evaluations = [Evaluation(int(step), losses) for step, losses in saved["evaluations"]]
         self.kept = {int(step): dict(kept) for step, kept in saved["kept"].items()}
-        if "scale" in saved:  # which earlier versions did not have
+        if "scale" in saved:  # missing in earlier versions
             self.scale.load(saved["scale"])
 
 
@@ -137,13 +144,13 @@ def new_state(
     """Make the state before the first step.
 
     Args:
-        start: Vectors [n, d] per text encoder, copied.
+        start: Vectors [n, d] per text encoder, which are copied.
         resolved: The options of the run.
-        device: Where the vectors are trained.
-        scales_loss: Whether gradients pass through fp16, as `uses_fp16_gradients` finds for the model.
+        device: Device on which the vectors are trained.
+        scales_loss: Whether to scale the loss; see `uses_fp16_gradients`.
 
     Raises:
-        InvalidSpec: The optimizer is not installed, or no text encoder of the model is to be trained.
+        InvalidSpec: The optimizer is not installed, or the checkpoint does not have the text encoder to train.
     """
     spec = resolved.spec
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
@@ -156,6 +163,6 @@ def new_state(
 def non_finite_loss(step: int) -> TrainingFailed:
     """Make the error for a loss that is NaN or infinite."""
     return TrainingFailed(
-        f"The loss became NaN or infinite at step {step}.",
-        "Try a lower learning rate; on a GPU without full precision, start the host with --no-half.",
+        msg("The loss became NaN or infinite at step {step}.", step=step),
+        msg("Try a lower learning rate. If the GPU computes poorly in half precision, start the WebUI with --no-half."),
     )
