@@ -1,1 +1,1 @@
-"""Training of textual-inversion embeddings on diffusers. Knows no user interface and no host."""
+"""Training of textual-inversion embeddings with diffusers, independent of hosts and user interfaces."""

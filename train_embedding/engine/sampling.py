@@ -1,4 +1,4 @@
-"""Images drawn with a DiffusionModel: diffusers' Euler scheduler with classifier-free guidance."""
+"""Sampling of images with a DiffusionModel: the Euler scheduler of diffusers with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffusers import EulerDiscreteScheduler
 
 _TEXTS_PER_BATCH = 64
-"Texts that the text encoders read at once; a prompt that is edited often has more."
+"Largest number of texts encoded at once. Prompt editing can produce more."
 
 
 @torch.no_grad()
@@ -37,28 +37,28 @@ def draw_latents(
     height: int,
     embeddings: Sequence[Embedding] = (),
 ) -> torch.Tensor:
-    """Draw one latent per prompt and seed.
+    """Sample one latent per prompt and seed.
 
-    Prompts are read as WebUI 1.10.1 reads them with its default settings: weights, BREAK, prompt editing, AND, comments;
-    `<lora:…>` is left out. A latent depends on its own prompt and seed only, up to the rounding of batched arithmetic. As in the
-    WebUI, every prompt is padded to as many chunks of 75 tokens as the longest one has.
+    Prompts have the syntax of WebUI 1.10.1 with default settings: weights, BREAK, prompt editing, AND and comments. `<lora:…>` is
+    ignored. A latent depends on its own prompt and seed only, except for rounding. As in the WebUI, all prompts are padded to the
+    same number of chunks of 75 tokens.
 
     Args:
-        model: Draws in the number format of its weights.
-        prompts: One per image.
-        seeds: One per image, of its first noise.
-        negative_prompt: For all images.
+        model: The model. It computes in the dtype of its weights.
+        prompts: One prompt per image.
+        seeds: Seed of the initial noise of each image.
+        negative_prompt: Negative prompt of all images.
         steps: Sampling steps.
         guidance: Scale of classifier-free guidance; 1 for none.
-        width: In pixels, a multiple of 8.
-        height: In pixels, a multiple of 8.
-        embeddings: Used where the WebUI would find their names. Those that do not fit the model stay words.
+        width: Width in pixels, a multiple of 8.
+        height: Height in pixels, a multiple of 8.
+        embeddings: Embeddings that prompts can name. Names of embeddings that do not fit the model are plain words.
 
     Returns:
         Scaled latents, fp32 [B, 4, height / 8, width / 8].
 
     Raises:
-        InvalidInput: The WebUI could not read a prompt.
+        InvalidInput: A prompt cannot be parsed.
     """
     tables, names = _vector_tables(model, embeddings)
     guidance_plan = _GuidancePlan(
@@ -75,16 +75,16 @@ def draw_latents(
 
 
 def decode_to_images(model: DiffusionModel, latents: torch.Tensor) -> list[Image.Image]:
-    """Decode scaled latents [B, 4, h, w], such as `draw_latents` returns, to images of 8w × 8h pixels."""
+    """Decode scaled latents [B, 4, h, w], as returned by `draw_latents`, to images of 8w × 8h pixels."""
     return [_to_image(pixels) for pixels in model.decode_latents(latents)]
 
 
 def euler_scheduler(model: DiffusionModel, steps: int) -> EulerDiscreteScheduler:
-    """Make diffusers' Euler scheduler with the model's noise schedule and the WebUI's noise levels."""
+    """Make the Euler scheduler of diffusers with the noise schedule of the model and the noise levels of the WebUI."""
     from diffusers import EulerDiscreteScheduler
 
     scheduler = EulerDiscreteScheduler(len(model.alphas_cumprod), prediction_type=model.prediction_type)
-    # Its constructor takes β, from which it would compute ᾱ anew in fp32; hosts hand over ᾱ itself.
+    # The constructor takes β and computes ᾱ in fp32, but hosts provide ᾱ.
     scheduler.alphas_cumprod = model.alphas_cumprod.cpu()
     sigmas: list[float] = euler_sigmas(scheduler.alphas_cumprod, steps).tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     with warnings.catch_warnings():
@@ -94,17 +94,17 @@ def euler_scheduler(model: DiffusionModel, steps: int) -> EulerDiscreteScheduler
 
 
 def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
-    """Compute the noise levels that the WebUI samples with: σ = √((1 − ᾱ)/ᾱ) at evenly spaced timesteps.
+    """Compute the noise levels of the WebUI's samplers: σ = √((1 − ᾱ)/ᾱ) at evenly spaced timesteps.
 
-    Between two timesteps k-diffusion interpolates log σ (Karras et al. 2022, arXiv 2206.00364, in discrete form), whereas
-    diffusers would interpolate σ.
+    Between two timesteps, k-diffusion interpolates log σ (a discrete form of Karras et al. 2022, arXiv 2206.00364), while
+    diffusers interpolates σ.
 
     Args:
         alphas_cumprod: ᾱ of each timestep, [T].
         steps: Sampling steps.
 
     Returns:
-        Falling noise levels and 0 at the end, [steps + 1].
+        Decreasing noise levels, followed by 0, [steps + 1].
     """
     log_sigmas = ((1 - alphas_cumprod) / alphas_cumprod).sqrt().log()
     times = torch.linspace(len(log_sigmas) - 1, 0, steps, device=log_sigmas.device)
@@ -114,7 +114,7 @@ def euler_sigmas(alphas_cumprod: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 class _GuidancePlan:
-    """The texts that guide each image at each step, as rows of the encoded `texts`, the negative prompt's first."""
+    """The texts that each image uses in each step, as rows of the encoded `texts`, starting with those of the negative prompt."""
 
     def __init__(self, negative: ScheduledPrompt, prompts: Sequence[Sequence[ScheduledPrompt]], guidance: float) -> None:
         self._parts = [(image, part) for image, parts in enumerate(prompts) for part in parts]
@@ -128,10 +128,10 @@ class _GuidancePlan:
     def predict(
         self, model: DiffusionModel, scaled: torch.Tensor, timestep: torch.Tensor, encoded: Conditioning, step: int
     ) -> torch.Tensor:
-        """Predict for scaled latents [B, 4, h, w], guided away from the negative prompt (Ho & Salimans 2022, arXiv 2207.12598).
+        """Predict with classifier-free guidance for scaled latents [B, 4, h, w] (Ho & Salimans 2022, arXiv 2207.12598).
 
-        Each of the prompts that AND joins guides by its own weight (Liu et al. 2022, arXiv 2206.01714). Predictions of v are
-        combined as those of ε are, since both are affine in each other.
+        Prompts that AND combines each have their own weight (Liu et al. 2022, arXiv 2206.01714). Predictions of v are combined in
+        the same way as predictions of ε, because v is an affine function of ε.
         """
         images = torch.tensor([image for image, _ in self._parts], device=scaled.device)
         scaled = scaled.to(model.dtype)
@@ -143,7 +143,7 @@ class _GuidancePlan:
         return unguided + self._guidance * directions
 
     def _conditioning(self, encoded: Conditioning, step: int) -> Conditioning:
-        """Return the prompts of a step, and after them the negative prompt once per image."""
+        """Return the prompts of a step, followed by the negative prompt once per image."""
         first = len(self._negative.texts)
         rows: list[int] = []
         for _, part in self._parts:
@@ -153,7 +153,7 @@ class _GuidancePlan:
         positive = encoded.map(lambda tensor: tensor[rows])
         unguided = encoded.map(lambda tensor: tensor[negative].expand(self._images, *tensor.shape[1:]))
         if encoded.pooled is not None and self._negative.texts == ("",):
-            unguided = unguided.map(torch.zeros_like)  # SDXL was trained with zeros where others have an empty text
+            unguided = unguided.map(torch.zeros_like)  # SDXL was trained with zeros in place of an empty text
         return positive + unguided
 
 
@@ -173,7 +173,7 @@ def _encode_texts(
 def _vector_tables(
     model: DiffusionModel, embeddings: Sequence[Embedding]
 ) -> tuple[dict[str, torch.Tensor], list[tuple[str, VectorRows]]]:
-    """Join the vectors of all embeddings in one table per text encoder, and return it with the rows of each name."""
+    """Combine the vectors of all embeddings into a table per text encoder. Return the tables, and the rows of each name."""
     fitting = [embedding for embedding in embeddings if embedding.widths == model.widths]
     if not fitting:
         return empty_vector_tables(model), []

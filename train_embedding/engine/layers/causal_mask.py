@@ -1,4 +1,4 @@
-"""A replacement for the causal mask of transformers 4.30's CLIP that does not wait for the device."""
+"""A causal mask for CLIP in transformers 4.30 that does not synchronize with the device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FUNCTION = "_make_causal_mask"
 
 @contextmanager
 def causal_mask_on_device() -> Generator[None, None, None]:
-    """Let transformers' CLIP make its causal mask on the device, as long as the context lasts.
+    """Make CLIP create its causal mask on the device, within the context.
 
-    In 4.30 it copies a number to the device and back at every call, and the program waits twice. Later releases have no such
-    function and are not changed.
+    transformers 4.30 copies a number to the device and back in each call, which synchronizes twice. Later releases do not have
+    this function and are not changed.
     """
     from transformers.models.clip import modeling_clip
 
@@ -35,13 +35,13 @@ def causal_mask_on_device() -> Generator[None, None, None]:
 def make_causal_mask(
     shape: tuple[int, int], dtype: torch.dtype, device: torch.device, past_key_values_length: int = 0
 ) -> torch.Tensor:
-    """Make a mask with 0 on and below the diagonal and the dtype's lowest number above it, [B, 1, n, n].
+    """Make a mask with 0 on and below the diagonal, and the lowest number of the dtype above it, [B, 1, n, n].
 
     Args:
         shape: B and n.
-        dtype: Of the mask.
-        device: Of the mask.
-        past_key_values_length: Always 0 here; part of the signature that it replaces.
+        dtype: Dtype of the mask.
+        device: Device of the mask.
+        past_key_values_length: Always 0 here; part of the replaced signature.
     """
     batch, length = shape
     mask = torch.full((length, length), torch.finfo(dtype).min, dtype=dtype, device=device).triu(1)

@@ -1,9 +1,9 @@
-"""Frozen layers, which save less for the backward pass because their weights are not trained.
+"""Layers for frozen weights: they save only what the gradient of the input needs, not what gradients of weights would need.
 
-torch's layers save what the gradients of their weights would need: a convolution its input, a SiLU its input, the norm before it
-the norm's input, and under autocast a copy of every weight and of every norm's input in another dtype. The gradient of the input
-needs less: linear layers and convolutions only their weights, norms and activations one tensor, from which their elementwise part
-is computed again. Outputs and gradients equal those of the original layers.
+torch's layers also save what the gradients of their weights need: convolutions and SiLU their inputs, norms their inputs, and
+under autocast a copy of each weight and of each norm's input in another dtype. For the gradient of the input, linear layers and
+convolutions need only their weights; norms and activations need one tensor, from which their elementwise part is recomputed.
+Outputs and gradients equal those of the original layers.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -28,9 +28,9 @@ _aten = torch.ops.aten
 
 
 def freeze(module: nn.Module) -> None:
-    """Freeze all parameters, and replace the classes of the layers that are known here by frozen ones.
+    """Freeze all parameters, and replace the classes of supported layers by frozen classes.
 
-    Layers keep their parameters and names. A layer whose weight requires a gradient after all behaves as before.
+    Layers keep their parameters and names. A layer whose weight is set to require a gradient later behaves like the original.
     """
     module.requires_grad_(False).eval()
     for layer in module.modules():
@@ -43,7 +43,7 @@ def freeze(module: nn.Module) -> None:
 
 @contextmanager
 def original_layers(module: nn.Module) -> Generator[None, None, None]:
-    """Give the layers their original classes back as long as the context lasts, to compare with."""
+    """Restore the original classes of the layers within the context, for comparison."""
     layers = [(layer, type(layer)) for layer in module.modules() if isinstance(layer, FrozenLayer)]
     for layer, frozen in layers:
         layer.__class__ = frozen.__bases__[1]
@@ -63,21 +63,21 @@ def _frozen_class(layer: nn.Module) -> type[nn.Module] | None:
 
 
 class FrozenLayer:
-    """Base of the layers that `freeze` makes."""
+    """Base class of frozen layers."""
 
 
 class FrozenLinear(FrozenLayer, nn.Linear):
-    """Saves only its weight."""
+    """Saves only the weight for the backward pass."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return _Linear.apply(input, self.weight, self.bias) if passes_gradient(input, self) else super().forward(input)
 
 
 class FrozenConv2d(FrozenLayer, nn.Conv2d):
-    """Saves only its weight."""
+    """Saves only the weight for the backward pass."""
 
     def forward(self, input: torch.Tensor, channels: int | None = None) -> torch.Tensor:
-        """Convolve; only the first `channels` input channels receive a gradient, all of them for None."""
+        """Convolve. Only the first `channels` input channels receive a gradient; None for all channels."""
         if not passes_gradient(input, self):
             return super().forward(input)
         options = (self.stride, self.padding, self.dilation, self.groups)
@@ -85,14 +85,14 @@ class FrozenConv2d(FrozenLayer, nn.Conv2d):
 
 
 class FrozenGroupNorm(FrozenLayer, nn.GroupNorm):
-    """Saves only its input."""
+    """Saves only the input for the backward pass."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return group_norm(self, input) if passes_gradient(input, self) else super().forward(input)
 
 
 class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
-    """Saves only its input."""
+    """Saves only the input for the backward pass."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if not passes_gradient(input, self):
@@ -101,7 +101,7 @@ class FrozenLayerNorm(FrozenLayer, nn.LayerNorm):
 
 
 class FrozenGEGLU(FrozenLayer, GEGLU):
-    """Saves only the projection's output."""
+    """Saves only the output of the projection for the backward pass."""
 
     def forward(self, hidden_states: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         if not (torch.is_grad_enabled() and hidden_states.requires_grad):
@@ -110,10 +110,10 @@ class FrozenGEGLU(FrozenLayer, GEGLU):
 
 
 class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
-    """ResnetBlock2D without the features that `_is_standard` excludes."""
+    """Version of ResnetBlock2D for blocks that `_is_standard` accepts."""
 
     skip_channels = 0
-    "How many of the input's last channels come from a skip connection."
+    "Number of channels at the end of the input that come from a skip connection."
 
     def forward(self, input_tensor: torch.Tensor, temb: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
         trained = any(parameter.requires_grad for norm in (self.norm1, self.norm2) for parameter in norm.parameters())
@@ -128,8 +128,10 @@ class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
         return (shortcut + hidden) / self.output_scale_factor
 
     def _wanted_channels(self, joined: torch.Tensor) -> int:
-        """Return how many of the first channels need a gradient: not those of a skip connection from before the first
-        cross-attention."""
+        """Return the number of channels at the start that need a gradient.
+
+        The channels of a skip connection from before the first cross-attention do not depend on the prompt and need none.
+        """
         node = joined.grad_fn
         parts = node.next_functions if node is not None and node.name() == "CatBackward0" else ()
         ends_in_skip = len(parts) == 2 and parts[1][0] is None
@@ -146,18 +148,18 @@ _FROZEN: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def passes_gradient(input: torch.Tensor, layer: nn.Module) -> bool:
-    """Check whether a gradient passes through the layer and ends in none of its own parameters."""
+    """Return whether the input of a layer needs a gradient and none of the layer's own parameters does."""
     trained = any(parameter.requires_grad for parameter in layer.parameters(recurse=False))
     return torch.is_grad_enabled() and input.requires_grad and not trained
 
 
 def group_norm(norm: nn.GroupNorm, input: torch.Tensor, *, silu: bool = False) -> torch.Tensor:
-    """Compute a group norm, followed by SiLU on request, and save only the input for the backward pass."""
+    """Compute a group norm, optionally followed by SiLU, and save only the input for the backward pass."""
     return _GroupNorm.apply(input, norm.weight, norm.bias, norm.num_groups, norm.eps, silu)
 
 
 def geglu(projected: torch.Tensor) -> torch.Tensor:
-    """Multiply one half of the channels by GELU of the other (Shazeer 2020, arXiv 2002.05202), saving only the input.
+    """Multiply the first half of the channels by GELU of the second half (Shazeer 2020, arXiv 2002.05202), saving only the input.
 
     Args:
         projected: [..., 2d].
@@ -232,7 +234,7 @@ class _GroupNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        given, weight, bias = ctx.saved_tensors  # read once: with gradient checkpointing they exist only once
+        given, weight, bias = ctx.saved_tensors  # read only once: gradient checkpointing does not allow a second access
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         groups, eps = ctx.options
         layout = (len(input), input.shape[1], input[0, 0].numel(), groups)
@@ -257,7 +259,7 @@ class _LayerNorm(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        given, weight, bias = ctx.saved_tensors  # read once: with gradient checkpointing they exist only once
+        given, weight, bias = ctx.saved_tensors  # read only once: gradient checkpointing does not allow a second access
         input, weight, bias = _as_computed(gradient.dtype, given, weight, bias)
         shape, eps = ctx.options
         _, mean, deviation = torch.native_layer_norm(input, shape, weight, bias, eps)
@@ -282,7 +284,7 @@ class _Geglu(Function):
 
 
 def _as_computed(dtype: torch.dtype, input: torch.Tensor, *weights: torch.Tensor | None) -> tuple[Any, ...]:
-    """Return a norm's tensors as its forward used them: if autocast changed the output's dtype, it cast everything to it."""
+    """Return the tensors of a norm as used in the forward pass: under autocast, they had the dtype of the output."""
     if input.dtype == dtype:
         return (input.contiguous(), *weights)
     return (input.to(dtype).contiguous(), *(None if weight is None else weight.to(dtype) for weight in weights))
@@ -301,7 +303,7 @@ def _is_standard(block: ResnetBlock2D) -> bool:
 
 
 def _set_skip_channels(unet: Any) -> None:
-    """Set, in the resnets of the up blocks, how many channels come from the skip connection that diffusers' UNet passes them."""
+    """Set `skip_channels` of the resnets in the up blocks. The UNet of diffusers uses the skip connections in reverse order."""
     skips: list[int] = [unet.conv_in.out_channels]
     for block in unet.down_blocks:
         skips += [resnet.out_channels for resnet in block.resnets]
@@ -312,6 +314,6 @@ def _set_skip_channels(unet: Any) -> None:
 
 
 def whole_groups(norm: nn.GroupNorm, channels: int) -> int:
-    """Round a number of channels up to whole groups of a norm, since the gradients of a group depend on each other."""
+    """Round a number of channels up to whole groups of a norm, because the gradients within a group depend on each other."""
     group = norm.num_channels // norm.num_groups
     return -(-channels // group) * group

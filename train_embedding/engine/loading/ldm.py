@@ -194,7 +194,7 @@ def _predicts_v(unet: Any) -> bool:
 
 
 def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
-    """Return the resolution in pixels. `image_size` is in latents; it is missing for SDXL, and wrong (64) for SD2 at 768 pixels."""
+    """Return the resolution in pixels. `image_size` is in latents; it is missing for SDXL, and is 64 for SD2 at 768 pixels."""
     if "image_size" not in params:
         return 1024
     size = 8 * int(params["image_size"])

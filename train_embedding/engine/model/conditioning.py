@@ -1,4 +1,4 @@
-"""The conditioning of a UNet: encoded prompts and, for SDXL, pooled vectors and the size of the image."""
+"""Conditioning of a UNet: encoded prompts and, for SDXL, pooled vectors and image sizes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import torch
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Encoded prompts."""
+    """Encoded prompts.
+
+    Attributes:
+        context: Input of the cross-attention, [B, k * 77, sum of the encoders' widths].
+        pooled: Projected end-of-text state of SDXL's second text encoder, [B, p]; None for other families.
+    """
 
     context: torch.Tensor
-    "For the cross-attention, [B, k * 77, sum of the encoders' widths]."
     pooled: torch.Tensor | None = None
-    "Projected end-of-text state of SDXL's second encoder, [B, p]; None for other families."
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Conditioning:
         """Apply a function to each tensor."""
@@ -26,7 +29,7 @@ class Conditioning:
         return self.map(lambda tensor: tensor.to(dtype))
 
     def __add__(self, other: Conditioning) -> Conditioning:
-        """Concatenate two batches, whose contexts must be equally long."""
+        """Concatenate two batches with contexts of the same length."""
         pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
         return Conditioning(torch.cat([self.context, other.context]), pooled)
 
@@ -34,16 +37,16 @@ class Conditioning:
 def make_time_ids(height: int, width: int, crop: tuple[int, int], batch: int, device: torch.device) -> torch.Tensor:
     """Make SDXL's size conditioning, fp32 [batch, 6] (Podell et al. 2023, arXiv 2307.01952, section 2.2).
 
-    It consists of original height and width, crop top and left, target height and width. Original and target size are both that
-    of the image, as in the WebUI's sampling: an embedding is trained for what it will be used with.
+    It consists of original height and width, crop top and left, and target height and width. Original and target size are the
+    size of the image, as in the WebUI's samplers.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
         crop: Top and left.
-        batch: Rows.
-        device: Of the result.
+        batch: Number of rows.
+        device: Device of the result.
     """
-    # Filled on the device: a tensor of a list would be copied there, and waited for, in every step.
+    # Created on the device: copying a list to the device would synchronize in each step.
     numbers = (height, width, *crop, height, width)
     return torch.stack([torch.full((batch,), float(number), device=device) for number in numbers], 1)

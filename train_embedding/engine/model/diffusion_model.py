@@ -1,4 +1,4 @@
-"""DiffusionModel: the frozen networks that an embedding is trained for, made of diffusers and transformers modules."""
+"""DiffusionModel: the frozen networks for which an embedding is trained, from modules of diffusers and transformers."""
 
 from __future__ import annotations
 
@@ -27,19 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A CLIP text encoder, and which of its outputs are used."""
+    """A CLIP text encoder, and the outputs that the UNet uses.
+
+    Attributes:
+        key: "clip_l", "clip_h" or "clip_g".
+        module: The network.
+        layer: Layer whose hidden states are used, counted from the last layer.
+        normalised: Whether the final layer norm is applied to the hidden states.
+        padding: Token id that pads a chunk after its first end of text.
+        pools: Whether the UNet also uses the projected end-of-text state. This requires a CLIPTextModelWithProjection.
+    """
 
     key: str
-    '"clip_l", "clip_h" or "clip_g".'
     module: CLIPTextModel | CLIPTextModelWithProjection
     layer: int = 1
-    "Layer whose hidden states are used, counted from the last one."
     normalised: bool = True
-    "Whether the final layer norm is applied to them."
     padding: int = END_OF_TEXT
-    "Id that pads a chunk after its first end of text."
     pools: bool = False
-    "Whether the UNet also takes the projected end-of-text state; requires a CLIPTextModelWithProjection."
 
     @property
     def token_embedding(self) -> nn.Embedding:
@@ -50,16 +54,16 @@ class TextEncoder:
 
     @property
     def width(self) -> int:
-        """Dimension of its token embeddings."""
+        """Dimension of the token embeddings."""
         return self.token_embedding.embedding_dim
 
     @property
     def pooled_width(self) -> int:
-        """Dimension of the pooled output, 0 without one."""
+        """Dimension of the pooled output; 0 without a pooled output."""
         return self.module.text_projection.out_features if self.pools else 0
 
     def encode(self, prompts: PromptBatch, table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Encode prompts as the WebUI does.
+        """Encode prompts like the WebUI.
 
         Args:
             prompts: Token ids and slots, [B, k, 77].
@@ -83,7 +87,7 @@ class TextEncoder:
         return hidden.reshape(batch, chunks * length, -1), pooled
 
     def _padded(self, ids: torch.Tensor) -> torch.Tensor:
-        """Replace the padding of ids [B, k, 77], which is the end of text, by this encoder's own."""
+        """Replace the end-of-text padding of ids, [B, k, 77], by the padding of this encoder."""
         if self.padding == END_OF_TEXT:
             return ids
         ends = (ids == END_OF_TEXT).long()
@@ -92,54 +96,65 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class LatentMoments:
-    """Mean and standard deviation of the VAE's posterior, in scaled latents."""
+    """The latent distribution of images, which the VAE returns, in scaled latents.
+
+    Attributes:
+        mean: Mean, [B, 4, h, w].
+        std: Standard deviation, [B, 4, h, w].
+    """
 
     mean: torch.Tensor
-    "[B, 4, h, w]."
     std: torch.Tensor
-    "[B, 4, h, w]."
 
 
 @dataclass(frozen=True)
 class DiffusionModel:
-    """A latent diffusion model whose parameters are all frozen."""
+    """A latent diffusion model with frozen parameters.
+
+    Attributes:
+        unet: The UNet.
+        vae: The VAE.
+        text_encoders: The text encoders, in the order in which their outputs are concatenated.
+        alphas_cumprod: ᾱ of each timestep, fp32 [T] (Ho et al. 2020, arXiv 2006.11239).
+        prediction_type: What the UNet predicts.
+        family: Model family.
+        latent_scale: Factor from latents of the VAE to latents of the UNet.
+        resolution: Side in pixels of the square images that the model was trained on.
+        inpainting: Whether the UNet also takes a mask and the latents of a masked image, 9 channels in total.
+        crop: Crop top and left for the size conditioning of SDXL.
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_encoders: tuple[TextEncoder, ...]
     alphas_cumprod: torch.Tensor
-    "ᾱ of each timestep, fp32 [T] (Ho et al. 2020, arXiv 2006.11239)."
     prediction_type: PredictionType
     family: Family
     latent_scale: float
-    "Factor from the VAE's latents to the UNet's."
     resolution: int
-    "Side in pixels of the square images that it was trained with."
     inpainting: bool = False
-    "Whether the UNet also takes a mask and the latents of a masked image, 9 channels in total."
     crop: tuple[int, int] = (0, 0)
-    "Crop top and left for SDXL's size conditioning."
     _blanks: dict[tuple[int, int], torch.Tensor] = field(
         default_factory=dict[tuple[int, int], torch.Tensor], init=False, repr=False, compare=False
     )
-    "By height and width of latents, the other inputs of an inpainting UNet, [1, 5, h, w]."
+    "The other inputs of an inpainting UNet, [1, 5, h, w], by height and width of the latents."
 
     def __post_init__(self) -> None:
         for module in self.modules():
             freeze(module)
 
     def modules(self) -> tuple[nn.Module, ...]:
-        """Return UNet, VAE and text encoders."""
+        """Return the UNet, the VAE and the text encoders."""
         return (self.unet, self.vae, *(encoder.module for encoder in self.text_encoders))
 
     @property
     def device(self) -> torch.device:
-        """The UNet's device."""
+        """Device of the UNet."""
         return next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the UNet's weights."""
+        """Dtype of the UNet's weights."""
         return next(self.unet.parameters()).dtype
 
     @property
@@ -149,7 +164,11 @@ class DiffusionModel:
 
     @torch.no_grad()
     def token_embeddings(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """Look up the token embeddings of a text's first `count` tokens; for SD2 of the whole text, as in the WebUI.
+        """Look up the token embeddings of a text.
+
+        Args:
+            text: The text.
+            count: Number of tokens to use from the start; None for all. For SD2, all are used, as in the WebUI.
 
         Returns:
             Fp32 [m, d] per text encoder, on the CPU; [0, d] for an empty text.
@@ -161,17 +180,19 @@ class DiffusionModel:
         }
 
     def vocabulary(self) -> dict[str, torch.Tensor]:
-        """Return the token embedding's weight per text encoder, [V, d], not copied."""
+        """Return the weight of the token embedding per text encoder, [V, d], without copying it."""
         return {encoder.key: encoder.token_embedding.weight.detach() for encoder in self.text_encoders}
 
     @torch.no_grad()
     def encode_tokens(self, text: str, count: int | None = None) -> dict[str, torch.Tensor]:
-        """Encode the tokens that `token_embeddings` looks up, at most 75; the start of Cross Initialization.
+        """Encode the tokens of a text, for Cross Initialization (Pang et al. 2024, arXiv 2312.15905).
 
-        See Pang et al. 2024, arXiv 2312.15905.
+        Args:
+            text: The text, of which at most 75 tokens are used.
+            count: As for `token_embeddings`.
 
         Returns:
-            The text encoders' outputs, fp32 [m, d] each, on the CPU.
+            The output of each text encoder, fp32 [m, d], on the CPU.
         """
         chunk = tokenize_pieces([text])[0]
         kept = len(chunk) if takes_whole_text(self.widths) else min(len(chunk), count or CHUNK)
@@ -181,7 +202,12 @@ class DiffusionModel:
         return {key: states[0, 1 : kept + 1].float().cpu() for key, states in hidden.items()}
 
     def encode_prompts(self, prompts: PromptBatch, tables: Mapping[str, torch.Tensor]) -> Conditioning:
-        """Encode prompts with all text encoders; `tables` are the vectors [n, d] per text encoder for the prompts' slots."""
+        """Encode prompts with all text encoders.
+
+        Args:
+            prompts: Token ids and slots.
+            tables: Vectors for the slots, [n, d] per text encoder.
+        """
         encoded = [encoder.encode(prompts, tables[encoder.key]) for encoder in self.text_encoders]
         pooled = [output for _, output in encoded if output is not None]
         return Conditioning(torch.cat([hidden for hidden, _ in encoded], -1), torch.cat(pooled, -1) if pooled else None)
@@ -199,7 +225,7 @@ class DiffusionModel:
 
     @torch.no_grad()
     def encode_images(self, images: torch.Tensor) -> LatentMoments:
-        """Encode images [B, 3, H, W] with values from -1 to 1; in fp32 if the VAE overflows in fp16, as SDXL's does."""
+        """Encode images [B, 3, H, W] with values from -1 to 1. If the VAE overflows in fp16, as SDXL's does, fp32 is used."""
         moments = self._moments(self.vae, images)
         if next(self.vae.parameters()).dtype == torch.float16 and not bool(torch.isfinite(moments.mean).all()):
             return self._moments(deepcopy(self.vae).float(), images)
@@ -212,7 +238,7 @@ class DiffusionModel:
 
     @torch.no_grad()
     def _blank_image(self, noisy: torch.Tensor) -> torch.Tensor:
-        """Make a full mask and the latents of a grey image, [B, 5, h, w], as the WebUI does where nothing is kept."""
+        """Make a full mask and the latents of a grey image, [B, 5, h, w], the WebUI's inputs if nothing is masked."""
         height, width = noisy.shape[2:]
         if (height, width) not in self._blanks:
             with without_autocast(noisy.device):
@@ -228,17 +254,17 @@ class DiffusionModel:
 
 
 def empty_vector_tables(model: DiffusionModel) -> dict[str, torch.Tensor]:
-    """Make the vectors for prompts without embeddings: one row of zeros per text encoder."""
+    """Make tables of vectors for prompts without embeddings: one row of zeros per text encoder."""
     return {
         encoder.key: torch.zeros(1, encoder.width, device=model.device, dtype=torch.float32) for encoder in model.text_encoders
     }
 
 
 def apply_emphasis(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply hidden states by their tokens' weights, then restore the mean of each chunk, as WebUI 1.10.1 does by default.
+    """Multiply hidden states by the weights of their tokens, then restore the mean of each chunk: WebUI 1.10.1's default.
 
-    The WebUI restores the mean over all prompts that it encodes at once. Here each chunk has its own, so that a prompt does not
-    depend on the others in its batch.
+    The WebUI restores the mean over all prompts of a batch. Here each chunk is separate, so that a prompt does not depend on the
+    others in its batch.
 
     Args:
         hidden: [N, 77, d].
@@ -251,5 +277,5 @@ def apply_emphasis(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     weighted = exact * weights.unsqueeze(-1)
     changed = (weights != 1).any(-1)[:, None, None]
     before, after = (states.mean((1, 2), keepdim=True) for states in (exact, weighted))
-    factor = before / torch.where(changed, after, 1.0)  # so that a mean of 0 gives no NaN in unchanged chunks
+    factor = before / torch.where(changed, after, 1.0)  # avoids NaN in unchanged chunks with a mean of 0
     return torch.where(changed, weighted * factor, exact).to(hidden.dtype)

@@ -1,4 +1,4 @@
-"""The nearest tokens of a vector by cosine similarity, computed without a second table in memory."""
+"""The tokens nearest to a vector by cosine similarity, computed without a copy of the vocabulary."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch's annotations are incomplete for some methods of Tensor.
@@ -12,30 +12,38 @@ import torch
 from train_embedding.engine.prompts.tokenizer import START_OF_TEXT
 
 ROWS = 4096
-"Rows of the vocabulary per product: 20 MB in fp32 for SDXL's wider encoder."
+"Rows of the vocabulary per matrix product: 20 MB in fp32 for the larger encoder of SDXL."
 
 
 @dataclass(frozen=True)
 class VocabularyNorms:
-    """The norms of a vocabulary's vectors, without start and end of text."""
+    """Norms of the vectors of a vocabulary, without start and end of text.
+
+    Attributes:
+        norms: Fp32 [V], on the CPU.
+    """
 
     norms: torch.Tensor
-    "Fp32 [V], on the CPU."
 
     @property
     def mean(self) -> float:
-        """Their mean."""
+        """Mean of the norms."""
         return float(self.norms.mean())
 
     @property
     def spread(self) -> float:
-        """Their standard deviation."""
+        """Standard deviation of the norms."""
         return float(self.norms.std(correction=0))
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """The tokens nearest to each vector, nearest first, and their cosine similarities; 0 for a vector of zeros."""
+    """The tokens nearest to each vector, nearest first.
+
+    Attributes:
+        ids: Token ids for each vector.
+        cosines: Their cosine similarities; 0 for a vector of zeros.
+    """
 
     ids: list[list[int]]
     cosines: list[list[float]]
@@ -43,7 +51,7 @@ class Nearest:
 
 @torch.no_grad()
 def vocabulary_norms(table: torch.Tensor) -> VocabularyNorms:
-    """Compute the norms of a token embedding's weight [V, d], of any dtype, on any device; slow enough to do once only."""
+    """Compute the norms of the weight of a token embedding, [V, d]. This is slow: keep the result."""
     return VocabularyNorms(torch.cat([rows.float().norm(dim=1).cpu() for rows in _word_rows(table).split(ROWS)]))
 
 
@@ -51,14 +59,14 @@ def vocabulary_norms(table: torch.Tensor) -> VocabularyNorms:
 def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor, count: int) -> Nearest:
     """Find the tokens with the highest cosine similarity to each vector.
 
-    The table is neither copied nor normalised: products with unit vectors are divided by the rows' norms, and of each block of
-    rows only the best tokens are kept.
+    The table is neither copied nor normalised: products with unit vectors are divided by the norms of the rows, and only the best
+    tokens of each block of rows are kept.
 
     Args:
-        table: A token embedding's weight, [V, d].
-        lengths: Its norms.
-        vectors: [n, d].
-        count: Tokens per vector; fewer if the vocabulary has fewer.
+        table: Weight of a token embedding, [V, d].
+        lengths: Norms of the table.
+        vectors: Vectors, [n, d].
+        count: Number of tokens per vector, at most the size of the vocabulary.
     """
     directions = torch.nn.functional.normalize(vectors.to(table.device, torch.float32))
     best_ids, best_cosines = torch.zeros(len(vectors), 0, dtype=torch.long), torch.zeros(len(vectors), 0)  # [n, k]

@@ -1,4 +1,4 @@
-"""Noise schedules, and the timesteps and noisy latents of a training step."""
+"""Noise schedules, and timesteps and noisy latents for training steps."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from train_embedding.engine.devices import as_float64
 
 PredictionType = Literal["epsilon", "v_prediction"]
-"What a UNet predicts: the noise ε, or v (Salimans & Ho 2022, arXiv 2202.00512)."
+"Output of a UNet: the noise ε, or v (Salimans & Ho 2022, arXiv 2202.00512)."
 LEAST_SIGNAL = 4.8973451890853435e-08
-"ᾱ of pure noise: the WebUI's value in place of 0, so that the noise level σ is finite."
+"ᾱ of pure noise. The WebUI uses this value instead of 0, so that the noise level σ is finite."
 FOCUS = (0.5, 0.9)
-"The part of the schedule that the shifted policy prefers, where a subject is learned (ZOODiP, arXiv 2503.14868)."
+"Part of the schedule that shifted sampling prefers, where a subject is learned (ZOODiP, arXiv 2503.14868)."
 
 
 def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
@@ -22,7 +22,7 @@ def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
     Args:
         start: First β.
         end: Last β.
-        timesteps: Their number T.
+        timesteps: Number of timesteps T.
 
     Returns:
         ᾱ, fp32 [T].
@@ -34,8 +34,8 @@ def noise_schedule(start: float, end: float, timesteps: int) -> torch.Tensor:
 def zero_terminal_snr(alphas_cumprod: torch.Tensor) -> torch.Tensor:
     """Shift and scale √ᾱ so that the last timestep is pure noise (Lin et al. 2024, arXiv 2305.08891, algorithm 1).
 
-    The last value becomes LEAST_SIGNAL, as in the WebUI. diffusers' `rescale_zero_terminal_snr` takes and returns β, of which
-    hosts have none.
+    The last value becomes LEAST_SIGNAL, as in the WebUI. `rescale_zero_terminal_snr` of diffusers takes and returns β, which
+    hosts do not provide.
 
     Args:
         alphas_cumprod: ᾱ, [T].
@@ -55,10 +55,10 @@ def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Gen
     Args:
         policy: "uniform": independent and uniform. "stratified": uniform, one from each of `count` equal parts of the schedule.
             "shifted": stratified, with the share `focus` of the draws in FOCUS and the rest over the full range, for texture.
-        count: How many.
+        count: Number of timesteps to draw.
         timesteps: Length of the schedule.
-        generator: On the CPU.
-        focus: From 0 to 1, for "shifted".
+        generator: Generator on the CPU.
+        focus: Share of draws in FOCUS for "shifted", from 0 to 1.
     """
     if policy == "uniform":
         return torch.randint(timesteps, (count,), generator=generator)
@@ -68,7 +68,7 @@ def draw_timesteps(policy: str, count: int, timesteps: int, generator: torch.Gen
 
 
 def _shifted_quantile(probability: torch.Tensor, mass: float) -> torch.Tensor:
-    """Invert the shifted policy's distribution function, which is piecewise linear; two of its three parts vanish at mass 1."""
+    """Invert the distribution function of shifted sampling, which is piecewise linear with three parts, or one if `mass` is 1."""
     low, high = FOCUS
     tail = 1 - mass
     below, inside = tail * low, mass + tail * (high - low)

@@ -1,1 +1,1 @@
-"""How a step is computed: number formats, loss scaling and gradient checkpointing."""
+"""Mixed precision, loss scaling and gradient checkpointing."""

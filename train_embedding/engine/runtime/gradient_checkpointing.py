@@ -1,4 +1,4 @@
-"""Gradient checkpointing, which needs less memory for activations."""
+"""Gradient checkpointing as a context manager."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 
 @contextmanager
 def gradient_checkpointing(model: DiffusionModel) -> Generator[None, None, None]:
-    """Let the UNet save only the inputs of its blocks as long as the context lasts, and recompute the rest in the backward pass.
+    """Save only the inputs of the UNet's blocks within the context, and recompute the rest in the backward pass.
 
-    A step takes about a third longer and needs a fraction of the memory (Chen et al. 2016, arXiv 1604.06174).
+    A step takes about a third longer and needs a fraction of the memory for activations (Chen et al. 2016, arXiv 1604.06174).
     """
     unet = model.unet
     unet.enable_gradient_checkpointing()
-    unet.train()  # diffusers requires it; nothing in the UNet depends on it, since its dropout is 0
+    unet.train()  # required by diffusers; it has no other effect, as the dropout of the UNet is 0
     try:
         with _device_attribute(model.device):
             yield
@@ -29,9 +29,9 @@ def gradient_checkpointing(model: DiffusionModel) -> Generator[None, None, None]
 
 @contextmanager
 def _device_attribute(device: torch.device) -> Generator[None, None, None]:
-    """Give `torch` an attribute for the device's type as long as the context lasts.
+    """Add an attribute for the type of a device to `torch` within the context.
 
-    torch 2.1 reads random states from it when it checkpoints, and has no `torch.meta` and no `torch.privateuseone`.
+    torch 2.1 reads random states from it for checkpointing, but has no `torch.meta` and no `torch.privateuseone`.
     """
     if hasattr(torch, device.type):
         yield

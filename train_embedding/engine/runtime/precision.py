@@ -1,4 +1,4 @@
-"""Mixed precision: the dtype that frozen networks compute in, and loss scaling for fp16."""
+"""Mixed precision: the compute dtype of the frozen networks, and loss scaling for fp16."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
 FIRST_FACTOR = 2.0**16
 LARGEST_FACTOR = 2.0**24
 STEPS_BEFORE_GROWTH = 50
-"Steps without an overflow after which the factor doubles. GradScaler waits for 2,000, more than a usual run has here."
+"Steps without an overflow after which the factor is doubled. GradScaler's 2,000 are more than a typical run has."
 MAX_SKIPPED = 20
-"Skipped steps in a row after which a run has failed: the factor can be halved 16 times, so the loss itself overflows."
+"Consecutive skipped steps after which a run fails. After 16 the factor is 1, so the loss itself overflows."
 
 
 def autocast(model: DiffusionModel) -> AbstractContextManager[object]:
-    """Return the context in which networks compute: autocast to `compute_dtype`, or none if the device does not support it."""
+    """Return the context for computing with networks: autocast to `compute_dtype`, if the device supports it."""
     if not support_of(model.device).autocast:
         return nullcontext()
     return torch.autocast(model.device.type, dtype=autocast_dtype(model.device))
 
 
 def compute_dtype(model: DiffusionModel) -> torch.dtype:
-    """Return the dtype that the UNet computes in: autocast's, or that of its weights without autocast."""
+    """Return the compute dtype of the UNet: that of autocast or, without autocast, that of its weights."""
     return autocast_dtype(model.device) if support_of(model.device).autocast else model.dtype
 
 
 def uses_fp16_gradients(model: DiffusionModel) -> bool:
-    """Check whether gradients pass through fp16 on their way to the vectors, in the UNet or in a text encoder."""
+    """Return whether gradients pass through fp16 in the UNet or in a text encoder."""
     encoders = (encoder.module for encoder in model.text_encoders)
     weights = {next(network.parameters()).dtype for network in (model.unet, *encoders)}
     return torch.float16 in {compute_dtype(model), *weights}
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype:
-    """Return bf16 if the GPU supports it (NVIDIA since Ampere, AMD), else fp16."""
+    """Return bf16 if the GPU supports it (NVIDIA since Ampere, AMD), otherwise fp16."""
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
-        return torch.float16  # torch.cuda.is_bf16_supported() is true for emulated bf16 too
+        return torch.float16  # torch.cuda.is_bf16_supported() is also true for emulated bf16
     return torch.bfloat16
 
 
 class LossScale:
-    """Dynamic loss scaling (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2) that never waits for the device.
+    """Dynamic loss scaling (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2) without synchronization with the device.
 
-    The loss is multiplied by a power of two before the backward pass and the gradient divided by it, exactly, afterwards, so
-    that small gradients do not vanish in fp16, whose smallest number is 6e-8. A step whose gradient is not finite is skipped and
-    the factor halved; after some steps without an overflow it is doubled. `torch.cuda.amp.GradScaler` does the same, but waits
-    for the device in every step to know whether to skip it.
+    The loss is multiplied by a power of two before the backward pass, and the gradient is divided by it afterwards, which is
+    exact. Small gradients therefore do not vanish in fp16, whose smallest positive number is 6e-8. If a gradient is not finite,
+    the step is skipped and the factor is halved. After some steps without an overflow the factor is doubled.
+    `torch.cuda.amp.GradScaler` does the same but synchronizes in each step.
 
     Args:
-        device: Where the vectors are trained.
-        enabled: False for runs in which no gradient passes through fp16; then nothing is scaled and no step is skipped.
+        device: Device on which the vectors are trained.
+        enabled: Whether gradients pass through fp16. If not, nothing is scaled and no step is skipped.
     """
 
     def __init__(self, device: torch.device, enabled: bool) -> None:
@@ -67,10 +67,10 @@ class LossScale:
         self._clean = torch.zeros((), device=device)
         "Steps without an overflow since the factor last changed."
         self._skipped = torch.zeros((), device=device)
-        "Steps skipped in a row."
+        "Consecutive skipped steps."
 
     def add_gradient(self, loss: torch.Tensor, leaves: Iterable[torch.Tensor]) -> None:
-        """Add the gradient of a loss, a scalar, to that of the leaves which are trained."""
+        """Add the gradient of a scalar loss to the gradients of the leaves that require gradients."""
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         scaled = loss * self._factor if self.enabled else loss
         for leaf, gradient in zip(wanted, torch.autograd.grad(scaled, wanted), strict=True):
@@ -78,13 +78,13 @@ class LossScale:
             leaf.grad = unscaled if leaf.grad is None else leaf.grad + unscaled
 
     def step(self, optimizer: Optimizer) -> None:
-        """Make the optimizer's step, or none where a gradient is not finite, and adapt the factor."""
+        """Perform a step of the optimizer, or skip it if a gradient is not finite, and adapt the factor."""
         if not self.enabled:
             optimizer.step()
             return
         trained = [tensor for group in optimizer.param_groups for tensor in group["params"] if tensor.grad is not None]
         finite = torch.stack([tensor.grad.isfinite().all() for tensor in trained]).all()
-        for tensor in trained:  # so that what the optimizer keeps of gradients stays finite too
+        for tensor in trained:  # keeps the state of the optimizer finite
             tensor.grad.copy_(torch.where(finite, tensor.grad, 0.0))
         before = [(tensor, tensor.detach().clone()) for tensor in _tensors_of(optimizer, trained)]
         optimizer.step()
@@ -102,16 +102,16 @@ class LossScale:
         self._clean = torch.where(grows, 0.0, self._clean)
 
     def skipped_in_a_row(self) -> int:
-        """Return how many steps were skipped since the last one that was made; waits for the device."""
+        """Return the number of consecutive skipped steps. Synchronizes with the device."""
         return int(self._skipped) if self.enabled else 0
 
     def values(self) -> dict[str, torch.Tensor]:
-        """Return everything that later steps depend on, as scalars on the CPU."""
+        """Return the state as scalars on the CPU."""
         held = {"factor": self._factor, "clean": self._clean, "skipped": self._skipped}
         return {name: value.detach().cpu().clone() for name, value in held.items()}
 
     def load(self, values: Mapping[str, Any]) -> None:
-        """Restore what `values` returned."""
+        """Restore the state from the result of `values`."""
         device = self._factor.device
         self._factor, self._clean, self._skipped = (
             torch.as_tensor(values[name], dtype=torch.float32).to(device) for name in ("factor", "clean", "skipped")
@@ -119,6 +119,6 @@ class LossScale:
 
 
 def _tensors_of(optimizer: Optimizer, trained: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the trained tensors and the optimizer's state of their shape, without its step counters."""
+    """Return the trained tensors and their optimizer state, without step counters."""
     kept = (value for tensor in trained for value in optimizer.state.get(tensor, {}).values())
     return [*trained, *(value for value in kept if isinstance(value, torch.Tensor) and value.ndim)]
