@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_whole(diffusers_folder: Path, tmp_path: Path, part
     shutil.copytree(diffusers_folder, folder)
     (file,) = (file for file in (folder / part).iterdir() if file.suffix in (".safetensors", ".bin"))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
-    with pytest.raises(UnreadableFile, match="is not a diffusers model, or damaged") as caught:
+    with pytest.raises(UnreadableFile, match="is damaged, or not a diffusers model") as caught:
         load_checkpoint(folder)
     assert "\n" not in caught.value.message
 

@@ -162,7 +162,7 @@ def test_no_clip_text_encoder(tiny_source: Source) -> None:
 
 @pytest.mark.parametrize("channels", [5, 8])
 def test_depth_and_editing_models_are_refused(tiny_source: Source, channels: int) -> None:
-    with pytest.raises(HostFailed, match=f"UNet takes {channels} channels"):
+    with pytest.raises(HostFailed, match=f"UNet has {channels} input channels"):
         build_model(tiny_source.ldm_state(), changed(in_channels=channels), text_config=TEXT_CONFIG)
 
 

@@ -1,4 +1,4 @@
-"""What a training step costs at true model size: floating-point operations and memory."""
+"""Cost of a training step at true model size: floating-point operations and memory."""
 
 from __future__ import annotations
 

@@ -25,34 +25,39 @@ CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD1", 256), ("SD2", 512
 
 @dataclass(frozen=True)
 class StepFlops:
-    """Floating-point operations at batch size 1."""
+    """Floating-point operations of a step at batch size 1.
+
+    Attributes:
+        family: Model family.
+        resolution: Side of the image in pixels.
+        forward: Forward pass of the UNet.
+        step: Forward and backward pass of the UNet.
+        text_encoder: Forward and backward pass of the text encoders.
+        attention_forward: Part of `forward` in the two matrix products of attention.
+        attention_step: Part of `step` in these products and the four products of their gradients.
+    """
 
     family: Family
     resolution: int
     forward: int
-    "Of the UNet."
     step: int
-    "Forward and backward of the UNet."
     text_encoder: int
-    "Forward and backward of the text encoders."
     attention_forward: int
-    "The part of `forward` in the two products of attention, both of whose factors depend on the prompt."
     attention_step: int
-    "The part of `step` in these and in the four products of their gradients."
 
     @property
     def ratio(self) -> float:
-        """The UNet's operations of a step as a multiple of its forward."""
+        """Operations of the UNet in a step, relative to its forward pass."""
         return self.step / self.forward
 
     @property
     def layers_ratio(self) -> float:
-        """The ratio without attention: frozen layers, whose backward costs at most as much as their forward."""
+        """The ratio without attention. The backward pass of frozen layers costs at most as much as their forward pass."""
         return (self.step - self.attention_step) / (self.forward - self.attention_forward)
 
     @property
     def recomputed(self) -> int:
-        """What a fused attention kernel adds on a GPU: it recomputes one of the products instead of saving the scores."""
+        """Additional operations of a fused attention kernel on a GPU, which recomputes a product instead of saving the scores."""
         return (self.attention_step - self.attention_forward) // 4
 
     def to_json(self) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class StepFlops:
 
 @cache
 def count_text_encoders(family: Family) -> int:
-    """Count forward and backward of a family's text encoders to one vector each, as in a training step."""
+    """Count the forward and backward pass of the text encoders of a family, with one vector each."""
     with FakeTensorMode(), torch.enable_grad():
         encoders = meta_text_encoders(family)
         tables = [torch.zeros(1, encoder.width, requires_grad=True) for encoder in encoders]
@@ -85,12 +90,12 @@ def count_text_encoders(family: Family) -> int:
 
 
 def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True) -> StepFlops:
-    """Count the UNet's part of a training step: forward, loss, and the backward to the prompt.
+    """Count the operations of the UNet in a training step: forward pass, loss, and backward pass to the prompt.
 
     Args:
-        model: From `meta_model`.
-        resolution: In pixels.
-        to_pooled: Whether the backward reaches SDXL's pooled output too, as it does if the second text encoder is trained.
+        model: Result of `meta_model`.
+        resolution: Side of the image in pixels.
+        to_pooled: Whether SDXL's pooled output receives a gradient, as it does if the second text encoder is trained.
     """
     conditioning = meta_prompt(model, to_pooled=to_pooled)
     latents = torch.zeros(1, 4, resolution // 8, resolution // 8, device="meta")
@@ -117,5 +122,5 @@ def flop_table() -> list[dict[str, Any]]:
 
 
 def _attention(counter: FlopCounterMode) -> int:
-    """Return the part of attention: on the meta device, the only batched matrix products of a UNet."""
+    """Return the operations of attention, which on the meta device are the only batched matrix products of a UNet."""
     return counter.get_flop_counts()["Global"].get(torch.ops.aten.bmm, 0)

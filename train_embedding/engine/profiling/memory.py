@@ -1,4 +1,4 @@
-"""Memory of a training step at true model size: saved for the backward pass, and peak."""
+"""Memory of a training step at true model size: peak, and tensors saved for the backward pass."""
 
 # pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 # torch's annotations are incomplete for some methods, and a storage has no public identity.
@@ -34,31 +34,38 @@ BATCHES = (1, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
 "Memory of common graphics cards in GiB."
 RESERVED = 2**30
-"Bytes for what is not counted: the driver's context, the kernels' workspaces, the host."
+"Bytes for memory that is not counted: driver context, workspaces of kernels, host."
 WEIGHTS = torch.float16
-"The dtype of weights in hosts."
+"Dtype of weights in hosts."
 
 
 @dataclass(frozen=True)
 class StepMemory:
-    """The memory of one kind of step, in bytes."""
+    """Memory of a step in bytes.
+
+    Attributes:
+        family: Model family.
+        resolution: Side of the images in pixels.
+        batch: Batch size.
+        checkpointing: Whether gradient checkpointing was used.
+        frozen: Whether frozen layers were used instead of the original layers.
+        saved: Distinct storages saved for the backward pass, without the weights.
+        peak: Peak memory without the weights, including `saved`.
+        weights: Weights of UNet, VAE and text encoders.
+    """
 
     family: Family
     resolution: int
     batch: int
     checkpointing: bool
     frozen: bool
-    "Whether frozen layers were used, rather than torch's own."
     saved: int
-    "Distinct storages saved for the backward pass, without the networks' own."
     peak: int
-    "The most that is held at once besides the weights, `saved` included."
     weights: int
-    "UNet, VAE and text encoders."
 
     @property
     def smallest_card(self) -> int:
-        """GiB of the smallest common card with enough memory: computed, not measured."""
+        """Memory in GiB of the smallest common graphics card that is sufficient; 0 if none is. Computed, not measured."""
         return next((card for card in CARDS if card * 2**30 >= self.weights + self.peak + RESERVED), 0)
 
     def to_json(self) -> dict[str, Any]:
@@ -88,12 +95,12 @@ def count_memory(
     """Count the memory of a training step.
 
     Args:
-        model: From `meta_model`.
-        resolution: In pixels.
+        model: Result of `meta_model`.
+        resolution: Side of the images in pixels.
         batch: Images per step.
         checkpointing: Whether to use gradient checkpointing.
-        frozen: False for torch's and diffusers' original layers, to compare with.
-        dtype: That autocast computes in.
+        frozen: Whether to use frozen layers instead of the original layers.
+        dtype: Dtype of autocast.
     """
     given = meta_prompt(model, batch=batch).to(model.dtype)
     latents = torch.zeros(batch, 4, resolution // 8, resolution // 8, device="meta")
@@ -117,7 +124,7 @@ def count_memory(
 
 @cache
 def text_encoder_saved(family: Family, batch: int, frozen: bool, dtype: torch.dtype) -> int:
-    """Count the bytes that a family's text encoders save for the backward pass to the vectors."""
+    """Count the bytes that the text encoders of a family save for the backward pass to the vectors."""
     with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
         encoders = meta_text_encoders(family, WEIGHTS)
         modules = [encoder.module for encoder in encoders]
@@ -139,12 +146,12 @@ def _text_encoder_bytes(family: Family) -> int:
 
 
 def weight_bytes(model: DiffusionModel) -> int:
-    """Return the bytes of UNet, VAE and text encoders."""
+    """Return the size of UNet, VAE and text encoders in bytes."""
     return _bytes(model.unet) + _bytes(model.vae) + _text_encoder_bytes(model.family)
 
 
 def memory_table() -> list[dict[str, Any]]:
-    """Count all CASES with all batch sizes and kinds of steps."""
+    """Count all CASES with all batch sizes, with and without frozen layers and gradient checkpointing."""
     rows: list[dict[str, Any]] = []
     for family, resolution in CASES:
         model = meta_model(family, WEIGHTS)
@@ -156,17 +163,17 @@ def memory_table() -> list[dict[str, Any]]:
 
 
 class MemoryCounter(TorchDispatchMode):
-    """Counts the storages that operations allocate as long as the context lasts.
+    """Counts the storages that operations allocate within the context.
 
     Args:
-        networks: Whose parameters and buffers are not counted.
+        networks: Networks whose parameters and buffers are not counted.
     """
 
     def __init__(self, networks: list[Any]) -> None:
         super().__init__()
         self._own = {_key(tensor) for network in networks for tensor in (*network.parameters(), *network.buffers())}
         self._live: dict[int, tuple[int, int]] = {}
-        "By storage, its bytes and its number of tensors."
+        "Size in bytes and number of tensors of each storage."
         self.held = self.peak = self.saved = 0
 
     @contextmanager
@@ -191,7 +198,7 @@ class MemoryCounter(TorchDispatchMode):
         return result
 
     def _track(self, tensor: torch.Tensor) -> None:
-        """Track a storage by its tensors, since torch 2.1 does not report when a storage is freed."""
+        """Track a storage by its tensors, because torch 2.1 does not report when a storage is freed."""
         key = _key(tensor)
         if key in self._own:
             return
@@ -212,10 +219,10 @@ class MemoryCounter(TorchDispatchMode):
 
 @contextmanager
 def emulate_cuda_autocast(dtype: torch.dtype) -> Generator[None, None, None]:
-    """Let networks on any device compute as under autocast on CUDA, as long as the context lasts.
+    """Emulate autocast on CUDA for networks on any device, within the context.
 
-    Products are in `dtype`, norms and softmax in fp32, attention in a fused kernel. Functions of torch are replaced, so the
-    process must do nothing else meanwhile.
+    Matrix products use `dtype`, norms and softmax fp32, and attention a fused kernel. Functions of torch are replaced, so no
+    other thread may use torch meanwhile.
     """
     functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
     functions |= {(F, name): _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}

@@ -1,4 +1,4 @@
-"""The networks of each family at their true size and without weights, for counting."""
+"""Networks of each family at their true size, without weights, for counting."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ENCODERS: dict[Family, tuple[dict[str, Any], ...]] = {
         {"hidden_size": 1280, "num_hidden_layers": 32, "layer": 2, "projection_dim": 1280},
     ),
 }
-"By family, the configs of its text encoders, and the layer that is used."
+"Configs of the text encoders of each family, with the layer that is used."
 
 
 def meta_model(family: Family, dtype: torch.dtype = torch.float32) -> DiffusionModel:
-    """Make a family's UNet and VAE on the meta device, without text encoders."""
+    """Make the UNet and VAE of a family on the meta device, without text encoders."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
 
@@ -53,7 +53,7 @@ def meta_model(family: Family, dtype: torch.dtype = torch.float32) -> DiffusionM
 
 
 def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True) -> Conditioning:
-    """Make encoded prompts of 77 tokens that require gradients; SDXL's pooled output only with `to_pooled`."""
+    """Make encoded prompts of 77 tokens that require gradients. SDXL's pooled output requires them only with `to_pooled`."""
     config = model.unet.config
     context = torch.zeros(batch, 77, config.cross_attention_dim, device="meta", requires_grad=True)
     if config.addition_embed_type is None:
@@ -63,15 +63,15 @@ def meta_prompt(model: DiffusionModel, *, batch: int = 1, to_pooled: bool = True
 
 
 def meta_batch(latents: torch.Tensor) -> Batch:
-    """Make a batch of latents [B, 4, h, w] whose prompts are encoded already."""
+    """Make a batch of latents, [B, 4, h, w], with placeholder prompts."""
     ids = torch.zeros(len(latents), 1, 77, dtype=torch.long, device="meta")
     return Batch(latents, PromptBatch(ids, ids), torch.Generator())
 
 
 def meta_text_encoders(family: Family, dtype: torch.dtype = torch.float32) -> list[TextEncoder]:
-    """Make a family's text encoders. It must be called in the context of a `FakeTensorMode`.
+    """Make the text encoders of a family. Call it within a `FakeTensorMode`.
 
-    They are not on the meta device, since transformers 4.30 reads a number from a tensor on the device of its input.
+    They are not on the meta device, because transformers 4.30 reads a value from a tensor on the device of its input.
     """
     with _default_dtype(dtype):
         return [_text_encoder(**config) for config in _ENCODERS[family]]

@@ -1,8 +1,8 @@
-"""The context embedding regularization of CoRe (Wu et al. 2025, arXiv 2408.15914), which keeps the rest of a prompt effective.
+"""Context regularization (CoRe, Wu et al. 2025, arXiv 2408.15914), which preserves the influence of the other words of a prompt.
 
-Long training can move vectors to where the text encoder puts out something else for every other word of a prompt, which then
-loses its effect. This loss compares the encodings of those words with the encodings at the start of the run. It needs no images
-and no UNet. The paper's second term, on attention maps, would need a UNet forward of its own and is left out.
+After long training, vectors can change the output of the text encoder for all other words of a prompt, which then lose their
+influence. This loss compares the encodings of those words with their encodings at the start of the run. It needs neither images
+nor the UNet. The paper's second term, on attention maps, would need another UNet forward pass and is not implemented.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ PROMPTS = (
     "a painting of [name] in the style of van gogh", "a pencil drawing of [name]", "a black and white photo of [name]",
     "a marble statue of [name]", "a small [name] in a big hall", "two people looking at [name]", "a poster with [name] and a sun",
 )  # fmt: skip
-"Scenes that most checkpoints know; each step uses one."
+"Common scenes; each step uses one of them."
 
 
 class CoreLoss:
     """Computes the loss against the encodings at the start of a run.
 
     Args:
-        model: Its text encoders are used.
-        start: Vectors [n, d] per text encoder at the start of the run, on the model's device.
-        seed: Of the run; decides which prompt a step uses.
+        model: The model, of which the text encoders are used.
+        start: Vectors [n, d] per text encoder at the start of the run, on the device of the model.
+        seed: Seed of the run, which sets the prompt of each step.
     """
 
     def __init__(self, model: DiffusionModel, start: Mapping[str, torch.Tensor], seed: int) -> None:
@@ -46,7 +46,7 @@ class CoreLoss:
             self._references = [self._encode(prompts, start) for prompts in self._prompts]
 
     def loss(self, vectors: Mapping[str, torch.Tensor], step: int) -> torch.Tensor:
-        """Compute 1 − cos(encoding, reference), averaged over the tokens that are not the embedding's; a scalar in 0…2."""
+        """Compute 1 − cos(encoding, reference), averaged over the tokens of other words: a scalar from 0 to 2."""
         chosen = int(torch.randint(len(PROMPTS), (), generator=step_generator(self._seed, CONTEXT_PROMPTS + step)))
         prompts, reference = self._prompts[chosen], self._references[chosen]
         similarity = F.cosine_similarity(self._encode(prompts, vectors), reference, dim=-1)  # [1, k * 77]

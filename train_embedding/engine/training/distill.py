@@ -1,4 +1,4 @@
-"""Prompt distillation: training vectors, without images, for which the model predicts what it predicts for a long prompt."""
+"""Prompt distillation: training on a long prompt instead of images, so that the model predicts the same for the vectors."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from train_embedding.engine.prompts.prompt_editing import single_text
 from train_embedding.engine.sampling import draw_latents
 
 LATENTS = 32
-"Half are drawn from the teacher prompt and half from an empty one, so that the embedding also works as a negative prompt."
+"Number of sampled latents: half from the teacher prompt, half from an empty prompt, for use as a negative prompt."
 _IMAGES_PER_BATCH = 4
 _STEPS, _GUIDANCE = 20, 5.0
 
 
 @torch.no_grad()
 def encode_teacher(model: DiffusionModel, prompt: str) -> Conditioning:
-    """Encode the teacher prompt, a batch of one. Weights and BREAK act, and it may be longer than 75 tokens.
+    """Encode the teacher prompt as a batch of 1. It may have weights, BREAK and more than 75 tokens.
 
     Raises:
-        InvalidInput: The prompt is more than one text.
+        InvalidInput: The prompt contains AND or prompt editing.
     """
     tokenized = PromptTokenizer().tokenize(single_text(prompt))
     return model.encode_prompts(batch_tokenized([tokenized]).to(model.device), empty_vector_tables(model))
 
 
 def sample_teacher_latents(model: DiffusionModel, resolved: ResolvedSpec, stopped: Callable[[], bool]) -> list[EncodedImage]:
-    """Draw the latents on which teacher and embedding are compared, with the model itself.
+    """Sample the latents for distillation with the model itself.
 
     Args:
-        model: Draws them.
-        resolved: Gives the teacher prompt, the seed and the size.
-        stopped: Called before each batch; once it returns True, no more are drawn.
+        model: The model.
+        resolved: The options of the run.
+        stopped: Called before each batch; sampling ends when it returns True.
     """
     spec = resolved.spec
     encoded: list[EncodedImage] = []
@@ -65,6 +65,6 @@ def sample_teacher_latents(model: DiffusionModel, resolved: ResolvedSpec, stoppe
 
 
 def distillation_spec(resolved: ResolvedSpec) -> ResolvedSpec:
-    """Replace the options that only datasets of images have; the caption is the embedding alone."""
+    """Replace the options for images; the caption is the embedding only."""
     spec = replace(resolved.spec, template=("[name]",), random_flip=False, latent_sampling="deterministic")
     return replace(resolved, spec=spec)

@@ -1,7 +1,8 @@
-"""Early stopping: when a run has learned what it can, and which of its snapshots to keep, from the evaluations alone.
+"""Early stopping: decides from the evaluation losses when a run ends, and which vectors are the best.
 
-The score y_s is the mean over the items of ℓ_k(s) / ℓ_k(0), where ℓ_k(s) is the loss of item k at step s on fixed latents, noise,
-prompts and timesteps (after DVAR, Voronov et al. 2023, arXiv 2302.04841, which stops on the variance of such a loss).
+The score y_s is the mean of ℓ_k(s) / ℓ_k(0) over the items, where ℓ_k(s) is the loss of item k at step s for fixed latents,
+noise, prompts and timesteps. The rule is based on DVAR (Voronov et al. 2023, arXiv 2302.04841), which uses the variance of such a
+loss.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from typing import Literal
 import torch
 
 WINDOW = 8
-"Number of latest evaluations that the rule looks at."
+"Number of latest evaluations that the rule uses."
 VARIANCE_RATIO = 0.15
-"The curve has plateaued when its variance in the window is below this fraction of its variance as a whole."
+"The curve has plateaued if its variance in the window is below this fraction of its total variance."
 SMALL_GAIN = 0.05
-"An improvement over the window below this fraction of the whole improvement does not count."
+"An improvement within the window below this fraction of the total improvement is ignored."
 HARDLY_MOVED = 0.05
-"Vectors that moved by less than this fraction of their norm were hardly trained."
+"Vectors that changed by less than this fraction of their norm are considered barely trained."
 _TINY = 1e-6
-"Differences below this are rounding."
+"Differences below this are considered rounding errors."
 
 
 class Verdict(Enum):
-    """What the evaluations say about a run. The values are saved in its files."""
+    """Result of early stopping. The values are saved in the files of a run."""
 
     UNDECIDED = ""
     CONVERGED = "converged"
@@ -34,35 +35,39 @@ class Verdict(Enum):
 
 
 Diagnosis = Literal["loss rose", "hardly moved", "no gain"]
-"The likely reason why a run did not learn."
+"Likely reason why a run did not learn."
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation losses at a step. The first evaluation of a run is of step 0."""
+    """The evaluation losses at a step.
+
+    Attributes:
+        step: The step; 0 for the first evaluation of a run.
+        losses: Loss of each item, float64 [N], on the CPU.
+    """
 
     step: int
     losses: torch.Tensor
-    "Float64 [N], on the CPU."
 
 
 def paired_difference(differences: torch.Tensor) -> tuple[float, float]:
-    """Compute the mean of paired differences [N], N at least 2, and its standard error."""
+    """Compute the mean of paired differences, [N] with N ≥ 2, and its standard error."""
     values = differences.double()
     return float(values.mean()), float(values.std()) / len(values) ** 0.5
 
 
 def scores(evaluations: Sequence[Evaluation]) -> list[float]:
-    """Compute the score y of each evaluation: 1 at the start, lower where the embedding has learned."""
+    """Compute the score y of each evaluation: 1 at the start, lower as the embedding learns."""
     return [float(score) for score in _ratios(evaluations).mean(1)]
 
 
 def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
-    """Judge whether the run should end; two consecutive evaluations must agree on the verdict.
+    """Decide whether the run should end. Two consecutive evaluations must give the same result.
 
     Args:
-        evaluations: All of the run, at least one.
-        floor: First step that may end the run.
+        evaluations: All evaluations of the run, at least one.
+        floor: First step at which the run may end.
     """
     if len(evaluations) < 2 or evaluations[-1].step < floor:
         return Verdict.UNDECIDED
@@ -71,14 +76,14 @@ def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
 
 
 def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
-    """Find the earliest evaluation that is as good as the best one to within the standard error of their difference.
+    """Find the earliest evaluation that is as good as the best one, within the standard error of their difference.
 
     Args:
-        evaluations: All of the run.
-        after: Only later steps than this are compared; there must be one.
+        evaluations: All evaluations of the run.
+        after: Only later steps are compared; there must be at least one.
 
     Returns:
-        Its index.
+        The index of the evaluation.
     """
     ratios = _ratios(evaluations)
     first = next(index for index, evaluation in enumerate(evaluations) if evaluation.step > after)
@@ -91,7 +96,7 @@ def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
 
 
 def has_learned(evaluations: Sequence[Evaluation]) -> bool:
-    """Check whether the best score is below the start by two standard errors or more."""
+    """Return whether the best score is at least two standard errors below that of the start."""
     ratios = _ratios(evaluations)
     return _below_start(ratios[int(ratios.mean(1).argmin())])
 
@@ -100,8 +105,8 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
     """Find the likely reason why the run did not learn.
 
     Args:
-        evaluations: All of the run.
-        moved: How far the vectors have moved, as a fraction of their norm.
+        evaluations: All evaluations of the run.
+        moved: Change of the vectors relative to their norm; see `TrainState.relative_change`.
     """
     gain, error = paired_difference(1 - _ratios(evaluations)[-1])
     if gain < -error - _TINY:
@@ -110,15 +115,15 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
 
 
 def _below_start(ratios: torch.Tensor) -> bool:
-    """Check whether the items' ratios [N] are below 1 by two standard errors or more."""
+    """Return whether the ratios of the items, [N], are at least two standard errors below 1."""
     gain, error = paired_difference(1 - ratios)
     return gain > _TINY and gain >= 2 * error
 
 
 def _judge_once(evaluations: Sequence[Evaluation]) -> Verdict:
-    """Apply the rule at the last of the evaluations; undecided while the window is not full.
+    """Apply the rule at the last evaluation. It is undecided until the window is full.
 
-    The best of many noisy evaluations may lie below the start by chance, so the window as a whole must lie there too.
+    The best of many noisy evaluations may be below the start by chance, so the mean of the window must be below the start too.
     """
     if len(evaluations) < WINDOW:
         return Verdict.UNDECIDED

@@ -1,4 +1,4 @@
-"""Evaluation losses: on the same latents, noise, timesteps and prompts every time, so that only the vectors differ."""
+"""Evaluation losses, which always use the same latents, noise, timesteps and prompts, so that only the vectors differ."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ _ITEMS_PER_BATCH = 16
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """K items of one size."""
+    """K evaluation items of one size.
+
+    Attributes:
+        latents: [K, 4, h, w].
+        noise: [K, 4, h, w].
+        timesteps: Long [K].
+        prompts: K prompts.
+        weights: Loss weight of each position, [K, h, w]; None if all are equal.
+        teacher: Conditioning whose predictions are the target of distillation, K rows; None for training on images.
+    """
 
     latents: torch.Tensor
-    "[K, 4, h, w]."
     noise: torch.Tensor
-    "[K, 4, h, w]."
     timesteps: torch.Tensor
-    "Long [K]."
     prompts: PromptBatch
     weights: torch.Tensor | None = None
-    "Weight of each position, [K, h, w]; None if all are equal."
     teacher: Conditioning | None = None
-    "The prompt to distil, K times."
 
 
 def evaluation_set(
     model: DiffusionModel, latents: torch.Tensor, captions: Sequence[str], name: str, vectors: int, *, repeats: int, seed: int
 ) -> EvaluationSet:
-    """Make K = N · `repeats` items of N images, at timesteps stratified over the schedule, each with noise of its own.
+    """Make K = N · `repeats` items of N images, with timesteps stratified over the schedule and separate noise.
 
     Args:
-        model: Gives the noise schedule.
+        model: The model, for its noise schedule.
         latents: [N, 4, h, w].
-        captions: One per image, with `[name]` or the name in place of the embedding.
-        name: Of the embedding.
-        vectors: How many the embedding has.
+        captions: Caption of each image, with `[name]` or the name of the embedding.
+        name: Name of the embedding.
+        vectors: Number of vectors of the embedding.
         repeats: Items per image.
-        seed: Of the noise and the timesteps.
+        seed: Seed of noise and timesteps.
     """
     generator = torch.Generator().manual_seed(seed)
     repeated = latents.repeat_interleave(repeats, 0)
@@ -63,15 +67,15 @@ def evaluation_set(
 
 
 def dataset_evaluation_sets(model: DiffusionModel, dataset: LatentDataset, count: int, seed: int) -> list[EvaluationSet]:
-    """Make evaluation items of the training images, at timesteps stratified over the schedule.
+    """Make evaluation items of the training images, with timesteps stratified over the schedule.
 
     They depend on the dataset, the count and the seed only.
 
     Args:
-        model: Gives the noise schedule.
+        model: The model, for its noise schedule.
         dataset: The training images.
-        count: Items in all sets together.
-        seed: Of the choice of images, the noise and the timesteps.
+        count: Number of items in all sets together.
+        seed: Seed of the choice of images, the noise and the timesteps.
 
     Returns:
         One set or more for each size of images.
@@ -93,7 +97,13 @@ def dataset_evaluation_sets(model: DiffusionModel, dataset: LatentDataset, count
 
 @torch.no_grad()
 def evaluation_losses(model: DiffusionModel, vectors: dict[str, torch.Tensor], items: EvaluationSet) -> torch.Tensor:
-    """Compute the loss of each item, [K], for vectors [n, d] per text encoder on the model's device."""
+    """Compute the loss of each item, [K].
+
+    Args:
+        model: The frozen model.
+        vectors: [n, d] per text encoder, on the device of the model.
+        items: The evaluation items.
+    """
     batch = Batch(items.latents, items.prompts, torch.Generator(), items.weights, items.teacher)
     losses: list[torch.Tensor] = []
     for start in range(0, len(items.latents), _ITEMS_PER_BATCH):

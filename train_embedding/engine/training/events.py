@@ -1,4 +1,4 @@
-"""Events of the training loop, to which saving, plotting and previews listen."""
+"""Events of the training loop, for saving, plotting and previews."""
 
 from __future__ import annotations
 
@@ -15,28 +15,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Started:
-    """Model and images are ready; the next step follows."""
+    """The model and the images are ready.
+
+    Attributes:
+        steps: Last step of the run unless it ends earlier.
+        state: State before the next step.
+    """
 
     steps: int
-    "Last step of the run, unless it ends earlier."
     state: TrainState = field(compare=False)
 
 
 @dataclass(frozen=True)
 class Stepped:
-    """One optimizer step is done."""
+    """An optimizer step is complete.
+
+    Attributes:
+        step: Number of the step, from 1.
+        rate: Learning rate of the step.
+        loss: Mean over the batch, a detached scalar on the training device. Reading it synchronizes with the device.
+        state: State after the step. The next step changes it, so copy what you keep.
+    """
 
     step: int
     rate: float
     loss: torch.Tensor
-    "Mean over the batch, a detached scalar on the training device; reading it waits for the device."
     state: TrainState = field(compare=False)
-    "After the step. It changes with the next one: copy what you keep."
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The EMA of the vectors was evaluated, before the first step or after one."""
+    """The EMA of the vectors was evaluated, before the first step or after a step."""
 
     evaluation: Evaluation
     state: TrainState = field(compare=False)
@@ -44,12 +53,16 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Ended:
-    """No further step follows."""
+    """The run has ended.
+
+    Attributes:
+        step: Last completed step.
+        stopped: Whether the user stopped the run.
+        state: State after that step.
+    """
 
     step: int
-    "The last one that was made."
     stopped: bool
-    "Whether the user stopped the run."
     state: TrainState = field(compare=False)
 
 

@@ -1,4 +1,4 @@
-"""The training loop of textual inversion (Gal et al. 2022, arXiv 2208.01618): everything but the vectors is frozen."""
+"""The training loop of textual inversion (Gal et al. 2022, arXiv 2208.01618): only the vectors are trained."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from train_embedding.engine.training.optimizers import set_learning_rate
 from train_embedding.engine.training.state import TrainState
 
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
-"Computes the evaluation losses [N] of some vectors [n, d] per text encoder."
+"Computes the evaluation losses [N] of vectors [n, d] per text encoder."
 Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int, LossScale], torch.Tensor]
-"`accumulate_gradient`, or what replaces it where several processes share the batch."
+"`accumulate_gradient`, or `DistributedGradient` with several processes."
 
 
 def accumulate_gradient(
@@ -38,12 +38,12 @@ def accumulate_gradient(
     """Add the gradient of the step's mean loss to the vectors.
 
     Args:
-        model: Frozen.
-        vectors: [n, d] per text encoder; those that require gradients receive them.
-        dataset: Gives the step's batches.
-        spec: Says how many batches make a step.
+        model: The frozen model.
+        vectors: [n, d] per text encoder. Gradients are added to those that require gradients.
+        dataset: The training batches.
+        spec: The options of the run.
         step: Counted from 1.
-        scale: Scales the loss where gradients pass through fp16.
+        scale: Loss scaling for fp16.
 
     Returns:
         The mean loss, a detached scalar on the device.
@@ -59,15 +59,20 @@ def accumulate_gradient(
 
 @dataclass(frozen=True)
 class LoopHooks:
-    """What the training loop calls while it runs."""
+    """Functions that the training loop calls.
+
+    Attributes:
+        evaluate: Computes evaluation losses.
+        announce: Receives the events in order, on the calling thread.
+        should_stop: Returns whether the run should stop; called before each step.
+        core_loss: Context regularization; required if the spec has a weight for it.
+        gradient: Computes the gradient of a step.
+    """
 
     evaluate: Evaluate
     announce: Listener
-    "Receives the events in order, on the calling thread."
     should_stop: Callable[[], bool]
-    "Called before every step."
     core_loss: CoreLoss | None = None
-    "Needed if the spec gives it a weight."
     gradient: Gradient = accumulate_gradient
 
 
@@ -75,11 +80,11 @@ def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, reso
     """Train from the given state to the end of the run.
 
     Args:
-        model: Frozen.
-        state: Changed in place. After an error it is that of a whole step.
-        dataset: Batches of latents and prompts.
+        model: The frozen model.
+        state: Changed in place. After an error it is the state after a complete step.
+        dataset: The training batches.
         resolved: The options of the run.
-        hooks: Evaluation, events and the request to stop.
+        hooks: Evaluation, events and stopping.
     """
     spec, stopped = resolved.spec, False
     hooks.announce(Started(resolved.steps, state))
@@ -105,7 +110,7 @@ def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, reso
 
 
 def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
-    """Evaluate the EMA of the vectors where the spec says so, and let early stopping set the last step."""
+    """Evaluate the EMA of the vectors if an evaluation is due, and apply early stopping."""
     if not resolved.evaluates_at(state.step, state.ending) or state.evaluated:
         return
     evaluation = state.record(hooks.evaluate(state.ema))
@@ -115,7 +120,7 @@ def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks
 
 
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
-    """Compute the mean denoising loss of the batch's local rows, a scalar, with timesteps and noise from its generator."""
+    """Compute the mean denoising loss of the local rows of a batch, a scalar. Timesteps and noise are from its generator."""
     latents = batch.latents  # [B, 4, h, w]
     drawn = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator, spec.timestep_focus)
     timesteps = to_device(drawn, latents.device)
@@ -138,7 +143,7 @@ def denoising_losses(
     """Encode a batch's prompts and compute the denoising loss of each item, [B].
 
     Args:
-        model: Frozen.
+        model: The frozen model.
         vectors: [n, d] per text encoder.
         batch: Latents and prompts.
         noise: [B, 4, h, w].
@@ -158,9 +163,9 @@ def unet_losses(
     timesteps: torch.Tensor,
     kind: str = "mse",
 ) -> torch.Tensor:
-    """Compute the denoising loss of each item, [B], for encoded prompts: the UNet's part of a step.
+    """Compute the denoising loss of each item, [B], for encoded prompts.
 
-    The target is the noise or v or, where a prompt is distilled, what the UNet predicts for the batch's teacher.
+    The target is the noise or v or, for distillation, the prediction for the teacher of the batch.
     """
     dtype = compute_dtype(model)
     noisy = add_noise(batch.latents, noise, model.alphas_cumprod, timesteps).to(dtype)

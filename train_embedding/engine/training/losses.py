@@ -1,4 +1,4 @@
-"""The target of a prediction, and the loss between them."""
+"""Targets of predictions, and losses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from train_embedding.engine.model.noise_schedule import PredictionType
 
 HUBER_C = 0.1
-"Where the pseudo-Huber loss changes from squared to absolute errors, in standard deviations of the noise."
+"Error at which the pseudo-Huber loss changes from squared to absolute, in standard deviations of the noise."
 
 
 def prediction_target(
@@ -56,8 +56,8 @@ def masked_means(errors: torch.Tensor, weights: torch.Tensor | None = None) -> t
 
     Args:
         errors: [B, C, h, w].
-        weights: Weight of each position, at least 0, [B, h, w]. They are scaled to a mean of 1 per item, so that a small mask
-            counts as much as a large one. None, or weights that are all equal (also all 0), for a plain mean.
+        weights: Weight of each position, at least 0, [B, h, w]. They are scaled to a mean of 1 per item, so that items with small
+            and large masks have the same weight. None or equal weights (even if all are 0) give a plain mean.
     """
     if weights is None:
         return errors.mean((1, 2, 3))
