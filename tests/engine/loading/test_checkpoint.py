@@ -181,8 +181,8 @@ def test_a_suffix_in_capitals(copied: Path) -> None:
     assert load_checkpoint(capitals).family == "custom"
 
 
-def test_folders_that_are_none(diffusers_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableFile, match="is not a diffusers model"):
+def test_folders_that_cannot_be_used(diffusers_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match="is damaged, or not a diffusers model"):
         load_checkpoint(tmp_path)
     shutil.copytree(diffusers_folder, tmp_path / "copy")
     (tmp_path / "copy" / "text_encoder").rename(tmp_path / "copy" / "text_encoder_2")

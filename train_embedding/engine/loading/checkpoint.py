@@ -53,8 +53,8 @@ def load_checkpoint(
     state = {**_read_state(path), **instead}
     is_sdxl = any(key.startswith(_SDXL) for key in state)
     state = {key: _moved(state[key], device, torch.float32 if is_sdxl and key.startswith(_VAE) else dtype) for key in state}
-    beside = config or path.with_suffix(".yaml")
-    params = read_config(beside) if beside.is_file() else default_config(state)
+    config_file = config or path.with_suffix(".yaml")
+    params = read_config(config_file) if config_file.is_file() else default_config(state)
     return build_model(state, params, clip_skip=clip_skip)
 
 

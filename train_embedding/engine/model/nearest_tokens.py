@@ -56,7 +56,7 @@ def vocabulary_norms(table: torch.Tensor) -> VocabularyNorms:
 
 
 @torch.no_grad()
-def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor, count: int) -> Nearest:
+def nearest(table: torch.Tensor, norms: VocabularyNorms, vectors: torch.Tensor, count: int) -> Nearest:
     """Find the tokens with the highest cosine similarity to each vector.
 
     The table is neither copied nor normalised: products with unit vectors are divided by the norms of the rows, and only the best
@@ -64,7 +64,7 @@ def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor
 
     Args:
         table: Weight of a token embedding, [V, d].
-        lengths: Norms of the table.
+        norms: Norms of the table.
         vectors: Vectors, [n, d].
         count: Number of tokens per vector, at most the size of the vocabulary.
     """
@@ -73,7 +73,7 @@ def nearest(table: torch.Tensor, lengths: VocabularyNorms, vectors: torch.Tensor
     first = 0
     for rows in _word_rows(table).split(ROWS):
         products = (directions @ rows.float().T).cpu()  # [n, ROWS]
-        cosines = products / lengths.norms[first : first + len(rows)].clamp(min=1e-12)
+        cosines = products / norms.norms[first : first + len(rows)].clamp(min=1e-12)
         ids = torch.arange(first, first + len(rows)).expand_as(cosines)
         cosines, ids = torch.cat([best_cosines, cosines], 1), torch.cat([best_ids, ids], 1)
         chosen = cosines.topk(min(count, cosines.shape[1]))
