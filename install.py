@@ -1,10 +1,10 @@
-"""Adds diffusers to a WebUI that has none, and changes nothing else; the WebUI runs this file at every start.
+"""Installs diffusers into a WebUI without it, and changes nothing else; the WebUI runs this file at every start.
 
-The one package the engine needs that WebUI 1.10.1 lacks is diffusers. Releases after 0.31.0 do not import with the
-transformers 4.30.2 that the WebUI pins, and pip's own resolution could replace pinned packages, so that release goes in
-without its dependencies: all that it imports came with transformers. A diffusers that is there already is left as it is.
+diffusers is the only package that the engine needs and WebUI 1.10.1 does not install. Releases after 0.31.0 do not import with
+transformers 4.30.2, which the WebUI pins, and pip could replace pinned packages while it resolves dependencies. So 0.31.0 is
+installed without dependencies: all that it imports was installed with transformers. An installed diffusers is left unchanged.
 
-Host symbols relied on: launch.run_pip(command, desc), which also obeys --skip-install.
+Used of the host: launch.run_pip(command, desc), which also honours --skip-install.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import sys
 
 DIFFUSERS = "diffusers==0.31.0"
 TOO_NEW = 5
-"The first major version of transformers that this diffusers does not import with."
+"The first major version of transformers with which this diffusers does not import."
 
 
 def main() -> None:
+    """Install diffusers, or print why it was not installed."""
     if _present("diffusers"):
         return
     problem = _why_not()
@@ -34,13 +35,13 @@ def main() -> None:
 
 
 def _present(module: str) -> bool:
-    """Whether a module can be imported, found without importing it; an empty folder left by an uninstall does not count."""
+    """Return whether a module can be imported, without importing it; an empty folder that an uninstall left does not count."""
     spec = importlib.util.find_spec(module)
     return spec is not None and spec.origin is not None
 
 
 def _why_not() -> str:
-    """Why the release would not work here, or empty."""
+    """Return why the release would not work here; empty if it would."""
     try:
         version = importlib.metadata.version("transformers")
     except importlib.metadata.PackageNotFoundError:

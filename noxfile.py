@@ -1,4 +1,4 @@
-"""The tests on both stacks: what WebUI 1.10.1 installs, which is what its users have, and the current releases."""
+"""The tests on both stacks: the packages that WebUI 1.10.1 installs, and the current releases."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
 
 USERS_PYTHON = "3.10"
-"What the WebUI tells its users to install; its torch has no wheels for Pythons after 3.11."
+"The version that the WebUI recommends; its torch has no wheels for Python 3.12 and newer."
 
 
 def users_python() -> str | None:
-    """Path of a Python 3.10 that runs: `python3.10` on the path, else pyenv's, else one that uv has. None where there is none."""
+    """Return the path of a Python 3.10 that runs, on PATH or from pyenv or uv; None if there is none."""
     return next((path for path in _candidates() if _version_of(path) == USERS_PYTHON), None)
 
 
 def _candidates() -> Iterator[str]:
     if found := shutil.which(f"python{USERS_PYTHON}"):
-        yield found  # pyenv's shim is found too, and runs only where that version is chosen
+        yield found  # may be pyenv's shim, which runs only if that version is selected
     for folder in sorted(_pyenv_versions().glob(f"{USERS_PYTHON}.*"), reverse=True):
         yield str(folder / "bin" / "python")
         yield str(folder / "python.exe")
@@ -43,7 +43,7 @@ def _version_of(path: str) -> str:
 
 
 def _output(*command: str) -> str:
-    """What a program prints; empty where it cannot be started or fails."""
+    """Return the output of a program; empty if it cannot be started or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):
@@ -52,10 +52,10 @@ def _output(*command: str) -> str:
 
 @nox.session(python=users_python())
 def webui(session: nox.Session) -> None:
-    """Installs what WebUI 1.10.1 does, under Python 3.10, and runs pytest with what stands after `--`."""
+    """Run pytest under Python 3.10 with the packages of WebUI 1.10.1. Arguments after `--` are passed to pytest."""
     if session.python is None:
         session.error(
-            "Python 3.10 was found neither on the path nor with pyenv or uv. Install it, for example with `pyenv install 3.10` "
+            "Python 3.10 was found neither on PATH nor with pyenv or uv. Install it, for example with `pyenv install 3.10` "
             "or `uv python install 3.10`."
         )
     _tests(session, "webui")
@@ -63,19 +63,19 @@ def webui(session: nox.Session) -> None:
 
 @nox.session
 def current(session: nox.Session) -> None:
-    """Installs the current releases and runs pytest with what stands after `--`."""
+    """Run pytest with the current releases of all packages. Arguments after `--` are passed to pytest."""
     _tests(session, "current")
 
 
 _NO_TESTS = 5
-"Exit code of pytest where it collects nothing."
+"Exit code of pytest if it collects no tests."
 
 
 def _tests(session: nox.Session, stack: str) -> None:
     session.install("-r", f"requirements/{stack}.txt", "-r", "requirements/test.txt")
-    session.run("python", "install.py")  # as the WebUI does: adds diffusers to its stack, and nothing to the other
+    session.run("python", "install.py")  # as the WebUI does; adds diffusers to its stack, and nothing to the other
     if "-m" in session.posargs:
         session.run("python", "-m", "pytest", *session.posargs)
         return
-    for tests in ("not browser", "browser"):  # apart, since Playwright keeps an event loop running in its process
+    for tests in ("not browser", "browser"):  # separately, since Playwright keeps an event loop running in its process
         session.run("python", "-m", "pytest", "-m", tests, *session.posargs, success_codes=[0, _NO_TESTS])

@@ -1,4 +1,4 @@
-"""Adds this extension's command-line flags to the WebUI's; the WebUI runs it alone, before anything else of ours."""
+"""Adds a command-line option to the WebUI, which runs this file before all other files of the extension."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 
 
 def preload(parser: argparse.ArgumentParser) -> None:
-    """Called by the WebUI with its own parser; the values arrive in `modules.shared.cmd_opts.train_embedding_allow`."""
+    """Add the option to the WebUI's parser; its values are in `modules.shared.cmd_opts.train_embedding_allow`."""
     parser.add_argument(
         "--train-embedding-allow",
         action="append",
         default=[],
         metavar="FOLDER",
-        help="a folder that Train Embedding may read training pictures from on a shared server (--share, --listen or "
-        "--hide-ui-dir-config), besides the WebUI's data folder; may be given several times",
+        help="a folder besides the WebUI's data folder that may contain training images for Train Embedding on a shared server "
+        "(--share, --listen or --hide-ui-dir-config); may be given several times",
     )

@@ -1,4 +1,4 @@
-"""The one file that the WebUI executes: it registers the tab and the API routes, and imports nothing heavy."""
+"""The script that the WebUI executes: it registers the tab and the API routes, and imports nothing heavy."""
 
 from modules import script_callbacks
 

@@ -79,7 +79,7 @@ def test_merge(host: FakeHost, capsys: Output) -> None:
     assert main(["merge", 'my-cat + 0.5 * "red"', "--name", "zork", "--preview", "zork.png", "--prompt", "a [name]"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "zork: 2 vectors for custom on demo"
-    assert lines[1] == 'made_from: my-cat + 0.5 * "red"'
+    assert lines[1] == 'made from: my-cat + 0.5 * "red"'
     assert lines[-1] == f"Saved zork: {host.info().embeddings_folder / 'zork.pt'}"
     assert size_of("zork.png") == (64, 64)
     assert host.requests[0].prompt == "a zork"

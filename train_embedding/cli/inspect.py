@@ -58,7 +58,7 @@ def print_report(report: Report) -> None:
     where = f" on {report.checkpoint_name}" if report.checkpoint_name else ""
     print(f"{report.name}: {count(report.count, 'vector')} for {report.family}{trained}{where}")
     for key, value in report.metadata.items():
-        print(f"{key}: {value}")
+        print(f"{key.replace('_', ' ')}: {value}")
     if report.reference:
         print(f'The column "similarity" is the cosine with {report.reference}.')
     for encoder in report.encoders:
