@@ -253,7 +253,7 @@ def _opened(file: Path, *, decoded: bool = False) -> Generator[Image.Image, None
     except UnreadableFile:
         raise
     except NotDecoded as error:
-        raise UnreadableFile(msg("It cannot be decoded: {reason}.", reason=error.args[0])) from error
+        raise UnreadableFile(msg("It cannot be decoded: {reason}.", reason=error.reason)) from error
     except Image.DecompressionBombError as error:
         raise UnreadableFile(msg("It has too many pixels."), _RESIZE) from error
     except FileNotFoundError as error:
