@@ -80,7 +80,7 @@ def test_drawings_that_wait_block_nothing_and_have_an_end(serving: str, fake_hos
         try:
             asked = [people.submit(draw, number) for number in range(DRAWINGS)]
             refused = [one.result() for one in itertools.islice(as_completed(asked, 120), DRAWINGS - MAX_WAITING - 1)]
-            assert all("waiting for the model already" in answer for answer in refused)
+            assert all("already waiting for the model" in answer for answer in refused)
             assert send(f"{serving}{API}runs", "GET", timeout=20) == (200, "[]")
             assert send(f"{serving}{API}runs/none/stop", "POST", timeout=20)[0] == 404
             assert send(serving, "GET", timeout=20)[0] == 200
@@ -91,7 +91,7 @@ def test_drawings_that_wait_block_nothing_and_have_an_end(serving: str, fake_hos
         finally:
             fake_host.go.set()
         drawn = [one.result() for one in asked]
-    assert sum("waiting for the model already" in answer for answer in drawn) == len(refused)
+    assert sum("already waiting for the model" in answer for answer in drawn) == len(refused)
     assert send(f"{serving}{API}embeddings/x/preview", "PUT", {"prompt": "[name]"})[0] == 200, "there is room again"
 
 

@@ -30,7 +30,7 @@ def test_a_damaged_file_starts_afresh_and_is_logged(fake_host: FakeHost, caplog:
     settings.file.write_bytes(text.encode("latin-1"))
     with caplog.at_level(logging.WARNING):
         assert settings.load() == {}
-    assert "start afresh" in caplog.text
+    assert "are reset" in caplog.text
     settings.save({"steps": 1})
     assert settings.load() == {"steps": 1}
 

@@ -1,4 +1,4 @@
-"""What a person can do with embeddings, datasets and runs; the only thing that front ends call."""
+"""Use cases about embeddings, datasets and runs. Front ends call nothing else."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from train_embedding.services.settings import Settings
 
 
 class Services:
-    """Everything, over one host. An entry point builds it once per process.
+    """All services of one host. An entry point creates it once per process.
 
-    processes: those that train together, of which this is the main one.
+    Args:
+        host: The host.
+        processes: The processes that train together; this is the main one.
     """
 
     def __init__(self, host: Host, processes: Processes = SINGLE_PROCESS) -> None:

@@ -1,4 +1,4 @@
-"""The formats of embedding files as the services use them: which there are, and how a file is renamed."""
+"""Formats of embedding files, and the name inside a file."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from pathlib import Path
 
 from train_embedding.embeddings.format_names import FORMAT_NAMES, SUFFIXES, FormatName, format_for, suffixes_of
 from train_embedding.errors import UnreadableFile
+from train_embedding.messages import msg
 
 __all__ = ["FORMAT_NAMES", "SUFFIXES", "UNLOADED", "FormatName", "format_for", "suffixes_of", "with_new_name"]
 
 UNLOADED = (".ckpt", ".pth", ".sft")
-"Suffixes that are read here, and that the WebUI and its forks ignore."
+"Suffixes that this program reads, but the WebUI and its forks ignore."
 
 
 def with_new_name(file: Path, name: str) -> bytes | None:
-    """Rewrite the name inside an image that carries an embedding, by which the WebUI calls it.
+    """Rewrite the name inside an image that carries an embedding; the WebUI uses it as the trigger word.
+
+    Args:
+        file: The file.
+        name: The new name.
 
     Returns:
-        The bytes of the renamed file; None where they need not change.
+        The bytes of the renamed file; None if they need not change.
 
     Raises:
-        UnreadableFile: For a kind of image that cannot be written here.
+        UnreadableFile: This type of image cannot be written.
     """
     from train_embedding.embeddings.formats import encode, read_bytes, read_contents
     from train_embedding.embeddings.formats.containers import pixels, png_text
@@ -30,7 +35,7 @@ def with_new_name(file: Path, name: str) -> bytes | None:
     data = read_contents(file)
     try:
         embedding = read_bytes(data, f"{name}{file.suffix}")
-    except UnreadableFile:  # it carries nothing that a host could call by a name
+    except UnreadableFile:  # it carries no embedding
         return None
     if not embedding.metadata.get("name"):
         return None
@@ -38,7 +43,7 @@ def with_new_name(file: Path, name: str) -> bytes | None:
         return png_text.with_new_name(data, name)
     if embedding.format and file.suffix.lower() not in SUFFIXES[embedding.format]:
         raise UnreadableFile(
-            f'"{file.name}" carries its name inside, and such a file cannot be written here.',
-            "Convert it to another format first.",
+            msg('"{file}" contains the name of the embedding, and images of this type cannot be written.', file=file.name),
+            msg("Convert it to another format first."),
         )
     return encode(embedding, embedding.format, file.suffix)

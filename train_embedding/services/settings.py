@@ -1,4 +1,4 @@
-"""The last values of the tab's fields, so that nobody types them twice."""
+"""The last values of the fields in the tab, which are restored when the page is opened again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, cast
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidInput
 from train_embedding.hosts.base import Host
+from train_embedding.messages import msg
 
 logger = logging.getLogger(__name__)
 
@@ -24,28 +25,34 @@ class Settings:
 
     @property
     def file(self) -> Path:
+        """The path of the file."""
         return self._host.info().runs_folder / "settings.json"
 
     def load(self) -> dict[str, Any]:
-        """What was saved last; empty when nothing was, or when the file is damaged, which the log then says."""
+        """Return the saved values; empty if there are none, or if the file is damaged, which is logged."""
         with self._lock:
             try:
                 values: object = json.loads(self.file.read_text(encoding="utf-8"))
             except FileNotFoundError:
                 return {}
             except (OSError, ValueError) as error:
-                logger.warning("The settings in %s cannot be read and start afresh: %s", self.file, error)
+                logger.warning("The settings in %s cannot be read and are reset: %s", self.file, error)
                 return {}
         if not isinstance(values, dict):
-            logger.warning("The settings in %s are not a JSON object and start afresh.", self.file)
+            logger.warning("The settings in %s are not a JSON object and are reset.", self.file)
             return {}
         return cast("dict[str, Any]", values)
 
     def save(self, values: dict[str, Any]) -> None:
-        """Replaces what was saved. Raises InvalidInput for values that JSON cannot hold, StorageFailed for a failed write."""
+        """Replace the saved values.
+
+        Raises:
+            InvalidInput: A value cannot be represented in JSON.
+            StorageFailed: The file cannot be written.
+        """
         try:
             text = json.dumps(values, ensure_ascii=False, indent=2)
         except (TypeError, ValueError) as error:
-            raise InvalidInput(f"These settings cannot be saved: {error}.") from error
+            raise InvalidInput(msg("These settings cannot be saved: {reason}.", reason=error)) from error
         with self._lock:
             write_atomically(self.file, text.encode())

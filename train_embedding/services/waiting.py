@@ -1,4 +1,4 @@
-"""How many requests of people may wait for the host's queue: each keeps a thread of the server, which Stop and polls need too."""
+"""A limit on requests that wait for the host's queue, because each of them blocks a thread of the server."""
 
 from __future__ import annotations
 
@@ -9,23 +9,34 @@ from weakref import WeakKeyDictionary
 
 from train_embedding.errors import Busy
 from train_embedding.hosts.base import Host
+from train_embedding.messages import msg
 
 MAX_WAITING = 8
-"Besides the one at work. FastAPI and gradio share 40 threads."
+"Largest number of waiting requests besides the active one. FastAPI and gradio share 40 threads, and stopping a run needs one."
 
-_rooms: WeakKeyDictionary[Host, threading.BoundedSemaphore] = WeakKeyDictionary()
+_places: WeakKeyDictionary[Host, threading.BoundedSemaphore] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 @contextmanager
 def in_turn(host: Host, job: str) -> Generator[None, None, None]:
-    """Waits for the host's queue and holds it, as `Host.exclusive`. Raises Busy at once where MAX_WAITING wait already."""
+    """Wait for the host's queue and hold it until exit, as `Host.exclusive` does.
+
+    Args:
+        host: The host.
+        job: What the host shows as the current job.
+
+    Raises:
+        Busy: MAX_WAITING requests are waiting already.
+    """
     with _lock:
-        room = _rooms.setdefault(host, threading.BoundedSemaphore(1 + MAX_WAITING))
-    if not room.acquire(blocking=False):
-        raise Busy(f"{MAX_WAITING} other images or texts are waiting for the model already.", "Try again in a moment.")
+        places = _places.setdefault(host, threading.BoundedSemaphore(1 + MAX_WAITING))
+    if not places.acquire(blocking=False):
+        raise Busy(
+            msg("{waiting} other requests are already waiting for the model.", waiting=MAX_WAITING), msg("Try again in a moment.")
+        )
     try:
         with host.exclusive(job):
             yield
     finally:
-        room.release()
+        places.release()

@@ -89,12 +89,15 @@ def test_what_is_worth_knowing_of_captions(fake_host: FakeHost, pictures: Path) 
     report = Datasets(fake_host).inspect(pictures)
     assert (report.images, report.captions, report.skipped) == (5, 2, ())
     assert report.notes == (
-        "3 of 5 images have no caption file, so their names are used: c.png, d.png, e.png.",
-        "Empty caption files, for which [filewords] is nothing: b.txt.",
+        "3 of 5 images have no caption file, so their file names are used: c.png, d.png, e.png.",
+        "Empty caption files, which make [filewords] empty: b.txt.",
     )
     assert report.to_json()["notes"] == list(report.notes)
     (pictures / "c.caption").write_text("a blue ball")
-    assert 'Captions are read from ".txt" files only, not from ".caption": c.png.' in Datasets(fake_host).inspect(pictures).notes
+    assert (
+        'Captions are read from ".txt" files only, not from ".caption" files: c.png.'
+        in Datasets(fake_host).inspect(pictures).notes
+    )
 
 
 def test_captions_that_cannot_be_used_are_told_before_training(fake_host: FakeHost, pictures: Path) -> None:
@@ -123,7 +126,7 @@ def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -
     assert '"Repeats from folder names" (--repeats)' in caught.value.hint
     assert datasets.inspect(pictures, repeats=True).notes == ()
     (note,) = datasets.inspect(subject).notes
-    assert note.startswith("In kohya's scripts, this folder's name means 10 repeats.")
+    assert note.startswith("In kohya's scripts, the name of this folder means 10 repeats.")
     draw(pictures / "b.png")
     (note,) = datasets.inspect(pictures).notes
     assert note.startswith("Images in the subfolder 10_cat are not used.")

@@ -37,7 +37,8 @@ def test_the_lowest_loss_wins() -> None:
     assert chosen.vectors["clip_l"].tolist() == [[4.0], [4.0]]
     assert (chosen.name, chosen.step) == (NAME, 0)
     assert said == (
-        'Training starts from "four". Loss of each candidate: "four" 0.0000, "a four" 4.5000, the embedding as it is 9.0000, "a" 9.0000.'
+        'Training starts from "four". '
+        'Loss of each candidate: "four" 0.0000, "a four" 4.5000, the embedding as it is 9.0000, "a" 9.0000.'
     )
 
 

@@ -54,7 +54,7 @@ def test_the_report(trainee: Trainee) -> None:
     assert [used["3_more/a.png"][name] for name in ("mask", "mask_counts", "repeats")] == ["alpha", True, 3]
     assert ended.notes == (
         '"bad.png" was skipped: It is not an image.',
-        "5 of 6 images have no caption file, so their names are used: 1 red.png, 2 green.png, 3 blue.png and 2 more.",
+        "5 of 6 images have no caption file, so their file names are used: 1 red.png, 2 green.png, 3 blue.png and 2 more.",
     )
 
 

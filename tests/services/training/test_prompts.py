@@ -27,7 +27,7 @@ def checked(extra_networks: bool = False, **values: Any) -> list[Message]:
         ({"teacher_prompt": "a [cat:dog:0.5]"}, "The prompt to pack changes over the sampling steps"),
         ({"teacher_prompt": "a [cat|dog]"}, "The prompt to pack changes over the sampling steps"),
         ({"teacher_prompt": "a cat AND a dog"}, "The prompt to pack contains AND"),
-        ({"teacher_prompt": "(a:1.2.3)"}, '"(a:1.2.3)" in "Pack a prompt (distillation)" cannot be read. "1.2.3" is not a number'),
+        ({"teacher_prompt": "(a:1.2.3)"}, '"(a:1.2.3)" in "Pack a prompt (distillation)" cannot be read. "1.2.3" is'),
         ({"template": "([name]:1..2)"}, '"([name]:1..2)" in "Caption lines" cannot be read'),
         ({"preview_prompt": "[name]\n[a:(b:..):0.5]"}, '"[a:(b:..):0.5]" in "Preview prompts" cannot be read'),
         ({"preview_negative_prompt": "(a:..)"}, '"(a:..)" in "Preview negative prompt" cannot be read'),

@@ -111,7 +111,7 @@ def test_many_starts_at_once_make_one_run(trainee: Trainee) -> None:
 
 
 def test_an_embedding_that_is_not_there(trainee: Trainee) -> None:
-    refused(trainee, NotFound, 'No embedding named "shield"', embedding="shield")
+    refused(trainee, NotFound, 'There is no embedding "shield"', embedding="shield")
 
 
 def test_an_embedding_that_cannot_be_read(trainee: Trainee) -> None:

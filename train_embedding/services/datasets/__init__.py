@@ -1,4 +1,4 @@
-"""Folders of training images, and the caption templates that go with them."""
+"""Datasets (folders of training images) and caption templates."""
 
 from train_embedding.services.datasets.datasets import DatasetReport, Datasets
 

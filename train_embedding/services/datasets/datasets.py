@@ -1,22 +1,26 @@
-"""Datasets, which are folders of training images, and caption templates."""
+"""Datasets (folders of training images) and caption templates."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.engine.config.spec import MaskSource
-from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile, cannot_read
 from train_embedding.hosts.base import Host
+from train_embedding.messages import Message, joined, msg
 from train_embedding.services.datasets.warnings import warnings_about
 from train_embedding.services.typed_paths import typed_path, typed_text
 
+if TYPE_CHECKING:
+    from train_embedding.engine.data.image_folder import SkippedFile
+
 MAX_TEMPLATE_SIZE = 2**20
-"Bytes of a caption template."
+"Largest size of a caption template in bytes."
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "subject": (
         "a photo of [name]",
@@ -35,65 +39,66 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     ),
     "caption file only": ("[name], [filewords]",),
 }
-"The caption templates of the package."
+"Caption templates that come with this program, by name."
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """What a dataset holds, and what to know about it before training."""
+    """The contents of a dataset, with warnings."""
 
     folder: Path
     images: int
-    "How many can be trained on."
-    skipped: tuple[tuple[str, str], ...]
+    "Number of usable images."
+    skipped: tuple[SkippedFile, ...]
     "File name and reason for each image that cannot be used."
     captions: int = 0
-    "How many usable images have a caption file."
+    "Number of usable images with a caption file."
     masks: int = 0
-    "How many usable images have a mask file."
-    notes: tuple[str, ...] = ()
-    "Warnings, in sentences."
+    "Number of usable images with a mask file."
+    notes: tuple[Message, ...] = ()
+    "Warnings."
 
     def to_json(self) -> dict[str, Any]:
+        """Return JSON values, as the API answers them."""
         skipped = [{"file": name, "reason": reason} for name, reason in self.skipped]
         counts = {"images": self.images, "captions": self.captions, "masks": self.masks}
         return {"folder": str(self.folder), **counts, "skipped": skipped, "notes": list(self.notes)}
 
 
 class Datasets:
-    """The use cases about datasets. Safe to call from any thread."""
+    """Use cases about datasets. Safe to call from any thread."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def check_folder(self, folder: str | Path) -> Path:
-        """Check that a folder may be read.
+        """Check that a folder exists and may be read.
 
         Args:
-            folder: The folder as a person typed it.
+            folder: The folder as typed.
 
         Returns:
-            Its path, absolute and without links.
+            Its absolute path, with links resolved.
 
         Raises:
-            InvalidInput: Nothing is given, or it is not a folder.
-            NotAllowed: It is outside the folders that a shared server may read, or the system refuses access.
+            InvalidInput: The text is empty, or it is not a folder.
+            NotAllowed: It is outside the folders that a shared server may read, or access is denied.
             NotFound: It does not exist.
         """
         text = str(folder)
         if not typed_text(text):
-            raise InvalidInput("No dataset is given.", "Give the folder that holds the training images.")
+            raise InvalidInput(msg("No dataset is given."), msg("Enter the folder that holds the training images."))
         path = resolve_allowed(typed_path(text), self._host.info().allowed_folders)
         try:
             is_there, is_folder = path.exists(), path.is_dir()
         except OSError as error:
-            raise NotAllowed(f'The folder "{path}" cannot be read: {error.strerror or error}.') from error
+            raise NotAllowed(cannot_read(path, error)) from error
         if not is_there:
-            raise NotFound(f'The folder "{path}" does not exist.')
+            raise NotFound(msg('The folder "{folder}" does not exist.', folder=path))
         if not is_folder:
-            raise InvalidInput(f'"{path}" is a file, not a folder of images.')
+            raise InvalidInput(msg('"{file}" is a file, not a folder of images.', file=path))
         return path
 
     def inspect(self, folder: str | Path, repeats: bool = False, masks: str = "none") -> DatasetReport:
@@ -102,12 +107,12 @@ class Datasets:
         Hidden files and mask files (`-masklabel.`) are not training images and are not counted as skipped.
 
         Args:
-            folder: The folder as a person typed it.
-            repeats: Whether subfolders named like `3_cat` are searched, as in TrainingSpec.
+            folder: The folder as typed.
+            repeats: Whether to search subfolders with names like `3_cat`, as in TrainingSpec.
             masks: Where masks come from, as in TrainingSpec.
 
         Raises:
-            InvalidInput: As `check_folder`, or `masks` is unknown.
+            InvalidInput: As `check_folder`, or the value of `masks` is unknown.
             NotAllowed: As `check_folder`.
             NotFound: As `check_folder`.
             NothingToTrainOn: There is no usable image.
@@ -117,7 +122,10 @@ class Datasets:
         from train_embedding.engine.data.image_folder import check_image, list_images, no_usable_images, skipped_file
 
         if masks not in get_args(MaskSource):
-            raise InvalidInput(f'Unknown kind of masks "{masks}".', f"Use one of {', '.join(get_args(MaskSource))}.")
+            raise InvalidInput(
+                msg('"{value}" is not a source of masks.', value=masks),
+                msg("Use one of {choices}.", choices=joined(get_args(MaskSource))),
+            )
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders
         files, skipped = list_images(path, repeats, allowed)
@@ -134,9 +142,9 @@ class Datasets:
         return DatasetReport(path, len(usable), tuple(skipped), captions, masked, warnings_about(path, usable, repeats))
 
     def templates(self) -> dict[str, tuple[str, ...]]:
-        """Return caption templates by name: those of the package, and those of the host (`*.txt`), which take precedence.
+        """Return the caption templates by name: those of this program, and the host's `*.txt` files, which take precedence.
 
-        Each template has at least one line with [name].
+        Every template has at least one line with [name].
         """
         found = dict(TEMPLATES)
         folder = self._host.info().templates_folder
