@@ -130,7 +130,7 @@ def test_a_picture_imported_under_another_name_is_called_by_it(library: Library)
     (done,) = library.import_files([("cat.png", data)], name="dog")
     assert done.entry is not None, done.problem
     assert (done.entry.name, done.entry.file.name) == ("dog", "dog.pt")
-    assert 'the WebUI would call it "cat"' in done.note
+    assert 'the WebUI would use the trigger word "cat"' in done.note
 
 
 def test_a_pair_under_another_name(library: Library) -> None:
@@ -141,7 +141,7 @@ def test_a_pair_under_another_name(library: Library) -> None:
 
 
 def test_one_name_is_for_one_embedding(fake_host: FakeHost, library: Library) -> None:
-    with pytest.raises(InvalidInput, match='"x" can be the name of one embedding, not of 2'):
+    with pytest.raises(InvalidInput, match='The name "x" cannot be given to 2 embeddings'):
         library.import_files([("a.pt", saved(WEBUI)), ("b.pt", saved(WEBUI))], name="x")
     with pytest.raises(InvalidName):
         library.import_files([("a.pt", saved(WEBUI))], name="a/b")
@@ -161,7 +161,7 @@ def test_pictures_keep_their_bytes_unless_they_call_the_embedding_otherwise(libr
     assert (same.entry.file.read_bytes(), same.note) == (data, "")
     assert other.entry is not None
     assert other.entry.file.name == "dog.pt"
-    assert 'the WebUI would call it "cat"' in other.note
+    assert 'the WebUI would use the trigger word "cat"' in other.note
 
 
 def test_an_archive_that_means_two_things(library: Library) -> None:
@@ -185,7 +185,7 @@ def with_a_deflated_version() -> tuple[bytearray, zipfile.ZipInfo]:
 
 def written_anew(library: Library, data: bytes) -> None:
     (done,) = library.import_files([("odd.pt", data)])
-    assert "its archive" in done.note
+    assert "its zip layout" in done.note
     assert done.entry is not None
     assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
 
@@ -248,7 +248,7 @@ def test_several_at_once_from_paths_and_uploads(fake_host: FakeHost, library: Li
     assert [(one.file, one.entry is not None) for one in done] == [
         ("one.pt", True), ("bad.pt", False), ("none.pt", False), ("folder.pt", False), ("up.pt", True),
     ]  # fmt: skip
-    assert "There is no file" in done[2].problem
+    assert "does not exist" in done[2].problem
     assert "not a regular file" in done[3].problem
     assert files_in(fake_host) == ["from", "from/elsewhere", "from/elsewhere/one.pt", "from/elsewhere/up.pt"]
     assert fake_host.reloads == reloads + 1

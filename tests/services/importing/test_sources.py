@@ -181,7 +181,7 @@ def test_the_webuis_description_and_videos_come_along(fake_host: FakeHost, libra
 
 def test_what_stays_behind_is_named(library: Library, folder: Path) -> None:
     (done,) = bring(library, folder, "path", {"sword.pt": embedding(), "sword.html": b"<script>"})
-    assert done.note == '"sword.html" was not imported: files of this type are not.'
+    assert done.note == '"sword.html" was not imported: files of this type are not supported.'
 
 
 def test_links_beside_it_are_not_followed(fake_host: FakeHost, library: Library, folder: Path, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_overwriting_sends_what_they_replace_to_the_trash(fake_host: FakeHost, l
 def test_left_behind_notes_of_another_one_are_not_overwritten(fake_host: FakeHost, library: Library) -> None:
     put(fake_host.info().embeddings_folder, {"sword.json": b'{"notes": "x"}'})
     (refused,) = library.import_files(list(WHOLE.items()))
-    assert '"sword.json" is there already' in refused.problem
+    assert '"sword.json" already exists' in refused.problem
     assert files_in(fake_host) == {"sword.json": b'{"notes": "x"}'}
     (done,) = library.import_files(list(WHOLE.items()), overwrite=True)
     assert done.entry is not None

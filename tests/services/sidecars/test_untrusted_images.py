@@ -87,11 +87,11 @@ LARGE: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of 16 bits, interlaced": (png_16_bit_interlaced, ".png"),
     "WebP of 63 million pixels": (
         lambda: saved(Image.new("RGBA", (8000, 7900)), "WEBP", lossless=True, method=0),
-        "The image has 8000 × 7900 pixels; a preview in WEBP has at most 12.6 million.",
+        "The image has 8000 × 7900 pixels; a WEBP preview may have at most 12.6 million.",
     ),
     "JPEG of 36 million pixels": (
         lambda: saved(Image.new("CMYK", (6000, 6000)), "JPEG", progressive=True),
-        "The image has 6000 × 6000 pixels; a preview in JPEG has at most 16.8 million.",
+        "The image has 6000 × 6000 pixels; a JPEG preview may have at most 16.8 million.",
     ),
 }
 LONG: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -106,7 +106,7 @@ LONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "PNG of texts": (lambda: png_of_texts(60), ".png"),
     "PNG of 400 million pixels": (
         lambda: saved(Image.new("1", (20_000, 20_000)), "PNG"),
-        "The image has 20000 × 20000 pixels; a preview in PNG has at most 16.8 million.",
+        "The image has 20000 × 20000 pixels; a PNG preview may have at most 16.8 million.",
     ),
 }
 

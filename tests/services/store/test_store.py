@@ -186,7 +186,7 @@ def test_a_picture_that_cannot_be_written_keeps_its_name(
     monkeypatch.setitem(forms.SUFFIXES, "image", (".png",))  # type: ignore[arg-type]  # as it is for AVIF
     before = state(fake_host)
     for change in (library.rename, library.copy):
-        with pytest.raises(UnreadableFile, match="carries its name inside"):
+        with pytest.raises(UnreadableFile, match="contains the name of the embedding"):
             change("skcat", "art")
     assert state(fake_host) == before
 

@@ -156,7 +156,7 @@ def test_nothing_is_overwritten(folder: Path) -> None:
         Change(copies=((folder / "a.pt", folder / "a.json"),)),
         Change(moves=((folder / "a.pt", folder / "a.json"),)),
     ):
-        with pytest.raises(Conflict, match="is there already"):
+        with pytest.raises(Conflict, match="already exists"):
             carry_out(folder, change)
     assert state(folder) == OLD
 
@@ -246,7 +246,7 @@ def test_a_journal_that_names_other_places_is_set_aside(
     assert [path.name for path in elsewhere.iterdir()] == ["letter.txt"]
     assert not (own / JOURNAL).exists()
     assert (own / JOURNAL).with_suffix(".damaged").exists()
-    assert "lies outside the folders of this library" in caplog.text
+    assert "is outside the folders of this library" in caplog.text
 
 
 def test_the_library_completes_changes_of_its_own_folders_only(fake_host: FakeHost, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Companions: the images, notes and optimizer state that are imported with an embedding, each checked first."""
+"""Companions: images, notes and optimizer state that are imported with an embedding after checks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
 from train_embedding.images.limits import PREVIEW_BYTES
+from train_embedding.messages import msg
 from train_embedding.services.sidecars import notes
 from train_embedding.services.sidecars.files import (
     NOTES_SUFFIX,
@@ -18,9 +19,9 @@ from train_embedding.services.sidecars.files import (
 from train_embedding.services.sidecars.untrusted_images import check_preview
 
 INFO_SUFFIX = ".info"
-"What model managers know about an embedding, as JSON."
+"JSON files in which model managers store information about an embedding."
 MAX_MEDIA = 64 * 2**20
-"Bytes of a video, or of an image that is not decoded here."
+"Largest size in bytes of a video, or of an image that is not decoded here."
 
 _SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     **dict.fromkeys((".mp4", ".m4v", ".mov", ".avif", ".heic", ".heif"), ((4, b"ftyp"),)),
@@ -33,7 +34,7 @@ _SIGNATURES: dict[str, tuple[tuple[int, bytes], ...]] = {
     ".apng": ((0, b"\x89PNG"),),
     ".jxl": ((0, b"\xff\x0a"), (4, b"JXL ")),
 }
-"By suffix, the bytes of such a file and where they are. These videos and images are kept without being decoded."
+"Offset and bytes of the signature, by suffix. These videos and images are kept without being decoded."
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ class Companion:
     """A file that is imported with an embedding."""
 
     ending: str
-    "What its name ends with, after the embedding's name, or after the name of the embedding's file if `of_file`."
+    "The end of its name, after the name of the embedding, or of the embedding's file if `of_file`."
     data: bytes
     of_file: bool
     "Whether it belongs to one file, such as `name.pt.optim`, not to every file of that name."
 
     def path_beside(self, file: Path) -> Path:
-        """Return where it goes once the path of the embedding's file is known."""
+        """Return its path next to the embedding's file."""
         return file.with_name(f"{file.name if self.of_file else file.stem}{self.ending}")
 
 
 def max_size(file_name: str) -> int:
-    """Return how many bytes a companion of that name may have; 0 if files of its type are not imported."""
+    """Return the largest size in bytes of a companion with that name; 0 if files of its type are not imported."""
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
     suffix = split_suffix(file_name)[1].lower()
@@ -66,7 +67,7 @@ def max_size(file_name: str) -> int:
 
 
 def check_companion(embedding_file: str, file_name: str, data: bytes) -> Companion:
-    """Check that a file is what its name says, and safe.
+    """Check that a file is of the type that its name says, and safe.
 
     Args:
         embedding_file: The name of the embedding's file.
@@ -74,16 +75,16 @@ def check_companion(embedding_file: str, file_name: str, data: bytes) -> Compani
         data: The bytes of that file.
 
     Raises:
-        UnreadableFile: It is too large, something else, or unsafe.
+        UnreadableFile: It is too large, of another type, or unsafe.
     """
     suffix = split_suffix(file_name)[1]
     of_file = file_name.startswith(f"{embedding_file}.")
     ending = file_name[len(embedding_file if of_file else split_suffix(embedding_file)[0]) :]
     if len(data) > (limit := max_size(file_name)):
-        raise UnreadableFile(f"It is larger than {limit // 2**20} MB.")
+        raise UnreadableFile(msg("It is larger than {limit} MB.", limit=limit // 2**20))
     _check_content(suffix.lower(), data)
     if suffix.lower() in WEBUI_IMAGE_SUFFIXES and _is_embedding(file_name, data):
-        ending = f"{ending.removesuffix(suffix)}.preview{suffix}"  # a host would load it in place of the embedding
+        ending = f"{ending.removesuffix(suffix)}.preview{suffix}"  # otherwise a host would load it in place of the embedding
     return Companion(ending, data, of_file)
 
 
@@ -94,10 +95,10 @@ def _check_content(suffix: str, data: bytes) -> None:
         check_preview(data)
     elif suffix in _SIGNATURES:
         if not any(data[start : start + len(mark)] == mark for start, mark in _SIGNATURES[suffix]):
-            raise UnreadableFile(f"It is not a {suffix[1:].upper()} file.")
+            raise UnreadableFile(msg("It is not a valid {format} file.", format=suffix[1:].upper()))
     elif suffix == TEXT_SUFFIX:
         if b"\0" in data:
-            raise UnreadableFile("It is not a text file.")
+            raise UnreadableFile(msg("It is not a text file."))
     else:
         _check_json(data)
 
@@ -108,7 +109,7 @@ def _check_optimizer_state(data: bytes) -> None:
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     if not torch_file.sniff(data) or unsafe_reason(data, f"optimizer{torch_file.SUFFIXES[0]}"):
-        raise UnreadableFile("It is not an optimizer's state, or it is unsafe.")
+        raise UnreadableFile(msg("It is not the state of an optimizer, or it is unsafe."))
 
 
 def _is_embedding(file_name: str, data: bytes) -> bool:
@@ -127,5 +128,5 @@ def _is_embedding(file_name: str, data: bytes) -> bool:
 def _check_json(data: bytes) -> None:
     try:
         notes.parse_notes(data)
-    except ValueError as error:
-        raise UnreadableFile(f"It cannot be read: {error}") from error
+    except notes.NotNotes as error:
+        raise UnreadableFile(msg("It cannot be read: {reason}.", reason=error.reason)) from error

@@ -1,4 +1,4 @@
-"""Whether hosts can read a file as it is; if not, the same vectors in the format that every host reads."""
+"""Conversion of files that hosts cannot read, to the format that every host reads."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from typing import Any, cast
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import UnreadableFile
+from train_embedding.messages import NOTHING, Message, msg
 from train_embedding.services.formats import UNLOADED
 
 CONVERTED = ("webui", ".pt")
-"Format and suffix that every host reads."
+"Format and suffix that every host can read."
 
 _ZIP_MEMBER = re.compile(r"[^/]+/(data/\d+|version|byteorder|\.data/serialization_id|data\.pkl)")
 "The members that the safe unpickler of WebUI 1.10.1 accepts."
-_UNEXPECTED = "the WebUI expects one tensor, or clip_l and clip_g, and nothing else"
+_UNEXPECTED = msg("the WebUI expects one tensor, or clip_l and clip_g, and nothing else")
 
 
 @dataclass(frozen=True)
 class HostFile:
-    """A file that hosts can read and that may be put into the embeddings folder."""
+    """A file that hosts can read, ready for the embeddings folder."""
 
     name: str
     suffix: str
     data: bytes
-    note: str = ""
-    "What was changed and why, a sentence; empty if the bytes are those of the source."
+    note: Message = NOTHING
+    "What was changed and why; empty if the bytes are those of the source."
 
 
 def normalise_for_hosts(file_name: str, data: bytes, name: str = "") -> HostFile:
     """Keep the bytes of a file if hosts can read them, otherwise convert it to the format that every host reads.
 
     Args:
-        file_name: The name that the file came with.
+        file_name: The original name of the file.
         data: Its bytes.
-        name: The name of the embedding; if empty, the file's stem.
+        name: The name of the embedding; if empty, the stem of the file name.
 
     Raises:
         InvalidName: The name cannot be used.
@@ -51,51 +52,58 @@ def normalise_for_hosts(file_name: str, data: bytes, name: str = "") -> HostFile
     name = name or (path.stem if path.name == file_name else file_name)
     check_name(name)
     if not data:
-        raise UnreadableFile(f'"{file_name}" is empty.')
+        raise UnreadableFile(msg('"{name}" is empty.', name=file_name))
     if len(data) > MAX_FILE_SIZE:
-        raise UnreadableFile(f'"{file_name}" is larger than {MAX_FILE_SIZE // 2**20} MB, too large for an embedding.')
+        raise UnreadableFile(
+            msg('"{name}" is larger than {limit} MB, too large for an embedding.', name=file_name, limit=MAX_FILE_SIZE // 2**20)
+        )
     embedding = read_bytes(data, file_name)
     inner_name = embedding.metadata.get("name", embedding.name)
     problem = incompatibility(data, path.suffix.lower(), "" if inner_name == name else inner_name)
     if not problem:
         return HostFile(name, path.suffix, data)
     format_name, suffix = CONVERTED
-    note = f'"{file_name}" was converted to "{name}{suffix}" with the same vectors: {problem}.'
+    note = msg(
+        '"{file}" was converted to "{converted}" with the same vectors: {reason}.',
+        file=file_name,
+        converted=f"{name}{suffix}",
+        reason=problem,
+    )
     return HostFile(name, suffix, encode(replace(embedding, name=name), format_name, suffix), note)
 
 
-def incompatibility(data: bytes, suffix: str, inner_name: str = "") -> str:
-    """Say why hosts could not read a file that can be read here.
+def incompatibility(data: bytes, suffix: str, inner_name: str = "") -> Message:
+    """Return why hosts cannot read a file that can be read here.
 
     The rules are those of WebUI 1.10.1 (modules/textual_inversion/textual_inversion.py, modules/safe.py).
 
     Args:
         data: The file's bytes.
         suffix: The file's suffix, in lower case.
-        inner_name: The name that the file itself gives the embedding, if that is not the file's name.
+        inner_name: The name of the embedding inside the file, if it differs from the file name.
 
     Returns:
-        The end of a sentence, without its full stop; empty if hosts can read the file.
+        The end of a sentence, without a period; empty if hosts can read the file.
     """
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
     if suffix in UNLOADED:
-        return f"the WebUI does not load {suffix} files"
+        return msg("the WebUI does not load {suffix} files", suffix=suffix)
     if suffix == ".safetensors":
         length = int.from_bytes(data[:8], "little")
         keys = set(json.loads(data[8 : 8 + length])) - {"__metadata__"}
-        return "" if _is_expected(keys) else _UNEXPECTED
-    if suffix not in (".pt", ".bin"):  # an image, which the WebUI calls by the name inside
-        return f'the WebUI would call it "{inner_name}"' if inner_name else ""
+        return NOTHING if _is_expected(keys) else _UNEXPECTED
+    if suffix not in (".pt", ".bin"):  # an image; the WebUI uses the name inside
+        return msg('the WebUI would use the trigger word "{name}"', name=inner_name) if inner_name else NOTHING
     if data.startswith(b"PK") and not _is_plain_zip(data):
-        return "the WebUI's safe reader does not accept its archive"
+        return msg("the WebUI's safe unpickler rejects its zip layout")
     if unsafe_reason(data, f"embedding{suffix}"):
-        return "other programs may read something else from it"
+        return msg("other programs may read something else from it")
     return _incompatibility_with_torch(data)
 
 
-def _incompatibility_with_torch(data: bytes) -> str:
-    """Say what torch's own reader would not find as ours did: some hosts hand such files to torch as they are."""
+def _incompatibility_with_torch(data: bytes) -> Message:
+    """Return how torch's own reader differs from ours: some hosts pass such files directly to torch."""
     import torch
 
     # Not `torch.load`: the WebUI replaces that name by a function that takes paths only and returns None on failure.
@@ -103,18 +111,18 @@ def _incompatibility_with_torch(data: bytes) -> str:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch 2.1 warns of its own TypedStorage here
+            warnings.simplefilter("ignore", UserWarning)  # torch 2.1 warns about its own TypedStorage here
             values: object = load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - a pickle can raise nearly anything, and our own reader has already accepted this one
-        return "torch does not read it as plain data"
+        return msg("torch does not read it as plain data")
     if type(values) is not dict:
-        return "it does not hold a plain dictionary"
+        return msg("it does not contain a plain dictionary")
     named = cast("dict[str, object]", values)
     if "string_to_param" in named:
         parameters = named["string_to_param"]
-        return "" if isinstance(parameters, dict) and len(cast("dict[str, object]", parameters)) == 1 else _UNEXPECTED
+        return NOTHING if isinstance(parameters, dict) and len(cast("dict[str, object]", parameters)) == 1 else _UNEXPECTED
     only_tensors = all(isinstance(value, torch.Tensor) for value in named.values())
-    return "" if only_tensors and _is_expected(set(named)) else _UNEXPECTED
+    return NOTHING if only_tensors and _is_expected(set(named)) else _UNEXPECTED
 
 
 def _is_expected(keys: set[str]) -> bool:
@@ -122,7 +130,7 @@ def _is_expected(keys: set[str]) -> bool:
 
 
 def _is_plain_zip(data: bytes) -> bool:
-    """Whether the archive has only members that the WebUI accepts, and torch itself reads from them what was read here."""
+    """Whether the archive has only members that the WebUI accepts, and torch reads the same content from them."""
     import torch
 
     from train_embedding.embeddings.formats import MAX_FILE_SIZE

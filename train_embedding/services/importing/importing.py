@@ -1,4 +1,4 @@
-"""Import embedding files: nothing is written to where a host would load it before all of it has been read and checked."""
+"""Import embeddings: each file is validated completely before it enters the embeddings folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import InvalidInput, TrainEmbeddingError, UnreadableFile
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
 from train_embedding.services.importing.host_compatibility import CONVERTED, HostFile, normalise_for_hosts
 from train_embedding.services.importing.sources import IncomingFile, Source, read_sources
 
@@ -15,32 +16,35 @@ from train_embedding.services.importing.sources import IncomingFile, Source, rea
 def prepare_import(
     sources: Sequence[Source], allowed: tuple[Path, ...] | None, name: str = ""
 ) -> list[tuple[IncomingFile, HostFile | None]]:
-    """Read files with their companions, check them, and make of each what is to be written.
+    """Read and check files with their companions, and convert them if hosts cannot read them.
 
-    The two files that diffusers' example writes for SDXL's text encoders become one embedding.
+    The two files of an SDXL pair, as written by diffusers' training example, become one embedding.
 
     Args:
         sources: Paths and uploads.
         allowed: The folders that a shared server may read; None for all.
-        name: What to call the one embedding that the files hold; if empty, each is called as its file.
+        name: The name of the embedding, if the files hold a single one; if empty, each is named after its file.
 
     Returns:
-        For each embedding the file that it came in, and what to write, or None if the file's `problem` says why not.
+        For each embedding its source, and the file to write; None if it cannot be imported, with the reason in `problem`.
 
     Raises:
         InvalidName: The name cannot be used.
-        InvalidInput: There is a name for several embeddings.
+        InvalidInput: A name is given for several embeddings.
     """
     if name:
         check_name(name)
     prepared = [_prepare(files, name) for files in _find_pairs(read_sources(sources, allowed))]
     if name and len(prepared) > 1:
-        raise InvalidInput(f'"{name}" can be the name of one embedding, not of {len(prepared)}.', "Import them one by one.")
+        raise InvalidInput(
+            msg('The name "{name}" cannot be given to {embeddings} embeddings.', name=name, embeddings=len(prepared)),
+            msg("Import them one by one, or without a name."),
+        )
     return prepared
 
 
 def _find_pairs(files: Sequence[IncomingFile]) -> list[tuple[IncomingFile, ...]]:
-    """Put the two files of each pair together; every other file stays alone."""
+    """Group the two files of each SDXL pair; every other file is a group of its own."""
     from train_embedding.embeddings.formats import first_of_pair
 
     groups: list[tuple[IncomingFile, ...]] = [(file,) for file in files]
@@ -66,35 +70,40 @@ def _is_pair(first: IncomingFile, second: IncomingFile) -> bool:
 
 
 def _prepare(files: tuple[IncomingFile, ...], name: str) -> tuple[IncomingFile, HostFile | None]:
-    """Make of one file or of a pair what is to be written, or None where the file's `problem` says why not."""
+    """Prepare a file or a pair for writing; None if it cannot be imported, with the reason in `problem`."""
     file = files[0]
     if file.problem:
         return file, None
     try:
         if len(files) == 2:
             ready = _join(*files, name)
-            file = replace(file, file=f"{file.file} and {files[1].file}")
+            file = replace(file, file=msg("{first} and {second}", first=file.file, second=files[1].file))
         else:
             ready = normalise_for_hosts(file.file, file.data, name)
-            file = replace(file, note=" ".join(filter(None, (file.note, _hint_at_pair(file)))))
+            file = replace(file, note=joined((file.note, _suggest_other_half(file)), SPACE))
     except TrainEmbeddingError as error:
-        return replace(file, problem=str(error)), None
-    return replace(file, note=" ".join(filter(None, (ready.note, file.note)))), ready
+        return replace(file, problem=error.text), None
+    return replace(file, note=joined((ready.note, file.note), SPACE)), ready
 
 
 def _join(first: IncomingFile, second: IncomingFile, name: str) -> HostFile:
-    """Join the files of a pair, one for each of SDXL's text encoders."""
+    """Join the files of a pair, which hold the vectors for one of SDXL's text encoders each."""
     from train_embedding.embeddings.formats import encode, read_pair
 
     embedding = read_pair(first.data, second.data, first.file)
     embedding = replace(embedding, name=name or embedding.name)
     _, suffix = CONVERTED
-    note = f'"{first.file}" and "{second.file}" became "{embedding.name}{suffix}": vectors for both text encoders of SDXL.'
+    note = msg(
+        '"{first}" and "{second}" were combined to "{file}", with vectors for both text encoders of SDXL.',
+        first=first.file,
+        second=second.file,
+        file=f"{embedding.name}{suffix}",
+    )
     return HostFile(embedding.name, suffix, encode(embedding, "sdxl", suffix), note)
 
 
-def _hint_at_pair(file: IncomingFile) -> str:
-    """A sentence about the other file of the pair that this one belongs to; empty if nothing shows that there is one."""
+def _suggest_other_half(file: IncomingFile) -> Message:
+    """Suggest to import the other file of an SDXL pair too; empty if the file does not seem to belong to a pair."""
     from train_embedding.embeddings.formats import first_of_pair, read_bytes, second_of_pair
 
     first, second = first_of_pair(file.file), second_of_pair(file.file)
@@ -103,5 +112,9 @@ def _hint_at_pair(file: IncomingFile) -> str:
     elif second and file.folder is not None and (file.folder / second).is_file():
         other = second
     else:
-        return ""
-    return f'"{file.file}" holds vectors for one of SDXL\'s two text encoders. Import "{other}" together with it.'
+        return NOTHING
+    return msg(
+        '"{file}" has vectors for only one of SDXL\'s two text encoders. Import "{other}" together with it.',
+        file=file.file,
+        other=other,
+    )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
-from train_embedding.errors import InvalidInput, NotAllowed, NotFound, TrainEmbeddingError, UnreadableFile
+from train_embedding.errors import InvalidInput, NotAllowed, NotFound, TrainEmbeddingError, UnreadableFile, cannot_read
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
 from train_embedding.services.importing.companions import Companion, check_companion, max_size
 from train_embedding.services.sidecars.files import find_owners, find_sidecars
 
@@ -20,28 +21,27 @@ _Place = tuple[Path | None, str]
 
 @dataclass(frozen=True)
 class IncomingFile:
-    """A file that may be an embedding, on its way from its source into the library."""
+    """A file to import, which may be an embedding."""
 
     file: str
-    "The name that it came with."
+    "Its original name."
     data: bytes = b""
     companions: tuple[Companion, ...] = ()
-    note: str = ""
-    "Which companions are imported and which are not, and what was changed; sentences."
-    problem: str = ""
-    "Why it cannot be imported, a sentence; empty if it can."
+    note: Message = NOTHING
+    "Which companions are imported and which are not, and what was changed."
+    problem: Message = NOTHING
+    "Why it cannot be imported; empty if it can."
     folder: Path | None = None
-    "The folder that it comes from, if that may be read; None for an upload."
+    "The folder of its source, if that may be read; None for an upload."
     path: Path | None = None
-    "Where it was put; None before that, and if it cannot be imported."
+    "Where it was written; None before that, and if it cannot be imported."
 
 
 def read_sources(sources: Sequence[Source], allowed: Sequence[Path] | None) -> list[IncomingFile]:
     """Read files with their companions.
 
     Args:
-        sources: What to read. A file that is named by its path brings the companions next to it, an upload those that are
-            uploaded with it.
+        sources: Paths and uploads. The companions of a path are the files next to it, those of an upload are uploaded with it.
         allowed: The folders that a shared server may read; None for all.
 
     Returns:
@@ -65,7 +65,7 @@ def read_upload(name: str, file: Path) -> tuple[str, bytes]:
 
     Args:
         name: The name under which it was uploaded.
-        file: Where the server keeps it. No more of it is read than shows that it is too large.
+        file: The temporary file on the server. At most one byte more than the size limit is read.
     """
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
 
@@ -97,7 +97,7 @@ def _read_path(source: Path, allowed: Sequence[Path] | None) -> IncomingFile:
         path = resolve_allowed(_expand(source), allowed, shown=str(source))
         incoming = replace(incoming, data=_content(path, str(source), MAX_FILE_SIZE))
     except TrainEmbeddingError as error:
-        return replace(incoming, problem=str(error))
+        return replace(incoming, problem=error.text)
     try:
         folder = resolve_allowed(_expand(source.parent), allowed)
     except (InvalidInput, NotAllowed):  # the file is a link into an allowed folder
@@ -105,7 +105,7 @@ def _read_path(source: Path, allowed: Sequence[Path] | None) -> IncomingFile:
     try:
         found = [(path.name, path) for path in find_sidecars(folder / source.name) if not path.is_symlink()]
     except OSError as error:
-        return replace(incoming, note=f"The files next to it cannot be listed: {error.strerror or error}.")
+        return replace(incoming, note=cannot_read(folder, error))
     return _with_companions(replace(incoming, folder=folder), found)
 
 
@@ -113,35 +113,40 @@ def _expand(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:  # a user that does not exist
-        raise InvalidInput(f'"{path}" is not a path that can be followed: {error}') from error
+        raise InvalidInput(msg('"{path}" is not a valid path: {reason}', path=path, reason=error)) from error
 
 
 def _with_companions(incoming: IncomingFile, files: Iterable[tuple[str, Path | bytes]]) -> IncomingFile:
-    """Add companions to a file. files: their names, and their contents or paths."""
+    """Add companions to a file.
+
+    Args:
+        incoming: The file.
+        files: The names of its companions, and their contents or paths.
+    """
     companions: list[Companion] = []
     imported: list[str] = []
-    refused: list[str] = []
+    refused: list[Message] = []
     for name, content in files:
         if not (limit := max_size(name)):
-            refused.append(f'"{name}" was not imported: files of this type are not.')
+            refused.append(msg('"{name}" was not imported: files of this type are not supported.', name=name))
             continue
         try:
             data = _content(content, name, limit) if isinstance(content, Path) else content
             companions.append(check_companion(incoming.file, name, data))
             imported.append(f'"{name}"')
         except UnreadableFile as error:
-            refused.append(f'"{name}" was not imported. {error.message}')
-    notes = [f"Imported with it: {', '.join(imported)}."] if imported else []
-    return replace(incoming, companions=tuple(companions), note=" ".join((*notes, *refused)))
+            refused.append(msg('"{name}" was not imported. {reason}', name=name, reason=error.message))
+    notes = [msg("Imported with it: {files}.", files=joined(imported))] if imported else []
+    return replace(incoming, companions=tuple(companions), note=joined((*notes, *refused), SPACE))
 
 
 def _content(path: Path, shown: str, limit: int) -> bytes:
-    """Read at most one byte more than the limit. Raises NotFound, UnreadableFile."""
+    """Read a file, at most one byte more than the limit. Raises NotFound, UnreadableFile."""
     try:
         return read_regular_file(path, limit)
     except FileNotFoundError as error:
-        raise NotFound(f'There is no file "{shown}".') from error
+        raise NotFound(msg('The file "{file}" does not exist.', file=shown)) from error
     except NotRegularFile as error:
-        raise UnreadableFile(f'"{shown}" is not a regular file.', "Name the files in a folder one by one.") from error
+        raise UnreadableFile(cannot_read(shown, error), msg("To import a folder, name its files.")) from error
     except OSError as error:
-        raise UnreadableFile(f'"{shown}" cannot be read: {error.strerror or error}.') from error
+        raise UnreadableFile(cannot_read(shown, error)) from error

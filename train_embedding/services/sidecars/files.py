@@ -9,7 +9,7 @@ from pathlib import Path
 
 WEBUI_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 PREVIEW_SUFFIXES = tuple(f"{mark}{suffix}" for mark in (".preview", "") for suffix in WEBUI_IMAGE_SUFFIXES)
-"What the WebUI looks for next to an embedding, in its order."
+"The previews that the WebUI looks for next to an embedding, in its order."
 NOTES_SUFFIX = ".json"
 TEXT_SUFFIX = ".txt"
 "The WebUI shows the text of `name.txt` as the description where `name.json` has none."
@@ -17,7 +17,7 @@ OPTIMIZER_SUFFIX = ".optim"
 "The WebUI's trainer keeps the optimizer's state of `name.pt` in `name.pt.optim`."
 OTHER_IMAGE_SUFFIXES = (".avif", ".jxl", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".jfif", ".apng", ".tga", ".svg")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".ogv")
-"What model managers keep as previews besides images."
+"Videos that model managers store as previews."
 IMAGE_SUFFIXES = frozenset((*WEBUI_IMAGE_SUFFIXES, *OTHER_IMAGE_SUFFIXES))
 _OTHER_SUFFIXES = (".md", ".info", ".yaml", ".yml", ".toml", ".csv", ".html", ".htm", ".url", ".sha256", ".md5")
 SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, NOTES_SUFFIX, TEXT_SUFFIX, OPTIMIZER_SUFFIX, *_OTHER_SUFFIXES))
@@ -47,7 +47,7 @@ def group_sidecars(names: Iterable[str], folder: Path) -> dict[str, list[str]]:
 
     Args:
         names: The names of the files.
-        folder: Their folder, where images are opened if their names leave open what they are.
+        folder: Their folder. Images are opened to find out whether they carry an embedding.
 
     Returns:
         The name of each embedding's file, with the names of its sidecars.

@@ -1,4 +1,4 @@
-"""Notes about an embedding, in the `name.json` next to it that the WebUI reads and writes too."""
+"""Notes about an embedding, in the `name.json` next to it, which the WebUI reads and writes too."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
-from train_embedding.embeddings.regular_files import NotRegularFile, read_regular_file
-from train_embedding.errors import InvalidInput, UnreadableFile
+from train_embedding.embeddings.regular_files import read_regular_file
+from train_embedding.errors import InvalidInput, UnreadableFile, cannot_read
+from train_embedding.messages import Message, joined, msg
 
 logger = logging.getLogger(__name__)
 
 MAX_TEXT = 100_000
-"Characters of one field."
+"Largest number of characters in one field."
 MAX_SIZE = 2**20
-"Bytes of a file of notes."
+"Largest size of a notes file in bytes."
 MAX_WEIGHT = 100
 
 
@@ -26,31 +27,33 @@ class NoteField:
     """One field of `Notes` as front ends offer it."""
 
     name: str
-    "Of the field in `Notes`."
+    "The name of the field in `Notes`."
     key: str
-    "In the JSON file, where the WebUI expects it."
-    label: str
-    help: str
+    "The key in the JSON file that the WebUI uses."
+    label: Message
+    help: Message
     lines: int
-    "How many lines of text are usual."
+    "Number of lines of the text box."
     is_number: bool
 
 
-def _note(default: str | float, key: str, label: str, help: str, lines: int = 1) -> Any:
+def _note(default: str | float, key: str, label: Message, help: Message, lines: int = 1) -> Any:
     about = {"key": key, "label": label, "help": help, "lines": lines, "is_number": not isinstance(default, str)}
     return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True)
 class Notes:
-    """What a person has written about an embedding; each field is declared here and nowhere else."""
+    """Notes that people wrote about an embedding. Front ends read the fields with their labels from this declaration."""
 
-    description: str = _note("", "description", "Description", "Shown on the embedding's card.", lines=2)
-    activation_text: str = _note("", "activation text", "Activation text", "Added to the prompt together with the embedding.")
-    negative_text: str = _note("", "negative text", "Negative text", "Added to the negative prompt at the same time.")
-    preferred_weight: float = _note(0.0, "preferred weight", "Preferred weight", "As in (name:1.2); 0 for none.")
-    sd_version: str = _note("", "sd version", "Model family", "The models that it is for, such as SD1, SD2 or SDXL.")
-    notes: str = _note("", "notes", "Notes", "Anything else, for yourself.", lines=3)
+    description: str = _note("", "description", msg("Description"), msg("Shown on the card of the embedding."), lines=2)
+    activation_text: str = _note(
+        "", "activation text", msg("Activation text"), msg("Added to the prompt together with the embedding.")
+    )
+    negative_text: str = _note("", "negative text", msg("Negative text"), msg("Added to the negative prompt at the same time."))
+    preferred_weight: float = _note(0.0, "preferred weight", msg("Preferred weight"), msg("As in (name:1.2). 0: none."))
+    sd_version: str = _note("", "sd version", msg("Model family"), msg("The models that it is for, such as SD1, SD2 or SDXL."))
+    notes: str = _note("", "notes", msg("Notes"), msg("Anything else, for yourself."), lines=3)
 
 
 NOTE_FIELDS: tuple[NoteField, ...] = tuple(NoteField(each.name, **each.metadata) for each in fields(Notes))
@@ -60,8 +63,20 @@ _BY_NAME = {each.name: each for each in NOTE_FIELDS}
 _DESCRIPTION = _BY_NAME["description"].key
 
 
+class NotNotes(ValueError):
+    """A file that does not hold notes.
+
+    Attributes:
+        reason: The end of a sentence, without a period.
+    """
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 def read_notes_file(path: Path) -> bytes | None:
-    """Read a file of notes without parsing it.
+    """Read a notes file without parsing it.
 
     Returns:
         Its bytes; None if there is no such file.
@@ -73,20 +88,18 @@ def read_notes_file(path: Path) -> bytes | None:
         data = read_regular_file(path, MAX_SIZE)
     except FileNotFoundError:
         return None
-    except NotRegularFile as error:
-        raise UnreadableFile(f'"{path.name}" is not a regular file.') from error
     except OSError as error:
-        raise UnreadableFile(f'"{path.name}" cannot be read: {error.strerror or error}.') from error
+        raise UnreadableFile(cannot_read(path.name, error)) from error
     if len(data) > MAX_SIZE:
-        raise UnreadableFile(f'"{path.name}" is larger than {MAX_SIZE // 1024} KiB.')
+        raise UnreadableFile(msg('"{name}" is larger than {limit} KB.', name=path.name, limit=MAX_SIZE // 1024))
     return data
 
 
 def parse_notes(data: bytes) -> Notes:
-    """Parse a file of notes. Values of an unexpected type are ignored.
+    """Parse a notes file. Values of the wrong type are ignored.
 
     Raises:
-        ValueError: It is not a JSON object.
+        NotNotes: It is not a JSON object.
     """
     values = _parse_object(data)
     found: dict[str, Any] = {}
@@ -115,19 +128,21 @@ def check_changes(changes: Mapping[str, object]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in _BY_NAME:
-            raise InvalidInput(f'Notes have no field "{name}".', f"Fields are {', '.join(_BY_NAME)}.")
+            raise InvalidInput(
+                msg('Notes have no field "{name}".', name=name), msg("Use one of {choices}.", choices=joined(_BY_NAME))
+            )
         each = _BY_NAME[name]
         checked[each.key] = _check_weight(value) if each.is_number else _check_text(name, value)
     return checked
 
 
 def has_description(data: bytes) -> bool:
-    """Whether a file of notes has a description, even an empty one. Raises ValueError if it is not a JSON object."""
+    """Whether a notes file has a description, even an empty one. Raises NotNotes if it is not a JSON object."""
     return isinstance(_parse_object(data).get(_DESCRIPTION), str)
 
 
 def read_description(path: Path) -> str:
-    """Read the description from a text file, as the WebUI does; empty if there is none that can be read."""
+    """Read the description from a text file, as the WebUI does; empty if there is none, or if it cannot be read."""
     try:
         return (read_notes_file(path) or b"").decode("utf-8-sig", "replace")[:MAX_TEXT].strip()
     except UnreadableFile as error:
@@ -136,7 +151,7 @@ def read_description(path: Path) -> str:
 
 
 def edit_notes_file(data: bytes | None, changes: Mapping[str, Any], file_name: str, shown: str = "") -> bytes | None:
-    """Change values in a file of notes, and keep all its other keys.
+    """Change values in a notes file, and keep all its other keys.
 
     Args:
         data: The bytes of the file; None if there is none.
@@ -153,9 +168,10 @@ def edit_notes_file(data: bytes | None, changes: Mapping[str, Any], file_name: s
     """
     try:
         values = {} if data is None else _parse_object(data)
-    except ValueError as error:
+    except NotNotes as error:
         raise UnreadableFile(
-            f'"{file_name}" does not hold notes that can be read, so it was not changed: {error}', "Move it away, and try again."
+            msg('"{name}" was not changed, because it does not hold notes: {reason}.', name=file_name, reason=error.reason),
+            msg("Move it away, then try again."),
         ) from error
     new = {key: value for key, value in changes.items() if key in values or value or (key == _DESCRIPTION and shown)}
     if _DESCRIPTION not in values and shown and new.get(_DESCRIPTION) == shown:
@@ -169,23 +185,36 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     try:
         values: object = json.loads(data.decode("utf-8-sig"))
     except RecursionError as error:
-        raise ValueError("it is nested too deeply.") from error
+        raise NotNotes(msg("it is nested too deeply")) from error
+    except ValueError as error:
+        raise NotNotes(msg("it is not valid JSON ({details})", details=error)) from error
     if not isinstance(values, dict):
-        raise ValueError("it is not a JSON object.")
+        raise NotNotes(msg("it is not a JSON object"))
     return cast("dict[str, Any]", values)
 
 
 def _check_text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise InvalidInput(f'"{name}" must be text, not {type(value).__name__}.')
+        raise InvalidInput(msg('"{name}" must be text, not {type}.', name=name, type=type(value).__name__))
     if len(value) > MAX_TEXT:
-        raise InvalidInput(f'"{name}" has {len(value)} characters; at most {MAX_TEXT} are allowed.')
+        raise InvalidInput(
+            msg(
+                '"{name}" has {length} characters; at most {limit} are allowed.',
+                name=_BY_NAME[name].label,
+                length=len(value),
+                limit=MAX_TEXT,
+            )
+        )
     return value
 
 
 def _check_weight(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= MAX_WEIGHT:  # also NaN
         raise InvalidInput(
-            f"The preferred weight is {value!r}; it must be a number from -{MAX_WEIGHT} to {MAX_WEIGHT}, 0 for none."
+            msg(
+                "The preferred weight is {value}; it must be a number from -{limit} to {limit}.",
+                value=repr(value),
+                limit=MAX_WEIGHT,
+            )
         )
     return float(value)

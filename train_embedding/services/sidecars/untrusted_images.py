@@ -1,4 +1,4 @@
-"""Images that people send, or put next to an embedding: read and decoded within limits on size, memory and time."""
+"""Images from untrusted sources: read and decoded within limits on size, memory and time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from train_embedding.images import kinds
 from train_embedding.images.decoder import check_image, decode_image
 from train_embedding.images.errors import NotDecoded, TooCostly, TooManyPixels
 from train_embedding.images.limits import PREVIEW, PREVIEW_BYTES
+from train_embedding.messages import joined, msg
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif"}
 
-_USABLE = f"Use an image of one of the types {', '.join(suffix.removeprefix('.').upper() for suffix in SUFFIXES.values())}."
+_NOT_READ = msg("The image cannot be read.")
+_USABLE = msg("Use an image in one of these formats: {formats}.", formats=joined(SUFFIXES))
 
 
 def read_preview(file: Path) -> bytes:
@@ -35,21 +37,21 @@ def read_preview(file: Path) -> bytes:
 
 
 def decode_preview(data: bytes, side: int = 0) -> Image.Image:
-    """Decode an image, of an animation the first frame, in a process of its own.
+    """Decode an image in a separate process; for an animation, its first frame.
 
     Args:
-        data: The file.
-        side: The longest side wanted, in pixels; 0 for the image as it is.
+        data: The content of the file.
+        side: Length in pixels that the longest side is reduced to; 0 for the full size.
 
     Raises:
-        UnreadableFile: Its type is not one of SUFFIXES, it is damaged, or takes more memory or time than it may.
+        UnreadableFile: Its type is not one of SUFFIXES, it is damaged, or it needs too much memory or time.
     """
     with _translated_errors(data) as kind:
         return decode_image(data, kind, PREVIEW[kind], side=side)
 
 
 def check_preview(data: bytes) -> str:
-    """Decode an image completely to see that this works.
+    """Check that an image can be decoded completely.
 
     Returns:
         The suffix for a file of its type.
@@ -64,23 +66,29 @@ def check_preview(data: bytes) -> str:
 
 @contextmanager
 def _translated_errors(data: bytes) -> Generator[str, None, None]:
-    """Give the kind of the image; what goes wrong while decoding it becomes UnreadableFile."""
+    """Yield the kind of the image; errors of decoding it become UnreadableFile."""
     _check_size(data)
     kind = kinds.kind_of(data[: kinds.HEAD])
     if kind not in SUFFIXES:
-        raise UnreadableFile("The image cannot be read.", _USABLE)
+        raise UnreadableFile(_NOT_READ, _USABLE)
     try:
         yield kind
     except TooManyPixels as error:
         width, height = error.size
-        limit = f"{PREVIEW[kind].max_pixels / 1e6:.1f} million"
-        raise UnreadableFile(f"The image has {width} × {height} pixels; a preview in {kind} has at most {limit}.") from error
+        message = msg(
+            "The image has {width} × {height} pixels; a {kind} preview may have at most {limit:.1f} million.",
+            width=width,
+            height=height,
+            kind=kind,
+            limit=PREVIEW[kind].max_pixels / 1e6,
+        )
+        raise UnreadableFile(message) from error
     except TooCostly as error:
-        raise UnreadableFile(f"The image cannot be read: {error}.", _USABLE) from error
+        raise UnreadableFile(msg("The image cannot be read: {reason}.", reason=error.reason), _USABLE) from error
     except NotDecoded as error:
-        raise UnreadableFile("The image cannot be read.", _USABLE) from error
+        raise UnreadableFile(_NOT_READ, _USABLE) from error
 
 
 def _check_size(data: bytes) -> None:
     if len(data) > PREVIEW_BYTES:
-        raise UnreadableFile(f"The image is larger than {PREVIEW_BYTES // 2**20} MB.")
+        raise UnreadableFile(msg("The image is larger than {limit} MB.", limit=PREVIEW_BYTES // 2**20))

@@ -1,4 +1,4 @@
-"""What killed processes left behind: temporary files, and folders that they had made but not filled yet."""
+"""Removal of what killed processes left behind: temporary files and empty folders."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from train_embedding.embeddings.storage import machine, remove_file, remove_fold
 from train_embedding.services.run_records import STATE_FILE
 
 SAFE_SECONDS = 3600.0
-"A temporary file lives for seconds. One of this age is left behind, whatever can be found out about its process."
+"Temporary files exist for seconds. Older ones are left behind, even if their process seems to be running."
 _TEMPORARY = re.compile(r"\.(?:.*\.)?(?P<process>\d+)-[0-9a-f]{8}(?:-(?P<machine>[0-9a-f]{6}))?(?:-\d+)?\.tmp", re.DOTALL)
-"As `embeddings.storage.temporary_key` names them. What a change has moved aside (`.old.tmp`) belongs to its journal."
+"Names by `embeddings.storage.temporary_key`. Files that a change has moved aside (`.old.tmp`) belong to its journal."
 _RUN = re.compile(r"\d{8}-\d{6}-\d{3}(-\d+)?")
 
 logger = logging.getLogger(__name__)
 
 
 def sweep(folder: Path, below: bool = True) -> None:
-    """Remove the temporary files of ended processes; with `below`, also from the folders in it. Never fails."""
+    """Remove the temporary files of ended processes from a folder and, with `below`, its subfolders. Never fails."""
     for path in find_leftovers(folder, below):
         _remove(path)
 
 
 def find_leftovers(folder: Path, below: bool = True) -> list[Path]:
-    """Return the temporary files of ended processes; with `below`, also those in the folders in it."""
+    """Return the temporary files of ended processes in a folder and, with `below`, its subfolders."""
     return [path for path in _temporaries(folder, below) if is_left_behind(path)]
 
 
 def sweep_empty(folder: Path) -> None:
-    """Remove a folder that holds only empty folders, while nobody writes to it. Never fails."""
+    """Remove a folder that holds only empty folders. Call this while no process writes to it. Never fails."""
     for parent, _folders, _files in os.walk(folder, topdown=False):
         if not os.listdir(parent):
             _remove(Path(parent))
@@ -48,15 +48,15 @@ def sweep_runs(runs_folder: Path) -> None:
         if not _RUN.fullmatch(folder.name) or (folder / STATE_FILE).exists():
             continue
         inside = list(folder.iterdir())
-        made_by_the_dead = bool(inside) and all(is_left_behind(path) for path in inside)
-        if made_by_the_dead or (not inside and _age(folder) > SAFE_SECONDS):
+        all_left_behind = bool(inside) and all(is_left_behind(path) for path in inside)
+        if all_left_behind or (not inside and _age(folder) > SAFE_SECONDS):
             for path in (*inside, folder):
                 _remove(path)
     sweep(runs_folder)
 
 
 def is_left_behind(path: Path) -> bool:
-    """Whether a path is a temporary file of ours whose process has ended, or must have."""
+    """Whether a path is a temporary file of ours whose process has ended."""
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
         return False
@@ -75,7 +75,7 @@ def _temporaries(folder: Path, below: bool) -> Iterator[Path]:
 def _subfolders(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    except OSError:  # there is none, or it is closed; then nothing of ours can be removed there
+    except OSError:  # it does not exist or cannot be read; then nothing can be removed there
         return []
 
 
@@ -95,7 +95,7 @@ def _runs(process: int) -> bool:
 def _age(path: Path) -> float:
     try:
         return time.time() - path.lstat().st_mtime
-    except OSError:  # somebody else has removed it
+    except OSError:  # another process has removed it
         return 0.0
 
 

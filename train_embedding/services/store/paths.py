@@ -1,4 +1,4 @@
-"""Paths below the embeddings folder: links and folder names must not lead out of it."""
+"""Checks that links and folder names do not lead out of the embeddings folder."""
 
 from __future__ import annotations
 
@@ -6,34 +6,46 @@ from contextlib import suppress
 from pathlib import Path
 
 from train_embedding.errors import InvalidInput, InvalidName
+from train_embedding.messages import NOTHING, Message, msg
 
 
-def link_problem(path: Path, root: Path) -> str:
-    """Why a path cannot be used: it is a link that leads out of `root`, a resolved folder. Empty if it can be used."""
+def link_problem(path: Path, root: Path) -> Message:
+    """Return why a link must not be followed; empty if it may, and for paths that are not links.
+
+    Args:
+        path: The path.
+        root: The embeddings folder, with links resolved.
+    """
     try:
         if not path.is_symlink() or path.resolve().is_relative_to(root):
-            return ""
+            return NOTHING
     except (OSError, RuntimeError) as error:
-        return f'"{path.name}" is a link that cannot be followed: {error}.'
-    return f'"{path.name}" is a link that leads outside the embeddings folder.'
+        return msg('"{name}" is a link that cannot be followed: {reason}.', name=path.name, reason=error)
+    return msg('"{name}" is a link that leads outside the embeddings folder.', name=path.name)
 
 
 def check_inside(path: Path, root: Path) -> None:
     """Raise InvalidName for a link that leads out of the embeddings folder, `root`."""
     problem = link_problem(path, root.resolve())
     if problem:
-        raise InvalidName(problem, "Choose another name, or remove the link.")
+        raise InvalidName(problem, msg("Choose another name, or remove the link."))
 
 
 def resolve_folder(folder: Path, root: Path) -> Path:
-    """Return a folder below `root` with links resolved, spelled as lists spell it. Raises InvalidInput for other folders."""
+    """Return a folder below the embeddings folder as lists show it: relative to `root`, with links below it resolved.
+
+    Raises:
+        InvalidInput: It is not a valid folder name, or it is outside the embeddings folder.
+    """
     try:
         real = folder.resolve()
         with suppress(FileNotFoundError):
-            folder.stat()  # refuses what cannot be the name of a folder
-    except (OSError, ValueError, RuntimeError) as error:  # characters, length, links in a ring
+            folder.stat()  # raises an error for invalid names
+    except (OSError, ValueError, RuntimeError) as error:  # invalid characters, too long, a loop of links
         reason = getattr(error, "strerror", None) or error
-        raise InvalidInput(f"This is no name of a folder: {str(folder)[:100]!r} ({reason}).") from error
+        raise InvalidInput(
+            msg("{name} is not a valid folder name: {reason}.", name=repr(str(folder)[:100]), reason=reason)
+        ) from error
     if not real.is_relative_to(root.resolve()):
-        raise InvalidInput(f'"{folder}" lies outside the embeddings folder.')
+        raise InvalidInput(msg('"{folder}" is outside the embeddings folder.', folder=folder))
     return root / real.relative_to(root.resolve())

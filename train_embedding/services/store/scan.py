@@ -1,4 +1,4 @@
-"""The embeddings folder as it lies on the disk: which files are embeddings, and which files belong to each."""
+"""A scan of the embeddings folder: the embedding files, and the files that belong to each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from train_embedding.errors import cannot_read
+from train_embedding.messages import NOTHING, Message
 from train_embedding.services.sidecars.files import group_sidecars, may_be_opened, split_suffix
 from train_embedding.services.store.paths import link_problem
 
@@ -17,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScannedFile:
-    """A file that is named like an embedding, or a link that leads outside, before anything is read."""
+    """A file with the name of an embedding, or a link that leads outside. Its content is not read."""
 
     path: Path
     name: str
@@ -25,8 +27,9 @@ class ScannedFile:
     folder: str
     'The folder below the embeddings folder, with slashes, such as "styles/old"; empty for the embeddings folder itself.'
     status: os.stat_result | None
-    "None where `problem` says why."
-    problem: str = ""
+    "None if there is a `problem`."
+    problem: Message = NOTHING
+    "Why it cannot be read."
     sidecars: tuple[str, ...] = ()
     "Names of the files in the same folder that belong to it."
 
@@ -39,19 +42,19 @@ class ScannedFolder:
     folder: str
     "As `ScannedFile.folder`."
     status: os.stat_result | None
-    "Before its entries were read; None if there was none."
+    "Taken before its entries were read; None if the folder does not exist."
     names: frozenset[str]
-    "Of the files in it, whatever they are."
+    "Names of all files in it."
     files: tuple[ScannedFile, ...]
 
 
 def scan_folders(root: Path) -> Iterator[ScannedFolder]:
     """Scan a folder and all folders below it, in the order of the WebUI: files first, then subfolders.
 
-    Symbolic links that lead outside are listed with that as their problem, and are not followed.
+    Symbolic links that lead outside are listed with a problem, and are not followed.
 
     Raises:
-        PermissionError: `root` itself cannot be read, which must not look like an empty folder.
+        PermissionError: `root` cannot be read. It must not look like an empty folder.
     """
     resolved = root.resolve()
     if root.is_dir() and not os.access(root, os.R_OK | os.X_OK):
@@ -67,17 +70,17 @@ def scan_folders(root: Path) -> Iterator[ScannedFolder]:
                 folders.append(entry)
             else:
                 files[entry.name] = entry
-        odd = {
+        unusable = {
             name for name, entry in files.items() if not (entry.is_file(follow_symlinks=False) or may_be_opened(Path(entry.path)))
         }
         owned = group_sidecars(files, parent)
         scanned = [
-            _scanned(Path(entry.path), below, resolved, set(owned[name]) - odd, entry)
+            _scanned(Path(entry.path), below, resolved, set(owned[name]) - unusable, entry)
             for name, entry in files.items()
             if name in owned
         ]
         for entry in folders:
-            problem = link_problem(Path(entry.path), resolved) if entry.is_symlink() else ""
+            problem = link_problem(Path(entry.path), resolved) if entry.is_symlink() else NOTHING
             if problem:
                 scanned.append(ScannedFile(Path(entry.path), entry.name, below, None, problem))
         yield ScannedFolder(parent, below, status, frozenset(files), tuple(scanned))
@@ -90,7 +93,7 @@ def scan_files(folder: ScannedFolder, names: Iterable[str], root: Path) -> list[
 
     Args:
         folder: The folder.
-        names: Names of existing files in it: with each, every name up to whose first dot is the same.
+        names: Names of existing files in it. For each name, all names that are the same up to the first dot must be included.
         root: The embeddings folder.
     """
     resolved = root.resolve()
@@ -122,16 +125,16 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, which reading then reports
+    except OSError:  # a link to itself, which is reported when it is read
         return False
 
 
 def _scanned(path: Path, folder: str, root: Path, sidecars: set[str], entry: os.DirEntry[str] | None = None) -> ScannedFile:
     name, names = path.stem if entry is None else split_suffix(entry.name)[0], tuple(sorted(sidecars))
-    problem = link_problem(path, root) if (entry or path).is_symlink() else ""
+    problem = link_problem(path, root) if (entry or path).is_symlink() else NOTHING
     if problem:
         return ScannedFile(path, name, folder, None, problem, names)
     try:
-        return ScannedFile(path, name, folder, (entry or path).stat(), "", names)
+        return ScannedFile(path, name, folder, (entry or path).stat(), NOTHING, names)
     except OSError as error:
-        return ScannedFile(path, name, folder, None, f'"{path.name}" cannot be read: {error.strerror or error}.', names)
+        return ScannedFile(path, name, folder, None, cannot_read(path.name, error), names)

@@ -1,4 +1,4 @@
-"""The embeddings folder: files are written, renamed, deleted and restored together with what belongs to them, safely."""
+"""The embeddings folder: embeddings are written, renamed, deleted and restored together with their sidecars."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.embeddings.storage import is_full, is_on_another_disk
-from train_embedding.errors import Conflict, NotFound, StorageFailed
+from train_embedding.errors import NotFound, StorageFailed
 from train_embedding.hosts.base import Host
+from train_embedding.messages import msg
 from train_embedding.services.sidecars.files import belongs_to_file, select_previews
 from train_embedding.services.store.leftovers import sweep
 from train_embedding.services.store.locks import TrainingLocks
 from train_embedding.services.store.paths import check_inside, resolve_folder
-from train_embedding.services.store.transaction import Change, Journal
+from train_embedding.services.store.transaction import Change, Journal, already_exists
 from train_embedding.services.store.trash import Trash, Trashed
 
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
-"Beside the runs: the index, the journal of a change in progress, locks. It may be deleted while nothing is changed."
+"Next to the runs folder: the index, the journal of a change in progress, and locks. It may be deleted while no change is made."
 TRAINING_LOCKS = "held"
-"The folder in it with the locks of embeddings that are being trained."
-_WITHOUT_ROOM = "Empty the trash, which needs no room, or use `train-embedding delete --permanently`."
+"The subfolder for locks of embeddings that are being trained."
+_WITHOUT_SPACE = msg("Empty the trash, or use `train-embedding delete --permanently`. Neither needs free space.")
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class EmbeddingFiles:
 class EmbeddingStore:
     """Files below the host's embeddings folder, its trash and its locks.
 
-    The store knows files, not embeddings: it takes paths that the library has resolved, and bytes. Safe to use from any thread,
-    and from several processes.
+    The store handles files, not embeddings: its methods take bytes, and paths that the library has resolved. Safe to use from any
+    thread, and from several processes.
     """
 
     def __init__(self, host: Host) -> None:
@@ -61,6 +62,7 @@ class EmbeddingStore:
 
     @property
     def own_folder(self) -> Path:
+        """The folder for the index, the journal and locks."""
         return self._host.info().runs_folder.parent / OWN_FOLDER
 
     @property
@@ -70,20 +72,20 @@ class EmbeddingStore:
 
     @property
     def trash(self) -> Trash:
-        """Beside the host's runs folder, so that no host looks for embeddings in it."""
+        """The trash. It is next to the runs folder, where no host looks for embeddings."""
         return Trash(self._host.info().runs_folder.parent / "trash")
 
     def recover(self) -> None:
-        """Finish a change that another process left behind when it was killed."""
+        """Finish a change of a process that was killed."""
         self._journal().recover()
 
     @contextmanager
     def transaction(self) -> Generator[StoreTransaction, None, None]:
-        """Keep all others from changing files until exit, so that what was looked up inside stays true.
+        """Keep all others from changing files until exit.
 
         Raises:
-            Conflict: Another process does not finish its own change.
-            StorageFailed: The disk refuses.
+            Conflict: Another process does not finish its change in time.
+            StorageFailed: The lock or the journal cannot be written.
         """
         journal = self._journal()
         with self._lock, journal.exclusive():
@@ -94,9 +96,13 @@ class EmbeddingStore:
 
     @contextmanager
     def lock_for_training(self, name: str) -> Generator[None, None, None]:
-        """Keep everybody but its run from changing the file of an embedding until exit. Raises Conflict if another run has it."""
+        """Keep all but its run from changing the file of an embedding until exit.
+
+        Raises:
+            Conflict: Another run is training it.
+        """
         with ExitStack() as stack:
-            with self.transaction():  # a change in progress ends first, so that the run reads its result
+            with self.transaction():  # wait for a change in progress, so that the run reads its result
                 stack.enter_context(self.training_locks.hold(name))
             yield
 
@@ -104,16 +110,16 @@ class EmbeddingStore:
         return Journal(self.own_folder, (self.root, self.trash.folder, self.own_folder))
 
     def _sweep(self) -> None:
-        """Once per process: an interrupted change has been finished, and nobody else is changing files."""
+        """Remove temporary files of killed processes. Called once per process, inside the lock."""
         sweep(self.root)
         sweep(self.own_folder)
         self.trash.sweep()
 
 
 class StoreTransaction:
-    """Changes of the store that nobody else interferes with. Each happens completely or not at all.
+    """Changes of the store that no other process interferes with. Each change is made completely or not at all.
 
-    Every method raises StorageFailed if the disk refuses, and then everything is as it was.
+    Every method raises StorageFailed if files cannot be written, and then nothing has changed.
     """
 
     def __init__(self, root: Path, journal: Journal, trash: Trash, training_locks: TrainingLocks) -> None:
@@ -138,19 +144,19 @@ class StoreTransaction:
         Args:
             target: The file.
             data: Its content.
-            replaced: The files that are replaced, spelled as the folder spells them.
-            sidecars: Paths and contents of files to write beside it. Files of these names, and previews that a new preview hides,
-                go to the trash.
-            overwrite: Whether an image may be replaced that has the name of the new file and holds no embedding.
+            replaced: The files that are replaced, with names as in the folder.
+            sidecars: Paths and contents of files to write next to it. Files of these names, and previews that a new preview
+                hides, go to the trash.
+            overwrite: Whether to replace an image without an embedding that has the name of the new file.
 
         Raises:
             Conflict: Another file has that name, and `overwrite` is not given.
-            InvalidName: A link of a sidecar's name leads outside.
+            InvalidName: A sidecar would be written through a link that leads outside.
         """
         exists = target.exists()
         others = [path for path in replaced if path != target and not (exists and path.samefile(target))]
         if exists and not overwrite:
-            raise Conflict(f'There is a file "{target.name}" already.', "Move it away, or allow it to be overwritten.")
+            raise already_exists(target)
         hidden = self._hidden_by(target, [path for path, _ in sidecars]) if overwrite and sidecars else []
         plain_image = [target] if exists and len(others) == len(replaced) else []
         old = [path for path in dict.fromkeys([*hidden, *plain_image]) if path not in replaced]
@@ -163,7 +169,7 @@ class StoreTransaction:
         self._commit(self._trash.plan_copy(target.stem, [*replaced, *old], self._root) + change)
 
     def rewrite(self, file: Path, data: bytes) -> None:
-        """Replace the content of a file; the old one goes to the trash. Raises NotFound, and Conflict while it is trained."""
+        """Replace the content of a file; the old file goes to the trash. Raises NotFound, Conflict if it is being trained."""
         self.check_free_to_move(file)
         change = Change(writes=((file, data),), replaces=(file,))
         self._commit(self._trash.plan_copy(file.stem, [file], self._root) + change)
@@ -171,13 +177,13 @@ class StoreTransaction:
     def rename(
         self, files: EmbeddingFiles, target: Path, data: bytes | None = None, sidecars: Sequence[tuple[Path, bytes]] = ()
     ) -> None:
-        """Rename an embedding and what belongs to it, and write files beside it, in one change.
+        """Rename an embedding with its sidecars, and write files next to it, in one change.
 
         Args:
             files: The embedding.
             target: Its new path, in the same folder.
-            data: What the file holds under the new name, where that differs; the old content goes to the trash.
-            sidecars: Contents to write, by the paths that they would have under the old name. Previews that a new preview hides
+            data: The new content of the file, if it changes; the old content goes to the trash.
+            sidecars: Paths and contents of files to write, under the old name. Previews that a new preview hides
                 go to the trash.
 
         Raises:
@@ -204,14 +210,24 @@ class StoreTransaction:
         self._commit(kept + change + itself)
 
     def copy(self, files: EmbeddingFiles, target: Path, data: bytes | None = None) -> None:
-        """Copy an embedding and what belongs to it. data: what the copy holds, where that differs. Raises NotFound, Conflict."""
+        """Copy an embedding with its sidecars.
+
+        Args:
+            files: The embedding.
+            target: The path of the copy.
+            data: The content of the copy, if it differs.
+
+        Raises:
+            NotFound: The file does not exist.
+            Conflict: A file has one of the new names.
+        """
         self.check_exists(files.file)
         pairs = tuple((path, _renamed(path, files.file, target.stem)) for path in files.sidecars)
         itself = Change(copies=((files.file, target),)) if data is None else Change(writes=((target, data),))
         self._commit(itself + Change(copies=pairs))
 
     def delete(self, files: EmbeddingFiles, *, permanently: bool = False) -> None:
-        """Move an embedding to the trash, or delete it. Raises NotFound, and Conflict while it is trained."""
+        """Move an embedding to the trash, or delete it permanently. Raises NotFound, and Conflict while it is being trained."""
         self.check_free_to_move(files.file)
         every = (files.file, *files.own_sidecars)
         if permanently:
@@ -221,18 +237,18 @@ class StoreTransaction:
             self._move_or_copy(lambda copying: self._trash.plan_move(files.file.stem, every, self._root, copying))
         except StorageFailed as error:
             if is_full(error):
-                raise StorageFailed(error.message, _WITHOUT_ROOM) from error
+                raise StorageFailed(error.message, _WITHOUT_SPACE) from error
             raise
 
     def restore(self, item: Trashed) -> list[Path]:
-        """Move an item of the trash back to where it was, and return its embedding files. Raises Conflict if one exists."""
+        """Move an item of the trash back to its folder, and return its embedding files. Raises Conflict if one exists."""
         for file in item.files:
             resolve_folder((self._root / file).parent, self._root)
         self._move_or_copy(lambda copying: self._trash.plan_restore(item, self._root, copying))
         return [self._root / file for file in item.embeddings]
 
     def write_sidecars(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> None:
-        """Write files beside an embedding in one change; previews that a new preview hides go to the trash. Raises NotFound."""
+        """Write files next to an embedding in one change; previews that a new preview hides go to the trash. Raises NotFound."""
         self.check_exists(files.file)
         if not sidecars:
             return
@@ -245,7 +261,7 @@ class StoreTransaction:
         self._commit(self._trash.plan_copy(files.file.stem, old, self._root) + change)
 
     def check_free_to_move(self, file: Path) -> None:
-        """Raise NotFound if a file does not exist, InvalidName for a link that leads outside, Conflict while it is trained."""
+        """Raise NotFound if a file does not exist, InvalidName for a link that leads outside, Conflict if it is being trained."""
         self.check_exists(file)
         self._training_locks.check_free(file.stem)
 
@@ -253,7 +269,7 @@ class StoreTransaction:
         """Raise NotFound if a file does not exist, and InvalidName for a link that leads outside."""
         check_inside(file, self._root)
         if not file.is_file():
-            raise NotFound(f'There is no embedding "{file}" any more.')
+            raise NotFound(msg('"{file}" no longer exists.', file=file))
 
     def _commit(self, change: Change) -> None:
         self._journal.commit(change)
@@ -269,14 +285,14 @@ class StoreTransaction:
             self._commit(change(True))
 
     def _replaced_previews(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> list[Path]:
-        """The previews of an embedding that a new one takes the place of."""
+        """Return the previews of an embedding that a new preview replaces."""
         stem = files.file.stem
         if not select_previews(stem, [path.name for path, _ in sidecars]):
             return []
         return [files.file.with_name(name) for name in select_previews(stem, [path.name for path in files.sidecars])]
 
     def _hidden_by(self, file: Path, sidecars: Sequence[Path]) -> list[Path]:
-        """The files that have the names of new sidecars, and the previews that a new preview takes the place of."""
+        """Return the files that have the names of new sidecars, and the previews that a new preview replaces."""
         for path in sidecars:
             check_inside(path, self._root)
         names = os.listdir(file.parent) if file.parent.is_dir() else []

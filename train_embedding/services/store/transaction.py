@@ -1,8 +1,8 @@
-"""Changes of several files that happen completely or not at all, even if the process is killed or the power fails.
+"""Changes of several files that are made completely or not at all, even if the process is killed or the power fails.
 
-A change is carried out in three stages. All new data is written to temporary files beside their targets. Then the journal, a file
-that lists every step, is marked as committed. From there on, files are only renamed and removed. The next process that finds the
-journal of a killed one either deletes its temporary files (not committed) or finishes its steps (committed).
+A change is made in three stages. First, all new data is written to temporary files next to their targets. Then the journal, a
+file that lists every step, is marked as committed. After that, files are only renamed and removed. The next process that finds
+the journal of a killed process either deletes its temporary files (not committed) or finishes its steps (committed).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from train_embedding.embeddings.storage import (
     write_new,
 )
 from train_embedding.errors import Conflict, StorageFailed
+from train_embedding.messages import msg
 from train_embedding.services.store.locks import file_lock
 
 JOURNAL, LOCK = "change.json", "change.lock"
@@ -39,8 +40,9 @@ DAMAGED = "change.damaged"
 RESERVE, RESERVE_SIZE = "change.reserve", 64 * 2**10
 "A file that is deleted when the disk is full, to make room for the journal of a change that moves or deletes files."
 WAIT_SECONDS = 30.0
+"Longest wait for the change of another process."
 MAX_JOURNAL = 64 * 2**20
-"Bytes; the journal of a change of 1,000 files takes 0.3 MB."
+"Largest size in bytes; the journal of a change of 1,000 files takes 0.3 MB."
 
 _BACKUP = ".old.tmp"
 _LONGEST_SHOWN = 300
@@ -52,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Change:
-    """What to do to a set of files. Nothing is overwritten except `replaces`, which are some of the targets of `writes`."""
+    """A change of a set of files. Nothing is overwritten except `replaces`, which are targets of `writes`."""
 
     writes: tuple[tuple[Path, bytes], ...] = ()
     "Target and content."
@@ -87,13 +89,13 @@ class Change:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The steps of a change whose new data has temporary files: only renaming and removing is left.
+    """The steps of a change after its new data is in temporary files: renames and removals.
 
-    The stamps identify the files that were meant, in case a person replaces them before an interrupted change is finished.
+    Stamps identify the files, in case somebody replaces them before an interrupted change is finished.
     """
 
     staged: tuple[tuple[Path, Path, bool], ...]
-    "Temporary file, target, and whether the target may be replaced; those that may be replaced come last."
+    "Temporary file, target, and whether the target may be replaced. Replaceable targets are last."
     moves: tuple[tuple[Path, Path, Stamp], ...]
     removes: tuple[tuple[Path, Stamp], ...]
 
@@ -121,12 +123,12 @@ class _Plan:
 
 
 class Journal:
-    """Carries out changes, one at a time among all processes that share `folder`.
+    """Makes changes, one at a time among all processes that share `folder`.
 
     Args:
-        folder: Where the journal and its lock are.
-        within: The folders in which files may change. A journal can come with a data folder from anywhere, so one that names
-            other places is set aside.
+        folder: The folder of the journal and its lock.
+        within: The folders in which files may change. A data folder may come from anywhere, so a journal with paths outside these
+            folders is set aside.
     """
 
     def __init__(self, folder: Path, within: Sequence[Path]) -> None:
@@ -137,7 +139,7 @@ class Journal:
 
     @contextmanager
     def exclusive(self) -> Generator[None, None, None]:
-        """Keep all other processes from changing files until exit, and first finish what a killed one left behind.
+        """Keep all other processes from changing files until exit, and first finish the change of a killed process.
 
         Raises:
             Conflict: Another process did not finish its change in time.
@@ -150,10 +152,12 @@ class Journal:
                 self._make_reserve()
                 yield
         except TimeoutError as error:
-            raise Conflict("Another program is changing the embeddings folder.", "Try again when it is done.") from error
+            raise Conflict(
+                msg("Another program is changing the embeddings folder."), msg("Wait until it is done, then try again.")
+            ) from error
 
     def recover(self) -> None:
-        """Finish the change of a killed process, if there is one and no process is at work."""
+        """Finish the change of a killed process, if there is one and no other process is making a change."""
         if not self._journal.exists():
             return
         try:
@@ -165,13 +169,13 @@ class Journal:
             logger.warning("An interrupted change is left as it is: %s", error)
 
     def commit(self, change: Change) -> None:
-        """Carry out a change, inside `exclusive`.
+        """Make a change, inside `exclusive`.
 
-        A change that only moves and removes files needs almost no room, and can be made on a full disk.
+        A change that only moves and removes files needs almost no space, and can be made on a full disk.
 
         Raises:
-            Conflict: A target exists already; nothing was changed.
-            StorageFailed: The disk refused; everything is as it was.
+            Conflict: A target exists already; nothing has changed.
+            StorageFailed: Files cannot be written; nothing has changed.
         """
         try:
             self._commit(change)
@@ -196,7 +200,7 @@ class Journal:
             self._roll_back(plan, made)
             if plan.staged or plan.moves or not is_full(error) or self._reserve.exists():
                 raise
-            logger.warning("Files are deleted without a journal, for which the full disk has no room.")
+            logger.warning("Files are deleted without a journal, because the disk is full.")
         except BaseException:
             self._roll_back(plan, made)
             raise
@@ -223,7 +227,7 @@ class Journal:
             logger.warning("An unfinished journal cannot be removed: %s", error)
 
     def _make_reserve(self) -> None:
-        """Write the reserve if there is room. Its bytes are random, so that file systems that compress do not shrink it."""
+        """Write the reserve if there is space. Its bytes are random, so that file systems with compression cannot shrink it."""
         if self._reserve.exists():
             return
         try:
@@ -239,7 +243,7 @@ class Journal:
         return True
 
     def _remove_journal(self) -> None:
-        """If the journal cannot be removed, the next `exclusive` finds that nothing is left to do."""
+        """Remove the journal. If that fails, the next `exclusive` finds nothing left to do."""
         try:
             remove_file(self._journal, missing_ok=True)
         except OSError as error:
@@ -249,7 +253,7 @@ class Journal:
         try:
             write_atomically(self._journal, json.dumps({"committed": committed, **plan.to_json()}, indent=1).encode())
         except StorageFailed as error:
-            if isinstance(error.__cause__, OSError):  # the user knows the file of the embedding, not the journal
+            if isinstance(error.__cause__, OSError):  # users know the file of the embedding, not the journal
                 raise storage_failed(plan.result, error.__cause__) from error
             raise
 
@@ -278,6 +282,14 @@ class Journal:
             raise storage_failed(self._journal, error) from error
 
 
+def already_exists(path: Path) -> Conflict:
+    """Return the error for a file that would be overwritten."""
+    return Conflict(
+        msg('"{name}" already exists.', name=path.name),
+        msg('Move it out of "{folder}", or choose another name.', folder=path.parent),
+    )
+
+
 def _check_targets(change: Change) -> None:
     """Raise Conflict if something exists that would be overwritten."""
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
@@ -285,13 +297,11 @@ def _check_targets(change: Change) -> None:
     # On file systems that ignore case, the new name of a file may be the file itself.
     existing += [target for source, target in change.moves if os.path.lexists(target) and not _is_same_file(source, target)]
     if existing:
-        raise Conflict(
-            f'"{existing[0].name}" is there already.', f'Move it out of "{existing[0].parent}", or choose another name.'
-        )
+        raise already_exists(existing[0])
 
 
 def _plan_of(change: Change) -> _Plan:
-    """Raises StorageFailed if a file that is to be moved or removed does not exist."""
+    """Plan the steps of a change. Raises StorageFailed if a file to move or remove does not exist."""
     key = f".{temporary_key()}"
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
     staged = [
@@ -316,11 +326,11 @@ def _check_within(plan: _Plan, folders: Iterable[Path]) -> None:
         # The last part is not resolved: if it is a link, the link itself is renamed or removed.
         inside = path.is_absolute() and any(path.parent.resolve().is_relative_to(root) for root in roots)
         if not inside or path.name in ("", ".", ".."):
-            raise ValueError(f"{str(path)[:_LONGEST_SHOWN]!r} lies outside the folders of this library.")
+            raise ValueError(f"{str(path)[:_LONGEST_SHOWN]!r} is outside the folders of this library.")
 
 
 def _stage(change: Change, plan: _Plan, made: list[Path]) -> None:
-    """Write the temporary files; `made` collects the folders that had to be made. Raises StorageFailed."""
+    """Write the temporary files; `made` collects the folders that are created. Raises StorageFailed."""
     temporary_of = {target: temporary for temporary, target, _ in plan.staged}
     for target, data in change.writes:
         _make_folder(target.parent, made)
@@ -333,7 +343,7 @@ def _stage(change: Change, plan: _Plan, made: list[Path]) -> None:
 
 
 def _perform(plan: _Plan, made: Iterable[Path]) -> None:
-    """Rename and remove. Raises StorageFailed, with everything rolled back unless a file is permanently gone by then."""
+    """Rename and remove files. Raises StorageFailed after rolling back, unless a file has been removed by then."""
     replacing = [(temporary, target) for temporary, target, replaces in plan.staged if replaces]
     steps = [(temporary, target) for temporary, target, replaces in plan.staged if not replaces]
     steps += [(source, target) for source, target, _ in plan.moves]
@@ -365,7 +375,7 @@ def _perform(plan: _Plan, made: Iterable[Path]) -> None:
 
 
 def _complete(plan: _Plan) -> None:
-    """Finish the steps of a killed process. If a person has put another file in the way meanwhile, nothing is removed."""
+    """Finish the steps of a killed process. If another file is in the way meanwhile, nothing is removed."""
     clear = True
     for temporary, target, replaces in plan.staged:
         if not temporary.exists():
@@ -387,7 +397,7 @@ def _complete(plan: _Plan) -> None:
 
 
 def _try_to_complete(plan: _Plan) -> bool:
-    """Complete a change that cannot be rolled back any more; whether that worked."""
+    """Complete a change that can no longer be rolled back, and return whether that succeeded."""
     try:
         _complete(plan)
     except OSError as error:
@@ -408,14 +418,14 @@ def _discard(plan: _Plan, made: Iterable[Path]) -> None:
 
 
 def _describe(source: Path, target: Path) -> tuple[Path, Operation]:
-    """The name of a move that the user knows, and what could not be done to that file."""
+    """Return the file of a step that users know, and what could not be done to it."""
     if target.name.endswith(_BACKUP):
         return source, "replaced"
     return (target, "written") if source.name.endswith(".tmp") else (source, "moved")
 
 
 def _backup(temporary: Path) -> Path:
-    """Where the old file is kept while the temporary one takes its place."""
+    """Return where the old file is kept while it is being replaced."""
     return temporary.with_suffix(_BACKUP)
 
 

@@ -1,8 +1,8 @@
-"""The trash folder: embeddings that were deleted or overwritten, with all that belonged to them.
+"""The trash folder: embeddings that were deleted or overwritten, with their sidecars.
 
-Each item is a folder named after the embedding and the time. It holds the files, in the folders that they came from:
-`sword.20261122-143000/styles/sword.pt`. You can find and copy them without this program. A single file in the trash,
-`sword.20261122-143000.pt`, was moved there by an early version, and is an item too.
+Each item is a folder named after the embedding and the time. It holds the files in their original folders, such as
+`sword.20261122-143000/styles/sword.pt`. You can find and copy them without this program. Early versions moved single files to the
+trash, such as `sword.20261122-143000.pt`; each of these is an item too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train_embedding.embeddings.storage import remove_file, remove_tree, replace_file, storage_failed
-from train_embedding.errors import NotFound, StorageFailed
+from train_embedding.errors import NotFound, StorageFailed, cannot_read
+from train_embedding.messages import msg
 from train_embedding.services.sidecars.files import is_embedding
 from train_embedding.services.store.leftovers import sweep, sweep_empty
 from train_embedding.services.store.transaction import Change
@@ -25,9 +26,9 @@ logger = logging.getLogger(__name__)
 _STAMP = "%Y%m%d-%H%M%S"
 _ITEM = re.compile(r"(?P<name>.+)\.(?P<time>\d{8}-\d{6})(-\d+)?", re.DOTALL)
 _MAX_NAME = 200
-"Bytes of the embedding's name in that of an item, which leave room for the time; file systems allow 255 in all."
+"Largest number of bytes of the embedding's name in the name of an item. File systems allow 255, and the time is added."
 _EMPTIED = ".emptied-"
-"Items are renamed before they are deleted, so that a partly deleted one is never listed."
+"Prefix of items that are being deleted, so that partly deleted items are not listed."
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Trash:
             name: The embedding.
             files: Paths below `root`. Links are copied as what they lead to.
             root: The embeddings folder.
-            copying: Whether to copy and delete the files, which needs room, because the trash is on another disk.
+            copying: Whether to copy and delete the files, because the trash is on another disk.
         """
         item = self._new_item(name)
         copied = tuple(file for file in files if copying or file.is_symlink())
@@ -90,12 +91,15 @@ class Trash:
         for item in self.list():
             if item.id == trash_id:
                 return item
-        raise NotFound(f'There is nothing named "{trash_id}" in the trash.')
+        raise NotFound(msg('There is no item "{item}" in the trash.', item=trash_id))
 
     def plan_restore(self, item: Trashed, root: Path, copying: bool = False) -> Change:
         """Return the change that moves the files of an item back below `root`.
 
-        copying: Whether to copy and delete them, because the trash is on another disk.
+        Args:
+            item: The item.
+            root: The embeddings folder.
+            copying: Whether to copy and delete the files, because the trash is on another disk.
         """
         path, sources = self.folder / item.id, self.paths(item)
         if path.is_file():
@@ -129,14 +133,14 @@ class Trash:
                 continue
             try:
                 remove_tree(emptied)
-            except FileNotFoundError:  # another process empties the trash too
+            except FileNotFoundError:  # another process is emptying the trash too
                 continue
             except OSError as error:
                 raise storage_failed(emptied, error, "deleted") from error
         return len(items)
 
     def sweep(self) -> None:
-        """Remove what killed processes left behind, while nobody else changes the trash. Never fails."""
+        """Remove what killed processes left behind. Call this while no other process changes the trash. Never fails."""
         sweep(self.folder)
         try:
             for path in self._paths():
@@ -148,15 +152,13 @@ class Trash:
             logger.info("What was left behind in the trash cannot be removed now: %s", error)
 
     def _paths(self) -> Sequence[Path]:
-        """What is in the folder; empty if there is none. Raises StorageFailed if it cannot be listed."""
+        """List the folder; empty if it does not exist. Raises StorageFailed if it cannot be read."""
         try:
             return tuple(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise StorageFailed(
-                f'The trash cannot be listed: "{self.folder}": {error.strerror or error}.', "Check the folder's permissions."
-            ) from error
+            raise StorageFailed(cannot_read(self.folder, error), msg("Check the permissions of the folder.")) from error
 
     def _new_item(self, name: str) -> Path:
         name = name.encode("utf-8", "surrogateescape")[:_MAX_NAME].decode("utf-8", "ignore")
@@ -168,7 +170,7 @@ class Trash:
 
 
 def _item(path: Path) -> Trashed | None:
-    """The item at a path in the trash folder, or None if it is not an item."""
+    """Return the item at a path in the trash folder; None if it is not an item."""
     is_folder = path.is_dir()
     match = _ITEM.fullmatch(path.name if is_folder else path.stem)
     when = _seconds(match["time"]) if match else None
