@@ -49,7 +49,7 @@ def test_a_vector_far_from_every_word_is_marked(host: FakeHost) -> None:
     cosines = torch.nn.functional.cosine_similarity(far[None], table[:49406])
     assert torch.equal(converted.vectors["clip_g"][1], host.vocabulary()["clip_g"][int(cosines.argmax())])
     assert float(cosines.max()) < 0.707
-    assert notes[1].startswith("For 1 of 2 vectors no word is near")
+    assert notes[1].startswith("1 of 2 vectors has no near word")
     assert ': 1 ("' in notes[1]
 
 
@@ -61,7 +61,7 @@ def test_zeros_stay_zeros(host: FakeHost) -> None:
 
 def test_what_it_needs(host: FakeHost, tmp_path: Path) -> None:
     sdxl = Embedding("sword", host.token_embeddings("red"))
-    with pytest.raises(Conflict, match="only an embedding for SD1"):
+    with pytest.raises(Conflict, match="only SD1 embeddings"):
         to_sdxl(sdxl, Vocabularies(host))
     sd1 = Embedding("sword", {"clip_l": torch.ones(1, 12)})
     with pytest.raises(Conflict, match="of another kind"):

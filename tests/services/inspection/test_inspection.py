@@ -106,8 +106,8 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
     assert report.encoders[0].vectors[0].nearest == ()
     assert report.encoders[0].vocabulary_norm is None
     assert report.warnings == (
-        "There are no nearest words: No checkpoint is loaded. Load one first.",
-        "There is nothing to compare with the text: No checkpoint is loaded.",
+        "There are no nearest words. No checkpoint is loaded. Load one first.",
+        "There are no vectors to compare with. No checkpoint is loaded.",
     )
 
 
@@ -118,7 +118,7 @@ def test_another_familys_checkpoint_serves_the_encoders_that_it_has(tmp_path: Pa
     assert [bool(encoder.vectors[0].nearest) for encoder in report.encoders] == [True, False]
     assert [encoder.reference_cosine is None for encoder in report.encoders] == [False, True]
     assert report.warnings == (
-        "There are no nearest words for clip_g (20): the loaded checkpoint has the text encoder clip_l (12). "
+        "There are no nearest words for clip_g (20): the loaded checkpoint has clip_l (12). "
         "Load a checkpoint for a model of width 12 + 20.",
     )
 
@@ -163,7 +163,7 @@ def test_compared_with_what_the_last_run_began_with(host: FakeHost, inspection: 
     (host.info().runs_folder / "3").mkdir()
     (host.info().runs_folder / "3" / "state.json").write_text("broken")
     report = inspection.inspect("sword")
-    assert report.reference == "what its last run began with"
+    assert report.reference == "the start of its last run"
     assert report.encoders[1].reference_cosine == pytest.approx(1)
     assert inspection.report_of(Embedding("other", random_vectors(2))).reference == ""
 
@@ -185,7 +185,7 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
     put(host, "many", random_vectors(MAX_COMPARED + 1))
     put(host, "few", random_vectors(MAX_COMPARED))
     report = inspection.inspect("many", text="red", neighbours=1)
-    sentence = "Nearest words and the similarity are left out for 257 vectors; at most 256 are compared."
+    sentence = "The embedding has 257 vectors; nearest words and similarity are shown for at most 256."
     assert report.warnings == (sentence,)
     assert not report.compared
     for encoder in report.encoders:
@@ -194,7 +194,7 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
         assert not any(one.nearest for one in encoder.vectors)
         assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].reference_cosine)
     assert [one.name for one in report.neighbours] == ["few"]
-    with pytest.raises(NotFound, match=f'^There is no heat map of "many": {sentence}$'):
+    with pytest.raises(NotFound, match=f'^There is no heat map of "many". {sentence}$'):
         inspection.picture(report)
     few = inspection.inspect("few", top=1)
     assert (few.compared, few.warnings, len(few.encoders[1].similarity)) == (True, (), 256)

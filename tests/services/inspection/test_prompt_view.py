@@ -53,7 +53,7 @@ def test_schedules_stand_at_a_step(inspection: Inspection) -> None:
     prompt = "[a cat:sixteen:10] x"
     first, last = inspection.tokenize(prompt), inspection.tokenize(prompt, step=11)
     assert (first.count, last.count) == (3, 17)
-    assert first.notes == ("The prompt changes while the image is drawn; this is step 1 of 20.",)
+    assert first.notes == ("The prompt changes during sampling; shown is step 1 of 20.",)
     assert any("do not match" in note for note in inspection.tokenize(prompt + "]").notes)
 
 
@@ -68,7 +68,7 @@ def test_longer_than_a_chunk(inspection: Inspection) -> None:
 def test_why_an_embedding_is_not_found(inspection: Inspection) -> None:
     read = inspection.tokenize("Wide, a cat")
     assert read.embeddings == ()
-    assert read.notes == ('"wide" is not in use. Its vectors are for custom.',)
+    assert read.notes == ('"wide" is not loaded. Its vectors are for custom.',)
     assert inspection.tokenize("widespread").notes == ()
     assert inspection.tokenize("endless").embeddings == ()
 

@@ -1,4 +1,4 @@
-"""Embeddings made of others: by a formula, or converted to another format or family."""
+"""Use cases about making embeddings from others: by a formula, or by conversion to another format or family."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import MADE_FROM
 from train_embedding.embeddings.names import check_name
-from train_embedding.embeddings.text_encoders import does_not_fit
-from train_embedding.errors import Conflict, HostFailed, InvalidInput
+from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
+from train_embedding.messages import Message, joined, msg
 from train_embedding.services.combining.to_sdxl import to_sdxl
 from train_embedding.services.inspection.vocabularies import Vocabularies
 from train_embedding.services.library.entries import Entry
 from train_embedding.services.library.library import Library
+from train_embedding.services.loaded_checkpoint import check_fits
 from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 UNNAMED = "combined"
-"The name of a result that has not been given one."
+"The name of a result if none is given."
 SDXL = "sdxl"
+"The target of `convert` for an SDXL embedding."
 CONVERTIBLE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
-"""What `convert` can make besides an embedding for SDXL, and the suffix of its file: what hosts read from their own folder. The
-last two are pictures that carry the vectors, as a text and in their pixels."""
+"""Other targets of `convert`, with the suffixes of their files. Hosts load all of them. The last two are images that carry the
+vectors in their metadata and in their pixels."""
 PREVIEW_PROMPT = "[name]"
 PREVIEW_STEPS = 20
 
@@ -39,8 +41,8 @@ class Combined:
     embedding: Embedding
     how: str
     "The formula."
-    notes: tuple[str, ...]
-    "Sentences for the person who made it."
+    notes: tuple[Message, ...]
+    "Notes about the computation."
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,17 @@ class Saved:
     """A result in the library."""
 
     entry: Entry
-    notes: tuple[str, ...]
-    "Sentences for the person who made it."
+    notes: tuple[Message, ...]
+    "Notes about the computation, and warnings about the name."
 
 
 class Combining:
     """Use cases about making embeddings from others. Safe to call from any thread.
 
     Args:
-        host: Has the loaded checkpoint and generates previews.
-        library: Has the embeddings, and takes the results.
-        vocabularies: As for `Inspection`.
+        host: The host with the loaded checkpoint.
+        library: The library with the embeddings.
+        vocabularies: The vocabularies of the same host, if other services share them.
     """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies | None = None) -> None:
@@ -67,25 +69,25 @@ class Combining:
         self._vocabularies = vocabularies or Vocabularies(host)
 
     def evaluate(self, expression: str, name: str = UNNAMED) -> Combined:
-        """Compute a formula, whose grammar is in `embeddings.expression`.
+        """Compute a formula; `embeddings.expression` describes its grammar.
 
         Args:
             expression: The formula.
-            name: Of the result.
+            name: The name of the result.
 
         Raises:
-            InvalidExpression: The formula is wrong; the error has the column.
-            InvalidName: The name cannot be that of an embedding.
+            InvalidExpression: The formula is invalid; the error has the column.
+            InvalidName: The name cannot be used.
             UnreadableFile: An embedding's file cannot be read.
-            Conflict: The formula has words, and the loaded checkpoint is of another family.
+            Conflict: The formula contains words, and the loaded checkpoint is of another family.
             HostFailed: The formula needs a checkpoint, and none is loaded.
         """
         from train_embedding.embeddings.expression.calculation import Calculation
         from train_embedding.embeddings.expression.parser import parse
         from train_embedding.services.combining.formula_sources import FormulaSources
 
-        if not isinstance(expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what front ends hand on
-            raise InvalidInput(f"The formula must be text, not {type(expression).__name__}.")
+        if not isinstance(expression, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # what front ends pass
+            raise InvalidInput(msg("The formula must be text, not {type}.", type=type(expression).__name__))
         check_name(name)
         tree = parse(expression)
         sources = FormulaSources(self._host, self._library, self._vocabularies, expression, tree)
@@ -108,21 +110,21 @@ class Combining:
         Raises:
             Conflict: The name is taken, and `overwrite` is false.
             StorageFailed: The file cannot be written.
-            TrainEmbeddingError: What `evaluate` raises.
+            TrainEmbeddingError: The errors of `evaluate`.
         """
         return self.keep(self.evaluate(expression, name), overwrite)
 
     def check_free(self, name: str, overwrite: bool = False) -> None:
-        """Check, before the work, that a result can be saved under a name.
+        """Fail early if a result cannot be saved under a name.
 
         Raises:
-            InvalidName: The name cannot be that of an embedding.
+            InvalidName: The name cannot be used.
             Conflict: The name is taken, and `overwrite` is false.
         """
         self._library.check_free(name, overwrite)
 
     def keep(self, combined: Combined, overwrite: bool = False) -> Saved:
-        """Save a result in the library, under the name that it was computed with.
+        """Save a result in the library under its name.
 
         Raises:
             Conflict: The name is taken, and `overwrite` is false.
@@ -131,24 +133,38 @@ class Combining:
         return self._save(combined.embedding, combined.notes, overwrite)
 
     def convert(self, name: str, to: str, new_name: str = "", overwrite: bool = False) -> Saved:
-        """An embedding as a file of another format, one of CONVERTIBLE_FORMATS, or as one for SDXL, "sdxl".
+        """Convert an embedding to another format, or to SDXL.
 
-        new_name: left out, a file of another format replaces the old one, which goes to the trash, and one for SDXL is called
-        NAME-sdxl. Raises InvalidInput for any other `to`, NotFound, UnreadableFile, InvalidName, StorageFailed, HostFailed,
-        Conflict where it has that format already, the new name is taken, or it is not for SD1 or no SDXL checkpoint is loaded.
+        Args:
+            name: The embedding.
+            to: One of CONVERTIBLE_FORMATS, or "sdxl".
+            new_name: The name of the result. If empty, a file in another format replaces the old file, which goes to the trash,
+                and an SDXL embedding is named NAME-sdxl.
+            overwrite: Whether to replace an embedding with the new name.
+
+        Raises:
+            InvalidInput: `to` is unknown.
+            InvalidName: The new name cannot be used.
+            NotFound: There is no such embedding.
+            UnreadableFile: Its file cannot be read.
+            Conflict: It already has that format, the new name is taken, or it cannot be converted to SDXL with the loaded
+                checkpoint.
+            HostFailed: No checkpoint is loaded.
+            StorageFailed: The file cannot be written.
         """
         if to not in (SDXL, *CONVERTIBLE_FORMATS):
             raise InvalidInput(
-                f'An embedding cannot be made "{to}".', f"Choose one of {', '.join([SDXL, *CONVERTIBLE_FORMATS])}."
+                msg('An embedding cannot be converted to "{target}".', target=to),
+                msg("Use one of {choices}.", choices=joined([SDXL, *CONVERTIBLE_FORMATS])),
             )
         embedding = self._library.read(name)
-        name = embedding.name  # which may be another Unicode form of what was typed
+        name = embedding.name  # may differ from the typed name in its Unicode form
         if to == SDXL:
             converted, notes = to_sdxl(embedding, self._vocabularies)
             return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
         old = self._library.get(name).file
         if not new_name and old.suffix.lower() == CONVERTIBLE_FORMATS[to]:
-            raise Conflict(f'"{old.name}" has that format already.', "Give a new name for a copy of it.")
+            raise Conflict(msg('"{file}" already has that format.', file=old.name), msg("Enter a new name to make a copy."))
         replaced = replace(embedding, name=new_name or name)
         entry = self._library.save(
             replaced, file=self._library.place(replaced.name, CONVERTIBLE_FORMATS[to]), overwrite=overwrite or not new_name
@@ -156,16 +172,21 @@ class Combining:
         return Saved(entry, tuple(self._library.warnings_for_name(entry.name)) if new_name else ())
 
     def draw(self, embedding: Embedding, prompt: str = PREVIEW_PROMPT, seed: int = 1, steps: int = PREVIEW_STEPS) -> Image.Image:
-        """A picture of what the embedding does, whether a file holds it or not; waits for the host's queue.
+        """Generate an image with an embedding, which need not be in the library, after waiting for the host's queue.
 
-        prompt: `[name]` in it is the embedding; where it names it nowhere, it is put in front. Raises HostFailed, and Conflict
-        where the embedding is not for the loaded checkpoint.
+        Args:
+            embedding: The embedding.
+            prompt: The prompt, in which `[name]` stands for the embedding. If the name is not in it, it is prepended.
+            seed: The seed of the noise.
+            steps: Number of sampling steps.
+
+        Raises:
+            HostFailed: No checkpoint is loaded, or the host could not generate the image.
+            Conflict: The embedding is for another model family than the loaded checkpoint.
+            Busy: Too many requests are waiting for the host's queue.
         """
         info = self._host.info()
-        if not info.widths:
-            raise HostFailed("No checkpoint is loaded.", "Load one, then draw.")
-        if embedding.widths != info.widths:
-            raise Conflict(does_not_fit(embedding.name, embedding.widths, info.widths), "Load a checkpoint of that kind.")
+        check_fits(embedding.name, embedding.widths, info)
         text = prompt.replace("[name]", embedding.name)
         if embedding.name not in text:
             text = f"{embedding.name}, {text}"
@@ -175,14 +196,14 @@ class Combining:
         with in_turn(self._host, f"Preview of {embedding.name}"):
             return self._host.txt2img(request)
 
-    def _save(self, embedding: Embedding, notes: tuple[str, ...], overwrite: bool) -> Saved:
-        # The WebUI's own format has no room for metadata beside vectors for two text encoders.
+    def _save(self, embedding: Embedding, notes: tuple[Message, ...], overwrite: bool) -> Saved:
+        # The WebUI's own format cannot hold metadata together with vectors for two text encoders.
         file = self._library.place(embedding.name, CONVERTIBLE_FORMATS["safetensors"]) if len(embedding.vectors) > 1 else None
         entry = self._library.save(embedding, file=file, overwrite=overwrite)
         return Saved(entry, (*notes, *self._library.warnings_for_name(entry.name)))
 
 
 def _common(values: Iterable[str | None]) -> str | None:
-    """Return the value that all have; None where they differ."""
+    """Return the value that all have in common; None if they differ."""
     different = set(values)
     return different.pop() if len(different) == 1 else None

@@ -1,4 +1,4 @@
-"""The vectors that a formula names: of embeddings in the library and of words in the loaded checkpoint."""
+"""Vectors for a formula: of embeddings in the library, and of words in the loaded checkpoint."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.expression.nodes import EmbeddingName, Node, nodes_of
 from train_embedding.embeddings.names import did_you_mean
 from train_embedding.embeddings.text_encoders import model_of
-from train_embedding.errors import Conflict, HostFailed, InvalidExpression, NotFound
+from train_embedding.errors import Conflict, InvalidExpression, NotFound
 from train_embedding.hosts.base import Host
+from train_embedding.messages import Message, msg
 from train_embedding.services.inspection.vocabularies import Vocabularies
 from train_embedding.services.library.library import Library
+from train_embedding.services.loaded_checkpoint import LOAD_MATCHING, loaded_widths
 
 if TYPE_CHECKING:
     import torch
 
 
 class FormulaSources:
-    """The sources of one formula, all for the same text encoders: those of the embeddings in it, or else of the checkpoint.
+    """The vectors of one formula, for the text encoders of its embeddings, or of the checkpoint if it has no embeddings.
 
     Args:
-        host: Looks up words with the loaded checkpoint.
-        library: Has the embeddings.
-        vocabularies: Of the loaded checkpoint.
-        expression: The formula as it was typed, for messages.
+        host: The host with the loaded checkpoint.
+        library: The library with the embeddings.
+        vocabularies: The vocabularies of the loaded checkpoint.
+        expression: The formula as typed, for messages.
         tree: The parsed formula.
 
     Raises:
-        InvalidExpression: There is no embedding of a name, or it is of another family than the others.
+        InvalidExpression: An embedding does not exist, or is for another family than the others.
         UnreadableFile: An embedding's file cannot be read.
-        HostFailed: The formula has no embedding, and no checkpoint is loaded.
+        HostFailed: The formula has no embeddings, and no checkpoint is loaded.
     """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies, expression: str, tree: Node) -> None:
@@ -58,7 +60,15 @@ class FormulaSources:
             Conflict: The checkpoint has other text encoders than the embeddings.
         """
         tables = self._host.token_embeddings(text)
-        self._check({key: table.shape[1] for key, table in tables.items()}, f'The words "{text}"')
+        loaded = {key: table.shape[1] for key, table in tables.items()}
+        if not self._fits(loaded):
+            message = msg(
+                'The words "{text}" cannot be looked up for {model}: the loaded checkpoint is {loaded}.',
+                text=text,
+                model=model_of(self._widths),
+                loaded=model_of(loaded),
+            )
+            raise Conflict(message, LOAD_MATCHING)
         return {key: tables[key].float() for key in self._widths}
 
     def usual_norms(self) -> dict[str, float]:
@@ -69,40 +79,49 @@ class FormulaSources:
             Conflict: The checkpoint has other text encoders than the embeddings.
         """
         current = self._vocabularies.current()
-        self._check({key: vocabulary.width for key, vocabulary in current.items()}, "The usual norm of words")
-        return {key: current[key].lengths.mean for key in self._widths}
+        loaded = {key: vocabulary.width for key, vocabulary in current.items()}
+        if not self._fits(loaded):
+            message = msg(
+                "The usual norm of words is not known for {model}: the loaded checkpoint is {loaded}.",
+                model=model_of(self._widths),
+                loaded=model_of(loaded),
+            )
+            raise Conflict(message, LOAD_MATCHING)
+        return {key: current[key].norms.mean for key in self._widths}
 
-    def _check(self, loaded: dict[str, int], what: str) -> None:
-        if any(loaded.get(key) != width for key, width in self._widths.items()):
-            message = f"{what} cannot be looked up for {model_of(self._widths)}: the loaded checkpoint is {model_of(loaded)}."
-            raise Conflict(message, "Load a checkpoint of that kind.")
+    def _fits(self, loaded: Mapping[str, int]) -> bool:
+        """Whether the loaded checkpoint has the text encoders of the formula."""
+        return all(loaded.get(key) == width for key, width in self._widths.items())
 
     def _read(self, node: EmbeddingName) -> Embedding:
         try:
             return self._library.read(node.name)
         except NotFound as error:
-            message = f'no embedding named "{node.name}".'
+            message = msg('there is no embedding "{name}".', name=node.name)
             raise InvalidExpression(message, self._hint(node.name), expression=self._expression, column=node.column) from error
 
-    def _hint(self, name: str) -> str:
+    def _hint(self, name: str) -> Message:
         if any(sign in name for sign in "+-"):
-            return f'For a sum or difference put spaces around the sign: "{name}" without spaces is one name.'
+            return msg('Put spaces around + and -: without spaces, "{name}" is a single name.', name=name)
         near = did_you_mean(name, (entry.name for entry in self._library.list()))
-        return near or f'The word of that name is written in double quotes, "{name}".'
+        return near or msg('To use the word, write it in double quotes: "{name}".', name=name)
 
     def _common_widths(self, names: list[EmbeddingName]) -> dict[str, int]:
         if not names:
-            widths = self._host.info().widths
-            if not widths:
-                raise HostFailed("No checkpoint is loaded, so there are no words to look up.", "Load one first.")
-            return widths
+            return loaded_widths(self._host.info())
         first = self.embeddings[names[0].name]
         for node in names:
             other = self.embeddings[node.name]
             if other.widths != first.widths:
                 raise InvalidExpression(
-                    f'"{other.name}" is for {model_of(other.widths)}, and "{first.name}" for {model_of(first.widths)}.',
-                    "Embeddings of one family can be combined; convert makes SDXL of SD1.",
+                    msg(
+                        '"{name}" is for {model}, but "{first}" is for {first_model}.',
+                        name=other.name,
+                        model=model_of(other.widths),
+                        first=first.name,
+                        first_model=model_of(first.widths),
+                    ),
+                    msg("Combine embeddings for the same model family. SD1 embeddings can be converted to SDXL."),
                     expression=self._expression,
                     column=node.column,
                 )

@@ -1,4 +1,4 @@
-"""What is inside an embedding, and how a prompt is split into tokens."""
+"""Inspection: the contents of an embedding, and the tokens of a prompt."""
 
 from train_embedding.services.inspection.inspection import Inspection, PromptTokens
 from train_embedding.services.inspection.prompt_view import PromptPart

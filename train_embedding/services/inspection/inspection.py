@@ -9,6 +9,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.text_encoders import model_of
 from train_embedding.errors import HostFailed, InvalidInput, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host
+from train_embedding.messages import Message, msg, plural
 from train_embedding.services.inspection.prompt_view import PromptTokens, PromptView
 from train_embedding.services.inspection.reference_vectors import ReferenceVectors, find_reference_vectors
 from train_embedding.services.inspection.reports import EncoderReport, NearestToken, Neighbour, Report, VectorFigures, heat_map
@@ -32,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 
 class Inspection:
-    """Use cases about what is in an embedding or a prompt. Safe to call from any thread; changes nothing and needs no queue.
+    """Use cases about the contents of embeddings and prompts. Safe to call from any thread; changes nothing, needs no queue.
 
     Args:
-        host: Has the loaded checkpoint.
-        library: Has the embeddings.
-        vocabularies: Of the same host, where other services use them too.
+        host: The host with the loaded checkpoint.
+        library: The library that holds the embeddings.
+        vocabularies: The vocabularies of the same host, if other services share them.
     """
 
     def __init__(self, host: Host, library: Library, vocabularies: Vocabularies | None = None) -> None:
@@ -47,13 +48,13 @@ class Inspection:
         self._prompts = PromptView(library)
 
     def inspect(self, name: str, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
-        """Report on an embedding in the library, and on its nearest ones there.
+        """Report on an embedding in the library, and on similar embeddings there.
 
         Args:
-            name: Of the embedding.
+            name: The embedding.
             top: As for `report_of`.
             text: As for `report_of`.
-            neighbours: Number of nearest embeddings, 0…100; for any, every file of the family is read.
+            neighbours: Number of nearest embeddings, 0…100. If it is not 0, every file of the same family is read.
 
         Raises:
             NotFound: There is no such embedding.
@@ -64,14 +65,14 @@ class Inspection:
         return self.report_of(self._library.read(name), top, text, neighbours)
 
     def report_of(self, embedding: Embedding, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
-        """Report on an embedding: figures of every vector, and its nearest words where the checkpoint has the text encoder.
+        """Report on an embedding: figures of every vector, and its nearest words if the checkpoint has the text encoder.
 
-        The report's warnings explain what could not be found out.
+        The warnings of the report explain what is missing in it.
 
         Args:
-            embedding: To be inspected.
+            embedding: The embedding.
             top: Number of nearest tokens per vector, 0…100.
-            text: What to compare with, in place of what the embedding was initialized with.
+            text: A text to compare with instead of the init text.
             neighbours: As for `inspect`.
 
         Raises:
@@ -108,16 +109,16 @@ class Inspection:
             NotFound: There are too many vectors.
         """
         if not report.compared:
-            raise NotFound(f'There is no heat map of "{report.name}": {_too_many(report.count)}')
+            raise NotFound(msg('There is no heat map of "{name}". {reason}', name=report.name, reason=_too_many(report.count)))
         return heat_map([encoder.similarity for encoder in report.encoders])
 
     def tokenize(self, prompt: str, negative: bool = False, step: int = 1, steps: int = 20) -> PromptTokens:
         """Split a prompt into tokens and chunks as the WebUI does, and find the embeddings in it.
 
         Args:
-            prompt: As it is typed.
-            negative: Whether it is the negative prompt, in which AND is a word.
-            step: The sampling step, from 1, that prompt editing is applied for.
+            prompt: The prompt as typed.
+            negative: Whether it is a negative prompt, in which AND is a plain word.
+            step: The sampling step at which prompt editing is applied, from 1.
             steps: Number of sampling steps.
 
         Raises:
@@ -125,23 +126,28 @@ class Inspection:
         """
         return self._prompts.tokenize(prompt, negative, step, steps)
 
-    def _fitting(self, embedding: Embedding) -> tuple[dict[str, Vocabulary], tuple[str, ...]]:
+    def _fitting(self, embedding: Embedding) -> tuple[dict[str, Vocabulary], tuple[Message, ...]]:
         """Return the vocabularies of the embedding's text encoders that the checkpoint has, and why others are missing."""
         try:
             current = self._vocabularies.current()
         except HostFailed as error:
-            return {}, (f"There are no nearest words: {error}",)
+            return {}, (msg("There are no nearest words. {reason}", reason=error.text),)
         fitting = {key: current[key] for key, width in embedding.widths.items() if key in current and current[key].width == width}
         missing = [f"{key} ({width})" for key, width in embedding.widths.items() if key not in fitting]
         if not missing:
             return fitting, ()
         loaded = " + ".join(f"{key} ({vocabulary.width})" for key, vocabulary in current.items())
         return fitting, (
-            f"There are no nearest words for {' and '.join(missing)}: the loaded checkpoint has the text encoder {loaded}. "
-            f"Load a checkpoint for {model_of(embedding.widths)}.",
+            msg(
+                "There are no nearest words for {missing}: the loaded checkpoint has {loaded}. Load a checkpoint for {model}.",
+                missing=" + ".join(missing),
+                loaded=loaded,
+                model=model_of(embedding.widths),
+            ),
         )
 
-    def _neighbours(self, embedding: Embedding, count: int) -> tuple[tuple[Neighbour, ...], tuple[str, ...]]:
+    def _neighbours(self, embedding: Embedding, count: int) -> tuple[tuple[Neighbour, ...], tuple[Message, ...]]:
+        """Return the nearest embeddings in the library, and a warning if some could not be read."""
         from train_embedding.embeddings.formats import read_embedding
         from train_embedding.embeddings.measures import similarity
 
@@ -153,35 +159,53 @@ class Inspection:
             try:
                 other = read_embedding(entry.file)
             except (NotFound, UnreadableFile) as error:
-                logger.warning("%s is not compared with: %s", entry.file, error)
+                logger.warning("%s is not compared: %s", entry.file, error)
                 unread += 1
                 continue
             alike = [similarity(vectors, other.vectors[key]) for key, vectors in embedding.vectors.items()]
             found.append(Neighbour(entry.name, other.count, sum(alike) / len(alike)))
         found.sort(key=lambda neighbour: (-neighbour.similarity, neighbour.name))
-        sentence = f"{unread} of the embeddings could not be read; the log says why."
-        return tuple(found[:count]), (sentence,) if unread else ()
+        warning = plural(
+            "{count} embedding could not be read; see the log.", "{count} embeddings could not be read; see the log.", unread
+        )
+        return tuple(found[:count]), (warning,) if unread else ()
 
 
 def check_count(what: str, count: object) -> int:
-    """Return the number.
+    """Return a number unchanged.
+
+    Args:
+        what: The name of the number, for the error.
+        count: The number.
 
     Raises:
         InvalidInput: It is not a whole number from 0 to MAX_NEAREST.
     """
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= MAX_NEAREST:
-        raise InvalidInput(f'"{what}" is {count!r}; it must be a whole number from 0 to {MAX_NEAREST}.')
+        raise InvalidInput(
+            msg(
+                '"{name}" is {value}; it must be a whole number from {low} to {high}.',
+                name=what,
+                value=repr(count),
+                low=0,
+                high=MAX_NEAREST,
+            )
+        )
     return count
 
 
-def _too_many(count: int) -> str:
-    return f"Nearest words and the similarity are left out for {count} vectors; at most {MAX_COMPARED} are compared."
+def _too_many(count: int) -> Message:
+    return msg(
+        "The embedding has {vectors} vectors; nearest words and similarity are shown for at most {limit}.",
+        vectors=count,
+        limit=MAX_COMPARED,
+    )
 
 
 def _encoder_report(
     key: str, vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int, reference: ReferenceVectors
 ) -> EncoderReport:
-    """vectors: [n, d]."""
+    """Report on the vectors [n, d] for one text encoder."""
     from train_embedding.embeddings.measures import cosine_of_all, cosine_of_each, cosines, norms, numbers
 
     start = (reference.vectors or {}).get(key)
@@ -198,14 +222,14 @@ def _encoder_report(
         width=vectors.shape[1],
         vectors=tuple(VectorFigures(*values) for values in figures),
         similarity=tuple(tuple(row) for row in numbers(cosines(vectors, vectors))) if len(vectors) <= MAX_COMPARED else (),
-        vocabulary_norm=None if vocabulary is None else vocabulary.lengths.mean,
-        vocabulary_spread=None if vocabulary is None else vocabulary.lengths.spread,
+        vocabulary_norm=None if vocabulary is None else vocabulary.norms.mean,
+        vocabulary_spread=None if vocabulary is None else vocabulary.norms.spread,
         reference_cosine=None if start is None else cosine_of_all(vectors, start),
     )
 
 
 def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[NearestToken, ...]]:
-    """Find the nearest words of each vector; none for a vector of zeros, which has no direction."""
+    """Find the nearest words of each vector; none for a zero vector, which has no direction."""
     from train_embedding.embeddings.measures import numbers
     from train_embedding.engine.prompts.tokenizer import token_text
 

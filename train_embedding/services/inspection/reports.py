@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from train_embedding.messages import Message
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -35,7 +37,7 @@ class VectorFigures:
     largest: float
     nearest: tuple[NearestToken, ...] = ()
     reference_cosine: float | None = None
-    "Cosine with the vector in its place of the report's `reference`; None where that is not known."
+    "Cosine with the corresponding vector of the report's `reference`; None if that is not known."
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class EncoderReport:
     width: int
     vectors: tuple[VectorFigures, ...]
     similarity: tuple[tuple[float, ...], ...]
-    "Cosine of every vector with every other, [n, n]; empty where there are too many of them."
+    "Cosine of every vector with every other, [n, n]; empty if there are too many vectors."
     vocabulary_norm: float | None = None
     "Mean norm of the token embeddings."
     vocabulary_spread: float | None = None
     "Standard deviation of these norms."
     reference_cosine: float | None = None
-    "Cosine with the reference, all vectors taken as one."
+    "Cosine with the reference, with all vectors concatenated."
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Neighbour:
     name: str
     vectors: int
     similarity: float
-    "Similarity; 1 where every vector of each has the direction of a vector of the other."
+    "1 if every vector of each embedding has the direction of a vector of the other."
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ class Report:
     checkpoint_hash: str | None
     metadata: Mapping[str, str]
     "Further metadata of the file."
-    reference: str
-    "What the cosines `reference_cosine` compare with, in words; empty where there is nothing."
+    reference: Message
+    "A phrase that says what `reference_cosine` compares with; empty if there is nothing."
     encoders: tuple[EncoderReport, ...]
     neighbours: tuple[Neighbour, ...] = ()
-    "The nearest first; only on request."
-    warnings: tuple[str, ...] = ()
-    "Sentences about what could not be found out, and why."
+    "The nearest first; empty unless requested."
+    warnings: tuple[Message, ...] = ()
+    "What is missing in the report, and why."
 
     @property
     def compared(self) -> bool:
@@ -100,7 +102,7 @@ def heat_map(tables: Sequence[Sequence[Sequence[float]]]) -> Image.Image:
     """Draw cosines as an image: blue for -1, white for 0, red for 1.
 
     Args:
-        tables: One square of the image each, side by side: [n, n] values from -1 to 1, the first at the top left.
+        tables: Values from -1 to 1, [n, n] for each square of the image. Squares are drawn side by side.
     """
     from PIL import Image
 

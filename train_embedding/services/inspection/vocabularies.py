@@ -1,4 +1,4 @@
-"""The loaded checkpoint's vocabulary, measured once for as long as it is loaded."""
+"""Vocabularies of the loaded checkpoint, with norms that are cached while it is loaded."""
 
 from __future__ import annotations
 
@@ -16,33 +16,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """One text encoder's. table: the host's own weight [V, d], not to be changed or kept for long."""
+    """The token embeddings of one text encoder."""
 
     table: torch.Tensor
-    lengths: VocabularyNorms
+    "The host's own weight [V, d]. Do not change it, or keep it for long."
+    norms: VocabularyNorms
 
     @property
     def width(self) -> int:
+        """Width d of the vectors."""
         return self.table.shape[1]
 
     def nearest(self, vectors: torch.Tensor, count: int) -> Nearest:
-        """The tokens nearest to each of the vectors [n, d], as `engine.vocabulary.nearest` finds them."""
+        """Find the tokens nearest to each of the vectors [n, d]; see `engine.model.nearest_tokens.nearest`."""
         from train_embedding.engine.model.nearest_tokens import nearest
 
-        return nearest(self.table, self.lengths, vectors, count)
+        return nearest(self.table, self.norms, vectors, count)
 
 
 class Vocabularies:
-    """Safe to call from any thread. What is kept of a checkpoint are the lengths of its vectors, 0.2 MB, until another comes."""
+    """The vocabularies of a host. Safe to call from any thread.
+
+    Only the norms of the token embeddings are cached, 0.2 MB, until another checkpoint is loaded.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._lock = threading.Lock()
         self._checkpoint: tuple[object, ...] = ()
-        self._lengths: dict[str, VocabularyNorms] = {}
+        self._norms: dict[str, VocabularyNorms] = {}
 
     def current(self) -> dict[str, Vocabulary]:
-        """Per text encoder. Raises HostFailed when no checkpoint is loaded or its text encoder takes no embeddings."""
+        """Return the vocabulary of each text encoder.
+
+        Raises:
+            HostFailed: No checkpoint is loaded, or its text encoder does not support embeddings.
+        """
         from train_embedding.engine.model.nearest_tokens import vocabulary_norms
 
         tables = self._host.vocabulary()
@@ -51,6 +60,6 @@ class Vocabularies:
         checkpoint = (info.checkpoint_name, info.checkpoint_hash, shapes)
         with self._lock:
             if checkpoint != self._checkpoint:
-                self._lengths = {key: vocabulary_norms(table) for key, table in tables.items()}
+                self._norms = {key: vocabulary_norms(table) for key, table in tables.items()}
                 self._checkpoint = checkpoint
-            return {key: Vocabulary(table, self._lengths[key]) for key, table in tables.items()}
+            return {key: Vocabulary(table, self._norms[key]) for key, table in tables.items()}
