@@ -29,7 +29,7 @@ def test_the_page_runs_from_top_to_bottom(
     assert names["spec"].preset == "Quality"
     assert train_embedding.read_embedding(Path("my-cat.safetensors")).count == 2
     assert Path("my-cat.png").stat().st_size > 0
-    assert 'No embedding named "my-dog".' in capsys.readouterr().out
+    assert 'There is no embedding "my-dog".' in capsys.readouterr().out
 
 
 def test_every_public_name_exists_and_no_other() -> None:

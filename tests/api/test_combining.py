@@ -67,10 +67,10 @@ def test_many_vectors_have_no_similarity(client: TestClient, host: FakeHost) -> 
     put(host, "many", {"clip_l": torch.ones(257, 12)})
     report = get(client, "embeddings/many").json()
     assert (report["count"], report["encoders"][0]["similarity"]) == (257, [])
-    assert "at most 256 are compared" in report["warnings"][0]
+    assert "shown for at most 256" in report["warnings"][0]
     refused = get(client, "embeddings/many/similarity.png")
     assert refused.status_code == 404
-    assert "at most 256 are compared" in refused.json()["error"]
+    assert "shown for at most 256" in refused.json()["error"]
 
 
 def test_a_file_of_more_vectors_than_an_embedding_has_is_a_sentence(client: TestClient, host: FakeHost) -> None:

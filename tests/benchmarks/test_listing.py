@@ -19,7 +19,7 @@ def test_a_small_collection(tmp_path: Path) -> None:
     assert len({entry.name for entry in entries}) == len(entries) == 120
     assert sum(entry.preview is not None for entry in entries) == 30
     assert sum(bool(entry.notes.description) for entry in entries) == 12
-    assert any("holds the same vectors" in warning for entry in entries for warning in entry.warnings)
+    assert any("has the same vectors" in warning for entry in entries for warning in entry.warnings)
     assert all(entry.loaded for entry in entries)
 
 

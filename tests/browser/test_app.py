@@ -230,7 +230,7 @@ def test_create_says_what_is_wrong(ui: Any, app: App, name: str, vectors: str, s
 
 def test_an_existing_name_needs_the_tick(ui: Any, app: App) -> None:
     create(ui, "again", "red", "1")
-    assert 'There is an embedding "again" already.' in create(ui, "again", "big red star", "auto")
+    assert 'There is already an embedding "again".' in create(ui, "again", "big red star", "auto")
     assert "with 3 vectors" in create(ui, "again", "big red star", "auto", overwrite=True)
     assert not ui.locator("#te_create_overwrite input").is_checked()
     assert list((app.data / "trash").glob("again.*/again.pt"))

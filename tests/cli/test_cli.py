@@ -113,14 +113,14 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["create", "my-cat", "--vectors", "76"], 2, "from 1 to 75"),
         (["create", "my-cat", "--vectors", "many"], 2, "from 1 to 75"),
         (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'The checkpoint "none.safetensors" does not exist.'),
-        (["train", "nobody", "."], 3, 'No embedding named "nobody".'),
+        (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
         (["train", "old"], 2, "dataset is missing."),
         (["train", "old", "."], 7, "There are no images"),
         (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, '"5e-3:10:20" is not a learning rate.'),
         (["train", "old", ".", "--steps", "0"], 2, "--steps is 0"),
         (["train", "old", ".", "--template", "nothing"], 3, 'There is no caption template "nothing".'),
-        (["create", "old"], 4, 'There is an embedding "old" already.'),
+        (["create", "old"], 4, 'There is already an embedding "old".'),
     ],
 )
 def test_errors_are_one_line(

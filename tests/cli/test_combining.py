@@ -55,7 +55,7 @@ def test_inspect_as_json(host: FakeHost, capsys: Output) -> None:
 def test_inspect_many_vectors(host: FakeHost, capsys: Output) -> None:
     put(host, "many", {"clip_l": torch.ones(257, 12)})
     assert main(["inspect", "many"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("at most 256 are compared.")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("shown for at most 256.")
     assert main(["inspect", "many", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoders"][0]["similarity"] == []
     assert main(["inspect", "many", "--heat-map", "map.png"]) == 3

@@ -38,8 +38,8 @@ def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert " ".join(titles.split()) == "name family vectors step checkpoint folder format KB modified hash not loaded"
     assert rows[0].split()[:5] == ["cat", "SD1", "2", "400", "v1-5"]
     assert rows[1].split()[:7] == ["concat-qzx", "SD1", "2", "400", "v1-5", "old", "kohya"]
-    assert 'cat.pt: "old/concat-qzx.safetensors" holds the same vectors.' in rows
-    assert 'old/concat-qzx.safetensors: Its name contains that of "cat".' in rows
+    assert 'cat.pt: "old/concat-qzx.safetensors" has the same vectors.' in rows
+    assert 'old/concat-qzx.safetensors: Its name contains the name of "cat".' in rows
     (entry, _) = json.loads(output(capsys, "list", "--json"))
     assert len(entry["hash"]) == 12
     assert entry["notes"]["description"] == ""
@@ -48,7 +48,7 @@ def test_list(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evil = cat.with_name("evil.pt")
     evil.write_bytes(vectors_and_call(str(cat.with_name("ran")), zipped=True))
-    assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is run here' in output(capsys, "list")
+    assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is executed here' in output(capsys, "list")
     assert output(capsys, "sanitize", "evil") == f"Sanitized evil: {evil}\n"
     assert "imports" not in output(capsys, "list")
     assert "is not unsafe" in output(capsys, "sanitize", "cat", code=4)
@@ -75,7 +75,7 @@ def test_one_of_several(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "sub" / "cat.pt", 2.0)
     output(capsys, "delete", "cat", "--file", "cat.pt")
     assert not cat.exists()
-    assert 'No embedding named "cat"' in output(capsys, "delete", "cat", "--file", "cat.pt", code=3)
+    assert 'There is no embedding "cat"' in output(capsys, "delete", "cat", "--file", "cat.pt", code=3)
 
 
 def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,13 +83,13 @@ def test_import_and_export(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     target.mkdir()
     assert "cat.safetensors" in output(capsys, "export", "cat", str(target), "--format", "safetensors")
     assert str(target / "other.bin") in output(capsys, "export", "cat", str(target / "other.bin"), "--format", "webui")
-    assert "is there already" in output(capsys, "export", "cat", str(target / "other.bin"), code=4)
+    assert "already exists" in output(capsys, "export", "cat", str(target / "other.bin"), code=4)
     output(capsys, "export", "cat", str(target / "other.bin"), "--overwrite")
     (target / "bad.pt").write_bytes(b"garbage")
     said = output(capsys, "import", str(target / "other.bin"), str(target / "bad.pt"), "--folder", "new", code=6)
     assert f"Imported other: {cat.parent / 'new' / 'other.bin'}" in said
     assert "bad.pt: " in said
-    assert "cat.safetensors: There is an embedding" in output(capsys, "import", str(target / "cat.safetensors"), code=6)
+    assert "cat.safetensors: There is already an embedding" in output(capsys, "import", str(target / "cat.safetensors"), code=6)
     (done,) = json.loads(output(capsys, "import", str(target / "cat.safetensors"), "--overwrite", "--json"))
     assert done["entry"]["format"] == "kohya"
     assert "Imported tom: " in output(capsys, "import", str(target / "cat.safetensors"), "--name", "tom")
@@ -99,7 +99,7 @@ def test_the_suffix_of_an_export_decides(cat: Path, tmp_path: Path, capsys: pyte
     for suffix, form in ((".safetensors", "kohya"), (".bin", "webui"), (".png", "png"), (".webp", "image"), (".PT", "webui")):
         output(capsys, "export", "cat", f"out{suffix}")
         assert read_embedding(tmp_path / f"out{suffix}").format == form
-    assert "named like an embedding file" in output(capsys, "export", "cat", "out.txt", code=2)
+    assert "nor the name of an embedding file" in output(capsys, "export", "cat", "out.txt", code=2)
     assert 'The format "webui" has no ".png" files' in output(capsys, "export", "cat", "o.png", "--format", "webui", code=2)
 
 
@@ -116,7 +116,7 @@ def test_an_export_for_a_program(cat: Path, tmp_path: Path, capsys: pytest.Captu
         "trigger": "zork",
         "usage": 'Load it with pipe.load_textual_inversion("zork.safetensors", token="zork").',
     }
-    assert "Files for InvokeAI are" in output(capsys, "export", "My Cat", "--for", "invokeai", "--format", "webui", code=2)
+    assert "Exports for InvokeAI are" in output(capsys, "export", "My Cat", "--for", "invokeai", "--format", "webui", code=2)
 
 
 def test_paths_in_quotes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,5 +172,5 @@ def test_what_the_main_process_refuses_ends_all(two: Data) -> None:
     (code, _, errors), (other, said, other_errors) = ended(
         start_all(2, ["-m", "train_embedding", "train", "nobody", str(two.folder), *two.host], cwd=ROOT)
     )
-    assert (code, errors) == (3, 'error: No embedding named "nobody".\n')
+    assert (code, errors) == (3, 'error: There is no embedding "nobody".\n')
     assert (other, said, other_errors) == (0, "", "")

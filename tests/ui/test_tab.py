@@ -97,7 +97,7 @@ def test_an_existing_name_needs_overwrite(handler: Handler, components: Componen
     status = components["te_create_status"]
     handler("create")("my-cat", "cat", "1", False, "tokens")
     assert (
-        "There is an embedding &#34;my-cat&#34; already."
+        "There is already an embedding &#34;my-cat&#34;."
         in handler("create")("my-cat", "two words", "auto", False, "tokens")[status]
     )
     assert services.library.get("my-cat").vectors == 1
@@ -292,7 +292,7 @@ def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
     ("changes", "sentence"),
     [
         ({}, "No embedding is selected."),
-        ({"embedding": "nobody", "dataset": "/nowhere"}, "No embedding named &#34;nobody&#34;."),
+        ({"embedding": "nobody", "dataset": "/nowhere"}, "There is no embedding &#34;nobody&#34;."),
         ({"embedding": "my-cat", "dataset": "/nowhere/<b>"}, "The folder &#34;/nowhere/&lt;b&gt;&#34; does not exist."),
         ({"embedding": "my-cat", "dataset": "{folder}"}, "There are no images"),
         ({"embedding": "my-cat", "dataset": "{folder}", "learning_rate": "fast"}, "is not a learning rate"),

@@ -64,9 +64,9 @@ def test_what_it_needs(host: FakeHost, tmp_path: Path) -> None:
     with pytest.raises(Conflict, match="only SD1 embeddings"):
         to_sdxl(sdxl, Vocabularies(host))
     sd1 = Embedding("sword", {"clip_l": torch.ones(1, 12)})
-    with pytest.raises(Conflict, match="of another kind"):
+    with pytest.raises(Conflict, match="while an SDXL checkpoint is loaded"):
         to_sdxl(sd1, Vocabularies(vocabulary_host(tmp_path, {"clip_l": 12})))
-    with pytest.raises(Conflict, match="of another kind"):
+    with pytest.raises(Conflict, match="while an SDXL checkpoint is loaded"):
         to_sdxl(Embedding("sword", {"clip_l": torch.ones(1, 13)}), Vocabularies(host))
     with pytest.raises(HostFailed):
         to_sdxl(sd1, Vocabularies(FakeHost(tmp_path, {})))

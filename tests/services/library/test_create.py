@@ -47,14 +47,14 @@ def test_fewer_and_more_vectors_than_tokens(word_host: FakeHost, vectors: int, p
     created = Library(word_host).create("sksword", "a red sword", vectors)
     table = Library(word_host).read("sksword").vectors["clip_l"]
     assert table[:, 1].tolist() == places
-    expected = (f"The text has 3 tokens, of which {vectors} were used, the first.",) if vectors < 3 else ()
+    expected = (f"The init text has 3 tokens; the first {vectors} of them were used.",) if vectors < 3 else ()
     assert created.notes == expected
 
 
 def test_without_the_cut_of_openclip(uncut_word_host: FakeHost) -> None:
     created = Library(uncut_word_host).create("sksword", "one two three four", 2)
     assert Library(uncut_word_host).read("sksword").vectors["clip_h"][:, 1].tolist() == [0, 2]
-    assert created.notes == ("The text has 4 tokens, of which 2 were used, evenly spread.",)
+    assert created.notes == ("The init text has 4 tokens; 2 of them, evenly spaced, were used.",)
 
 
 def test_every_text_encoder_is_filled(sdxl_word_host: FakeHost) -> None:
@@ -69,7 +69,7 @@ def test_every_text_encoder_is_filled(sdxl_word_host: FakeHost) -> None:
 def test_empty_text_gives_zeros_and_says_so(fake_host: FakeHost, text: str, vectors: int | str, count: int) -> None:
     created = Library(fake_host).create("sksword", text, vectors)
     assert created.tokens == 0
-    assert created.notes == ("The text is empty, so the vectors are zeros.",)
+    assert created.notes == ("The init text is empty, so the vectors are zeros.",)
     assert torch.equal(Library(fake_host).read("sksword").vectors["clip_l"], torch.zeros(count, 768))
 
 
@@ -141,9 +141,9 @@ def test_warnings_stand_in_the_notes(word_host: FakeHost) -> None:
     library.create("sks", "red")
     word, elsewhere = library.create("tree", "red").notes
     assert "SD.Next (a token of its vocabulary), diffusers (a token of its vocabulary)" in elsewhere
-    assert "a word that the model knows" in word
+    assert "is a common word" in word
     (contains,) = library.create("skssword", "red").notes
-    assert 'Its name contains that of "sks"' in contains
+    assert 'Its name contains the name of "sks"' in contains
 
 
 def test_a_taken_name_is_a_conflict(word_host: FakeHost) -> None:
@@ -282,7 +282,7 @@ def test_from_an_embedding(word_host: FakeHost) -> None:
     assert torch.equal(library.read("skscopy").vectors["clip_l"], library.read("source").vectors["clip_l"])
     fewer = library.create("sksfewer", " source ", 2, start="embedding")
     assert library.read("sksfewer").vectors["clip_l"][:, 1].tolist() == [0, 2]
-    assert fewer.notes == ('"source" has 4 vectors, of which 2 were used, evenly spread.',)
+    assert fewer.notes == ('"source" has 4 vectors; 2 of them, evenly spaced, were used.',)
     assert library.budget("source", "auto", "embedding") == Budget(4, 4)
 
 
@@ -300,8 +300,8 @@ def test_an_embedding_of_another_family_is_refused(word_host: FakeHost) -> None:
 @pytest.mark.parametrize(
     ("text", "start", "error", "sentence"),
     [
-        ("", "embedding", InvalidInput, "No embedding to start from is named."),
-        ("nothing", "embedding", NotFound, 'No embedding named "nothing".'),
+        ("", "embedding", InvalidInput, "The embedding to start from is missing."),
+        ("nothing", "embedding", NotFound, 'There is no embedding "nothing".'),
         ("cat", "words", InvalidInput, "The start is 'words'; it must be one of tokens, output, embedding."),
     ],
 )
@@ -321,6 +321,6 @@ def test_from_what_the_text_encoder_puts_out(tmp_path: Path) -> None:
     created = library.create("sksword", "a red star", start="output")
     assert (created.tokens, created.entry.vectors) == (3, 3)
     assert torch.equal(library.read("sksword").vectors["clip_l"], model.encode_tokens("a red star")["clip_l"])
-    assert host.jobs == ["Encoding the initialization text"]
+    assert host.jobs == ["Encoding the init text"]
     library.create("one", "a red star", 1, start="output")
     assert torch.allclose(library.read("one").vectors["clip_l"], model.encode_tokens("a")["clip_l"], atol=1e-5)

@@ -45,15 +45,15 @@ def test_what_is_written_belongs_into_the_suffix(
 @pytest.mark.parametrize(
     ("target", "wanted", "sentence"),
     [
-        ("out.txt", Wanted(), "neither a folder nor named like an embedding file"),
-        ("out", Wanted(), "neither a folder nor named like an embedding file"),
-        ("out.txt", Wanted("webui"), "neither a folder nor named like an embedding file"),
+        ("out.txt", Wanted(), "neither a folder nor the name of an embedding file"),
+        ("out", Wanted(), "neither a folder nor the name of an embedding file"),
+        ("out.txt", Wanted("webui"), "neither a folder nor the name of an embedding file"),
         ("out.png", Wanted("webui"), 'The format "webui" has no ".png" files'),
         ("out.pt", Wanted("safetensors"), 'The format "safetensors" has no ".pt" files'),
-        ("out.pt", Wanted("webui", ".bin"), 'does not end in ".bin"'),
-        ("out.pt", Wanted("", ".safetensors"), 'does not end in ".safetensors"'),
-        ("out.pt", Wanted(program="comfyui"), "Files for ComfyUI are .safetensors files"),
-        (".", Wanted("webui", program="comfyui"), "Files for ComfyUI are .safetensors files"),
+        ("out.pt", Wanted("webui", ".bin"), 'does not end with ".bin"'),
+        ("out.pt", Wanted("", ".safetensors"), 'does not end with ".safetensors"'),
+        ("out.pt", Wanted(program="comfyui"), "Exports for ComfyUI are always .safetensors files"),
+        (".", Wanted("webui", program="comfyui"), "Exports for ComfyUI are always .safetensors files"),
         (".", Wanted(program="paint"), 'Unknown program "paint"'),
         ("out.safetensors", Wanted("onnx"), 'Unknown format "onnx"'),
     ],
@@ -121,7 +121,7 @@ def test_a_name_that_a_program_cannot_call(fake_host: FakeHost, library: Library
         library.export("猫2", program="invokeai")
     done = library.export_to(tmp_path / "neko.safetensors", "猫2", Wanted(program="invokeai"))
     assert (done.path.name, done.trigger) == ("neko.safetensors", "<neko>")
-    with pytest.raises(InvalidInput, match=r'can call "a cat". Name the file otherwise, such as a_cat.safetensors.'):
+    with pytest.raises(InvalidInput, match=r'"a cat" does not work .* Choose another file name, such as a_cat\.safetensors'):
         library.export_to(tmp_path / "a cat.safetensors", "猫2", Wanted(program="comfyui"))
 
 

@@ -77,7 +77,7 @@ def test_what_an_entry_says(fake_host: FakeHost) -> None:
             "preferred_weight": 0.0,
             "sd_version": "",
         },
-        "warnings": ['"sword" is a word that the model knows; prompts that mean the word will call the embedding.'],
+        "warnings": ['"sword" is a common word: every prompt that contains it triggers the embedding. A rarer name is safer.'],
         "unsafe_reason": "",
         "can_sanitize": False,
     }
@@ -101,7 +101,7 @@ def test_no_preview(fake_host: FakeHost) -> None:
 def test_a_dropped_file_needs_a_reload(fake_host: FakeHost) -> None:
     library = Library(fake_host)
     put(fake_host, "sub/sword.pt")
-    assert library.get("sword").reason == "The host has not read it yet; refresh the list."
+    assert library.get("sword").reason == "It is not loaded yet. Refresh the list."
     (entry,) = library.reload()
     assert entry.loaded
     assert fake_host.reloads == 1
@@ -194,7 +194,7 @@ def test_two_files_of_one_name(fake_host: FakeHost) -> None:
     assert [first.loaded, second.loaded] == [False, True]
     # os.walk comes to the files of a folder before its subfolders, and the WebUI keeps the last one.
     assert second.file == folder / "sub" / "sword.pt"
-    assert first.reason == f'The host uses "{second.file}", which has the same name.'
+    assert first.reason == f'"{second.file}" has the same name and is used instead.'
     assert library.get("sword") == second
     assert float(library.read("sword").vectors["clip_l"][0, 0]) == 2.0
 
@@ -328,7 +328,7 @@ def test_a_plain_picture_is_in_the_way_of_a_new_embedding(fake_host: FakeHost, s
     Image.new("RGB", (64, 64), "red").save(file)
     old, library = file.read_bytes(), Library(fake_host)
     embedding = Embedding("holiday", {"clip_l": torch.ones(1, 768)})
-    with pytest.raises(Conflict, match=f'There is a file "holiday{suffix}" already'):
+    with pytest.raises(Conflict, match=f'"holiday{suffix}" already exists'):
         library.save(embedding, file=file, overwrite=False)
     (imported,) = library.import_files([(file.name, formats.encode(embedding, formats_of(suffix), suffix))])
     assert "already" in imported.problem
@@ -425,4 +425,4 @@ def test_a_name_in_another_case_is_suggested(fake_host: FakeHost) -> None:
     library.save(Embedding("My-Cat", {"clip_l": torch.ones(1, 768)}))
     with pytest.raises(NotFound) as caught:
         library.get("my-cat")
-    assert str(caught.value) == 'No embedding named "my-cat". Did you mean "My-Cat"?'
+    assert str(caught.value) == 'There is no embedding "my-cat". Did you mean "My-Cat"?'

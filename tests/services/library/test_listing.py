@@ -18,7 +18,8 @@ import torch
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
-from train_embedding.services.library.file_summary import summarize
+from train_embedding.messages import msg
+from train_embedding.services.library.file_summary import FileSummary, summarize, summary_from_json, to_record
 from train_embedding.services.library.library import Library
 from train_embedding.services.library.listing import SETTLED_SECONDS
 from train_embedding.services.store.store import OWN_FOLDER
@@ -72,6 +73,13 @@ def test_another_process_reads_nothing_again_but_what_was_wrong(host: FakeHost, 
     entry = Library(host).get("a")
     assert (entry.notes.description, entry.format, entry.folder, entry.path) == ("of a", "webui", "", "a.pt")
     assert Library(host).get("b").path == "sub/b.safetensors"
+
+
+def test_messages_in_the_index_can_still_be_translated() -> None:
+    summary = FileSummary(family="SD1", unsafe_reason=msg("imports {names}", names="posix.system"))
+    read = summary_from_json(json.loads(json.dumps(to_record(summary))))
+    assert read == summary
+    assert (read.unsafe_reason.key, read.unsafe_reason.values) == ("imports {names}", {"names": "posix.system"})
 
 
 def test_the_hash_is_the_webuis(host: FakeHost) -> None:
@@ -153,18 +161,18 @@ def test_notes_that_cannot_be_read_are_remarked(host: FakeHost) -> None:
     (host.info().embeddings_folder / "a.json").write_bytes(b"\xff")
     entry = Library(host).get("a")
     assert entry.notes.description == ""
-    assert any('"a.json" holds no notes' in warning for warning in entry.warnings)
+    assert any('"a.json" does not hold notes' in warning for warning in entry.warnings)
 
 
 def test_a_large_file_of_notes_is_not_read(host: FakeHost) -> None:
     (host.info().embeddings_folder / "a.json").write_bytes(b" " * 2**21)
-    assert any("larger than 1024 KiB" in warning for warning in Library(host).get("a").warnings)
+    assert any("larger than 1024 KB" in warning for warning in Library(host).get("a").warnings)
 
 
 def test_twins_are_pointed_out(host: FakeHost) -> None:
     put(host, "twin.safetensors", value=1.0)
     warnings = Library(host).get("twin").warnings
-    assert '"a.pt" holds the same vectors.' in warnings
+    assert '"a.pt" has the same vectors.' in warnings
 
 
 def test_folders_that_lie_very_deep(host: FakeHost) -> None:

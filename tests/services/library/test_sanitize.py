@@ -34,13 +34,13 @@ def test_it_is_flagged_with_what_the_host_does(library: Library, fake_host: Fake
     file = evil(fake_host)
     sound(fake_host, "good.pt")
     here = library.get("evil")
-    assert here.unsafe_reason.startswith('"evil.pt" imports "posix.system". Nothing in it is run here')
+    assert here.unsafe_reason.startswith('"evil.pt" imports "posix.system". Nothing in it is executed here')
     assert here.can_sanitize
     fake_host.runs_pickles = True
     there = library.get("evil")
     assert (
         there.unsafe_reason
-        == '"evil.pt" imports "posix.system". fake host runs whatever such a file imports when it reads the folder.'
+        == '"evil.pt" imports "posix.system". fake host executes what such a file imports when it loads embeddings.'
     )
     assert not library.get("good").unsafe_reason
     assert file.exists()
@@ -84,7 +84,7 @@ def test_it_does_not_come_back_where_it_would_run(library: Library, fake_host: F
     library.delete("evil")
     (item,) = library.trashed()
     fake_host.runs_pickles = True
-    with pytest.raises(Conflict, match=r'"evil\.pt" stays in the trash: it imports "posix\.system"'):
+    with pytest.raises(Conflict, match=r'"evil\.pt" cannot be restored: it imports "posix\.system"'):
         library.restore(item.id)
     assert library.trashed() == [item]
     fake_host.runs_pickles = False

@@ -41,46 +41,46 @@ def test_same_name_and_same_vectors() -> None:
     said = warnings(found("sksword.pt", "1"), found("old/sksword.bin", "2"), found("other-one.pt", "1"))
     assert said["sksword.pt"] == (
         '"old/sksword.bin" has the same name.',
-        '"other-one.pt" holds the same vectors.',
+        '"other-one.pt" has the same vectors.',
     )
     assert said["old/sksword.bin"] == ('"sksword.pt" has the same name.',)
-    assert said["other-one.pt"] == ('"sksword.pt" holds the same vectors.',)
+    assert said["other-one.pt"] == ('"sksword.pt" has the same vectors.',)
 
 
 def test_names_that_contain_one_another() -> None:
     said = warnings(*(found(f"{name}.pt") for name in ("qzx", "qzx-2", "my-QZX-3", "qzx-4", "qzx-5", "QZX")))
-    assert said["qzx.pt"][0] == 'Its name contains that of "QZX".'
-    assert said["qzx.pt"][1] == 'Its name is contained in that of "my-QZX-3", "qzx-2", "qzx-4" and 1 more.'
-    assert said["my-QZX-3.pt"] == ('Its name contains that of "QZX", "qzx".',)
+    assert said["qzx.pt"][0] == 'Its name contains the name of "QZX".'
+    assert said["qzx.pt"][1] == 'Its name is part of the name of "my-QZX-3", "qzx-2", "qzx-4" and 1 more.'
+    assert said["my-QZX-3.pt"] == ('Its name contains the name of "QZX", "qzx".',)
 
 
 def test_ordinary_words() -> None:
     assert warnings(found("tree.pt"))["tree.pt"] == (
-        '"tree" is a word that the model knows; prompts that mean the word will call the embedding.',
+        '"tree" is a common word: every prompt that contains it triggers the embedding. A rarer name is safer.',
     )
 
 
 def test_a_new_name_within_others() -> None:
     assert warnings_for_new_name("Qzx-deco", ["qzx", "my qzx-deco lamp", "decor", "Qzx-deco"])[:2] == [
-        'Its name contains that of "qzx".',
-        'Its name is contained in that of "my qzx-deco lamp".',
+        'Its name contains the name of "qzx".',
+        'Its name is part of the name of "my qzx-deco lamp".',
     ]
 
 
 def test_a_new_name_that_differs_in_case_only() -> None:
-    assert warnings_for_new_name("Qzxord", ["qzxord"])[:1] == ['Its name contains that of "qzxord".']
+    assert warnings_for_new_name("Qzxord", ["qzxord"])[:1] == ['Its name contains the name of "qzxord".']
     assert not any("contained" in sentence for sentence in warnings_for_new_name("Qzxord", ["qzxord"]))
 
 
 def test_a_new_name_that_is_a_word_of_the_model() -> None:
-    word = "is a word that the model knows"
+    word = "is a common word"
     assert any(word in sentence for sentence in warnings_for_new_name("tree", []))
     assert not any(word in sentence for sentence in warnings_for_new_name("sksword", []))
 
 
 def test_one_name_in_two_unicode_forms() -> None:
     composed, decomposed = "qzx\u00e9", "qzxe\u0301"
-    sentence = "has the same name in another Unicode form; prompts cannot tell the two apart."
+    sentence = "has the same name in another Unicode form; prompts cannot distinguish the two."
     assert [one for one in warnings_for_new_name(composed, [decomposed]) if "name" in one][:1] == [f'"{decomposed}" {sentence}']
     said = warnings(found(f"{composed}.pt"), found(f"a/{decomposed}.pt"))
     assert said[f"{composed}.pt"] == (f'"a/{decomposed}.pt" {sentence}',)
@@ -91,7 +91,7 @@ def test_one_name_in_two_unicode_forms() -> None:
 @pytest.mark.parametrize(("name", "count"), [("AND", 1), ("you AND me", 1), ("BREAK", 1), ("BRAND", 0), ("and", 0)])
 def test_keywords_of_prompts(name: str, count: int) -> None:
     for sentences in (warnings_for_new_name(name, []), warnings(found(f"{name}.pt"))[f"{name}.pt"]):
-        assert sum("as its own keyword" in sentence for sentence in sentences) == count
+        assert sum("is a keyword in prompts" in sentence for sentence in sentences) == count
 
 
 def test_files_that_cannot_be_read_collide_with_nothing() -> None:
@@ -127,14 +127,14 @@ def test_files_that_the_webui_passes_over_are_listed_and_told(fake_host: FakeHos
     (fake_host.info().embeddings_folder / f"sksword{suffix}").write_bytes(encode(embedding, "kohya", form))
     (entry,) = Library(fake_host).list()
     assert (entry.name, entry.vectors, entry.family) == ("sksword", 2, "SD1")
-    assert entry.warnings == (f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors.",)
+    assert entry.warnings == (f"The WebUI does not load {suffix} files. Convert it to .pt or .safetensors.",)
 
 
 def test_the_token_of_a_file_whose_name_says_nothing(fake_host: FakeHost) -> None:
     file = fake_host.info().embeddings_folder / "learned_embeds.bin"
     torch.save({"<cat-toy>": torch.ones(2, 768)}, file)
     (entry,) = Library(fake_host).list()
-    assert 'It was trained as "<cat-toy>"; prompts call it by its file\'s name.' in entry.warnings
+    assert 'It was trained with the trigger word "<cat-toy>", but its file name is the trigger word here.' in entry.warnings
     assert Library(fake_host).read("learned_embeds").metadata["token"] == "<cat-toy>"
 
 

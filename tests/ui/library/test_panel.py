@@ -121,7 +121,7 @@ def test_the_trash(handler: Handler, components: Components, status_of: Any, ser
     labels = [choice if isinstance(choice, str) else choice[0] for choice in choices]
     assert labels == [trash_label(one) for one in services.library.trashed()]
     assert "No item is selected." in status_of(handler("restore")(None))
-    assert 'nothing named "x" in the trash' in status_of(handler("restore")("x"))
+    assert 'no item "x" in the trash' in status_of(handler("restore")("x"))
     assert "Restored" in status_of(handler("restore")(labels[0]))
     assert status_of(handler("empty")()) == "1 item was deleted permanently."
     assert services.library.trashed() == []
@@ -147,7 +147,7 @@ def test_converting(handler: Handler, components: Components, status_of: Any, se
     updates = handler("convert")("my-cat.pt", "png", " picture ")
     assert updates[components["te_library_selected"]] == "picture.png"
     assert names(services) == ["my dog", "my-cat", "picture"]
-    assert "has that format already" in status_of(handler("convert")("my-cat.pt", "pt", ""))
+    assert "already has that format" in status_of(handler("convert")("my-cat.pt", "pt", ""))
     assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "sdxl", ""))
 
 
@@ -174,7 +174,7 @@ def test_importing_by_path(handler: Handler, components: Components, status_of: 
     assert services.library.get("new 剣").notes.description == "A sword."
     wrong = str(folder / "none.pt")
     updates = handler("bring")(wrong)
-    assert "There is no file" in status_of(updates)
+    assert "does not exist" in status_of(updates)
     assert updates[components["te_library_paths"]] == wrong, "what is to be corrected stays"
     assert status_of(handler("bring")("")).startswith("No path is given.")
 
@@ -207,7 +207,7 @@ def test_a_look_inside(handler: Handler, components: Components) -> None:
 def test_a_look_inside_many_vectors(handler: Handler, components: Components, services: Services) -> None:
     put(services.host, "many", {"clip_l": torch.ones(257, 8)})  # pyright: ignore[reportArgumentType]
     report = handler("inspect")("many.safetensors", False)[components["te_library_report"]]
-    assert "at most 256 are compared" in Reader(report).text
+    assert "shown for at most 256" in Reader(report).text
     assert "<img" not in report
 
 

@@ -1,4 +1,4 @@
-"""The embeddings in the host's folder: create, list, read, save, rename, copy, delete, import and export."""
+"""The library: create, list, read, save, rename, copy, delete, import and export embeddings."""
 
 from train_embedding.services.library.create import STARTS
 from train_embedding.services.library.export import PROGRAMS, Wanted

@@ -1,4 +1,4 @@
-"""Embedding files as lists show them: what they hold, whether the host uses them, and what a person should know of them."""
+"""Entries of the library: embedding files with their contents, whether the host uses them, and warnings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from train_embedding.embeddings.text_encoders import does_not_fit
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
 from train_embedding.services.formats import UNLOADED
 from train_embedding.services.library.file_summary import UNVERIFIED, FileSummary
 from train_embedding.services.library.listing import Catalog, ListedFile
 from train_embedding.services.library.warnings import warnings_for_files, why_unloaded
+from train_embedding.services.loaded_checkpoint import NO_CHECKPOINT
 from train_embedding.services.sidecars.files import select_previews
 from train_embedding.services.sidecars.notes import NO_NOTES, Notes
 
@@ -22,56 +24,56 @@ class Entry:
 
     name: str
     family: str
-    "Empty where the file cannot be read."
+    "Empty if the file cannot be read."
     vectors: int
-    "0 where the file cannot be read."
+    "0 if the file cannot be read."
     widths: dict[str, int]
     step: int | None
     checkpoint: str | None
     file: Path
     loaded: bool
-    "Whether a prompt that holds the name uses this file now."
-    reason: str
-    "Why not, a sentence; empty where it is loaded."
+    "Whether the trigger word uses this file now."
+    reason: Message
+    "Why it is not loaded; empty if it is."
     preview: Path | None
     folder: str = ""
-    'Of the embeddings folder, with slashes, such as "styles/old"; empty for the folder itself.'
+    'Subfolder of the embeddings folder, with slashes, such as "styles/old"; empty for the embeddings folder itself.'
     format: str = ""
-    "The name of its format; empty where it cannot be read."
+    "The name of its format; empty if it cannot be read."
     size: int = 0
     "Bytes."
     hash: str = ""
-    "What the WebUI writes after the name under a picture (TI hashes); empty where the file cannot be read."
+    "The hash that the WebUI adds to infotexts (TI hashes); empty if the file cannot be read."
     modified: float = 0.0
     "Seconds since 1970."
     sidecars: tuple[str, ...] = ()
-    "Names of the files beside it that go with it."
+    "Names of the files next to it that belong to it."
     notes: Notes = NO_NOTES
-    warnings: tuple[str, ...] = ()
-    "Sentences: names that collide, vectors that are there twice."
-    unsafe_reason: str = ""
-    "Why a program that runs pickles should not load the file, two sentences; empty where it is not unsafe."
+    warnings: tuple[Message, ...] = ()
+    "Such as names that collide, and duplicate vectors."
+    unsafe_reason: Message = NOTHING
+    "Why the file is unsafe for programs that execute pickles; empty if it is not."
     can_sanitize: bool = False
-    "Whether `Library.sanitize` can read its vectors and replace the file."
+    "Whether `Library.sanitize` can replace the file by a safe one."
 
     @property
     def path(self) -> str:
-        """Of the file, below the embeddings folder, with slashes."""
+        """The path below the embeddings folder, with slashes."""
         return f"{self.folder}/{self.file.name}".lstrip("/")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What became of one file."""
+    """The result of importing one file, or the two files of a pair."""
 
     file: str
-    "The name that it came with."
+    "The original name."
     entry: Entry | None = None
-    "None where it was not imported."
-    problem: str = ""
-    "Why not, a sentence."
-    note: str = ""
-    "What was done to it, a sentence; empty where it was kept byte for byte."
+    "None if it was not imported."
+    problem: Message = NOTHING
+    "Why it was not imported."
+    note: Message = NOTHING
+    "What was changed, and which companions were imported."
 
 
 def make_entries(files: Sequence[ListedFile], catalog: Catalog, info: HostInfo, loaded: LoadedEmbeddings) -> list[Entry]:
@@ -80,8 +82,8 @@ def make_entries(files: Sequence[ListedFile], catalog: Catalog, info: HostInfo, 
     Args:
         files: The files.
         catalog: All files, in the order in which the host reads them.
-        info: The host, with the checkpoint that is loaded.
-        loaded: The embeddings that the host has read.
+        info: The host and its loaded checkpoint.
+        loaded: The embeddings that the host has loaded.
     """
     used: dict[str, Path | None] = {}
     entries: list[Entry] = []
@@ -94,7 +96,7 @@ def make_entries(files: Sequence[ListedFile], catalog: Catalog, info: HostInfo, 
 
 
 def _file_in_use(files: Sequence[ListedFile], info: HostInfo) -> Path | None:
-    """Of files with one name, the host uses the last one that fits the checkpoint and that it can load."""
+    """Return which of several files with one name the host uses: the last one that it can load and that fits the checkpoint."""
     fitting = [file for file in files if _fits(file.summary, info)]
     fitting.sort(key=lambda file: file.path.suffix.lower() not in UNLOADED)
     return fitting[-1].path if fitting else None
@@ -104,7 +106,7 @@ def _fits(summary: FileSummary, info: HostInfo) -> bool:
     return not info.widths or summary.widths == info.widths
 
 
-def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, used: Path | None) -> str:
+def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, used: Path | None) -> Message:
     name, summary = file.name, file.summary
     if summary.problem:
         return summary.problem
@@ -112,17 +114,17 @@ def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, 
         misfit = does_not_fit(name, summary.widths, info.widths, summary.is_half_of_sdxl)
         return misfit if name in loaded.names else loaded.left_out.get(name, misfit)
     if used != file.path:
-        return f'The host uses "{used}", which has the same name.'
+        return msg('"{path}" has the same name and is used instead.', path=used)
     if name in loaded.names:
-        return ""
+        return NOTHING
     if not info.widths:
-        return "No checkpoint is loaded."
+        return NO_CHECKPOINT
     if name not in loaded.left_out and file.path.suffix.lower() in UNLOADED:
         return why_unloaded(file.path.suffix)
-    return loaded.left_out.get(name, "The host has not read it yet; refresh the list.")
+    return loaded.left_out.get(name, msg("It is not loaded yet. Refresh the list."))
 
 
-def _entry(file: ListedFile, reason: str, warnings: tuple[str, ...], unsafe_reason: str) -> Entry:
+def _entry(file: ListedFile, reason: Message, warnings: tuple[Message, ...], unsafe_reason: Message) -> Entry:
     path, summary = file.path, file.summary
     previews = select_previews(file.name, file.sidecars) if file.sidecars else []
     return Entry(
@@ -149,12 +151,15 @@ def _entry(file: ListedFile, reason: str, warnings: tuple[str, ...], unsafe_reas
     )
 
 
-def _unsafe_reason(file: ListedFile, info: HostInfo) -> str:
-    """The two sentences; a file that is only unverifiable is not reported to a host that runs no pickles."""
+def _unsafe_reason(file: ListedFile, info: HostInfo) -> Message:
+    """Return why a file is unsafe; files that merely could not be verified are reported only for hosts that execute pickles."""
     reason = file.summary.unsafe_reason
     if not reason or (not info.runs_pickles and reason in UNVERIFIED):
-        return ""
-    what = f'"{file.path.name}" {reason}.'
+        return NOTHING
+    what = msg('"{file}" {reason}.', file=file.path.name, reason=reason)
     if info.runs_pickles:
-        return f"{what} {info.name} runs whatever such a file imports when it reads the folder."
-    return f"{what} Nothing in it is run here; a program with torch before 2.6, such as Forge as it is installed, would run it."
+        return joined((what, msg("{host} executes what such a file imports when it loads embeddings.", host=info.name)), SPACE)
+    elsewhere = msg(
+        "Nothing in it is executed here, but programs with torch before 2.6, such as Forge out of the box, would execute it."
+    )
+    return joined((what, elsewhere), SPACE)

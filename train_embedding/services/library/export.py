@@ -1,4 +1,4 @@
-"""Embeddings as files outside the library: as they are, in another format, or as another program reads them."""
+"""Export of embeddings: as they are, in another format, or for another program."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from train_embedding.embeddings.programs import PROGRAMS, SUFFIX, Program, get_p
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.prompts.tokenizer import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
+from train_embedding.messages import NOTHING, Message, joined, msg
 from train_embedding.services.formats import SUFFIXES, format_for, suffixes_of, with_new_name
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ __all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "make_export
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an export shall be. format: one of `formats.SUFFIXES`; program: one of `programs.PROGRAMS`, which chooses the rest."""
+    """The kind of file to export."""
 
     format: str = ""
+    "One of `formats.SUFFIXES`; empty for the format of the embedding's file."
     suffix: str = ""
+    "Such as `.bin`, for formats with several; empty for the first of the format."
     program: str = ""
+    "One of `programs.PROGRAMS`, which determines format and suffix; empty for none."
 
 
 AS_IT_IS = Wanted()
@@ -34,30 +38,32 @@ AS_IT_IS = Wanted()
 
 @dataclass(frozen=True)
 class Exported:
-    """A file for elsewhere. trigger, usage: for an export to a program, what calls it there, and what to do with the file."""
+    """An exported file."""
 
     file_name: str
     data: bytes
     trigger: str = ""
-    usage: str = ""
+    "For an export to a program, the trigger word in its prompts."
+    usage: Message = NOTHING
+    "For an export to a program, what to do with the file."
 
 
 @dataclass(frozen=True)
 class Written:
-    """An export that was written to a path."""
+    """An export that was written to a path; the other fields are those of `Exported`."""
 
     path: Path
     trigger: str = ""
-    usage: str = ""
+    usage: Message = NOTHING
 
 
 def make_export(file: Path, wanted: Wanted = AS_IT_IS, stem: str = "") -> Exported:
-    """Make a file for elsewhere: the embedding's own file, unless another format, suffix or program is wanted.
+    """Export an embedding: its own file, unless another format, suffix or program is wanted.
 
     Args:
         file: The embedding.
-        wanted: What the export should be.
-        stem: Of the new file's name, if it is not the embedding's.
+        wanted: The kind of file.
+        stem: The stem of the new file name; empty for the name of the embedding.
 
     Raises:
         NotFound: The file does not exist.
@@ -90,21 +96,21 @@ def write_export(
 
     Args:
         target: The folder or file.
-        wanted: What the export should be.
-        export: Makes it, given what is wanted and the stem of its name.
+        wanted: The kind of file.
+        export: The function that makes the export, given the kind of file and the stem of its name.
         own_suffix: The suffix of the embedding's file.
         overwrite: Whether to replace a file.
 
     Raises:
         InvalidInput: The suffix is not one of embedding files, or contradicts what is wanted.
         Conflict: The file exists, and `overwrite` is not given.
-        StorageFailed: The disk refuses.
+        StorageFailed: The file cannot be written.
     """
     is_folder = target.is_dir()
     made = export(wanted, "") if is_folder else export(_for_file(target, wanted, own_suffix), target.stem)
     path = target / made.file_name if is_folder else target
     if path.exists() and not overwrite:
-        raise Conflict(f'"{path}" is there already.', "Name another file, or allow it to be overwritten.")
+        raise Conflict(msg('"{name}" already exists.', name=path), msg("Choose another file, or use --overwrite."))
     write_atomically(path, made.data)
     return Written(path, made.trigger, made.usage)
 
@@ -113,13 +119,16 @@ def _for_file(target: Path, wanted: Wanted, own_suffix: str) -> Wanted:
     suffix = target.suffix.lower()
     every = dict.fromkeys(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
     if suffix not in (*every, own_suffix.lower()):
-        hint = f"Name a folder that exists, or a file that ends in {', '.join(every)}."
-        raise InvalidInput(f'"{target}" is neither a folder nor named like an embedding file.', hint)
+        hint = msg("Use an existing folder, or a file name that ends with one of {suffixes}.", suffixes=joined(every))
+        raise InvalidInput(msg('"{path}" is neither a folder nor the name of an embedding file.', path=target), hint)
     if wanted.suffix and wanted.suffix.lower() != suffix:
-        raise InvalidInput(f'"{target.name}" does not end in "{wanted.suffix}".', "Leave out one of the two.")
+        raise InvalidInput(
+            msg('"{name}" does not end with "{suffix}".', name=target.name, suffix=wanted.suffix),
+            msg("Leave out one of the two."),
+        )
     if wanted.format and suffix not in suffixes_of(wanted.format):
-        hint = f"Use {', '.join(suffixes_of(wanted.format))}."
-        raise InvalidInput(f'The format "{wanted.format}" has no "{suffix}" files.', hint)
+        hint = msg("Use one of {choices}.", choices=joined(suffixes_of(wanted.format)))
+        raise InvalidInput(msg('The format "{format}" has no "{suffix}" files.', format=wanted.format, suffix=suffix), hint)
     return replace(wanted, suffix=suffix)
 
 
@@ -128,9 +137,15 @@ def _for_program(embedding: Embedding, wanted: Wanted, stem: str) -> Exported:
 
     program = get_program(wanted.program)
     if wanted.format or wanted.suffix.lower() not in ("", SUFFIX):
-        raise InvalidInput(f"Files for {program.title} are {SUFFIX} files in a format of its choice.", "Name no other.")
+        raise InvalidInput(
+            msg("Exports for {program} are always {suffix} files in its own format.", program=program.title, suffix=SUFFIX),
+            msg("Leave out the format and the suffix."),
+        )
     if stem and not program.accepts(stem, in_vocabulary):
-        raise InvalidInput(f'No prompt of {program.title} can call "{stem}".', f"{_suggestion(program, stem)}")
+        raise InvalidInput(
+            msg('"{name}" does not work as a trigger word in {program}.', name=stem, program=program.title),
+            _suggest_name(program, stem),
+        )
     name = stem or name_in(program, embedding.name, in_vocabulary)
     data = encode(replace(embedding, name=name), program.format, SUFFIX)
     file_name, trigger = f"{name}{SUFFIX}", program.trigger.format(name=name)
@@ -138,8 +153,9 @@ def _for_program(embedding: Embedding, wanted: Wanted, stem: str) -> Exported:
     return Exported(file_name, data, trigger, usage(file_name, trigger))
 
 
-def _suggestion(program: Program, stem: str) -> str:
+def _suggest_name(program: Program, stem: str) -> Message:
     try:
-        return f"Name the file otherwise, such as {name_in(program, stem, in_vocabulary)}{SUFFIX}."
+        name = f"{name_in(program, stem, in_vocabulary)}{SUFFIX}"
+        return msg("Choose another file name, such as {name}.", name=name)
     except InvalidInput as error:
         return error.hint

@@ -1,4 +1,4 @@
-"""An index on the disk of what was read of files: a cache that may be deleted, damaged or locked at any moment."""
+"""The index: a cache on disk of values read from files. It may be deleted, damaged or locked at any time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from train_embedding.embeddings.storage import remove_file
 
 FILE_NAME = "index.sqlite"
 BUSY_SECONDS = 2.0
-"How long to wait for another process that writes."
-LAYOUT = f"5 of {__version__}"
-"Whatever was kept by another release is read again: it may read more, or read it in another way."
+"Longest wait for another process that is writing."
+LAYOUT = f"6 of {__version__}"
+"Version of the index. Values of another release are discarded, because that release may read files differently."
 
 logger = logging.getLogger(__name__)
 
 Known = tuple[str, str]
-"A file's stamp, and what was read of it as JSON."
+"The stamp of a file, and its value as JSON."
 
 
 class Index:
-    """A table from path to `Known`. It is opened for each use, so the file may be deleted at any time.
+    """A table from paths to `Known`. It is opened for each use, so the file may be deleted at any time.
 
-    No method fails: without the index, all files are read again, and the log says so.
+    No method raises an error: if the index cannot be used, that is logged, and all files are read again.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def load(self) -> dict[str, Known]:
+        """Load all values by path; empty if there is no usable index."""
         if not self._file.exists():
             return {}
         try:
@@ -42,14 +43,14 @@ class Index:
                     return {}
                 rows: list[tuple[bytes, str, str]] = connection.execute("SELECT path, stamp, value FROM known").fetchall()
             return {os.fsdecode(path): (stamp, value) for path, stamp, value in rows}
-        except sqlite3.OperationalError as error:  # no table, locked, not to be opened
+        except sqlite3.OperationalError as error:  # no table, locked, or it cannot be opened
             logger.info("The index %s cannot be used now: %s", self._file, error)
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
             self._delete(error)
         return {}
 
     def store(self, changed: Mapping[str, Known], gone: Iterable[str]) -> None:
-        """Store what was read, and remove the paths that are `gone`."""
+        """Store changed values, and remove paths that no longer exist."""
         rows = [(os.fsencode(path), stamp, value) for path, (stamp, value) in changed.items()]
         lost = [(os.fsencode(path),) for path in gone]
         if not rows and not lost:
@@ -66,7 +67,7 @@ class Index:
             self._delete(error)
 
     def _open(self) -> sqlite3.Connection:
-        # The rollback journal, not WAL: of a deleted index nothing may stay that belongs to it.
+        # The rollback journal, not WAL, which would leave files behind when the index is deleted.
         return sqlite3.connect(self._file, timeout=BUSY_SECONDS, isolation_level=None)
 
     def _delete(self, problem: Exception) -> None:
@@ -79,7 +80,7 @@ class Index:
 
 @contextmanager
 def _written(connection: sqlite3.Connection) -> Generator[None, None, None]:
-    """A transaction that begins as a writer, so that two processes wait for each other instead of failing halfway."""
+    """Open a transaction that locks for writing at once, so that two processes wait for each other instead of failing halfway."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -91,7 +92,7 @@ def _written(connection: sqlite3.Connection) -> Generator[None, None, None]:
 
 
 def _make_table(connection: sqlite3.Connection) -> None:
-    """Create the table if it does not exist, and empty that of another release."""
+    """Create the table if it does not exist, and empty it if it is of another release."""
     connection.execute("CREATE TABLE IF NOT EXISTS layout (name TEXT PRIMARY KEY)")
     connection.execute("CREATE TABLE IF NOT EXISTS known (path BLOB PRIMARY KEY, stamp TEXT, value TEXT) WITHOUT ROWID")
     if connection.execute("SELECT name FROM layout").fetchall() != [(LAYOUT,)]:

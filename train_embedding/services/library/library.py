@@ -12,6 +12,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, did_you_mean, folded, is_spelled_like, path_for
 from train_embedding.errors import Conflict, InvalidInput, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
 from train_embedding.hosts.base import EmbeddingFile, Host
+from train_embedding.messages import Message, msg
 from train_embedding.services.formats import SUFFIXES, format_for, with_new_name
 from train_embedding.services.importing.host_compatibility import HostFile
 from train_embedding.services.importing.importing import prepare_import
@@ -23,7 +24,7 @@ from train_embedding.services.library.export import Exported, Wanted, Written, m
 from train_embedding.services.library.index import FILE_NAME, Index
 from train_embedding.services.library.listing import Catalog, ListedFile, Listing
 from train_embedding.services.library.warnings import warnings_for_new_name
-from train_embedding.services.sidecars import preview as preview_picture
+from train_embedding.services.sidecars import preview as preview_image
 from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, may_be_opened
 from train_embedding.services.sidecars.notes import check_changes, edit_notes_file, read_description, read_notes_file
 from train_embedding.services.sidecars.untrusted_images import check_preview
@@ -33,14 +34,17 @@ from train_embedding.services.store.trash import Trashed
 
 __all__ = ["Budget", "Created", "Entry", "Imported", "Library", "Trashed"]
 
+OVERWRITE = msg("Overwrite")
+"The label of the option in front ends."
+
 
 class Library:
     """The embeddings of a host. Safe to use from any thread, and from several processes.
 
-    Embeddings are given by name; if several files have the name, the one in use is meant, or the one at the path `file` below the
-    embeddings folder. Whatever is deleted or overwritten is kept in the trash. Each change includes what belongs to the
-    embedding, happens completely or not at all, and is known to the host when the method returns. Besides the errors named,
-    changes raise StorageFailed.
+    Methods take the name of an embedding. If several files have the name, they use the file that the host has loaded, or the one
+    at `file`, a path below the embeddings folder. Deleted and overwritten files are kept in the trash. A change includes the
+    sidecars of the embedding, is made completely or not at all, and the host has loaded the result when the method returns.
+    Besides the documented errors, changes raise StorageFailed.
     """
 
     def __init__(self, host: Host) -> None:
@@ -50,6 +54,7 @@ class Library:
 
     @property
     def trash_folder(self) -> Path:
+        """The folder of the trash."""
         return self._store.trash.folder
 
     def create(
@@ -61,21 +66,21 @@ class Library:
         suffix: str = NEW_SUFFIX,
         start: str = "tokens",
     ) -> Created:
-        """Create an embedding from the token embeddings of a text, as the WebUI does, or as `start` says.
+        """Create an embedding, by default from the token embeddings of a text, as the WebUI does.
 
         Args:
-            name: The embedding.
-            init_text: The text, or the name of an embedding to start from.
-            vectors: 1 to 75, or "auto" for as many as the text has tokens.
+            name: The name of the embedding, which is its trigger word.
+            init_text: The init text, or the name of an embedding to start from.
+            vectors: Number of vectors, 1 to 75, or "auto" for one per token of the text.
             overwrite: Whether to replace an embedding of that name, which goes to the trash.
-            suffix: Of the file.
+            suffix: The suffix of the file.
             start: One of `STARTS`.
 
         Raises:
             InvalidName: The name cannot be used.
             InvalidInput: Another argument cannot be used.
             Conflict: The name is taken and `overwrite` is not given, or the embedding to start from is for another model.
-            NotFound: There is no embedding to start from.
+            NotFound: The embedding to start from does not exist.
             UnreadableFile: The embedding to start from cannot be read.
             HostFailed: No checkpoint is loaded.
         """
@@ -87,7 +92,10 @@ class Library:
         return Created(self.save(new.embedding, file=file, overwrite=overwrite), new.tokens, notes)
 
     def budget(self, init_text: str, vectors: int | str, start: str = "tokens") -> Budget:
-        """Return how many tokens a text has, and how many an embedding made of it would take. Raises what `create` raises."""
+        """Return how many tokens a text has, and how many prompt tokens an embedding made from it would use.
+
+        Args and errors are those of `create`.
+        """
         return budget_of(init_text, vectors, start, self.read)
 
     def list(self) -> builtins.list[Entry]:
@@ -97,24 +105,24 @@ class Library:
         return self._entries(catalog.files, catalog)
 
     def files(self) -> builtins.list[EmbeddingFile]:
-        """Return what is known of every embedding file, in the order of the WebUI; only files that changed are opened."""
+        """Return the contents of every embedding file, in the order of the WebUI. Only files that changed are opened."""
         catalog = self._listing.scan(self._store.root)
         return [
             EmbeddingFile(file.path, file.summary.widths, file.summary.vectors, file.summary.problem) for file in catalog.files
         ]
 
     def reload(self) -> builtins.list[Entry]:
-        """Make the host read its embeddings again, and list them."""
+        """Make the host load its embeddings again, and list them."""
         self._host.reload_embeddings()
         return self.list()
 
     def get(self, name: str, file: str = "") -> Entry:
-        """Return the embedding of a name: of several files the one in use, or else one that can be read.
+        """Return the embedding with a name. Of several files, it is the one that is loaded, or else one that can be read.
 
-        As in a prompt, accents may be composed or not. If both are names, the one that is spelled alike is meant.
+        As in a prompt, accents may be composed or decomposed; an exact match takes precedence.
 
         Raises:
-            NotFound: There is none.
+            NotFound: There is no such embedding.
         """
         return self._find(name, file)[0]
 
@@ -123,7 +131,7 @@ class Library:
         return self.get(Path(path).stem, path)
 
     def read(self, name: str, file: str = "") -> Embedding:
-        """Read the vectors and their metadata. Raises NotFound, UnreadableFile."""
+        """Read the vectors and the metadata of an embedding. Raises NotFound, UnreadableFile."""
         from train_embedding.embeddings.formats import read_embedding
 
         entry = self.get(name, file)
@@ -132,19 +140,19 @@ class Library:
         return read_embedding(entry.file)
 
     def save(self, embedding: Embedding, *, file: Path | None = None, overwrite: bool = True, by_run: bool = False) -> Entry:
-        """Write an embedding into the embeddings folder; a file that has the name already goes to the trash.
+        """Write an embedding to the embeddings folder; an existing file with the name goes to the trash.
 
-        If a file of the name is for the same model, those for other models stay: a host uses each with its own checkpoint.
+        If a file with the name is for the same model, files for other models are kept: hosts use each with its own checkpoints.
 
         Args:
-            embedding: What to write, under its name.
-            file: Where; if None, the file in use under that name, or else a new `.pt`.
-            overwrite: Whether to replace an embedding of that name.
-            by_run: Whether the run that trains the embedding saves it. Nobody else may, meanwhile.
+            embedding: The embedding.
+            file: Where to write it; None for the loaded file with that name, or else a new `.pt` file.
+            overwrite: Whether to replace an embedding with that name.
+            by_run: Whether the run that trains the embedding saves it; nothing else may while it is being trained.
 
         Raises:
             InvalidName: The name cannot be used.
-            InvalidInput: The file cannot be used.
+            InvalidInput: The file cannot be used for this name.
             Conflict: The name is taken and `overwrite` is not given, or the embedding is being trained.
         """
         from train_embedding.embeddings.formats import encode
@@ -159,38 +167,38 @@ class Library:
         return self._reloaded(target, catalog)
 
     def check_free(self, name: str, overwrite: bool = False) -> None:
-        """Raise InvalidName and Conflict if `save` would, before something is made that takes long."""
+        """Fail early, before expensive work. Raises Conflict if the name is taken, InvalidName if it is invalid."""
         check_name(name)
         self._check_replaceable(name, [file.path for file in self._files_named(name)], overwrite=overwrite)
 
     def place(self, name: str, suffix: str, folder: str = "") -> Path:
-        """Return where a file of a name belongs: next to the file that has the name, or else in a folder.
+        """Return the path for a new file of an embedding: next to an existing file with the name, or else in a folder.
 
         Args:
-            name: The embedding.
-            suffix: Of the file.
-            folder: For a new name, relative to the embeddings folder.
+            name: The name of the embedding.
+            suffix: The suffix of the file.
+            folder: The folder for a new name, relative to the embeddings folder.
 
         Raises:
             InvalidName: The name cannot be used.
-            InvalidInput: The folder is outside.
+            InvalidInput: The folder is outside the embeddings folder.
         """
         existing, root = self._files_named(name), self._store.root
         parent = existing[-1].path.parent if existing else resolve_folder(root / folder, root)
         return path_for(parent, name, suffix)
 
-    def warnings_for_name(self, name: str) -> builtins.list[str]:
-        """Return sentences about a name that collides with others, or that some programs cannot use in a prompt."""
+    def warnings_for_name(self, name: str) -> builtins.list[Message]:
+        """Return warnings about a name that collides with others, or that does not work in some programs."""
         return warnings_for_new_name(name, {file.name for file in self._listing.current(self._store.root, name).files} - {name})
 
     def rename(self, name: str, new_name: str, file: str = "") -> Entry:
-        """Rename an embedding; an image that holds its name gets the new one inside.
+        """Rename an embedding, and the name inside its file if it is an image.
 
         Raises:
             InvalidName: The new name cannot be used.
             NotFound: There is no such embedding.
             Conflict: The new name is taken, or the embedding is being trained.
-            UnreadableFile: It is an image that holds its name, of a kind that cannot be written.
+            UnreadableFile: The name is inside an image of a type that cannot be written.
         """
         return self.change(name, file, new_name=new_name)
 
@@ -203,9 +211,9 @@ class Library:
         notes: Mapping[str, object] | None = None,
         preview: bytes | None = None,
     ) -> Entry:
-        """Rename an embedding, change its notes and set its preview: all that is given, or nothing.
+        """Rename an embedding, change its notes and set its preview, all in one change.
 
-        Raises what `rename`, `set_notes` and `set_preview` raise.
+        Raises the errors of `rename`, `set_notes` and `set_preview`.
         """
         note_changes = check_changes(notes or {})
         preview_suffix = "" if preview is None else check_preview(preview)
@@ -228,7 +236,7 @@ class Library:
         return self._entry(target, catalog) if new_name is None else self._reloaded(target, catalog)
 
     def copy(self, name: str, new_name: str, file: str = "") -> Entry:
-        """Copy an embedding with what belongs to it. Raises what `rename` raises, except that it may be in training."""
+        """Copy an embedding with its sidecars. Raises the errors of `rename`; the embedding may be in training."""
         with self._store.transaction() as transaction:
             entry, catalog = self._find(name, file)
             target = path_for(entry.file.parent, new_name, entry.file.suffix)
@@ -239,7 +247,7 @@ class Library:
         return self._reloaded(target, catalog)
 
     def delete(self, name: str, file: str = "", permanently: bool = False) -> None:
-        """Move an embedding to the trash, or delete it.
+        """Move an embedding to the trash, or delete it permanently.
 
         Raises:
             NotFound: There is no such embedding.
@@ -253,7 +261,7 @@ class Library:
         self._host.reload_embeddings()
 
     def sanitize(self, name: str, file: str = "") -> Entry:
-        """Replace an unsafe file by one with the same vectors and nothing else; the old file goes to the trash.
+        """Replace an unsafe file by a safe file with the same vectors; the old file goes to the trash.
 
         Raises:
             NotFound: There is no such embedding.
@@ -273,11 +281,11 @@ class Library:
         return self._store.trash.list()
 
     def restore(self, trash_id: str) -> builtins.list[Entry]:
-        """Move an item of the trash back to where it was.
+        """Move an item of the trash back to its folder.
 
         Raises:
             NotFound: There is no such item.
-            Conflict: A file is in the way, the name is taken, or the host would run what an unsafe file imports.
+            Conflict: A file is in the way, the name is taken, or the host would execute an unsafe file.
         """
         info, trash = self._host.info(), self._store.trash
         if info.runs_pickles:
@@ -292,7 +300,7 @@ class Library:
         return self._entries([file for file in catalog.files if file.path in restored], catalog)
 
     def empty_trash(self) -> int:
-        """Delete permanently what is in the trash, and return how many items that were."""
+        """Permanently delete all items in the trash, and return their number."""
         return self._store.trash.empty()
 
     def set_notes(self, name: str, changes: Mapping[str, object], file: str = "") -> Entry:
@@ -301,58 +309,69 @@ class Library:
         Raises:
             NotFound: There is no such embedding.
             InvalidInput: There is no such field, or a value cannot be used.
-            UnreadableFile: The file of that name does not hold notes.
+            UnreadableFile: `name.json` does not hold notes.
         """
         return self.change(name, file, notes=changes)
 
-    def set_preview(self, name: str, picture: bytes, file: str = "") -> Entry:
-        """Make a PNG, JPEG, WebP or GIF image the embedding's preview. Raises NotFound, UnreadableFile."""
-        return self.change(name, file, preview=picture)
+    def set_preview(self, name: str, image: bytes, file: str = "") -> Entry:
+        """Set a PNG, JPEG, WebP or GIF image as the preview of an embedding. Raises NotFound, UnreadableFile."""
+        return self.change(name, file, preview=image)
 
     def preview_from_run(self, name: str, run_id: str, file: str = "") -> Entry:
-        """Make the newest image that a run drew the embedding's preview. Raises NotFound, UnreadableFile."""
+        """Set the newest preview of a run as the preview of an embedding. Raises NotFound, UnreadableFile."""
         return self.set_preview(name, self.last_preview(run_id), file)
 
     def last_preview(self, run_id: str) -> bytes:
-        """The newest picture that a run drew. Raises NotFound, UnreadableFile."""
-        return preview_picture.read_last_preview(self._host.info().runs_folder, run_id)
+        """Return the newest preview of a run. Raises NotFound, UnreadableFile."""
+        return preview_image.read_last_preview(self._host.info().runs_folder, run_id)
 
-    def draw_preview(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> Entry:
-        """Has the host draw the preview; [name] in the prompt is the embedding. Raises what `read` does, Conflict, HostFailed."""
+    def draw_preview(self, name: str, prompt: str = preview_image.DEFAULT_PROMPT, file: str = "") -> Entry:
+        """Generate an image and set it as the preview of an embedding.
+
+        Args:
+            name: The embedding.
+            prompt: The prompt, in which [name] stands for the embedding.
+            file: Its file.
+
+        Raises:
+            NotFound: There is no such embedding.
+            UnreadableFile: Its file cannot be read.
+            Conflict: It is for another model family than the loaded checkpoint.
+            HostFailed: No checkpoint is loaded, or the host could not generate the image.
+        """
         return self.set_preview(name, self.drawn(name, prompt, file), file)
 
-    def drawn(self, name: str, prompt: str = preview_picture.DEFAULT_PROMPT, file: str = "") -> bytes:
-        """What `draw_preview` would set, as a PNG that lies nowhere yet."""
-        return preview_picture.draw_preview(self._host, self.read(name, file), prompt)
+    def drawn(self, name: str, prompt: str = preview_image.DEFAULT_PROMPT, file: str = "") -> bytes:
+        """Return the image that `draw_preview` would set, as the bytes of a PNG file."""
+        return preview_image.draw_preview(self._host, self.read(name, file), prompt)
 
     def preview(self, name: str, file: str = "") -> Path:
-        """The file of the preview. Raises NotFound, also where it is a link to elsewhere."""
+        """Return the file of the preview. Raises NotFound, also if it is a link to another folder."""
         preview = self.get(name, file).preview
         if preview is None:
-            raise NotFound(f'The embedding "{name}" has no preview.')
+            raise NotFound(msg('"{name}" has no preview.', name=name))
         return preview
 
     def import_files(
         self, sources: Sequence[Path | tuple[str, bytes]], overwrite: bool = False, folder: str = "", name: str = ""
     ) -> builtins.list[Imported]:
-        """Import files into a folder below the embeddings folder; each is read and checked first.
+        """Import files into a subfolder, with their sidecars; the two files of an SDXL pair become one embedding.
 
-        Bytes are kept where hosts can read them; other files are converted.
+        Each file is validated completely first. Files that hosts can read are kept byte for byte; others are converted.
 
         Args:
-            sources: Paths, or names and contents of uploads. The two files that diffusers' example writes for SDXL's text
-                encoders become one embedding.
-            overwrite: Whether to replace embeddings of the same names, which go to the trash.
+            sources: Paths, or names and contents of uploads.
+            overwrite: Whether to replace embeddings with the same names, which go to the trash.
             folder: The folder to import to, relative to the embeddings folder.
-            name: What to call the one embedding that the files hold; if empty, each is called as its file.
+            name: The name of the embedding, if the files hold a single one; if empty, each is named after its file.
 
         Returns:
-            What became of each embedding.
+            The result for each embedding.
 
         Raises:
             InvalidName: The name cannot be used.
-            InvalidInput: There is a name for several embeddings.
-            StorageFailed: The disk refuses to take a file.
+            InvalidInput: A name is given for several embeddings.
+            StorageFailed: A file cannot be written.
         """
         allowed = self._host.info().allowed_folders
         files = [
@@ -365,43 +384,58 @@ class Library:
         ]
 
     def export(self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "") -> Exported:
-        """File name and bytes, in one of `services.formats.SUFFIXES`; without a format, the file as it is.
+        """Export an embedding.
 
-        suffix: such as ".bin", where the format has several. program: one of `services.exporting.PROGRAMS`, which chooses the
-        format, and a name that its prompts can call. Raises NotFound, UnreadableFile, InvalidInput.
+        Args:
+            name: The embedding.
+            form: One of `services.formats.SUFFIXES`; empty for the file as it is.
+            suffix: Such as ".bin", for formats with several.
+            file: Its file.
+            program: One of `PROGRAMS`, which determines the format, and a name that works in its prompts.
+
+        Raises:
+            NotFound: There is no such embedding.
+            UnreadableFile: Its file cannot be read.
+            InvalidInput: The format, suffix or program cannot be used.
         """
         return make_export(self.get(name, file).file, Wanted(form, suffix, program))
 
     def export_to(self, target: Path, name: str, wanted: Wanted, file: str = "", overwrite: bool = False) -> Written:
-        """Writes an export to a file, whose suffix decides about its format, or into a folder that exists.
+        """Write an export into an existing folder, or to a file whose suffix selects the format.
 
-        Raises what `export` raises, InvalidInput for a suffix that contradicts what is wanted, Conflict, StorageFailed.
+        Raises:
+            Conflict: The file exists, and `overwrite` is not given.
+            InvalidInput: The suffix contradicts what is wanted.
+            StorageFailed: The file cannot be written.
+            TrainEmbeddingError: The errors of `export`.
         """
         source = self.get(name, file).file
         return write_export(target, wanted, lambda wanted, stem: make_export(source, wanted, stem), source.suffix, overwrite)
 
     def lock_for_training(self, name: str) -> AbstractContextManager[None]:
-        """Keep everybody else from replacing, renaming and deleting an embedding until exit. Raises Conflict if a run does so."""
+        """Keep others from replacing, renaming and deleting an embedding until exit. Raises Conflict if a run is training it."""
         return self._store.lock_for_training(name)
 
     def is_being_trained(self, name: str) -> bool:
-        """Whether a run trains the embedding, in this process or another."""
+        """Whether a run is training the embedding, in this process or another."""
         return self._store.training_locks.is_locked(name)
 
     def _find(self, name: str, file: str) -> tuple[Entry, Catalog]:
-        """The embedding of a name, as `get` describes it, and the catalog that it is from."""
+        """Return the embedding with a name, as `get` does, and the catalog that has it."""
         catalog = self._listing.current(self._store.root, name, expected=True)
         alike = [listed for listed in catalog.alike(name) if not file or listed.relative_path == file]
         named = [listed for listed in alike if listed.name == name]
         named = named or [listed for listed in alike if is_spelled_like(listed.name, name)]
         if not named:
-            where = f" in the file {file!r}" if file else ""
             names = (listed.name for listed in catalog.files if not file or listed.relative_path == file)
-            raise NotFound(f'No embedding named "{name}"{where}.', did_you_mean(name, names))
+            hint = did_you_mean(name, names)
+            if file:
+                raise NotFound(msg('There is no embedding "{name}" in the file "{file}".', name=name, file=file), hint)
+            raise NotFound(msg('There is no embedding "{name}".', name=name), hint)
         return max(self._entries(named, catalog), key=lambda entry: (entry.loaded, entry.vectors > 0)), catalog
 
     def _files_named(self, name: str) -> builtins.list[ListedFile]:
-        """Every file of a name, the one in use last. Raises InvalidName for a link that leads outside."""
+        """Return all files with a name, the loaded one last. Raises InvalidName for a link that leads outside."""
         named = [file for file in self._listing.named(self._store.root, name) if _has_name(file.path, name)]
         for file in named:
             if file.path.is_symlink():
@@ -412,7 +446,7 @@ class Library:
         return named
 
     def _replaced_by(self, embedding: Embedding) -> builtins.list[ListedFile]:
-        """The files that an embedding replaces: all of its name, or only those for its model if there are such."""
+        """Return the files that an embedding replaces: those for the same model, or all with its name if there are none."""
         named = self._files_named(embedding.name)
         readable = [file for file in named if file.name == embedding.name and file.summary.vectors]
         others = [file for file in readable if file.summary.widths != embedding.widths]
@@ -426,26 +460,28 @@ class Library:
 
     def _check_name_free(self, name: str, besides: Path | None = None) -> None:
         for file in self._files_named(name):
-            # On file systems that ignore case, a file may get its own name in another case.
+            # On file systems that ignore case, a file may be renamed to its own name in another case.
             if besides is None or file.path.name == f"{name}{besides.suffix}" or not file.path.samefile(besides):
                 raise _name_taken(name)
 
     def _target(self, name: str, file: Path | None, replaced: Sequence[Path]) -> Path:
-        """Where to write an embedding, spelled as lists spell it."""
+        """Return the path to write an embedding to, as lists show it."""
         root = self._store.root
         if file is None:
             used = replaced[-1] if replaced else None
-            # A format that can only be read is replaced by the usual one.
+            # A file in a format that can only be read is replaced by a file in the default format.
             if used is not None and any(used.suffix.lower() in suffixes for suffixes in SUFFIXES.values()):
                 return used
             return path_for(root if used is None else used.parent, name, NEW_SUFFIX)
         if file.stem != name:
-            raise InvalidInput(f'An embedding named "{name}" cannot be saved as "{file.name}": its file\'s name calls it.')
+            raise InvalidInput(
+                msg('"{name}" cannot be saved as "{file}": the file name is the trigger word.', name=name, file=file.name)
+            )
         target = resolve_folder((file if file.is_relative_to(root) else root / file).parent, root) / file.name
         return target if target in replaced else path_for(target.parent, name, file.suffix)
 
     def _import(self, file: IncomingFile, ready: HostFile, overwrite: bool, folder: str) -> IncomingFile:
-        """Write a file that was read and checked."""
+        """Write a file that was read and checked, and return it with its path or problem."""
         try:
             with self._store.transaction() as transaction:
                 place = self.place(ready.name, ready.suffix, folder)
@@ -459,17 +495,17 @@ class Library:
         except StorageFailed:
             raise
         except TrainEmbeddingError as error:
-            return replace(file, problem=str(error))
+            return replace(file, problem=error.text)
 
     def _prepare_new_name(self, transaction: StoreTransaction, entry: Entry, new_name: str) -> tuple[Path, bytes | None]:
-        """The path of an embedding under a new name, and what its file then holds, if that differs."""
+        """Return the path of an embedding under a new name, and the new content of its file, if it changes."""
         target = path_for(entry.file.parent, new_name, entry.file.suffix)
         transaction.check_free_to_move(entry.file)
         self._check_name_free(new_name, besides=entry.file)
         return target, None if target.exists() else with_new_name(entry.file, new_name)
 
     def _changed_notes(self, file: Path, changes: Mapping[str, object]) -> tuple[Path, bytes] | None:
-        """The file of notes beside an embedding, and its content with changes; None if nothing changes."""
+        """Return the notes file of an embedding, and its changed content; None if nothing changes."""
         path = file.with_name(f"{file.stem}{NOTES_SUFFIX}")
         check_inside(path, self._store.root)
         text = path.with_suffix(TEXT_SUFFIX)
@@ -487,13 +523,13 @@ class Library:
         return self._entries([file for file in catalog.files if file.path == path], catalog)[0]
 
     def _entries(self, files: Sequence[ListedFile], catalog: Catalog) -> builtins.list[Entry]:
-        """Entries of some files of a catalog, sorted by name."""
+        """Return the entries of some files of a catalog, sorted by name."""
         entries = make_entries(files, catalog, self._host.info(), self._host.loaded_embeddings())
         return sorted(entries, key=lambda entry: (entry.name.casefold(), entry.name, str(entry.file)))
 
 
 def _files_of(entry: Entry, catalog: Catalog) -> EmbeddingFiles:
-    """The file of an entry, and what belongs to it."""
+    """Return the file of an entry with its sidecars."""
     others = (file.path for file in catalog.alike(entry.name) if file.name == entry.name and file.path != entry.file)
     shared = any(path.parent == entry.file.parent for path in others)
     return EmbeddingFiles(entry.file, tuple(entry.file.with_name(name) for name in entry.sidecars), shared)
@@ -508,4 +544,7 @@ def _has_name(path: Path, name: str) -> bool:
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(f'There is an embedding "{name}" already.', "Choose another name, or allow it to be overwritten.")
+    return Conflict(
+        msg('There is already an embedding "{name}".', name=name),
+        msg('Choose another name, or use "{option}".', option=OVERWRITE),
+    )

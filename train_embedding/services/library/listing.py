@@ -1,4 +1,4 @@
-"""The catalog of the embeddings folder: each file is read once for as long as it does not change."""
+"""The catalog of the embeddings folder. Each file is read again only if it has changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,7 @@ from train_embedding.services.library.file_summary import (
     summarize,
     summary_from_json,
     text_from_json,
+    to_record,
     unreadable_notes,
     unreadable_text,
 )
@@ -33,7 +34,7 @@ from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX
 from train_embedding.services.store.scan import ScannedFile, ScannedFolder, scan_files, scan_folders
 
 SETTLED_SECONDS = 0.05
-"A file that changed less than this before it was read may change once more within one tick of the file system's clock."
+"A file that changed less than this before it was read may change again within one tick of the file system's clock."
 
 _T = TypeVar("_T")
 "A dataclass of plain values."
@@ -41,7 +42,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """An embedding file, what it holds, and what its notes say."""
+    """An embedding file with its summary and notes."""
 
     path: Path
     name: str
@@ -101,11 +102,11 @@ class Catalog:
         return _grouped(self._readable, lambda file: file.summary.fingerprint)
 
     def alike(self, name: str) -> Sequence[ListedFile]:
-        """The files of a name in any case and Unicode form, whether they can be read or not."""
+        """Return the files with a name in any case and Unicode form, also those that cannot be read."""
         return self._by_folded_name.get(folded(name), ())
 
     def concerning(self, name: str) -> list[ListedFile]:
-        """The files that the entries of a name depend on: those of the name, and those of the same vectors."""
+        """Return the files that the entries of a name depend on: those with the name, and those with the same vectors."""
         named = self.alike(name)
         twins = (twin for file in named for twin in self.by_vectors.get(file.summary.fingerprint, ()))
         return [*named, *(twin for twin in twins if twin not in named)]
@@ -122,10 +123,10 @@ class Catalog:
 class Listing:
     """Lists a folder, with a cache in memory and an index on the disk. Safe to call from any thread.
 
-    Only what could be read is kept on the disk; what was wrong with other files each process finds out by itself.
+    The index keeps only values of files that could be read; other files are read again by each process.
 
     Args:
-        index: Returns the index when it is needed.
+        index: A function that returns the index.
     """
 
     def __init__(self, index: Callable[[], Index]) -> None:
@@ -145,13 +146,13 @@ class Listing:
     def current(self, root: Path, name: str, *, expected: bool = False) -> Catalog:
         """Return a catalog that is up to date for one name, without listing the folder if nothing has changed.
 
-        The last catalog is used again if no entry of any folder came, went or was renamed since, by the folders' time stamps,
-        and no file changed on which the entries of the name depend.
+        The last catalog is used again if no file was added, removed or renamed since, by the folders' time stamps, and no file
+        changed that the entries of the name depend on.
 
         Args:
             root: The embeddings folder.
             name: The embedding, in any case and Unicode form.
-            expected: Whether to list the folder if the last catalog does not have the name.
+            expected: Whether to list the folder if the name is not in the last catalog.
         """
         with self._lock:
             catalog = self._catalog
@@ -162,13 +163,13 @@ class Listing:
             return catalog if all(map(self._is_current, catalog.concerning(name))) else self._scan(root)
 
     def named(self, root: Path, name: str) -> Sequence[ListedFile]:
-        """The files of a name in any case and Unicode form, from a catalog that is up to date for it."""
+        """Return the files with a name in any case and Unicode form, from a catalog that is up to date for it."""
         return self.current(root, name).alike(name)
 
     def update(self, root: Path, paths: Iterable[Path]) -> Catalog:
-        """Return a catalog in which some files are as they are now, without listing the folder.
+        """Update the catalog for files that this process has changed, without listing the folder.
 
-        Others may have changed files meanwhile, so the next `current` lists the folders of these files again.
+        Other processes may have changed files too, so the next `current` lists the folders of these files again.
 
         Args:
             root: The embeddings folder.
@@ -216,12 +217,12 @@ class Listing:
         return self._catalog
 
     def _updated(self, folder: ListedFolder, names: set[str], root: Path) -> ListedFolder | None:
-        """A folder in which files of these names changed; None where only a scan gives the order of its files."""
+        """Return a folder after files with these names changed; None if only a scan can give the order of its files."""
         if not names:
             return folder
         scanned = folder.scanned
         every = (scanned.names - names) | {name for name in names if (scanned.path / name).is_file()}
-        # What belongs to an embedding shares with it all up to the first dot.
+        # The names of an embedding and its sidecars are the same up to the first dot.
         firsts = {name.split(".")[0] for name in names}
         near = [name for name in every if name.split(".")[0] in firsts]
         files = {file.path: self._listed(file, None) for file in scan_files(scanned, near, root)}
@@ -235,7 +236,12 @@ class Listing:
         return ListedFolder(replace(scanned, names=frozenset(every)), "", together)
 
     def _listed(self, scanned: ScannedFile, stored: Mapping[str, Known] | None) -> ListedFile:
-        """stored: what the index has; None for a file that is looked at between two scans."""
+        """Read a file, or take its values from the caches.
+
+        Args:
+            scanned: The file.
+            stored: The values of the index; None between two scans.
+        """
         notes = NO_NOTES_FILE
         name, text = (f"{scanned.name}{suffix}" for suffix in (NOTES_SUFFIX, TEXT_SUFFIX))
         if name in scanned.sidecars:
@@ -270,10 +276,12 @@ class Listing:
 
 
 class _FileCache(Generic[_T]):
-    """For files of one kind. Not safe to call from several threads.
+    """Cache of per-file values, invalidated by mtime, ctime, size and inode. Not safe to call from several threads.
 
-    read: makes the value of a file; never fails. decode: makes it of what `dataclasses.asdict` gave; raises TypeError, ValueError
-    or KeyError for anything else. keeps: whether a value may be kept on the disk.
+    Args:
+        read: Reads the value of a file; never fails.
+        decode: Converts JSON values of the index to a value; raises TypeError, ValueError or KeyError for anything else.
+        keeps: Returns whether a value may be kept in the index.
     """
 
     def __init__(self, read: Callable[[Path], _T], decode: Callable[[Any], _T], keeps: Callable[[_T], bool]) -> None:
@@ -285,33 +293,40 @@ class _FileCache(Generic[_T]):
         self._news: dict[str, Known] = {}
 
     def get(self, path: Path, status: os.stat_result, stored: Mapping[str, Known]) -> _T:
-        """Return the value of a file as it is now, and keep it. stored: what the index has, by path."""
+        """Return the current value of a file, and keep it.
+
+        Args:
+            path: The file.
+            status: Its current status.
+            stored: The values of the index, by path.
+        """
         key, stamp = _key_of(path), _stamp_of(status)
-        was, value = self._memory.get(key) or self._decoded(stored.get(key), stamp)
-        if was != stamp or value is None:
+        old_stamp, value = self._memory.get(key) or self._decoded(stored.get(key), stamp)
+        if old_stamp != stamp or value is None:
             value = self._read(path)
             stamp = _settled(status, time.time_ns())
             if stamp and self._keeps(value):
-                self._news[key] = (stamp, json.dumps(asdict(value)))  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnknownArgumentType]
+                self._news[key] = (stamp, json.dumps(to_record(value)))
         self._seen[key] = (stamp, value)
         return value
 
     def look(self, path: Path, status: os.stat_result) -> _T:
-        """Return the value of a file as it is now, for use before the next scan."""
+        """Return the current value of a file without keeping it, between two scans."""
         stamp, value = self._memory.get(_key_of(path), ("", None))
         return value if value is not None and stamp == _stamp_of(status) else self._read(path)
 
     def is_current(self, path: Path) -> bool:
-        """Whether a file is as it was when the last scan asked for it."""
+        """Whether a file has not changed since the last scan."""
         try:
             return self._memory.get(_key_of(path), ("", None))[0] == _stamp_of(path.stat())
         except OSError:
             return False
 
     def turn_over(self) -> tuple[dict[str, Known], set[str]]:
-        """Forgets every file that was not asked for since the last time.
+        """Drop all values that were not used since the last call.
 
-        Returns what the disk should keep and does not yet, and the paths of all files that were asked for.
+        Returns:
+            New values for the index, and the paths of all files that were used.
         """
         news, seen = self._news, self._seen
         self._memory, self._seen, self._news = seen, {}, {}
@@ -322,7 +337,7 @@ class _FileCache(Generic[_T]):
             return "", None
         try:
             return stamp, self._decode(json.loads(known[1]))
-        except (TypeError, ValueError, KeyError):  # damaged, or by another hand; the file is read again
+        except (TypeError, ValueError, KeyError):  # damaged; the file is read again
             return "", None
 
 
@@ -331,12 +346,12 @@ def _key_of(path: Path) -> str:
 
 
 def _stamp_of(status: os.stat_result) -> str:
-    # The change time tells of new permissions, the inode of a file moved into place within one tick of the clock.
+    # The change time shows new permissions, the inode a file that was moved into place within one tick of the clock.
     return f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_size} {status.st_ino}"
 
 
 def _folder_stamp(folder: Path) -> str:
-    """What differs once an entry of a folder came, went or was renamed."""
+    """Return the stamp of a folder, which changes when an entry is added, removed or renamed; empty if it cannot be read."""
     try:
         return _stamp_of(folder.stat())
     except OSError:
@@ -344,7 +359,7 @@ def _folder_stamp(folder: Path) -> str:
 
 
 def _settled(status: os.stat_result | None, now: int) -> str:
-    """The stamp of a file or folder; empty if it can change again within one tick of the file system's clock."""
+    """Return the stamp of a file or folder; empty if it may change again within one tick of the file system's clock."""
     if status is None or now - max(status.st_mtime_ns, status.st_ctime_ns) < SETTLED_SECONDS * 1e9:
         return ""
     return _stamp_of(status)

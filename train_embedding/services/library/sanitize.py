@@ -1,4 +1,4 @@
-"""Unsafe files: writes their vectors into a new file, and keeps them from being restored into a host that runs pickles."""
+"""Unsafe files: extract their vectors into a safe file, and keep them from being restored for hosts that execute pickles."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.errors import Conflict, UnreadableFile
+from train_embedding.messages import msg
 from train_embedding.services.formats import UNLOADED, format_for
 
 if TYPE_CHECKING:
@@ -15,23 +16,39 @@ if TYPE_CHECKING:
 
 
 def sanitized_bytes(entry: Entry, suffix: str) -> bytes:
-    """Encode the vectors of an unsafe file, and nothing else of it; nothing in it is run.
+    """Encode the vectors of an unsafe file and nothing else; nothing in it is executed.
 
-    Raises Conflict where it is not unsafe, UnreadableFile where no vectors can be read.
+    Args:
+        entry: The file.
+        suffix: The suffix of the new file.
+
+    Raises:
+        Conflict: The file is not unsafe.
+        UnreadableFile: Its vectors cannot be read.
     """
     from train_embedding.embeddings.formats import encode, read_contents, read_sanitized
 
     if not entry.unsafe_reason and not entry.can_sanitize:
-        raise Conflict(f'"{entry.file.name}" is not unsafe; there is nothing to sanitize.')
+        raise Conflict(msg('"{name}" is not unsafe, so there is nothing to sanitize.', name=entry.file.name))
     if not entry.can_sanitize:
-        raise UnreadableFile(f'No vectors can be read from "{entry.file.name}".', "Delete it and download it again.")
+        raise UnreadableFile(
+            msg('No vectors can be read from "{name}".', name=entry.file.name), msg("Delete it and download it again.")
+        )
     data = read_contents(entry.file)
-    written = ".pt" if suffix.lower() in UNLOADED else suffix.lower()  # a `.ckpt` holds what a `.pt` does
+    written = ".pt" if suffix.lower() in UNLOADED else suffix.lower()  # `.ckpt` files have the same content as `.pt`
     return encode(read_sanitized(data, entry.file.name), format_for(written), written)
 
 
 def refuse_unsafe(files: Iterable[Path], host: str) -> None:
-    """Raise Conflict for unsafe files. host: the name of the host that would run them."""
+    """Refuse to restore unsafe files.
+
+    Args:
+        files: Files in the trash.
+        host: The name of the host that would execute them.
+
+    Raises:
+        Conflict: A file is unsafe.
+    """
     from train_embedding.embeddings.formats import MAX_FILE_SIZE
     from train_embedding.embeddings.formats.unsafe import unsafe_reason
 
@@ -39,6 +56,11 @@ def refuse_unsafe(files: Iterable[Path], host: str) -> None:
         reason = unsafe_reason(read_regular_file(path, MAX_FILE_SIZE), path.name)
         if reason:
             raise Conflict(
-                f'"{path.name}" stays in the trash: it {reason}, and {host} runs whatever such a file imports.',
-                f'It lies in "{path.parent}".',
+                msg(
+                    '"{name}" cannot be restored: it {reason}, and {host} executes what such a file imports.',
+                    name=path.name,
+                    reason=reason,
+                    host=host,
+                ),
+                msg('It is kept in "{folder}".', folder=path.parent),
             )

@@ -1,4 +1,4 @@
-"""Warnings about an embedding file: names that collide, vectors that exist twice, notes that cannot be read."""
+"""Warnings about embedding files: names that collide, duplicate vectors, notes that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,86 +10,115 @@ from functools import lru_cache
 from train_embedding.embeddings.names import composed, folded, is_spelled_like
 from train_embedding.embeddings.programs import warning_for
 from train_embedding.engine.prompts.tokenizer import in_vocabulary, is_one_token
+from train_embedding.messages import NOTHING, Message, joined, msg
 from train_embedding.services.formats import UNLOADED
 from train_embedding.services.library.listing import Catalog, ListedFile
 
-NAMED = 3
-"How many other embeddings a warning names; of the rest it gives the number."
+MAX_NAMED = 3
+"Number of other embeddings that a warning names."
 _HEAD = 4
+"Number of first characters by which names are grouped."
 _LONGEST_TOKEN = 100
 _KEYWORDS = re.compile(r"\b(AND|BREAK)\b")
 
 NestedNames = tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]
-"For each name the names that it contains, and those that contain it."
+"For each name, the names that it contains, and the names that contain it."
 
 
-def warnings_for_files(files: Iterable[ListedFile], catalog: Catalog) -> list[tuple[str, ...]]:
-    """Return sentences about each of some files of a catalog; about its notes only, if a file cannot be read."""
+def warnings_for_files(files: Iterable[ListedFile], catalog: Catalog) -> list[tuple[Message, ...]]:
+    """Return the warnings for some files of a catalog. Files that cannot be read have only warnings about their notes."""
     nested = names_within_names(catalog.names)
     return [_warnings_for(file, catalog, nested) for file in files]
 
 
-def warnings_for_new_name(name: str, others: Iterable[str]) -> list[str]:
-    """Return sentences about the name of a new embedding, given the names of others, and about programs that cannot call it."""
+def warnings_for_new_name(name: str, others: Iterable[str]) -> list[Message]:
+    """Return the warnings for the name of a new embedding.
+
+    Args:
+        name: The name.
+        others: The names of other embeddings.
+    """
     names = {name, *others}
     alike = sorted(other for other in names if is_spelled_like(other, name))
     in_programs = warning_for(name, in_vocabulary)
     return [*_about_name(name, alike, names_within_names(tuple(sorted(names)))), *([in_programs] if in_programs else [])]
 
 
-def why_unloaded(suffix: str) -> str:
-    """Return why the WebUI does not load files of this suffix; empty if it does."""
-    return f"The WebUI does not load {suffix} files; convert it to .pt or .safetensors." if suffix.lower() in UNLOADED else ""
+def why_unloaded(suffix: str) -> Message:
+    """Return why the WebUI does not load files with this suffix; empty if it does."""
+    if suffix.lower() not in UNLOADED:
+        return NOTHING
+    return msg("The WebUI does not load {suffix} files. Convert it to .pt or .safetensors.", suffix=suffix)
 
 
-def _warnings_for(file: ListedFile, catalog: Catalog, nested: NestedNames) -> tuple[str, ...]:
+def _warnings_for(file: ListedFile, catalog: Catalog, nested: NestedNames) -> tuple[Message, ...]:
     sentences = [file.notes.problem] if file.notes.problem else []
     if file.summary.problem:
         return tuple(sentences)
     name = file.name
     same_name = catalog.by_name[name]
     sentences += _about_content(file)
-    sentences += _about_others(file, same_name, "has the same name")
-    sentences += _about_others(file, catalog.by_vectors[file.summary.fingerprint], "holds the same vectors")
+    same_vectors = catalog.by_vectors[file.summary.fingerprint]
+    sentences += [msg('"{path}" has the same name.', path=path) for path in _other_paths(file, same_name)]
+    sentences += [msg('"{path}" has the same vectors.', path=path) for path in _other_paths(file, same_vectors)]
     alike = [other.relative_path for other in catalog.by_spelling[composed(name)] if other.name != name]
     return (*sentences, *_about_name(name, alike, nested))
 
 
-def _about_name(name: str, alike: Sequence[str], nested: NestedNames) -> list[str]:
-    """Return sentences about a name next to others. alike: what has the same name in another Unicode form."""
+def _about_name(name: str, alike: Sequence[str], nested: NestedNames) -> list[Message]:
+    """Return the warnings for a name among others.
+
+    Args:
+        name: The name.
+        alike: Paths or names of embeddings with the same name in another Unicode form.
+        nested: The names within names.
+    """
     inside, around = ([other for other in names.get(name, ()) if not is_spelled_like(other, name)] for names in nested)
     around = [other for other in around if other not in inside]
     sentences = [
-        f'"{other}" has the same name in another Unicode form; prompts cannot tell the two apart.' for other in alike[:NAMED]
+        msg('"{other}" has the same name in another Unicode form; prompts cannot distinguish the two.', other=other)
+        for other in alike[:MAX_NAMED]
     ]
     if inside:
-        sentences.append(f"Its name contains that of {_listed(inside)}.")
+        sentences.append(msg("Its name contains the name of {others}.", others=_listed(inside)))
     if around:
-        sentences.append(f"Its name is contained in that of {_listed(around)}.")
+        sentences.append(msg("Its name is part of the name of {others}.", others=_listed(around)))
     if is_one_token(name):
-        sentences.append(f'"{name}" is a word that the model knows; prompts that mean the word will call the embedding.')
+        sentences.append(
+            msg(
+                '"{name}" is a common word: every prompt that contains it triggers the embedding. A rarer name is safer.',
+                name=name,
+            )
+        )
     if keyword := _KEYWORDS.search(name):
-        sentences.append(f'The WebUI reads {keyword[0]} in a prompt as its own keyword, so "{name}" may never be found.')
+        sentences.append(
+            msg('{keyword} is a keyword in prompts of the WebUI, so "{name}" may not work.', keyword=keyword[0], name=name)
+        )
     return sentences
 
 
-def _about_content(file: ListedFile) -> list[str]:
+def _about_content(file: ListedFile) -> list[Message]:
     summary = file.summary
     sentences = [why_unloaded(file.path.suffix)] if file.path.suffix.lower() in UNLOADED else []
     if summary.token:
-        sentences.append(f'It was trained as "{summary.token[:_LONGEST_TOKEN]}"; prompts call it by its file\'s name.')
+        token = summary.token[:_LONGEST_TOKEN]
+        sentences.append(
+            msg('It was trained with the trigger word "{token}", but its file name is the trigger word here.', token=token)
+        )
     if summary.family == "SDXL" and len(summary.widths) == 1:
-        sentences.append(f"It has vectors for only one of SDXL's two text encoders ({next(iter(summary.widths))}).")
+        (encoder,) = summary.widths
+        sentences.append(msg("It has vectors for only one of SDXL's two text encoders ({encoder}).", encoder=encoder))
     return sentences
 
 
-def _about_others(file: ListedFile, others: Sequence[ListedFile], text: str) -> list[str]:
-    return [f'"{other.relative_path}" {text}.' for other in others[: NAMED + 1] if other is not file][:NAMED]
+def _other_paths(file: ListedFile, others: Sequence[ListedFile]) -> list[str]:
+    """Return the paths of the first few files besides `file`."""
+    return [other.relative_path for other in others[: MAX_NAMED + 1] if other is not file][:MAX_NAMED]
 
 
 @lru_cache(maxsize=2)
 def names_within_names(names: tuple[str, ...]) -> NestedNames:
-    """Return for each name the other names that it contains, and those that contain it.
+    """Return for each name the other names that it contains, and the names that contain it.
 
     Case and Unicode form are ignored, as CLIP does.
 
@@ -116,7 +145,14 @@ def names_within_names(names: tuple[str, ...]) -> NestedNames:
 
 
 def _parts(key: str, names: Mapping[str, object], short: Sequence[int], lengths: Mapping[str, set[int]]) -> set[str]:
-    """Those of the names that stand in `key`, itself among them. lengths: of all names that begin with given characters."""
+    """Return the names that `key` contains, including itself.
+
+    Args:
+        key: A folded name.
+        names: All folded names.
+        short: The lengths of names shorter than `_HEAD`.
+        lengths: The lengths of longer names, by their first `_HEAD` characters.
+    """
     found = {part for size in short for start in range(len(key) - size + 1) if (part := key[start : start + size]) in names}
     for start in range(len(key) - _HEAD + 1):
         for length in lengths.get(key[start : start + _HEAD], ()):
@@ -126,7 +162,8 @@ def _parts(key: str, names: Mapping[str, object], short: Sequence[int], lengths:
     return found
 
 
-def _listed(names: Sequence[str]) -> str:
-    """'"a", "b", "c" and 4 more'"""
-    shown = ", ".join(f'"{name}"' for name in sorted(names, key=str.casefold)[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
+def _listed(names: Sequence[str]) -> Message:
+    """List names, such as '"a", "b", "c" and 4 more'."""
+    shown = joined(msg('"{name}"', name=name) for name in sorted(names, key=str.casefold)[:MAX_NAMED])
+    more = len(names) - MAX_NAMED
+    return msg("{names} and {more} more", names=shown, more=more) if more > 0 else shown
