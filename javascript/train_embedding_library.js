@@ -232,9 +232,19 @@
         for (const element of displayed) if (!next.has(element)) element.classList.add("te-away");
         for (const element of next) if (!displayed.has(element)) element.classList.remove("te-away");
         displayed = next;
+        numberForScreenReaders();
         keepRoom("above", range.from);
         keepRoom("below", rows - range.to);
         makeReachable();
+    }
+
+    /** Screen readers say "3 of 2000"; by themselves they would count the displayed cards alone. */
+    function numberForScreenReaders() {
+        const from = range.from * columns;
+        shown.slice(from, range.to * columns).forEach(({element}, index) => {
+            element.setAttribute("aria-posinset", from + index + 1);
+            element.setAttribute("aria-setsize", shown.length);
+        });
     }
 
     function keepRoom(side, rows) {

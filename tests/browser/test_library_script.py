@@ -303,6 +303,14 @@ def test_pictures_are_asked_for_when_their_cards_come_into_view(page: Any, tmp_p
     assert ui.locator(".te-card.te-away").count() > 300
 
 
+def test_screen_readers_hear_the_place_of_a_card_among_all(page: Any, tmp_path: Path) -> None:
+    ui = open_page(page, many(tmp_path))
+    ui.evaluate("() => { document.querySelector('.te-cards').scrollTop = 8000; }")
+    ui.wait_for_selector(".te-card[data-key='card-0216.pt']:not(.te-away)[aria-posinset='217'][aria-setsize='400']")
+    ui.fill("#te_library_search", "card-021")
+    ui.wait_for_selector(".te-card[data-key='card-0216.pt'][aria-posinset='7'][aria-setsize='10']")
+
+
 @pytest.mark.parametrize("answer", ["", "javascript:window.evil=1", "https://elsewhere.example/x.png"])
 def test_only_small_pictures_are_taken(page: Any, tmp_path: Path, answer: str) -> None:
     ui = open_page(page, many(tmp_path, 3))
