@@ -45,7 +45,7 @@
     // ---- radio buttons, checkboxes, fields ---------------------------------------------------------------------------
 
     function describeBlock(block) {
-        if (block.querySelector(".block")) return; // an accordion or a group of others
+        if (block.querySelector(":is(div, fieldset).block")) return; // an accordion or a group of others
         if (!block.querySelector("input, select, textarea")) return;
         const title = block.querySelector(TITLE);
         const help = helpOf(block, title);

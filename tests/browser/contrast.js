@@ -65,7 +65,7 @@
     }
 
     function place(element) {
-        const named = element.closest("[id]");
+        const named = element.closest("[id]:not([id^='te_described'])"); // an element of gradio's, not one the script has marked
         const classes = Array.from(element.classList).filter((name) => !name.startsWith("svelte-"));
         const own = `${element.localName}${classes.map((name) => `.${name}`).join("")}`;
         return named && named !== element ? `#${named.id} ${own}` : named ? `#${named.id}` : own;
