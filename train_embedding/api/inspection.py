@@ -33,7 +33,7 @@ def add_inspection(router: APIRouter, services: Services) -> None:
 
     def similarity(name: str) -> Response:
         """Get a heat map of the cosine between vectors as a PNG, with a square for each text encoder."""
-        image = services.inspection.picture(services.inspection.inspect(name, 0))
+        image = services.inspection.heat_map(services.inspection.inspect(name, 0))
         return Response(encode_png(image), media_type="image/png")
 
     def tokens(values: Any = BODY) -> Response:

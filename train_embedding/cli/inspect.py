@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     inspection = open_services(arguments).inspection
     report = inspection.inspect(arguments.name, arguments.top, arguments.text, arguments.neighbours)
     if arguments.heat_map:
-        save_image(inspection.picture(report), arguments.heat_map)
+        save_image(inspection.heat_map(report), arguments.heat_map)
     if arguments.json:
         print_json(report)
     else:

@@ -195,10 +195,10 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
         assert None not in (encoder.vocabulary_norm, encoder.vectors[-1].reference_cosine)
     assert [one.name for one in report.neighbours] == ["few"]
     with pytest.raises(NotFound, match=f'^There is no heat map of "many". {sentence}$'):
-        inspection.picture(report)
+        inspection.heat_map(report)
     few = inspection.inspect("few", top=1)
     assert (few.compared, few.warnings, len(few.encoders[1].similarity)) == (True, (), 256)
-    assert inspection.picture(few).size == (256 + 8 + 256, 256)
+    assert inspection.heat_map(few).size == (256 + 8 + 256, 256)
 
 
 def look_inside(folder: str, count: str) -> str:
@@ -222,10 +222,10 @@ def test_json_and_picture(host: FakeHost, inspection: Inspection) -> None:
     values = json.loads(json.dumps(report.to_json()))
     assert values["encoders"][0]["similarity"][1][1] == 1
     assert len(values["encoders"][0]["vectors"][0]["nearest"]) == 2
-    picture = inspection.picture(report)
-    assert picture.size == (300 + 8 + 300, 300)
-    assert picture.getpixel((50, 50)) == picture.getpixel((150, 150)) == (190, 30, 45)
-    assert picture.getpixel((150, 50)) != (190, 30, 45)
+    image = inspection.heat_map(report)
+    assert image.size == (300 + 8 + 300, 300)
+    assert image.getpixel((50, 50)) == image.getpixel((150, 150)) == (190, 30, 45)
+    assert image.getpixel((150, 50)) != (190, 30, 45)
 
 
 @pytest.mark.parametrize("count", [-1, 101, 1.5, "3", True, None])

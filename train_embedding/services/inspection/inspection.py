@@ -102,7 +102,7 @@ class Inspection:
             warnings=(*warnings, *filter(None, [reference.problem]), *unread),
         )
 
-    def picture(self, report: Report) -> Image.Image:
+    def heat_map(self, report: Report) -> Image.Image:
         """Draw the similarity between the vectors as a heat map, one square per text encoder.
 
         Raises:

@@ -231,7 +231,7 @@ def _connect_report(services: Services, chosen: Chosen) -> None:
         entry = entry_of(services, key)
         embedding = services.library.read(entry.name, entry.path)
         report = services.inspection.report_of(embedding, neighbours=NEIGHBOURS if near else 0)
-        heat_map = services.inspection.picture(report) if report.compared else None
+        heat_map = services.inspection.heat_map(report) if report.compared else None
         return {chosen.status: "", chosen.report: inspection_report(report, heat_map)}
 
     chosen.inspect.click(inspect, [chosen.selected, chosen.near], [chosen.status, chosen.report], **UNLISTED)

@@ -152,7 +152,7 @@ def _row(number: int) -> tuple[gr.Textbox, gr.Number]:
 
 def _report(services: Services, made: Combined) -> Markup:
     report = services.inspection.report_of(made.embedding)
-    return inspection_report(report, services.inspection.picture(report), made.notes)
+    return inspection_report(report, services.inspection.heat_map(report), made.notes)
 
 
 def _term(name: str, weight: float) -> str:
