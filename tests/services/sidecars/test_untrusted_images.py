@@ -98,7 +98,7 @@ LONG: dict[str, tuple[Callable[[], bytes], str]] = {
     "JPEG of 32 passes": (lambda: jpeg_of_passes(32), ".jpg"),
     "JPEG of 200 passes": (
         lambda: jpeg_of_passes(200),
-        "The image cannot be read: it is drawn in 200 passes, of which at most 32 are allowed.",
+        "The image cannot be read: it has 200 scans; at most 32 are allowed.",
     ),
     "JPEG of Exif in pieces": (lambda: jpeg_of_exif(400_000), "The image cannot be read."),
     "GIF of a long comment": (lambda: gif_of_comment(30_000), ".gif"),
