@@ -9,9 +9,11 @@ import pytest
 
 from docs.generate import on_page_markdown
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = {page.name: on_page_markdown(page.read_text(encoding="utf-8")) for page in DOCS.glob("*.md")}
 LINK = re.compile(r"\]\((?P<page>[\w.-]*)(?:#(?P<anchor>[^)]*))?\)")
+FILE_LINK = re.compile(r"\]\((?!\w+:|#)(?P<file>[^)#\s]+)(?:#(?P<anchor>[^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*?)(?: \{ #(.*) \})?$", re.MULTILINE)
 ID = re.compile(r'<a id="([^"]*)"></a>')
 CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
@@ -53,6 +55,17 @@ def test_chinese_links_work() -> None:
     pages = {_chinese(page) for page in PAGES if not page.endswith(".zh.md")}
     assert any(page.endswith(".zh.md") for page in pages)
     assert [link for page in sorted(pages) for link in _broken(page, chinese=True)] == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")), ids=lambda path: path.name)
+def test_links_from_the_repository_work(path: Path) -> None:
+    broken: list[str] = []
+    for link in FILE_LINK.finditer(path.read_text(encoding="utf-8")):
+        target = (path.parent / link["file"]).resolve()
+        page = target.name if target.parent == DOCS else ""
+        if not target.exists() or (link["anchor"] and page and link["anchor"] not in _anchors(page)):
+            broken.append(link[0])
+    assert broken == []
 
 
 def test_broken_links_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
