@@ -1,1 +1,1 @@
-"""What the figures of README and docs/benchmarks.md come from; one command each, from a clone."""
+"""The benchmarks of docs/benchmarks.md; each is a command that runs in a clone."""

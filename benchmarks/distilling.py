@@ -1,7 +1,7 @@
-"""Long prompts distilled into two vectors, and whose images come nearest to theirs: `python -m benchmarks.distilling`.
+"""Distillation of long prompts into two vectors: `python -m benchmarks.distilling`.
 
-Each prompt is distilled through the services, without images. Then latents are drawn from it, from the trigger, from its first
-two tokens and from what the embedding started from, with the same noise, once as the prompt and once as the negative prompt.
+Each prompt is distilled through the services, without images. Then images are generated with the same noise from the prompt, the
+trigger, the first two tokens of the prompt and the untrained embedding, once as prompt and once as negative prompt, and compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from train_embedding.services import Services
 NAME = "trigger"
 VECTORS = 2
 FIRST_SEED = 1_000_000
-"Beyond the seeds that the scenes to distil on are drawn from, so that no image shown in training is judged."
+"Larger than the seeds of the training scenes, so that no image of the training is evaluated."
 IMAGES, STEPS, GUIDANCE = 32, 20, 5.0
 _AT_ONCE = 16
 _COLUMNS = 8
@@ -41,7 +41,13 @@ TEACHER, TRIGGER, FIRST, START = "long prompt", "trigger", "first two tokens", "
 
 @dataclass(frozen=True)
 class Case:
-    """init_text: what the embedding starts from; beside: the prompt that goes with the long one as a negative prompt."""
+    """A long prompt to distil.
+
+    Attributes:
+        teacher: The long prompt.
+        init_text: Initialization text of the embedding.
+        beside: The prompt that is used when the long one is the negative prompt.
+    """
 
     teacher: str
     init_text: str
@@ -78,10 +84,10 @@ CASES = {
 
 @dataclass(frozen=True)
 class Margin:
-    """How much farther than the trigger's images others are from the long prompt's: mean over the images, and its error."""
+    """Distance of images from those of the long prompt, compared with that of the trigger's images."""
 
     distance: float
-    "Mean over the images of the root mean square of the latents' difference."
+    "Mean over the images of the RMS difference of the latents."
     difference: float
     standard_error: float
 
@@ -92,7 +98,7 @@ class Margin:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one prompt, in one role, POSITIVE or NEGATIVE. distance: the trigger's; margins: those of FIRST and START."""
+    """Result of a prompt in a role, POSITIVE or NEGATIVE: the distance of the trigger, and the margins of FIRST and START."""
 
     case: str
     role: str
@@ -111,9 +117,16 @@ class Result:
 def measure(
     name: str, seed: int = 0, *, guidance: float = GUIDANCE, sheet: list[tuple[str, list[Image.Image]]] | None = None
 ) -> list[Result]:
-    """Distils one of CASES, then judges it as a prompt and as a negative prompt. sheet: gets rows of images to look at.
+    """Distil one of CASES, and evaluate the result as prompt and as negative prompt.
 
-    Raises TrainingFailed, and whatever else ends the run.
+    Args:
+        name: The case.
+        seed: Seed of the training.
+        guidance: Guidance scale of the evaluated images.
+        sheet: If given, rows of images are added to it.
+
+    Raises:
+        TrainingFailed: The run failed.
     """
     case = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -147,7 +160,7 @@ def measure(
 
 
 def first_tokens(text: str, count: int) -> str:
-    """The shortest beginning of the text that has its first tokens and no more."""
+    """Return the shortest beginning of a text with its first tokens."""
     wanted = token_ids(text)[:count]
     return next(text[:end] for end in range(len(text) + 1) if token_ids(text[:end]) == wanted)
 
@@ -155,7 +168,7 @@ def first_tokens(text: str, count: int) -> str:
 def _draw(
     model: DiffusionModel, case: Case, role: str, before: Embedding, after: Embedding, guidance: float
 ) -> dict[str, torch.Tensor]:
-    """What is compared, [IMAGES, 4, h, w] each, from the same seeds."""
+    """Generate the latents to compare, [IMAGES, 4, h, w] each, with the same seeds."""
     texts = {
         TEACHER: (case.teacher, []),
         TRIGGER: (NAME, [after]),
@@ -196,12 +209,12 @@ def _judged(result: Result, latents: dict[str, torch.Tensor]) -> Result:
 
 
 def _distances(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """The root mean square of each image's difference, [B]; latents of images have a deviation near 1."""
+    """Return the RMS difference of each image, [B]; latents have a standard deviation near 1."""
     return (ours - theirs).square().mean((1, 2, 3)).sqrt()
 
 
 def table(results: Sequence[Result]) -> str:
-    """Markdown; differences with their standard errors, and in how many of these."""
+    """Return a Markdown table; differences have their standard error, and are also given in standard errors."""
     lines = [
         f"| prompt (tokens) | as | seed | steps | {TRIGGER} | {FIRST} | farther by | errors | {START} | farther by | errors |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -216,7 +229,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Image:
-    """The rows under their titles; images of a column have the same seed."""
+    """Arrange rows of images under their titles; images in a column have the same seed."""
     side, margin = rows[0][1][0].width, 14
     sheet = Image.new("RGB", (_COLUMNS * (side + 2), len(rows) * (side + margin)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -231,11 +244,13 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Image.Im
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.distilling", description=__doc__)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--seeds", "--seed", nargs="+", type=int, default=[0], help="of the training")
-    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the images judged (default: {GUIDANCE})")
+    parser.add_argument("--seeds", "--seed", nargs="+", type=int, default=[0], help="seeds of the training")
+    parser.add_argument(
+        "--guidance", type=float, default=GUIDANCE, help=f"guidance scale of evaluated images (default: {GUIDANCE})"
+    )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, help="a file to write the results to")
-    parser.add_argument("--sheet", type=Path, help="an image file to write, of the first seed")
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--sheet", type=Path, help="image file for a contact sheet of the first seed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     results: list[Result] = []
@@ -247,7 +262,7 @@ def main() -> None:
             print(table(results[-2:]).split("\n", 2)[2], flush=True)
     print(f"\n{table(results)}")
     least = min(margin.errors for one in results for margin in one.margins.values())
-    print(f"\nThe least margin is {least:.1f} standard errors, over {IMAGES} images.")
+    print(f"\nThe smallest margin is {least:.1f} standard errors, over {IMAGES} images.")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         values = {"guidance": arguments.guidance, "torch": torch.__version__, "results": [one.to_json() for one in results]}

@@ -1,8 +1,8 @@
-"""Coverage-guided fuzzing of the readers of embeddings: `python -m benchmarks.fuzz_formats --seconds N`, with atheris installed.
+"""Coverage-guided fuzzing of the readers of embeddings with atheris: `python -m benchmarks.fuzz_formats --seconds N`.
 
-Each reader gets a process of its own and so many seconds, beginning with a small file of each kind. Any exception but
-UnreadableFile, a sentence that does not begin with the file's name or does not stay on one line, a read that takes longer than
-5 seconds and one that reserves more than 256 MB at once is a finding: its input is kept in `--work`, and the exit code is 1.
+Each reader runs in its own process, starting from small files of its format. A finding is any exception other than
+UnreadableFile, a message that does not begin with the file's name or has several lines, a read that takes longer than 5 seconds,
+and one that reserves more than 256 MB at once. Inputs with findings are kept in `--work`, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ SECONDS, MEMORY = 5, 256
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=int, default=60, help="for each reader (60)")
-    parser.add_argument("--reader", action="append", choices=READERS, help="only this one; may be given again")
-    parser.add_argument("--work", type=Path, default=Path("benchmark-results/fuzz"), help="where inputs are kept")
+    parser.add_argument("--seconds", type=int, default=60, help="time for each reader (default: 60)")
+    parser.add_argument("--reader", action="append", choices=READERS, help="only this reader; may be given several times")
+    parser.add_argument("--work", type=Path, default=Path("benchmark-results/fuzz"), help="folder for inputs")
     parser.add_argument("--inside", choices=READERS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.inside:
@@ -89,7 +89,7 @@ def _fuzz(reader: str, seconds: int, work: Path) -> None:
 
 
 def _seeds(reader: str) -> list[bytes]:
-    """Small files as each reader should read them, and hostile ones."""
+    """Return small valid files for a reader, and malicious ones."""
     import pickle
 
     import torch

@@ -1,4 +1,4 @@
-"""Malicious files, each in a few lines: what `benchmarks.hostile_files` and the tests of the formats read."""
+"""Malicious files for `benchmarks.hostile_files` and the tests of the formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ZEROS = bytes(MEBI)
 
 @dataclass(frozen=True)
 class Case:
-    """A hostile file. make: its bytes, given a file that a payload would touch if it ever ran."""
+    """A malicious file; `make` returns its bytes, given the path of a file that the payload would create if it ran."""
 
     name: str
     suffix: str
@@ -41,7 +41,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Every hostile file."""
+    """Return all malicious files."""
     return [*_calls(), *_hidden(), *_pickles(), *_tensors(), *_arrays(), *_zips(), *_safetensors(), *_texts(), *_images()]
 
 
@@ -49,7 +49,7 @@ def cases() -> list[Case]:
 
 
 class Calls:
-    """Something that calls a function when Python's own pickle reads it."""
+    """An object that calls a function when Python's pickle reads it."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = (function, arguments)
@@ -59,12 +59,12 @@ class Calls:
 
 
 def legacy_file(*parts: bytes) -> bytes:
-    """A file of torch's old layout around the given pickles and storages, from the fourth pickle on."""
+    """Make a file of torch's old layout with the given pickles and storages, from the fourth pickle on."""
     return LEGACY_MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + b"".join(parts)
 
 
 def zip_file(pickled: bytes, storages: tuple[bytes, ...] = (), compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A file of torch's new layout around the given pickle and storages."""
+    """Make a file of torch's new layout with the given pickle and storages."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", compression) as archive:
         archive.writestr("archive/data.pkl", pickled)
@@ -75,7 +75,7 @@ def zip_file(pickled: bytes, storages: tuple[bytes, ...] = (), compression: int 
 
 
 def vectors_and_call(marker: str, zipped: bool) -> bytes:
-    """An embedding as the WebUI saves it, 2 vectors of 768 ones, that calls `touch` besides."""
+    """Make an embedding as the WebUI saves it, 2 vectors of 768 ones, that also calls `touch`."""
     values = {
         "string_to_param": {"*": torch.ones(2, 768)},
         "name": "evil",
@@ -413,20 +413,20 @@ def _safetensors() -> Iterator[Case]:
 
 
 def png(*chunks: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
-    """A grey image with further chunks after its header."""
+    """Make a gray PNG with further chunks after its header."""
     header = make_chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0))
     rows = zlib.compress((b"\0" + b"\x80" * 24) * 8)
     return b"".join([SIGNATURE, header, *chunks, make_chunk(b"IDAT", rows), make_chunk(b"IEND", b"")])
 
 
 def text_chunk(values: object) -> bytes:
-    """The chunk that carries an embedding."""
+    """Make the chunk that holds an embedding."""
     text = values if isinstance(values, bytes) else json.dumps(values).encode()
     return make_chunk(b"tEXt", KEYWORD + b"\0" + base64.b64encode(text))
 
 
 def deflate_bomb(mebibytes: int) -> bytes:
-    """What unpacks to so many MB of zeros, made without packing them all."""
+    """Make compressed data that unpacks to a number of MB of zeros, without compressing them all."""
     pack = zlib.compressobj(9)
     first = pack.compress(_ZEROS) + pack.flush(zlib.Z_FULL_FLUSH)
     again = pack.compress(_ZEROS) + pack.flush(zlib.Z_FULL_FLUSH)
@@ -491,7 +491,7 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def flat_png(width: int, height: int, *, pieces: int = 1, interlaced: bool = False) -> bytes:
-    """An image of one colour without any of the bits that carry values, its pixels cut into chunks."""
+    """Make an image of one colour without the bits that hold values, with its pixels split into chunks."""
     packed, parts = zlib.compressobj(9), list[bytes]()
     for x, y, across, down in ADAM7 if interlaced else ((0, 0, 1, 1),):
         row = b"\0" + b"\x60" * (3 * -(-(width - x) // across))

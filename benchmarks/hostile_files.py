@@ -1,10 +1,9 @@
-"""What hostile files do to the readers of embeddings: `python -m benchmarks.hostile_files`, on Linux or macOS.
+"""Malicious files and the readers of embeddings: `python -m benchmarks.hostile_files`, on Linux or macOS.
 
-Each file of `benchmarks.hostile_cases` is read in a process forked for it, as a list of the library reads it. That process notes
-the sentence or the shape that came of it, the time, and how much more memory it took at its highest than one that reads an
-ordinary embedding. A payload that ran would leave a file behind, and an import a new module; both are looked for. Exits with 1 if
-a limit was passed.
-`--case TEXT` reads those alone whose name holds the text.
+Each file of `benchmarks.hostile_cases` is read in a forked process, like the library reads it. The process reports the message or
+the shape, the time, and the peak memory above that of an ordinary embedding. A payload that runs would create a file, and an
+import a new module; both are checked. The exit code is 1 if a limit was exceeded.
+`--case TEXT` reads only the files whose name contains the text.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from train_embedding.images.limits import EMBEDDING
 from train_embedding.images.metadata import strip_metadata
 
 SECONDS, MEMORY = 2.0, 256
-"What a file may take; MB."
+"Limits for each file, in seconds and MB."
 _SCALE = 2**20 if sys.platform == "darwin" else 2**10
 _LAZY = ("json.", "encodings.", "torch.", "numpy.", "safetensors.")
-"Modules that reading an ordinary file may load when it does so for the first time."
+"Modules that may be loaded when the first ordinary file is read."
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file. memory: MB above reading an ordinary embedding."""
+    """The result of a file; `memory` in MB above that of an ordinary embedding."""
 
     case: str
     size: int
@@ -56,7 +55,7 @@ class Outcome:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--case", default="", help="only the cases whose name holds this text")
+    parser.add_argument("--case", default="", help="only cases whose name contains this text")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

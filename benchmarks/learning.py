@@ -1,6 +1,6 @@
-"""Held-out loss against samples seen, for every preset and variant: `python -m benchmarks.learning run`, then `report`.
+"""Held-out loss over training samples, for all presets and variants: `python -m benchmarks.learning run`, then `report`.
 
-A sample is one image in one batch. The images are those of the demo's sample sets, the checkpoint is the demo's.
+A sample is an image in a batch. Images are the demo's sample sets; the checkpoint is the demo checkpoint.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
 MARKS = (40, 80, 160, 240, 320, 480, 640, 800, 1200, 1600, 2000, 2800, 4000, 6400, 9600)
-"Samples after which the held-out loss is taken."
+"Numbers of samples after which the held-out loss is measured."
 NAME = "concept"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training. kind: "preset" or "variant"; recipe: its name."""
+    """A training run of the preset or variant (`kind`) that `recipe` names."""
 
     sample_set: str
     kind: str
@@ -147,7 +147,7 @@ def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Trains what the results file lacks, and adds to it as each is done."""
+    """Run the trainings that are missing in the results file, and append each result."""
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     known = {key(row) for row in read(arguments.results)}
     wanted = [job for job in jobs(arguments) if key(asdict(job)) not in known]
@@ -173,16 +173,16 @@ def read(results: Path) -> list[dict[str, Any]]:
 def parser() -> argparse.ArgumentParser:
     built = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
     verbs = built.add_subparsers(required=True)
-    runs = verbs.add_parser("run", help="train what the results lack")
+    runs = verbs.add_parser("run", help="run the trainings that are missing in the results")
     runs.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     runs.add_argument("--kinds", nargs="+", choices=["preset", "variant"], default=["preset", "variant"])
-    runs.add_argument("--recipes", nargs="+", choices=[*AS_THEY_COME, *VARIANTS], default=[], help="all where none is named")
+    runs.add_argument("--recipes", nargs="+", choices=[*AS_THEY_COME, *VARIANTS], default=[], help="default: all")
     runs.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    runs.add_argument("--jobs", type=int, default=1, help="processes; with more than one, seconds tell little")
-    runs.add_argument("--threads", type=int, default=1, help="of each process")
+    runs.add_argument("--jobs", type=int, default=1, help="number of processes; with more than one, times are not meaningful")
+    runs.add_argument("--threads", type=int, default=1, help="threads of each process")
     runs.set_defaults(run=run)
-    reports = verbs.add_parser("report", help="print tables; with --plot, draw the curves")
-    reports.add_argument("--plot", type=Path, help="an image file to write")
+    reports = verbs.add_parser("report", help="print tables; with --plot, also plot the curves")
+    reports.add_argument("--plot", type=Path, help="image file for the plot")
     reports.set_defaults(run=lambda arguments: print(report(read(arguments.results), arguments.plot)))
     for verb in (runs, reports):
         verb.add_argument("--results", type=Path, default=RESULTS)

@@ -1,4 +1,4 @@
-"""Tables and curves of what `benchmarks.learning` measured."""
+"""Tables and plots of the results of `benchmarks.learning`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ Row = dict[str, Any]
 
 
 def report(rows: Sequence[Row], plot: Path | None = None) -> str:
-    """Markdown. plot: where to draw the curves too, which needs matplotlib."""
+    """Return Markdown tables.
+
+    Args:
+        rows: The results.
+        plot: If given, an image file for the curves; needs matplotlib.
+    """
     sets = list(dict.fromkeys(row["sample_set"] for row in rows))
     parts: list[str] = []
     for sample_set in sets:
@@ -26,9 +31,9 @@ def report(rows: Sequence[Row], plot: Path | None = None) -> str:
 
 
 def compare(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[float, float]:
-    """Mean difference of the final losses, ours − theirs, over the seeds that both have, and its standard error.
+    """Return the mean difference of the final losses, ours − theirs, over common seeds, and its standard error.
 
-    Items and seeds are both samples of something larger, so the error's square is the sum of what each leaves uncertain.
+    Items and seeds are both samples of larger populations, so their variances are added.
     """
     other = {row["seed"]: torch.tensor(row["losses"], dtype=torch.float64) for row in theirs}
     pairs = [torch.tensor(row["losses"], dtype=torch.float64) - other[row["seed"]] for row in ours if row["seed"] in other]
@@ -98,7 +103,7 @@ def _loss(rows: Sequence[Row]) -> float:
 
 
 def _curve(rows: Sequence[Row]) -> list[tuple[int, float]]:
-    """The mean over the runs that came so far; a run that stopped by itself counts with its last point from then on."""
+    """Return the mean over the runs; a run that stopped early keeps its last value."""
     marks = sorted({samples for row in rows for samples, _ in row["curve"]})
     return [(mark, sum(_last_until(row["curve"], mark) for row in rows) / len(rows)) for mark in marks]
 
@@ -116,7 +121,7 @@ def _reached(rows: Sequence[Row], loss: float) -> str:
 
 
 def _draw(rows: Sequence[Row], sets: Sequence[str], file: Path) -> None:
-    """One panel a set and kind: held-out loss as a part of the start's, against samples."""
+    """Plot held-out loss relative to the start over samples, with a panel for each set and kind."""
     import matplotlib as mpl
 
     mpl.use("Agg")

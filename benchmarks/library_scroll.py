@@ -1,7 +1,7 @@
-"""The Library panel with thousands of cards, in Chromium: `python -m benchmarks.library_scroll`.
+"""The Library panel with thousands of cards in Chromium: `python -m benchmarks.library_scroll`.
 
-Serves the standalone app over a folder of embeddings with preview images, opens it, scrolls the cards from the top with their
-images coming in, types into the search field, and looks at what the page's polls transfer while nothing changes.
+Serves the standalone app for a folder of embeddings with previews, opens it, scrolls through the cards while their images load,
+types into the search field, and measures what the page's polls transfer while nothing changes.
 """
 
 from __future__ import annotations
@@ -72,41 +72,41 @@ _MISSING = """() => {
 
 @dataclass(frozen=True)
 class Result:
-    """Times in milliseconds, sizes in bytes. frames: intervals between frames while scrolling; keys: from a keystroke to the
-    frame after it, and the script's part."""
+    """Times in milliseconds, sizes in bytes. `frames` are intervals between frames while scrolling, `keys` times from a keystroke
+    to the next frame, and `script` the part of the script in them."""
 
     cards: int
     made_ms: float
-    "Server: the cards' HTML out of the listed entries."
+    "Time in which the server makes the HTML of the cards."
     opened_ms: float
-    "From opening the tab to the first card's image."
+    "Time from opening the tab to the first card's image."
     cards_bytes: int
     page_bytes: int
     images_bytes: int
-    "Of all cards together, which the page would hold if none came late."
+    "Size of all cards' images together, which the page would contain without lazy loading."
     poll_bytes: float
-    "Per poll while nothing changes."
+    "Size per poll while nothing changes."
     scrolled: float
     "Pixels."
     frames: list[float]
     image_ms: float
-    "From the end of the scrolling until every card in view has its image."
+    "Time from the end of scrolling until all visible cards have their image."
     keys: list[float]
     script: list[float]
 
     @property
     def late(self) -> int:
-        """Frames that took more than two of 60 a second."""
+        """Number of frames that took longer than two frames at 60 Hz."""
         return sum(frame > 2000 / 60 + 1 for frame in self.frames)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cards", type=int, default=3000, metavar="N")
-    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="of scrolling")
-    parser.add_argument("--speed", type=float, default=6000.0, metavar="PX", help="pixels a second")
+    parser.add_argument("--seconds", type=float, default=6.0, metavar="S", help="duration of scrolling")
+    parser.add_argument("--speed", type=float, default=6000.0, metavar="PX", help="pixels per second")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--serve", type=Path, metavar="FOLDER", help="serve a folder that has been filled, and nothing else")
+    parser.add_argument("--serve", type=Path, metavar="FOLDER", help="only serve a folder that has been filled")
     arguments = parser.parse_args()
     if arguments.serve:
         server.serve(Services(FakeHost(arguments.serve)), port=0)
@@ -132,7 +132,7 @@ def measure(folder: Path, number: int, seconds: float, speed: float, polled: flo
 
 
 def fill(folder: Path, number: int) -> None:
-    """Writes embeddings of 1 to 16 vectors, all with a preview image of a size that people have."""
+    """Write embeddings of 1 to 16 vectors, all with a preview of a usual size."""
     generator = torch.Generator().manual_seed(1)
     for index in range(number):
         place = folder / FOLDERS[index % len(FOLDERS)]
@@ -146,19 +146,19 @@ def fill(folder: Path, number: int) -> None:
 
 
 def table(result: Result) -> str:
-    """One row for each figure, as Markdown."""
+    """Return a Markdown table with a row for each figure."""
     frames, keys = sorted(result.frames), sorted(result.keys)
     kilobytes, megabytes = f"{result.page_bytes / 1e3:,.0f} kB", f"{result.images_bytes / 1e6:.1f} MB"
     rows = {
         "cards": f"{result.cards:,}",
         "HTML of the cards, of the whole page": f"{result.cards_bytes / 1e3:,.0f} kB, {kilobytes}",
-        "images of all cards, which come as they are looked at": megabytes,
-        "the server makes the cards' HTML in": f"{result.made_ms:.0f} ms",
-        "from the click on the tab to the first image": f"{result.opened_ms:.0f} ms",
+        "images of all cards, loaded when they become visible": megabytes,
+        "time to make the HTML of the cards": f"{result.made_ms:.0f} ms",
+        "time from the click on the tab to the first image": f"{result.opened_ms:.0f} ms",
         "scrolled": f"{result.scrolled:,.0f} px in {sum(frames) / 1000:.1f} s",
         "frames: median, 95 %, longest": f"{statistics.median(frames):.1f}, {_share(frames, 0.95):.1f}, {frames[-1]:.1f} ms",
-        "frames of more than two sixtieths of a second": f"{result.late} of {len(frames)}",
-        "after it, images of all cards in view within": f"{result.image_ms:.0f} ms",
+        "frames longer than 1/30 s": f"{result.late} of {len(frames)}",
+        "then, time until all visible cards have images": f"{result.image_ms:.0f} ms",
         "search keystroke to the next frame: median, longest": f"{statistics.median(keys):.1f}, {keys[-1]:.1f} ms",
         "of which the script: median, longest": f"{statistics.median(result.script):.1f}, {max(result.script):.1f} ms",
         "one poll while nothing changes": f"{result.poll_bytes / 1e3:.1f} kB",
@@ -172,7 +172,7 @@ def _share(ordered: list[float], share: float) -> float:
 
 @contextmanager
 def _served(folder: Path) -> Iterator[str]:
-    """The address of a server over the folder, in a process of its own."""
+    """Serve a folder in a separate process, and provide the address."""
     command = [sys.executable, "-m", "benchmarks.library_scroll", "--serve", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -221,7 +221,7 @@ def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, A
 
 
 def _transferred(page: Any, seconds: float) -> float:
-    """Bytes that came per press of the page's poll button, over some seconds."""
+    """Return the received bytes per poll over some seconds."""
     session = page.context.new_cdp_session(page)
     received = [0]
     session.on("Network.dataReceived", lambda event: received.append(event["dataLength"]))

@@ -1,9 +1,8 @@
-"""What listing a collection costs, with and without the index on the disk: `python -m benchmarks.listing`.
+"""Time to list a collection, with and without the index on the disk: `python -m benchmarks.listing`.
 
-Makes collections of embeddings of 4 vectors for SD1 in a temporary folder, with previews and notes beside a part of them, and
-times `Library.list()` over a host that answers at once: what a host itself takes to load embeddings is not counted. A fresh
-process is one that has imported torch, as every host has. Each figure is the best of several times, as timeit takes it: what
-else the machine does can only add to it.
+Makes collections of SD1 embeddings with 4 vectors in a temporary folder, some with previews and notes, and measures
+`Library.list()` with a host that answers immediately, so the time of a host to load embeddings is not included. A fresh process
+has already imported torch, like every host. Each figure is the minimum of several measurements, as in timeit.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ REPEATS = 9
 
 
 class QuickHost:
-    """A host that has loaded every embedding already and answers at once."""
+    """A host that has loaded all embeddings and answers immediately."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,13 +49,13 @@ class QuickHost:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds, each the best of several times."""
+    """Times in seconds, each the minimum of several measurements."""
 
     files: int
     everything: float
-    "Reading every file, with no index."
+    "Reads all files, without an index."
     fresh: float
-    "With the index, in a fresh process."
+    "Uses the index, in a fresh process."
     warm: float
     "Again in the same process, with nothing changed."
     changed: float
@@ -105,7 +104,7 @@ def measure(folder: Path, files: int, repeats: int = REPEATS) -> Times:
 
 
 def make_collection(folder: Path, files: int) -> None:
-    """One in four has a preview, one in ten notes, one in a hundred the vectors of another."""
+    """Make a collection: one in four has a preview, one in ten notes, one in a hundred the vectors of another."""
     words = WORDS.split()
     for number in range(files):
         name = f"{words[number % len(words)]}-{words[number // len(words) % len(words)]}-{number:x}"
@@ -142,7 +141,7 @@ def timed(action: Callable[[], object]) -> float:
 def parser() -> argparse.ArgumentParser:
     built = argparse.ArgumentParser(prog="python -m benchmarks.listing", description=(__doc__ or "").partition(":")[0])
     built.add_argument("--files", type=int, nargs="+", default=[2000, 10000], help="sizes of the collections")
-    built.add_argument("--work", type=Path, help="where to make them (default: the system's temporary folder)")
+    built.add_argument("--work", type=Path, help="folder for the collections (default: the system's temporary folder)")
     built.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     return built
 

@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1 checkpoint of random weights, made from a seed: as a file for a WebUI and as a diffusers folder."""
+"""A Stable Diffusion 1 checkpoint with random weights from a seed, as a file for a WebUI and as a diffusers folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from train_embedding.engine.prompts.tokenizer import FOLDER as TOKENIZER_FILES
 
 NAME = "random-sd1"
 GAIN = 0.6
-"A weight's deviation times the root of its inputs: below 1, so that no sum of residual branches leaves fp16's range."
+"Standard deviation of weights times the square root of their inputs; below 1, so that sums of residual branches fit in fp16."
 _TEXT = "cond_stage_model.transformer."
 
 
 @dataclass(frozen=True)
 class Size:
-    """Widths of the networks; the defaults are Stable Diffusion 1.5's own."""
+    """Widths of the networks; the defaults are those of Stable Diffusion 1.5."""
 
     unet_channels: int = 320
     vae_channels: int = 128
@@ -39,9 +39,9 @@ TRUE_SIZE = Size()
 
 
 def make(folder: Path, seed: int = 0, size: Size = TRUE_SIZE) -> Path:
-    """Writes NAME.safetensors (fp16, 2.1 GB at true size) with its config, and `diffusers/` with the same weights.
+    """Write NAME.safetensors (fp16, 2.1 GB at full size) with its config, and `diffusers/` with the same weights.
 
-    What is there already is left as it is. Returns the file.
+    Existing files are kept. Returns the path of the file.
     """
     file = folder / f"{NAME}.safetensors"
     if not file.exists():
@@ -56,7 +56,7 @@ def make(folder: Path, seed: int = 0, size: Size = TRUE_SIZE) -> Path:
 
 
 def random_state(seed: int, size: Size = TRUE_SIZE) -> dict[str, torch.Tensor]:
-    """The weights under LDM key names, normally distributed; finite in fp16, and so is what the networks make of them."""
+    """Return normally distributed weights with LDM keys; they and the outputs of the networks are finite in fp16."""
     generator = torch.Generator().manual_seed(seed)
     return {key: _random(key, shape.shape, generator).half() for key, shape in sorted(_shapes(size).items())}
 
@@ -70,7 +70,7 @@ def _random(key: str, shape: torch.Size, generator: torch.Generator) -> torch.Te
 
 
 def _shapes(size: Size) -> dict[str, torch.Tensor]:
-    """Every tensor of the checkpoint, on the meta device."""
+    """Return all tensors of the checkpoint on the meta device."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders.single_file_utils import create_unet_diffusers_config_from_ldm, create_vae_diffusers_config_from_ldm
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -98,7 +98,7 @@ def _params(size: Size) -> dict[str, Any]:
 
 
 def _ldm_config(clip: Path, size: Size) -> dict[str, Any]:
-    """What the WebUI wants to know, as in its own v1-inference.yaml. clip: where it finds the text encoder's config and words."""
+    """Return a config like the WebUI's v1-inference.yaml, with the text encoder's config and tokenizer in the folder `clip`."""
     params = _params(size)
     params |= {"num_timesteps_cond": 1, "first_stage_key": "jpg", "cond_stage_key": "txt", "channels": 4}
     params |= {"cond_stage_trainable": False, "conditioning_key": "crossattn", "use_ema": False}
@@ -120,14 +120,14 @@ def _text_config(size: Size) -> dict[str, Any]:
 
 
 def _write_text_config(folder: Path, size: Size) -> None:
-    """A transformers folder without weights."""
+    """Write a transformers folder without weights."""
     shutil.copytree(TOKENIZER_FILES, folder, dirs_exist_ok=True)
     config = {**_text_config(size), "architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _write_diffusers(file: Path, folder: Path) -> None:
-    """The checkpoint as diffusers' pipelines and examples read it. The text encoder is fp32, in which they keep it."""
+    """Write the checkpoint for diffusers' pipelines and examples. The text encoder is fp32, as they keep it."""
     from diffusers import DDPMScheduler
     from safetensors.torch import load_file
 
@@ -149,7 +149,7 @@ def _write_diffusers(file: Path, folder: Path) -> None:
 
 
 def _save(state: dict[str, torch.Tensor], file: Path) -> None:
-    """In one move, so that a run that was ended leaves no half of a file."""
+    """Save a state dict; the file appears only when it is complete."""
     partial = file.with_suffix(".part")
     save_file(state, partial, metadata={"format": "pt"})
     partial.replace(file)

@@ -1,4 +1,4 @@
-"""The recipes that `benchmarks.learning` compares: presets, and *Fast* with one thing changed."""
+"""The recipes that `benchmarks.learning` compares: presets, and variants of *Fast* with one change."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 from train_embedding.engine.config.presets import preset_values
 
 SAMPLES = 1600
-"What each variant sees: the 400 steps of batch 4 that *Fast* may take at most."
+"Samples of each variant: the at most 400 steps of batch size 4 of *Fast*."
 _WHOLE = {"early_stopping": False, "lr_cooldown_steps": 0, "keep": "last"}
-"Trains to the end at the full rate, so that variants are compared at equal samples."
+"Trains to the end at the full rate, so that variants are compared at the same number of samples."
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "Fast": {},

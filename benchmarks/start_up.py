@@ -1,10 +1,9 @@
-"""What the extension adds to a WebUI's start: `python -m benchmarks.start_up --python WEBUI/venv/bin/python`.
+"""Time that the extension adds to the start of a WebUI: `python -m benchmarks.start_up --python WEBUI/venv/bin/python`.
 
-In a new process of that interpreter, with loaded what the program has loaded by then (torch, gradio, fastapi, pillow) and its
-first page built, the services are made over a host that only has folders, the tab is built, and the API is mounted. The median
-of several processes counts. Python's garbage collection is off meanwhile: a pass over all that the program has loaded takes a
-tenth of a second and more, and falls on whoever happens to run. What `hosts/detect.py` imports besides is the program's own
-modules, which are loaded already.
+A new process of that interpreter imports what a WebUI has loaded by then (torch, gradio, fastapi, pillow) and builds a page. Then
+the services are created with a host that only has folders, the tab is built, and the API is mounted. The result is the median of
+several processes. Garbage collection is off during the measurement: a pass over all that the WebUI has loaded takes a tenth of a
+second or more, at a random moment. `hosts/detect.py` imports further modules, but a WebUI has loaded them already.
 """
 
 from __future__ import annotations

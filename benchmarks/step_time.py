@@ -1,12 +1,12 @@
-"""The time of a training step beside the WebUI's trainer and diffusers' example: `python -m benchmarks.step_time --work FOLDER`.
+"""Time of a training step, compared with the WebUI and diffusers' example: `python -m benchmarks.step_time --work FOLDER`.
 
-All train one vector at batch 1 in fp32 on the CPU, on one checkpoint of Stable Diffusion 1.5's true size with random weights,
-which is made in the folder from a seed. They take turns in several rounds, and a large matrix product is timed in each; what is
-compared are the medians. The WebUI is started by hand, after `--make`, with the checkpoint that this names:
+All train one vector with batch size 1 in fp32 on the CPU, with the same checkpoint: the size of Stable Diffusion 1.5 and random
+weights from a seed, written to the folder. The trainers take turns in several rounds, each with a timed large matrix product, and
+their medians are compared. Start the WebUI by hand, with the checkpoint whose path `--make` prints:
 
     OMP_NUM_THREADS=2 python launch.py --use-cpu all --no-half --precision full --api … --ckpt FOLDER/random-sd1.safetensors
 
-`--threads` sets the threads of the others; for the WebUI `OMP_NUM_THREADS` does. The column "cores" tells of each what it used.
+`--threads` sets the threads of the others, `OMP_NUM_THREADS` those of the WebUI. The column "cores" shows what each used.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def step_flops(resolution: int) -> int:
-    """What our step does at batch 1, counted: the UNet and the text encoder, there and back."""
+    """Count the operations of a step of this project with batch size 1: UNet and text encoder, forward and backward."""
     from train_embedding.engine.profiling.flops import count_step
     from train_embedding.engine.profiling.meta_models import meta_model
 

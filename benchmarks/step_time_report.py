@@ -1,4 +1,4 @@
-"""What `benchmarks.step_time` measured, and the table of it."""
+"""Results of `benchmarks.step_time`, and their table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ OURS = "ours"
 @dataclass(frozen=True)
 class Round:
     load_before: float
-    "The machine's load average; with one far above 0, others worked beside."
+    "Load average of the machine; other programs were running if it is far above 0."
     matmul_gflops: list[float]
     steps: dict[str, Steps]
-    "By the trainer's name."
+    "By name of the trainer."
 
     def line(self) -> str:
         times = (f"{name} {median(taken.seconds):.2f} s" for name, taken in self.steps.items())
@@ -29,7 +29,7 @@ class Measured:
     machine: dict[str, Any]
     setting: dict[str, Any]
     step_flops: int
-    "Counted operations of one step of ours."
+    "Counted operations of a step of this project."
     rounds: list[Round] = field(default_factory=list)
 
     @property

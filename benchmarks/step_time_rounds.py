@@ -1,4 +1,4 @@
-"""One round of `benchmarks.step_time`: every trainer's steps in turn, and the speed of a matrix product."""
+"""A round of `benchmarks.step_time`: the steps of each trainer in turn, and the speed of a matrix product."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.peers import Trainer
 from benchmarks.step_time_report import Round
 
 SIDE = 4096
-"Of the square matrices, whose product is 137 GFLOP in each of a few tries."
+"Side of the square matrices; their product takes 137 GFLOP."
 TRIES = 5
 
 
 def measure(trainers: Sequence[Trainer], steps: int) -> Round:
-    """One turn of each."""
+    """Measure a round."""
     load = os.getloadavg()[0]
     products = matmul_gflops()
     taken = {trainer.name: trainer.measure(steps) for trainer in trainers}
@@ -29,7 +29,7 @@ def measure(trainers: Sequence[Trainer], steps: int) -> Round:
 
 @torch.no_grad()
 def matmul_gflops() -> list[float]:
-    """The speed of each of a few products of square fp32 matrices, after one that is not counted."""
+    """Return the speeds of some products of square fp32 matrices, after one for warm-up."""
     left, right = (torch.randn(SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     product = left @ right
     speeds: list[float] = []

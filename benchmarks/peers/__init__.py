@@ -1,4 +1,4 @@
-"""Trainers of textual inversion that are measured beside each other: this project's, the WebUI's, diffusers' example."""
+"""Trainers of textual inversion that are compared: this project, the WebUI, and diffusers' example."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Steps:
-    """What was measured of one run."""
+    """Measurements of a run."""
 
     seconds: list[float]
-    "The time from the end of each step to the end of the next; the first step, which is slower, is left out."
+    "Times from the end of a step to the end of the next; the first step, which is slower, is left out."
     cores: float | None
-    "CPU time per second of these steps, of the process that made them; None where it cannot be told."
+    "CPU time of the process per second of these steps; None if unknown."
 
 
 class Trainer(Protocol):
+    """A trainer that can be measured."""
+
     @property
     def name(self) -> str: ...
 
     def measure(self, steps: int) -> Steps:
-        """Trains one step and then `steps` more, at batch 1. Raises RuntimeError where the training fails."""
+        """Train one step and then `steps` more, with batch size 1.
+
+        Raises:
+            RuntimeError: The training fails.
+        """
         ...

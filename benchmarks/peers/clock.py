@@ -1,4 +1,4 @@
-"""Times of a process's steps, with the CPU time it spent on them, read from Linux's /proc."""
+"""Times of the steps of a process, and its CPU time from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LISTENING = "0A"
 
 
 class StepClock:
-    """Is told when each step of a process has ended. pid: None where the process is not known."""
+    """Records the end of each step of a process, whose id is None if unknown."""
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid
@@ -21,7 +21,11 @@ class StepClock:
         self._cpu: list[float | None] = []
 
     def tick(self, when: float | None = None) -> None:
-        """when: in seconds of any clock that all ticks share; None for now."""
+        """Record the end of a step.
+
+        Args:
+            when: Seconds of a clock that all calls share; None for now.
+        """
         self._ends.append(time.perf_counter() if when is None else when)
         self._cpu.append(None if self._pid is None else cpu_seconds(self._pid))
 
@@ -33,7 +37,7 @@ class StepClock:
 
 
 def cpu_seconds(pid: int) -> float | None:
-    """What the process has spent in all its threads; None where it has ended, or this is not Linux."""
+    """Return the CPU time of all threads of a process; None if it has ended, or on other systems than Linux."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -42,13 +46,13 @@ def cpu_seconds(pid: int) -> float | None:
 
 
 def pid_on_port(port: int) -> int | None:
-    """The process on this machine that listens there; None where none is found."""
+    """Return the id of the process that listens on a port; None if none is found."""
     sockets = {f"socket:[{inode}]" for inode in _listening(port)}
     for link in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
         try:
             if str(link.readlink()) in sockets:
                 return int(link.parts[2])
-        except OSError:  # it was closed meanwhile, or is another user's
+        except OSError:  # it was closed meanwhile, or belongs to another user
             continue
     return None
 

@@ -1,8 +1,7 @@
-"""diffusers' examples/textual_inversion/textual_inversion.py, run as a program by an interpreter that has its packages.
+"""diffusers' examples/textual_inversion/textual_inversion.py, run by an interpreter that has its packages.
 
-The time of a step comes from its progress bar, which it draws anew at the end of each step: the moment at which each count
-first arrives in the pipe is noted here. Loading the model and saving the embedding lie before the first and after the last of
-them.
+The time of a step comes from the progress bar, which is updated at the end of each step: the moment is recorded at which each
+count first arrives in the pipe. Loading the model and saving the embedding are not included.
 """
 
 from __future__ import annotations
@@ -38,10 +37,15 @@ class RandomHorizontalFlip:
 
 @dataclass(frozen=True)
 class DiffusersExample:
-    """checkout: of diffusers, from whose `src` the library is taken. model: a diffusers folder. work: for what it writes.
+    """diffusers' example.
 
-    Of options that make it faster there is none on a CPU: it has xformers, TF32, half precision and 8-bit optimizers for GPUs.
-    Its attention is torch's fused one by default, and gradient checkpointing, which costs time, is off.
+    It has no options that make it faster on a CPU: xformers, TF32, half precision and 8-bit optimizers are for GPUs. It uses
+    torch's fused attention by default, and gradient checkpointing, which takes time, is off.
+
+    Attributes:
+        checkout: A clone of diffusers, whose `src` is imported.
+        model: A diffusers folder.
+        work: Folder for its output.
     """
 
     checkout: Path
@@ -120,6 +124,6 @@ class DiffusersExample:
 
 
 def _arriving(descriptor: int) -> Iterator[str]:
-    """What comes out of a pipe, as it comes."""
+    """Yield the output of a pipe as it arrives."""
     while piece := os.read(descriptor, 4096):
         yield piece.decode(errors="replace")

@@ -23,8 +23,8 @@ from train_embedding.engine.training.state import new_state
 
 
 class Ours:
-    """Holds the model in fp32. The time of a step goes from one `Stepped` event to the next, so that it is all of a step: the
-    batch, the text encoder, the UNet and back, the optimizer, the running average."""
+    """This project's trainer, with the model in fp32. A step is measured from one `Stepped` event to the next, so all of it
+    counts: the batch, forward and backward pass, the optimizer, and the moving average."""
 
     name = "ours"
 
@@ -55,7 +55,7 @@ class Ours:
 def _ticking(clock: StepClock) -> Callable[[Event], None]:
     def listen(event: Event) -> None:
         if isinstance(event, Stepped):
-            loss = event.loss.item()  # on a device, the step has ended once this is known
+            loss = event.loss.item()  # on a GPU, this waits for the end of the step
             clock.tick()
             if not isfinite(loss):
                 raise RuntimeError(f"Our loss is {loss}.")

@@ -1,10 +1,9 @@
-"""The WebUI's own trainer, in a WebUI that runs on this machine and has the benchmark's checkpoint loaded.
+"""The WebUI's trainer, in a WebUI that runs on this machine and has loaded the benchmark's checkpoint.
 
-The time of a step comes from its loss log, `textual_inversion_loss.csv`. The trainer opens that file, adds one line and closes
-it at the end of each step, so the file's modification time is the moment the step ended, by the kernel's clock: the watcher
-need only look once between two steps, does not have to look in time, and asks nothing of the WebUI's process while that
-trains. The progress API would be answered by the process that is measured, and the difference of two whole runs would hold two
-preparations of the data, which take longer than a step's noise.
+The time of a step comes from the loss log, `textual_inversion_loss.csv`. The trainer appends a line at the end of each step, so
+the modification time of the file is the end of the step. It is enough to look once between two steps, and the WebUI's process
+does no extra work. The progress API would be answered by the measured process, and a difference of whole runs would include the
+preparation of the data, which takes longer than the noise of a step.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ FAST = {
     "cross_attention_optimization": "sdp - scaled dot product",
     "unload_models_when_training": True,
 }
-"The settings that make its training faster or smaller. Latents it always caches; blocks it always recomputes."
+"Settings for faster training with less memory. The WebUI always caches latents and always uses gradient checkpointing."
 QUIET = {
     "training_write_csv_every": 1,
     "save_training_settings_to_txt": False,
@@ -38,13 +37,20 @@ QUIET = {
     "save_optimizer_state": False,
 }
 NEVER = 1_000_000
-"Steps between saves. Not 0, with which the trainer makes no folder for its loss log and fails."
+"Steps between saves. With 0 the trainer would not create the folder of its loss log, and would fail."
 LOOK_EVERY = 0.02
 
 
 class WebUITrainer:
-    """url: of a WebUI started with --api. folder: its data folder, from which the trained embeddings are removed again.
-    log_folder: where the trainer is told to log."""
+    """The WebUI's trainer.
+
+    Args:
+        url: Of a WebUI that was started with --api.
+        folder: Its data folder, from which the trained embeddings are removed.
+        images: The training images.
+        log_folder: Folder for the trainer's logs.
+        resolution: Width and height of training.
+    """
 
     name = "WebUI's own"
 
@@ -56,7 +62,7 @@ class WebUITrainer:
         self._resolution = resolution
 
     def checkpoint(self) -> str:
-        """The title of the checkpoint that is loaded."""
+        """Return the title of the loaded checkpoint."""
         return str(self._call("/sdapi/v1/options")["sd_model_checkpoint"])
 
     def measure(self, steps: int) -> Steps:
@@ -93,7 +99,7 @@ class WebUITrainer:
         return clock.steps()
 
     def _answer(self, body: dict[str, Any]) -> str:
-        """What the WebUI says at the end, or why it said nothing; the log tells whether it trained."""
+        """Return the WebUI's answer at the end of training, or the error."""
         try:
             return str(self._call("/sdapi/v1/train/embedding", body).get("info", ""))
         except (OSError, ValueError) as error:
@@ -132,6 +138,6 @@ class WebUITrainer:
 
 
 def _read(file: Path) -> tuple[list[float], float]:
-    """The losses that the log tells of, and when the last of their steps ended."""
+    """Return the losses in the log, and when the last step ended."""
     whole = file.read_text(encoding="utf-8").rpartition("\n")[0]
     return [float(row["loss"]) for row in csv.DictReader(whole.splitlines())], file.stat().st_mtime_ns / 1e9
