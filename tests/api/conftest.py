@@ -20,13 +20,13 @@ from train_embedding.testing import FakeHost
 
 @pytest.fixture
 def host(fake_host: FakeHost) -> FakeHost:
-    """What `services` are made over."""
+    """The host of `services`."""
     return fake_host
 
 
 @pytest.fixture
 def services(host: FakeHost) -> Any:
-    """What the routes of `client` answer from."""
+    """The services behind the routes of `client`."""
     return Services(host)
 
 

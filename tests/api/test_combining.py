@@ -1,4 +1,4 @@
-"""The routes that look inside embeddings and make new ones, over the real services and a host that knows words."""
+"""The routes that inspect, merge and convert embeddings, with the services and a host with a vocabulary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def post(client: TestClient, path: str, body: Any) -> Any:
     return client.post(f"{routes.PREFIX}/{path}", content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
 
 
-def test_looking_inside(client: TestClient) -> None:
+def test_inspecting(client: TestClient) -> None:
     report = get(client, "embeddings/my%20cat?top=3&text=red&neighbours=2").json()
     assert (report["name"], report["count"], report["reference"]) == ("my cat", 4, 'the text "red"')
     (encoder,) = report["encoders"]
@@ -52,7 +52,7 @@ def test_wrong_queries_get_a_sentence(client: TestClient, query: str) -> None:
     assert set(refused.json()) == {"error", "hint"}
 
 
-def test_the_similarity_is_a_picture(client: TestClient) -> None:
+def test_the_similarity_is_an_image(client: TestClient) -> None:
     answer = get(client, "embeddings/my%20cat/similarity.png")
     assert answer.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(answer.content)).size == (300, 300)

@@ -1,4 +1,4 @@
-"""Looking after a collection over HTTP: names in every script, uploads, previews, the trash."""
+"""Managing the library over HTTP: names in all scripts, uploads, previews, the trash."""
 
 from __future__ import annotations
 

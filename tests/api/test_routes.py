@@ -1,4 +1,4 @@
-"""The routes over the real services and a fake host: what they answer, and that no input makes them fail."""
+"""The routes with the services and a fake host: their answers, and that no input makes them fail."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ BAD_BODIES = [
 ]  # fmt: skip
 
 
-def test_a_body_that_is_no_object_gets_a_sentence(client: TestClient) -> None:
+def test_a_body_that_is_not_an_object_is_refused(client: TestClient) -> None:
     with Failures() as failures:
         for path, body in itertools.product(("embeddings", "runs"), BAD_BODIES):
             with failures.of((path, body[:40])):
@@ -238,14 +238,14 @@ def test_unknown_and_missing_fields_are_named(client: TestClient, path: str) -> 
     _assert_refused(post(client, path, {}))
 
 
-def test_the_pictures_of_a_run(client: TestClient, tmp_path: Path) -> None:
+def test_the_images_of_a_run(client: TestClient, tmp_path: Path) -> None:
     run_id = post(client, "runs", {"embedding": "sword", "dataset": "x"}).json()["id"]
     report = get(client, f"runs/{run_id}/images")
     assert report.status_code == 200
     assert report.json() == {"folder": str(tmp_path), "sizes": [], "used": [{"file": "a?.png"}], "skipped": []}
 
 
-def test_a_dataset_is_looked_at_before_training(client: TestClient, tmp_path: Path) -> None:
+def test_a_dataset_is_checked_before_training(client: TestClient, tmp_path: Path) -> None:
     folder = tmp_path / "10_cat"
     folder.mkdir()
     Image.new("RGB", (8, 8)).save(folder / "a.png")
@@ -271,7 +271,7 @@ def test_an_unknown_run_is_not_found(client: TestClient) -> None:
         assert set(answer.json()) == {"error", "hint"}
 
 
-def test_what_goes_wrong_inside_is_logged_and_not_shown(
+def test_internal_errors_are_logged_and_not_shown(
     client: TestClient, services: SomeServices, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> Any:

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it answers, and what its errors look like."""
+"""The command line: output, exit codes and errors."""
 
 from __future__ import annotations
 
