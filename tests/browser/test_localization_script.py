@@ -48,7 +48,8 @@ function localizeWholePage() {
     for (const field of document.querySelectorAll("[placeholder]")) field.placeholder = translated(field.placeholder);
 }
 document.addEventListener("DOMContentLoaded", () => {
-    new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach((node) => processNode(node)))).observe(
+    const translate = (changes) => changes.forEach((change) => change.addedNodes.forEach((node) => processNode(node)));
+    new MutationObserver(translate).observe(
         document.body, {childList: true, subtree: true});
     localizeWholePage();
 });
