@@ -1,0 +1,137 @@
+"""The stand-alone app in a Chinese browser: whatever it shows is Chinese, and names stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from tests.chinese import english_words
+from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, text, wait
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.checkpoint,
+    pytest.mark.slow,
+    pytest.mark.skipif(not DEMO_CHECKPOINT.is_file(), reason="the demo checkpoint is not there"),
+]
+
+NAME = "steps"
+"A name that is also a label of the tab, in small letters."
+VISIBLE_TEXTS = """() => {
+    const seen = new Set();
+    const isName = (element) => element.closest("[dir=auto], .te-token, .te-near, textarea, script, style, .card .name");
+    const roots = document.querySelectorAll("#te_panels, #tab_txt2img");
+    for (const root of roots) {
+        const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+        while (walk.nextNode()) {
+            const element = walk.currentNode.parentElement;
+            if (element.getClientRects().length && !isName(element)) seen.add(walk.currentNode.textContent.trim());
+        }
+        for (const element of root.querySelectorAll("[title], [placeholder], [aria-label]")) {
+            if (!element.getClientRects().length || isName(element)) continue;
+            for (const name of ["title", "aria-label"]) seen.add(element.getAttribute(name) || "");
+        }
+    }
+    return [...seen].filter(Boolean);
+}"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with serve_app(tmp_path_factory.mktemp("app")) as started:
+        yield started
+
+
+@pytest.fixture
+def ui(app: App, browser: Any) -> Iterator[Any]:
+    """The page of a browser that prefers Chinese."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="zh-CN")
+    page = context.new_page()
+    page.set_default_timeout(60 * SECOND)
+    page.goto(app.address)
+    page.locator("#tabs button[role=tab]:visible, #tabs .tab-nav button").filter(has_text="训练 Embedding").last.click()
+    page.wait_for_selector("#te_library_cards .te-cards", state="attached")
+    yield page
+    context.close()
+
+
+class Visit:
+    """A walk through the page that notes every text it shows."""
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.seen: set[str] = set()
+
+    def look(self) -> None:
+        frames(self.ui, 3)
+        self.seen.update(self.ui.evaluate(VISIBLE_TEXTS))
+
+    def create(self, name: str, init_text: str, vectors: str = "auto") -> None:
+        before = text(self.ui, "te_create_status")
+        for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
+            fill(self.ui, f"te_create_{element}", content)
+        self.ui.click("#te_create_button")
+        wait(self.ui, lambda: text(self.ui, "te_create_status") not in ("", before), "an answer to Create")
+        self.look()
+
+    def check_dataset(self, folder: Path) -> None:
+        before = text(self.ui, "te_train_dataset_check")
+        fill(self.ui, "te_train_dataset", str(folder))
+        self.ui.locator("#te_train_dataset textarea, #te_train_dataset input").first.blur()
+        wait(self.ui, lambda: text(self.ui, "te_train_dataset_check") not in ("", before), "the check of the dataset")
+        self.look()
+
+    def train(self) -> None:
+        self.ui.locator("#te_train .label-wrap").first.click()
+        self.ui.wait_for_selector("#te_train_preview_every:visible")
+        fill(self.ui, "te_train_batch_size", "0")
+        self.ui.click("#te_train_button")
+        wait(self.ui, lambda: text(self.ui, "te_train_status") != "", "the message")
+        self.look()
+        for element, content in (("steps", "12"), ("batch_size", "2"), ("preview_every", "6")):
+            fill(self.ui, f"te_train_{element}", content)
+        self.ui.click("#te_train_button")
+        wait(self.ui, lambda: progress(self.ui)["status"] in ("preparing", "running"), "the start of training")
+        self.look()
+        wait(self.ui, lambda: progress(self.ui)["status"] in ("finished", "stopped", "failed"), "the end of training")
+        self.ui.locator("#te_train_pictures summary").click()
+        self.look()
+
+    def use_library(self) -> None:
+        self.ui.locator(f"#te_library_cards .te-card[data-name={NAME}]").click()
+        self.ui.wait_for_selector("#te_library_details .te-details")
+        for title in self.ui.locator("#te_library .label-wrap:visible").all():
+            title.click()
+            frames(self.ui, 2)
+        self.look()
+        self.ui.click("#te_library_inspect")
+        self.ui.wait_for_selector("#te_library_report .te-report")
+        fill(self.ui, "te_library_tokens_prompt", f"a photo of {NAME}, (red:1.2)")
+        fill(self.ui, "te_library_expression", f"{NAME} + ")
+        self.ui.click("#te_library_mix_preview")
+        wait(self.ui, lambda: text(self.ui, "te_library_combined") != "", "what is wrong with the formula")
+        self.look()
+        self.ui.click("#te_library_delete")
+        self.ui.wait_for_selector("#te_library_undo:visible")
+        self.look()
+
+
+def test_everything_that_an_artist_meets_is_chinese(ui: Any, tmp_path: Path) -> None:
+    visit = Visit(ui)
+    visit.look()
+    for name, init_text, vectors in (("a:b", "green", "auto"), ("", "green", "1"), (NAME, "", "99"), (NAME, "green", "2")):
+        visit.create(name, init_text, vectors)
+    choose(ui, NAME)
+    for folder in (tmp_path / "missing", tmp_path, PICTURES):
+        visit.check_dataset(folder)
+    visit.train()
+    visit.use_library()
+    shown = {text: english_words(text.replace(str(tmp_path), "").replace(NAME, "")) for text in sorted(visit.seen)}
+    assert {text: words for text, words in shown.items() if words} == {}
+    assert len(shown) > 150

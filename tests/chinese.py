@@ -1,0 +1,33 @@
+"""Which words of a Chinese text are still English, for the tests of translations."""
+
+from __future__ import annotations
+
+import re
+
+TECHNICAL = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        AdamW API AUTOMATIC1111 BLIP bf16 bfloat16 bigG CFG CivitAI CLIP ComfyUI CoRe CPU CUDA Danbooru Deepbooru Diffusion
+        diffusers Direction Embedding EMA Extras float16 float32 fp16 fp32 Forge GPU GB GiB Huber ID Inversion InvokeAI JPEG JSON
+        kohya KiB LoRA Lora LFS MB Min MiB MSE NaN Notepad OneTrainer OpenCLIP PNG Prodigy px Pillow reForge SD SDXL TIFF Stable
+        SNR SVD Textual Train txt2img img2img UNet URL UTF VAE WebP WebUI zip gamma auto Cross Initialization GIF SHA SwarmUI
+        Fooocus Python torch pickle safetensors Unicode
+        """,
+    )
+)
+"Words that stay English in Chinese texts, besides code, options and what is quoted."
+_ASIDE = re.compile(
+    r"""
+    \{[^{}]*\}                               # fields of a template
+    | --[\w-]+ | \[/?\w+\] | <[^<>]*>        # options, placeholders of captions, extra networks
+    | [“"'`‘][^”"'`’]*[”"'`’]                # quotations
+    | [\w.-]*[\\/][\w./\\-]* | \w*[._]\w+    # paths, suffixes, names of files and packages
+    """,
+    re.VERBOSE,
+)
+
+
+def english_words(text: str) -> list[str]:
+    """Return the words of Latin letters in a text that are neither technical terms nor code."""
+    return [word for word in re.findall(r"[A-Za-z][A-Za-z\d]+", _ASIDE.sub(" ", text)) if word not in TECHNICAL]
