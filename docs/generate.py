@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.cli import parser
-from train_embedding.engine.config import OPTIONS, Option
+from train_embedding.engine.config import OPTIONS, Group, Option
+from train_embedding.engine.config.options import GROUP_LABELS
+from train_embedding.translations import Language, current_language, in_language, t
 
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -28,6 +30,18 @@ SCRIPTS = {
     "javascripts/mermaid.js": ROOT / "node_modules" / "@mermaid-js" / "tiny" / "dist" / "mermaid.tiny.js",
 }
 "Files of the site, and the packages of package.json that they come from: search from disk, and diagrams."
+CHINESE = {
+    "{argument}, the first argument": "{argument}，第一个参数",
+    "{argument}, the second argument": "{argument}，第二个参数",
+    "{flag} switches it off": "用 {flag} 关闭",
+    "one of {words}": "可选：{words}",
+    "{low} to {high}": "{low} 到 {high}",
+    ", a multiple of {number}": "，{number} 的倍数",
+    "default: {value}": "默认：{value}",
+    "on": "开",
+    "off": "关",
+}
+"The words around the facts of an option."
 DIAGRAM = 'class="mermaid"'
 "What the HTML of a page with a diagram contains."
 
@@ -35,12 +49,18 @@ Row = Sequence[str]
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Fill in a page, in the language of its file."""
+    return fill_in(markdown, "zh_CN" if page.file.src_uri.endswith(".zh.md") else "en")
+
+
+def fill_in(markdown: str, language: Language = "en") -> str:
     """Replace the marks in a page by what they stand for, and the escaped pipes in code in tables.
 
     GitHub needs the backslash in `a\\|b`, and Python-Markdown would show it.
     """
-    filled = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
+    with in_language(language):
+        filled = MARK.sub(lambda mark: PARTS[mark[1]](), markdown)
     return ROW.sub(lambda row: CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), filled)
 
 
@@ -64,59 +84,62 @@ def on_post_build(config: Any, **_: Any) -> None:
         shutil.copyfile(source, path)
 
 
-@functools.cache
 def options() -> str:
-    """Return a section for each training option, under a heading for each group, in Markdown."""
-    groups = dict.fromkeys(option.group for option in OPTIONS)
+    """Return a section for each training option, under a heading for each group, in Markdown and in the current language."""
+    groups: dict[Group, None] = dict.fromkeys(option.group for option in OPTIONS)
     return "\n\n".join(_option_group(group, [option for option in OPTIONS if option.group == group]) for group in groups)
 
 
-def _option_group(group: str, options: Iterable[Option]) -> str:
-    return "\n\n".join([f"## {group}", *map(_option, options)])
+def _option_group(group: Group, options: Iterable[Option]) -> str:
+    return "\n\n".join([f"## {t(GROUP_LABELS[group])} {{ #{_slug(group)} }}", *map(_option, options)])
 
 
 def _option(option: Option) -> str:
     facts = [_flag(option), _values(option), _default(option)]
     return "\n\n".join(
         [
-            f"### {option.label} {{ #{_anchor(option)} }}",
+            f"### {t(option.label)} {{ #{_slug(option.name)} }}",
             " · ".join(fact for fact in facts if fact),
-            f"{_sentence(option.help)} {option.details}".strip(),
+            f"{_sentence(t(option.help))} {option.details}".strip(),
         ]
     )
 
 
-def _anchor(option: Option) -> str:
-    return option.name.replace("_", "-")
+def _slug(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")
+
+
+def _word(english: str, **values: object) -> str:
+    """Return one of the words around the facts of an option, in the current language."""
+    return (english if current_language() == "en" else CHINESE[english]).format(**values)
 
 
 def _flag(option: Option) -> str:
-    arguments = {"embedding": "`NAME`, the first argument", "dataset": "`FOLDER`, the second argument"}
-    return arguments.get(option.name, f"`{option.flag}`")
+    arguments = {"embedding": "{argument}, the first argument", "dataset": "{argument}, the second argument"}
+    names = {"embedding": "`NAME`", "dataset": "`FOLDER`"}
+    return _word(arguments[option.name], argument=names[option.name]) if option.name in arguments else f"`{option.flag}`"
 
 
 def _values(option: Option) -> str:
     """Return which values an option takes, if that is not obvious."""
     if option.kind == "flag":
-        return f"`--no-{_anchor(option)}` switches it off" if option.default else ""
+        return _word("{flag} switches it off", flag=f"`--no-{_slug(option.name)}`") if option.default else ""
     if option.kind == "choice":
-        named = [f"`{word}`" if label == word else f"`{word}` ({label})" for label, word in option.labelled_choices()]
-        return f"one of {', '.join(named)}"
+        named = [f"`{word}`" if t(label) == word else f"`{word}` ({t(label)})" for label, word in option.labelled_choices()]
+        return _word("one of {words}", words=", ".join(named))
     if option.low is None or option.high is None:
         return ""
-    return f"{option.low:,} to {option.high:,}" + (f", a multiple of {option.multiple_of}" if option.multiple_of > 1 else "")
+    bounds = _word("{low} to {high}", low=f"{option.low:,}", high=f"{option.high:,}")
+    return bounds + (_word(", a multiple of {number}", number=option.multiple_of) if option.multiple_of > 1 else "")
 
 
 def _default(option: Option) -> str:
     if option.kind == "flag":
-        return f"default: {'on' if option.default else 'off'}"
+        return _word("default: {value}", value=_word("on" if option.default else "off"))
     if option.default is None or option.default in ("", ()):
         return ""
-    return (
-        f"default: {', '.join(f'`{line}`' for line in option.default)}"
-        if option.kind == "lines"
-        else f"default: `{option.default}`"
-    )
+    lines = option.default if option.kind == "lines" else (option.default,)
+    return _word("default: {value}", value=", ".join(f"`{line}`" for line in lines))
 
 
 @functools.cache
@@ -229,7 +252,7 @@ def _field(schema: dict[str, Any], required: bool) -> Row:
     if "oneOf" in schema:
         kind = " or ".join(each["type"] for each in schema["oneOf"])
     default = "required" if required else f"`{json.dumps(schema['default'])}`" if schema.get("default") not in (None, "") else ""
-    anchors = {option.label: _anchor(option) for option in OPTIONS}
+    anchors = {option.label: _slug(option.name) for option in OPTIONS}
     label = f"[{schema['title']}](options.md#{anchors[schema['title']]})" if schema.get("title") in anchors else ""
     return kind, default, label or _plain(schema.get("description", ""))
 
@@ -260,4 +283,4 @@ def _plain(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text if not text or text.endswith((".", ")")) else f"{text}."
+    return text if not text or text.endswith((".", ")", "。", "）")) else f"{text}."

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.generate import MARK, PARTS, commands, on_page_markdown, options, routes
+from docs.generate import MARK, PARTS, commands, fill_in, options, routes
 from train_embedding import errors
 from train_embedding.cli import INTERRUPTED, parser
 from train_embedding.engine.config import OPTIONS
@@ -29,6 +29,14 @@ def test_options_have_a_section_each() -> None:
     assert "`--width` · 0 to 4,096, a multiple of 8 · default: `0`" in found["width"]
     assert "`--learning-rate` · default: `5e-3`" in found["learning_rate"]
     assert "`--buckets` · `--no-buckets` switches it off · default: on" in found["buckets"]
+
+
+def test_options_are_described_in_chinese_too() -> None:
+    page = fill_in("<!-- generated: options -->", "zh_CN")
+    assert "### 学习率 { #learning-rate }\n\n`--learning-rate` · 默认：`5e-3`" in page
+    anchors = re.compile(r"\{ #(.*) \}")
+    assert anchors.findall(page) == anchors.findall(options())
+    assert {option.name for option in OPTIONS if f"### {option.label} {{" in page} <= {"embedding", "min_snr_gamma"}
 
 
 def _parsers(built: argparse.ArgumentParser, name: str = "") -> dict[str, argparse.ArgumentParser]:
@@ -80,13 +88,13 @@ def test_every_part_is_in_one_page_of_a_language() -> None:
 
 
 def test_a_mark_is_replaced_where_it_is_a_line() -> None:
-    page = on_page_markdown("# Options\n\n<!-- generated: options -->\n\nThe end, `<!-- generated: options -->`.\n")
-    assert page.startswith("# Options\n\n## Basics\n")
+    page = fill_in("# Options\n\n<!-- generated: options -->\n\nThe end, `<!-- generated: options -->`.\n")
+    assert page.startswith("# Options\n\n## Basics { #basics }\n")
     assert page.endswith("\n\nThe end, `<!-- generated: options -->`.\n")
 
 
 def test_pipes_in_code_in_tables_have_no_backslash() -> None:
-    page = on_page_markdown("| `[a\\|b]` | a \\| b |\n\nWrite `\\|` for a pipe.\n")
+    page = fill_in("| `[a\\|b]` | a \\| b |\n\nWrite `\\|` for a pipe.\n")
     assert page == "| `[a|b]` | a \\| b |\n\nWrite `\\|` for a pipe.\n"
 
 

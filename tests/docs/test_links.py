@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate import on_page_markdown
+from docs.generate import fill_in
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = {page.name: on_page_markdown(page.read_text(encoding="utf-8")) for page in DOCS.glob("*.md")}
+PAGES = {page.name: fill_in(page.read_text(encoding="utf-8")) for page in DOCS.glob("*.md")}
 LINK = re.compile(r"\]\((?P<page>[\w.-]*)(?:#(?P<anchor>[^)]*))?\)")
 FILE_LINK = re.compile(r"\]\((?!\w+:|#)(?P<file>[^)#\s]+)(?:#(?P<anchor>[^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*?)(?: \{ #(.*) \})?$", re.MULTILINE)
