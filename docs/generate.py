@@ -96,11 +96,12 @@ def _option_group(group: Group, options: Iterable[Option]) -> str:
 
 def _option(option: Option) -> str:
     facts = [_flag(option), _values(option), _default(option)]
+    gap = " " if current_language() == "en" else "\n\n"  # the details are in English
     return "\n\n".join(
         [
             f"### {t(option.label)} {{ #{_slug(option.name)} }}",
             " · ".join(fact for fact in facts if fact),
-            f"{_sentence(t(option.help))} {option.details}".strip(),
+            (_sentence(t(option.help)) + gap + option.details).strip(),
         ]
     )
 
