@@ -71,7 +71,7 @@ def test_a_permission_that_is_lost_midway(
     monkeypatch.setattr(Library, "list", list_)
     assert main(["list", "--data", str(tmp_path)]) == 12
     error = capsys.readouterr().err
-    assert error.startswith(f'error: "{tmp_path / "embeddings"}" cannot be used: this program has no permission for it.')
+    assert error.startswith(f'error: Permission denied: "{tmp_path / "embeddings"}".')
 
 
 def test_faults_of_programs_are_no_refusals() -> None:

@@ -46,8 +46,8 @@ def test_the_teacher_is_read_as_the_webui_reads_a_prompt(tiny_model: DiffusionMo
     ("prompt", "sentence"),
     [
         ("a cat AND a dog", "AND"),
-        ("a [cat:dog:0.5]", "changes while"),
-        ("a [cat|dog]", "changes while"),
+        ("a [cat:dog:0.5]", "changes over the sampling steps"),
+        ("a [cat|dog]", "changes over the sampling steps"),
         ("(a:1.2.3)", "not a number"),
     ],
 )

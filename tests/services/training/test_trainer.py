@@ -64,7 +64,7 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
             assert picture.size == (64, 64)
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
     assert sorted(path.name for path in ended.folder.iterdir()) == [
-        "events.jsonl", "loss.csv", "images.json", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
+        "events.jsonl", "images.json", "loss.csv", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
     ]  # fmt: skip
     assert load_state(ended.folder) == ended
 
@@ -163,7 +163,7 @@ def test_twice_the_same(trainee: Trainee) -> None:
 def test_a_schedule_that_ends_earlier(trainee: Trainee) -> None:
     ended = trainee.run(steps=100, learning_rate="0.01:3")
     assert (ended.status, ended.step, ended.steps) == ("finished", 3, 3)
-    assert ended.notes == ("The learning rate schedule ends at step 3, so the run does too.",)
+    assert ended.notes == ("The run ends at step 3, where the learning rate schedule ends.",)
 
 
 def test_skipped_pictures_are_noted(trainee: Trainee) -> None:
@@ -297,7 +297,7 @@ def test_out_of_memory(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> Non
     at_step(monkeypatch, 3, raising)
     ended = trainee.run()
     kept(trainee, ended, 2)
-    assert ended.error == "There was not enough memory for a training step."
+    assert ended.error == "There is not enough memory for a training step."
     assert ended.hint == "Use a smaller batch size, or smaller images."
 
 
@@ -335,7 +335,7 @@ def test_no_room_for_a_snapshot(trainee: Trainee, monkeypatch: pytest.MonkeyPatc
     ended = trainee.run(save_every=1)
     kept(trainee, ended, 2)
     assert ended.error == '"sword-2.pt" could not be written: the disk is full.'
-    assert ended.hint == "Free some space and try again; a run can be resumed."
+    assert ended.hint == "Free some space and try again. An interrupted run can be resumed."
     assert names(ended.files) == ["sword.pt", "sword-1.pt"]
     assert no_leftovers(trainee)
 
