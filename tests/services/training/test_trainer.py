@@ -298,7 +298,7 @@ def test_out_of_memory(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> Non
     ended = trainee.run()
     kept(trainee, ended, 2)
     assert ended.error == "There is not enough memory for a training step."
-    assert ended.hint == "Use a smaller batch size, or smaller images."
+    assert ended.hint == "Use a smaller batch size or smaller images."
 
 
 def test_an_error_that_nobody_thought_of(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
