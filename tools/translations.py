@@ -31,7 +31,15 @@ KEYWORDS: dict[str, Any] = {"msg": None, "t": None, "plural": (1, 2)}
 TRANSLATED = "zh_CN"
 CONVERTED = "zh_TW"
 TITLE = "Train Embedding"
-NOTE = "Converted from zh_CN by OpenCC (s2twp); edit that catalogue instead."
+NOTE = "Converted from zh_CN by OpenCC (s2twp) and tools/translations.py; edit that catalogue instead."
+TAIWAN = {
+    "影象": "影像", "畫素": "像素", "許可權": "權限", "噪聲": "雜訊", "蒙版": "遮罩", "標籤頁": "分頁", "壓縮包": "壓縮檔",
+    "型別": "類型", "例項": "實例", "名錶示": "名表示", "新增": "加入", "區域性重繪": "局部重繪",
+    "不是類的": "不是類別的", "Python 包": "Python 套件", "包才能": "套件才能", "prodigyopt 包": "prodigyopt 套件",
+    "高階": "進階", "倉庫": "儲存庫", "撤銷刪除": "復原刪除",
+    "視訊記憶體": "顯示記憶體", "“": "「", "”": "」",
+}  # fmt: skip
+"Corrections of what OpenCC gets wrong in this field, in the order in which they apply, and Taiwan's quotation marks."
 
 
 def path_of(language: str, suffix: str) -> Path:
@@ -72,7 +80,14 @@ def converted(catalog: Catalog) -> Catalog:
     """Return the Traditional Chinese catalogue for the Simplified Chinese one, with Taiwan's terms."""
     from opencc import OpenCC
 
-    convert = OpenCC("s2twp").convert
+    opencc = OpenCC("s2twp")
+
+    def convert(text: str) -> str:
+        text = opencc.convert(text)
+        for wrong, right in TAIWAN.items():
+            text = text.replace(wrong, right)
+        return text
+
     new = _empty(catalog, CONVERTED)
     new.header_comment = f"# {NOTE}"
     for message in _messages(catalog):
