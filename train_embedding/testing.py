@@ -12,7 +12,7 @@ from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
 from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.fifo_lock import FifoLock
-from train_embedding.messages import Message, msg
+from train_embedding.messages import Message, msg, verbatim
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +114,7 @@ class FakeHost:
             HostFailed: No job holds the queue.
         """
         if not self.busy:
-            raise HostFailed(msg("Progress was reported outside a job."))
+            raise HostFailed(verbatim("Progress was reported outside a job."))
         self.reports.append(progress)
 
     def yield_queue(self) -> None:
@@ -154,7 +154,7 @@ class FakeHost:
 
     def _model(self) -> DiffusionModel:
         if self.the_model is None:
-            raise HostFailed(msg("No checkpoint is loaded."), msg("Load one first."))
+            raise HostFailed(msg("No checkpoint is loaded."), msg("Load a checkpoint first."))
         return self.the_model
 
     def _scan(self) -> LoadedEmbeddings:

@@ -76,7 +76,7 @@ def test_every_verb_over_every_family(loaded: str, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("loaded", ["sdxl", "custom", "none"])
-def test_a_table_without_nearest_words_and_why(loaded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_without_nearest_tokens_and_why(loaded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host = _host(tmp_path, LOADED[loaded])
     monkeypatch.setattr(standalone, "StandaloneHost", lambda *_arguments: host)
     for verb in (["inspect", "sd1"], ["merge", "sd1"]):
@@ -87,7 +87,7 @@ def test_a_table_without_nearest_words_and_why(loaded: str, tmp_path: Path, monk
         with_words = loaded == "sdxl"  # whose first text encoder is SD1's
         assert any(line.split()[:4] == ["vector", "norm", "min", "max"] for line in lines)
         assert any("nearest tokens" in line for line in lines if line.startswith("vector")) == with_words
-        assert sum(line.startswith("There are no nearest words") for line in lines) == (not with_words)
+        assert sum(line.startswith("There are no nearest tokens") for line in lines) == (not with_words)
 
 
 def _host(folder: Path, widths: dict[str, int]) -> FakeHost:

@@ -51,7 +51,7 @@ def test_an_unsafe_file_is_listed_and_sanitized(cat: Path, capsys: pytest.Captur
     assert 'evil.pt: "evil.pt" imports "posix.system". Nothing in it is executed here' in output(capsys, "list")
     assert output(capsys, "sanitize", "evil") == f"Sanitized evil: {evil}\n"
     assert "imports" not in output(capsys, "list")
-    assert "is not unsafe" in output(capsys, "sanitize", "cat", code=4)
+    assert "does not need to be sanitized" in output(capsys, "sanitize", "cat", code=4)
     assert not cat.with_name("ran").exists()
 
 

@@ -117,7 +117,7 @@ def test_embeddings_are_known_after_a_reload(host: StandaloneHost) -> None:
     assert loaded.names == {"fits"}
     assert sorted(loaded.left_out) == ["bad", "large", "many"]
     assert loaded.left_out["large"] == '"large" is for SD1; the loaded checkpoint is a model of width 64.'
-    assert loaded.left_out["many"] == "It has 76 vectors; a prompt has room for 75."
+    assert loaded.left_out["many"] == "It has 76 vectors; a prompt takes at most 75."
 
 
 def test_a_slow_reading_does_not_take_the_place_of_a_later_one(host: StandaloneHost, monkeypatch: pytest.MonkeyPatch) -> None:

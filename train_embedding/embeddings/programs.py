@@ -132,8 +132,8 @@ def name_in(program: Program, name: str, in_vocabulary: Callable[[str], bool]) -
             if re.search(r"[^\W_]", changed) and program.accepts(candidate, in_vocabulary):
                 return candidate
     raise InvalidInput(
-        msg('"{name}" cannot be used as a trigger word in {program}.', name=name, program=program.title),
-        msg("Choose another file name in plain letters, such as {example}.", example=f"my-name{SUFFIX}"),
+        msg('"{name}" does not work as a trigger word in {program}.', name=name, program=program.title),
+        msg("Choose another file name, such as {name}.", name=f"my-name{SUFFIX}"),
     )
 
 

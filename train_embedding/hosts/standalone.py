@@ -141,7 +141,7 @@ class StandaloneHost:
             elif file.widths != widths:
                 left_out[name] = does_not_fit(name, file.widths, widths)
             elif file.vectors > CHUNK:
-                left_out[name] = msg("It has {count} vectors; a prompt has room for {limit}.", count=file.vectors, limit=CHUNK)
+                left_out[name] = msg("It has {count} vectors; a prompt takes at most {limit}.", count=file.vectors, limit=CHUNK)
             else:
                 found[name] = embedding
         with self._lock:

@@ -29,7 +29,7 @@ STARTS: tuple[tuple[Message, str], ...] = (
 )
 "Labels and values of what the vectors can start from."
 START_INFO = msg(
-    "Token embeddings of the words, or what the text encoder makes of them. For an existing embedding, type its name into "
+    "Token embeddings of the words, or the text encoder's output for them. For an existing embedding, type its name into "
     '"{field}".',
     field=INIT_TEXT,
 )
@@ -65,7 +65,7 @@ def build(services: Services) -> CreatePanel:
         ),
         init_text=gr.Textbox(
             label=t(INIT_TEXT),
-            info=t("What the embedding means before training: words close to your images."),
+            info=t("Words that describe your images. Training starts from their meaning."),
             placeholder="cat",
             elem_id="te_create_init_text",
         ),

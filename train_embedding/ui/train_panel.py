@@ -66,7 +66,7 @@ def build(services: Services) -> TrainPanel:
     dataset_check = gr.HTML("", elem_id="te_train_dataset_check")
     _add_rows(widgets, others, values)
     template_choice = dropdown(
-        [(t("(as below)"), _OWN_TEMPLATE), *((name, name) for name in services.datasets.templates())],
+        [(t("(the lines below)"), _OWN_TEMPLATE), *((name, name) for name in services.datasets.templates())],
         _OWN_TEMPLATE,
         label=t("Caption template"),
         info=t("Fills in the lines below."),

@@ -120,7 +120,7 @@ def test_words_of_another_familys_checkpoint(host: FakeHost, combining: Combinin
     put(host, "wide", {"clip_l": torch.ones(1, 20)})
     with pytest.raises(Conflict, match=r'The words "red" cannot be looked up for a model of width 20: .* width 12'):
         combining.evaluate('wide + "red"')
-    with pytest.raises(Conflict, match="The usual norm of words"):
+    with pytest.raises(Conflict, match="The mean norm of the vocabulary"):
         combining.evaluate("norm(wide)")
     assert combining.evaluate("2 * wide").embedding.count == 1
 

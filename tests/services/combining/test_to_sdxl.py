@@ -49,7 +49,7 @@ def test_a_vector_far_from_every_word_is_marked(host: FakeHost) -> None:
     cosines = torch.nn.functional.cosine_similarity(far[None], table[:49406])
     assert torch.equal(converted.vectors["clip_g"][1], host.vocabulary()["clip_g"][int(cosines.argmax())])
     assert float(cosines.max()) < 0.707
-    assert notes[1].startswith("1 of 2 vectors has no near word")
+    assert notes[1].startswith("1 of 2 vectors has no near token")
     assert ': 1 ("' in notes[1]
 
 

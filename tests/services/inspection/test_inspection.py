@@ -106,7 +106,7 @@ def test_without_a_checkpoint(tmp_path: Path) -> None:
     assert report.encoders[0].vectors[0].nearest == ()
     assert report.encoders[0].vocabulary_norm is None
     assert report.warnings == (
-        "There are no nearest words. No checkpoint is loaded. Load one first.",
+        "There are no nearest tokens. No checkpoint is loaded. Load a checkpoint first.",
         "There are no vectors to compare with. No checkpoint is loaded.",
     )
 
@@ -118,7 +118,7 @@ def test_another_familys_checkpoint_serves_the_encoders_that_it_has(tmp_path: Pa
     assert [bool(encoder.vectors[0].nearest) for encoder in report.encoders] == [True, False]
     assert [encoder.reference_cosine is None for encoder in report.encoders] == [False, True]
     assert report.warnings == (
-        "There are no nearest words for clip_g (20): the loaded checkpoint has clip_l (12). "
+        "There are no nearest tokens for clip_g (20): the loaded checkpoint has clip_l (12). "
         "Load a checkpoint for a model of width 12 + 20.",
     )
 
@@ -185,7 +185,7 @@ def test_what_takes_long_is_left_out_for_many_vectors(host: FakeHost, inspection
     put(host, "many", random_vectors(MAX_COMPARED + 1))
     put(host, "few", random_vectors(MAX_COMPARED))
     report = inspection.inspect("many", text="red", neighbours=1)
-    sentence = "The embedding has 257 vectors; nearest words and similarity are shown for at most 256."
+    sentence = "The embedding has 257 vectors; nearest tokens and similarity are shown for at most 256."
     assert report.warnings == (sentence,)
     assert not report.compared
     for encoder in report.encoders:

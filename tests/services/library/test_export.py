@@ -122,7 +122,7 @@ def test_the_trigger_in_a_program(
 
 def test_a_name_that_a_program_cannot_call(fake_host: FakeHost, library: Library, tmp_path: Path) -> None:
     put(fake_host, "猫2")
-    with pytest.raises(InvalidInput, match=r'"猫2" cannot be used as a trigger word in InvokeAI\. Choose another file name'):
+    with pytest.raises(InvalidInput, match=r'"猫2" does not work as a trigger word in InvokeAI\. Choose another file name'):
         library.export("猫2", program="invokeai")
     done = library.export_to(tmp_path / "neko.safetensors", "猫2", Wanted(program="invokeai"))
     assert (done.path.name, done.trigger) == ("neko.safetensors", "<neko>")

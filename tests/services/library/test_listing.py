@@ -161,7 +161,7 @@ def test_notes_that_cannot_be_read_are_remarked(host: FakeHost) -> None:
     (host.info().embeddings_folder / "a.json").write_bytes(b"\xff")
     entry = Library(host).get("a")
     assert entry.notes.description == ""
-    assert any('"a.json" does not hold notes' in warning for warning in entry.warnings)
+    assert any('"a.json" is not a notes file' in warning for warning in entry.warnings)
 
 
 def test_a_large_file_of_notes_is_not_read(host: FakeHost) -> None:

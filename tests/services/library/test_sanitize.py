@@ -101,7 +101,7 @@ def test_sound_files_come_back_anywhere(library: Library, fake_host: FakeHost) -
 def test_nothing_to_sanitize(library: Library, fake_host: FakeHost) -> None:
     file = sound(fake_host, "good.pt")
     data = file.read_bytes()
-    with pytest.raises(Conflict, match="is not unsafe"):
+    with pytest.raises(Conflict, match="does not need to be sanitized"):
         library.sanitize("good")
     assert file.read_bytes() == data
     assert not library.trashed()

@@ -472,7 +472,7 @@ def test_no_checkpoint_when_its_turn_comes(trainee: Trainee) -> None:
         started = trainee.start()
         trainee.host.the_model = None
     ended = trainee.wait(started)
-    assert (ended.status, ended.error, ended.hint) == ("failed", "No checkpoint is loaded.", "Load one first.")
+    assert (ended.status, ended.error, ended.hint) == ("failed", "No checkpoint is loaded.", "Load a checkpoint first.")
     assert trainee.file.read_bytes() == before
 
 

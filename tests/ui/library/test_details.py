@@ -118,6 +118,6 @@ def test_what_lies_in_the_trash() -> None:
 def test_the_inside() -> None:
     read = Reader(inspection_report(REPORT, Image.new("RGB", (8, 8))))
     assert "clip_l, width 768. Norm of the tokens in the vocabulary: 0.390 ± 0.020." in read.text
-    assert "NormMinMaxSimilarity to startNearest words10.400-0.1000.2000.75" in read.text
+    assert "NormMinMaxSimilarity to startNearest tokens10.400-0.1000.2000.75" in read.text
     assert "20.500-0.2000.100–" in read.text
     assert any(value.startswith("data:image/png") for value in read.attributes)

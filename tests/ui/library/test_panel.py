@@ -200,7 +200,7 @@ def test_export_for_a_program(
 def test_a_look_inside(handler: Handler, components: Components) -> None:
     updates = handler("inspect")("my-cat.safetensors", True)
     text = said(updates, components["te_library_report"])
-    assert "Nearest words" in text
+    assert "Nearest tokens" in text
     assert "my dog2" in text
 
 
@@ -223,7 +223,7 @@ def test_combining(handler: Handler, components: Components, services: Services)
     rows = ["my-cat", "my dog", "", "", "", "", 0.5, 0.5, 1, 1, 1, 1]
     formula = handler("fill")("sum", *rows)[components["te_library_expression"]]
     assert formula == "0.5 * my-cat + 0.5 * 'my dog'"
-    assert "Nearest words" in said(handler("preview")(formula), report)
+    assert "Nearest tokens" in said(handler("preview")(formula), report)
     assert names(services) == ["my dog", "my-cat"], "a preview saves nothing"
     drawn = handler("draw")(formula, "a [name]")[components["te_library_mix_picture"]]
     assert isinstance(drawn["value"], Image.Image)

@@ -120,7 +120,7 @@ def read_contents(path: Path) -> bytes:
     try:
         data = read_regular_file(path, MAX_FILE_SIZE)
     except FileNotFoundError as error:
-        raise NotFound(msg('There is no file "{path}".', path=path)) from error
+        raise NotFound(msg('The file "{file}" does not exist.', file=path)) from error
     except NotRegularFile as error:
         raise unreadable(path.name, msg("is not a regular file.")) from error
     except OSError as error:
@@ -238,7 +238,7 @@ def _read(data: bytes, file: str) -> Embedding:
         raise unreadable(file, msg("is not an embedding in a supported format, or is cut short."))
     if Path(file).suffix.lower() not in container.SUFFIXES:
         usual = images.suffix_of(data) or container.SUFFIXES[0]
-        reason = msg("needs another suffix: its content is that of a {suffix} file.", suffix=usual)
+        reason = msg("has the wrong suffix: it is a {suffix} file.", suffix=usual)
         raise unreadable(file, reason, msg("Rename it if you trust its source."))
     return _from_content(container.read(data, file), file)
 

@@ -283,7 +283,7 @@ def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NotFound(
             msg('The folder "{folder}" does not exist.', folder=folder),
-            msg("Choose the folder that contains the training images."),
+            msg("Enter the folder that contains the training images."),
         )
     try:
         return sorted(folder.iterdir())

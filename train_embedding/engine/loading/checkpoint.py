@@ -119,7 +119,9 @@ def _load_folder(path: Path, device: str, dtype: torch.dtype, clip_skip: int | N
 def _prediction_type(scheduler: Any) -> PredictionType:
     given = scheduler.config.prediction_type
     if given not in ("epsilon", "v_prediction"):
-        raise HostFailed(msg('The checkpoint predicts "{type}"; training supports epsilon and v_prediction.', type=given))
+        raise HostFailed(
+            msg('The checkpoint has the prediction type "{type}"; training supports epsilon and v_prediction.', type=given)
+        )
     return given
 
 

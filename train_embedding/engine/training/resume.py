@@ -23,7 +23,7 @@ RESUME_FILE = "resume.safetensors"
 OLDER_FILE = "resume.pt"
 "File of earlier versions: a pickle of torch, read as plain data."
 _VERSION = 1
-_HINT = msg("Start a new run. It continues from the current vectors of the embedding.")
+_HINT = msg("Start a new run to continue from the embedding's vectors.")
 _LABELS = {
     "the number of processes": msg("the number of processes"),
     "the pictures or their captions": msg("the images or their captions"),
@@ -73,7 +73,7 @@ def load_resume(folder: Path, state: TrainState, circumstances: Mapping[str, str
                 "The run cannot be resumed, because this has changed: {names}.",
                 names=joined(_LABELS.get(name, name) for name in changed),
             ),
-            msg("Change it back, or start a new run, which continues from the current vectors of the embedding."),
+            msg("Change it back, or start a new run to continue from the embedding's vectors."),
         )
     try:
         state.load(saved["state"])
@@ -97,10 +97,10 @@ def read_resume(file: Path) -> dict[str, Any]:
         saved = nested_values.from_bytes(data) if file.name == RESUME_FILE else torch_file.read_nested(data, file.name)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.args[0]
-        raise UnreadableFile(msg('"{file}" cannot be read: {reason}.', file=file.name, reason=reason), _HINT) from error
+        raise UnreadableFile(msg('"{name}" cannot be read: {reason}.', name=file.name, reason=reason), _HINT) from error
     values = cast("dict[str, Any]", saved) if isinstance(saved, dict) else {}
     if values.get("version") != _VERSION or not isinstance(values.get("circumstances"), dict) or "state" not in values:
-        raise UnreadableFile(msg('"{file}" was saved by another version.', file=file.name), _HINT)
+        raise UnreadableFile(msg('"{file}" was saved by another version of Train Embedding.', file=file.name), _HINT)
     return values
 
 

@@ -118,7 +118,7 @@ def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> Message:
         )
     if schedule.prediction_type not in ("epsilon", "v_prediction"):
         return msg(
-            'The loaded checkpoint has the prediction type "{type}"; training supports epsilon and v_prediction.',
+            'The checkpoint has the prediction type "{type}"; training supports epsilon and v_prediction.',
             type=schedule.prediction_type,
         )
     if is_quantised(unet_of(sd_model)) and (kind := quantised_as(Path(sd_model.sd_checkpoint_info.filename))):

@@ -155,7 +155,7 @@ class Combining:
         if to not in (SDXL, *CONVERTIBLE_FORMATS):
             raise InvalidInput(
                 msg('An embedding cannot be converted to "{target}".', target=to),
-                msg("Use one of {choices}.", choices=joined([SDXL, *CONVERTIBLE_FORMATS])),
+                msg("Use one of {names}.", names=joined([SDXL, *CONVERTIBLE_FORMATS])),
             )
         embedding = self._library.read(name)
         name = embedding.name  # may differ from the typed name in its Unicode form

@@ -82,7 +82,7 @@ class FormulaSources:
         loaded = {key: vocabulary.width for key, vocabulary in current.items()}
         if not self._fits(loaded):
             message = msg(
-                "The usual norm of words is not known for {model}: the loaded checkpoint is {loaded}.",
+                "The mean norm of the vocabulary is not known for {model}: the loaded checkpoint is {loaded}.",
                 model=model_of(self._widths),
                 loaded=model_of(loaded),
             )

@@ -1,4 +1,4 @@
-"""Approximate conversion of SD1 embeddings to SDXL, by the nearest word of each vector."""
+"""Approximate conversion of SD1 embeddings to SDXL, by the nearest token of each vector."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def to_sdxl(embedding: Embedding, vocabularies: Vocabularies) -> tuple[Embedding
 
 
 def _notes(words: list[str], cosines: list[float], far: list[int]) -> tuple[Message, ...]:
-    approximate = msg("The result is approximate: the vectors for SDXL's second text encoder are those of the nearest words.")
+    approximate = msg("The result is approximate: the vectors for SDXL's second text encoder are those of the nearest tokens.")
     if not far:
         return (approximate,)
     listing = joined(f'{place} ("{words[place]}", {cosines[place]:.2f})' for place in far)
     guessed = plural(
-        "{count} of {total} vectors has no near word (a cosine of at least {cosine}), so its result may be poor: {vectors}.",
-        "{count} of {total} vectors have no near word (a cosine of at least {cosine}), so their results may be poor: {vectors}.",
+        "{count} of {total} vectors has no near token (a cosine of at least {cosine}), so its result may be poor: {vectors}.",
+        "{count} of {total} vectors have no near token (a cosine of at least {cosine}), so their results may be poor: {vectors}.",
         len(far),
         total=len(words),
         cosine=CLOSE,

@@ -89,7 +89,7 @@ class Datasets:
         """
         text = str(folder)
         if not typed_text(text):
-            raise InvalidInput(msg("No dataset is given."), msg("Enter the folder that holds the training images."))
+            raise InvalidInput(msg("No dataset is given."), msg("Enter the folder that contains the training images."))
         path = resolve_allowed(typed_path(text), self._host.info().allowed_folders)
         try:
             is_there, is_folder = path.exists(), path.is_dir()
@@ -123,8 +123,8 @@ class Datasets:
 
         if masks not in get_args(MaskSource):
             raise InvalidInput(
-                msg('"{value}" is not a source of masks.', value=masks),
-                msg("Use one of {choices}.", choices=joined(get_args(MaskSource))),
+                msg('"{value}" is not a valid mask source.', value=masks),
+                msg("Use one of {names}.", names=joined(get_args(MaskSource))),
             )
         path = self.check_folder(folder)
         allowed = self._host.info().allowed_folders

@@ -94,7 +94,7 @@ def _join(first: IncomingFile, second: IncomingFile, name: str) -> HostFile:
     embedding = replace(embedding, name=name or embedding.name)
     _, suffix = CONVERTED
     note = msg(
-        '"{first}" and "{second}" were combined to "{file}", with vectors for both text encoders of SDXL.',
+        '"{first}" and "{second}" were combined into "{file}", with vectors for both text encoders of SDXL.',
         first=first.file,
         second=second.file,
         file=f"{embedding.name}{suffix}",

@@ -113,7 +113,7 @@ def _expand(path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as error:  # a user that does not exist
-        raise InvalidInput(msg('"{path}" is not a valid path: {reason}', path=path, reason=error)) from error
+        raise InvalidInput(msg('"{path}" is not a valid path: {reason}.', path=path, reason=str(error).rstrip("."))) from error
 
 
 def _with_companions(incoming: IncomingFile, files: Iterable[tuple[str, Path | bytes]]) -> IncomingFile:
@@ -147,6 +147,6 @@ def _content(path: Path, shown: str, limit: int) -> bytes:
     except FileNotFoundError as error:
         raise NotFound(msg('The file "{file}" does not exist.', file=shown)) from error
     except NotRegularFile as error:
-        raise UnreadableFile(cannot_read(shown, error), msg("To import a folder, name its files.")) from error
+        raise UnreadableFile(cannot_read(shown, error), msg("To import a folder, give the paths of its files.")) from error
     except OSError as error:
         raise UnreadableFile(cannot_read(shown, error)) from error

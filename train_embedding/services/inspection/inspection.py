@@ -1,4 +1,4 @@
-"""Inspection: an embedding's figures, its nearest words and embeddings, and the tokens of a prompt."""
+"""Inspection: an embedding's figures, its nearest tokens and embeddings, and the tokens of a prompt."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Inspection:
         return self.report_of(self._library.read(name), top, text, neighbours)
 
     def report_of(self, embedding: Embedding, top: int = 10, text: str = "", neighbours: int = 0) -> Report:
-        """Report on an embedding: figures of every vector, and its nearest words if the checkpoint has the text encoder.
+        """Report on an embedding: figures of every vector, and its nearest tokens if the checkpoint has the text encoder.
 
         The warnings of the report explain what is missing in it.
 
@@ -131,7 +131,7 @@ class Inspection:
         try:
             current = self._vocabularies.current()
         except HostFailed as error:
-            return {}, (msg("There are no nearest words. {reason}", reason=error.text),)
+            return {}, (msg("There are no nearest tokens. {reason}", reason=error.text),)
         fitting = {key: current[key] for key, width in embedding.widths.items() if key in current and current[key].width == width}
         missing = [f"{key} ({width})" for key, width in embedding.widths.items() if key not in fitting]
         if not missing:
@@ -139,7 +139,7 @@ class Inspection:
         loaded = " + ".join(f"{key} ({vocabulary.width})" for key, vocabulary in current.items())
         return fitting, (
             msg(
-                "There are no nearest words for {missing}: the loaded checkpoint has {loaded}. Load a checkpoint for {model}.",
+                "There are no nearest tokens for {missing}: the loaded checkpoint has {loaded}. Load a checkpoint for {model}.",
                 missing=" + ".join(missing),
                 loaded=loaded,
                 model=model_of(embedding.widths),
@@ -196,7 +196,7 @@ def check_count(what: str, count: object) -> int:
 
 def _too_many(count: int) -> Message:
     return msg(
-        "The embedding has {vectors} vectors; nearest words and similarity are shown for at most {limit}.",
+        "The embedding has {vectors} vectors; nearest tokens and similarity are shown for at most {limit}.",
         vectors=count,
         limit=MAX_COMPARED,
     )
@@ -213,7 +213,7 @@ def _encoder_report(
         numbers(norms(vectors)),
         numbers(vectors.amin(1)),
         numbers(vectors.amax(1)),
-        _nearest_words(vectors, vocabulary, top),
+        _nearest_tokens(vectors, vocabulary, top),
         [None] * len(vectors) if start is None else numbers(cosine_of_each(vectors, start)),
         strict=True,
     )
@@ -228,8 +228,8 @@ def _encoder_report(
     )
 
 
-def _nearest_words(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[NearestToken, ...]]:
-    """Find the nearest words of each vector; none for a zero vector, which has no direction."""
+def _nearest_tokens(vectors: torch.Tensor, vocabulary: Vocabulary | None, top: int) -> list[tuple[NearestToken, ...]]:
+    """Find the nearest tokens of each vector; none for a zero vector, which has no direction."""
     from train_embedding.embeddings.measures import numbers
     from train_embedding.engine.prompts.tokenizer import token_text
 

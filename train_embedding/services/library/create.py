@@ -102,7 +102,7 @@ def check_request(name: str, init_text: str, vectors: int | str, suffix: str, st
     if suffix not in NEW_SUFFIXES:
         raise InvalidInput(
             msg('A new embedding cannot be a "{suffix}" file.', suffix=suffix),
-            msg("Use one of {choices}.", choices=joined(NEW_SUFFIXES)),
+            msg("Use one of {names}.", names=joined(NEW_SUFFIXES)),
         )
     return Request(name, text, count, start)
 

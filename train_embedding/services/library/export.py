@@ -127,7 +127,7 @@ def _for_file(target: Path, wanted: Wanted, own_suffix: str) -> Wanted:
             msg("Leave out one of the two."),
         )
     if wanted.format and suffix not in suffixes_of(wanted.format):
-        hint = msg("Use one of {choices}.", choices=joined(suffixes_of(wanted.format)))
+        hint = msg("Use one of {names}.", names=joined(suffixes_of(wanted.format)))
         raise InvalidInput(msg('The format "{format}" has no "{suffix}" files.', format=wanted.format, suffix=suffix), hint)
     return replace(wanted, suffix=suffix)
 

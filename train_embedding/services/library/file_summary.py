@@ -203,7 +203,7 @@ def read_notes(path: Path) -> NotesFile:
     except UnreadableFile as error:
         return NotesFile(problem=error.message)
     except NotNotes as error:
-        return NotesFile(problem=msg('"{name}" does not hold notes: {reason}.', name=path.name, reason=error.reason))
+        return NotesFile(problem=msg('"{name}" is not a notes file: {reason}.', name=path.name, reason=error.reason))
 
 
 def notes_from_json(values: Any) -> NotesFile:

@@ -29,7 +29,7 @@ def sanitized_bytes(entry: Entry, suffix: str) -> bytes:
     from train_embedding.embeddings.formats import encode, read_contents, read_sanitized
 
     if not entry.unsafe_reason and not entry.can_sanitize:
-        raise Conflict(msg('"{name}" is not unsafe, so there is nothing to sanitize.', name=entry.file.name))
+        raise Conflict(msg('"{name}" does not need to be sanitized.', name=entry.file.name))
     if not entry.can_sanitize:
         raise UnreadableFile(
             msg('No vectors can be read from "{name}".', name=entry.file.name), msg("Delete it and download it again.")

@@ -51,9 +51,13 @@ class Notes:
         "", "activation text", msg("Activation text"), msg("Added to the prompt together with the embedding.")
     )
     negative_text: str = _note("", "negative text", msg("Negative text"), msg("Added to the negative prompt at the same time."))
-    preferred_weight: float = _note(0.0, "preferred weight", msg("Preferred weight"), msg("As in (name:1.2). 0: none."))
-    sd_version: str = _note("", "sd version", msg("Model family"), msg("The models that it is for, such as SD1, SD2 or SDXL."))
-    notes: str = _note("", "notes", msg("Notes"), msg("Anything else, for yourself."), lines=3)
+    preferred_weight: float = _note(
+        0.0, "preferred weight", msg("Preferred weight"), msg("Weight in the prompt, as in (name:1.2). 0: none.")
+    )
+    sd_version: str = _note(
+        "", "sd version", msg("Model family"), msg("The models that the embedding works with, such as SD1, SD2 or SDXL.")
+    )
+    notes: str = _note("", "notes", msg("Notes"), msg("Anything else worth noting."), lines=3)
 
 
 NOTE_FIELDS: tuple[NoteField, ...] = tuple(NoteField(each.name, **each.metadata) for each in fields(Notes))
@@ -64,7 +68,7 @@ _DESCRIPTION = _BY_NAME["description"].key
 
 
 class NotNotes(ValueError):
-    """A file that does not hold notes.
+    """A file that is not a notes file.
 
     Attributes:
         reason: The end of a sentence, without a period.
@@ -129,7 +133,7 @@ def check_changes(changes: Mapping[str, object]) -> dict[str, Any]:
     for name, value in changes.items():
         if name not in _BY_NAME:
             raise InvalidInput(
-                msg('Notes have no field "{name}".', name=name), msg("Use one of {choices}.", choices=joined(_BY_NAME))
+                msg('Notes have no field "{name}".', name=name), msg("Use one of {names}.", names=joined(_BY_NAME))
             )
         each = _BY_NAME[name]
         checked[each.key] = _check_weight(value) if each.is_number else _check_text(name, value)
@@ -170,7 +174,7 @@ def edit_notes_file(data: bytes | None, changes: Mapping[str, Any], file_name: s
         values = {} if data is None else _parse_object(data)
     except NotNotes as error:
         raise UnreadableFile(
-            msg('"{name}" was not changed, because it does not hold notes: {reason}.', name=file_name, reason=error.reason),
+            msg('"{name}" was not changed, because it is not a notes file: {reason}.', name=file_name, reason=error.reason),
             msg("Move it away, then try again."),
         ) from error
     new = {key: value for key, value in changes.items() if key in values or value or (key == _DESCRIPTION and shown)}

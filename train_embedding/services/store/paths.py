@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from train_embedding.embeddings.names import link_cannot_be_followed, link_leads_outside
 from train_embedding.errors import InvalidInput, InvalidName
 from train_embedding.messages import NOTHING, Message, msg
 
@@ -20,8 +21,8 @@ def link_problem(path: Path, root: Path) -> Message:
         if not path.is_symlink() or path.resolve().is_relative_to(root):
             return NOTHING
     except (OSError, RuntimeError) as error:
-        return msg('"{name}" is a link that cannot be followed: {reason}.', name=path.name, reason=error)
-    return msg('"{name}" is a link that leads outside the embeddings folder.', name=path.name)
+        return link_cannot_be_followed(path, error)
+    return link_leads_outside(path)
 
 
 def check_inside(path: Path, root: Path) -> None:

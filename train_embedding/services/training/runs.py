@@ -122,7 +122,7 @@ class Runs:
                     options=joined(refused),
                 ),
                 msg(
-                    "Change only {options}, or start a new run, which continues from the embedding's vectors.",
+                    "Change only {options}, or start a new run to continue from the embedding's vectors.",
                     options=joined(CHANGEABLE_ON_RESUME),
                 ),
             )

@@ -96,7 +96,7 @@ def build(status: gr.HTML) -> Chosen:
                 run = gr.Dropdown(
                     choices=[],
                     label=t(actions.TRAINING_RUN),
-                    info=t("Its newest preview becomes the preview image."),
+                    info=t("The newest preview of the run becomes the preview image."),
                     allow_custom_value=True,
                     elem_id="te_library_run",
                 )
@@ -177,7 +177,7 @@ def entry_of(services: Services, key: str) -> Entry:
         for entry in services.library.list():
             if key_of(entry) == key:
                 return entry
-    raise NotFound(msg('"{name}" no longer exists.', name=key), msg("Click another card."))
+    raise NotFound(msg('"{file}" no longer exists.', file=key), msg("Click another card."))
 
 
 def _shown(services: Services, chosen: Chosen, entry: Entry) -> dict[Any, Any]:

@@ -54,7 +54,7 @@ def build() -> Files:
             choices=[(t(label), value) for label, value in KINDS],
             value=SDXL,
             label=t("Convert to"),
-            info=t("Conversion to SDXL is approximate: it takes the nearest words."),
+            info=t("Conversion to SDXL is approximate: it uses the nearest tokens."),
             elem_id="te_library_convert_to",
         )
         with gr.Row(elem_classes=["te-line"]):

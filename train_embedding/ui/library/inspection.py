@@ -63,7 +63,7 @@ class PromptPartTokens:
 
 
 def inspection_report(found: Report, heat_map: Image.Image | None, notes: Sequence[Message] = ()) -> Markup:
-    """Return norms, ranges, nearest words and nearest embeddings.
+    """Return norms, ranges, nearest tokens and nearest embeddings.
 
     Args:
         found: The report.
