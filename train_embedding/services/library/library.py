@@ -309,7 +309,7 @@ class Library:
         Raises:
             NotFound: There is no such embedding.
             InvalidInput: There is no such field, or a value cannot be used.
-            UnreadableFile: `name.json` does not hold notes.
+            UnreadableFile: `name.json` is not a notes file.
         """
         return self.change(name, file, notes=changes)
 
