@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from train_embedding.messages import COMMA, SPACE, Message, decode, encode, joined, map_values, msg, plural, verbatim
+from train_embedding.messages import (
+    COMMA,
+    SPACE,
+    Message,
+    decode,
+    encode,
+    joined,
+    map_values,
+    msg,
+    plural,
+    replace_labels,
+    verbatim,
+)
 
 TAKEN = msg("{name} is already taken.", name="my-cat")
 NESTED = msg("Not saved: {problem}", problem=TAKEN)
@@ -43,6 +55,13 @@ def test_texts_in_values_change_and_templates_stay() -> None:
     assert changed == "Not saved: CAT is taken. DOG"
     assert decode(encode(changed)).parts == changed.parts
     assert map_values(plural("{count} image in {folder}", "{count} images in {folder}", 2, folder="a"), str.upper).plural_key
+
+
+def test_labels_in_values_are_replaced_and_equal_names_are_not() -> None:
+    hint = msg('Use "{option}" for "{name}".', option=msg("Overwrite"), name="Overwrite")
+    replaced = replace_labels(joined([msg("Taken."), hint], SPACE), {"Overwrite": "--overwrite"})
+    assert replaced == 'Taken. Use "--overwrite" for "Overwrite".'
+    assert decode(encode(replaced)).parts == replaced.parts
 
 
 @pytest.mark.parametrize("message", [TAKEN, NESTED, JOINED, verbatim("as it is"), Message()])

@@ -139,6 +139,23 @@ def map_values(message: str, change: Callable[[str], str]) -> Message:
     return _message(message.key, message.plural_key, values)
 
 
+def replace_labels(message: str, names: Mapping[str, str]) -> Message:
+    """Replace the labels that a message quotes by other names, such as those of command-line options.
+
+    Args:
+        message: Its labels are values that are messages themselves.
+        names: By the templates of the labels.
+    """
+    if not isinstance(message, Message):
+        return verbatim(message)
+    if message.parts:
+        return joined([replace_labels(part, names) for part in message.parts], Message(message.key, key=message.key))
+    if not message.values:
+        return verbatim(names[message.key]) if message.key in names else message
+    values = {name: replace_labels(value, names) if isinstance(value, str) else value for name, value in message.values.items()}
+    return _message(message.key, message.plural_key, values)
+
+
 def encode(message: str) -> Any:
     """Convert a text to JSON values, from which `decode` makes the same message."""
     if not isinstance(message, Message) or not (message.key or message.parts):

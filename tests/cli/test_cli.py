@@ -115,12 +115,13 @@ def test_a_damaged_file_does_not_stop_the_list(data: Path, capsys: pytest.Captur
         (["create", "my-cat", "--checkpoint", "none.safetensors"], 3, 'The checkpoint "none.safetensors" does not exist.'),
         (["train", "nobody", "."], 3, 'There is no embedding "nobody".'),
         (["train", "old", "nowhere"], 3, "does not exist"),
-        (["train", "old"], 2, "dataset is missing."),
+        (["train", "old"], 2, 'FOLDER is missing. Give a folder of images, or a long prompt as "--teacher-prompt".'),
         (["train", "old", "."], 7, "There are no images"),
         (["train", "old", ".", "--learning-rate", "5e-3:10:20"], 2, '"5e-3:10:20" is not a learning rate.'),
         (["train", "old", ".", "--steps", "0"], 2, "--steps is 0"),
         (["train", "old", ".", "--template", "nothing"], 3, 'There is no caption template "nothing".'),
-        (["create", "old"], 4, 'There is already an embedding "old".'),
+        (["create", "old"], 4, 'There is already an embedding "old". Choose another name, or use "--overwrite".'),
+        (["copy", "old", "old"], 4, 'There is already an embedding "old". Choose another name.'),
     ],
 )
 def test_errors_are_one_line(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from train_embedding import __version__
 from train_embedding.cli import app, bench, demo, doctor, inspect, library, merge, resume, tokens, train
+from train_embedding.cli.common import with_option_names
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError, refusal_of
 
@@ -60,12 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(arguments)
 
 
+def _print_error(problem: TrainEmbeddingError) -> None:
+    print(f"error: {' '.join(with_option_names(problem.text).split())}", file=sys.stderr)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         return parsed.run(parsed)
     except TrainEmbeddingError as problem:
-        print(f"error: {' '.join(str(problem).split())}", file=sys.stderr)
+        _print_error(problem)
         return problem.exit_code
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
@@ -74,7 +79,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         refusal = refusal_of(problem)
         if refusal is None or isinstance(problem, BrokenPipeError):
             raise
-        print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
+        _print_error(refusal)
         return refusal.exit_code
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from train_embedding.cli.streams import can_print, shown
+from train_embedding.engine.config import OPTIONS
 from train_embedding.errors import NotFound
-from train_embedding.messages import msg
+from train_embedding.messages import Message, msg, replace_labels
 from train_embedding.services.json_values import to_json
 from train_embedding.services.typed_paths import typed_path
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from train_embedding.services import Services
 
 DATA_FOLDER = Path("train-embedding-data")
+ARGUMENTS = {"embedding": "NAME", "dataset": "FOLDER"}
+"Options of a run that are positional arguments, as `--help` shows them."
+OPTION_NAMES = {option.name: ARGUMENTS.get(option.name, option.flag) for option in OPTIONS}
+"The names of a run's options on the command line."
+_NAMES_OF_LABELS = {"Overwrite": "--overwrite", **{option.label.key: OPTION_NAMES[option.name] for option in OPTIONS}}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[argparse.Namespace], int]
@@ -180,6 +186,11 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for line in lines:
         columns = [(cell, " " * (width - _columns(cell)), flush) for cell, width, flush in zip(line, widths, right, strict=True)]
         print("  ".join(gap + cell if flush else cell + gap for cell, gap, flush in columns).rstrip())
+
+
+def with_option_names(message: str) -> Message:
+    """Replace the labels of the tab in a message by the names that the options have on the command line."""
+    return replace_labels(message, _NAMES_OF_LABELS)
 
 
 def count(number: int, noun: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import (
+    ARGUMENTS,
+    OPTION_NAMES,
     Commands,
     add_command,
     add_host_options,
@@ -15,6 +17,7 @@ from train_embedding.cli.common import (
     count,
     print_json,
     run_in_main_process,
+    with_option_names,
 )
 from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
 from train_embedding.errors import InvalidOption, NotFound, TrainingFailed
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
 
 TICK = 0.2
 "Seconds between updates of the progress bar."
-_ARGUMENTS = ("embedding", "dataset")
-"Options of a run that are positional arguments."
 
 
 def add_to(commands: Commands) -> None:
@@ -35,13 +36,19 @@ def add_to(commands: Commands) -> None:
     what = "Train an embedding on a dataset, which is a folder of images. Ctrl-C stops the run and keeps the result."
     parser = add_command(commands, "train", run, "train an embedding", what)
     parser.usage = "%(prog)s [OPTIONS] NAME [FOLDER]"
-    parser.add_argument("embedding", metavar="NAME", help="an existing embedding; `train-embedding create` creates one")
     parser.add_argument(
-        "dataset", metavar="FOLDER", nargs="?", default="", help="folder of training images; not needed with --teacher-prompt"
+        "embedding", metavar=ARGUMENTS["embedding"], help="an existing embedding; `train-embedding create` creates one"
+    )
+    parser.add_argument(
+        "dataset",
+        metavar=ARGUMENTS["dataset"],
+        nargs="?",
+        default="",
+        help="folder of training images; not needed with --teacher-prompt",
     )
     parser.add_argument("--json", action="store_true", help="print the final state of the run as JSON")
     add_host_options(parser)
-    options = [option for option in OPTIONS if option.name not in _ARGUMENTS]
+    options = [option for option in OPTIONS if option.name not in ARGUMENTS]
     groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in options)}
     for option in options:
         groups[option.group].add_argument(option.flag, help=_help(option), default=None, **_syntax(option))
@@ -69,7 +76,7 @@ def finish(runs: Runs, state: RunState, as_json: bool) -> int:
     """
     printed = state.notes
     for note in printed:
-        print(note, file=sys.stderr)
+        print(with_option_names(note), file=sys.stderr)
     state = follow(runs, state)
     if as_json:
         print_json(state)
@@ -95,8 +102,7 @@ def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
     try:
         return TrainingSpec.from_json(given)
     except InvalidOption as problem:
-        flags = {option.name: option.flag for option in OPTIONS if option.name not in _ARGUMENTS}
-        raise problem.shown_as(verbatim(flags.get(problem.option, problem.option))) from problem
+        raise problem.shown_as(verbatim(OPTION_NAMES[problem.option])) from problem
 
 
 def _help(option: Option) -> str:
@@ -163,4 +169,4 @@ def report(state: RunState, printed: Collection[str] = ()) -> Iterable[str]:
         yield f"{verb} {state.embedding}: {count(state.step, 'step')} in {minutes}:{seconds:02d}."
     if state.result:
         yield f"Saved to {state.result}"
-    yield from (note for note in state.notes if note not in printed)
+    yield from (with_option_names(note) for note in state.notes if note not in printed)

@@ -242,7 +242,7 @@ def test_a_prompt_to_pack_takes_the_place_of_images() -> None:
         TrainingSpec.from_json({**NEEDED, "teacher_prompt": "a long text"})
     with pytest.raises(InvalidSpec, match="dataset is missing") as raised:
         TrainingSpec.from_json({"embedding": "sword", "teacher_prompt": " "})
-    assert "teacher_prompt" in raised.value.hint
+    assert '"Pack a prompt (distillation)"' in raised.value.hint
 
 
 def test_preview_prompts() -> None:

@@ -270,7 +270,7 @@ def test_images_in_subfolders_alone_are_pointed_to(folder: Path) -> None:
     with pytest.raises(NothingToTrainOn, match=r"only in the subfolders 10_cat, 5_dog\.") as caught:
         scan_folder(folder, SQUARE)
     assert caught.value.hint == SEARCH_SUBFOLDERS
-    assert '"Repeats from folder names" (--repeats)' in SEARCH_SUBFOLDERS
+    assert 'Switch on "Repeats from folder names":' in SEARCH_SUBFOLDERS
 
 
 def test_subfolders_behind_links_are_not_looked_into(folder: Path, tmp_path: Path) -> None:

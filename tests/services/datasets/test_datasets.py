@@ -123,7 +123,7 @@ def test_folders_named_for_kohyas_scripts(fake_host: FakeHost, pictures: Path) -
     draw(subject / "a.png")
     with pytest.raises(NothingToTrainOn, match=r"only in the subfolder 10_cat\.") as caught:
         datasets.inspect(pictures)
-    assert '"Repeats from folder names" (--repeats)' in caught.value.hint
+    assert 'Switch on "Repeats from folder names":' in caught.value.hint
     assert datasets.inspect(pictures, repeats=True).notes == ()
     (note,) = datasets.inspect(subject).notes
     assert note.startswith("In kohya's scripts, the name of this folder means 10 repeats.")

@@ -691,7 +691,7 @@ def _check_needed(given: dict[str, Any]) -> None:
         raise InvalidOption(
             "dataset",
             msg("is missing."),
-            msg("Give a folder of images, or a prompt to pack (teacher_prompt, --teacher-prompt)."),
+            msg('Give a folder of images, or a long prompt as "{option}".', option=label_of("teacher_prompt")),
         )
 
 

@@ -24,7 +24,7 @@ _REPEATED = re.compile(r"(\d{1,9})_.+")
 _LISTED = 5
 "Largest number of subfolders named in a message."
 SEARCH_SUBFOLDERS = msg(
-    'Switch on "{option}" (--repeats): the number in the name of a subfolder is then the number of repeats of its images.',
+    'Switch on "{option}": the number in the name of a subfolder is then the number of repeats of its images.',
     option=label_of("repeats"),
 )
 

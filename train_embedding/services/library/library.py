@@ -454,7 +454,7 @@ class Library:
 
     def _check_replaceable(self, name: str, existing: Sequence[Path], *, overwrite: bool, by_run: bool = False) -> None:
         if existing and not overwrite:
-            raise _name_taken(name)
+            raise _name_taken(name, msg('Choose another name, or use "{option}".', option=OVERWRITE))
         if not by_run:
             self._store.training_locks.check_free(*dict.fromkeys([name, *(path.stem for path in existing)]))
 
@@ -462,7 +462,7 @@ class Library:
         for file in self._files_named(name):
             # On file systems that ignore case, a file may be renamed to its own name in another case.
             if besides is None or file.path.name == f"{name}{besides.suffix}" or not file.path.samefile(besides):
-                raise _name_taken(name)
+                raise _name_taken(name, msg("Choose another name."))
 
     def _target(self, name: str, file: Path | None, replaced: Sequence[Path]) -> Path:
         """Return the path to write an embedding to, as lists show it."""
@@ -543,8 +543,5 @@ def _has_name(path: Path, name: str) -> bool:
     return folded(path.stem) == folded(name) and other.exists() and other.samefile(path)
 
 
-def _name_taken(name: str) -> Conflict:
-    return Conflict(
-        msg('There is already an embedding "{name}".', name=name),
-        msg('Choose another name, or use "{option}".', option=OVERWRITE),
-    )
+def _name_taken(name: str, hint: Message) -> Conflict:
+    return Conflict(msg('There is already an embedding "{name}".', name=name), hint)
