@@ -28,8 +28,8 @@ FAMILY = "custom"
 VISIBLE_TEXTS = """() => {
     const seen = new Set();
     const names = "[dir=auto], .te-token, .te-near, textarea, script, style, .card .name";
-    const others = "svg, [class*=icon-button], [class*=thumbnail], [class*=gallery], [id$=gallery], #te_train_plot"; // gradio's own
-    const isName = (element) => element.closest(`${names}, ${others}`);
+    const gradio = "svg, [class*=icon-button], [class*=thumbnail], [class*=gallery], [id$=gallery], #te_train_plot";
+    const isName = (element) => element.closest(`${names}, ${gradio}`);
     const roots = document.querySelectorAll("#te_panels, #tab_txt2img");
     for (const root of roots) {
         const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
