@@ -233,9 +233,10 @@ def test_everything_has_a_name_and_says_what_it_is(open_app: Open) -> None:
     assert [node.description for node in by_role["spinbutton"] if node.description == help_text], help_text
     [bar] = by_role["progressbar"]
     assert bar.name
-    assert "12" in ui.get_attribute("#te_train_progress [role=progressbar]", "aria-valuetext")
+    said = ui.get_attribute("#te_train_progress [role=progressbar]", "aria-valuetext")
+    assert said == ui.locator("#te_train_progress .te-progress p span").inner_text()
     assert "my-lime" in {node.name for node in by_role["image"]}, "the portrait"
-    assert [node.name for node in by_role["image"] if "12" in node.name and "0." in node.name], "the plot in words"
+    assert [node.name for node in by_role["image"] if "Training loss" in node.name and "0." in node.name], "the plot"
     assert ui.get_attribute("#te_library_cards .te-cards", "aria-label") in {node.name for node in by_role["listbox"]}
     cards = [node for node in by_role["option"] if "selected" in node.properties and node.name.startswith(("my-lime", "evil"))]
     assert {node.name.split()[0]: node.properties["selected"] for node in cards} == {"my-lime": True, "evil": False}

@@ -43,9 +43,9 @@ def line_plot(*, color_title: str, **arguments: Any) -> gr.LinePlot:
     """
     parameters = inspect.signature(gr.LinePlot).parameters
     arguments["color_title" if "color_title" in parameters else "color_legend_title"] = color_title
-    # gradio 3 needs a width, which style.css stretches, and would put the label over the plot.
-    older: dict[str, Any] = {"width": 480, "height": 200, "show_label": False, "color_legend_position": "bottom"}
-    return gr.LinePlot(**arguments, height=280) if MAJOR >= 4 else gr.LinePlot(**arguments, **older)
+    # A label would cover the plot in gradio 3, and cut off the legend later. gradio 3 needs a width, which style.css stretches.
+    older: dict[str, Any] = {"width": 480, "height": 200, "color_legend_position": "bottom"}
+    return gr.LinePlot(**arguments, show_label=False, **({"height": 280} if MAJOR >= 4 else older))
 
 
 def gallery(**arguments: Any) -> gr.Gallery:
