@@ -82,7 +82,7 @@ def test_every_key_is_put_into_words() -> None:
     for message, text in messages():
         key, plural_key = (message.id, "") if isinstance(message.id, str) else message.id
         fields = [field.partition(":")[0] for field in fields_of(others_of(message))]
-        values = dict.fromkeys([*fields, *(["count"] if plural_key else [])], 2)
+        values: dict[str, Any] = dict.fromkeys([*fields, *(["count"] if plural_key else [])], 2)
         shown = translate(Message("English", key=key, plural_key=plural_key, values=values), "zh_CN")
         assert shown == (text.format(**values) if values else text)
 

@@ -45,7 +45,8 @@ def line_plot(*, color_title: str, **arguments: Any) -> gr.LinePlot:
     arguments["color_title" if "color_title" in parameters else "color_legend_title"] = color_title
     # A label would cover the plot in gradio 3, and cut off the legend later. gradio 3 needs a width, which style.css stretches.
     older: dict[str, Any] = {"width": 480, "height": 200, "color_legend_position": "bottom"}
-    return gr.LinePlot(**arguments, show_label=False, **({"height": 280} if MAJOR >= 4 else older))
+    newer: dict[str, Any] = {"height": 280}
+    return gr.LinePlot(**arguments, show_label=False, **(newer if MAJOR >= 4 else older))
 
 
 def gallery(**arguments: Any) -> gr.Gallery:

@@ -147,6 +147,8 @@ def test_converting(handler: Handler, components: Components, status_of: Any, se
     updates = handler("convert")("my-cat.pt", "png", " picture ")
     assert updates[components["te_library_selected"]] == "picture.png"
     assert names(services) == ["my dog", "my-cat", "picture"]
+    assert "Overwrite" in status_of(handler("convert")("my-cat.pt", "safetensors", "my dog"))
+    assert "Converted my-cat." in status_of(handler("convert")("my-cat.pt", "safetensors", "my dog", True))
     assert "already has that format" in status_of(handler("convert")("my-cat.pt", "pt", ""))
     assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "sdxl", ""))
 

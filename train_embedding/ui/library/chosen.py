@@ -158,7 +158,12 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         act(chosen.image.upload, actions.set_picture, [chosen.image]),
         act(chosen.take_run.click, actions.take_run, [chosen.run]),
         act(chosen.draw.click, actions.draw_preview, [chosen.prompt], **UNLISTED),
-        act(chosen.files.convert.click, library_files.convert, [chosen.files.to, chosen.files.name], **UNLISTED),
+        act(
+            chosen.files.convert.click,
+            library_files.convert,
+            [chosen.files.to, chosen.files.name, chosen.files.overwrite],
+            **UNLISTED,
+        ),
         *_connect_trash(services, chosen, changed),
     )
 

@@ -39,6 +39,7 @@ class Files:
     exported: gr.HTML
     to: gr.Radio
     name: gr.Textbox
+    overwrite: gr.Checkbox
     convert: gr.Button
 
 
@@ -65,8 +66,9 @@ def build() -> Files:
                 max_lines=1,
                 elem_id="te_library_convert_name",
             )
+            overwrite = gr.Checkbox(False, label=t("Overwrite"), elem_id="te_library_convert_overwrite")
             convert = gr.Button(t("Convert"), elem_id="te_library_convert")
-    return Files(format_choice, export, exported, to, name, convert)
+    return Files(format_choice, export, exported, to, name, overwrite, convert)
 
 
 def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Textbox, entry_of: Callable[[str], Entry]) -> None:
@@ -95,7 +97,7 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
     files.export.click(export, [key, files.format], [status, files.exported], **AT_ONCE)
 
 
-def convert(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, ...]:
+def convert(services: Services, entry: Entry, to: str, name: str, overwrite: bool = False) -> tuple[Any, ...]:
     """Convert an embedding.
 
     Returns:
@@ -104,7 +106,7 @@ def convert(services: Services, entry: Entry, to: str, name: str) -> tuple[Any, 
     Raises:
         TrainEmbeddingError: As for `Combining.convert`.
     """
-    saved = services.combining.convert(entry.name, to, name.strip())
+    saved = services.combining.convert(entry.name, to, name.strip(), overwrite)
     return saved.entry, msg("Converted {name}.", name=entry.name), html.saved_to(saved.entry.file), *saved.notes
 
 
