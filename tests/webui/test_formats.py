@@ -38,7 +38,7 @@ def test_and_for_sdxl_leaves_out_what_does_not_fit(webui: WebUI, form: str, suff
     assert (listed[name]["vectors"], listed[name]["shape"]) == (2, 768 + 1280)
     entry = next(entry for entry in webui.get(f"{ROUTES}/embeddings") if entry["name"] == name)
     assert not entry["loaded"]
-    assert "SDXL" in entry["reason"] or f"{768 + 1280} wide" in entry["reason"]
+    assert "SDXL" in entry["reason"] or f"width {768 + 1280}" in entry["reason"]
 
 
 def test_what_the_webui_writes_is_read(webui: WebUI) -> None:
