@@ -65,6 +65,23 @@ def test_the_runs_folder_is_one_that_the_webui_does_not_serve(host: Any, tmp_pat
     assert any(part.startswith(".") for part in inside.parts)
 
 
+@pytest.mark.parametrize(
+    ("options", "language"),
+    [
+        ({}, ""),
+        ({"localization": "None"}, ""),
+        ({"localization": "zh_CN"}, "zh_CN"),
+        ({"localization": "None", "bilingual_localization_file": "zh-Hans (Stable)"}, "zh-Hans (Stable)"),
+        ({"bilingual_localization_file": "zh_CN", "bilingual_localization_enabled": False}, ""),
+        ({"localization": "ja_JP", "bilingual_localization_file": "zh_CN"}, "ja_JP"),
+    ],
+)
+def test_the_language_is_that_of_the_interface(host: Any, webui: WebUI, options: dict[str, object], language: str) -> None:
+    """The extension sd-webui-bilingual-localization needs the WebUI's own setting to be "None"."""
+    vars(webui.shared.opts).update(options)
+    assert host.info().language == language
+
+
 def test_facts_never_load_a_checkpoint(host: Any, webui: WebUI) -> None:
     webui.sd_models.model_data.sd_model = None
     del webui.shared.sd_model
