@@ -256,7 +256,7 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
 def test_a_pickle_under_a_safe_name_is_refused(tmp_path: Path) -> None:
     write_embedding(an_embedding({"clip_l": 8}), tmp_path / "sword.pt")
     (tmp_path / "sword.pt").rename(tmp_path / "sword.safetensors")
-    with pytest.raises(UnreadableFile, match=r"that of a \.pt file"):
+    with pytest.raises(UnreadableFile, match=r"it is a \.pt file"):
         read_embedding(tmp_path / "sword.safetensors")
 
 
