@@ -140,7 +140,7 @@ def test_control_c_keeps_the_result_and_the_run_goes_on(two: Data) -> None:
         wait_for_step(two, 2, started)
         kill_all(started, signal.SIGINT)
         out, errors = started.communicate(timeout=PATIENCE)
-    assert out.startswith("Stopped sword after"), errors
+    assert out.startswith("Stopped sword: "), errors
     stopped = two.run()
     assert (stopped.status, stopped.error) == ("stopped", "")
     assert not torch.equal(two.vectors(), two.before)
@@ -148,7 +148,7 @@ def test_control_c_keeps_the_result_and_the_run_goes_on(two: Data) -> None:
         wait_for_step(two, stopped.step + 1, started)
         kill_all(started, signal.SIGINT)
         out, errors = started.communicate(timeout=PATIENCE)
-    assert out.startswith("Stopped sword after"), errors
+    assert out.startswith("Stopped sword: "), errors
     assert two.run().step > stopped.step
 
 

@@ -57,7 +57,7 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     result = run_demo("checker", tmp_path, follow=follow, say=sentences.append)
     assert 1 <= result.steps < 400
     assert 1 <= (read_embedding(Path(result.embedding)).step or 0) <= result.steps
-    assert sentences[0] == 'Created "my-checker" from the text "striped": 1 vector(s).'
+    assert sentences[0] == 'Created my-checker from the text "striped", with 1 vector.'
     assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(to_json(result))))
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 8 * 128
