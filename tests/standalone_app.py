@@ -85,8 +85,15 @@ def tab(ui: Any, name: str) -> None:
     # gradio 6 has each button twice, one of them only to measure it
     buttons = ui.locator("#tabs button").filter(has_text=re.compile(f"^\\s*{name}\\s*$"))
     buttons.first.wait_for(state="attached")
-    next((button for button in buttons.all() if button.get_attribute("role") == "tab"), buttons.last).click()
-    ui.wait_for_selector("#te_create_name:visible" if name == "Train Embedding" else "#txt2img_prompt:visible")
+    button = next((button for button in buttons.all() if button.get_attribute("role") == "tab"), buttons.last)
+    shown = ui.locator("#txt2img_prompt:visible" if name == "txt2img" else "#te_create_name:visible").first
+    for _ in range(30):  # gradio 6 shows its buttons before they react
+        button.click()
+        for _ in range(20):
+            if shown.is_visible():
+                return
+            ui.wait_for_timeout(100)
+    raise AssertionError(f"The tab {name} did not open")
 
 
 def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = START) -> None:

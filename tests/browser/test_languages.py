@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.chinese import english_words
-from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, text, wait
+from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, tab, text, wait
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -59,7 +59,7 @@ def ui(app: App, browser: Any) -> Iterator[Any]:
     page = context.new_page()
     page.set_default_timeout(60 * SECOND)
     page.goto(app.address)
-    page.locator("#tabs button[role=tab]:visible, #tabs .tab-nav button").filter(has_text="训练 Embedding").last.click()
+    tab(page, "训练 Embedding")
     page.wait_for_selector("#te_library_cards .te-cards", state="attached")
     yield page
     context.close()
