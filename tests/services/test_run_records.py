@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.messages import msg
 from train_embedding.services.run_records import ACTIVE, MAX_POINTS, STATE_FILE, STATUSES, RunState, load_state, thinned
 
 
@@ -50,6 +51,15 @@ def test_what_is_saved_comes_back(state: RunState) -> None:
     assert all(getattr(state, field.name) for field in fields(RunState))
     state.save()
     assert load_state(state.folder) == state
+
+
+def test_saved_sentences_can_still_be_translated(state: RunState) -> None:
+    note, failure = msg("{name} is already taken.", name="my-cat"), msg("The loss became NaN at step {step}.", step=20)
+    replace(state, notes=(), lasting=(), error=failure).noting(note, lasting=True).save()
+    loaded = load_state(state.folder)
+    assert [(text.key, text.values["name"]) for text in (*loaded.notes, *loaded.lasting)] == [(note.key, "my-cat")] * 2
+    assert (loaded.error.key, loaded.error.values) == (failure.key, {"step": 20})
+    assert (loaded.to_json()["notes"], loaded.to_json()["error"]) == ([str(note)], str(failure))
 
 
 def test_an_option_that_no_longer_exists_is_left_out(state: RunState) -> None:
