@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 Language = Literal["en", "zh_CN", "zh_TW"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-LANGUAGE_NAMES: dict[Language, str] = {"en": "English", "zh_CN": "简体中文", "zh_TW": "繁體中文"}
-"What speakers call each."
 FOLDER = Path(__file__).parent / "locales"
 DOMAIN = "train_embedding"
 

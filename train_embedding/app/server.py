@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -45,15 +46,16 @@ FILES = {
 }
 """Files that the page loads, with their place in a wheel and in a clone, whose root has the layout of a WebUI extension."""
 _LOAD_FILES = """() => {
-  for (const name of ["style.css", "page.css"]) {
+  const names = NAMES;
+  for (const name of names.filter((name) => name.endsWith(".css"))) {
     const link = Object.assign(document.createElement("link"), {rel: "stylesheet", href: "train-embedding/static/" + name});
     document.head.append(link);
   }
-  for (const name of ["train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js", "page.js"]) {
+  for (const name of names.filter((name) => name.endsWith(".js"))) {
     const script = Object.assign(document.createElement("script"), {src: "train-embedding/static/" + name, async: false});
     document.head.append(script);
   }
-}"""
+}""".replace("NAMES", json.dumps(list(FILES)))
 
 
 def build(services: Services, language: Language = "en") -> gr.Blocks:
