@@ -290,7 +290,7 @@ def _arrays() -> Iterator[Case]:
 
     objects = "(K\x03X\x01\0\0\0|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
     yield case("an array of numpy as it should be", array_pickle, reads=True)
-    yield case("an array of numpy that is none", lambda: b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.")
+    yield case("a NumPy array without a shape", lambda: b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.")
     yield case("an array that takes bytes for objects", lambda: array_pickle((2,), "O8", objects))
     yield case("an array of 2⁴⁰ × 2⁴⁰ numbers", lambda: array_pickle((2**40, 2**40)))
     yield case("an array of fewer than no numbers", lambda: array_pickle((-2, -2)))

@@ -37,5 +37,5 @@ AS_THEY_COME = ("Fast", "Quality", "WebUI classic")
 
 
 def variant(name: str) -> dict[str, Any]:
-    """The fields of a variant of *Fast* that sees SAMPLES images. Raises KeyError for a name that is none."""
+    """Return the options of a variant of *Fast* that trains on SAMPLES images. Raises KeyError for an unknown name."""
     return {**preset_values("Fast"), **_WHOLE, "steps": SAMPLES // 4, **VARIANTS[name]}
