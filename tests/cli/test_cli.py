@@ -352,8 +352,8 @@ def test_bench_flops_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 MEMORY = [
-    {"family": "SD1", "resolution": 512, "batch": 1, "checkpointing": False, "frozen_layers": True, "saved_gib": 0.459,
-     "peak_gib": 0.545, "weights_gib": 1.986, "smallest_card_gib": 4},
+    {"family": "SD1", "resolution": 512, "batch": 1, "checkpointing": False, "frozen_layers": True, "autocast": "",
+     "saved_gib": 0.459, "peak_gib": 0.545, "weights_gib": 1.986, "smallest_card_gib": 4},
 ]  # fmt: skip
 
 
@@ -368,6 +368,20 @@ def test_bench_memory(as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert json.loads(printed) == MEMORY
     else:
         assert printed.splitlines()[1].split() == ["SD1", "512", "1", "yes", "no", "0.459", "0.545", "1.986", "4"]
+
+
+LAUNCHES = [
+    {"family": "SD1", "resolution": 512, "autocast": "bfloat16", "unet": 3346, "text_encoders": 822, "casts": 2203,
+     "cast_gb": 10.03},
+]  # fmt: skip
+
+
+def test_bench_launches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = ModuleType("train_embedding.engine.profiling.launches")
+    module.launch_table = lambda: LAUNCHES  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert main(["bench", "launches"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["SD1", "512", "bfloat16", "3346", "822", "2203", "10.030"]
 
 
 def test_demo_prints_its_result_as_the_last_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`train-embedding bench`: count the operations and the memory of a training step."""
+"""`train-embedding bench`: count the operations, the kernels and the memory of a training step."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ FLOP_COLUMNS = {
     "step_tflop": "step, TFLOP",
     "ratio": "ratio",
 }
+LAUNCH_COLUMNS = {
+    "family": "family",
+    "resolution": "resolution",
+    "autocast": "autocast",
+    "unet": "UNet",
+    "text_encoders": "text encoders",
+    "casts": "casts",
+    "cast_gb": "casts, GB",
+}
 MEMORY_COLUMNS = {
     "family": "family",
     "resolution": "resolution",
     "batch": "batch",
     "frozen_layers": "frozen layers",
     "checkpointing": "checkpointing",
+    "autocast": "autocast",
     "saved_gib": "saved, GiB",
     "peak_gib": "peak, GiB",
     "weights_gib": "weights, GiB",
@@ -29,10 +39,13 @@ MEMORY_COLUMNS = {
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    what = "Count the operations and the memory of a training step. No checkpoint and no images are needed."
-    parser = commands.add_parser("bench", help="count the operations and the memory of a training step", description=what)
+    what = "Count the operations, the kernels and the memory of a training step. No checkpoint and no images are needed."
+    parser = commands.add_parser(
+        "bench", help="count the operations, the kernels and the memory of a training step", description=what
+    )
     measurements = parser.add_subparsers(title="measurements", metavar="MEASUREMENT", required=True)
     _add(measurements, "flops", run_flops, "count the floating-point operations of a step at full model size")
+    _add(measurements, "launches", run_launches, "count the kernels that a step launches at full model size")
     _add(
         measurements,
         "memory",
@@ -51,6 +64,13 @@ def run_flops(arguments: argparse.Namespace) -> int:
     from train_embedding.engine.profiling import flop_table
 
     return _print(flop_table(), FLOP_COLUMNS, arguments.json)
+
+
+def run_launches(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from train_embedding.engine.profiling import launch_table
+
+    return _print(launch_table(), LAUNCH_COLUMNS, arguments.json)
 
 
 def run_memory(arguments: argparse.Namespace) -> int:

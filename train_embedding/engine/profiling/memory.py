@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -16,14 +16,21 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.meta_models import meta_batch, meta_model, meta_prompt, meta_text_encoders
+from train_embedding.engine.profiling.meta_models import (
+    WEIGHTS,
+    dtype_name,
+    meta_batch,
+    meta_model,
+    meta_prompt,
+    meta_text_encoders,
+)
+from train_embedding.engine.profiling.simulated_cuda import simulate_cuda
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.training.loop import unet_losses
@@ -35,8 +42,14 @@ CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
 "Memory of common graphics cards in GiB."
 RESERVED = 2**30
 "Bytes for memory that is not counted: driver context, workspaces of kernels, host."
-WEIGHTS = torch.float16
-"Dtype of weights in hosts."
+WAYS: tuple[dict[str, Any], ...] = (
+    {"frozen": False, "autocast": torch.bfloat16},
+    {"frozen": False},
+    {"frozen": True},
+    {"frozen": False, "checkpointing": True},
+    {"frozen": True, "checkpointing": True},
+)
+"Ways to compute a step, as arguments of `count_memory`: the first is that of most other trainers."
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,7 @@ class StepMemory:
         batch: Batch size.
         checkpointing: Whether gradient checkpointing was used.
         frozen: Whether frozen layers were used instead of the original layers.
+        autocast: Dtype of autocast; None if networks computed in the dtype of their weights.
         saved: Distinct storages saved for the backward pass, without the weights.
         peak: Peak memory without the weights, including `saved`.
         weights: Weights of UNet, VAE and text encoders.
@@ -59,6 +73,7 @@ class StepMemory:
     batch: int
     checkpointing: bool
     frozen: bool
+    autocast: torch.dtype | None
     saved: int
     peak: int
     weights: int
@@ -76,6 +91,7 @@ class StepMemory:
             "batch": self.batch,
             "checkpointing": self.checkpointing,
             "frozen_layers": self.frozen,
+            "autocast": dtype_name(self.autocast),
             "saved_gib": self.saved / 2**30,
             "peak_gib": self.peak / 2**30,
             "weights_gib": self.weights / 2**30,
@@ -90,7 +106,7 @@ def count_memory(
     batch: int = 1,
     checkpointing: bool = False,
     frozen: bool = True,
-    dtype: torch.dtype = torch.bfloat16,
+    autocast: torch.dtype | None = None,
 ) -> StepMemory:
     """Count the memory of a training step.
 
@@ -100,7 +116,7 @@ def count_memory(
         batch: Images per step.
         checkpointing: Whether to use gradient checkpointing.
         frozen: Whether to use frozen layers instead of the original layers.
-        dtype: Dtype of autocast.
+        autocast: Dtype of autocast; None to compute in the dtype of the weights.
     """
     given = meta_prompt(model, batch=batch).to(model.dtype)
     latents = torch.zeros(batch, 4, resolution // 8, resolution // 8, device="meta")
@@ -111,19 +127,19 @@ def count_memory(
         stack.enter_context(nullcontext() if frozen else original_layers(model.unet))
         stack.enter_context(gradient_checkpointing(model) if checkpointing else nullcontext())
         stack.enter_context(counter)
-        stack.enter_context(emulate_cuda_autocast(dtype))
+        stack.enter_context(simulate_cuda(autocast))
         with counter.saving():
             loss = unet_losses(model, given, meta_batch(latents), torch.zeros_like(latents), timesteps).mean()
         loss.backward()
-    texts = text_encoder_saved(model.family, batch, frozen, dtype)
+    texts = text_encoder_saved(model.family, batch, frozen, autocast)
     weights = weight_bytes(model)
     return StepMemory(
-        model.family, resolution, batch, checkpointing, frozen, counter.saved + texts, counter.peak + texts, weights
+        model.family, resolution, batch, checkpointing, frozen, autocast, counter.saved + texts, counter.peak + texts, weights
     )
 
 
 @cache
-def text_encoder_saved(family: Family, batch: int, frozen: bool, dtype: torch.dtype) -> int:
+def text_encoder_saved(family: Family, batch: int, frozen: bool, autocast: torch.dtype | None = None) -> int:
     """Count the bytes that the text encoders of a family save for the backward pass to the vectors."""
     with FakeTensorMode(), torch.enable_grad(), ExitStack() as stack:
         encoders = meta_text_encoders(family, WEIGHTS)
@@ -133,7 +149,7 @@ def text_encoder_saved(family: Family, batch: int, frozen: bool, dtype: torch.dt
         for module in () if frozen else modules:
             stack.enter_context(original_layers(module))
         counter = MemoryCounter(modules)
-        with emulate_cuda_autocast(dtype), counter.saving():
+        with simulate_cuda(autocast), counter.saving():
             outputs = [encoder.encode(PromptBatch(ids, ids), table) for encoder, table in zip(encoders, tables, strict=True)]
         del outputs
     return counter.saved
@@ -151,14 +167,12 @@ def weight_bytes(model: DiffusionModel) -> int:
 
 
 def memory_table() -> list[dict[str, Any]]:
-    """Count all CASES with all batch sizes, with and without frozen layers and gradient checkpointing."""
+    """Count all CASES with all batch sizes: in the WAYS to compute a step."""
     rows: list[dict[str, Any]] = []
     for family, resolution in CASES:
         model = meta_model(family, WEIGHTS)
         for batch in BATCHES:
-            for frozen, checkpointing in ((False, False), (True, False), (False, True), (True, True)):
-                counted = count_memory(model, resolution, batch=batch, checkpointing=checkpointing, frozen=frozen)
-                rows.append(counted.to_json())
+            rows += [count_memory(model, resolution, batch=batch, **way).to_json() for way in WAYS]
     return rows
 
 
@@ -215,44 +229,6 @@ class MemoryCounter(TorchDispatchMode):
             self._live[key] = size, tensors - 1
         else:
             self.held -= size
-
-
-@contextmanager
-def emulate_cuda_autocast(dtype: torch.dtype) -> Generator[None, None, None]:
-    """Emulate autocast on CUDA for networks on any device, within the context.
-
-    Matrix products use `dtype`, norms and softmax fp32, and attention a fused kernel. Functions of torch are replaced, so no
-    other thread may use torch meanwhile.
-    """
-    functions = {(F, name): _casting(getattr(F, name), dtype) for name in ("linear", "conv2d")}
-    functions |= {(F, name): _casting(getattr(F, name), torch.float32) for name in ("group_norm", "layer_norm", "softmax")}
-    functions[F, "scaled_dot_product_attention"] = _casting(_fused_attention, dtype)
-    functions[torch, "bmm"] = _casting(torch.bmm, dtype)  # attention in transformers 4.30's CLIP
-    before = {place: getattr(*place) for place in functions}
-    try:
-        for place, function in functions.items():
-            setattr(*place, function)
-        yield
-    finally:
-        for place, function in before.items():
-            setattr(*place, function)
-
-
-def _casting(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> Callable[..., torch.Tensor]:
-    def cast(value: Any) -> Any:
-        return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-
-    def computed(*values: Any, **options: Any) -> torch.Tensor:
-        return function(*(cast(value) for value in values), **{name: cast(value) for name, value in options.items()})
-
-    return computed
-
-
-def _fused_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **options: Any
-) -> torch.Tensor:
-    causal = attn_mask is not None or bool(options.get("is_causal"))  # CLIP's masks are causal, the UNet has none
-    return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, None, True, 0.0, causal)[0]
 
 
 def _bytes(network: nn.Module) -> int:

@@ -17,6 +17,8 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEnc
 from train_embedding.engine.model.noise_schedule import noise_schedule
 from train_embedding.engine.prompts.splicing import PromptBatch
 
+WEIGHTS = torch.float16
+"Dtype of weights in hosts."
 FAMILIES: tuple[Family, ...] = ("SD1", "SD2", "SDXL")
 _ENCODERS: dict[Family, tuple[dict[str, Any], ...]] = {
     "SD1": ({"hidden_size": 768, "num_hidden_layers": 12},),
@@ -85,6 +87,11 @@ def _text_encoder(layer: int = 1, **config: Any) -> TextEncoder:
     module = (CLIPTextModelWithProjection if pools else CLIPTextModel)(full)
     freeze(module)
     return TextEncoder("clip_l", module, layer=layer, pools=pools)
+
+
+def dtype_name(dtype: torch.dtype | None) -> str:
+    """Return the name of a dtype without "torch."; empty for None."""
+    return "" if dtype is None else str(dtype).removeprefix("torch.")
 
 
 @contextmanager
