@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 
+from train_embedding.engine.config.presets import PRESET_NAMES
+from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.profiling.flops import CASES, StepFlops, count_step, count_text_encoders
+from train_embedding.engine.profiling.flops import CASES, StepFlops, count_step, count_text_encoders, evaluation_share
 from train_embedding.engine.profiling.meta_models import meta_model
+from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 FLOOR = 2.10
 "The step as a multiple of the UNet forward, where attention is a small part of it."
@@ -107,6 +111,31 @@ def test_the_text_encoder_costs_little() -> None:
     assert 1.5 * forward < count_text_encoders("SD1") < 2.1 * forward
     assert at_512().text_encoder == count_text_encoders("SD1")
     assert at_512().text_encoder < 0.04 * at_512().forward
+
+
+def share_of(**options: Any) -> float:
+    spec = TrainingSpec.from_json({"embedding": "sword", "dataset": "pictures", **options})
+    return evaluation_share(resolve(spec, 512), EVALUATION_ITEMS, at_512())
+
+
+def test_the_share_of_evaluations() -> None:
+    """A step of an image costs a little more than two evaluated items."""
+    options = {"steps": 64, "batch_size": 4, "eval_every": 32, "learning_rate": "0.01"}
+    assert share_of(**options) == pytest.approx(3 * 32 / (3 * 32 + 64 * 4 * 2.068), rel=0.01)  # after steps 0, 32 and 64
+    assert share_of(**options, gradient_accumulation_steps=2) < 0.6 * share_of(**options)
+    assert share_of(**{**options, "learning_rate": "0.01:32"}) > share_of(**options)  # ends at step 32
+    assert share_of(**{**options, "eval_every": 0}) == 0
+
+
+OVER_BUDGET = {"Fast": 0.25, "WebUI classic": 0.14}
+"Presets whose evaluations take too much, with the share when this was written."
+
+
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name in OVER_BUDGET else []) for name in PRESET_NAMES]
+)
+def test_evaluations_are_a_tenth_of_a_preset_at_most(preset: str) -> None:
+    assert share_of(preset=preset) <= 0.1
 
 
 def test_what_the_table_says() -> None:

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from train_embedding.embeddings.text_encoders import Family
+from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.meta_models import FAMILIES, meta_batch, meta_model, meta_prompt, meta_text_encoders
 from train_embedding.engine.prompts.splicing import PromptBatch
@@ -113,6 +114,21 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
         _attention(forward),
         _attention(step),
     )
+
+
+def evaluation_share(resolved: ResolvedSpec, items: int, cost: StepFlops) -> float:
+    """Compute the share of a run's operations that its evaluations take, if it runs to its last step.
+
+    Args:
+        resolved: The options of the run.
+        items: Items per evaluation, each a forward pass of UNet and text encoders.
+        cost: Cost of a step at batch size 1.
+    """
+    spec = resolved.spec
+    evaluations = sum(resolved.evaluates_at(step, None) for step in range(resolved.steps + 1))
+    evaluating = evaluations * items * (cost.forward + cost.text_encoder / 2)
+    images = resolved.steps * spec.batch_size * spec.gradient_accumulation_steps
+    return evaluating / (evaluating + images * (cost.step + cost.text_encoder))
 
 
 def flop_table() -> list[dict[str, Any]]:
