@@ -125,7 +125,8 @@ class FrozenResnetBlock2D(FrozenLayer, ResnetBlock2D):
         hidden = hidden + self.time_emb_proj(self.nonlinearity(temb))[:, :, None, None]
         hidden = self.conv2(group_norm(self.norm2, hidden, silu=True))
         shortcut = input_tensor if self.conv_shortcut is None else self.conv_shortcut(input_tensor, wanted)
-        return (shortcut + hidden) / self.output_scale_factor
+        output = shortcut + hidden
+        return output if self.output_scale_factor == 1 else output / self.output_scale_factor
 
     def _wanted_channels(self, joined: torch.Tensor) -> int:
         """Return the number of channels at the start that need a gradient.
