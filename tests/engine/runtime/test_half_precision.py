@@ -1,11 +1,12 @@
 """The gradient of a training step as GPUs compute it, at the true size of SD1.5, against fp32.
 
-No GPU is needed: products are computed from values rounded to bf16 or fp16, and rounded again, forwards and backwards, as
-autocast on CUDA does (`emulated_autocast`).
+No GPU is needed: every operation is computed in fp32 from values rounded to bf16 or fp16, and rounded again, forwards and
+backwards, as CUDA's kernels do for weights in half precision (`emulated_kernels`) and as autocast does (`emulated_autocast`).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,8 +23,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import noise_schedule
 from train_embedding.engine.profiling.meta_models import meta_model, meta_text_encoders
 from train_embedding.engine.prompts.splicing import VectorRows, batch_prompts, tokenize_pieces
-from train_embedding.engine.runtime import precision
-from train_embedding.engine.runtime.precision import LossScale, uses_fp16_gradients
+from train_embedding.engine.runtime.precision import LossScale, compute_dtype, fall_back, uses_fp16_gradients
 from train_embedding.engine.training.loop import denoising_losses
 
 pytestmark = pytest.mark.slow
@@ -47,6 +47,28 @@ def _computing(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> Cal
         return function(*rounded, **named).to(dtype)
 
     return computed
+
+
+def _rounding(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The function computed in fp32 and rounded to the dtype of its first value."""
+
+    def computed(*values: Any, **options: Any) -> torch.Tensor:
+        exact = (_cast(value, torch.float32) for value in values)
+        return function(*exact, **{name: _cast(value, torch.float32) for name, value in options.items()}).to(values[0].dtype)
+
+    return computed
+
+
+@contextmanager
+def emulated_kernels() -> Iterator[None]:
+    """On a CPU of torch 2.1, which has few operations for fp16, what CUDA computes for weights in half precision."""
+    layers = ("linear", "conv2d", "group_norm", "layer_norm", "softmax", "gelu", "silu", "interpolate")
+    functions = [(F, name) for name in (*layers, "scaled_dot_product_attention")]
+    functions += [(torch, name) for name in ("bmm", "matmul", "sigmoid")]
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in functions:
+            patched.setattr(module, name, _rounding(getattr(module, name)))
+        yield
 
 
 @contextmanager
@@ -103,15 +125,37 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(F.cosine_similarity(one.double().flatten(), other.double().flatten(), dim=0))
 
 
-def test_gradients_of_fp16_weights_are_those_of_fp32(model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = gradient(model, LossScale(CPU, enabled=False))
-    for network in (model.unet, model.text_encoders[0].module):
-        network.half()
+@pytest.fixture(scope="module")
+def exact(model: DiffusionModel) -> torch.Tensor:
+    return gradient(model, LossScale(CPU, enabled=False))
+
+
+def with_weights_in(dtype: torch.dtype, model: DiffusionModel) -> DiffusionModel:
+    encoder = model.text_encoders[0]
+    return replace(
+        model,
+        unet=copy.deepcopy(model.unet).to(dtype),
+        text_encoders=(replace(encoder, module=copy.deepcopy(encoder.module).to(dtype)),),
+    )
+
+
+def test_gradients_of_weights_in_half_precision_are_those_of_fp32(model: DiffusionModel, exact: torch.Tensor) -> None:
+    """Without autocast, as on a GPU. fp16 needs the scale."""
+    fp16, bf16 = (with_weights_in(dtype, model) for dtype in (torch.float16, torch.bfloat16))
+    assert (uses_fp16_gradients(fp16), uses_fp16_gradients(bf16)) == (True, False)
+    with emulated_kernels():
+        assert cosine(gradient(fp16, LossScale(CPU, enabled=True)), exact) >= 0.99999
+        assert cosine(gradient(bf16, LossScale(CPU, enabled=False)), exact) >= 0.999
+        unscaled = cosine(gradient(fp16, LossScale(CPU, enabled=False)), exact)
+    assert unscaled < 0.95  # what the scale is for
+
+
+def test_gradients_after_falling_back_to_bf16_are_those_of_fp32(
+    model: DiffusionModel, exact: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fp16 = with_weights_in(torch.float16, model)
     monkeypatch.setitem(SUPPORT, "cpu", DeviceSupport(autocast=True))
     monkeypatch.setattr(torch, "autocast", emulated_autocast)
-    for dtype in (torch.bfloat16, torch.float16):
-        monkeypatch.setattr(precision, "autocast_dtype", lambda _device, dtype=dtype: dtype)
-        assert uses_fp16_gradients(model)
-        assert cosine(gradient(model, LossScale(CPU, enabled=True)), exact) >= 0.999, dtype
-    unscaled = cosine(gradient(model, LossScale(CPU, enabled=False)), exact)
-    assert unscaled < 0.95  # what the scale is for; 0.92 when this was written
+    assert fall_back(fp16)
+    assert compute_dtype(fp16) == torch.bfloat16
+    assert cosine(gradient(fp16, LossScale(CPU, enabled=True)), exact) >= 0.999

@@ -14,10 +14,14 @@ from train_embedding.engine.devices import DeviceSupport
 from train_embedding.engine.runtime.precision import (
     FIRST_FACTOR,
     MAX_SKIPPED,
+    SKIPPED_BEFORE_FALLBACK,
     STEPS_BEFORE_GROWTH,
     LossScale,
     autocast,
     compute_dtype,
+    fall_back,
+    follow,
+    forget_fallbacks,
     uses_fp16_gradients,
 )
 from train_embedding.engine.training.optimizers import make_optimizer
@@ -37,6 +41,7 @@ class Model:
     device: torch.device
     dtype: torch.dtype = torch.float32
     text: torch.dtype = torch.float32
+    autocast_dtypes: list[torch.dtype | None] = field(default_factory=list[torch.dtype | None])
     unet: nn.Module = field(init=False)
     text_encoders: tuple[Encoder, ...] = field(init=False)
 
@@ -49,23 +54,66 @@ def on(device: str, *dtypes: torch.dtype) -> Any:
     return Model(torch.device(device), *dtypes)
 
 
+def dtypes_of(model: Any) -> list[torch.dtype]:
+    """What the UNet computes in, and in what after each overflow."""
+    found = [compute_dtype(model)]
+    while fall_back(model):
+        found.append(compute_dtype(model))
+    return found
+
+
 @pytest.mark.parametrize(
-    ("capability", "hip", "dtype"),
-    [
-        ((6, 1), None, torch.float16),
-        ((7, 5), None, torch.float16),
-        ((8, 0), None, torch.bfloat16),
-        ((12, 0), None, torch.bfloat16),
-        ((7, 5), "6.2", torch.bfloat16),
-    ],
+    ("capability", "hip", "native"),
+    [((6, 1), None, False), ((7, 5), None, False), ((8, 0), None, True), ((12, 0), None, True), ((7, 5), "6.2", True)],
 )
 def test_what_each_gpu_computes_in(
-    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None, native: bool
 ) -> None:
+    """In the dtype of the weights, and after an overflow in bf16; weights in fp32 in half precision while that suffices."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
-    assert compute_dtype(on("cuda", torch.float16)) == dtype
-    assert uses_fp16_gradients(on("cuda")) == (dtype == torch.float16)
+    fp32, fp16, bf16 = torch.float32, torch.float16, torch.bfloat16
+    assert dtypes_of(on("cuda", fp16, fp16)) == ([fp16, bf16] if native else [fp16])
+    assert dtypes_of(on("cuda", fp16, fp32)) == ([fp16, bf16] if native else [fp16])
+    assert dtypes_of(on("cuda", bf16, bf16)) == [bf16]
+    assert dtypes_of(on("cuda", fp32, fp32)) == ([bf16] if native else [fp16, fp32])
+    assert uses_fp16_gradients(on("cuda")) == (not native)
+
+
+def test_a_network_with_several_dtypes_computes_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its layers would not accept each other's outputs."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
+    mixed = on("cuda", torch.float16, torch.float16)
+    mixed.unet = nn.Sequential(mixed.unet, nn.Linear(2, 2))
+    assert dtypes_of(mixed) == [torch.bfloat16]
+    with_encoder = on("cuda", torch.float16, torch.float16)
+    with_encoder.text_encoders = (Encoder(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, dtype=torch.float16))),)
+    assert dtypes_of(with_encoder) == [torch.bfloat16]
+
+
+def test_falling_back_starts_the_scale_again_and_is_saved_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: (8, 0))
+    model, leaf = on("cuda", torch.float16, torch.float16), torch.ones(1, 2, requires_grad=True)
+    optimizer, scale = make_optimizer("adamw", [leaf], 0.01), LossScale(CPU, enabled=True)
+    follow(model, scale)
+    for _ in range(SKIPPED_BEFORE_FALLBACK):
+        assert not scale.skips_too_many()
+        stepped(scale, optimizer, leaf, float("inf"))
+    assert scale.skips_too_many()
+    assert fall_back(model, scale)
+    assert float(scale.values()["factor"]) == FIRST_FACTOR
+    for _ in range(MAX_SKIPPED):
+        assert not scale.skips_too_many()
+        stepped(scale, optimizer, leaf, float("inf"))
+    assert scale.skips_too_many()
+    assert not fall_back(model, scale)
+
+    resumed, resumed_scale = on("cuda", torch.float16, torch.float16), LossScale(CPU, enabled=True)
+    resumed_scale.load(scale.values())
+    follow(resumed, resumed_scale)
+    assert compute_dtype(resumed) == torch.bfloat16
+    forget_fallbacks(resumed)
+    assert compute_dtype(resumed) == torch.float16
 
 
 @pytest.mark.parametrize("device", ["cpu", "mps", "xpu", "privateuseone", "vulkan"])

@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -288,6 +288,53 @@ def test_a_run_in_which_every_step_overflows_fails(trainee: Trainee, monkeypatch
     assert (ended.status, ended.error) == ("failed", "The loss became NaN or infinite at step 20.")
     assert "--no-half" in ended.hint
     assert trainee.file.read_bytes() == before
+
+
+@pytest.fixture
+def overflowing(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> Iterator[DiffusionModel]:
+    """A model that a run can also compute under autocast to bf16, and whose losses overflow unless it does."""
+    model, real = trainee.host.the_model, loop.denoising_losses
+    assert model is not None
+
+    def losses(*values: Any) -> torch.Tensor:
+        found = real(*values)
+        return found if precision.compute_dtype(model) == torch.bfloat16 else found * math.inf
+
+    monkeypatch.setattr(precision, "uses_fp16_gradients", lambda _model: True)
+    monkeypatch.setattr(precision, "_choices", lambda _model: [None, torch.bfloat16])
+    monkeypatch.setattr(loop, "denoising_losses", losses)
+    monkeypatch.setattr(evaluation, "denoising_losses", losses)
+    yield model
+    model.autocast_dtypes.clear()
+
+
+@pytest.mark.usefixtures("overflowing")
+def test_a_run_whose_steps_overflow_continues_in_bf16(trainee: Trainee) -> None:
+    ended = trainee.run(steps=12, save_every=1)
+    assert (ended.status, ended.step) == ("finished", 12)
+    assert [row["step"] for row in rows(ended)] == ["9", "10", "11", "12"]
+    assert ended.notes == ("Numbers became too large for fp32 at step 9. The run continues in bf16, which is slower.",)
+    after = trainee.embedding()
+    trainee.reset()
+    trainee.host.on_report = lambda progress: (
+        progress.step == 10 and trainee.services.runs.stop(trainee.services.runs.list()[0].id)
+    )
+    stopped = trainee.run(steps=12, save_every=1)
+    assert (stopped.status, stopped.step) == ("stopped", 10)
+    resumed = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert (resumed.status, resumed.notes) == ("finished", ())  # in bf16 from its first step
+    assert torch.equal(trainee.embedding().vectors["clip_l"], after.vectors["clip_l"])
+
+
+@pytest.mark.usefixtures("overflowing")
+def test_a_run_whose_evaluation_overflows_continues_in_bf16(trainee: Trainee) -> None:
+    ended = trainee.run(steps=4, eval_every=2, candidates="star")
+    assert ended.status == "finished"
+    assert [step for step, *_ in ended.evaluations] == [0, 2, 4]
+    assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4"]
+    assert [note for note in ended.notes if "bf16" in note] == [
+        "Numbers became too large for fp32 at step 1. The run continues in bf16, which is slower."
+    ]
 
 
 def test_out_of_memory(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:

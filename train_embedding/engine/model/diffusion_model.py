@@ -138,6 +138,10 @@ class DiffusionModel:
         default_factory=dict[tuple[int, int], torch.Tensor], init=False, repr=False, compare=False
     )
     "The other inputs of an inpainting UNet, [1, 5, h, w], by height and width of the latents."
+    autocast_dtypes: list[torch.dtype | None] = field(
+        default_factory=list[torch.dtype | None], init=False, repr=False, compare=False
+    )
+    "Dtypes for autocast, the one in use first, then what to fall back to; kept by `engine.runtime.precision`."
 
     def __post_init__(self) -> None:
         for module in self.modules():

@@ -18,7 +18,7 @@ from train_embedding.engine.devices import is_out_of_memory, release_cached_memo
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.process_group import Processes
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
-from train_embedding.engine.runtime.precision import LossScale
+from train_embedding.engine.runtime.precision import LossScale, follow, forget_fallbacks
 from train_embedding.engine.training.distill import encode_teacher
 from train_embedding.engine.training.loop import accumulate_gradient
 from train_embedding.engine.training.state import VectorTables
@@ -155,6 +155,7 @@ class Worker:
 
     def _set_up(self, setup: WorkerSetup) -> None:
         spec, device = setup.resolved.spec, self._model.device
+        forget_fallbacks(self._model)
         teacher = encode_teacher(self._model, spec.teacher_prompt) if spec.distills else None
         self._setup = setup
         self._dataset = LatentDataset(setup.images, setup.resolved, setup.vectors, device, teacher, self._processes)
@@ -172,6 +173,7 @@ class Worker:
             vectors[key].requires_grad_()
         scale = LossScale(self._model.device, step.scaled)
         scale.load(step.scale)
+        follow(self._model, scale)
         return _gradient_share(self._model, vectors, self._dataset, spec, step.number, scale)
 
 

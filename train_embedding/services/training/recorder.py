@@ -123,7 +123,6 @@ class Recorder:
         """
         import torch
 
-        from train_embedding.engine.runtime.precision import MAX_SKIPPED
         from train_embedding.engine.training.state import non_finite_loss
 
         losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
@@ -132,7 +131,7 @@ class Recorder:
         self._unread.clear()
         skipped = state.scale.skipped_in_a_row()
         if state.scale.enabled:
-            bad = state.step if skipped >= MAX_SKIPPED else None
+            bad = state.step if state.scale.skips_too_many() else None
             rows = [row for row in rows if math.isfinite(row[1])]
         else:
             bad = next((step for step, loss, _ in rows if not math.isfinite(loss)), None)

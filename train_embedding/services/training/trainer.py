@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 EVALUATION_ITEMS = 32
 "Number of fixed training items that the evaluation loss is a mean of."
+_DTYPES = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16"}
 _AS_IT_IS = msg("the embedding as it is")
 _EXPLANATIONS: dict[Diagnosis, Message] = {
     "loss rose": msg("The evaluation loss rose: try a lower learning rate."),
@@ -88,8 +89,10 @@ class Trainer:
 
     def _train_on(self, model: DiffusionModel) -> None:
         from train_embedding.engine.data.latents import LatentDataset
+        from train_embedding.engine.runtime.precision import forget_fallbacks
         from train_embedding.engine.training.distill import distillation_spec
 
+        forget_fallbacks(model)
         self._run.trained_on = self._host.info()
         resolved = resolve(self._spec, model.resolution)
         if resolved.steps < self._spec.steps:
@@ -111,7 +114,7 @@ class Trainer:
         previews = Previews(self._host, resolved, self._folder, self._log, self._stopping) if self._spec.preview_every else None
         self._recorder = Recorder(self._run, resolved, circumstances, self._log, previews)
         gradient = self._set_up_workers(captioned, images)
-        self._train_with_oom_retry(model, dataset, resolved, evaluate, gradient)
+        self._train_with_retries(model, dataset, resolved, evaluate, gradient)
 
     def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedImage], Conditioning | None]:
         """Prepare the training data: the images of the dataset, or sampled latents and the prompt to distill."""
@@ -136,7 +139,7 @@ class Trainer:
         )
         return DistributedGradient(self._processes, WorkerSetup(resolved, images, self._run.start.count))
 
-    def _train_with_oom_retry(
+    def _train_with_retries(
         self,
         model: DiffusionModel,
         dataset: LatentDataset,
@@ -144,13 +147,12 @@ class Trainer:
         evaluate: Evaluate,
         gradient: Gradient | None,
     ) -> None:
-        """Train. If memory runs out, continue once with gradient checkpointing.
+        """Train. If memory runs out, continue once with gradient checkpointing; if steps overflow, in another dtype.
 
         Raises:
-            TrainingFailed: Memory runs out again.
+            TrainingFailed: Memory runs out again, or steps overflow in every dtype.
         """
-        from train_embedding.engine.devices import is_out_of_memory, release_cached_memory
-        from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
+        from train_embedding.engine.devices import is_out_of_memory
         from train_embedding.engine.training.loop import LoopHooks, accumulate_gradient, train
 
         state, recorder = self._train_state, self._recorder
@@ -160,40 +162,76 @@ class Trainer:
             evaluate, recorder, self._stopping_after_a_step, self._make_core_loss(model), gradient or accumulate_gradient
         )
         with ExitStack() as stack:
-            for attempt in (1, 2):
+            while True:
                 try:
                     train(model, state, dataset, resolved, hooks)
                     break
+                except TrainingFailed:
+                    if not (state.scale.skips_too_many() and self._fall_back(model)):
+                        raise
+                    continue
                 except RuntimeError as error:
                     if not is_out_of_memory(error):
                         raise
-                    if attempt == 2:
+                    if model.unet.is_gradient_checkpointing:
                         raise TrainingFailed(
                             msg("There is not enough memory for a training step."),
                             msg("Use a smaller batch size or smaller images."),
                         ) from error
-                # Outside the handler, because its traceback would keep the memory in use.
-                stack.enter_context(gradient_checkpointing(model))
-                release_cached_memory(model.device)
-                self._run.note(
-                    msg(
-                        "Memory ran out at step {step}. The run continues with gradient checkpointing, which needs less memory "
-                        "and is slower.",
-                        step=state.step + 1,
-                    )
-                )
+                self._save_memory(model, stack)  # outside the handler, because its traceback would keep the memory in use
             if recorder.stopped and state.step and state.evaluations and not state.evaluated:
                 state.record(evaluate(state.ema))  # after saving, so that a resumed run is not affected
 
+    def _save_memory(self, model: DiffusionModel, stack: ExitStack) -> None:
+        """Use gradient checkpointing until the end of the stack."""
+        from train_embedding.engine.devices import release_cached_memory
+        from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
+
+        stack.enter_context(gradient_checkpointing(model))
+        release_cached_memory(model.device)
+        self._run.note(
+            msg(
+                "Memory ran out at step {step}. The run continues with gradient checkpointing, which needs less memory "
+                "and is slower.",
+                step=self._next_step(),
+            )
+        )
+
+    def _fall_back(self, model: DiffusionModel) -> bool:
+        """Compute in another dtype from now on, because the current one overflows. Return whether there is one."""
+        from train_embedding.engine.runtime.precision import compute_dtype, fall_back
+
+        before = compute_dtype(model)
+        if not fall_back(model, self._train_state and self._train_state.scale):
+            return False
+        names = {key: verbatim(_DTYPES[str(dtype)]) for key, dtype in (("before", before), ("after", compute_dtype(model)))}
+        self._run.note(
+            msg(
+                "Numbers became too large for {before} at step {step}. The run continues in {after}, which is slower.",
+                step=self._next_step(), **names,
+            )
+        )  # fmt: skip
+        return True
+
+    def _next_step(self) -> int:
+        return self._train_state.step + 1 if self._train_state else 1
+
     def _make_evaluate(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
-        """Return a function that computes the evaluation losses [N] for given vectors."""
+        """Return a function that computes the evaluation losses [N] for given vectors, in another dtype if they overflow."""
         import torch
 
         from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 
         wanted = self._spec.eval_every or self._spec.candidate_words()
         groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
-        return lambda vectors: torch.cat([evaluation_losses(model, vectors, items) for items in groups])
+
+        def evaluate(vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+            losses = torch.cat([evaluation_losses(model, vectors, items) for items in groups])
+            if not bool(losses.isfinite().all()) and self._fall_back(model):
+                return evaluate(vectors)
+            return losses
+
+        return evaluate
 
     def _make_core_loss(self, model: DiffusionModel) -> CoreLoss | None:
         from train_embedding.engine.training.core_loss import CoreLoss
@@ -219,12 +257,13 @@ class Trainer:
 
     def _make_train_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
         """Return the state that the loop starts from: the one that was saved last, or that before the first step."""
-        from train_embedding.engine.runtime.precision import uses_fp16_gradients
+        from train_embedding.engine.runtime.precision import follow, uses_fp16_gradients
         from train_embedding.engine.training.resume import load_resume
         from train_embedding.engine.training.state import new_state
 
         state = new_state(self._run.start.vectors, resolved, model.device, scales_loss=uses_fp16_gradients(model))
         load_resume(self._folder, state, circumstances)
+        follow(model, state.scale)
         return state
 
     def _stopping(self) -> bool:
