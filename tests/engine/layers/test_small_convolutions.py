@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from train_embedding.engine.layers import frozen
+from train_embedding.engine.layers import frozen, small_convolutions
 from train_embedding.engine.layers.frozen import FrozenConv2d, freeze, original_layers
 from train_embedding.engine.layers.small_convolutions import is_small
 
@@ -29,7 +29,8 @@ def both_ways(layer: nn.Conv2d, input: torch.Tensor, channels: int | None = None
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which of the two were called."""
+    """Which of the two were called, for weights of any size."""
+    monkeypatch.setattr(small_convolutions, "SMALLEST_WEIGHT", 0)
     calls: list[str] = []
     for name in ("small_conv2d", "small_conv2d_input_gradient"):
         real: Any = getattr(frozen, name)
@@ -100,10 +101,15 @@ def test_under_autocast_in_its_dtype(taken: list[str]) -> None:
 
 def test_on_cpus_alone() -> None:
     with torch.device("meta"):
-        layer = nn.Conv2d(4, 4, 3, padding=1)
+        layer = nn.Conv2d(640, 640, 3, padding=1)
         options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-        assert not is_small((1, 4, 8, 8), layer.weight, options)
-    assert is_small((1, 4, 8, 8), torch.empty(4, 4, 3, 3), options)
+        assert not is_small((1, 640, 8, 8), layer.weight, options)
+    assert is_small((1, 640, 8, 8), torch.empty(640, 640, 3, 3), options)
+
+
+def test_small_weights_stay_torchs() -> None:
+    options = ((1, 1), (1, 1), (1, 1), 1)
+    assert not is_small((1, 320, 8, 8), torch.empty(320, 320, 3, 3), options)
 
 
 def test_plain_layers_are_torchs(taken: list[str]) -> None:
