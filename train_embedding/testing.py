@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,9 +117,11 @@ class FakeHost:
             raise HostFailed(verbatim("Progress was reported outside a job."))
         self.reports.append(progress)
 
-    def yield_queue(self) -> None:
+    def yield_queue(self, release: Callable[[], object] = lambda: None) -> None:
         """Let waiting jobs run, then take the queue back."""
-        self._queue.yield_to_waiters()
+        if self._queue.has_waiters():
+            release()
+            self._queue.yield_to_waiters()
         self.busy = True
 
     def has_waiters(self) -> bool:

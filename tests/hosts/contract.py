@@ -83,22 +83,25 @@ def a_failed_job_gives_the_queue_back(host: Host) -> None:
 def giving_way_lets_those_work_who_wait(host: Host) -> None:
     order: list[str] = []
 
+    def release() -> None:
+        order.append("memory is freed")
+
     def second() -> None:
         with host.exclusive("second"):
             order.append("second")
 
     with _ending(threading.Thread(target=second)) as thread, host.exclusive("first"), host.model():
         host.report(Progress(1, 2, "half"))
-        host.yield_queue()  # nobody waits
+        host.yield_queue(release)  # nobody waits
         thread.start()
         end = time.monotonic() + PATIENCE
-        while not order and time.monotonic() < end:
-            host.yield_queue()
+        while "second" not in order and time.monotonic() < end:
+            host.yield_queue(release)
             time.sleep(0.01)
         order.append("first again")
         host.report(Progress(2, 2))
         assert not host.interrupted()
-    assert order == ["second", "first again"]
+    assert order == ["memory is freed", "second", "first again"]
 
 
 def embeddings_are_known_after_a_reload(host: Host) -> None:

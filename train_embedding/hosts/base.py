@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,10 +151,13 @@ class Host(Protocol):
         """Wait for the host's queue, then hold it and show `job` as the host's current job until exit."""
         ...
 
-    def yield_queue(self) -> None:
+    def yield_queue(self, release: Callable[[], object] = lambda: None) -> None:
         """Release the host's queue to the jobs that are waiting, then take it again; return at once if none is waiting.
 
         May be called only inside `exclusive`, and not while the model is in use.
+
+        Args:
+            release: Called before the first of these jobs, to free memory for them.
 
         Raises:
             HostFailed: Another checkpoint was loaded meanwhile.

@@ -110,10 +110,12 @@ class StandaloneHost:
             finally:
                 self.progress = None
 
-    def yield_queue(self) -> None:
+    def yield_queue(self, release: Callable[[], object] = lambda: None) -> None:
         """As `Host.yield_queue`; the checkpoint of this host never changes."""
         kept = self.progress
-        self._queue.yield_to_waiters()
+        if self._queue.has_waiters():
+            release()
+            self._queue.yield_to_waiters()
         self.progress = kept
 
     def report(self, progress: Progress) -> None:

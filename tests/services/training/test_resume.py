@@ -365,8 +365,8 @@ def load_another_checkpoint(made: Trainee, monkeypatch: pytest.MonkeyPatch, step
     def loaded() -> bool:
         return bool(host.reports) and host.reports[-1].step >= step
 
-    def yield_queue() -> None:
-        real_yield_queue()
+    def yield_queue(release: Callable[[], object]) -> None:
+        real_yield_queue(release)
         if loaded():
             raise HostFailed("The WebUI loaded another checkpoint meanwhile.", 'Load "fake" again, and resume the run.')
 

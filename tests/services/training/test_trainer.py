@@ -683,7 +683,7 @@ def test_others_work_between_two_steps(trainee: Trainee) -> None:
 def test_a_checkpoint_that_changed_meanwhile_ends_the_run(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def yield_queue() -> None:
+    def yield_queue(_release: object) -> None:
         calls.append(1)
         if len(calls) == 4:
             raise HostFailed("Another checkpoint was loaded meanwhile.", "Load the first one.")

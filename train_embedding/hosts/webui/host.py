@@ -19,7 +19,7 @@ import html
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,10 +166,11 @@ class WebUIHost(ABC):
             tasks.pending_tasks.pop(task, None)
             tasks.finish_task(task)
 
-    def yield_queue(self) -> None:
+    def yield_queue(self, release: Callable[[], object] = lambda: None) -> None:
         queue = call_queue.queue_lock
         if not queue._pending_threads:
             return
+        release()
         with self._model_given_back(), self._queue_released():
             queue.release()
             deadline = time.monotonic() + _WAKING_SECONDS
