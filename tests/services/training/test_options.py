@@ -24,6 +24,7 @@ FIELDS = [field.name for field in dataclasses.fields(TrainingSpec)]
 GIVEN_ELSEWHERE = {
     "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/config/test_spec.py",
     "embedding": "each run in this file names one",
+    "cuda_graphs": "there are none on a CPU; see tests/services/training/test_cuda_graphs.py",
     "encoders": "this checkpoint has one text encoder; see tests/engine/training/test_state.py",
 }
 BASE: dict[str, Any] = {

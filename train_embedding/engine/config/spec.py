@@ -420,6 +420,19 @@ class TrainingSpec:
             "costs one pass of the text encoder per step.",
         ),
     )
+    cuda_graphs: bool = field(
+        default=True,
+        metadata=option(
+            msg("CUDA graphs"),
+            msg("On NVIDIA GPUs: launches all kernels of a step at once. The result is the same."),
+            "Optimization",
+            changeable_on_resume=True,
+            new_row=True,
+            details="A step is recorded once for each size of images. If it cannot be recorded, the run continues without CUDA "
+            "graphs, and a note says why. Between two steps, recordings keep the memory of a step, except while the WebUI "
+            "generates images. Switch this off if memory is short.",
+        ),
+    )
     eval_every: int = field(
         default=12,
         metadata=option(

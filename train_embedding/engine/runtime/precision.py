@@ -9,6 +9,7 @@ Autocast is the way out where fp16 overflows, and it is used for weights in fp32
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,17 @@ class LossScale:
         self._factor = torch.full_like(self._factor, FIRST_FACTOR if self.enabled else 1.0)
         self._clean = torch.zeros_like(self._clean)
         self._skipped = torch.zeros_like(self._skipped)
+
+    @property
+    def factor(self) -> torch.Tensor:
+        """The factor of the loss, a scalar on the device."""
+        return self._factor
+
+    def with_factor(self, factor: torch.Tensor) -> LossScale:
+        """Return a loss scaling that is enabled as this one is and has the given factor, without a copy."""
+        scale = copy.copy(self)
+        scale._factor = factor
+        return scale
 
     def add_gradient(self, loss: torch.Tensor, leaves: Iterable[torch.Tensor]) -> None:
         """Add the gradient of a scalar loss to the gradients of the leaves that require gradients."""

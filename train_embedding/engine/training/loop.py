@@ -24,7 +24,7 @@ from train_embedding.engine.training.state import TrainState
 Evaluate = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 "Computes the evaluation losses [N] of vectors [n, d] per text encoder."
 Gradient = Callable[[DiffusionModel, dict[str, torch.Tensor], LatentDataset, TrainingSpec, int, LossScale], torch.Tensor]
-"`accumulate_gradient`, or `DistributedGradient` with several processes."
+"`accumulate_gradient`, `GraphedGradient` on a GPU, or `DistributedGradient` with several processes."
 
 
 def accumulate_gradient(
@@ -119,16 +119,40 @@ def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks
     hooks.announce(Evaluated(evaluation, state))
 
 
+@dataclass(frozen=True)
+class NoisyBatch:
+    """The local rows of a batch, with what is drawn for them.
+
+    Attributes:
+        batch: Latents and prompts.
+        noise: [B, 4, h, w].
+        timesteps: Long [B].
+    """
+
+    batch: Batch
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+
+
 def batch_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], batch: Batch, spec: TrainingSpec) -> torch.Tensor:
     """Compute the mean denoising loss of the local rows of a batch, a scalar. Timesteps and noise are from its generator."""
+    return noisy_loss(model, vectors, draw_noise(model, batch, spec), spec)
+
+
+def draw_noise(model: DiffusionModel, batch: Batch, spec: TrainingSpec) -> NoisyBatch:
+    """Draw timesteps and noise from the generator of a batch, and select its local rows."""
     latents = batch.latents  # [B, 4, h, w]
     drawn = draw_timesteps(spec.timesteps, len(latents), len(model.alphas_cumprod), batch.generator, spec.timestep_focus)
     timesteps = to_device(drawn, latents.device)
     noise = to_device(torch.randn(latents.shape, generator=batch.generator), latents.device)
-    batch, noise, timesteps = batch.select(batch.local_rows), noise[batch.local_rows], timesteps[batch.local_rows]
-    losses = denoising_losses(model, vectors, batch, noise, timesteps, spec.loss)
+    return NoisyBatch(batch.select(batch.local_rows), noise[batch.local_rows], timesteps[batch.local_rows])
+
+
+def noisy_loss(model: DiffusionModel, vectors: dict[str, torch.Tensor], drawn: NoisyBatch, spec: TrainingSpec) -> torch.Tensor:
+    """Compute the mean denoising loss, a scalar, from tensors on the device only."""
+    losses = denoising_losses(model, vectors, drawn.batch, drawn.noise, drawn.timesteps, spec.loss)
     if spec.min_snr_gamma:
-        losses = losses * min_snr_weights(spec.min_snr_gamma, model.prediction_type, model.alphas_cumprod, timesteps)
+        losses = losses * min_snr_weights(spec.min_snr_gamma, model.prediction_type, model.alphas_cumprod, drawn.timesteps)
     return losses.mean()
 
 

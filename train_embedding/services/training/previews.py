@@ -31,14 +31,24 @@ class Previews:
         run_folder: The folder of the run; previews are written to a subfolder.
         log: The log that the images are added to.
         stopping: Returns whether the run is about to end; the host may then have interrupted an image halfway.
+        release: Called before each image, to free memory for it.
     """
 
-    def __init__(self, host: Host, resolved: ResolvedSpec, run_folder: Path, log: RunLog, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        resolved: ResolvedSpec,
+        run_folder: Path,
+        log: RunLog,
+        stopping: Callable[[], bool],
+        release: Callable[[], object],
+    ) -> None:
         self._host = host
         self._resolved = resolved
         self._folder = run_folder / "previews"
         self._log = log
         self._stopping = stopping
+        self._release = release
         self.problems: tuple[Message, ...] = ()
         "One sentence once a preview has failed; no more are generated after that."
 
@@ -77,6 +87,7 @@ class Previews:
             height=self._resolved.height,
             embeddings=(embedding,),
         )
+        self._release()
         try:
             image = self._host.txt2img(request)
         except Exception as error:  # whatever the host's generator raises: training goes on without previews

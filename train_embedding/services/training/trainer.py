@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
     from train_embedding.engine.training.core_loss import CoreLoss
     from train_embedding.engine.training.early_stopping import Diagnosis
+    from train_embedding.engine.training.graphed_gradient import GraphedGradient
     from train_embedding.engine.training.loop import Evaluate, Gradient
     from train_embedding.engine.training.state import TrainState
 
@@ -65,6 +66,7 @@ class Trainer:
         self._log = RunLog(self._folder)
         self._recorder: Recorder | None = None
         self._train_state: TrainState | None = None
+        self._graphs: GraphedGradient | None = None
 
     def train(self) -> None:
         """Carry out the run. The result is written even if an error ends it.
@@ -111,9 +113,10 @@ class Trainer:
         circumstances = self._collect_circumstances(model, images)
         self._train_state = self._make_train_state(model, resolved, circumstances)
         self._run.save_start()
-        previews = Previews(self._host, resolved, self._folder, self._log, self._stopping) if self._spec.preview_every else None
-        self._recorder = Recorder(self._run, resolved, circumstances, self._log, previews)
+        self._recorder = Recorder(self._run, resolved, circumstances, self._log, self._make_previews(resolved))
         gradient = self._set_up_workers(captioned, images)
+        if gradient is None:
+            gradient = self._graphs = self._make_graphs(model, self._train_state)
         self._train_with_retries(model, dataset, resolved, evaluate, gradient)
 
     def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedImage], Conditioning | None]:
@@ -139,6 +142,29 @@ class Trainer:
         )
         return DistributedGradient(self._processes, WorkerSetup(resolved, images, self._run.start.count))
 
+    def _make_previews(self, resolved: ResolvedSpec) -> Previews | None:
+        if not self._spec.preview_every:
+            return None
+        return Previews(self._host, resolved, self._folder, self._log, self._stopping, self._release_graphs)
+
+    def _make_graphs(self, model: DiffusionModel, state: TrainState) -> GraphedGradient | None:
+        """Return the gradient computed with CUDA graphs; None on other devices, or if they are off or cannot be used."""
+        from train_embedding.engine.runtime.cuda_graph import graph_backend, why_not_graphed
+        from train_embedding.engine.training.graphed_gradient import GraphedGradient
+
+        backend = graph_backend(model) if self._spec.cuda_graphs else None
+        if backend is None:
+            return None
+        if reason := why_not_graphed(model):
+            self._run.note(msg("CUDA graphs are not used: {reason}.", reason=reason))
+            return None
+        return GraphedGradient(model, self._spec, state.scale, backend, self._run.note)
+
+    def _release_graphs(self) -> None:
+        """Free the memory of CUDA graphs, before the host generates images."""
+        if self._graphs is not None:
+            self._graphs.release()
+
     def _train_with_retries(
         self,
         model: DiffusionModel,
@@ -147,7 +173,7 @@ class Trainer:
         evaluate: Evaluate,
         gradient: Gradient | None,
     ) -> None:
-        """Train. If memory runs out, continue once with gradient checkpointing; if steps overflow, in another dtype.
+        """Train. If memory runs out, continue with less of it; if steps overflow, in another dtype.
 
         Raises:
             TrainingFailed: Memory runs out again, or steps overflow in every dtype.
@@ -183,10 +209,13 @@ class Trainer:
                 state.record(evaluate(state.ema))  # after saving, so that a resumed run is not affected
 
     def _save_memory(self, model: DiffusionModel, stack: ExitStack) -> None:
-        """Use gradient checkpointing until the end of the stack."""
+        """Free the CUDA graphs for good or, if there are none, use gradient checkpointing until the end of the stack."""
         from train_embedding.engine.devices import release_cached_memory
         from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 
+        if self._graphs is not None and self._graphs.give_up():
+            self._run.note(msg("Memory ran out at step {step}. The run continues without CUDA graphs.", step=self._next_step()))
+            return
         stack.enter_context(gradient_checkpointing(model))
         release_cached_memory(model.device)
         self._run.note(
@@ -274,7 +303,7 @@ class Trainer:
         if self._stopping():
             return True
         try:
-            self._host.yield_queue()
+            self._host.yield_queue(self._release_graphs)
         except HostFailed as error:
             self._run.note(msg("The run ended early: {reason}", reason=error.text))
             return True
