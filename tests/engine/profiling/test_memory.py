@@ -101,7 +101,6 @@ def test_the_other_families(family: str, side: int, saved: float, card: int) -> 
 def test_text_encoders_keep_little() -> None:
     kept = text_encoder_saved("SD1", 1, True)
     assert 0 < kept < 0.05 * 2**30
-    assert text_encoder_saved("SD1", 1, False) > 1.5 * kept
     assert text_encoder_saved("SD1", 1, False, torch.bfloat16) > 5 * kept  # autocast keeps copies of its weights
 
 
