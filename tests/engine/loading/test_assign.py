@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from train_embedding.engine.layers.quantised import QuantisedWeight
 from train_embedding.engine.loading.assign import assign_weights, count_shared_parameters
 from train_embedding.errors import HostFailed
 
@@ -40,3 +41,13 @@ def test_parameters_that_are_given_stay_the_callers() -> None:
 def test_a_tensor_for_every_place(weights: dict[str, torch.Tensor], words: str) -> None:
     with pytest.raises(HostFailed, match=words):
         assign_weights(new(), weights)
+
+
+def test_a_quantised_weight_takes_the_place_of_the_parameter() -> None:
+    stored = torch.randn(2, 3).to(torch.float8_e4m3fn)
+    weight = QuantisedWeight(stored.shape, lambda device, dtype: stored.to(device, dtype))
+    module = assign_weights(new(), {"weight": weight, "bias": torch.zeros(2)})
+    assert [name for name, _ in module.named_parameters()] == ["bias"]
+    assert torch.equal(module(torch.eye(3)), stored.float().t())
+    with pytest.raises(HostFailed, match=r"0 missing and 1 unknown in QuantisedLinear, such as x\.weight"):
+        assign_weights(new(), {"weight": weight, "bias": torch.zeros(2), "x.weight": weight})

@@ -171,6 +171,40 @@ def geglu(projected: torch.Tensor) -> torch.Tensor:
     return _Geglu.apply(projected)
 
 
+def conv2d(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, options: tuple[Any, ...]) -> torch.Tensor:
+    """Compute `torch.nn.functional.conv2d`, as a matrix product where that is faster; `options` are those of `is_small`."""
+    if is_small(input.shape, weight, options):
+        return small_conv2d(input, weight, bias, options)
+    return F.conv2d(input, weight, bias, *options)
+
+
+def conv2d_input_gradient(
+    gradient: torch.Tensor, weight: torch.Tensor, shape: torch.Size, options: tuple[Any, ...], channels: int | None
+) -> torch.Tensor:
+    """Compute the gradient of the input of `conv2d`, in the dtype of the gradient of the output.
+
+    Args:
+        gradient: Gradient of the output, [B, o, h', w'].
+        weight: [o, c, kh, kw].
+        shape: Shape of the input, [B, c, h, w].
+        options: As for `is_small`.
+        channels: Number of input channels at the start whose gradient is computed; that of the others is 0. None for all.
+    """
+    batch, width, *sides = shape
+    channels = channels or width
+    weight = weight[:, :channels].to(gradient.dtype)
+    if is_small(shape, weight, options):
+        result = small_conv2d_input_gradient(gradient, weight, sides, options)
+    else:
+        stride, padding, dilation, groups = options
+        # As in torch.nn.grad.conv2d_input: only the shape of the input is needed.
+        input = gradient.new_empty(1).expand(batch, channels, *sides)
+        result = _aten.convolution_backward(
+            gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
+        )[0]
+    return F.pad(result, (0, 0, 0, 0, 0, width - channels)) if channels < width else result
+
+
 class _Linear(Function):
     @staticmethod
     def forward(ctx: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -197,28 +231,13 @@ class _Conv2d(Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(weight)
         ctx.dtype, ctx.shape, ctx.options, ctx.channels = input.dtype, input.shape, options, channels
-        if is_small(input.shape, weight, options):
-            return small_conv2d(input, weight, bias, options)
-        return F.conv2d(input, weight, bias, *options)
+        return conv2d(input, weight, bias, options)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         (weight,) = ctx.saved_tensors
-        batch, width, *sides = ctx.shape
-        channels = ctx.channels or width
-        weight = weight[:, :channels].to(gradient.dtype)
-        if is_small(ctx.shape, weight, ctx.options):
-            result = small_conv2d_input_gradient(gradient, weight, sides, ctx.options)
-        else:
-            stride, padding, dilation, groups = ctx.options
-            # As in torch.nn.grad.conv2d_input: only the shape of the input is needed.
-            input = gradient.new_empty(1).expand(batch, channels, *sides)
-            result = _aten.convolution_backward(
-                gradient, input, weight, None, stride, padding, dilation, False, [0, 0], groups, (True, False, False)
-            )[0]
-        if channels < width:
-            result = F.pad(result, (0, 0, 0, 0, 0, width - channels))
+        result = conv2d_input_gradient(gradient, weight, ctx.shape, ctx.options, ctx.channels)
         return result.to(ctx.dtype), None, None, None, None
 
 

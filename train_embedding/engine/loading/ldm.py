@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from train_embedding.embeddings.text_encoders import family_of
+from train_embedding.engine.layers.quantised import Weight
 from train_embedding.engine.loading.assign import assign_weights
 from train_embedding.engine.loading.ldm_text_encoders import build_text_encoders, text_config_folder
 from train_embedding.engine.model.diffusion_model import DiffusionModel
@@ -49,7 +50,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return params
 
 
-def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def default_config(state: Mapping[str, Weight]) -> dict[str, Any]:
     """Return the default config of a checkpoint's family.
 
     Raises:
@@ -72,7 +73,7 @@ def default_config(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 def build_model(
-    state: dict[str, torch.Tensor],
+    state: Mapping[str, Weight],
     params: dict[str, Any],
     *,
     text_config: dict[str, Any] | None = None,
@@ -82,7 +83,7 @@ def build_model(
     """Build a model from tensors without copying them.
 
     Args:
-        state: Tensors by LDM key.
+        state: Tensors and quantised weights by LDM key.
         params: `model.params` of an LDM config, in CompVis's or Stability's (sgm) format.
         text_config: Config of a transformers CLIPTextModel, if it cannot be inferred from the weights.
         alphas_cumprod: ᾱ, [T]; None to compute it from the config.
@@ -99,7 +100,7 @@ def build_model(
 
 
 def _build_model(
-    state: dict[str, torch.Tensor],
+    state: Mapping[str, Weight],
     params: dict[str, Any],
     text_config: dict[str, Any] | None,
     alphas_cumprod: torch.Tensor | None,
@@ -116,7 +117,7 @@ def _build_model(
         unet=unet,
         vae=vae,
         text_encoders=encoders,
-        alphas_cumprod=schedule.to(unet.conv_in.weight.device),
+        alphas_cumprod=schedule.to(next(unet.parameters()).device),
         prediction_type=prediction_type,
         family=family_of({encoder.key: encoder.width for encoder in encoders}),
         latent_scale=float(params["scale_factor"]),
@@ -150,7 +151,7 @@ def _denoiser(params: dict[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -> torch.Tensor:
+def _noise_schedule(state: Mapping[str, Weight], params: dict[str, Any]) -> torch.Tensor:
     if "denoiser_config" in params:
         given: dict[str, Any] = _denoiser(params, "discretization_config").get("params") or {}
         values: dict[str, Any] = {
@@ -165,7 +166,7 @@ def _noise_schedule(state: Mapping[str, torch.Tensor], params: dict[str, Any]) -
     return zero_terminal_snr(schedule) if "ztsnr" in state else schedule
 
 
-def _prediction_type(state: Mapping[str, torch.Tensor], params: dict[str, Any], unet: Any) -> PredictionType:
+def _prediction_type(state: Mapping[str, Weight], params: dict[str, Any], unet: Any) -> PredictionType:
     """Find the prediction type from the config, from the key "v_pred" of some SDXL checkpoints, or by a test of SD2's UNet."""
     scaling = str(_denoiser(params, "scaling_config").get("target", "EpsScaling"))
     if not scaling.endswith(("EpsScaling", "VScaling")):
@@ -185,11 +186,11 @@ def _predicts_v(unet: Any) -> bool:
 
     The input is almost pure noise there: ε is close to the input, and v is close to the negative latent.
     """
-    weight = unet.conv_in.weight
-    noisy = torch.full((1, 4, 8, 8), 0.5, device=weight.device, dtype=weight.dtype)
+    parameter = next(unet.parameters())
+    noisy = torch.full((1, 4, 8, 8), 0.5, device=parameter.device, dtype=parameter.dtype)
     context = noisy.new_full((1, 2, unet.config.cross_attention_dim), 0.5)
     unet.eval()
-    output = unet(noisy, torch.tensor([999], device=weight.device), encoder_hidden_states=context, return_dict=False)[0]
+    output = unet(noisy, torch.tensor([999], device=parameter.device), encoder_hidden_states=context, return_dict=False)[0]
     return float((output - noisy).float().mean()) < -1
 
 
@@ -202,7 +203,7 @@ def _resolution(params: dict[str, Any], prediction_type: PredictionType) -> int:
     return 768 if is_sd2_v and size == 512 else size
 
 
-def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -> Any:
+def _unet(state: Mapping[str, Weight], params: dict[str, Any], pooled: int) -> Any:
     """Build the UNet. `pooled` is the width of the pooled output of the text encoders, 0 if there is none."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, create_unet_diffusers_config_from_ldm
@@ -223,7 +224,7 @@ def _unet(state: dict[str, torch.Tensor], params: dict[str, Any], pooled: int) -
     return assign_weights(unet, weights)
 
 
-def _vae(state: dict[str, torch.Tensor], params: dict[str, Any]) -> Any:
+def _vae(state: Mapping[str, Weight], params: dict[str, Any]) -> Any:
     from diffusers import AutoencoderKL
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint, create_vae_diffusers_config_from_ldm
 

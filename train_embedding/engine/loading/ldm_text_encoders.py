@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from train_embedding.embeddings.text_encoders import key_for_width
+from train_embedding.engine.layers.quantised import Weight
 from train_embedding.engine.loading.assign import assign_weights
 from train_embedding.engine.loading.openclip import openclip_config, openclip_weights
 from train_embedding.engine.model.diffusion_model import TextEncoder
@@ -23,12 +24,12 @@ _REFINER = "conditioner.embedders.0.model."
 
 
 def build_text_encoders(
-    state: Mapping[str, torch.Tensor], params: dict[str, Any], text_config: dict[str, Any] | None, clip_skip: int | None
+    state: Mapping[str, Weight], params: dict[str, Any], text_config: dict[str, Any] | None, clip_skip: int | None
 ) -> tuple[TextEncoder, ...]:
     """Build the text encoders of a checkpoint, in the order in which their outputs are concatenated.
 
     Args:
-        state: Tensors by LDM key.
+        state: Tensors and quantised weights by LDM key.
         params: `model.params` of an LDM config.
         text_config: Config of the CLIPTextModel of transformers, if it cannot be inferred from the weights.
         clip_skip: Layer of CLIP ViT-L to use, counted from the last layer; None for the default of the family. As in the WebUI,
@@ -88,7 +89,7 @@ def _openclip_layer(embedder: dict[str, Any], default: str) -> int:
     return 2 if embedder.get("layer", default) == "penultimate" else 1
 
 
-def _openclip(state: Mapping[str, torch.Tensor], prefix: str, key: str, *, layer: int, pools: bool = False) -> TextEncoder:
+def _openclip(state: Mapping[str, Weight], prefix: str, key: str, *, layer: int, pools: bool = False) -> TextEncoder:
     """Build an OpenCLIP encoder. SD2 normalises its hidden states, SDXL does not. Both were trained with token 0 as padding."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -99,7 +100,7 @@ def _openclip(state: Mapping[str, torch.Tensor], prefix: str, key: str, *, layer
     return TextEncoder(key, _assign_text_weights(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
 
 
-def _clip(state: Mapping[str, torch.Tensor], prefix: str, config: dict[str, Any] | None) -> TextEncoder:
+def _clip(state: Mapping[str, Weight], prefix: str, config: dict[str, Any] | None) -> TextEncoder:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     weights = _clip_weights(state, prefix)
@@ -109,7 +110,7 @@ def _clip(state: Mapping[str, torch.Tensor], prefix: str, config: dict[str, Any]
     return TextEncoder(key_for_width(module.get_input_embeddings().weight.shape[1]), module)
 
 
-def _assign_text_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
+def _assign_text_weights(module: Any, weights: dict[str, Weight]) -> Any:
     if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
         weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
     body = getattr(module, "text_model", module)
@@ -123,9 +124,9 @@ def _assign_text_weights(module: Any, weights: dict[str, torch.Tensor]) -> Any:
     return module
 
 
-def _clip_weights(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _clip_weights(state: Mapping[str, Weight], prefix: str) -> dict[str, Weight]:
     """Return the tensors of the text encoder with keys that start with "text_model.", which early checkpoints omit."""
-    weights: dict[str, torch.Tensor] = {}
+    weights: dict[str, Weight] = {}
     for key, tensor in state.items():
         if key.startswith(prefix):
             weights["text_model." + key.removeprefix(prefix).removeprefix("text_model.")] = tensor
@@ -145,7 +146,7 @@ def _config_from_folder(params: dict[str, Any]) -> dict[str, Any] | None:
         raise UnreadableFile(msg('The text encoder config "{file}" cannot be read.', file=file)) from error
 
 
-def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _config_from_weights(weights: Mapping[str, Weight]) -> dict[str, Any]:
     """Infer the config of a CLIP text encoder with attention heads of 64 channels, as in all of OpenAI's encoders."""
     width = weights["text_model.embeddings.token_embedding.weight"].shape[1]
     layers = {key.split(".")[3] for key in weights if key.startswith("text_model.encoder.layers.")}
@@ -160,5 +161,5 @@ def _config_from_weights(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     }
 
 
-def _has_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> bool:
+def _has_prefix(state: Mapping[str, Weight], prefix: str) -> bool:
     return any(key.startswith(prefix) for key in state)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
-import torch
-
+from train_embedding.engine.layers.quantised import Weight
 from train_embedding.engine.prompts.tokenizer import END_OF_TEXT, START_OF_TEXT
+
+W = TypeVar("W", bound=Weight)
 
 _ENDS = {
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
@@ -29,7 +30,7 @@ _HEAD = 64
 "Channels of an attention head in ViT-H/14 and ViT-bigG/14."
 
 
-def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projection: bool) -> dict[str, torch.Tensor]:
+def openclip_weights(state: Mapping[str, W], prefix: str, *, projection: bool) -> dict[str, W]:
     """Rename the tensors under a prefix to the keys of transformers, without copying them.
 
     Tensors that already have these keys, as in Forge, are returned unchanged. OpenCLIP stores q, k and v of a block in one
@@ -46,7 +47,7 @@ def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projecti
         return {key: tensor for key, tensor in found.items() if key.startswith(kept)}
     weights = {name: found[key] for key, name in _ENDS.items() if key in found}
     if projection and "text_projection" in found:
-        weights[_PROJECTION] = found["text_projection"].t()
+        weights[_PROJECTION] = cast("W", found["text_projection"].t())
     for key, tensor in found.items():
         if key.startswith(_BLOCK):
             number, _, rest = key.removeprefix(_BLOCK).partition(".")
@@ -54,7 +55,7 @@ def openclip_weights(state: Mapping[str, torch.Tensor], prefix: str, *, projecti
     return weights
 
 
-def openclip_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def openclip_config(weights: Mapping[str, Weight]) -> dict[str, Any]:
     """Infer the config of a CLIPTextModel of transformers from the result of `openclip_weights`."""
     length, width = weights["text_model.embeddings.position_embedding.weight"].shape
     projection = weights.get(_PROJECTION)
@@ -72,9 +73,9 @@ def openclip_config(weights: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     }
 
 
-def _block(prefix: str, rest: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+def _block(prefix: str, rest: str, tensor: W) -> dict[str, W]:
     part, _, kind = rest.rpartition(".")
     if kind.startswith("in_proj_"):
         names = [f"{prefix}self_attn.{letter}_proj.{kind.removeprefix('in_proj_')}" for letter in "qkv"]
-        return dict(zip(names, tensor.chunk(3), strict=True))
+        return dict(zip(names, cast("tuple[W, ...]", tensor.chunk(3)), strict=True))
     return {f"{prefix}{_IN_BLOCK[part]}.{kind}": tensor}

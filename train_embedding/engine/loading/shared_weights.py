@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from train_embedding.engine.layers.quantised import Weight
 from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.engine.loading.ldm import build_model
 from train_embedding.engine.model.diffusion_model import DiffusionModel
@@ -16,7 +17,7 @@ _HOST_PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model
 
 
 def model_from_host_weights(
-    state: Mapping[str, torch.Tensor],
+    state: Mapping[str, Weight],
     params: dict[str, Any],
     *,
     text_config: dict[str, Any] | None,
@@ -26,7 +27,8 @@ def model_from_host_weights(
     """Build a model whose parameters share storage with a host's tensors.
 
     Args:
-        state: Tensors of the host by LDM key. Those of OpenCLIP may have the names of transformers after the prefix.
+        state: Tensors and quantised weights of the host by LDM key. Those of OpenCLIP may have the names of transformers after
+            the prefix.
         params: `model.params` of an LDM config.
         text_config: Config of the host's CLIPTextModel; None to infer it from the weights.
         alphas_cumprod: ᾱ of the host's noise schedule, [T].
@@ -36,7 +38,7 @@ def model_from_host_weights(
         HostFailed: The tensors do not fit the config.
     """
     with torch.inference_mode(False):
-        shared = {key: to_normal_tensor(tensor) for key, tensor in state.items()}
+        shared = {key: to_normal_tensor(value) if isinstance(value, torch.Tensor) else value for key, value in state.items()}
         return build_model(shared, params, text_config=text_config, alphas_cumprod=alphas_cumprod, clip_skip=clip_skip)
 
 
