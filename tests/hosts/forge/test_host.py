@@ -17,14 +17,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.checkpoints import module_of, params, source
+from tests.hosts.forge.formats import FORMATS, GgufParameter, quantise
 from tests.hosts.stand_ins import State, WebUI
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.engine.layers.quantised import QuantisedLinear
 from train_embedding.engine.loading import checkpoint, ldm
 from train_embedding.engine.loading.assign import count_shared_parameters
+from train_embedding.engine.loading.shared_weights import to_normal_tensor
+from train_embedding.engine.model.conditioning import Conditioning
+from train_embedding.engine.model.diffusion_model import DiffusionModel
+from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Txt2ImgRequest
 
-OURS = ("forge", "forge.host", "forge.base_host", "forge.lent_model", "forge.model", "webui", "webui.host", "webui.txt2img")
+OURS = (
+    "forge", "forge.host", "forge.base_host", "forge.lent_model", "forge.model", "forge.quantised", "webui", "webui.host",
+    "webui.txt2img",
+)  # fmt: skip
 WIDTH = 64
 
 
@@ -302,14 +311,84 @@ def test_weights_that_were_moved_meanwhile_are_shared_again(host: Any, forge: Fo
         assert len(forge.loaded_to) == 2
 
 
-def test_quantised_weights_are_read_from_the_file(host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", FORMATS)
+def test_training_goes_through_quantised_layers(host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """It has the gradients of a model with their values, and leaves the program's weights as they are."""
+    unet = forge.parts.unet.model.diffusion_model
+    values = quantise(unet, kind, monkeypatch)
+    before = {name: (parameter, parameter.data.clone()) for name, parameter in unet.named_parameters()}
+    monkeypatch.setattr(checkpoint, "load_checkpoint", lambda *_: pytest.fail("read the file"))
+    with host.exclusive("job"), host.model() as model:
+        assert len(forge.loaded_to) == 1
+        assert (model.dtype, model.unet.conv_in.bias.dtype) == (torch.float32, torch.float32)
+        held = sum(parameter.numel() for parameter in model.unet.parameters())
+        assert held < 0.05 * sum(value.numel() for value in values.values()), "only norms and biases are parameters"
+        mine = gradient(model)
+        host.txt2img(Txt2ImgRequest("x"))
+        assert torch.equal(gradient(model), mine), "and again after a preview"
+    plain = {f"model.diffusion_model.{name}": value for name, value in values.items()}
+    state = {key: to_normal_tensor(tensor) for key, tensor in {**source().ldm_state(), **plain}.items()}
+    assert torch.equal(mine, gradient(ldm.build_model(state, params())))
+    after = dict(unet.named_parameters())
+    for name, (parameter, data) in before.items():
+        assert after[name] is parameter
+        assert torch.equal(parameter.data.flatten().view(torch.uint8), data.flatten().view(torch.uint8))
+
+
+def test_a_quantised_weight_that_is_replaced_meanwhile_is_used(host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the memory manager does when it moves GGUF weights."""
+    unet = forge.parts.unet.model.diffusion_model
+    quantise(unet, "gguf", monkeypatch)
+    layer = unet.get_submodule("middle_block.1.transformer_blocks.0.attn2.to_k")
+    with host.exclusive("job"), host.model() as model:
+        before = gradient(model)
+        with torch.inference_mode():
+            layer.weight = GgufParameter(torch.zeros(layer.weight.shape))
+        assert not torch.equal(gradient(model), before)
+        expected = torch.zeros(layer.weight.shape)
+        held = model.unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k.quantised
+        assert torch.equal(held.dequantised(torch.device("cpu"), torch.float32), expected)
+
+
+def test_a_quantised_text_encoder_is_shared_too(host: Any, forge: Forge) -> None:
+    text = forge.parts.clip.cond_stage_model.clip_l.transformer
+    embeddings = text.text_model.embeddings
+    with torch.inference_mode():
+        embeddings.token_embedding.wrapped = nn.Embedding.from_pretrained(embeddings.token_embedding.weight)
+        embeddings.position_embedding = nn.Embedding.from_pretrained(embeddings.position_embedding.weight)
+        for parameter in text.parameters():
+            parameter.data = parameter.data.to(torch.float8_e4m3fn)
+    with host.exclusive("job"), host.model() as model:
+        encoder = model.text_encoders[0]
+        assert encoder.token_embedding.weight.dtype == torch.float32
+        assert len([layer for layer in encoder.module.modules() if isinstance(layer, QuantisedLinear)]) > 5
+        table = torch.randn(1, WIDTH, requires_grad=True)
+        prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.ones(1, 1, 77, dtype=torch.long))
+        encoder.encode(prompts, table)[0].square().sum().backward()
+        assert table.grad is not None
+        assert float(table.grad.abs().max()) > 0
+
+
+def gradient(model: DiffusionModel) -> torch.Tensor:
+    """The gradient of the context, [1, 77, d], for fixed inputs."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.inference_mode(False), torch.enable_grad():
+        context = torch.randn(1, 77, WIDTH, generator=generator, requires_grad=True)
+        noisy = torch.randn(1, 4, 8, 8, generator=generator)
+        model.predict(noisy, torch.tensor([500]), Conditioning(context)).square().sum().backward()
+    assert context.grad is not None
+    assert float(context.grad.abs().max()) > 0
+    return context.grad
+
+
+def test_weights_in_an_unknown_format_are_read_from_the_file(host: Any, forge: Forge, monkeypatch: pytest.MonkeyPatch) -> None:
     unet = forge.parts.unet.model.diffusion_model
     asked: list[tuple[Path, dict[str, Any]]] = []
     with host.model() as model:
         read = model
     monkeypatch.setattr(checkpoint, "load_checkpoint", lambda path, **options: asked.append((path, options)) or read)
     with torch.inference_mode():
-        unet.quantised = nn.Parameter(torch.zeros(2).to(torch.float8_e4m3fn), requires_grad=False)
+        unet.quantised = nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False)
     with host.exclusive("job"), host.model():
         assert (forge.loaded_to, forge.unloads) == ([], 1), "Forge's own model makes way"
     ((path, options),) = asked

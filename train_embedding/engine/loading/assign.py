@@ -46,9 +46,9 @@ def assign_weights(module: Any, weights: Mapping[str, Weight]) -> Any:
     return module
 
 
-def count_shared_parameters(module: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+def count_shared_parameters(module: nn.Module, state: Mapping[str, Weight]) -> tuple[int, int]:
     """Return how many parameters of a module share storage with a tensor of `state`, and how many parameters it has."""
-    storages = {tensor.untyped_storage().data_ptr() for tensor in state.values()}
+    storages = {tensor.untyped_storage().data_ptr() for tensor in state.values() if isinstance(tensor, torch.Tensor)}
     parameters = list(module.parameters())
     return sum(parameter.untyped_storage().data_ptr() in storages for parameter in parameters), len(parameters)
 

@@ -66,7 +66,7 @@ def to_normal_tensor(tensor: torch.Tensor) -> torch.Tensor:
         return over.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
-def shares_storage(model: DiffusionModel, state: Mapping[str, torch.Tensor]) -> bool:
+def shares_storage(model: DiffusionModel, state: Mapping[str, Weight]) -> bool:
     """Return whether all parameters of the UNet still share storage with `state`. A host that moves weights replaces them."""
     shared, count = count_shared_parameters(model.unet, state)
     return shared == count

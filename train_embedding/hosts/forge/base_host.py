@@ -61,7 +61,7 @@ class ForgeBaseHost(WebUIHost):
 
     @contextmanager
     def model(self) -> Iterator[DiffusionModel]:
-        """Share the program's own weights, or read the checkpoint's file if they are quantised or not all on the device.
+        """Share the program's own weights, or read the checkpoint's file if `forge_model.must_read_from_file`.
 
         Inside `exclusive`, the program first moves them to the device, removes Loras and frees memory for training.
         """
@@ -71,11 +71,10 @@ class ForgeBaseHost(WebUIHost):
             raise HostFailed(reason)
 
         def build(from_file: bool) -> DiffusionModel:
+            settings, dtype = self._encoder_settings(sd_model), self._compute_dtype(sd_model)
             if not from_file:
-                return forge_model.shared_model(sd_model, self._encoder_settings(sd_model), schedule)
-            return forge_model.model_from_file(
-                sd_model, self._encoder_settings(sd_model), schedule, str(devices.device), self._compute_dtype(sd_model)
-            )
+                return forge_model.shared_model(sd_model, settings, schedule, dtype)
+            return forge_model.model_from_file(sd_model, settings, schedule, str(devices.device), dtype)
 
         if not self._working():
             yield build(forge_model.must_read_from_file(sd_model))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from train_embedding.hosts.forge.model import forge_objects, is_quantised, must_read_from_file, tensors_of, unet_of
+from train_embedding.hosts.forge.model import forge_objects, must_read_from_file, tensors_of, unet_of
+from train_embedding.hosts.forge.quantised import is_quantised, is_readable
 
 if TYPE_CHECKING:
     from train_embedding.engine.model.diffusion_model import DiffusionModel
@@ -38,7 +39,7 @@ class LentModel:
         self._memory = memory
         self._build = build
         self._options = options
-        self._from_file = is_quantised(unet_of(sd_model))
+        self._from_file = not is_readable(unet_of(sd_model))
         if not self._from_file:
             self._load_to_device()
             self._from_file = must_read_from_file(sd_model)
@@ -60,7 +61,8 @@ class LentModel:
 
         from train_embedding.engine.loading.shared_weights import rebind_storage, shares_storage
 
-        if not shares_storage(self.model, tensors_of(self.sd_model)):
+        # The small tensors of a quantised UNet are converted copies, which share nothing; its layers follow the program's.
+        if is_quantised(unet_of(self.sd_model)) or not shares_storage(self.model, tensors_of(self.sd_model, self.model.dtype)):
             rebind_storage(self.model, self._build(False))
 
     def _load_to_device(self) -> None:

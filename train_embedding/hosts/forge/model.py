@@ -6,6 +6,7 @@ It uses these names of Forge dfdcbab6 and reForge 3b56b268:
     its objects     unet.model.diffusion_model, vae.first_stage_model, with the key names of checkpoints;
                     clip.cond_stage_model.clip_l, .clip_h, .clip_g: each .transformer, a CLIPTextModel; its token embedding is
                     in .wrapped
+    devices         device
     shared          opts
 """
 
@@ -17,17 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import shared
+from modules import devices, shared
 
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.forge.checkpoint_file import quantised_as
+from train_embedding.hosts.forge.quantised import is_quantised, is_readable, weights_of
 from train_embedding.messages import NOTHING, Message, msg
 
 if TYPE_CHECKING:
+    from train_embedding.engine.layers.quantised import Weight
     from train_embedding.engine.model.diffusion_model import DiffusionModel, TextEncoder
 
-_PLAIN = (torch.float32, torch.float16, torch.bfloat16)
-"Dtypes of weights that are not quantised."
+_UNET = "model.diffusion_model."
+"Key prefix of the UNet in a checkpoint file."
 _ONE = {"clip_l": "cond_stage_model.transformer.", "clip_h": "cond_stage_model.model."}
 _TWO = {"clip_l": "conditioner.embedders.0.transformer.", "clip_g": "conditioner.embedders.1.model."}
 "Key prefixes of the text encoder in a checkpoint file, and of SDXL's two text encoders."
@@ -121,9 +124,9 @@ def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> Message:
             'The checkpoint has the prediction type "{type}"; training supports epsilon and v_prediction.',
             type=schedule.prediction_type,
         )
-    if is_quantised(unet_of(sd_model)) and (kind := quantised_as(Path(sd_model.sd_checkpoint_info.filename))):
+    if not is_readable(unet_of(sd_model)) and (kind := quantised_as(Path(sd_model.sd_checkpoint_info.filename))):
         return msg(
-            "The file of the loaded checkpoint is quantized ({kind}); training needs one in fp32, fp16, bf16 or fp8.", kind=kind
+            "The file of the loaded checkpoint is quantized ({kind}) in a format that training does not support.", kind=kind
         )
     return NOTHING
 
@@ -134,22 +137,24 @@ def unet_of(sd_model: Any) -> Any:
 
 
 def must_read_from_file(sd_model: Any) -> bool:
-    """Return whether training needs its own copy: the weights are quantised (fp8, nf4, gguf) or only partly on the device."""
-    parameters = list(unet_of(sd_model).parameters())
-    return is_quantised(unet_of(sd_model)) or len({parameter.device for parameter in parameters}) > 1
+    """Return whether training needs its own copy: the format of the weights is unknown, or they are only partly on the device.
+
+    Quantised weights of a known format are moved to the device when they are used.
+    """
+    unet = unet_of(sd_model)
+    if is_quantised(unet):
+        return not is_readable(unet)
+    return len({parameter.device for parameter in unet.parameters()}) > 1
 
 
-def is_quantised(module: Any) -> bool:
-    """Return whether a module has weights in another format than fp32, fp16 or bf16."""
-    return any(parameter.dtype not in _PLAIN for parameter in module.parameters())
-
-
-def shared_model(sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule) -> DiffusionModel:
-    """Make a DiffusionModel that shares the program's weights; `tensors_of` says which are copied."""
+def shared_model(
+    sd_model: Any, settings: Mapping[str, EncoderSettings], schedule: NoiseSchedule, dtype: torch.dtype
+) -> DiffusionModel:
+    """Make a DiffusionModel that shares the program's weights; `tensors_of` says which are copied, and what `dtype` is."""
     from train_embedding.engine.loading.ldm import default_config
     from train_embedding.engine.loading.shared_weights import model_from_host_weights
 
-    state = tensors_of(sd_model)
+    state = tensors_of(sd_model, dtype)
     params = {**default_config(state), "parameterization": "v" if schedule.prediction_type == "v_prediction" else "eps"}
     model = model_from_host_weights(state, params, text_config=None, alphas_cumprod=schedule.rescaled_alphas())
     return _with_encoder_settings(model, settings)
@@ -185,20 +190,40 @@ def model_from_file(
     return _with_encoder_settings(replace(model, prediction_type=schedule.prediction_type), settings)
 
 
-def tensors_of(sd_model: Any) -> dict[str, torch.Tensor]:
-    """Return the program's tensors under the keys of a checkpoint file.
+def tensors_of(sd_model: Any, dtype: torch.dtype) -> dict[str, Weight]:
+    """Return the program's weights under the keys of a checkpoint file.
 
     All are on the UNet's device and, if the device has no autocast, in the UNet's dtype. Text encoders and the VAE are copied for
-    that, since the programs move and convert their layers only while these compute.
+    that, since the programs move and convert their layers only while these compute. Quantised layers stay as they are.
+
+    Args:
+        sd_model: The program's model.
+        dtype: Dtype in which the UNet computes, for the tensors of a quantised UNet that are converted.
     """
     from train_embedding.engine.devices import support_of
     from train_embedding.engine.loading.shared_weights import named_tensors
 
-    state = named_tensors(unet_of(sd_model), "model.diffusion_model.")
-    like = next(iter(state.values()))
-    others = {**_vae_tensors(sd_model), **_text_tensors(sd_model)}
-    dtypes = {key: tensor.dtype if support_of(like.device).autocast else like.dtype for key, tensor in others.items()}
-    return state | {key: tensor.to(like.device, dtypes[key]) for key, tensor in others.items()}
+    unet = unet_of(sd_model)
+    device = _device_of(unet)
+    state: dict[str, Weight] = {}
+    if is_quantised(unet):
+        state |= weights_of(unet, _UNET, device, dtype)
+    else:
+        state |= named_tensors(unet, _UNET)
+        dtype = next(unet.parameters()).dtype
+    for key, tensor in {**_vae_tensors(sd_model), **_text_tensors(sd_model)}.items():
+        state[key] = tensor.to(device, tensor.dtype if support_of(device).autocast else dtype)
+    for prefix, key, clip_model in _text_encoders(sd_model):
+        if is_quantised(clip_model.transformer):
+            found = weights_of(clip_model.transformer, "", device, dtype)
+            state |= {prefix + name: weight for name, weight in found.items() if _is_in_checkpoint(key, name)}
+    return state
+
+
+def _device_of(module: Any) -> torch.device:
+    """Return the program's device if a part of a module is there, or else the device of its first parameter."""
+    found = [parameter.device for parameter in module.parameters()]
+    return next((device for device in found if device.type == torch.device(devices.device).type), found[0])
 
 
 def _vae_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
@@ -211,13 +236,18 @@ def _text_tensors(sd_model: Any) -> dict[str, torch.Tensor]:
     """Return the tensors of the text encoders that are not quantised."""
     from train_embedding.engine.loading.shared_weights import named_tensors
 
-    found = {key: clip_model for key, clip_model in clip_models(sd_model).items() if not is_quantised(clip_model.transformer)}
-    prefixes = _TWO if sd_model.is_sdxl else _ONE
     state: dict[str, torch.Tensor] = {}
-    for key, clip_model in found.items():
-        tensors = named_tensors(clip_model.transformer)
-        state |= {prefixes[key] + name: tensor for name, tensor in tensors.items() if _is_in_checkpoint(key, name)}
+    for prefix, key, clip_model in _text_encoders(sd_model):
+        if not is_quantised(clip_model.transformer):
+            tensors = named_tensors(clip_model.transformer)
+            state |= {prefix + name: tensor for name, tensor in tensors.items() if _is_in_checkpoint(key, name)}
     return state
+
+
+def _text_encoders(sd_model: Any) -> list[tuple[str, str, Any]]:
+    """Return the key prefix in a checkpoint file, the key and the model of each text encoder."""
+    prefixes = _TWO if sd_model.is_sdxl else _ONE
+    return [(prefixes[key], key, clip_model) for key, clip_model in clip_models(sd_model).items()]
 
 
 def _is_in_checkpoint(key: str, name: str) -> bool:
