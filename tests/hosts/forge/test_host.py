@@ -363,7 +363,7 @@ def test_a_quantised_text_encoder_is_shared_too(host: Any, forge: Forge) -> None
         assert encoder.token_embedding.weight.dtype == torch.float32
         assert len([layer for layer in encoder.module.modules() if isinstance(layer, QuantisedLinear)]) > 5
         table = torch.randn(1, WIDTH, requires_grad=True)
-        prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.ones(1, 1, 77, dtype=torch.long))
+        prompts = PromptBatch(torch.zeros(1, 1, 77, dtype=torch.long), torch.zeros(1, 1, 77, dtype=torch.long))
         encoder.encode(prompts, table)[0].square().sum().backward()
         assert table.grad is not None
         assert float(table.grad.abs().max()) > 0
