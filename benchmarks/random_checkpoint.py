@@ -58,15 +58,16 @@ def make(folder: Path, seed: int = 0, size: Size = TRUE_SIZE) -> Path:
 def random_state(seed: int, size: Size = TRUE_SIZE) -> dict[str, torch.Tensor]:
     """Return normally distributed weights with LDM keys; they and the outputs of the networks are finite in fp16."""
     generator = torch.Generator().manual_seed(seed)
-    return {key: _random(key, shape.shape, generator).half() for key, shape in sorted(_shapes(size).items())}
+    return {key: fill(torch.empty(shape.shape), key, generator).half() for key, shape in sorted(_shapes(size).items())}
 
 
-def _random(key: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    if len(shape) == 1:  # of norms, and biases; the WebUI divides by the mean of what the last norm gives, which may not be 0
+def fill(tensor: torch.Tensor, key: str, generator: torch.Generator) -> torch.Tensor:
+    """Fill a weight in place, and return it. `key` is its name in a network of any layout."""
+    if tensor.ndim == 1:  # of norms, and biases; the WebUI divides by the mean of what the last norm gives, which may not be 0
         mean = 1.0 if key.endswith("weight") else 0.0
-        return torch.empty(shape).normal_(mean, 0.1, generator=generator)
-    deviation = 0.02 if "embedding.weight" in key else GAIN / shape[1:].numel() ** 0.5
-    return torch.empty(shape).normal_(std=deviation, generator=generator)
+        return tensor.normal_(mean, 0.1, generator=generator)
+    deviation = 0.02 if "embedding.weight" in key else GAIN / tensor.shape[1:].numel() ** 0.5
+    return tensor.normal_(std=deviation, generator=generator)
 
 
 def _shapes(size: Size) -> dict[str, torch.Tensor]:
