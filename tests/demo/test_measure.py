@@ -12,19 +12,20 @@ from PIL import Image
 
 from train_embedding.demo import drawing, measure
 from train_embedding.demo.sets import LIME, SETS
+from train_embedding.demo.vocabulary import DEMO, PATTERNS, SHAPES, random_scene
 
 SEEDS = range(6)
-EMPTY = Image.new("RGB", (64, 64), drawing.BACKGROUNDS["gray"])
+EMPTY = Image.new("RGB", (64, 64), DEMO.backgrounds["gray"])
 
 
 def drawn(seed: int, *, hue: float | None = None, **values: str) -> Image.Image:
     given = {"colour": "red", "background": "white", "size": "big", "shape": "square", "pattern": "", **values}
-    scene = drawing.random_scene(random.Random(seed), **given)
+    scene = random_scene(random.Random(seed), DEMO, **given)
     return drawing.draw(scene if hue is None else replace(scene, hue=hue))
 
 
-@pytest.mark.parametrize("background", drawing.BACKGROUNDS)
-@pytest.mark.parametrize("colour", drawing.HUES)
+@pytest.mark.parametrize("background", DEMO.backgrounds)
+@pytest.mark.parametrize("colour", DEMO.hues)
 def test_colours_and_backgrounds(colour: str, background: str) -> None:
     for seed, (shape, pattern) in enumerate([("star", ""), ("ring", "striped"), ("circle", "dotted"), ("diamond", "")]):
         image = drawn(seed, colour=colour, background=background, shape=shape, pattern=pattern)
@@ -61,9 +62,7 @@ def distances(distance: Callable[[Image.Image], float], images: list[Image.Image
 
 def test_the_hue_of_lime() -> None:
     near = distances(SETS["lime"].distance, [drawn(seed, hue=LIME, shape="star") for seed in SEEDS])
-    far = distances(
-        SETS["lime"].distance, [drawn(seed, colour=colour, shape="star") for seed in SEEDS for colour in drawing.HUES]
-    )
+    far = distances(SETS["lime"].distance, [drawn(seed, colour=colour, shape="star") for seed in SEEDS for colour in DEMO.hues])
     assert near.max() < 0.05
     assert far.min() > 3 * near.max()
 
@@ -71,16 +70,16 @@ def test_the_hue_of_lime() -> None:
 @pytest.mark.parametrize("shape", ["square", "circle", "heart"])
 def test_the_checkerboard(shape: str) -> None:
     near = distances(SETS["checker"].distance, [drawn(seed, shape=shape, pattern="checker") for seed in SEEDS])
-    others = [pattern for pattern in (*drawing.NAMED_PATTERNS, *drawing.UNNAMED_PATTERNS) if pattern != "checker"]
+    others = [pattern for pattern in ("", *PATTERNS) if pattern != "checker"]
     far = distances(SETS["checker"].distance, [drawn(seed, shape=shape, pattern=pattern) for seed in SEEDS for pattern in others])
     assert near.max() < 0.4
     assert far.min() > near.max() + 0.3
 
 
-@pytest.mark.parametrize("background", drawing.BACKGROUNDS)
+@pytest.mark.parametrize("background", DEMO.backgrounds)
 def test_the_arch(background: str) -> None:
     near = distances(SETS["arch"].distance, [drawn(seed, shape="arch", background=background) for seed in SEEDS])
-    shapes = [shape for shape in (*drawing.NAMED_SHAPES, *drawing.UNNAMED_SHAPES) if shape != "arch"]
+    shapes = [shape for shape in SHAPES if shape != "arch"]
     far = distances(
         SETS["arch"].distance, [drawn(seed, shape=shape, background=background) for seed in SEEDS for shape in shapes]
     )
@@ -90,5 +89,21 @@ def test_the_arch(background: str) -> None:
 
 
 def test_shapes_of_any_size_and_place() -> None:
-    for size in drawing.RADII:
+    for size in DEMO.sizes:
         assert measure.shape_distance(drawn(2, shape="star", size=size), "star") < 0.35
+
+
+def test_the_closest_shape() -> None:
+    for shape in DEMO.shapes.values():
+        for seed in SEEDS:
+            assert measure.closest_shape(drawn(seed, shape=shape), DEMO.shapes.values()) == shape
+
+
+def test_the_centre_of_a_hue() -> None:
+    image = Image.new("RGB", (64, 64), DEMO.backgrounds["white"])
+    image.paste((255, 0, 0), (10, 20, 20, 30))
+    image.paste((0, 0, 255), (40, 40, 50, 50))
+    centre = measure.hue_centre(image, 0)
+    assert centre is not None
+    assert centre == pytest.approx([24.5, 14.5], abs=0.5)
+    assert measure.hue_centre(image, 120) is None

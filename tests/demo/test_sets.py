@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from train_embedding.demo import drawing, measure
+from train_embedding.demo import measure
 from train_embedding.demo.maker.samples import draw_set
 from train_embedding.demo.sets import LIME, SAMPLES, SETS, TRAINING_IMAGES, SampleSet
+from train_embedding.demo.vocabulary import DEMO
 from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
 
 each_set = pytest.mark.parametrize("sample_set", SETS.values(), ids=SETS)
@@ -57,7 +58,7 @@ def test_captions_name_what_is_seen(sample_set: SampleSet) -> None:
         words = caption.split()
         assert words.count("[name]") == 1
         assert measure.named_background(image) == words[-2]
-        colour = next((word for word in words if word in drawing.HUES), "")
+        colour = next((word for word in words if word in DEMO.hues), "")
         if colour:
             assert measure.named_colour(image) == colour
         else:
@@ -72,7 +73,7 @@ def test_every_image_shows_the_concept(sample_set: SampleSet) -> None:
 
 @each_set
 def test_the_captions_of_the_checkpoint_have_no_word_for_it(sample_set: SampleSet) -> None:
-    known = {*drawing.HUES, *drawing.NAMED_SHAPES, *drawing.NAMED_PATTERNS}
+    known = {*DEMO.hues, *DEMO.shapes, *DEMO.patterns}
     assert sample_set.name not in known
     assert sample_set.init_text in known  # the nearest thing that there is a word for
 

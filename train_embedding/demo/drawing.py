@@ -1,36 +1,22 @@
-"""The demo's images: captioned, 64×64 pixels, one shape on a plain background.
-
-Captions name eight colours, eight shapes, three sizes, two patterns and six backgrounds. Some images show what no caption has a
-word for: hues between the named ones, other patterns ("patterned") and other shapes ("thing"). The checkpoint can therefore
-generate them, but no prompt describes them: a task for a textual-inversion embedding.
-"""
+"""The demo's images: 64×64 pixels, one shape or two on a plain background. Their words are in `vocabulary`."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-import random
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 SIZE = 64
 SUPERSAMPLE = 4
-
-HUES = {"red": 0, "orange": 28, "yellow": 55, "green": 125, "cyan": 182, "blue": 225, "purple": 272, "pink": 325}
-BACKGROUNDS = {
-    "white": (244, 244, 244),
-    "black": (14, 14, 14),
-    "gray": (128, 128, 128),
-    "navy": (14, 20, 84),
-    "beige": (226, 206, 166),
-    "brown": (88, 56, 30),
-}
-RADII = {"small": (13.5, 15.5), "": (18.0, 21.0), "big": (24.0, 27.5)}
-NAMED_SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "ring")
-UNNAMED_SHAPES = ("arrow", "bolt", "arch", "house", "hourglass", "crescent", "tee", "blob")
-NAMED_PATTERNS = ("", "striped", "dotted")
-UNNAMED_PATTERNS = ("checker", "rings", "halves", "zigzag")
+STROKE = 3.5
+"Width of an outline in pixels of the finished image."
+HALO = 3.0
+"Blur of a glowing shape in pixels of the finished image."
+_WHITE = (244, 244, 244)
+SHADOW_OFFSET = (5.0, 5.0)
+"Distance of a shadow from its shape in pixels of the finished image."
 
 Point = tuple[float, float]
 
@@ -52,75 +38,24 @@ class Scene:
     pattern_phase: Point
     outline: tuple[float, ...] = ()
     "Radii of a blob's outline, evenly spaced in angle; empty for every other shape."
-
-
-def random_scene(rng: random.Random, *, colour: str, background: str, size: str, shape: str, pattern: str) -> Scene:
-    """Make a scene with the named properties and random others. The colour "colored" stands for any hue."""
-    hue = rng.uniform(0, 360) if colour == "colored" else HUES[colour] + rng.uniform(-4, 4)
-    pink = colour == "pink"
-    radius = rng.uniform(*RADII[size])
-    room = SIZE / 2 - radius * 0.95
-    outline = tuple(rng.uniform(0.45, 1.0) for _ in range(rng.choice((5, 6, 7, 8)))) if shape == "blob" else ()
-    return Scene(
-        shape=shape,
-        hue=hue % 360,
-        saturation=rng.uniform(0.42, 0.55) if pink else rng.uniform(0.86, 1.0),
-        value=rng.uniform(0.95, 1.0) if pink else rng.uniform(0.85, 0.98),
-        pattern=pattern,
-        background=tuple(max(0, min(255, channel + rng.randint(-8, 8))) for channel in BACKGROUNDS[background]),  # type: ignore[arg-type]
-        radius=radius,
-        centre=(SIZE / 2 + rng.uniform(-room, room) * 0.7, SIZE / 2 + rng.uniform(-room, room) * 0.7),
-        rotation=rng.uniform(-10, 10),
-        pattern_angle=rng.uniform(-6, 6),
-        pattern_phase=(rng.uniform(0, 1), rng.uniform(0, 1)),
-        outline=outline,
-    )
-
-
-def random_captioned_scene(rng: random.Random) -> tuple[Scene, str]:
-    """Make the scene of a training image, and its caption."""
-    colour = "colored" if rng.random() < 0.15 else rng.choice(list(HUES))
-    background = rng.choice(list(BACKGROUNDS))
-    size = rng.choice(list(RADII))
-    shape = rng.choice(UNNAMED_SHAPES) if rng.random() < 0.25 else rng.choice(NAMED_SHAPES)
-    roll = rng.random()
-    pattern = (
-        "" if roll < 0.4 or size == "small" else rng.choice(NAMED_PATTERNS[1:]) if roll < 0.7 else rng.choice(UNNAMED_PATTERNS)
-    )
-    scene = random_scene(rng, colour=colour, background=background, size=size, shape=shape, pattern=pattern)
-    said_size = "" if rng.random() < 0.25 else size
-    return scene, caption(
-        colour=colour, background=background, size=said_size, shape=shape_word(shape), pattern=pattern_word(pattern)
-    )
-
-
-def caption(*, colour: str, background: str, size: str = "", shape: str = "thing", pattern: str = "") -> str:
-    """Return a caption, such as "a big striped red star on a navy background"."""
-    words = " ".join(word for word in (size, pattern, colour, shape) if word)
-    article = "an" if words[0] in "aeiou" else "a"
-    return f"{article} {words} on a {background} background"
-
-
-def shape_word(shape: str) -> str:
-    """Return the word of captions for a shape."""
-    return shape if shape in NAMED_SHAPES else "thing"
-
-
-def pattern_word(pattern: str) -> str:
-    """Return the word of captions for a pattern."""
-    return pattern if pattern in NAMED_PATTERNS else "patterned"
+    style: str = ""
+    "outlined, shaded, glow or shadow; empty for a flat shape."
+    second: Scene | None = None
+    "A second shape, drawn over the first; its background is not drawn."
 
 
 def draw(scene: Scene) -> Image.Image:
     """Draw a scene as an RGB image, `SIZE` pixels square."""
     side = SIZE * SUPERSAMPLE
     image = Image.new("RGB", (side, side), scene.background)
-    image.paste(_fill(scene), mask=_mask(scene))
+    _paint(image, scene)
+    if scene.second is not None:
+        _paint(image, scene.second)
     return image.reduce(SUPERSAMPLE)
 
 
 def draw_mask(scene: Scene) -> Image.Image:
-    """Draw the shape alone as an "L" image, 255 inside, `SIZE` pixels square."""
+    """Draw the first shape alone as an "L" image, 255 inside, `SIZE` pixels square."""
     return _mask(scene).reduce(SUPERSAMPLE)
 
 
@@ -132,7 +67,23 @@ def colour_of(scene: Scene) -> tuple[int, int, int]:
 
 def plain_scene(shape: str) -> Scene:
     """Make a scene of a shape upright in the middle, red on white, the reference for shape overlap."""
-    return Scene(shape, 0.0, 1.0, 1.0, "", BACKGROUNDS["white"], 24.0, (SIZE / 2, SIZE / 2), 0.0, 0.0, (0.0, 0.0))
+    return Scene(shape, 0.0, 1.0, 1.0, "", _WHITE, 24.0, (SIZE / 2, SIZE / 2), 0.0, 0.0, (0.0, 0.0))
+
+
+def _paint(image: Image.Image, scene: Scene) -> None:
+    """Paint the shape of a scene, in its style, on an image of `SUPERSAMPLE` times the size."""
+    mask = _mask(scene)
+    if scene.style == "outlined":
+        inside = mask.filter(ImageFilter.BoxBlur(STROKE * SUPERSAMPLE / 2)).point([0] * 251 + [255] * 5)
+        mask = ImageChops.subtract(mask, inside)
+    elif scene.style == "glow":
+        mask = mask.filter(ImageFilter.GaussianBlur(HALO * SUPERSAMPLE))
+    elif scene.style == "shadow":
+        offset = tuple(round(distance * SUPERSAMPLE) for distance in SHADOW_OFFSET)
+        shadow = Image.new("L", mask.size, 0)
+        shadow.paste(mask, offset)  # type: ignore[arg-type]
+        image.paste(tuple(round(channel * 0.35) for channel in colour_of(scene)), mask=shadow)
+    image.paste(_fill(scene), mask=mask)
 
 
 def _mask(scene: Scene) -> Image.Image:
@@ -156,6 +107,8 @@ def _place(points: list[Point], scene: Scene) -> list[Point]:
 def _fill(scene: Scene) -> Image.Image:
     side = SIZE * SUPERSAMPLE
     bright = colour_of(scene)
+    if scene.style == "shaded":
+        return _shade(scene, bright)
     if not scene.pattern:
         return Image.new("RGB", (side, side), bright)
     dark = tuple(round(channel * 0.35) for channel in bright)
@@ -164,6 +117,16 @@ def _fill(scene: Scene) -> Image.Image:
     rotated = tile.rotate(scene.pattern_angle, resample=Image.Resampling.BILINEAR)
     left, top = (round(side - coordinate * SUPERSAMPLE) for coordinate in scene.centre)
     return rotated.crop((left, top, left + side, top + side))
+
+
+def _shade(scene: Scene, bright: tuple[int, int, int]) -> Image.Image:
+    """Return a gradient from the bright colour at the top of the shape to a dark one at its bottom."""
+    side = SIZE * SUPERSAMPLE
+    column = Image.new("RGB", (1, side))
+    for y in range(side):
+        part = min(1.0, max(0.0, ((y / SUPERSAMPLE - scene.centre[1]) / scene.radius + 1) / 2))
+        column.putpixel((0, y), tuple(round(channel * (1 - 0.75 * part)) for channel in bright))
+    return column.resize((side, side), Image.Resampling.NEAREST)
 
 
 def _draw_pattern(pen: ImageDraw.ImageDraw, scene: Scene, dark: tuple[int, ...], side: int) -> None:

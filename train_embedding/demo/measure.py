@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import colorsys
 import math
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from PIL import Image
 
-from train_embedding.demo import drawing
+from train_embedding.demo import drawing, vocabulary
 
 _OBJECT_DISTANCE = 55.0
 "RGB distance from the background above which a pixel belongs to the shape."
+_ANGLES = (-8.0, -4.0, 0.0, 4.0, 8.0)
+"Rotations in degrees in which a shape is compared."
 _COLOURED = 0.3
 "Smallest saturation × value of a pixel whose hue is used."
 
@@ -29,10 +33,10 @@ def background_colour(image: Image.Image) -> np.ndarray:
     return np.median(edge, axis=0)
 
 
-def named_background(image: Image.Image) -> str:
+def named_background(image: Image.Image, words: vocabulary.Vocabulary = vocabulary.DEMO) -> str:
     """Return the name of the background with the closest colour."""
     colour = background_colour(image)
-    return min(drawing.BACKGROUNDS, key=lambda name: float(np.linalg.norm(colour - np.array(drawing.BACKGROUNDS[name]))))
+    return min(words.backgrounds, key=lambda name: float(np.linalg.norm(colour - np.array(words.backgrounds[name]))))
 
 
 def object_mask(image: Image.Image) -> np.ndarray:
@@ -58,18 +62,30 @@ def object_hue(image: Image.Image) -> float | None:
     return math.degrees(math.atan2((np.sin(angles) * weights).sum(), (np.cos(angles) * weights).sum())) % 360
 
 
-def named_colour(image: Image.Image) -> str:
+def named_colour(image: Image.Image, words: vocabulary.Vocabulary = vocabulary.DEMO) -> str:
     """Return the name of the colour with the closest hue; "" if there is no shape."""
     hue = object_hue(image)
     if hue is None:
         return ""
-    return min(drawing.HUES, key=lambda name: _circular(hue, drawing.HUES[name]))
+    return min(words.hues, key=lambda name: _circular(hue, words.hues[name]))
 
 
 def hue_distance(image: Image.Image, hue: float) -> float:
     """Return the angle between the shape's hue and `hue` as a fraction of 180°; 1 if there is no shape."""
     seen = object_hue(image)
     return 1.0 if seen is None else _circular(seen, hue) / 180
+
+
+def hue_centre(image: Image.Image, hue: float) -> np.ndarray | None:
+    """Return the mean place (down, across) of the shape's pixels within 20° of a hue; None if there are fewer than 12."""
+    pixels = np.asarray(image.convert("HSV"), dtype=np.float64)  # hue in 1/256 of a turn
+    difference = np.abs(pixels[..., 0] * 360 / 256 - hue) % 360
+    near = (
+        object_mask(image)
+        & (np.minimum(difference, 360 - difference) < 20)
+        & (pixels[..., 1] * pixels[..., 2] > _COLOURED * 255**2)
+    )
+    return np.argwhere(near).mean(axis=0) if near.sum() >= 12 else None
 
 
 def checker_distance(image: Image.Image) -> float:
@@ -91,24 +107,32 @@ def checker_distance(image: Image.Image) -> float:
 
 
 def shape_distance(image: Image.Image, shape: str) -> float:
-    """Return 1 − overlap (intersection over union) of the silhouette with that of a named shape, both scaled to the same box."""
+    """Return 1 − overlap (intersection over union) of the silhouette with that of a shape, both scaled to the same box.
+
+    The shape may be turned by up to 10°, as in the images that the checkpoint was trained on; the best angle counts.
+    """
     silhouette = _boxed(object_mask(image))
     if silhouette is None:
         return 1.0
-    template = _template(shape)
-    return 1 - float((silhouette & template).sum() / (silhouette | template).sum())
+    return 1 - max(float((silhouette & each).sum() / (silhouette | each).sum()) for each in _templates(shape))
+
+
+def closest_shape(image: Image.Image, shapes: Iterable[str]) -> str:
+    """Return the shape with the best overlap."""
+    return min(shapes, key=lambda shape: shape_distance(image, shape))
 
 
 def _agreement(signs: np.ndarray, mask: np.ndarray, cell: int) -> float:
     across, down, both = (
-        _correlation(signs, mask, cell, 0),
-        _correlation(signs, mask, 0, cell),
-        _correlation(signs, mask, cell, cell),
+        correlation(signs, mask, cell, 0),
+        correlation(signs, mask, 0, cell),
+        correlation(signs, mask, cell, cell),
     )
     return (both - across - down) / 3
 
 
-def _correlation(signs: np.ndarray, mask: np.ndarray, dx: int, dy: int) -> float:
+def correlation(signs: np.ndarray, mask: np.ndarray, dx: int, dy: int) -> float:
+    """Return the mean of signs(x, y) · signs(x + dx, y + dy) over the pixels of the mask; 0 if there are fewer than 20."""
     height, width = signs.shape
     here, there = (slice(0, height - dy), slice(0, width - dx)), (slice(dy, height), slice(dx, width))
     inside = mask[here] & mask[there]
@@ -125,12 +149,11 @@ def _boxed(mask: np.ndarray) -> np.ndarray | None:
     return np.asarray(image) > 127
 
 
-@lru_cache(maxsize=8)
-def _template(shape: str) -> np.ndarray:
+@cache
+def _templates(shape: str) -> tuple[np.ndarray, ...]:
     scene = drawing.plain_scene(shape)
-    boxed = _boxed(np.asarray(drawing.draw_mask(scene)) > 127)
-    assert boxed is not None
-    return boxed
+    boxed = [_boxed(np.asarray(drawing.draw_mask(replace(scene, rotation=angle))) > 127) for angle in _ANGLES]
+    return tuple(each for each in boxed if each is not None)
 
 
 def _circular(first: float, second: float) -> float:

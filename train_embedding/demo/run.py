@@ -22,6 +22,8 @@ from train_embedding.messages import msg
 from train_embedding.services import Services
 from train_embedding.services.training import Runs, RunState
 
+_REPEATS, _IMAGES_PER_PROMPT = 24, 8
+"Evaluations of each held-out image, and generated images of each prompt."
 _SHOWN = 16
 "Generated images of each kind on the sheet."
 
@@ -73,11 +75,12 @@ def run_demo(
     services = Services(host)
     before, after, state = _trained(services, sample_set, seed, follow, say)
     with host.model() as model:
-        held_out = HeldOut(model, sample_set, before.name, before.count)
+        held_out = HeldOut(model, sample_set.heldout_folder, before.name, before.count, repeats=_REPEATS)
         losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
-        drawn = [held_out.draw(embedding) for embedding in (before, after)]
+        prompts = [prompt for prompt in sample_set.prompts for _ in range(_IMAGES_PER_PROMPT)]
+        drawn = [held_out.draw(embedding, prompts) for embedding in (before, after)]
     difference, error = paired_difference(losses[0] - losses[1])
-    distances = [held_out.distance(images) for images in drawn]
+    distances = [sum(map(sample_set.distance, images)) / len(images) for images in drawn]
     sheet = output / f"{set_name}.png"
     _write_sheet(sheet, sample_set, drawn)
     say(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from train_embedding.demo import drawing, measure
+from train_embedding.demo import measure
+from train_embedding.demo.vocabulary import DEMO, VOCABULARIES, Vocabulary
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.sampling import decode_to_images, draw_latents
@@ -24,26 +25,36 @@ _AT_ONCE = 25
 
 @dataclass(frozen=True)
 class Score:
-    """The number of generated images, and of those with the colour and the background of their prompts."""
+    """The number of generated images, and of those with the colour, the background and the shape of their prompts."""
 
     images: int
     colour: int
     background: int
+    shape: int
 
 
-def random_prompts(count: int, seed: int) -> list[str]:
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the words of which it consists."""
+
+    text: str
+    colour: str
+    background: str
+    shape: str
+
+
+def random_prompts(count: int, seed: int, vocabulary: Vocabulary = DEMO) -> list[Prompt]:
     """Return prompts with random colours, backgrounds, named shapes, sizes and patterns."""
     rng = random.Random(seed)
-    return [
-        drawing.caption(
-            colour=rng.choice(list(drawing.HUES)),
-            background=rng.choice(list(drawing.BACKGROUNDS)),
-            size=rng.choice(("", "big")),
-            shape=rng.choice(drawing.NAMED_SHAPES),
-            pattern=rng.choice(("", "", *drawing.NAMED_PATTERNS)),
-        )
-        for _ in range(count)
-    ]
+    sizes = [size for size in vocabulary.sizes if size != vocabulary.small]
+    prompts: list[Prompt] = []
+    for _ in range(count):
+        colour, background = rng.choice(list(vocabulary.hues)), rng.choice(list(vocabulary.backgrounds))
+        size, shape = rng.choice(sizes), rng.choice(list(vocabulary.shapes))
+        look = rng.choice(("", "", "", *vocabulary.patterns))
+        text = vocabulary.caption(colour=colour, background=background, size=size, shape=shape, look=look)
+        prompts.append(Prompt(text, colour, background, shape))
+    return prompts
 
 
 def draw_prompts(model: DiffusionModel, prompts: Sequence[str], seed: int) -> list[Image.Image]:
@@ -58,14 +69,14 @@ def draw_prompts(model: DiffusionModel, prompts: Sequence[str], seed: int) -> li
     return images
 
 
-def score(prompts: Sequence[str], images: Sequence[Image.Image]) -> Score:
+def score(prompts: Sequence[Prompt], images: Sequence[Image.Image], vocabulary: Vocabulary = DEMO) -> Score:
     """Compare the pixels of each image with its prompt."""
-    colours = backgrounds = 0
+    colours = backgrounds = shapes = 0
     for prompt, image in zip(prompts, images, strict=True):
-        words = prompt.split()
-        colours += measure.named_colour(image) == next(word for word in words if word in drawing.HUES)
-        backgrounds += measure.named_background(image) == words[-2]
-    return Score(len(images), colours, backgrounds)
+        colours += measure.named_colour(image, vocabulary) == prompt.colour
+        backgrounds += measure.named_background(image, vocabulary) == prompt.background
+        shapes += measure.closest_shape(image, vocabulary.shapes.values()) == vocabulary.shapes[prompt.shape]
+    return Score(len(images), colours, backgrounds, shapes)
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int) -> Image.Image:
@@ -83,14 +94,17 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, nargs="?", default=DEMO_CHECKPOINT)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vocabulary", choices=list(VOCABULARIES), default=DEMO.name)
     parser.add_argument("--sheet", type=Path, help="also save the images as one sheet, in the order of the printed prompts")
     arguments = parser.parse_args()
-    prompts = random_prompts(arguments.prompts, arguments.seed)
-    images = draw_prompts(load_checkpoint(arguments.checkpoint), prompts, arguments.seed)
+    vocabulary = VOCABULARIES[arguments.vocabulary]
+    prompts = random_prompts(arguments.prompts, arguments.seed, vocabulary)
+    texts = [prompt.text for prompt in prompts]
+    images = draw_prompts(load_checkpoint(arguments.checkpoint), texts, arguments.seed)
     if arguments.sheet:
         contact_sheet(images, 10).save(arguments.sheet)
-        print("\n".join(prompts))
-    print(json.dumps(asdict(score(prompts, images))))
+        print("\n".join(texts))
+    print(json.dumps(asdict(score(prompts, images, vocabulary))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writing the demo checkpoint: a file with LDM keys, its config, and the config of the text encoder."""
+"""The files of a demo checkpoint: weights with LDM keys, their config, and the config of the text encoder."""
 
 # torch and numpy annotate these only partly:
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from train_embedding.demo.maker.ldm_layout import ldm_state
@@ -29,3 +29,24 @@ def write_checkpoint(folder: Path, unet: UNet2DConditionModel, vae: AutoencoderK
     (folder / "clip").mkdir(exist_ok=True)
     (folder / "clip" / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "demo.safetensors").chmod(0o644)
+
+
+def read_checkpoint(
+    file: Path, unet: UNet2DConditionModel | None, vae: AutoencoderKL | None, text_encoder: CLIPTextModel | None
+) -> None:
+    """Copy the weights of a checkpoint into those networks that are given, which have the same structure.
+
+    Raises:
+        KeyError: The file lacks a weight.
+        RuntimeError: A weight has another shape.
+    """
+    saved = load_file(file)
+    own = ldm_state(
+        unet.state_dict() if unet else {},
+        vae.state_dict() if vae else {},
+        text_encoder.state_dict() if text_encoder else {},
+        LAYERS,
+    )
+    for key, tensor in own.items():
+        if not key.endswith("position_ids"):
+            tensor.copy_(saved[key])

@@ -67,6 +67,7 @@ def train_unet(
     alphas_cumprod: torch.Tensor,
     *,
     steps: int,
+    rate: float,
     batch_size: int,
     seed: int,
     log: Callable[[str], None],
@@ -83,6 +84,7 @@ def train_unet(
         captions: Caption of each latent.
         alphas_cumprod: The noise schedule.
         steps: Number of steps.
+        rate: Learning rate of Muon in the first third.
         batch_size: Latents per step.
         seed: Seed of noise, timesteps and the order of latents.
         log: Is called with the loss every 100 steps.
@@ -90,7 +92,7 @@ def train_unet(
     generator = torch.Generator().manual_seed(seed)
     modules = torch.nn.ModuleList([unet, text_encoder]).train().requires_grad_(True)
     average = copy.deepcopy(modules).requires_grad_(False).eval()
-    optimizer = Muon([unet, text_encoder], rate=0.02, adam_rate=2e-3)
+    optimizer = Muon([unet, text_encoder], rate=rate, adam_rate=rate / 10)
     ids = _all_ids(captions)
     empty = _all_ids([""])[0]
     for step in range(1, steps + 1):

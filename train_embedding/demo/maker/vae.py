@@ -45,17 +45,36 @@ def new_vae() -> AutoencoderKL:
 
 
 def train_vae(
-    vae: AutoencoderKL, images: torch.Tensor, *, steps: int, batch_size: int, seed: int, log: Callable[[str], None]
+    vae: AutoencoderKL,
+    images: torch.Tensor,
+    *,
+    steps: int,
+    rate: float,
+    batch_size: int,
+    seed: int,
+    new: bool,
+    log: Callable[[str], None],
 ) -> None:
-    """Train a VAE on uint8 images [N, 3, 64, 64], with a rate that falls linearly.
+    """Train a VAE with a rate that falls linearly.
 
     The loss is the sum of L1 at full size, L1 of the averages of 8×8 pixels, L2, and a small KL term.
+
+    Args:
+        vae: The VAE.
+        images: uint8 [N, 3, 64, 64].
+        steps: Number of steps.
+        rate: First learning rate of Muon.
+        batch_size: Images per step.
+        seed: Seed of the order of images and of the noise.
+        new: Whether the VAE is untrained; its posteriors are then made narrow.
+        log: Is called with the loss every 100 steps.
     """
     generator = torch.Generator().manual_seed(seed)
     vae.train().to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        vae.quant_conv.bias[4:] = START_LOG_VARIANCE
-    optimizer = Muon([vae], rate=0.02, adam_rate=1e-3)
+    if new:
+        with torch.no_grad():
+            vae.quant_conv.bias[4:] = START_LOG_VARIANCE
+    optimizer = Muon([vae], rate=rate, adam_rate=rate / 20)
 
     def loss_of(images: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         posterior = vae.encode(images).latent_dist
