@@ -79,7 +79,7 @@ class Trainee:
     def spec(self, **values: Any) -> TrainingSpec:
         """Few steps at one rate, and neither snapshots, previews nor evaluations, unless `values` say otherwise."""
         given = {"embedding": NAME, "dataset": str(self.pictures), "steps": 4, "batch_size": 1, "learning_rate": "0.01"}
-        given |= {"ema_decay": 0.0, "eval_every": 0, "lr_cooldown_steps": 0}
+        given |= {"ema_decay": 0.0, "eval_every": 0, "lr_cooldown_steps": 0, "optimizer": "adamw", "lr_scheduler": "constant"}
         return TrainingSpec.from_json({**given, "save_every": 0, "preview_every": 0, **values})
 
     def start(self, **values: Any) -> RunState:

@@ -27,13 +27,13 @@ def test_options_have_a_section_each() -> None:
         assert [word for word in option.choices if f"`{word}`" not in section] == []
     found = {option.name: section for option, section in zip(OPTIONS, sections.values(), strict=True)}
     assert "`--width` · 0 to 4,096, a multiple of 8 · default: `0`" in found["width"]
-    assert "`--learning-rate` · default: `5e-3`" in found["learning_rate"]
+    assert "`--learning-rate` · default: `0.12`" in found["learning_rate"]
     assert "`--buckets` · `--no-buckets` switches it off · default: on" in found["buckets"]
 
 
 def test_options_are_described_in_chinese_too() -> None:
     page = fill_in("<!-- generated: options -->", "zh_CN")
-    assert "### 学习率 { #learning-rate }\n\n`--learning-rate` · 默认：`5e-3`" in page
+    assert "### 学习率 { #learning-rate }\n\n`--learning-rate` · 默认：`0.12`" in page
     anchors = re.compile(r"\{ #(.*) \}")
     assert anchors.findall(page) == anchors.findall(options())
     assert {option.name for option in OPTIONS if f"### {option.label} {{" in page} <= {"embedding", "min_snr_gamma"}

@@ -11,7 +11,7 @@ import pytest
 
 from train_embedding.engine.config.learning_rate import parse_schedule
 from train_embedding.engine.config.presets import PRESETS, preset_values
-from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, TrainingSpec, resolve
+from train_embedding.engine.config.spec import DEFAULT_TEMPLATE, ResolvedSpec, TrainingSpec, resolve
 from train_embedding.errors import InvalidName, InvalidSpec
 
 NEEDED = {"embedding": "sword", "dataset": "/pictures"}
@@ -44,7 +44,9 @@ def test_json_and_back() -> None:
         encoders="clip_g",
         core_loss_weight=0.1,
         latent_sampling="random",
-        optimizer="direction",
+        optimizer="adamw",
+        choose_start_words=False,
+        lr_scheduler="cosine",
         gradient_accumulation_steps=2,
         lr_warmup_steps=9,
         max_grad_norm=1.5,
@@ -96,7 +98,7 @@ def test_webui_classic_has_neither_buckets_nor_masks() -> None:
 
 def test_preset_values_are_a_copy() -> None:
     preset_values("Fast")["steps"] = 1
-    assert PRESETS["Fast"].get("steps") == 400
+    assert PRESETS["Fast"].get("steps") == 124
 
 
 def test_what_json_may_say_differently() -> None:
@@ -198,13 +200,11 @@ def test_hints_name_what_there_is() -> None:
 
 def test_resolving_against_a_checkpoint() -> None:
     resolved = resolve(TrainingSpec(**NEEDED, height=96), 64)
-    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 400)
-    assert resolved.schedule == parse_schedule("5e-3")
+    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 124)
+    assert resolved.schedule == parse_schedule("0.12")
 
 
-@pytest.mark.parametrize(
-    ("rate", "steps"), [("0.1:300", 300), ("0.1:500", 400), ("0.1:300, 0.2", 400), ("0.1:300, 0.2:350", 350)]
-)
+@pytest.mark.parametrize(("rate", "steps"), [("0.1:30", 30), ("0.1:500", 124), ("0.1:30, 0.2", 124), ("0.1:30, 0.2:50", 50)])
 def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> None:
     assert resolve(TrainingSpec(**NEEDED, learning_rate=rate), 64).steps == steps
 
@@ -214,12 +214,39 @@ def test_every_default_line_names_the_embedding() -> None:
 
 
 def test_the_rate_warms_up_and_cools_down() -> None:
-    resolved = resolve(TrainingSpec(**NEEDED, steps=20, learning_rate="1:10, 0.1:20", lr_warmup_steps=3, lr_cooldown_steps=4), 64)
+    rate = {"learning_rate": "1:10, 0.1:20", "lr_scheduler": "constant", "lr_warmup_steps": 3, "lr_cooldown_steps": 4}
+    resolved = resolve(TrainingSpec(**NEEDED, steps=20, **rate), 64)
     rates = [resolved.rate(step, resolved.last_step(None)) for step in range(1, 21)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[10:16] == [0.1] * 6
     assert rates[16:] == pytest.approx([0.08, 0.06, 0.04, 0.02])
     assert resolved.rate(8, 9) == pytest.approx(0.4)
+
+
+def test_the_rate_falls_to_the_last_step() -> None:
+    def rates(scheduler: str) -> list[float]:
+        resolved = resolve(TrainingSpec(**NEEDED, steps=4, learning_rate="1", lr_scheduler=scheduler, early_stopping=False), 64)
+        return [resolved.rate(step, resolved.last_step(None)) for step in range(1, 5)]
+
+    assert rates("constant") == [1.0] * 4
+    assert rates("linear") == [1.0, 0.75, 0.5, 0.25]
+    assert rates("cosine") == pytest.approx([1.0, 0.85355, 0.5, 0.14645], abs=1e-5)
+
+
+def test_a_run_with_a_falling_rate_can_end_at_half_of_its_steps() -> None:
+    def resolved(**options: Any) -> ResolvedSpec:
+        given = {"steps": 21, "learning_rate": "1", "lr_scheduler": "linear", "eval_every": 5, **options}
+        return resolve(TrainingSpec(**NEEDED, **given), 64)
+
+    run = resolved()
+    assert [run.last_step(None, count) for count in (0, 1)] == [11, 21]
+    assert [run.can_extend(step, 0) for step in (10, 11)] == [False, True]
+    assert not run.can_extend(21, 1)
+    assert [run.rate(step, 11, 0) for step in (1, 11)] == pytest.approx([1.0, 1 / 11])
+    assert [run.rate(step, 21, 1) for step in (12, 21)] == pytest.approx([0.5, 0.05])
+    assert resolved(min_steps=15).last_step(None) == 15
+    for without in ({"early_stopping": False}, {"eval_every": 0}, {"lr_scheduler": "constant"}):
+        assert resolved(**without).last_step(None) == 21
 
 
 @pytest.mark.parametrize(("steps", "lr_cooldown_steps"), [(4, 1), (3, 0), (40, 10), (1000, 50)])
@@ -228,7 +255,7 @@ def test_the_cooldown_of_a_short_run_is_short(steps: int, lr_cooldown_steps: int
 
 
 def test_where_evaluations_are_due() -> None:
-    resolved = resolve(TrainingSpec(**NEEDED, steps=50, eval_every=20), 64)
+    resolved = resolve(TrainingSpec(**NEEDED, steps=50, eval_every=20, early_stopping=False), 64)
     assert [step for step in range(1, 51) if resolved.evaluates_at(step, None)] == [20, 40, 50]
     assert [step for step in range(1, 46) if resolved.evaluates_at(step, 45)] == [20, 40, 45]
     assert not resolve(TrainingSpec(**NEEDED, eval_every=0), 64).evaluates_at(400, None)

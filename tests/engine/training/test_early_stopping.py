@@ -16,6 +16,7 @@ from train_embedding.engine.training.early_stopping import (
     judge,
     paired_difference,
     scores,
+    still_improves,
 )
 
 ITEMS, EVERY, CAP = 16, 20, 1200
@@ -103,18 +104,39 @@ def test_overfitting_keeps_the_snapshot_before_it(seed: int) -> None:
     assert made[best_evaluation(made)].step <= 320
 
 
-def test_the_best_is_the_earliest_within_the_error_of_their_difference() -> None:
-    start = torch.ones(4, dtype=torch.float64)
-    made = [
-        Evaluation(0, start),
-        Evaluation(20, torch.tensor([0.50, 0.52, 0.48, 0.50], dtype=torch.float64)),
-        Evaluation(40, torch.tensor([0.50, 0.50, 0.50, 0.49], dtype=torch.float64)),
-    ]
-    differences = made[1].losses - made[2].losses
-    assert 0 < float(differences.mean()) <= float(differences.std()) / 2
-    assert best_evaluation(made) == 1
-    clear = [*made[:2], Evaluation(40, made[1].losses - torch.tensor([0.04, 0.05, 0.05, 0.04]))]
-    assert best_evaluation(clear) == 2
+def test_the_best_has_the_lowest_mean_loss() -> None:
+    def made(*losses: Sequence[float]) -> list[Evaluation]:
+        return [Evaluation(20 * index, torch.tensor(each, dtype=torch.float64)) for index, each in enumerate(losses)]
+
+    assert best_evaluation(made([1.0, 1.0], [0.5, 0.6], [0.5, 0.59], [0.6, 0.6])) == 2
+    assert best_evaluation(made([1.0, 1.0], [0.5, 0.5], [0.5, 0.5])) == 1
+    assert best_evaluation(made([1.0, 1.0], [1.5, 1.5], [1.4, 1.4])) == 0
+    assert best_evaluation(made([1.0, 1.0], [1.5, 1.5], [1.4, 1.4]), after=0) == 2
+    # In the mean of ratios, the item of high noise, with its small loss, would win.
+    assert best_evaluation(made([1.0, 0.01], [0.6, 0.02], [0.9, 0.005])) == 1
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        (lambda step: 1 - 0.3 * step / 80, True),  # half of the gain comes in the second half
+        (converging(60), True),
+        (converging(12), False),
+        (lambda _step: 1.0, False),
+        (lambda step: 1 + 0.001 * step, False),
+    ],
+)
+def test_a_budget_is_worth_its_double_if_the_second_half_still_improves(curve: Callable[[int], float], expected: bool) -> None:
+    for seed in range(5):
+        assert still_improves(evaluations(curve, 0.002, seed, steps=80), 0) is expected
+
+
+def test_only_the_current_budget_counts() -> None:
+    made = evaluations(lambda step: 1 - 0.4 * min(step, 160) / 160 - 0.2 * max(0, step - 200) / 40, 0.002, 0, steps=240)
+    assert still_improves(made, 80)
+    flat = evaluations(lambda step: 1 - 0.4 * min(step, 80) / 80, 0.002, 0, steps=240)
+    assert not still_improves(flat, 80)
+    assert not still_improves(flat[:1], 0)
 
 
 def test_the_floor_holds() -> None:
@@ -129,11 +151,11 @@ def test_nothing_is_said_before_the_window_has_been_full_twice() -> None:
     assert ended(made) == (8 * EVERY, Verdict.NOT_LEARNING)
 
 
-def test_scores_are_means_of_ratios() -> None:
+def test_scores_are_ratios_of_mean_losses() -> None:
     made = [Evaluation(0, torch.tensor([1.0, 2.0]).double()), Evaluation(20, torch.tensor([0.5, 2.0]).double())]
-    assert scores(made) == [1.0, 0.75]
+    assert scores(made) == [1.0, pytest.approx(2.5 / 3)]
     assert not has_learned(made)
-    assert has_learned([made[0], Evaluation(20, torch.tensor([0.5, 1.1]).double())])
+    assert has_learned([made[0], Evaluation(20, torch.tensor([0.5, 1.4]).double())])
 
 
 def test_the_paired_difference() -> None:

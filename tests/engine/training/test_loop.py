@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from train_embedding.engine.data.latents import EncodedImage, LatentDataset
 from train_embedding.engine.model.diffusion_model import DiffusionModel, LatentMoments
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training import loop
-from train_embedding.engine.training.early_stopping import Verdict
+from train_embedding.engine.training.early_stopping import Evaluation, Verdict
 from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
 from train_embedding.engine.training.loop import LoopHooks, train
@@ -23,7 +23,7 @@ from train_embedding.engine.training.state import new_state
 
 SPEC = TrainingSpec(
     embedding="sword", dataset="x", steps=3, batch_size=2, learning_rate="0.01", template=("a [name]",), latent_sampling="once",
-    ema_decay=0.0, eval_every=0, lr_cooldown_steps=0,
+    ema_decay=0.0, eval_every=0, lr_cooldown_steps=0, optimizer="adamw", lr_scheduler="constant",
 )  # fmt: skip
 
 
@@ -246,8 +246,8 @@ def test_evaluations_come_at_the_start_every_so_often_and_at_the_end(tiny_model:
     ]  # fmt: skip
     assert [event.evaluation.step for event in run.events if isinstance(event, Evaluated)] == [0, 2, 4, 5]
     average = run.start()
-    for copy in run.copies:
-        average = average.lerp(copy, 0.5)
+    for step, copy in enumerate(run.copies):
+        average = average.lerp(copy, 1 - min(0.5, (2 + step) / (11 + step)))
     assert torch.allclose(run.state.ema["clip_l"], average, atol=1e-7)
     assert torch.equal(run.state.kept[5]["clip_l"], run.state.ema["clip_l"])
     assert torch.allclose(run.state.evaluations[-1].losses.float(), run.evaluate(run.state.ema))
@@ -258,6 +258,27 @@ def test_frozen_vectors_end_as_not_learning(tiny_model: DiffusionModel) -> None:
     assert run.state.verdict is Verdict.NOT_LEARNING
     assert run.state.step == run.state.ending == 8
     assert run.state.best_vectors()[0] == 0
+
+
+def test_a_run_with_a_falling_rate_goes_on_if_it_still_improves(
+    tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    falling = replace(SPEC, steps=8, eval_every=2, lr_scheduler="linear")
+    asked: list[tuple[int, int]] = []
+
+    def improves(evaluations: Sequence[Evaluation], start: int) -> bool:
+        asked.append((start, evaluations[-1].step))
+        return True
+
+    monkeypatch.setattr(loop, "still_improves", improves)
+    run = Run(tiny_model, falling)
+    assert asked == [(0, 4)]
+    assert (run.state.step, run.state.extensions) == (8, 1)
+    rates = [round(event.rate / 0.01, 4) for event in run.steps]
+    assert rates == [1.0, 0.75, 0.5, 0.25, 0.5, 0.375, 0.25, 0.125]
+    monkeypatch.setattr(loop, "still_improves", lambda _evaluations, _start: False)
+    assert Run(tiny_model, falling).state.step == 4
+    assert Run(tiny_model, replace(falling, early_stopping=False)).state.step == 8
 
 
 def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,17 +24,20 @@ FIELDS = [field.name for field in dataclasses.fields(TrainingSpec)]
 GIVEN_ELSEWHERE = {
     "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/config/test_spec.py",
     "embedding": "each run in this file names one",
+    "choose_start_words": "the embedding of these runs was trained before; see tests/services/training/test_start_words.py",
     "cuda_graphs": "there are none on a CPU; see tests/services/training/test_cuda_graphs.py",
     "encoders": "this checkpoint has one text encoder; see tests/engine/training/test_state.py",
 }
 BASE: dict[str, Any] = {
     "steps": 5, "batch_size": 2, "width": 64, "height": 64, "eval_every": 1, "lr_cooldown_steps": 1, "ema_decay": 0.5,
     "masks": "auto", "preview_every": 5, "preview_steps": 2, "save_every": 2, "early_stopping": False, "keep": "last",
-    "cache_latents_to_disk": False, "template": ["a [name], [filewords]"], "learning_rate": "0.05",
+    "cache_latents_to_disk": False, "template": ["a [name], [filewords]"], "learning_rate": "0.05", "optimizer": "adamw",
+    "lr_scheduler": "constant",
 }  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
     "teacher_prompt": {"dataset": "", "teacher_prompt": "a red star on a blue ground"},
     "candidates": {"candidates": "green square"},
+    "lr_scheduler": {"lr_scheduler": "cosine"},
     "steps": {"steps": 4},
     "batch_size": {"batch_size": 1},
     "learning_rate": {"learning_rate": "0.01"},

@@ -1,4 +1,4 @@
-"""Names of options in earlier versions, which saved runs, settings and API requests may still use."""
+"""Options in earlier versions: names that saved runs, settings and API requests may still use, and options that did not exist."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ RENAMED_FIELDS = {
 RETIRED_FIELDS = frozenset({"compile"})
 "Options of earlier versions that had no effect. They are ignored in saved runs."
 
+ADDED_FIELDS: dict[str, Any] = {"lr_scheduler": "constant", "choose_start_words": False}
+"Options that runs of earlier versions do not have, with the values that they behaved by."
+
 
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values under the current names. If an option has both names, the value of the current name is used."""
@@ -38,3 +41,8 @@ def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
 def without_retired(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values without the retired options."""
     return {name: value for name, value in values.items() if name not in RETIRED_FIELDS}
+
+
+def with_added(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a saved run with those of options that were added later."""
+    return {**ADDED_FIELDS, **values}

@@ -8,7 +8,14 @@ from train_embedding.errors import InvalidSpec
 from train_embedding.messages import joined, msg
 
 if TYPE_CHECKING:
-    from train_embedding.engine.config.spec import KeptVectors, LatentSampling, MaskSource, TimestepSampling
+    from train_embedding.engine.config.spec import (
+        KeptVectors,
+        LatentSampling,
+        MaskSource,
+        OptimizerName,
+        SchedulerName,
+        TimestepSampling,
+    )
 
 PresetName = Literal["Fast", "Quality", "WebUI classic"]
 PRESET_NAMES: tuple[str, ...] = get_args(PresetName)
@@ -19,7 +26,9 @@ class PresetValues(TypedDict, total=False):
 
     steps: int
     batch_size: int
+    optimizer: OptimizerName
     learning_rate: str
+    lr_scheduler: SchedulerName
     timesteps: TimestepSampling
     latent_sampling: LatentSampling
     buckets: bool
@@ -33,17 +42,19 @@ class PresetValues(TypedDict, total=False):
 
 PRESETS: dict[PresetName, PresetValues] = {
     "Fast": {
-        "steps": 400, "batch_size": 4, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "deterministic",
-        "ema_decay": 0.9, "eval_every": 12, "early_stopping": True, "lr_cooldown_steps": 30, "keep": "best",
+        "steps": 124, "batch_size": 4, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
+        "timesteps": "stratified", "latent_sampling": "deterministic", "ema_decay": 0.0, "eval_every": 31,
+        "early_stopping": True, "lr_cooldown_steps": 0, "keep": "best",
     },
     "Quality": {
-        "steps": 1200, "batch_size": 8, "learning_rate": "5e-3", "timesteps": "shifted", "latent_sampling": "random",
-        "ema_decay": 0.9, "eval_every": 20, "early_stopping": True, "lr_cooldown_steps": 50, "keep": "best",
+        "steps": 250, "batch_size": 8, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
+        "timesteps": "stratified", "latent_sampling": "random", "ema_decay": 0.0, "eval_every": 31,
+        "early_stopping": True, "lr_cooldown_steps": 0, "keep": "best",
     },
     "WebUI classic": {
-        "steps": 2000, "batch_size": 1, "learning_rate": "0.005", "timesteps": "uniform", "latent_sampling": "once",
-        "ema_decay": 0.0, "eval_every": 100, "early_stopping": False, "lr_cooldown_steps": 0, "keep": "last",
-        "buckets": False, "masks": "none",
+        "steps": 2000, "batch_size": 1, "optimizer": "adamw", "learning_rate": "0.005", "lr_scheduler": "constant",
+        "timesteps": "uniform", "latent_sampling": "once", "ema_decay": 0.0, "eval_every": 100,
+        "early_stopping": False, "lr_cooldown_steps": 0, "keep": "last", "buckets": False, "masks": "none",
     },
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ line, the API's schema and the tables of options in the documentation are loops 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
@@ -25,6 +26,7 @@ LatentSampling = Literal["deterministic", "once", "random"]
 ResizeMode = Literal["crop", "resize"]
 MaskSource = Literal["auto", "alpha", "file", "none"]
 OptimizerName = Literal["adamw", "direction", "prodigy"]
+SchedulerName = Literal["constant", "linear", "cosine"]
 LossName = Literal["mse", "huber"]
 KeptVectors = Literal["best", "last"]
 
@@ -72,15 +74,15 @@ class TrainingSpec:
             "Basics",
             advanced=False,
             new_row=True,
-            details="*Fast*: batch size 4, at most 400 steps, mostly mid timesteps, where a subject is learned. "
-            "*Quality*: batch size 8, at most 1,200 steps, a new sample of each latent at every step. Both stop "
-            "early and keep the best step. *WebUI classic*: the settings of the WebUI's own trainer (batch size 1, "
-            "all timesteps), for older tutorials.",
+            details="*Fast*: batch size 4, 124 steps at most, usually half of them. *Quality*: batch size 8, 250 steps at most, "
+            "usually half of them, and a new sample of each latent at every step. Both keep the norm of words, and the best "
+            "step. *WebUI classic*: the settings of the WebUI's own trainer (batch size 1, a constant rate), for older "
+            "tutorials.",
             choice_labels=(msg("Fast"), msg("Quality"), msg("WebUI classic")),
         ),
     )
     steps: int = field(
-        default=400,
+        default=124,
         metadata=option(
             msg("Steps"),
             msg("Number of optimizer steps."),
@@ -94,7 +96,7 @@ class TrainingSpec:
         ),
     )
     learning_rate: str = field(
-        default="5e-3",
+        default="0.12",
         metadata=option(
             msg("Learning rate"),
             msg("A number, or a schedule such as 0.005:100, 1e-3:1000."),
@@ -126,15 +128,10 @@ class TrainingSpec:
         default="",
         metadata=option(
             msg("Candidate words"),
-            msg(
-                "Words or phrases, separated by commas. If one of them has a lower loss than the embedding, training starts "
-                "from it."
-            ),
+            msg("Further words or phrases to start from, separated by commas; also for a trained embedding."),
             "What to learn",
-            new_row=True,
             placeholder=msg("tabby, kitten, striped cat"),
-            details="The loss of each one is measured on fixed images and noise before the first step, which takes a few "
-            "seconds, and is listed in the notes of the run.",
+            details="If one of them has a lower loss than the embedding, training starts from it.",
         ),
     )
     encoders: Literal["all", "clip_l", "clip_g"] = field(
@@ -316,13 +313,13 @@ class TrainingSpec:
         ),
     )
     timesteps: TimestepSampling = field(
-        default="shifted",
+        default="stratified",
         metadata=option(
             msg("Timestep sampling"),
-            msg("Shifted learns a subject sooner. Uniform works like the WebUI."),
+            msg("Stratified spreads each batch over all timesteps. Uniform works like the WebUI."),
             "Optimization",
             choice_labels=(msg("Shifted"), msg("Stratified"), msg("Uniform")),
-            details="*Shifted* takes most timesteps from the middle of the schedule (0.5 to 0.9), where a subject is learned. "
+            details="*Shifted* takes most timesteps from the middle of the schedule (0.5 to 0.9). "
             "*Stratified* spreads each batch evenly over all timesteps. *Uniform* draws each timestep independently.",
         ),
     )
@@ -337,7 +334,7 @@ class TrainingSpec:
         ),
     )
     optimizer: OptimizerName = field(
-        default="adamw",
+        default="direction",
         metadata=option(
             msg("Optimizer"),
             msg("Direction keeps the norm of each vector. Prodigy finds its own learning rate."),
@@ -345,8 +342,8 @@ class TrainingSpec:
             new_row=True,
             choice_labels=(msg("AdamW"), msg("Direction"), msg("Prodigy")),
             details="*Direction* (Directional Textual Inversion) only rotates the vectors: they stay similar to words, and other "
-            "words of a prompt keep their influence. Use a learning rate of 0.01. *Prodigy* needs the package "
-            "`prodigyopt` and a learning rate of 1.",
+            "words of a prompt keep their influence. Each step turns them by the learning rate, in radians: use 0.12 with a "
+            "falling rate. *AdamW* needs about 0.005. *Prodigy* needs the package `prodigyopt` and a learning rate of 1.",
         ),
     )
     loss: LossName = field(
@@ -370,6 +367,18 @@ class TrainingSpec:
             unit="batches",
             new_row=True,
             details="Batch size 4 with 2 accumulation steps learns like batch size 8 but needs the memory of batch size 4.",
+        ),
+    )
+    lr_scheduler: SchedulerName = field(
+        default="linear",
+        metadata=option(
+            msg("LR scheduler"),
+            msg("Constant, or falling to 0 at the last step."),
+            "Optimization",
+            new_row=True,
+            choice_labels=(msg("Constant"), msg("Linear"), msg("Cosine")),
+            details="It multiplies the learning rate, also that of a schedule. With a constant rate, early stopping ends the run "
+            "on a plateau. With a falling rate, it ends it at half of the steps or not at all.",
         ),
     )
     lr_warmup_steps: int = field(
@@ -434,7 +443,7 @@ class TrainingSpec:
         ),
     )
     eval_every: int = field(
-        default=12,
+        default=31,
         metadata=option(
             msg("Evaluate every"),
             msg("Steps between measurements of the evaluation loss (fixed noise). 0: off."),
@@ -447,7 +456,13 @@ class TrainingSpec:
     )
     early_stopping: bool = field(
         default=True,
-        metadata=option(msg("Early stopping"), msg("Ends the run when the evaluation loss has plateaued."), "Stopping"),
+        metadata=option(
+            msg("Early stopping"),
+            msg("Ends the run before its last step when the evaluation loss has plateaued."),
+            "Stopping",
+            details="With a falling learning rate, a run first trains half of its steps, over which the rate falls to 0. It ends "
+            "there, unless the second half of them still lowered the evaluation loss. With a constant rate, it can end anywhere.",
+        ),
     )
     min_steps: int = field(
         default=0,
@@ -461,7 +476,7 @@ class TrainingSpec:
         ),
     )
     lr_cooldown_steps: int = field(
-        default=30,
+        default=0,
         metadata=option(
             msg("LR cooldown steps"),
             msg("Steps at the end in which the learning rate falls to 0."),
@@ -474,7 +489,7 @@ class TrainingSpec:
         ),
     )
     ema_decay: float = field(
-        default=0.9,
+        default=0.0,
         metadata=option(
             msg("EMA decay"),
             msg("Decay of the moving average of the vectors, which is evaluated and saved. 0: off."),
@@ -748,34 +763,70 @@ class ResolvedSpec:
     schedule: RateSchedule
     lr_cooldown_steps: int
 
-    def last_step(self, ending: int | None) -> int:
+    @property
+    def rate_falls(self) -> bool:
+        """Whether the learning rate falls to 0 over the whole run."""
+        return self.spec.lr_scheduler != "constant"
+
+    def budget(self, extensions: int) -> int:
+        """Return the last step of the budget: half of the steps, or all of them after an extension or without early stopping.
+
+        Args:
+            extensions: How often the budget has been doubled.
+        """
+        can_stop = self.spec.early_stopping and self.spec.eval_every and self.rate_falls
+        if not can_stop or extensions:
+            return self.steps
+        return min(self.steps, max(-(-self.steps // 2), self.spec.min_steps))
+
+    def budget_start(self, extensions: int) -> int:
+        """Return the step after which the current budget began: 0, or the end of the one before it was doubled."""
+        return self.budget(extensions - 1) if extensions else 0
+
+    def can_extend(self, step: int, extensions: int) -> bool:
+        """Return whether a step is the last one of a budget that can be doubled."""
+        return step == self.budget(extensions) < self.budget(extensions + 1)
+
+    def last_step(self, ending: int | None, extensions: int = 0) -> int:
         """Return the last step of the run.
 
         Args:
             ending: The last step that early stopping has set; None if it has not.
+            extensions: How often the budget has been doubled.
         """
-        return self.steps if ending is None else min(self.steps, ending)
+        budget = self.budget(extensions)
+        return budget if ending is None else min(budget, ending)
 
-    def rate(self, step: int, last: int) -> float:
-        """Compute the learning rate of a step: the schedule's, with a linear warmup and a linear cooldown.
+    def rate(self, step: int, last: int, extensions: int = 0) -> float:
+        """Compute the learning rate of a step: the schedule's, times the scheduler's factor, with linear warmup and cooldown.
 
         Args:
             step: Counted from 1.
             last: Last step of the run.
+            extensions: How often the budget has been doubled; each time, the factor starts again at half of its last peak.
         """
         warm = min(1.0, step / (self.spec.lr_warmup_steps + 1))
         cool = min(1.0, (last - step + 1) / (self.lr_cooldown_steps + 1))
-        return self.schedule.at(step) * warm * cool
+        return self.schedule.at(step) * warm * cool * self._falling_factor(step, last, extensions)
 
-    def evaluates_at(self, step: int, ending: int | None) -> bool:
+    def _falling_factor(self, step: int, last: int, extensions: int) -> float:
+        if not self.rate_falls:
+            return 1.0
+        start = self.budget_start(extensions)
+        done = min(1.0, (step - 1 - start) / max(1, last - start))
+        remaining = 1 - done if self.spec.lr_scheduler == "linear" else (1 + math.cos(math.pi * done)) / 2
+        return remaining * 0.5**extensions
+
+    def evaluates_at(self, step: int, ending: int | None, extensions: int = 0) -> bool:
         """Return whether the evaluation loss is computed after a step.
 
         Args:
             step: Counted from 1.
             ending: The last step that early stopping has set; None if it has not.
+            extensions: How often the budget has been doubled.
         """
         every = self.spec.eval_every
-        return bool(every) and (step % every == 0 or step == self.last_step(ending))
+        return bool(every) and (step % every == 0 or step == self.last_step(ending, extensions))
 
 
 def resolve(spec: TrainingSpec, resolution: int) -> ResolvedSpec:

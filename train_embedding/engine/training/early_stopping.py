@@ -1,8 +1,12 @@
 """Early stopping: decides from the evaluation losses when a run ends, and which vectors are the best.
 
-The score y_s is the mean of ℓ_k(s) / ℓ_k(0) over the items, where ℓ_k(s) is the loss of item k at step s for fixed latents,
-noise, prompts and timesteps. The rule is based on DVAR (Voronov et al. 2023, arXiv 2302.04841), which uses the variance of such a
-loss.
+The score y_s is Σ ℓ_k(s) / Σ ℓ_k(0) over the items, where ℓ_k(s) is the loss of item k at step s for fixed latents, noise,
+prompts and timesteps. A mean of the ratios ℓ_k(s) / ℓ_k(0) would depend on the few items with a small ℓ_k(0), those of high
+noise.
+
+With a falling learning rate, a run ends with its budget of steps, which is doubled as long as its second half still lowered
+the loss (`still_improves`). With a constant rate, it ends on the plateau (`judge`); that rule is based on DVAR (Voronov et al.
+2023, arXiv 2302.04841), which uses the variance of such a loss.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ VARIANCE_RATIO = 0.15
 "The curve has plateaued if its variance in the window is below this fraction of its total variance."
 SMALL_GAIN = 0.05
 "An improvement within the window below this fraction of the total improvement is ignored."
+LATE_GAIN = 0.2
+"Fraction of the total improvement that the second half of a budget must bring for the budget to be doubled."
 HARDLY_MOVED = 0.05
 "Vectors that changed by less than this fraction of their norm are considered barely trained."
 _TINY = 1e-6
@@ -59,7 +65,8 @@ def paired_difference(differences: torch.Tensor) -> tuple[float, float]:
 
 def scores(evaluations: Sequence[Evaluation]) -> list[float]:
     """Compute the score y of each evaluation: 1 at the start, lower as the embedding learns."""
-    return [float(score) for score in _ratios(evaluations).mean(1)]
+    losses = _losses(evaluations).mean(1)
+    return [float(score) for score in losses / losses[0].clamp(min=1e-12)]
 
 
 def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
@@ -75,8 +82,23 @@ def judge(evaluations: Sequence[Evaluation], floor: int) -> Verdict:
     return verdict if verdict is _judge_once(evaluations[:-1]) else Verdict.UNDECIDED
 
 
+def still_improves(evaluations: Sequence[Evaluation], start: int) -> bool:
+    """Return whether the second half of a budget of steps still lowered the loss: the run is then worth its double.
+
+    Args:
+        evaluations: All evaluations of the run; the last one is at the end of the budget.
+        start: Step at which the budget began.
+    """
+    losses, end = _losses(evaluations), evaluations[-1].step
+    middle = min(range(len(evaluations)), key=lambda index: abs(2 * evaluations[index].step - start - end))
+    gain, error = paired_difference(losses[middle] - losses[-1])
+    whole = float((losses[0] - losses[-1]).mean())
+    clear = gain >= 2 * error + _TINY and gain >= LATE_GAIN * whole
+    return middle < len(evaluations) - 1 and clear and _is_below(losses[-1], losses[0])
+
+
 def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
-    """Find the earliest evaluation that is as good as the best one, within the standard error of their difference.
+    """Find the evaluation with the lowest mean loss, the earliest one within rounding errors of it.
 
     Args:
         evaluations: All evaluations of the run.
@@ -85,20 +107,15 @@ def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
     Returns:
         The index of the evaluation.
     """
-    ratios = _ratios(evaluations)
     first = next(index for index, evaluation in enumerate(evaluations) if evaluation.step > after)
-    lowest = first + int(ratios[first:].mean(1).argmin())
-    for index in range(first, lowest):
-        gain, error = paired_difference(ratios[index] - ratios[lowest])
-        if gain <= error + _TINY:
-            return index
-    return lowest
+    means = _losses(evaluations[first:]).mean(1)
+    return first + int((means <= means.min() + _TINY).nonzero()[0])
 
 
 def has_learned(evaluations: Sequence[Evaluation]) -> bool:
-    """Return whether the best score is at least two standard errors below that of the start."""
-    ratios = _ratios(evaluations)
-    return _below_start(ratios[int(ratios.mean(1).argmin())])
+    """Return whether the lowest mean loss is at least two standard errors below that of the start."""
+    losses = _losses(evaluations)
+    return _is_below(losses[int(losses.mean(1).argmin())], losses[0])
 
 
 def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
@@ -108,15 +125,16 @@ def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:
         evaluations: All evaluations of the run.
         moved: Change of the vectors relative to their norm; see `TrainState.relative_change`.
     """
-    gain, error = paired_difference(1 - _ratios(evaluations)[-1])
+    losses = _losses(evaluations)
+    gain, error = paired_difference(losses[0] - losses[-1])
     if gain < -error - _TINY:
         return "loss rose"
     return "hardly moved" if moved < HARDLY_MOVED else "no gain"
 
 
-def _below_start(ratios: torch.Tensor) -> bool:
-    """Return whether the ratios of the items, [N], are at least two standard errors below 1."""
-    gain, error = paired_difference(1 - ratios)
+def _is_below(losses: torch.Tensor, start: torch.Tensor) -> bool:
+    """Return whether losses of the items, [N], are at least two standard errors below those of the start."""
+    gain, error = paired_difference(start - losses)
     return gain > _TINY and gain >= 2 * error
 
 
@@ -127,19 +145,18 @@ def _judge_once(evaluations: Sequence[Evaluation]) -> Verdict:
     """
     if len(evaluations) < WINDOW:
         return Verdict.UNDECIDED
-    ratios = _ratios(evaluations)  # [E, N]
-    curve = ratios.mean(1)
-    window = ratios[-WINDOW:]
+    losses = _losses(evaluations)  # [E, N]
+    curve = losses.mean(1) / losses[0].mean().clamp(min=1e-12)
+    window = losses[-WINDOW:]
     earlier, later = window[: WINDOW // 2].mean(0), window[WINDOW // 2 :].mean(0)
-    gain, error = paired_difference(earlier - later)
-    if not has_learned(evaluations) or not _below_start(window.mean(0)):
+    gain, error = paired_difference((earlier - later) / losses[0].mean().clamp(min=1e-12))
+    if not has_learned(evaluations) or not _is_below(window.mean(0), losses[0]):
         return Verdict.NOT_LEARNING if gain <= error + _TINY else Verdict.UNDECIDED
     plateaued = float(curve[-WINDOW:].var()) < VARIANCE_RATIO * float(curve.var())
     small = gain < max(error, SMALL_GAIN * (1 - float(curve.min())))
     return Verdict.CONVERGED if plateaued and small else Verdict.UNDECIDED
 
 
-def _ratios(evaluations: Sequence[Evaluation]) -> torch.Tensor:
-    """Compute ℓ_k(s) / ℓ_k(0), [E, N]."""
-    losses = torch.stack([evaluation.losses for evaluation in evaluations])
-    return losses / losses[0].clamp(min=1e-12)
+def _losses(evaluations: Sequence[Evaluation]) -> torch.Tensor:
+    """Return the losses of all evaluations, [E, N]."""
+    return torch.stack([evaluation.losses for evaluation in evaluations])

@@ -15,7 +15,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import add_noise, draw_timesteps
 from train_embedding.engine.runtime.precision import LossScale, autocast, compute_dtype
 from train_embedding.engine.training.core_loss import CoreLoss
-from train_embedding.engine.training.early_stopping import judge
+from train_embedding.engine.training.early_stopping import Verdict, has_learned, judge, still_improves
 from train_embedding.engine.training.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.training.losses import min_snr_weights, per_sample_losses, prediction_target
 from train_embedding.engine.training.optimizers import set_learning_rate
@@ -90,11 +90,11 @@ def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, reso
     hooks.announce(Started(resolved.steps, state))
     while True:
         _evaluate_if_due(state, resolved, hooks)
-        last = resolved.last_step(state.ending)
+        last = resolved.last_step(state.ending, state.extensions)
         if state.step >= last or (stopped := hooks.should_stop()):
             break
         step = state.step + 1
-        rate = resolved.rate(step, last)
+        rate = resolved.rate(step, last, state.extensions)
         set_learning_rate(state.optimizer, rate)
         state.optimizer.zero_grad()
         loss = hooks.gradient(model, state.vectors, dataset, spec, step, state.scale)
@@ -111,12 +111,23 @@ def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, reso
 
 def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
     """Evaluate the EMA of the vectors if an evaluation is due, and apply early stopping."""
-    if not resolved.evaluates_at(state.step, state.ending) or state.evaluated:
+    if not resolved.evaluates_at(state.step, state.ending, state.extensions) or state.evaluated:
         return
     evaluation = state.record(hooks.evaluate(state.ema))
     if resolved.spec.early_stopping and state.ending is None:
-        state.apply_verdict(judge(state.evaluations, resolved.spec.min_steps), resolved.lr_cooldown_steps)
+        if not resolved.rate_falls:
+            state.apply_verdict(judge(state.evaluations, resolved.spec.min_steps), resolved.lr_cooldown_steps)
+        elif resolved.can_extend(state.step, state.extensions):
+            _extend_or_end(state, resolved)
     hooks.announce(Evaluated(evaluation, state))
+
+
+def _extend_or_end(state: TrainState, resolved: ResolvedSpec) -> None:
+    """At the end of a budget of steps, double it if that promises a lower loss; otherwise end the run."""
+    if still_improves(state.evaluations, resolved.budget_start(state.extensions)):
+        state.extensions += 1
+    else:
+        state.apply_verdict(Verdict.CONVERGED if has_learned(state.evaluations) else Verdict.NOT_LEARNING, 0)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from train_embedding.engine.config.spec import ResolvedSpec
+from train_embedding.engine.config.spec import ResolvedSpec, label_of
 from train_embedding.engine.devices import as_float64
 from train_embedding.engine.runtime.precision import LossScale
 from train_embedding.engine.training.early_stopping import Evaluation, Verdict, best_evaluation, scores
 from train_embedding.engine.training.optimizers import make_optimizer
-from train_embedding.errors import TrainingFailed
+from train_embedding.errors import InvalidSpec, TrainingFailed
 from train_embedding.messages import msg
 
 VectorTables = dict[str, torch.Tensor]
@@ -37,6 +37,7 @@ class TrainState:
         scale: Loss scaling for fp16.
         step: Number of steps so far.
         ending: Last step of the run, once early stopping has set it.
+        extensions: How often the budget of steps has been doubled.
         verdict: Result of early stopping.
         evaluations: Evaluations of the EMA, from step 0 on.
         kept: EMAs by step, on the CPU, which may become the result of the run.
@@ -48,6 +49,7 @@ class TrainState:
     scale: LossScale
     step: int = 0
     ending: int | None = None
+    extensions: int = 0
     verdict: Verdict = Verdict.UNDECIDED
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     kept: dict[int, VectorTables] = field(default_factory=dict[int, VectorTables])
@@ -63,7 +65,11 @@ class TrainState:
 
     @torch.no_grad()
     def update_ema(self, decay: float) -> None:
-        """Update the EMA: decay · EMA + (1 − decay) · vectors."""
+        """Update the EMA: decay · EMA + (1 − decay) · vectors.
+
+        At the start of a run the decay is smaller, (1 + step) / (10 + step), so that the EMA does not keep the start for long.
+        """
+        decay = min(decay, (2 + self.step) / (11 + self.step))
         for key, tensor in self.vectors.items():
             self.ema[key].lerp_(tensor.detach(), 1 - decay)
 
@@ -110,6 +116,7 @@ class TrainState:
         return {
             "step": self.step,
             "ending": self.ending,
+            "extensions": self.extensions,
             "verdict": self.verdict.value,
             "vectors": {key: tensor.detach().cpu().clone() for key, tensor in self.vectors.items()},
             "average": {key: tensor.cpu().clone() for key, tensor in self.ema.items()},
@@ -131,6 +138,7 @@ class TrainState:
             self.ema[key].copy_(saved["average"][key])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step, self.ending = int(saved["step"]), saved["ending"]
+        self.extensions = int(saved.get("extensions", 0))  # missing in earlier versions
         self.verdict = Verdict(saved["verdict"])
         self.evaluations = [Evaluation(int(step), losses) for step, losses in saved["evaluations"]]
         self.kept = {int(step): dict(kept) for step, kept in saved["kept"].items()}
@@ -150,13 +158,22 @@ def new_state(
         scales_loss: Whether to scale the loss; see `uses_fp16_gradients`.
 
     Raises:
-        InvalidSpec: The optimizer is not installed, or the checkpoint does not have the text encoder to train.
+        InvalidSpec: The optimizer is not installed, or it cannot train vectors of zeros, or the checkpoint does not have the text
+            encoder to train.
     """
     spec = resolved.spec
+    if spec.optimizer == "direction" and not all(bool(start[key].any(1).all()) for key in spec.trained_encoders(start)):
+        raise InvalidSpec(
+            msg("The embedding has vectors of zeros, which the optimizer Direction cannot turn."),
+            msg(
+                'Switch on "{option}", create the embedding with an initialization text, or choose another optimizer.',
+                option=label_of("choose_start_words"),
+            ),
+        )
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}
     trained = [vectors[key].requires_grad_() for key in spec.trained_encoders(vectors)]
     ema = {key: tensor.detach().clone() for key, tensor in vectors.items()}
-    optimizer = make_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps))
+    optimizer = make_optimizer(spec.optimizer, trained, resolved.rate(1, resolved.steps, 0))
     return TrainState(vectors, optimizer, ema, LossScale(device, scales_loss))
 
 

@@ -110,7 +110,7 @@ class Recorder:
         if state.step:
             self._save_resume(state)
         if not event.stopped:
-            self._run.publish(steps=self._resolved.last_step(state.ending))
+            self._run.publish(steps=self._resolved.last_step(state.ending, state.extensions))
         self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict.value)
 
     def _report(self, state: TrainState) -> None:
@@ -150,7 +150,7 @@ class Recorder:
         seconds = self._reported - self._began
         recent = [loss for _, loss in self._points[-_RECENT:]]
         loss = sum(recent) / len(recent) if recent else None
-        last = self._resolved.last_step(state.ending)
+        last = self._resolved.last_step(state.ending, state.extensions)
         self._run.publish(
             step=state.step,
             steps=last,
