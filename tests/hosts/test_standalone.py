@@ -202,7 +202,7 @@ def test_the_queue_and_the_progress(host: StandaloneHost) -> None:
 
 def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
     services = Services(host)
-    services.library.create("sword", "tree")
+    services.library.create("sword", "tree", 1)
     before = drawn(host, "a sword")
     plain = drawn(host, "a tree")
     assert before == plain
@@ -215,6 +215,8 @@ def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
         "preview_prompt": "a [name]",
         "keep": "last",
         "ema_decay": 0.0,
+        "early_stopping": False,
+        "choose_start_words": False,
     }
     state = services.runs.wait(services.runs.start(TrainingSpec.from_json({**spec, **options})).id, PATIENCE)
     assert (state.status, state.step, state.error, state.notes) == ("finished", 3, "", ())

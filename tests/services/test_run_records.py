@@ -33,6 +33,7 @@ def state(tmp_path: Path) -> RunState:
         losses=((1, 0.5), (7, 0.25)),
         evaluations=((0, 1.0, 0.4), (7, 0.75, 0.3)),
         best_step=7,
+        start_words=(("cat", 0.3, 16), ("", 0.4, 4)),
         previews=(folder / "previews" / "0000000.png",),
         files=(folder / "a.pt",),
         notes=("One.", "Two."),
@@ -163,7 +164,8 @@ CORRUPT: list[str | bytes] = [
 
 def test_what_a_state_file_needs(tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).write_text(json.dumps(_NEEDED))
-    assert load_state(tmp_path).spec == TrainingSpec("y", "/pictures")
+    as_before = {"lr_scheduler": "constant", "choose_start_words": False}
+    assert load_state(tmp_path).spec == replace(TrainingSpec("y", "/pictures"), **as_before)
 
 
 @pytest.mark.parametrize("content", CORRUPT)

@@ -43,6 +43,7 @@ EVIL_PIECES = {
     "error": html.error(TrainEmbeddingError(EVIL, EVIL)),
     "dataset": html.dataset(DatasetReport(Path(EVIL), 1, ((EVIL, EVIL),))),
     "images": html.image_report(REPORT),
+    "start words": html.start_words([(EVIL, 0.1, 16), ("", 0.2, 4)]),
     "progress": html.progress(state(embedding=EVIL, id=EVIL)),
     "active": html.run_status(state(notes=(EVIL,))),
     "failed": html.run_status(state(status="failed", error=EVIL, hint=EVIL, notes=(EVIL,))),
@@ -83,6 +84,13 @@ def test_what_became_of_the_pictures() -> None:
     assert text.startswith("3 images: 1 at 576 × 448, 2 at 512 × 512 · 1 skipped")
     assert "a.png1024 × 768 → 576 × 448, mask from transparencya cat" in text
     assert "b.png512 × 512, uniform mask (not used), used 3 times as often" in text
+
+
+def test_the_starts_that_were_tried() -> None:
+    text = Reader(html.start_words([("cat, dog", 0.12345, 16), ("", 0.2, 4), ("tree", 0.5, 1)])).text
+    rows = ("cat, dog", "0.1235", "16 items", "the embedding as it was", "0.2000", "4 items", "tree", "0.5000", "1 item")
+    assert text == "".join(("3 starts tried", *rows))
+    assert html.start_words([]) == ""
 
 
 def test_very_many_pictures_are_not_all_shown() -> None:

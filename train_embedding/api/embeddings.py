@@ -23,7 +23,10 @@ _FORMATS = ", ".join(SUFFIXES)
 _CREATE_FIELDS: dict[str, dict[str, Any]] = {
     "name": {"description": "The trigger word, which is also the name of the file."},
     "init_text": {"description": "Initialization text. If it is empty, the vectors are zeros.", "default": ""},
-    "vectors": {"description": 'Number of vectors, 1 to 75, or "auto" for one per token of the text.', "default": "auto"},
+    "vectors": {
+        "description": 'Number of vectors, 1 to 75, or "auto" for 2, or one per token of a longer text.',
+        "default": "auto",
+    },
     "start": {
         "description": "Start from the token embeddings of init_text, from the text encoder's output for it (Cross "
         "Initialization), or from the vectors of the embedding that init_text names.",

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import write_atomically
-from train_embedding.engine.config.old_names import with_current_names, without_retired
+from train_embedding.engine.config.old_names import with_added, with_current_names, without_retired
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidSpec, NotFound
 from train_embedding.messages import NOTHING, Message, decode, encode, msg
@@ -51,6 +51,8 @@ class RunState:
     "Evaluations with fixed noise: step, score (1 at the start, lower is better) and mean loss."
     best_step: int | None = None
     "The step whose vectors are the best so far."
+    start_words: tuple[tuple[str, float, int], ...] = ()
+    "The words tried as the start, best first: words (empty for the embedding as it was), mean loss, number of items."
     previews: tuple[Path, ...] = ()
     files: tuple[Path, ...] = ()
     "The embedding first, once it is written, then the snapshots."
@@ -102,7 +104,7 @@ class RunState:
         for name in ("previews", "files"):
             values[name] = [str(path) for path in values[name]]
         values["notes"], values["lasting"] = list(self.notes), list(self.lasting)
-        for name in ("losses", "evaluations"):
+        for name in ("losses", "evaluations", "start_words"):
             values[name] = [list(point) for point in values[name]]
         return {**values, "folder": str(self.folder), "spec": self.spec.to_json(), "active": self.active}
 
@@ -186,6 +188,7 @@ def _parse(values: RunState, folder: Path) -> RunState:
         seconds=float(values.seconds),
         losses=tuple((int(step), float(loss)) for step, loss in values.losses),
         evaluations=tuple((int(step), float(score), float(loss)) for step, score, loss in values.evaluations),
+        start_words=tuple((str(words), float(loss), int(items)) for words, loss, items in values.start_words),
         best_step=None if values.best_step is None else int(values.best_step),
         previews=tuple(Path(path) for path in values.previews),
         files=tuple(Path(path) for path in values.files),
@@ -199,6 +202,6 @@ def _parse(values: RunState, folder: Path) -> RunState:
 def _parse_spec(values: Any) -> TrainingSpec:
     """Build the spec of a run of this version or an earlier one."""
     try:
-        return TrainingSpec.from_json(without_retired(with_current_names(dict(values))))
+        return TrainingSpec.from_json(with_added(without_retired(with_current_names(dict(values)))))
     except InvalidSpec as error:
         raise ValueError(str(error)) from error

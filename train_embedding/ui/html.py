@@ -102,6 +102,21 @@ def image_report(report: Mapping[str, Any]) -> Markup:
     return render("image_report", title=joined(title, DOT), rows=rows[:SHOWN_IMAGES], more=more)
 
 
+def start_words(ranking: Sequence[tuple[str, float, int]]) -> Markup | str:
+    """Return the words that were tried as the start of a run, folded away; an empty text if there were none."""
+    if not ranking:
+        return ""
+    rows = [
+        (
+            verbatim(words) if words else msg("the embedding as it was"),
+            f"{loss:.4f}",
+            plural("{count} item", "{count} items", items),
+        )
+        for words, loss, items in ranking
+    ]
+    return render("start_words", title=plural("{count} start tried", "{count} starts tried", len(rows)), rows=rows)
+
+
 def progress(state: RunState | None) -> Markup:
     """Return the progress bar; the script reads its data attributes."""
     if state is None:

@@ -216,7 +216,7 @@ def _image_report(services: Services, state: RunState | None) -> str:
         return ""
     assert state is not None
     try:
-        return html.image_report(services.runs.images(state.id))
+        return html.image_report(services.runs.images(state.id)) + html.start_words(state.start_words)
     except NotFound:  # the run ended before its images were read
         return ""
 

@@ -65,7 +65,7 @@ def test_every_text_encoder_is_filled(sdxl_word_host: FakeHost) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \n"])
-@pytest.mark.parametrize(("vectors", "count"), [("auto", 1), (4, 4)])
+@pytest.mark.parametrize(("vectors", "count"), [("auto", 2), (4, 4)])
 def test_empty_text_gives_zeros_and_says_so(fake_host: FakeHost, text: str, vectors: int | str, count: int) -> None:
     created = Library(fake_host).create("sksword", text, vectors)
     assert created.tokens == 0
@@ -113,7 +113,7 @@ def test_other_numbers_of_vectors_are_refused(word_host: FakeHost, vectors: obje
     assert names_in(folder_of(word_host)) == []
 
 
-@pytest.mark.parametrize(("vectors", "count"), [(2.0, 2), ("2", 2), (" Auto ", 1), (75, 75)])
+@pytest.mark.parametrize(("vectors", "count"), [(2.0, 2), ("2", 2), (" Auto ", 2), (75, 75)])
 def test_what_forms_send_is_understood(word_host: FakeHost, vectors: object, count: int) -> None:
     created = Library(word_host).create("sksword", "red", vectors)  # pyright: ignore[reportArgumentType]
     assert created.entry.vectors == count
@@ -255,7 +255,7 @@ def test_a_trash_that_cannot_be_written_stops_the_overwrite(word_host: FakeHost)
 
 def test_budget(word_host: FakeHost) -> None:
     library = Library(word_host)
-    assert library.budget("", "auto") == Budget(tokens=0, vectors=1, limit=75)
+    assert library.budget("", "auto") == Budget(tokens=0, vectors=2, limit=75)
     assert library.budget("a red sword, 4k", "auto") == Budget(tokens=6, vectors=6)
     assert library.budget("a red sword", 8) == Budget(tokens=3, vectors=8)
     assert library.budget("sword " * 100, "auto") == Budget(tokens=100, vectors=75)

@@ -124,6 +124,19 @@ class TrainingSpec:
             "dataset folder empty.",
         ),
     )
+    choose_start_words: bool = field(
+        default=True,
+        metadata=option(
+            msg("Choose the start words"),
+            msg("Starts a new embedding from the words with the lowest loss on your images. Switch it off to keep your own."),
+            "What to learn",
+            new_row=True,
+            details="Before the first step, the loss of up to 32 words is measured on your images with fixed noise: the "
+            "initialization text, words of the captions and file names, and common nouns, styles and materials; then pairs of "
+            "the best ones. It takes no training and some seconds. The ranking is listed with the run. An embedding that "
+            "was trained before keeps its vectors.",
+        ),
+    )
     candidates: str = field(
         default="",
         metadata=option(

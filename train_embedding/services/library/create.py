@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_VECTORS = CHUNK
 "Largest number of vectors of an embedding: a prompt chunk has no room for more."
+AUTOMATIC = 2
+"""Smallest number of vectors for "auto": two learn clearly more than one (see the benchmarks)."""
 STARTS = ("tokens", "output", "embedding")
 """Sources of initial vectors: the token embeddings of the init text, as in the WebUI; the output of the text encoders for it
 (Cross Initialization, Pang et al. 2024, arXiv 2312.15905); or an existing embedding, with its name as the init text."""
@@ -63,7 +65,7 @@ class Request:
     name: str
     text: str
     count: int | None
-    "Number of vectors; None for one per token of the text."
+    'Number of vectors; None for "auto".'
     start: str
     "One of STARTS."
 
@@ -118,7 +120,8 @@ def make_embedding(host: Host, request: Request, read: Read) -> New:
 def budget_of(init_text: str, vectors: int | str, start: str, read: Read) -> Budget:
     """Return how much of a prompt a new embedding would use; see `Library.budget`."""
     tokens = source_tokens(check_text(init_text), check_start(start), read)
-    return Budget(tokens, vector_count(vectors) or automatic(tokens))
+    least = 1 if start == "embedding" else AUTOMATIC
+    return Budget(tokens, vector_count(vectors) or automatic(tokens, least=least))
 
 
 def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read: Callable[[str], Embedding]) -> Initial:
@@ -127,7 +130,7 @@ def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read:
     Args:
         host: The host with the loaded checkpoint.
         text: The init text, or the name of an embedding.
-        wanted: Number of vectors; None for one per token of the text.
+        wanted: Number of vectors; None for "auto".
         start: One of STARTS.
         read: Returns an embedding by its name.
 
@@ -144,7 +147,7 @@ def initial_vectors(host: Host, text: str, wanted: int | None, start: str, read:
         from train_embedding.embeddings.create import zeros
 
         return Initial(
-            zeros(loaded_widths(host.info()), wanted or 1), 0, (msg("The init text is empty, so the vectors are zeros."),)
+            zeros(loaded_widths(host.info()), wanted or AUTOMATIC), 0, (msg("The init text is empty, so the vectors are zeros."),)
         )
     tokens = _rows(host.token_embeddings(text, None))
     count = wanted or automatic(tokens)
@@ -170,7 +173,7 @@ def _from_embedding(host: Host, name: str, wanted: int | None, read: Callable[[s
         )
     source = read(name)
     check_fits(name, source.widths, host.info())
-    count = wanted or automatic(source.count)
+    count = wanted or automatic(source.count, least=1)
     vectors = {key: fill(table, count) for key, table in source.vectors.items()}
     some = msg(
         '"{name}" has {total} vectors; {used} of them, evenly spaced, were used.', name=name, total=source.count, used=count
@@ -200,9 +203,9 @@ def _from_text(used: dict[str, torch.Tensor], tokens: int, count: int) -> Initia
     return Initial(vectors, tokens, (some,))
 
 
-def automatic(tokens: int) -> int:
-    """Return the number of vectors for "auto": one per token, at least 1 and at most MAX_VECTORS."""
-    return min(max(tokens, 1), MAX_VECTORS)
+def automatic(tokens: int, *, least: int = AUTOMATIC) -> int:
+    """Return the number of vectors for "auto": one per token, at least `least` and at most MAX_VECTORS."""
+    return min(max(tokens, least), MAX_VECTORS)
 
 
 def vector_count(vectors: object) -> int | None:

@@ -71,7 +71,7 @@ class Library:
         Args:
             name: The name of the embedding, which is its trigger word.
             init_text: The init text, or the name of an embedding to start from.
-            vectors: Number of vectors, 1 to 75, or "auto" for one per token of the text.
+            vectors: Number of vectors, 1 to 75, or "auto" for 2, or one per token of a longer text.
             overwrite: Whether to replace an embedding of that name, which goes to the trash.
             suffix: The suffix of the file.
             start: One of `STARTS`.

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from train_embedding.embeddings.create import fill
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.engine.config.spec import ResolvedSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
-from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import load_start
 from train_embedding.services.training.image_report import prepare_images
@@ -21,6 +19,7 @@ from train_embedding.services.training.previews import Previews
 from train_embedding.services.training.recorder import Recorder
 from train_embedding.services.training.run import Run
 from train_embedding.services.training.run_log import RunLog
+from train_embedding.services.training.start_words import choose_start, describe_start, words_to_try
 
 if TYPE_CHECKING:
     from train_embedding.engine.data.latents import EncodedImage, LatentDataset
@@ -32,10 +31,9 @@ if TYPE_CHECKING:
     from train_embedding.engine.training.loop import Evaluate, Gradient
     from train_embedding.engine.training.state import TrainState
 
-EVALUATION_ITEMS = 32
+EVALUATION_ITEMS = 16
 "Number of fixed training items that the evaluation loss is a mean of."
 _DTYPES = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16"}
-_AS_IT_IS = msg("the embedding as it is")
 _EXPLANATIONS: dict[Diagnosis, Message] = {
     "loss rose": msg("The evaluation loss rose: try a lower learning rate."),
     "hardly moved": msg("The vectors hardly changed: try a higher learning rate or more steps."),
@@ -106,10 +104,7 @@ class Trainer:
         captioned = resolved if teacher is None else distillation_spec(resolved)
         dataset = LatentDataset(images, captioned, self._run.start.count, model.device, teacher, self._processes)
         evaluate = self._make_evaluate(model, dataset)
-        words = self._spec.candidate_words()
-        if words and load_start(self._run.state) is None:
-            self._run.start, note = choose_start(model, self._run.start, words, evaluate)
-            self._run.note(note, lasting=True)
+        self._choose_start(model, dataset, [image.image.caption for image in images])
         circumstances = self._collect_circumstances(model, images)
         self._train_state = self._make_train_state(model, resolved, circumstances)
         self._run.save_start()
@@ -118,6 +113,16 @@ class Trainer:
         if gradient is None:
             gradient = self._graphs = self._make_graphs(model, self._train_state)
         self._train_with_retries(model, dataset, resolved, evaluate, gradient)
+
+    def _choose_start(self, model: DiffusionModel, dataset: LatentDataset, captions: Sequence[str]) -> None:
+        """Choose the words that a new run starts from, and publish the ranking."""
+        words = words_to_try(self._spec, self._run.start, captions)
+        if not words or load_start(self._run.state) is not None:
+            return
+        self._run.start, ranking = choose_start(model, dataset, self._run.start, words, self._spec.seed, self._stopping)
+        if ranking:
+            self._run.publish(start_words=ranking)
+            self._run.note(describe_start(ranking), lasting=True)
 
     def _prepare_data(self, model: DiffusionModel, resolved: ResolvedSpec) -> tuple[list[EncodedImage], Conditioning | None]:
         """Prepare the training data: the images of the dataset, or sampled latents and the prompt to distill."""
@@ -251,7 +256,7 @@ class Trainer:
 
         from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 
-        wanted = self._spec.eval_every or self._spec.candidate_words()
+        wanted = self._spec.eval_every
         groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
 
         def evaluate(vectors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -358,33 +363,6 @@ class Trainer:
         if state.verdict is Verdict.CONVERGED:
             return msg("Stopped early: the evaluation loss has plateaued.")
         return msg("Stopped early: the evaluation loss is not falling.")
-
-
-def choose_start(model: DiffusionModel, start: Embedding, words: Sequence[str], evaluate: Evaluate) -> tuple[Embedding, Message]:
-    """Choose the embedding to start from by the evaluation loss.
-
-    Args:
-        model: The model whose token embeddings are used.
-        start: The embedding as it is. It is chosen if no word gives a lower loss.
-        words: Phrases whose token embeddings are the other candidates.
-        evaluate: Computes the losses [N] for vectors on the model's device.
-
-    Returns:
-        The chosen embedding, with as many vectors as `start`, and a sentence with the mean loss of each candidate.
-    """
-    candidates: dict[Message, Embedding] = {_AS_IT_IS: start}
-    for word in words:
-        tables = model.token_embeddings(word, start.count)
-        vectors = {key: fill(table, start.count) for key, table in tables.items()}
-        candidates[verbatim(f'"{word}"')] = replace(start, vectors=vectors, step=0)
-    losses = {
-        name: float(evaluate({key: tensor.to(model.device) for key, tensor in candidate.vectors.items()}).mean())
-        for name, candidate in candidates.items()
-    }
-    best = min(losses, key=losses.__getitem__)
-    ranked = sorted(losses.items(), key=lambda item: item[1])
-    listed = joined(msg("{candidate} {loss:.4f}", candidate=name, loss=loss) for name, loss in ranked)
-    return candidates[best], msg("Training starts from {best}. Loss of each candidate: {losses}.", best=best, losses=listed)
 
 
 def run_worker(host: Host, processes: Processes) -> None:

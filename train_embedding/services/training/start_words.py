@@ -1,0 +1,121 @@
+"""The words that a run starts from: which ones are tried, and the choice among them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.metadata import INIT_TEXT
+from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.messages import Message, msg, verbatim
+
+if TYPE_CHECKING:
+    from train_embedding.engine.data.latents import LatentDataset
+    from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+MAX_WORDS = 32
+"Largest number of words that are tried."
+MAX_CAPTION_WORDS = 10
+"Largest number of words from captions and file names."
+COMMON_WORDS = (
+    "man", "woman", "girl", "boy", "face", "dog", "cat", "animal", "bird", "monster", "robot", "toy", "doll", "car", "building",
+    "house", "landscape", "forest", "flower", "food", "clothing", "painting", "drawing", "anime", "cartoon", "photo", "logo",
+    "wood", "metal", "glass", "stone", "fabric",
+)  # fmt: skip
+"Common nouns, styles and materials, each a single token, that are tried after all other words."
+StartWord = tuple[str, float, int]
+"A candidate in the ranking: its words, empty for the embedding as it is; its mean loss; and the number of items of that mean."
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_FILLERS = frozenset((
+    "and", "the", "with", "for", "from", "that", "this", "his", "her", "its", "their", "into", "over", "under", "near", "photo",
+    "image", "picture", "close", "shot", "background", "style", "very", "masterpiece", "best", "quality", "highly", "detailed",
+    "img", "dsc", "copy", "jpeg",
+))  # fmt: skip
+"Words of captions and file names that do not describe a subject."
+
+
+def words_to_try(spec: TrainingSpec, embedding: Embedding, captions: Iterable[str]) -> list[str]:
+    """Return the words that may replace the vectors of an embedding that has not been trained yet.
+
+    They are, in this order, the init text and its words, the option `candidates`, the most frequent words of captions and file
+    names, and common words. An embedding that was trained, or made from another one, keeps its vectors unless `candidates` are
+    given.
+
+    Args:
+        spec: The options of the run.
+        embedding: The embedding as it is.
+        captions: Caption of each image.
+    """
+    given = spec.candidate_words()
+    text = embedding.metadata.get(INIT_TEXT, "")
+    is_new = not embedding.step and (bool(text) or not any(bool(table.any()) for table in embedding.vectors.values()))
+    if not (spec.choose_start_words and is_new and not spec.distills):
+        return given
+    frequent = Counter(word for caption in captions for word in dict.fromkeys(_words(caption)))
+    own = [text, *_words(text)] if text else []
+    found = [word for word, _count in frequent.most_common(MAX_CAPTION_WORDS)]
+    return list(dict.fromkeys([*own, *given, *found, *COMMON_WORDS]))[:MAX_WORDS]
+
+
+def choose_start(
+    model: DiffusionModel,
+    dataset: LatentDataset,
+    start: Embedding,
+    words: Iterable[str],
+    seed: int,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Embedding, tuple[StartWord, ...]]:
+    """Choose what an embedding starts from by the evaluation loss.
+
+    Args:
+        model: The model whose token embeddings are used.
+        dataset: The training images.
+        start: The embedding as it is. It is chosen if nothing gives a lower loss.
+        words: Words and phrases to try, alone and in pairs.
+        seed: Seed of the images, noise and timesteps.
+        stopped: Returns whether to stop early.
+
+    Returns:
+        The chosen embedding, with as many vectors as `start`, and the ranking, the best first.
+    """
+    import torch
+
+    from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
+    from train_embedding.engine.training.start_words import ROUNDS, VectorTables, choose_start_words
+
+    rounds = [dataset_evaluation_sets(model, dataset, count, seed + number) for number, count in enumerate(ROUNDS)]
+
+    def evaluate(vectors: VectorTables, number: int) -> list[float]:
+        placed = {key: table.to(model.device) for key, table in vectors.items()}
+        return torch.cat([evaluation_losses(model, placed, items) for items in rounds[number]]).tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    tables = {word: model.token_embeddings(word) for word in words}
+    known = {word: table for word, table in tables.items() if all(len(rows) for rows in table.values())}
+    ranked = choose_start_words(dict(start.vectors), known, evaluate, stopped=stopped)
+    chosen = replace(start, vectors=ranked[0].vectors, step=0) if ranked and ranked[0].label else start
+    return chosen, tuple((candidate.label, candidate.loss, len(candidate.losses)) for candidate in ranked)
+
+
+def describe_start(ranking: tuple[StartWord, ...]) -> Message:
+    """Return a sentence about the choice."""
+    label, loss, _items = ranking[0]
+    count, words = len(ranking), verbatim(f'"{label}"')
+    before = next((mean for other, mean, _ in ranking if not other), None)
+    if not label:
+        return msg("Training starts from the embedding as it is: the lowest loss of {count} starts.", count=count)
+    if before is None:
+        return msg(
+            "Training starts from {words}: the lowest loss of {count} starts, {loss:.4f}.", words=words, count=count, loss=loss
+        )
+    return msg(
+        "Training starts from {words}: the lowest loss of {count} starts, {loss:.4f} instead of {before:.4f}.",
+        words=words, count=count, loss=loss, before=before,
+    )  # fmt: skip
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _WORD.findall(text.lower()) if word not in _FILLERS]
