@@ -1,104 +1,186 @@
 """Held-out loss over training samples, for all presets and variants: `python -m benchmarks.learning run`, then `report`.
 
-A sample is an image in a batch. Images are the demo's sample sets; the checkpoint is the demo checkpoint.
+A sample is one image in one batch. The concepts are those of `benchmarks.concepts`, on the demo checkpoint and on a second one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
+from benchmarks.concepts import CONCEPTS, Concept
+from benchmarks.features import similarity
 from benchmarks.learning_report import report
-from benchmarks.recipes import AS_THEY_COME, VARIANTS, variant
+from benchmarks.recipes import PRESETS, RECIPES, VARIANTS, Recipe
+from train_embedding.demo import measure
 from train_embedding.demo.heldout import HeldOut
-from train_embedding.demo.sets import SETS
+from train_embedding.demo.vocabulary import DEMO, SECOND, Vocabulary
+from train_embedding.embeddings.create import fill
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.config.presets import preset_values
 from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
 from train_embedding.engine.data.latents import LatentDataset, encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.runtime.precision import uses_fp16_gradients
-from train_embedding.engine.training.core_loss import CoreLoss
+from train_embedding.engine.training.early_stopping import has_learned
 from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
 from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import LoopHooks, train
+from train_embedding.engine.training.start_words import ROUNDS, choose_start_words
 from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
-MARKS = (40, 80, 160, 240, 320, 480, 640, 800, 1200, 1600, 2000, 2800, 4000, 6400, 9600)
+CHECKPOINTS = {DEMO.name: DEMO_CHECKPOINT, SECOND.name: Path(__file__).parent / "second_checkpoint" / "demo.safetensors"}
+MARKS = (40, 80, 160, 250, 500, 1000, 2000)
 "Numbers of samples after which the held-out loss is measured."
 NAME = "concept"
+REPEATS = 4
+"Evaluations of each of the 12 held-out images: 48 items over the whole schedule."
+IMAGES = 24
+"Generated images of each concept."
+_BY_NAME = {concept.name: concept for concept in CONCEPTS}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training run of the preset or variant (`kind`) that `recipe` names."""
+    """A training run of a recipe on a concept.
 
-    sample_set: str
-    kind: str
+    Attributes:
+        concept: Name of the concept.
+        recipe: Name of the recipe.
+        seed: Seed of the run.
+        images: Whether to generate images as well.
+    """
+
+    concept: str
     recipe: str
     seed: int
-    threads: int = 1
-
-    def spec(self) -> TrainingSpec:
-        values = preset_values(self.recipe) if self.kind == "preset" else variant(self.recipe)
-        values["template"] = ["[filewords]"]
-        folder = str(SETS[self.sample_set].training_folder)
-        return TrainingSpec.from_json({**values, "embedding": NAME, "dataset": folder, "seed": self.seed})
+    images: bool = True
 
 
-def run_job(job: Job) -> dict[str, Any]:
-    """Trains and judges: what the report reads, as JSON values. seconds: of training and its own evaluations, nothing else."""
-    torch.set_num_threads(job.threads)
-    model, sample_set, spec = demo_model(), SETS[job.sample_set], job.spec()
-    resolved = resolve(spec, model.resolution)
-    start = model.token_embeddings(sample_set.init_text, 1)
-    held_out = HeldOut(model, sample_set, NAME, 1)
-    watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out)
-    state = trained(model, resolved, start, watch)
-    seconds = watch.stop()
-    step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.ema)
-    losses = held_out.losses(vectors)
+def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
+    """Train and evaluate. Return what the report reads, as JSON values; seconds are those of start and training alone."""
+    torch.set_num_threads(threads)
+    concept, recipe = _BY_NAME[job.concept], RECIPES[job.recipe]
+    model = checkpoint(concept.vocabulary.name)
+    with tempfile.TemporaryDirectory() as folder:
+        training, heldout = concept.write(Path(folder))
+        values = {**recipe.options, "template": ["[filewords]"], "embedding": NAME, "dataset": str(training), "seed": job.seed}
+        resolved = resolve(TrainingSpec.from_json(values), model.resolution)
+        held_out = HeldOut(model, heldout, NAME, recipe.vectors, repeats=REPEATS)
+        began = time.perf_counter()
+        dataset = make_dataset(model, resolved, recipe.vectors)
+        start, ranking = make_start(model, dataset, concept, recipe, job.seed)
+        spec = resolved.spec
+        watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out, began)
+        state = trained(model, resolved, dataset, start, watch)
+        seconds = watch.stop()
+        step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.ema)
+        losses = held_out.losses(vectors)
+        watch.curve.append((state.step * watch.batch, round(float(losses.mean()), 6)))
+        embedding = Embedding(NAME, vectors)
+        references = [_opened(file) for file in sorted(heldout.glob("*.png"))]
+        return {
+            **asdict(job),
+            "half": concept.half,
+            "checkpoint": concept.vocabulary.name,
+            "steps": state.step,
+            "samples": state.step * watch.batch,
+            "learned": has_learned(state.evaluations) if len(state.evaluations) > 1 else None,
+            "kept_step": step,
+            "seconds": round(seconds, 2),
+            "norm": float(torch.cat(list(vectors.values()), 1).norm(dim=1).mean()),
+            "start_norm": float(torch.cat(list(start.values()), 1).norm(dim=1).mean()),
+            "start_loss": float(held_out.losses(start).mean()),
+            "ranking": ranking,
+            "evaluations": [(each.step, round(float(each.losses.mean()), 6)) for each in state.evaluations],
+            "losses": [round(loss, 6) for loss in losses.tolist()],
+            "curve": watch.curve,
+            **(image_measures(held_out, embedding, concept, references) if job.images else {}),
+        }
+
+
+def image_measures(held_out: HeldOut, embedding: Embedding, concept: Concept, references: list[Image.Image]) -> dict[str, float]:
+    """Generate images, and measure the distance from the concept, the similarity to held-out images, and the obedience.
+
+    Obedience is the fraction of images with the background of the prompt.
+    """
+    prompts = concept.prompts(IMAGES)
+    drawn = held_out.draw(embedding, [prompt.text for prompt in prompts])
+    pairs = list(zip(drawn, prompts, strict=True))
     return {
-        **asdict(job),
-        "steps": state.step,
-        "samples": state.step * watch.batch,
-        "verdict": state.verdict.value,
-        "kept_step": step,
-        "seconds": round(seconds, 2),
-        "norm": float(torch.cat(list(vectors.values()), 1).norm(dim=1).mean()),
-        "distance": held_out.distance(held_out.draw(Embedding(NAME, vectors))),
-        "start_loss": float(held_out.losses(start).mean()),
-        "losses": [round(loss, 6) for loss in losses.tolist()],
-        "curve": watch.curve,
+        "distance": sum(concept.distance(image, prompt) for image, prompt in pairs) / IMAGES,
+        "similarity": similarity(drawn, references),
+        "obedience": sum(measure.named_background(image, concept.vocabulary) == prompt.background for image, prompt in pairs)
+        / IMAGES,
     }
 
 
-class Watch:
-    """Listens to the loop: takes the held-out loss of the average at the marks, and the time without that.
+def make_dataset(model: DiffusionModel, resolved: ResolvedSpec, vectors: int) -> LatentDataset:
+    """Encode the training images."""
+    images, _skipped = scan_folder(Path(resolved.spec.dataset), ImageOptions(((resolved.width, resolved.height),)))
+    encoded, _unread = encode_dataset(model, images)
+    return LatentDataset(encoded, resolved, vectors, model.device)
 
-    batch: samples in a step.
+
+def make_start(
+    model: DiffusionModel, dataset: LatentDataset, concept: Concept, recipe: Recipe, seed: int
+) -> tuple[VectorTables, list[tuple[str, float]]]:
+    """Return the vectors to start from, and the ranking of the best candidates.
+
+    The candidates are the words of the vocabulary: like the package's list of common words, they are words that the checkpoint
+    can draw.
+    """
+    given = model.token_embeddings(concept.init_text, None)
+    current = {key: fill(table, recipe.vectors) for key, table in given.items()}
+    if not recipe.ranked:
+        return current, []
+    rounds = [dataset_evaluation_sets(model, dataset, count, seed + 7 * number) for number, count in enumerate(ROUNDS)]
+
+    def evaluate(vectors: VectorTables, number: int) -> list[float]:
+        return torch.cat([evaluation_losses(model, vectors, items) for items in rounds[number]]).tolist()
+
+    ranked = choose_start_words(current, {word: model.token_embeddings(word) for word in words(concept.vocabulary)}, evaluate)
+    return ranked[0].vectors, [(candidate.label, round(candidate.loss, 5)) for candidate in ranked[:5]]
+
+
+def words(vocabulary: Vocabulary) -> list[str]:
+    """Return the words of a vocabulary, without those for backgrounds."""
+    return [
+        *vocabulary.hues, *vocabulary.shapes, *vocabulary.patterns, *vocabulary.styles, *vocabulary.relations,
+        vocabulary.thing, vocabulary.patterned, vocabulary.styled, vocabulary.related,
+    ]  # fmt: skip
+
+
+class Watch:
+    """Listener of the loop: measures the held-out loss of the EMA at the marks, and the time without that.
+
+    Args:
+        batch: Samples per step.
+        held_out: The held-out images.
+        began: Start of the measured time.
     """
 
-    def __init__(self, batch: int, held_out: HeldOut) -> None:
+    def __init__(self, batch: int, held_out: HeldOut, began: float) -> None:
         self.batch = batch
         self.curve: list[tuple[int, float]] = []
         self._held_out = held_out
         self._apart = 0.0
-        self._began = time.perf_counter()
+        self._began = began
 
     def __call__(self, event: Event) -> None:
         if not isinstance(event, Stepped):
@@ -110,40 +192,42 @@ class Watch:
             self._apart += time.perf_counter() - paused
 
     def stop(self) -> float:
+        """Return the seconds since the start, without those of this listener."""
         return time.perf_counter() - self._began - self._apart
 
 
-def trained(model: DiffusionModel, resolved: ResolvedSpec, start: VectorTables, watch: Watch) -> TrainState:
-    """A run of the engine's loop on a sample set, as `services.training` does it, without files."""
-    spec = resolved.spec
-    images, _skipped = scan_folder(Path(spec.dataset), ImageOptions(((resolved.width, resolved.height),)))
-    encoded, _unread = encode_dataset(model, images)
-    dataset = LatentDataset(encoded, resolved, 1, model.device)
-    groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, spec.seed)
+def trained(
+    model: DiffusionModel, resolved: ResolvedSpec, dataset: LatentDataset, start: VectorTables, watch: Watch
+) -> TrainState:
+    """Run the engine's loop, as `services.training` does, without files."""
+    groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, resolved.spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
-    core_loss = CoreLoss(model, start, spec.seed) if spec.core_loss_weight else None
 
     def evaluate(vectors: VectorTables) -> torch.Tensor:
         return torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    train(model, state, dataset, resolved, LoopHooks(evaluate, watch, lambda: False, core_loss))
+    train(model, state, dataset, resolved, LoopHooks(evaluate, watch, lambda: False))
     return state
 
 
 @cache
-def demo_model() -> DiffusionModel:
-    return load_checkpoint(DEMO_CHECKPOINT, device="cpu", dtype=torch.float32)
+def checkpoint(name: str) -> DiffusionModel:
+    """Load the checkpoint of a vocabulary."""
+    return load_checkpoint(CHECKPOINTS[name], device="cpu", dtype=torch.float32)
+
+
+def _opened(file: Path) -> Image.Image:
+    with Image.open(file, formats=("PNG",)) as image:
+        return image.convert("RGB")
 
 
 def jobs(arguments: argparse.Namespace) -> Iterator[Job]:
-    """Seeds come last, so that what was interrupted can be reported on."""
-    kinds = {"preset": AS_THEY_COME, "variant": tuple(VARIANTS)}
+    """Return the jobs. Seeds come last, so that results of an interrupted run can be reported on."""
     for seed in arguments.seeds:
-        for kind, names in kinds.items():
-            for recipe in names:
-                if kind in arguments.kinds and (not arguments.recipes or recipe in arguments.recipes):
-                    for sample_set in arguments.sets:
-                        yield Job(sample_set, kind, recipe, seed, arguments.threads)
+        for recipe in arguments.recipes:
+            for concept in CONCEPTS:
+                if concept.half == arguments.half and concept.name in arguments.concepts:
+                    yield Job(concept.name, recipe, seed, not arguments.no_images)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -152,38 +236,48 @@ def run(arguments: argparse.Namespace) -> None:
     known = {key(row) for row in read(arguments.results)}
     wanted = [job for job in jobs(arguments) if key(asdict(job)) not in known]
     with ProcessPoolExecutor(arguments.jobs) as pool, arguments.results.open("a", encoding="utf-8") as file:
-        for number, done in enumerate(as_completed([pool.submit(run_job, job) for job in wanted]), 1):
+        work = partial(run_job, threads=arguments.threads)
+        for number, done in enumerate(as_completed([pool.submit(work, job) for job in wanted]), 1):
             row = done.result()
             file.write(json.dumps(row) + "\n")
             file.flush()
-            print(
-                f"{number}/{len(wanted)}  {' '.join(map(str, key(row)))}: {row['samples']} samples, {row['seconds']} s",
-                flush=True,
-            )
+            loss = sum(row["losses"]) / len(row["losses"])
+            print(f"{number}/{len(wanted)}  {' '.join(map(str, key(row)))}: loss {loss:.5f}, {row['seconds']} s", flush=True)
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("sample_set", "kind", "recipe", "seed"))
+    """Return what tells a result from others."""
+    return tuple(row[name] for name in ("concept", "recipe", "seed"))
 
 
 def read(results: Path) -> list[dict[str, Any]]:
+    """Read the results file; an empty list if there is none."""
     return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 
 def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     built = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
     verbs = built.add_subparsers(required=True)
     runs = verbs.add_parser("run", help="run the trainings that are missing in the results")
-    runs.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    runs.add_argument("--kinds", nargs="+", choices=["preset", "variant"], default=["preset", "variant"])
-    runs.add_argument("--recipes", nargs="+", choices=[*AS_THEY_COME, *VARIANTS], default=[], help="default: all")
+    runs.add_argument(
+        "--half", choices=["tuning", "reporting", "control"], default="reporting", help="which half of the concepts"
+    )
+    runs.add_argument("--concepts", nargs="+", choices=list(_BY_NAME), default=list(_BY_NAME), help="default: all of the half")
+    runs.add_argument("--recipes", nargs="+", choices=[*PRESETS, *VARIANTS], default=list(PRESETS), help="default: the presets")
     runs.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    runs.add_argument("--no-images", action="store_true", help="measure the loss only")
     runs.add_argument("--jobs", type=int, default=1, help="number of processes; with more than one, times are not meaningful")
     runs.add_argument("--threads", type=int, default=1, help="threads of each process")
     runs.set_defaults(run=run)
     reports = verbs.add_parser("report", help="print tables; with --plot, also plot the curves")
+    reports.add_argument("--half", choices=["tuning", "reporting", "control"], default="reporting")
     reports.add_argument("--plot", type=Path, help="image file for the plot")
-    reports.set_defaults(run=lambda arguments: print(report(read(arguments.results), arguments.plot)))
+    reports.set_defaults(
+        run=lambda arguments: print(
+            report([row for row in read(arguments.results) if row["half"] == arguments.half], arguments.plot)
+        )
+    )
     for verb in (runs, reports):
         verb.add_argument("--results", type=Path, default=RESULTS)
     return built

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.recipes import AS_THEY_COME, VARIANTS
+from benchmarks.recipes import CLASSIC, RECIPES
 
 Row = dict[str, Any]
 
 
 def report(rows: Sequence[Row], plot: Path | None = None) -> str:
-    """Return Markdown tables.
+    """Return Markdown tables: all recipes over all concepts, the loss at each count of samples, and each concept.
 
     Args:
         rows: The results.
         plot: If given, an image file for the curves; needs matplotlib.
     """
-    sets = list(dict.fromkeys(row["sample_set"] for row in rows))
-    parts: list[str] = []
-    for sample_set in sets:
-        mine = [row for row in rows if row["sample_set"] == sample_set]
-        parts += [_presets(sample_set, mine), _variants(sample_set, mine)]
+    table = _Table(rows)
     if plot is not None:
-        _draw(rows, sets, plot)
-    return "\n".join(filter(None, parts))
+        _draw(table, plot)
+    return "\n\n".join([_overview(table), _by_samples(table), *(_concept(table, concept) for concept in table.concepts)])
 
 
 def compare(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[float, float]:
@@ -44,103 +40,135 @@ def compare(ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[float, float]:
     return float(differences.mean()), float(squared**0.5)
 
 
-def _presets(sample_set: str, rows: Sequence[Row]) -> str:
-    named = {name: _of(rows, "preset", name) for name in AS_THEY_COME}
-    classic = named["WebUI classic"]
+class _Table:
+    """The results by concept and recipe."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.concepts = list(dict.fromkeys(row["concept"] for row in rows))
+        found = {row["recipe"] for row in rows}
+        self.recipes = [name for name in RECIPES if name in found]
+        self._rows = rows
+
+    def of(self, concept: str, recipe: str) -> list[Row]:
+        return [row for row in self._rows if row["concept"] == concept and row["recipe"] == recipe]
+
+    def shared(self, recipe: str) -> list[str]:
+        """Return the concepts with results of a recipe and of WebUI classic with a common seed."""
+        return [
+            concept
+            for concept in self.concepts
+            if {row["seed"] for row in self.of(concept, recipe)} & {row["seed"] for row in self.of(concept, CLASSIC)}
+        ]
+
+
+def _overview(table: _Table) -> str:
     lines = [
-        f"\n**{sample_set}**, presets as they come; start loss {_mean(rows, 'start_loss'):.4f}\n",
-        "| preset | seeds | steps | samples | seconds | held-out loss | less classic's, in standard errors "
-        "| samples until within one error of classic's | distance | norm |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| recipe | runs | samples | loss minus {CLASSIC}'s, mean | worst concept | within one s.e. or lower "
+        "| norm, start → end | distance | similarity | obedience | no learning found |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, mine in named.items():
-        if not mine or not classic:
+    for recipe in table.recipes:
+        concepts = table.shared(recipe)
+        if not concepts:
             continue
-        difference, error = compare(mine, classic)
-        against = "" if name == "WebUI classic" else _told(difference, error)
+        rows = [row for concept in concepts for row in table.of(concept, recipe)]
+        relative, within = [], 0
+        for concept in concepts:
+            classic = table.of(concept, CLASSIC)
+            difference, error = compare(table.of(concept, recipe), classic)
+            relative.append(difference / _loss(classic))
+            within += difference <= error
         lines.append(
-            f"| {name} | {len(mine)} | {_mean(mine, 'steps'):.0f} | {_mean(mine, 'samples'):.0f} | {_mean(mine, 'seconds'):.1f} "
-            f"| {_loss(mine):.4f} | {against} | {_reached(mine, _loss(classic) + error)} | {_mean(mine, 'distance'):.3f} "
-            f"| {_mean(mine, 'norm'):.2f} |"
+            f"| {recipe} | {len(rows)} | {_mean(rows, 'samples'):.0f} | {sum(relative) / len(relative):+.1%} "
+            f"| {max(relative):+.1%} | {within} of {len(concepts)} | {_mean(rows, 'start_norm'):.2f} → {_mean(rows, 'norm'):.2f} "
+            f"| {_mean(rows, 'distance', '.3f')} | {_mean(rows, 'similarity', '.3f')} | {_mean(rows, 'obedience', '.2f')} "
+            f"| {sum(row['learned'] is False for row in rows)} |"
         )
-    return "\n".join(lines) if len(lines) > 3 else ""
+    return "\n".join(lines)
 
 
-def _variants(sample_set: str, rows: Sequence[Row]) -> str:
-    fast = _of(rows, "variant", "Fast")
+def _by_samples(table: _Table) -> str:
+    """Return the loss at each count of samples minus classic's at the same count; a run that has ended keeps its last loss."""
+    marks = sorted({mark for row in table._rows for mark, _ in row["curve"] if row["recipe"] == CLASSIC})
     lines = [
-        f"\n**{sample_set}**, variants of *Fast* at 1,600 samples, without the stop rule\n",
-        "| variant | seeds | loss at 320 samples | at 800 | at 1,600 | less Fast's, in standard errors | distance | norm |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | " + " | ".join(f"at {mark:,}" for mark in marks) + " |",
+        "|---" * (len(marks) + 1) + "|",
     ]
-    for name in VARIANTS:
-        mine = _of(rows, "variant", name)
-        if not mine or not fast:
+    for recipe in table.recipes:
+        concepts = table.shared(recipe)
+        if not concepts or recipe == CLASSIC:
             continue
-        difference, error = compare(mine, fast)
-        against = "" if name == "Fast" else _told(difference, error)
+        cells: list[str] = []
+        for mark in marks:
+            relative = [_at(table.of(concept, recipe), mark) / _at(table.of(concept, CLASSIC), mark) - 1 for concept in concepts]
+            cells.append(f"{sum(relative) / len(relative):+.1%} ({sum(each < 0 for each in relative)}/{len(relative)})")
+        lines.append(f"| {recipe} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _concept(table: _Table, concept: str) -> str:
+    classic = table.of(concept, CLASSIC)
+    lines = [
+        f"**{concept}**\n",
+        "| recipe | seeds | samples | seconds | loss at the start | loss | minus classic's (s.e.) | norm | distance | similarity "
+        "| obedience |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for recipe in table.recipes:
+        rows = table.of(concept, recipe)
+        if not rows:
+            continue
+        against = ""
+        if recipe != CLASSIC and concept in table.shared(recipe):
+            difference, error = compare(rows, classic)
+            against = f"{difference / _loss(classic):+.1%} ({difference / error:+.1f})"
         lines.append(
-            f"| {name} | {len(mine)} | {_at(mine, 320):.4f} | {_at(mine, 800):.4f} | {_loss(mine):.4f} | {against} "
-            f"| {_mean(mine, 'distance'):.3f} | {_mean(mine, 'norm'):.2f} |"
+            f"| {recipe} | {len(rows)} | {_mean(rows, 'samples'):.0f} | {_mean(rows, 'seconds'):.0f} "
+            f"| {_mean(rows, 'start_loss'):.4f} | {_loss(rows):.4f} | {against} | {_mean(rows, 'norm'):.2f} "
+            f"| {_mean(rows, 'distance', '.3f')} | {_mean(rows, 'similarity', '.3f')} | {_mean(rows, 'obedience', '.2f')} |"
         )
-    return "\n".join(lines) if len(lines) > 3 else ""
+    return "\n".join(lines)
 
 
-def _told(difference: float, error: float) -> str:
-    return f"{difference:+.4f} ({difference / error:+.1f})" if error else f"{difference:+.4f}"
-
-
-def _of(rows: Iterable[Row], kind: str, recipe: str) -> list[Row]:
-    return [row for row in rows if row["kind"] == kind and row["recipe"] == recipe]
-
-
-def _mean(rows: Sequence[Row], name: str) -> float:
-    return sum(row[name] for row in rows) / len(rows)
+def _mean(rows: Sequence[Row], name: str, form: str | None = None) -> Any:
+    """Return the mean of a value, or with a format its text; an empty text if the rows do not have the value."""
+    values = [row[name] for row in rows if name in row]
+    if form is None:
+        return sum(values) / len(values)
+    return format(sum(values) / len(values), form) if values else ""
 
 
 def _loss(rows: Sequence[Row]) -> float:
     return sum(sum(row["losses"]) / len(row["losses"]) for row in rows) / len(rows)
 
 
-def _curve(rows: Sequence[Row]) -> list[tuple[int, float]]:
-    """Return the mean over the runs; a run that stopped early keeps its last value."""
-    marks = sorted({samples for row in rows for samples, _ in row["curve"]})
-    return [(mark, sum(_last_until(row["curve"], mark) for row in rows) / len(rows)) for mark in marks]
-
-
-def _last_until(curve: Sequence[Sequence[float]], samples: int) -> float:
-    return next((loss for mark, loss in reversed(curve) if mark <= samples), curve[0][1])
-
-
 def _at(rows: Sequence[Row], samples: int) -> float:
-    return sum(_last_until(row["curve"], samples) for row in rows) / len(rows)
+    """Return the mean loss at the last mark up to a number of samples; before the first mark, that of the start."""
+    return sum(
+        next((loss for mark, loss in reversed(row["curve"]) if mark <= samples + 8), row["start_loss"]) for row in rows
+    ) / len(rows)
 
 
-def _reached(rows: Sequence[Row], loss: float) -> str:
-    return next((str(samples) for samples, value in _curve(rows) if value <= loss), "never")
-
-
-def _draw(rows: Sequence[Row], sets: Sequence[str], file: Path) -> None:
-    """Plot held-out loss relative to the start over samples, with a panel for each set and kind."""
+def _draw(table: _Table, file: Path) -> None:
+    """Plot held-out loss over samples, with a panel for each concept."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    kinds = {"preset": AS_THEY_COME, "variant": tuple(VARIANTS)}
-    figure, axes = plt.subplots(len(kinds), len(sets), figsize=(6 * len(sets), 10), squeeze=False)
-    for line, (kind, names) in zip(axes, kinds.items(), strict=True):
-        for axis, sample_set in zip(line, sets, strict=True):
-            for number, name in enumerate(names):
-                mine = [row for row in _of(rows, kind, name) if row["sample_set"] == sample_set]
-                if not mine:
-                    continue
-                start = _mean(mine, "start_loss")
-                points = [(0, 1.0), *((samples, loss / start) for samples, loss in _curve(mine))]
-                dashes = ("-", "--", ":")[number // 10 % 3]
-                axis.plot(*zip(*points, strict=True), dashes, label=name, linewidth=2.5 if name == "Fast" else 1.2)
-            axis.set(title=f"{sample_set}: {kind}s", xlabel="samples", ylabel="held-out loss / at the start")
-            axis.set_xscale("symlog", linthresh=40)
-            axis.legend(fontsize=7)
+    columns = 4
+    lines = -(-len(table.concepts) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.4 * lines), squeeze=False)
+    for axis, concept in zip(axes.flat, table.concepts, strict=False):
+        for recipe in table.recipes:
+            rows = table.of(concept, recipe)
+            if not rows:
+                continue
+            marks = sorted({mark for row in rows for mark, _ in row["curve"]})
+            axis.plot(marks, [_at(rows, mark) for mark in marks], marker="o", markersize=3, label=recipe)
+        axis.set(title=concept, xscale="log", xlabel="samples", ylabel="held-out loss")
+    for axis in axes.flat[len(table.concepts) :]:
+        axis.axis("off")
+    axes.flat[0].legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=90)

@@ -1,41 +1,63 @@
-"""The recipes that `benchmarks.learning` compares: presets, and variants of *Fast* with one change."""
+"""The recipes that `benchmarks.learning` compares: the presets as they come, and variants of the default one for tuning."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from train_embedding.engine.config.presets import preset_values
 
-SAMPLES = 1600
-"Samples of each variant: the at most 400 steps of batch size 4 of *Fast*."
-_WHOLE = {"early_stopping": False, "lr_cooldown_steps": 0, "keep": "last"}
-"Trains to the end at the full rate, so that variants are compared at the same number of samples."
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "Fast": {},
-    "uniform": {"timesteps": "uniform"},
-    "stratified": {"timesteps": "stratified"},
-    "focus 0.5": {"timestep_focus": 0.5},
-    "focus 1": {"timestep_focus": 1.0},
-    "rate 1e-3": {"learning_rate": "1e-3"},
-    "rate 2e-3": {"learning_rate": "2e-3"},
-    "rate 1e-2": {"learning_rate": "1e-2"},
-    "direction 5e-3": {"optimizer": "direction", "learning_rate": "5e-3"},
-    "direction 1e-2": {"optimizer": "direction", "learning_rate": "1e-2"},
-    "direction 2e-2": {"optimizer": "direction", "learning_rate": "2e-2"},
-    "prodigy": {"optimizer": "prodigy", "learning_rate": "1"},
-    "batch 1": {"batch_size": 1, "steps": SAMPLES},
-    "batch 8": {"batch_size": 8, "steps": SAMPLES // 8},
-    "no average": {"ema_decay": 0.0},
-    "min-SNR 5, stratified": {"min_snr_gamma": 5.0, "timesteps": "stratified"},
-    "random latents": {"latent_sampling": "random"},
-    "context 0.1": {"core_loss_weight": 0.1},
+@dataclass(frozen=True)
+class Recipe:
+    """How an embedding is made and trained.
+
+    Attributes:
+        options: Options of the run.
+        vectors: Number of vectors.
+        ranked: Whether training starts from the words with the lowest loss instead of the init text.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    vectors: int = 1
+    ranked: bool = False
+
+
+def _whole(**options: Any) -> dict[str, Any]:
+    """Return options that train to the last step, so that all variants see the same number of samples."""
+    return {
+        "early_stopping": False, "lr_cooldown_steps": 0, "lr_scheduler": "linear", "ema_decay": 0.0,
+        "timesteps": "stratified", "latent_sampling": "deterministic", "optimizer": "direction", "learning_rate": "0.12",
+        "batch_size": 4, "steps": 62, "eval_every": 31, "keep": "last", **options,
+    }  # fmt: skip
+
+
+CLASSIC = "WebUI classic"
+PRESETS = {
+    "Fast": Recipe(preset_values("Fast"), 2, ranked=True),
+    "Quality": Recipe(preset_values("Quality"), 2, ranked=True),
+    CLASSIC: Recipe(preset_values("WebUI classic")),
 }
-"By name, what differs from *Fast*."
-AS_THEY_COME = ("Fast", "Quality", "WebUI classic")
-"Presets that run as an artist runs them, with the stop rule and the choice of the best step."
-
-
-def variant(name: str) -> dict[str, Any]:
-    """Return the options of a variant of *Fast* that trains on SAMPLES images. Raises KeyError for an unknown name."""
-    return {**preset_values("Fast"), **_WHOLE, "steps": SAMPLES // 4, **VARIANTS[name]}
+"Presets, with the number of vectors and the start that an artist gets without changing anything."
+_ADAM = {"optimizer": "adamw", "learning_rate": "1e-2"}
+VARIANTS = {
+    "direction 0.12": Recipe(_whole(), 2, ranked=True),
+    "direction 0.06": Recipe(_whole(learning_rate="0.06"), 2, ranked=True),
+    "direction 0.24": Recipe(_whole(learning_rate="0.24"), 2, ranked=True),
+    "init text": Recipe(_whole(), 2),
+    "one vector": Recipe(_whole(), 1, ranked=True),
+    "four vectors": Recipe(_whole(), 4, ranked=True),
+    "uniform": Recipe(_whole(timesteps="uniform"), 2, ranked=True),
+    "shifted 0.5": Recipe(_whole(timesteps="shifted", timestep_focus=0.5), 2, ranked=True),
+    "cosine": Recipe(_whole(lr_scheduler="cosine"), 2, ranked=True),
+    "EMA 0.9": Recipe(_whole(ema_decay=0.9), 2, ranked=True),
+    "batch 2": Recipe(_whole(batch_size=2, steps=124), 2, ranked=True),
+    "batch 8": Recipe(_whole(batch_size=8, steps=31), 2, ranked=True),
+    "AdamW 1e-2": Recipe(_whole(**_ADAM), 2, ranked=True),
+    "AdamW 5e-2": Recipe(_whole(optimizer="adamw", learning_rate="5e-2"), 2, ranked=True),
+    "Prodigy": Recipe(_whole(optimizer="prodigy", learning_rate="1"), 2, ranked=True),
+    "500 samples": Recipe(_whole(steps=125), 2, ranked=True),
+    "2,000 samples, batch 8": Recipe(_whole(steps=250, batch_size=8), 2, ranked=True),
+}
+"Variants of one recipe, for tuning."
+RECIPES = {**PRESETS, **VARIANTS}
