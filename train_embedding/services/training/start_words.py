@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,11 @@ from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.messages import Message, msg, verbatim
 
 if TYPE_CHECKING:
+    import torch
+
     from train_embedding.engine.data.latents import LatentDataset
     from train_embedding.engine.model.diffusion_model import DiffusionModel
+    from train_embedding.engine.training.evaluation import EvaluationSet
 
 MAX_WORDS = 32
 "Largest number of words that are tried."
@@ -66,6 +69,7 @@ def choose_start(
     dataset: LatentDataset,
     start: Embedding,
     words: Iterable[str],
+    evaluate: Callable[[dict[str, torch.Tensor], Sequence[EvaluationSet]], torch.Tensor],
     seed: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Embedding, tuple[StartWord, ...]]:
@@ -76,26 +80,25 @@ def choose_start(
         dataset: The training images.
         start: The embedding as it is. It is chosen if nothing gives a lower loss.
         words: Words and phrases to try, alone and in pairs.
+        evaluate: Computes the losses [N] of vectors on the model's device.
         seed: Seed of the images, noise and timesteps.
         stopped: Returns whether to stop early.
 
     Returns:
         The chosen embedding, with as many vectors as `start`, and the ranking, the best first.
     """
-    import torch
-
-    from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
+    from train_embedding.engine.training.evaluation import dataset_evaluation_sets
     from train_embedding.engine.training.start_words import ROUNDS, VectorTables, choose_start_words
 
     rounds = [dataset_evaluation_sets(model, dataset, count, seed + number) for number, count in enumerate(ROUNDS)]
 
-    def evaluate(vectors: VectorTables, number: int) -> list[float]:
+    def losses(vectors: VectorTables, number: int) -> list[float]:
         placed = {key: table.to(model.device) for key, table in vectors.items()}
-        return torch.cat([evaluation_losses(model, placed, items) for items in rounds[number]]).tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        return evaluate(placed, rounds[number]).tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
     tables = {word: model.token_embeddings(word) for word in words}
     known = {word: table for word, table in tables.items() if all(len(rows) for rows in table.values())}
-    ranked = choose_start_words(dict(start.vectors), known, evaluate, stopped=stopped)
+    ranked = choose_start_words(dict(start.vectors), known, losses, stopped=stopped)
     chosen = replace(start, vectors=ranked[0].vectors, step=0) if ranked and ranked[0].label else start
     return chosen, tuple((candidate.label, candidate.loss, len(candidate.losses)) for candidate in ranked)
 

@@ -11,7 +11,7 @@ from train_embedding.engine.config.spec import ResolvedSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
-from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
+from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import load_start
 from train_embedding.services.training.image_report import prepare_images
@@ -22,11 +22,14 @@ from train_embedding.services.training.run_log import RunLog
 from train_embedding.services.training.start_words import choose_start, describe_start, words_to_try
 
 if TYPE_CHECKING:
+    import torch
+
     from train_embedding.engine.data.latents import EncodedImage, LatentDataset
     from train_embedding.engine.model.conditioning import Conditioning
     from train_embedding.engine.model.diffusion_model import DiffusionModel
     from train_embedding.engine.training.core_loss import CoreLoss
     from train_embedding.engine.training.early_stopping import Diagnosis
+    from train_embedding.engine.training.evaluation import EvaluationSet
     from train_embedding.engine.training.graphed_gradient import GraphedGradient
     from train_embedding.engine.training.loop import Evaluate, Gradient
     from train_embedding.engine.training.state import TrainState
@@ -119,7 +122,11 @@ class Trainer:
         words = words_to_try(self._spec, self._run.start, captions)
         if not words or load_start(self._run.state) is not None:
             return
-        self._run.start, ranking = choose_start(model, dataset, self._run.start, words, self._spec.seed, self._stopping)
+
+        def evaluate(vectors: dict[str, torch.Tensor], groups: Sequence[EvaluationSet]) -> torch.Tensor:
+            return self._losses(model, vectors, groups)
+
+        self._run.start, ranking = choose_start(model, dataset, self._run.start, words, evaluate, self._spec.seed, self._stopping)
         if ranking:
             self._run.publish(start_words=ranking)
             self._run.note(describe_start(ranking), lasting=True)
@@ -252,20 +259,22 @@ class Trainer:
 
     def _make_evaluate(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
         """Return a function that computes the evaluation losses [N] for given vectors, in another dtype if they overflow."""
-        import torch
-
-        from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
+        from train_embedding.engine.training.evaluation import dataset_evaluation_sets
 
         wanted = self._spec.eval_every
         groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
+        return lambda vectors: self._losses(model, vectors, groups)
 
-        def evaluate(vectors: dict[str, torch.Tensor]) -> torch.Tensor:
-            losses = torch.cat([evaluation_losses(model, vectors, items) for items in groups])
-            if not bool(losses.isfinite().all()) and self._fall_back(model):
-                return evaluate(vectors)
-            return losses
+    def _losses(self, model: DiffusionModel, vectors: dict[str, torch.Tensor], groups: Sequence[EvaluationSet]) -> torch.Tensor:
+        """Compute the losses [N] of evaluation items; again in another dtype if the first one overflows."""
+        import torch
 
-        return evaluate
+        from train_embedding.engine.training.evaluation import evaluation_losses
+
+        losses = torch.cat([evaluation_losses(model, vectors, items) for items in groups])
+        if not bool(losses.isfinite().all()) and self._fall_back(model):
+            return self._losses(model, vectors, groups)
+        return losses
 
     def _make_core_loss(self, model: DiffusionModel) -> CoreLoss | None:
         from train_embedding.engine.training.core_loss import CoreLoss
