@@ -139,7 +139,8 @@ def _show_everything(ui: Any) -> None:
     ui.locator("#te_train_dataset").locator("input, textarea").first.blur()
     ui.wait_for_selector("#te_train_dataset_check .te-message")
     ui.wait_for_selector("#te_train_pictures details")
-    ui.locator("#te_train_pictures summary").click()
+    for summary in ui.locator("#te_train_pictures summary").all():
+        summary.click()
     wait(ui, lambda: "Vega" not in _plot_label(ui), "the plot's description", 30)
 
 

@@ -104,7 +104,8 @@ class Visit:
         wait(self.ui, lambda: progress(self.ui)["status"] in ("preparing", "running"), "the start of training")
         self.look()
         wait(self.ui, lambda: progress(self.ui)["status"] in ("finished", "stopped", "failed"), "the end of training")
-        self.ui.locator("#te_train_pictures summary").click()
+        for summary in self.ui.locator("#te_train_pictures summary").all():
+            summary.click()
         self.look()
 
     def use_library(self) -> None:

@@ -14,7 +14,15 @@ from tests.webui.server import PREFIX, ROUTES, WebUI, step_kept, tables_in, vect
 
 NAME = f"{PREFIX}family"
 WIDTHS = {"SD1": {"clip_l": 768}, "SD2": {"clip_h": 1024}, "SDXL": {"clip_l": 768, "clip_g": 1280}}
-SMALL = {"batch_size": 2, "width": 64, "height": 64, "steps": 8, "learning_rate": "0.05", "preview_steps": 2}
+SMALL = {
+    "batch_size": 2,
+    "width": 64,
+    "height": 64,
+    "steps": 8,
+    "learning_rate": "0.05",
+    "preview_steps": 2,
+    "early_stopping": False,
+}
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from tests.webui.server import (
 NAME = f"{PREFIX}resume"
 SPEC: dict[str, Any] = {
     "steps": 60, "batch_size": 2, "width": 64, "height": 64, "preview_every": 0, "save_every": 3, "eval_every": 20,
-    "learning_rate": "0.005", "latent_sampling": "random", "random_flip": True,
+    "learning_rate": "0.005", "early_stopping": False, "latent_sampling": "random", "random_flip": True,
 }  # fmt: skip
 START_SECONDS = 5 * PATIENCE
 STARTED = "Startup time:"

@@ -19,7 +19,8 @@ SMALL = {"batch_size": 2, "width": 64, "height": 64, "preview_steps": 3, "previe
 
 
 def start(webui: WebUI, pictures: Path, **fields: Any) -> str:
-    return webui.post(f"{ROUTES}/runs", {"embedding": NAME, "dataset": str(pictures), **SMALL, **fields})["id"]
+    given = {"embedding": NAME, "dataset": str(pictures), "early_stopping": False, **SMALL, **fields}
+    return webui.post(f"{ROUTES}/runs", given)["id"]
 
 
 @pytest.fixture
