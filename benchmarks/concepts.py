@@ -68,8 +68,13 @@ class Concept:
     distance: Distance
     measures: str
 
-    def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write the training and held-out images with their captions, and return both folders."""
+    def write(self, folder: Path, trigger: str = "[name]") -> tuple[Path, Path]:
+        """Write the training and held-out images with their captions, and return both folders.
+
+        Args:
+            folder: A new folder.
+            trigger: Replaces `{}` in the captions.
+        """
         rng = random.Random(f"{_SEED} {self.vocabulary.name} {self.name}")
         folders = folder / "train", folder / "heldout"
         for part, count in zip(folders, (TRAINING_IMAGES, HELDOUT_IMAGES), strict=True):
@@ -77,7 +82,7 @@ class Concept:
             for index in range(count):
                 scene, caption, _prompt = self.make(rng, self.vocabulary)
                 drawing.draw(scene).save(part / f"{index + 1:02d}.png")
-                (part / f"{index + 1:02d}.txt").write_text(caption.replace("{}", "[name]") + "\n")
+                (part / f"{index + 1:02d}.txt").write_text(caption.replace("{}", trigger) + "\n")
         return folders
 
     def prompts(self, count: int) -> list[Prompt]:

@@ -78,7 +78,7 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
     concept, recipe = _BY_NAME[job.concept], RECIPES[job.recipe]
     model = checkpoint(concept.vocabulary.name)
     with tempfile.TemporaryDirectory() as folder:
-        training, heldout = concept.write(Path(folder))
+        training, heldout = concept.write(Path(folder), trigger_of(concept, recipe))
         values = {**recipe.options, "template": ["[filewords]"], "embedding": NAME, "dataset": str(training), "seed": job.seed}
         resolved = resolve(TrainingSpec.from_json(values), model.resolution)
         held_out = HeldOut(model, heldout, NAME, recipe.vectors, repeats=REPEATS)
@@ -110,17 +110,20 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
             "evaluations": [(each.step, round(float(each.losses.mean()), 6)) for each in state.evaluations],
             "losses": [round(loss, 6) for loss in losses.tolist()],
             "curve": watch.curve,
-            **(image_measures(held_out, embedding, concept, references) if job.images else {}),
+            **(image_measures(held_out, embedding, concept, recipe, references) if job.images else {}),
         }
 
 
-def image_measures(held_out: HeldOut, embedding: Embedding, concept: Concept, references: list[Image.Image]) -> dict[str, float]:
+def image_measures(
+    held_out: HeldOut, embedding: Embedding, concept: Concept, recipe: Recipe, references: list[Image.Image]
+) -> dict[str, float]:
     """Generate images, and measure the distance from the concept, the similarity to held-out images, and the obedience.
 
     Obedience is the fraction of images with the background of the prompt.
     """
     prompts = concept.prompts(IMAGES)
-    drawn = held_out.draw(embedding, [prompt.text for prompt in prompts])
+    trigger = trigger_of(concept, recipe).replace("[name]", "{}")
+    drawn = held_out.draw(embedding, [prompt.text.replace("{}", trigger) for prompt in prompts])
     pairs = list(zip(drawn, prompts, strict=True))
     return {
         "distance": sum(concept.distance(image, prompt) for image, prompt in pairs) / IMAGES,
@@ -128,6 +131,11 @@ def image_measures(held_out: HeldOut, embedding: Embedding, concept: Concept, re
         "obedience": sum(measure.named_background(image, concept.vocabulary) == prompt.background for image, prompt in pairs)
         / IMAGES,
     }
+
+
+def trigger_of(concept: Concept, recipe: Recipe) -> str:
+    """Return what stands for the concept in captions."""
+    return f"[name] {concept.init_text}" if recipe.class_word else "[name]"
 
 
 def make_dataset(model: DiffusionModel, resolved: ResolvedSpec, vectors: int) -> LatentDataset:

@@ -16,11 +16,14 @@ class Recipe:
         options: Options of the run.
         vectors: Number of vectors.
         ranked: Whether training starts from the words with the lowest loss instead of the init text.
+        class_word: Whether captions and prompts have the init text after the trigger word (AttnDreamBooth, Pang et al. 2024,
+            arXiv 2406.05000).
     """
 
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     vectors: int = 1
     ranked: bool = False
+    class_word: bool = False
 
 
 def _whole(**options: Any) -> dict[str, Any]:
@@ -56,6 +59,7 @@ VARIANTS = {
     "AdamW 1e-2": Recipe(_whole(**_ADAM), 2, ranked=True),
     "AdamW 5e-2": Recipe(_whole(optimizer="adamw", learning_rate="5e-2"), 2, ranked=True),
     "Prodigy": Recipe(_whole(optimizer="prodigy", learning_rate="1"), 2, ranked=True),
+    "class word": Recipe(_whole(), 2, ranked=True, class_word=True),
     "500 samples": Recipe(_whole(steps=125), 2, ranked=True),
     "2,000 samples, batch 8": Recipe(_whole(steps=250, batch_size=8), 2, ranked=True),
 }
