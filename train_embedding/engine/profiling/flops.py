@@ -117,7 +117,7 @@ def count_step(model: DiffusionModel, resolution: int, *, to_pooled: bool = True
 
 
 def evaluation_share(resolved: ResolvedSpec, items: int, cost: StepFlops) -> float:
-    """Compute the share of a run's operations that its evaluations take, if it runs to its last step.
+    """Compute the share of a run's operations that its evaluations take, if its steps are not doubled.
 
     Args:
         resolved: The options of the run.
@@ -125,9 +125,10 @@ def evaluation_share(resolved: ResolvedSpec, items: int, cost: StepFlops) -> flo
         cost: Cost of a step at batch size 1.
     """
     spec = resolved.spec
-    evaluations = sum(resolved.evaluates_at(step, None) for step in range(resolved.steps + 1))
+    last = resolved.last_step(None)
+    evaluations = sum(resolved.evaluates_at(step, None) for step in range(last + 1))
     evaluating = evaluations * items * (cost.forward + cost.text_encoder / 2)
-    images = resolved.steps * spec.batch_size * spec.gradient_accumulation_steps
+    images = last * spec.batch_size * spec.gradient_accumulation_steps
     return evaluating / (evaluating + images * (cost.step + cost.text_encoder))
 
 
