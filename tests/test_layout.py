@@ -116,7 +116,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
     "services": ("torch", "PIL", "numpy", "filelock"),
     "testing": ("torch", "PIL"),
-    "hosts": (*_MODEL, "modules", "backend", "ldm_patched"),  # the last two are Forge's and reForge's
+    "hosts": (*_MODEL, "modules", "backend", "ldm_patched", "bitsandbytes"),  # the last three are those of Forge and reForge
     "ui": ("gradio", "pandas", "PIL", "jinja2", "markupsafe"),
     "api": ("fastapi", "starlette", "pydantic"),
     "cli": ("tqdm",),

@@ -30,7 +30,7 @@ from train_embedding.engine.training.state import new_state
 SPEC = TrainingSpec(
     embedding="sword", dataset="x", steps=2, batch_size=2, learning_rate="0.01", template=("a [name]",),
     gradient_accumulation_steps=2, latent_sampling="random", max_grad_norm=1.0, min_snr_gamma=5.0,
-    ema_decay=0.9, eval_every=0, lr_cooldown_steps=0,
+    ema_decay=0.9, eval_every=0, lr_cooldown_steps=0, optimizer="adamw",
 )  # fmt: skip
 READS_VALUES = (
     "_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "unique", "_unique2", "bincount",
@@ -94,7 +94,7 @@ def step(
     """Trains on two pictures with nothing that waits let through; the steps that were made."""
     device = torch.device("meta")
     resolved = resolve(spec, 64)
-    start = {key: torch.zeros(2, width) for key, width in model.widths.items()}
+    start = {key: torch.ones(2, width) for key, width in model.widths.items()}
     state = new_state(start, resolved, device, scales_loss=scales_loss)
     moments = LatentMoments(torch.zeros(4, 8, 8), torch.ones(4, 8, 8))
     mask = torch.ones(8, 8)
