@@ -66,7 +66,7 @@ def test_json_and_back() -> None:
         preview_seed=5,
         preview_steps=6,
         preview_guidance=2.5,
-        cuda_graphs=False,
+        cuda_graphs=True,
     )
     default = TrainingSpec(**NEEDED)
     other = {field.name for field in fields(TrainingSpec)} - {"teacher_prompt"}  # which excludes a dataset

@@ -19,6 +19,8 @@ from train_embedding.services.run_records import RunState
 
 __all__ = ["pictures", "trainee"]
 
+ON: dict[str, Any] = {"cuda_graphs": True}
+
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> CpuGraphs:
@@ -30,7 +32,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> CpuGraphs:
 def vectors_after(trainee: Trainee, **values: Any) -> torch.Tensor:
     """Those of a finished run that starts from the untrained embedding."""
     trainee.reset()
-    ended = trainee.run(**values)
+    ended = trainee.run(**{**ON, **values})
     assert (ended.status, ended.error) == ("finished", "")
     return trainee.embedding().vectors["clip_l"]
 
@@ -53,7 +55,7 @@ def stopped_at(trainee: Trainee, step: int, **values: Any) -> RunState:
             trainee.services.runs.stop(started[0].id)
 
     trainee.host.on_report = stop
-    started.append(trainee.start(**values))
+    started.append(trainee.start(**ON, **values))
     ended = trainee.wait(started[0])
     trainee.host.on_report = lambda _progress: None
     assert (ended.status, ended.step) == ("stopped", step)
@@ -74,7 +76,7 @@ def test_a_run_whose_steps_cannot_be_recorded_says_so_and_ends_as_usual(trainee:
     usual = vectors_after(trainee, steps=4, cuda_graphs=False)
     trainee.reset()
     graphs.problem = RuntimeError("CUDA error: operation failed\nCompile with TORCH_USE_CUDA_DSA")
-    ended = trainee.run(steps=4)
+    ended = trainee.run(**ON, steps=4)
     assert ended.status == "finished"
     assert ended.notes == ("The run continues without CUDA graphs: CUDA error: operation failed.",)
     assert torch.equal(trainee.embedding().vectors["clip_l"], usual)
@@ -82,7 +84,7 @@ def test_a_run_whose_steps_cannot_be_recorded_says_so_and_ends_as_usual(trainee:
 
 def test_a_model_that_cannot_be_recorded_is_named(trainee: Trainee, graphs: CpuGraphs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_graph, "why_not_graphed", lambda _model: "parts of the model are not on the GPU")
-    ended = trainee.run(steps=4)
+    ended = trainee.run(**ON, steps=4)
     assert ended.notes == ("CUDA graphs are not used: parts of the model are not on the GPU.",)
     assert graphs.recorded == 0
 
@@ -99,7 +101,7 @@ def test_out_of_memory_frees_graphs_before_anything_slower_is_tried(
         return real(model, *rest)
 
     monkeypatch.setattr("train_embedding.engine.training.graphed_gradient.draw_noise", draw_noise)
-    ended = trainee.run(steps=6)
+    ended = trainee.run(**ON, steps=6)
     assert (ended.status, ended.step) == ("finished", 6)
     assert seen == [False] * 6 + [True] * 2
     assert ended.notes == (
@@ -137,7 +139,7 @@ def test_graphs_are_freed_while_other_jobs_run(trainee: Trainee, graphs: CpuGrap
                 time.sleep(0.001)
 
     trainee.host.on_report = ask
-    assert trainee.run(steps=7).status == "finished"
+    assert trainee.run(**ON, steps=7).status == "finished"
     threads[0].join(20)
     assert held == [1]
     assert graphs.recorded == 2
