@@ -48,7 +48,7 @@ PRESETS: dict[PresetName, PresetValues] = {
     },
     "Quality": {
         "steps": 250, "batch_size": 8, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
-        "timesteps": "stratified", "latent_sampling": "random", "ema_decay": 0.0, "eval_every": 31,
+        "timesteps": "stratified", "latent_sampling": "random", "ema_decay": 0.0, "eval_every": 25,
         "early_stopping": True, "lr_cooldown_steps": 0, "keep": "best",
     },
     "WebUI classic": {
