@@ -164,6 +164,14 @@ def test_models_that_other_code_changes_are_not_recorded(monkeypatch: pytest.Mon
     handle = model.unet.mid_block.register_forward_hook(lambda _layer, _inputs, _output: None)
     assert why_not_graphed(model) == "other code changes the model's layers"
     handle.remove()
+
+    def collect(_layer: object, _inputs: object, _output: object) -> None:
+        pass
+
+    collect.__module__ = "transformers.utils.output_capturing"
+    handle = model.unet.mid_block.register_forward_hook(collect)
+    assert why_not_graphed(model) is None
+    handle.remove()
     layer = model.text_encoders[0].module
     elsewhere = nn.Parameter(torch.empty(1, device="meta"), requires_grad=False)
     layer.register_parameter("elsewhere", elsewhere)

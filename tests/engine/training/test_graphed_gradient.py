@@ -26,7 +26,8 @@ from train_embedding.messages import Message
 
 SPEC = TrainingSpec(
     embedding="sword", dataset="x", steps=6, batch_size=2, learning_rate="0.01", latent_sampling="random", ema_decay=0.5,
-    eval_every=0, lr_cooldown_steps=0, min_snr_gamma=5.0, max_grad_norm=1.0, template=("a (red:1.3) [name]", "blue [name]"),
+    eval_every=0, lr_cooldown_steps=0, optimizer="adamw", lr_scheduler="constant", min_snr_gamma=5.0,
+    max_grad_norm=1.0, template=("a (red:1.3) [name]", "blue [name]"),
 )  # fmt: skip
 VARIANTS = (*BASES, "SD1 inpainting")
 SOME_SLOW = [pytest.param(name, marks=[] if name == "SD1" else pytest.mark.slow) for name in VARIANTS]

@@ -5,7 +5,7 @@ of them at once. It repeats the same kernels on the same memory, so inputs are c
 Python computes from their values may change between two steps.
 """
 
-# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 # The hooks of a module have no public names.
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def why_not_graphed(model: DiffusionModel) -> Message | None:
     networks = _networks(model)
     if any(weight.device != model.device for network in networks for weight in network.parameters()):
         return msg("parts of the model are not on the GPU")
-    if any(layer._forward_pre_hooks or layer._forward_hooks for network in networks for layer in network.modules()):
+    if any(_has_foreign_hooks(layer) for network in networks for layer in network.modules()):
         return msg("other code changes the model's layers")
     if model.device.type == "cuda" and torch.cuda.get_allocator_backend() != "native":
         return msg("torch uses another memory allocator")
@@ -210,6 +210,12 @@ def weights_of(model: DiffusionModel) -> list[torch.Tensor]:
 
 def _networks(model: DiffusionModel) -> tuple[nn.Module, ...]:
     return (model.unet, *(encoder.module for encoder in model.text_encoders))
+
+
+def _has_foreign_hooks(layer: nn.Module) -> bool:
+    """Return whether code other than the libraries' own runs when a layer computes. transformers collects outputs by hooks."""
+    hooks = (*layer._forward_pre_hooks.values(), *layer._forward_hooks.values())
+    return any(getattr(hook, "__module__", "").partition(".")[0] not in ("transformers", "diffusers") for hook in hooks)
 
 
 def _shapes_of(inputs: Tensors) -> Shapes:
