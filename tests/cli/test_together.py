@@ -25,7 +25,10 @@ __all__ = ["pictures", "tiny_checkpoint"]
 
 pytestmark = pytest.mark.slow
 
-SPEC = ["--steps", "6", "--learning-rate", "0.01", "--ema-decay", "0.5", "--latent-sampling", "random", "--random-flip"]
+SPEC = [
+    "--steps", "6", "--learning-rate", "0.01", "--ema-decay", "0.5", "--latent-sampling", "random", "--random-flip",
+    "--optimizer", "adamw", "--lr-scheduler", "constant", "--no-early-stopping", "--no-choose-start-words",
+]  # fmt: skip
 EVALUATED = ["--eval-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
 TOLERANCE = 5e-4
 "Of the vectors, to their norm: other sums round in another order, how much depends on the processor (1.3e-4 was the most)."

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from train_embedding.demo import heldout
+from train_embedding.demo import heldout, run
 from train_embedding.demo.run import DemoResult, run_demo
 from train_embedding.demo.sets import SETS
 from train_embedding.embeddings.formats import read_embedding
@@ -42,8 +42,8 @@ def test_a_run_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.checkpoint
 @pytest.mark.slow
 def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heldout, "REPEATS", 2)
-    monkeypatch.setattr(heldout, "SEEDS_PER_PROMPT", 4)
+    monkeypatch.setattr(run, "_REPEATS", 2)
+    monkeypatch.setattr(run, "_IMAGES_PER_PROMPT", 4)
     monkeypatch.setattr(heldout, "STEPS", 2)
 
     def follow(runs: Runs, state: RunState) -> RunState:
@@ -55,9 +55,9 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
 
     sentences: list[str] = []
     result = run_demo("checker", tmp_path, follow=follow, say=sentences.append)
-    assert 1 <= result.steps < 400
+    assert 1 <= result.steps < 124
     assert 1 <= (read_embedding(Path(result.embedding)).step or 0) <= result.steps
-    assert sentences[0] == 'Created my-checker from the text "striped", with 1 vector.'
+    assert sentences[0] == 'Created my-checker from the text "striped", with 2 vectors.'
     assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(to_json(result))))
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 8 * 128

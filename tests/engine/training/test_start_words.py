@@ -30,18 +30,18 @@ def labels(ranked: list[Candidate]) -> list[str]:
     return [candidate.label for candidate in ranked]
 
 
-WORDS = {name: word(float(index == 0), float(index == 1), 0.1 * index) for index, name in enumerate("abcdefghijklmnop")}
+WORDS = {name: word(float(index == 0), float(index == 1), 2 + 0.1 * index) for index, name in enumerate("abcdefghijklmnop")}
 
 
 def test_the_word_with_the_lowest_loss_is_first() -> None:
-    ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, Target((0.0, 1.0, 0.1)))
+    ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, Target((0.0, 1.0, 2.1)))
     assert ranked[0].label == "b"
     assert torch.equal(ranked[0].vectors["clip_l"], WORDS["b"]["clip_l"])
     assert ranked[0].loss == 0.0
 
 
 def test_the_embedding_as_it_is_takes_part() -> None:
-    ranked = choose_start_words(word(0.0, 1.0, 0.2), WORDS, Target((0.0, 1.0, 0.2)))
+    ranked = choose_start_words(word(0.0, 1.0, 2.2), WORDS, Target((0.0, 1.0, 2.2)))
     assert ranked[0].label == ""
     assert ranked[0].loss == 0.0
 
@@ -54,7 +54,7 @@ def test_zeros_are_no_start() -> None:
 
 def test_two_words_become_two_vectors() -> None:
     current = {"clip_l": torch.zeros(2, 3)}
-    ranked = choose_start_words(current, WORDS, Target((1.0, 0.0, 0.0), (0.0, 1.0, 0.1)))
+    ranked = choose_start_words(current, WORDS, Target((1.0, 0.0, 2.0), (0.0, 1.0, 2.1)))
     assert ranked[0].label == "a, b"
     assert torch.equal(ranked[0].vectors["clip_l"], torch.cat([WORDS["a"]["clip_l"], WORDS["b"]["clip_l"]]))
 
@@ -68,12 +68,12 @@ def test_a_sum_keeps_the_norm_of_words() -> None:
 
 
 def test_every_vector_of_a_longer_embedding_is_filled() -> None:
-    ranked = choose_start_words({"clip_l": torch.zeros(5, 3)}, WORDS, Target(*[(0.0, 1.0, 0.1)] * 5))
+    ranked = choose_start_words({"clip_l": torch.zeros(5, 3)}, WORDS, Target(*[(0.0, 1.0, 2.1)] * 5))
     assert {tuple(candidate.vectors["clip_l"].shape) for candidate in ranked} == {(5, 3)}
 
 
 def test_the_worse_half_sees_fewer_items() -> None:
-    target = Target((0.0, 1.0, 0.1))
+    target = Target((0.0, 1.0, 2.1))
     ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, target)
     counts = [len(candidate.losses) for candidate in ranked]
     assert counts == sorted(counts, reverse=True)
@@ -85,8 +85,15 @@ def test_the_worse_half_sees_fewer_items() -> None:
     assert set(WORDS) | {""} <= set(labels(ranked))
 
 
+def test_words_that_the_checkpoint_was_hardly_trained_on_are_not_tried() -> None:
+    words = {"known": word(0.0, 1.0), "also known": word(0.5, 0.0), "unknown": word(0.1, 0.1)}
+    ranked = choose_start_words(word(1.0, 1.0), words, Target((0.1, 0.1)))
+    assert "unknown" not in labels(ranked)
+    assert {"known", "also known"} <= set(labels(ranked))
+
+
 def test_stopping_returns_the_ranking_so_far() -> None:
-    target = Target((0.0, 1.0, 0.1))
+    target = Target((0.0, 1.0, 2.1))
     ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, target, stopped=lambda: target.items > 0)
     assert ranked[0].label == "b"
     assert {len(candidate.losses) for candidate in ranked} == {ROUNDS[0]}

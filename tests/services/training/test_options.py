@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {
 }  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
     "teacher_prompt": {"dataset": "", "teacher_prompt": "a red star on a blue ground"},
-    "candidates": {"candidates": "green square"},
+    "candidates": {"candidates": "green square, moon, tree, sea, cat, blue, a big house, sky, sun, dog"},
     "lr_scheduler": {"lr_scheduler": "cosine"},
     "steps": {"steps": 4},
     "batch_size": {"batch_size": 1},
@@ -55,7 +55,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "shuffle_caption": {"shuffle_caption": True},
     "caption_tag_dropout_rate": {"caption_tag_dropout_rate": 0.6},
     "timesteps": {"timesteps": "uniform"},
-    "timestep_focus": {"timestep_focus": 0.0},
+    "timestep_focus": {"timesteps": "shifted", "timestep_focus": 0.0},
     "latent_sampling": {"latent_sampling": "random"},
     "optimizer": {"optimizer": "direction"},
     "gradient_accumulation_steps": {"gradient_accumulation_steps": 2},

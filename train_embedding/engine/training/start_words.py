@@ -24,6 +24,9 @@ ROUNDS = (4, 4, 8)
 "Evaluation items that each round adds."
 PAIRED = 3
 "Number of the best words of which pairs are tried."
+SMALL_NORM = 1 / 3
+"""Words whose norm is below this fraction of the largest one are not tried: the checkpoint has hardly been trained on them.
+Such a word says little, which is often better than a wrong word, but it is a bad start: an optimizer may keep its norm."""
 
 
 @dataclass
@@ -66,6 +69,7 @@ def choose_start_words(
         one is what to start from. Empty if there is no candidate.
     """
     count = len(next(iter(current.values())))
+    words = _trained(words)
     singles = [Candidate(word, {key: fill(table, count) for key, table in tables.items()}) for word, tables in words.items()]
     as_it_is = [Candidate("", current)] if any(bool(table.any()) for table in current.values()) else []
     left, ranked = [*as_it_is, *singles], list[Candidate]()
@@ -85,6 +89,13 @@ def choose_start_words(
             pair.losses += evaluate(pair.vectors, number)
         left.append(pair)
     return sorted(left, key=_loss) + ranked
+
+
+def _trained(words: Mapping[str, VectorTables]) -> Mapping[str, VectorTables]:
+    """Return the words that are not much shorter than the longest one, in any text encoder; see SMALL_NORM."""
+    norms = {word: {key: float(table.norm(dim=1).mean()) for key, table in tables.items()} for word, tables in words.items()}
+    least = {key: SMALL_NORM * max(found[key] for found in norms.values()) for key in next(iter(norms.values()), {})}
+    return {word: words[word] for word, found in norms.items() if all(found[key] >= least[key] for key in least)}
 
 
 def _loss(candidate: Candidate) -> float:
