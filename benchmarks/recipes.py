@@ -37,8 +37,8 @@ def _whole(**options: Any) -> dict[str, Any]:
 
 CLASSIC = "WebUI classic"
 PRESETS = {
-    "Fast": Recipe(preset_values("Fast"), 2, ranked=True),
-    "Quality": Recipe(preset_values("Quality"), 2, ranked=True),
+    "Fast": Recipe(preset_values("Fast"), 2),
+    "Quality": Recipe(preset_values("Quality"), 2),
     CLASSIC: Recipe(preset_values("WebUI classic")),
 }
 "Presets, with the number of vectors and the start that an artist gets without changing anything."

@@ -10,9 +10,9 @@ TECHNICAL = frozenset(
         """
         AdamW API AUTOMATIC1111 BLIP bf16 bfloat16 bigG CFG CivitAI CLIP ComfyUI CoRe CPU CUDA Danbooru Deepbooru Diffusion
         diffusers Direction Embedding EMA Extras float16 float32 fp16 fp32 Forge GPU GB GiB Huber ID Inversion InvokeAI JPEG JSON
-        kohya KiB LoRA Lora LFS MB Min MiB MSE NaN Notepad NVIDIA OneTrainer OpenCLIP PNG Prodigy px Pillow reForge Scale SD SD1 SD2 SDXL
-        sdxl TIFF Stable SNR SVD Textual Train txt2img img2img UNet URL UTF VAE WebP WebUI zip gamma auto Cross Initialization GIF
-        SHA SwarmUI Fooocus Python torch pickle safetensors Unicode
+        kohya KiB LoRA Lora LFS MB Min MiB MSE NaN Notepad NVIDIA OneTrainer OpenCLIP PNG Prodigy px Pillow reForge Scale SD
+        SDXL sdxl TIFF Stable SNR SVD Textual Train txt2img img2img UNet URL UTF VAE WebP WebUI zip gamma auto
+        SD1 SD2 Cross Initialization GIF SHA SwarmUI Fooocus Python torch pickle safetensors Unicode
         """,
     )
 )

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 SPEC = [
     "--steps", "6", "--learning-rate", "0.01", "--ema-decay", "0.5", "--latent-sampling", "random", "--random-flip",
-    "--optimizer", "adamw", "--lr-scheduler", "constant", "--no-early-stopping", "--no-choose-start-words",
+    "--optimizer", "adamw", "--lr-scheduler", "constant", "--no-early-stopping",
 ]  # fmt: skip
 EVALUATED = ["--eval-every", "3", "--save-every", "4", "--preview-every", "6", "--preview-steps", "2"]
 TOLERANCE = 5e-4

@@ -45,7 +45,7 @@ def test_json_and_back() -> None:
         core_loss_weight=0.1,
         latent_sampling="random",
         optimizer="adamw",
-        choose_start_words=False,
+        choose_start_words=True,
         lr_scheduler="cosine",
         gradient_accumulation_steps=2,
         lr_warmup_steps=9,

@@ -30,7 +30,8 @@ def embedding(text: str = "", *, step: int | None = 0, value: float = 0.0) -> Em
 
 def test_words_come_from_the_text_the_candidates_the_captions_and_a_common_list() -> None:
     captions = ["a tabby on a sofa", "the tabby with a ball", "IMG_0042"]
-    words = words_to_try(spec(candidates="kitten, striped cat"), embedding("my old cat", value=1.0), captions)
+    chosen = spec(choose_start_words=True, candidates="kitten, striped cat")
+    words = words_to_try(chosen, embedding("my old cat", value=1.0), captions)
     assert words[:5] == ["my old cat", "old", "cat", "kitten", "striped cat"]
     assert words[5] == "tabby"  # the most frequent word of the captions
     assert {"sofa", "ball"} <= set(words)
@@ -46,10 +47,10 @@ def test_an_embedding_without_a_text_starts_from_any_word() -> None:
 @pytest.mark.parametrize(
     ("kept", "options"),
     [
-        (embedding("cat", step=30), {}),  # it was trained
-        (embedding(value=1.0), {}),  # it was made from another embedding
-        (embedding("cat"), {"choose_start_words": False}),
-        (embedding("cat"), {"dataset": "", "teacher_prompt": "a long prompt"}),
+        (embedding("cat", step=30, value=1.0), {"choose_start_words": True}),  # it was trained
+        (embedding(value=1.0), {"choose_start_words": True}),  # it was made from another embedding
+        (embedding("cat", value=1.0), {}),
+        (embedding("cat", value=1.0), {"choose_start_words": True, "dataset": "", "teacher_prompt": "a long prompt"}),
     ],
 )
 def test_other_embeddings_keep_their_vectors_unless_candidates_are_given(kept: Embedding, options: dict[str, Any]) -> None:
@@ -74,14 +75,21 @@ def test_an_embedding_of_zeros_starts_from_words(trainee: Trainee) -> None:
     zeros = {key: torch.zeros(2, width) for key, width in model.widths.items()}
     write_embedding(Embedding(NAME, zeros, step=0), trainee.file)
     trainee.host.reload_embeddings()
-    refused = trainee.run(steps=2, optimizer="direction", choose_start_words=False)
-    assert (refused.status, refused.error) == (
-        "failed", "The embedding has vectors of zeros, which the optimizer Direction cannot turn."
-    )  # fmt: skip
     ended = trainee.run(steps=2, optimizer="direction")
     assert ended.status == "finished"
     assert any(note == describe_start(ended.start_words) for note in ended.notes)
     assert trainee.embedding().vectors["clip_l"].any()
+
+
+def test_direction_cannot_turn_a_single_vector_of_zeros(trainee: Trainee) -> None:
+    vectors = trainee.embedding().vectors
+    vectors["clip_l"][1] = 0
+    write_embedding(Embedding(NAME, vectors, step=0), trainee.file)
+    trainee.host.reload_embeddings()
+    refused = trainee.run(steps=2, optimizer="direction")
+    assert (refused.status, refused.error) == (
+        "failed", "The embedding has vectors of zeros, which the optimizer Direction cannot turn."
+    )  # fmt: skip
 
 
 def test_a_run_starts_from_the_best_and_goes_on_from_it(trainee: Trainee) -> None:
@@ -91,7 +99,7 @@ def test_a_run_starts_from_the_best_and_goes_on_from_it(trainee: Trainee) -> Non
     write_embedding(Embedding(NAME, tables, step=0, metadata={INIT_TEXT: "tree moon"}), trainee.file)
     trainee.host.reload_embeddings()
     trainee.host.on_report = lambda progress: trainee.host.press_interrupt() if progress.step == 2 else None
-    stopped = trainee.run(steps=4, candidates="blue circle", learning_rate="1e-9")
+    stopped = trainee.run(steps=4, choose_start_words=True, candidates="blue circle", learning_rate="1e-9")
     (said,) = [note for note in stopped.notes if note.startswith("Training starts from")]
     assert said == describe_start(stopped.start_words)
     tried = {words for words, _loss, _items in stopped.start_words}
@@ -111,7 +119,7 @@ def test_a_run_starts_from_the_best_and_goes_on_from_it(trainee: Trainee) -> Non
 
 def test_a_trained_embedding_starts_from_its_own_vectors(trainee: Trainee) -> None:
     before = trainee.embedding().vectors["clip_l"]
-    ended = trainee.run(steps=2)
+    ended = trainee.run(steps=2, choose_start_words=True)
     assert ended.start_words == ()
     assert torch.equal(read_embedding(ended.folder / "start.pt").vectors["clip_l"], before)
 

@@ -125,16 +125,17 @@ class TrainingSpec:
         ),
     )
     choose_start_words: bool = field(
-        default=True,
+        default=False,
         metadata=option(
             msg("Choose the start words"),
-            msg("Starts a new embedding from the words with the lowest loss on your images. Switch it off to keep your own."),
+            msg("Starts a new embedding from the words with the lowest loss on your images instead of your own."),
             "What to learn",
             new_row=True,
             details="Before the first step, the loss of up to 32 words is measured on your images with fixed noise: the "
             "initialization text, words of the captions and file names, and common nouns, styles and materials; then pairs of "
-            "the best ones. It takes no training and some seconds. The ranking is listed with the run. An embedding that "
-            "was trained before keeps its vectors.",
+            "the best ones. It takes no training and some seconds. The ranking is listed with the run. A low loss is not "
+            "always a good start: vague words can have the lowest. An embedding without an initialization text is always "
+            "started this way; one that was trained before keeps its vectors.",
         ),
     )
     candidates: str = field(

@@ -5,7 +5,7 @@ Candidates are compared on a few evaluation items first; the worse half is left 
 The gradient of the loss with respect to the whole vocabulary is no substitute: it predicts the loss of a word badly.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch's annotations are incomplete for some methods of Tensor.
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def choose_start_words(
 def _trained(words: Mapping[str, VectorTables]) -> Mapping[str, VectorTables]:
     """Return the words that are not much shorter than the longest one, in any text encoder; see SMALL_NORM."""
     norms = {word: {key: float(table.norm(dim=1).mean()) for key, table in tables.items()} for word, tables in words.items()}
-    least = {key: SMALL_NORM * max(found[key] for found in norms.values()) for key in next(iter(norms.values()), {})}
+    encoders = {key for found in norms.values() for key in found}
+    least = {key: SMALL_NORM * max(found[key] for found in norms.values()) for key in encoders}
     return {word: words[word] for word, found in norms.items() if all(found[key] >= least[key] for key in least)}
 
 

@@ -166,8 +166,8 @@ def new_state(
         raise InvalidSpec(
             msg("The embedding has vectors of zeros, which the optimizer Direction cannot turn."),
             msg(
-                'Switch on "{option}", create the embedding with an initialization text, or choose another optimizer.',
-                option=label_of("choose_start_words"),
+                'Create the embedding with an initialization text, add "{option}", or choose another optimizer.',
+                option=label_of("candidates"),
             ),
         )
     vectors = {key: tensor.to(device, torch.float32, copy=True) for key, tensor in start.items()}

@@ -45,8 +45,8 @@ def words_to_try(spec: TrainingSpec, embedding: Embedding, captions: Iterable[st
     """Return the words that may replace the vectors of an embedding that has not been trained yet.
 
     They are, in this order, the init text and its words, the option `candidates`, the most frequent words of captions and file
-    names, and common words. An embedding that was trained, or made from another one, keeps its vectors unless `candidates` are
-    given.
+    names, and common words. They are tried if the option `choose_start_words` is on, or if all vectors are zeros. An embedding
+    that was trained, or made from another one, keeps its vectors unless `candidates` are given.
 
     Args:
         spec: The options of the run.
@@ -55,8 +55,9 @@ def words_to_try(spec: TrainingSpec, embedding: Embedding, captions: Iterable[st
     """
     given = spec.candidate_words()
     text = embedding.metadata.get(INIT_TEXT, "")
-    is_new = not embedding.step and (bool(text) or not any(bool(table.any()) for table in embedding.vectors.values()))
-    if not (spec.choose_start_words and is_new and not spec.distills):
+    is_empty = not any(bool(table.any()) for table in embedding.vectors.values())
+    is_wanted = spec.choose_start_words and bool(text) and not embedding.step and not spec.distills
+    if not (is_empty or is_wanted):
         return given
     frequent = Counter(word for caption in captions for word in dict.fromkeys(_words(caption)))
     own = [text, *_words(text)] if text else []
