@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -59,3 +61,35 @@ def test_all_apps_start_and_stop(client: TestClient) -> None:
     assert started == ["zh_CN", "en"]
     client.__exit__()
     assert started == []
+
+
+def test_a_websocket_gets_the_language_of_its_page() -> None:
+    answered: list[str] = []
+
+    def app(language: str) -> Any:
+        async def respond(scope: Any, _receive: Any, send: Any) -> None:
+            answered.append(language)
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+
+        return respond
+
+    def ask(kind: str, path: str, *headers: tuple[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(LanguageApps({"en": app("en"), "zh_CN": app("zh_CN")})(
+            {"type": kind, "path": path, "headers": [*headers]}, None, send  # type: ignore[arg-type]
+        ))  # fmt: skip
+        return sent[0]["headers"] if sent else []
+
+    (cookie,) = [value for name, value in ask("http", "/", (b"accept-language", b"zh-CN")) if name == b"set-cookie"]
+    name = cookie.partition(b";")[0]
+    ask("websocket", "/queue/join", (b"accept-language", b"en-US"), (b"cookie", name))
+    ask("websocket", "/queue/join", (b"accept-language", b"zh-CN"))
+    ask("http", "/", (b"accept-language", b"en-US"), (b"cookie", name))
+    assert answered == ["zh_CN", "zh_CN", "zh_CN", "en"]
+    assert ask("http", "/file", (b"accept-language", b"zh-CN")) == []

@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import fastapi
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from train_embedding.translations import Language, preferred_language
 
 _HEADER = b"accept-language"
+_COOKIE = "train-embedding-language"
 
 
 class LanguageApps:
-    """Passes each request to the app of the language that its `Accept-Language` header prefers."""
+    """Passes each request to the app of the language that its `Accept-Language` header prefers.
+
+    Chromium does not send the page's `Accept-Language` when a WebSocket is opened, which the queue of gradio 3 does. The page
+    therefore sets a cookie, which names its language there.
+    """
 
     def __init__(self, apps: Mapping[Language, fastapi.FastAPI]) -> None:
         """Wrap apps of the same routes.
@@ -24,22 +29,38 @@ class LanguageApps:
             apps: The app of each language; the first is for browsers that prefer none of them.
         """
         self.apps = dict(apps)
-        self._first = next(iter(self.apps.values()))
+        self._first: Language = next(iter(self.apps))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, or start and stop all apps."""
         if scope["type"] != "lifespan":
-            await self._preferred(scope)(scope, receive, send)
+            language = self._language(scope)
+            is_page = scope["type"] == "http" and scope["path"] == "/"
+            await self.apps[language](scope, receive, _with_cookie(send, language) if is_page else send)
             return
         async with AsyncExitStack() as stack:
-            for app in self.apps.values():
-                if app is not self._first:
+            for language, app in self.apps.items():
+                if language != self._first:
                     await stack.enter_async_context(app.router.lifespan_context(app))
-            await self._first(scope, receive, send)
+            await self.apps[self._first](scope, receive, send)
 
-    def _preferred(self, scope: Scope) -> fastapi.FastAPI:
-        language = preferred_language(Headers(scope=scope).get("accept-language", ""))
-        return self.apps.get(language, self._first)
+    def _language(self, scope: Scope) -> Language:
+        connection = HTTPConnection(scope)
+        named = connection.cookies.get(_COOKIE) if scope["type"] == "websocket" else None
+        language = preferred_language(named or connection.headers.get("accept-language", ""))
+        return language if language in self.apps else self._first
+
+
+def _with_cookie(send: Send, language: Language) -> Send:
+    """Return a `send` that adds the cookie with the language of the page to a response."""
+
+    async def send_with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            cookie = f"{_COOKIE}={language}; Path=/; SameSite=Strict; HttpOnly"
+            message = {**message, "headers": [*message["headers"], (b"set-cookie", cookie.encode())]}
+        await send(message)
+
+    return send_with_cookie
 
 
 class OwnRequests:
