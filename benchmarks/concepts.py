@@ -188,27 +188,22 @@ def _both(shape: str, hue: float) -> Distance:
 
 def halves_distance(image: Image.Image) -> float:
     """Return 1 − agreement of the shape's brightness with a bright left and a dark right half."""
-    values, mask = _brightness(image)
-    if mask.sum() < 100:
+    found = measure.light_and_dark(image)
+    if found is None:
         return 1.0
+    signs, mask = found
     columns = np.nonzero(mask)[1]
-    middle = np.broadcast_to(np.arange(values.shape[1]) < (columns.min() + columns.max()) / 2, values.shape)
-    low, high = np.percentile(values[mask], (10, 90))
-    if high - low < 40:
-        return 1.0
-    agreement = float(((values > (low + high) / 2) == middle)[mask].mean())
+    is_left = np.broadcast_to(np.arange(signs.shape[1]) < (columns.min() + columns.max()) / 2, signs.shape)
+    agreement = float(((signs > 0) == is_left)[mask].mean())
     return 1 - max(0.0, 2 * agreement - 1)
 
 
 def stripes_distance(image: Image.Image) -> float:
     """Return 1 − how well brightness alternates downwards and stays the same across; the best of stripes of 6 to 9 pixels."""
-    values, mask = _brightness(image)
-    if mask.sum() < 100:
+    found = measure.light_and_dark(image)
+    if found is None:
         return 1.0
-    low, high = np.percentile(values[mask], (10, 90))
-    if high - low < 40:
-        return 1.0
-    signs = np.where(values > (low + high) / 2, 1.0, -1.0)
+    signs, mask = found
     best = max(
         (measure.correlation(signs, mask, cell, 0) - measure.correlation(signs, mask, 0, cell)) / 2 for cell in (6, 7, 8, 9)
     )

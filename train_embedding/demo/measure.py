@@ -94,16 +94,21 @@ def checker_distance(image: Image.Image) -> float:
     With b = ±1 for pixels lighter or darker than the shape's middle, and C(dx, dy) the mean of b(x, y) · b(x + dx, y + dy),
     agreement is (C(c, c) − C(c, 0) − C(0, c)) / 3: 1 for a checkerboard of cells c, 1/3 or less for stripes and flat colour.
     """
-    pixels = np.asarray(image.convert("RGB"), dtype=np.float64).max(axis=2)
-    mask = object_mask(image)
-    if mask.sum() < 100:
+    found = light_and_dark(image)
+    if found is None:
         return 1.0
-    low, high = np.percentile(pixels[mask], (10, 90))
-    if high - low < 40:
-        return 1.0
-    signs = np.where(pixels > (low + high) / 2, 1.0, -1.0)
+    signs, mask = found
     best = max((_agreement(signs, mask, cell) for cell in (6, 7, 8, 9)), default=0.0)
     return 1 - max(0.0, best)
+
+
+def light_and_dark(image: Image.Image) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return 1 for light and −1 for dark pixels, and which pixels belong to the shape, [H, W] each; None for a flat shape."""
+    values, mask = np.asarray(image.convert("RGB"), dtype=np.float64).max(axis=2), object_mask(image)
+    if mask.sum() < 100:
+        return None
+    low, high = np.percentile(values[mask], (10, 90))
+    return (np.where(values > (low + high) / 2, 1.0, -1.0), mask) if high - low >= 40 else None
 
 
 def shape_distance(image: Image.Image, shape: str) -> float:

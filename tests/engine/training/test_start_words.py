@@ -92,6 +92,18 @@ def test_words_that_the_checkpoint_was_hardly_trained_on_are_not_tried() -> None
     assert {"known", "also known"} <= set(labels(ranked))
 
 
+def test_a_loss_that_is_not_finite_comes_last() -> None:
+    near = Target((0.0, 1.0, 2.1))
+
+    def evaluate(vectors: VectorTables, number: int) -> list[float]:
+        losses = near(vectors, number)
+        return [float("nan")] * len(losses) if torch.equal(vectors["clip_l"], WORDS["c"]["clip_l"]) else losses
+
+    ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, evaluate)
+    assert ranked[0].label == "b"
+    assert labels(ranked)[-1] == "c"
+
+
 def test_stopping_returns_the_ranking_so_far() -> None:
     target = Target((0.0, 1.0, 2.1))
     ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, target, stopped=lambda: target.items > 0)

@@ -392,7 +392,7 @@ class TrainingSpec:
             new_row=True,
             choice_labels=(msg("Constant"), msg("Linear"), msg("Cosine")),
             details="It multiplies the learning rate, also that of a schedule. With a constant rate, early stopping ends the run "
-            "on a plateau. With a falling rate, it ends it at half of the steps or not at all.",
+            "on a plateau. With a falling rate, the run ends at half of the steps or at the last one.",
         ),
     )
     lr_warmup_steps: int = field(

@@ -11,6 +11,7 @@ The gradient of the loss with respect to the whole vocabulary is no substitute: 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -45,8 +46,9 @@ class Candidate:
 
     @property
     def loss(self) -> float:
-        """Mean of the losses."""
-        return sum(self.losses) / len(self.losses)
+        """Mean of the losses; infinite if one of them is not finite."""
+        mean = sum(self.losses) / len(self.losses)
+        return mean if math.isfinite(mean) else math.inf
 
 
 def choose_start_words(
