@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten
 from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.meta_models import (
+    CASES,
     WEIGHTS,
     dtype_name,
     meta_batch,
@@ -32,8 +33,6 @@ from train_embedding.engine.profiling.simulated_cuda import simulate_cuda
 from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.training.loop import unet_losses
 
-CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and resolution in pixels."
 _CAST = "aten::_to_copy"
 _ALLOCATIONS = frozenset({"aten::empty", "aten::empty_like", "aten::empty_strided", "aten::new_empty", "aten::new_empty_strided"})
 

@@ -23,6 +23,7 @@ from train_embedding.embeddings.text_encoders import Family
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.meta_models import (
+    CASES,
     WEIGHTS,
     dtype_name,
     meta_batch,
@@ -35,8 +36,6 @@ from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.training.loop import unet_losses
 
-CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
-"Family and resolution in pixels."
 BATCHES = (1, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
 "Memory of common graphics cards in GiB."

@@ -20,6 +20,8 @@ from train_embedding.engine.prompts.splicing import PromptBatch
 WEIGHTS = torch.float16
 "Dtype of weights in hosts."
 FAMILIES: tuple[Family, ...] = ("SD1", "SD2", "SDXL")
+CASES: tuple[tuple[Family, int], ...] = (("SD1", 512), ("SD2", 768), ("SDXL", 1024))
+"Family and resolution in pixels."
 _ENCODERS: dict[Family, tuple[dict[str, Any], ...]] = {
     "SD1": ({"hidden_size": 768, "num_hidden_layers": 12},),
     "SD2": ({"hidden_size": 1024, "num_hidden_layers": 24, "layer": 2},),
