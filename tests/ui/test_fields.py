@@ -93,6 +93,12 @@ def test_a_bad_value_is_one_sentence(changes: dict[str, Any], error: type[Invali
     assert sentence in caught.value.message
 
 
+def test_remembered_values_of_an_earlier_version_behave_as_before() -> None:
+    values = fields.initial_values({"learning_rate": "5e-3", "optimizer": "adamw"})
+    assert (values["learning_rate"], values["optimizer"], values["lr_scheduler"]) == ("5e-3", "adamw", "constant")
+    assert fields.initial_values({})["lr_scheduler"] == "linear"
+
+
 def test_remembered_values_come_back() -> None:
     spec = fields.read_spec(raw(steps=7.0, template="[name]!", preset="WebUI classic", max_grad_norm=2.0, shuffle_caption=True))
     assert fields.initial_values(spec.to_json()) == {**dataclasses.asdict(spec)}

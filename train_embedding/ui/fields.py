@@ -14,6 +14,7 @@ from train_embedding.engine.config import (
     TrainingSpec,
     check_option,
     preset_values,
+    with_added,
     with_current_names,
 )
 from train_embedding.errors import InvalidInput, InvalidOption, InvalidSpec
@@ -77,7 +78,8 @@ def initial_values(remembered: Mapping[str, Any]) -> dict[str, Any]:
         remembered: By the names that options have now or had in earlier versions.
     """
     values = {**DEFAULTS, **preset_values(DEFAULTS["preset"])}
-    for name, value in with_current_names(remembered).items():
+    known = with_current_names(remembered)
+    for name, value in (with_added(known) if "learning_rate" in known else known).items():
         if name in values:
             restored = tuple(cast("list[object]", value)) if isinstance(value, list) else value
             if _is_allowed(BY_NAME[name], restored):

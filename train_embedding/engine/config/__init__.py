@@ -1,6 +1,6 @@
 """The configuration of a training run: options, their rules, presets and the learning rate schedule."""
 
-from train_embedding.engine.config.old_names import with_current_names
+from train_embedding.engine.config.old_names import with_added, with_current_names
 from train_embedding.engine.config.options import GROUP_LABELS, Group, Option
 from train_embedding.engine.config.presets import PRESETS, preset_values
 from train_embedding.engine.config.rules import check_option, requirement
@@ -18,5 +18,6 @@ __all__ = [
     "label_of",
     "preset_values",
     "requirement",
+    "with_added",
     "with_current_names",
 ]
