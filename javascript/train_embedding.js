@@ -216,7 +216,8 @@
         const progress = document.getElementById("te_train_progress");
         if (!progress) return;
         const active = progress.querySelector('.te-progress[data-active="true"]') !== null;
-        const visible = !document.hidden && progress.offsetParent !== null;
+        const tab = document.getElementById("te_panels") || progress; // whichever of its sub-tabs is open
+        const visible = !document.hidden && tab.offsetParent !== null;
         if (document.hidden && !active) return;
         const age = Date.now() - polledAt;
         if (!answered && age < POLL_LOST) return;

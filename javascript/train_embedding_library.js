@@ -110,24 +110,31 @@
     // ---- asking for the cards --------------------------------------------------------------------------------------
 
     let requestedAt = 0;
+    let requested = ""; // version
 
     /** A version is "server-number"; another server's numbers begin anew. */
     function serverOf(told) {
         return told.split("-")[0];
     }
 
-    function isNews(told) {
-        const numbers = [told, version].map((text) => Number(text.split("-")[1]));
-        return serverOf(told) !== serverOf(version) || numbers[0] > numbers[1];
+    function isNews(told, known) {
+        const numbers = [told, known].map((text) => Number(text.split("-")[1]));
+        return serverOf(told) !== serverOf(known) || numbers[0] > numbers[1];
+    }
+
+    /** What was requested also changes the choice of embeddings on another sub-tab, so it is not put off until this one is there. */
+    function knownVersion() {
+        if (!document.getElementById("te_library_cards")) return requested;
+        return list?.isConnected ? version : "";
     }
 
     /** When a page opens, and when the poll has told of a later version than the one that is shown, or of another server's. */
     function updateWhenChanged() {
         const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
         if (!field || field.value === "") return; // the first poll's values come before
-        const current = list?.isConnected && !isNews(field.value);
-        if (current || Date.now() - requestedAt < UPDATE_LOST) return;
+        if (!isNews(field.value, knownVersion()) || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
+        requested = field.value;
         press("te_library_update");
     }
 

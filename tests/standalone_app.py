@@ -65,7 +65,7 @@ def serve_app(data: Path) -> Iterator[App]:
 def open_page(app: App, page: Any) -> None:
     page.goto(app.address)
     tab(page, "Train Embedding")
-    page.wait_for_selector("#te_library_cards .te-cards", state="attached")
+    wait(page, lambda: value(page, "te_library_shown") != "", "the first answers")
 
 
 def fill(ui: Any, element: str, value: str) -> None:
@@ -86,14 +86,25 @@ def tab(ui: Any, name: str) -> None:
     buttons = ui.locator("#tabs button").filter(has_text=re.compile(f"^\\s*{name}\\s*$"))
     buttons.first.wait_for(state="attached")
     button = next((button for button in buttons.all() if button.get_attribute("role") == "tab"), buttons.last)
-    shown = ui.locator("#txt2img_prompt:visible" if name == "txt2img" else "#te_create_name:visible").first
+    _open(ui, button, "#txt2img_prompt:visible" if name == "txt2img" else "#te_tabs:visible")
+
+
+def sub_tab(ui: Any, name: str, title: str = "") -> None:
+    """Opens a sub-tab of the tab Train Embedding; `title` is what its button says in another language."""
+    title = f"^\\s*{title or name}\\s*$"
+    buttons = ui.locator("#te_tabs > .tab-nav button, #te_tabs button[role=tab]").filter(has_text=re.compile(title))
+    buttons.first.wait_for(state="attached")
+    _open(ui, buttons.last, f"#te_tab_{name.lower()}:visible")
+
+
+def _open(ui: Any, button: Any, shown: str) -> None:
     for _ in range(30):  # gradio 6 shows its buttons before they react
         button.click()
         for _ in range(20):
-            if shown.is_visible():
+            if ui.locator(shown).first.is_visible():
                 return
             ui.wait_for_timeout(100)
-    raise AssertionError(f"The tab {name} did not open")
+    raise AssertionError(f"A click on a tab did not show {shown}")
 
 
 def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = START) -> None:
@@ -107,6 +118,7 @@ def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = STA
 def create(ui: Any, name: str, init_text: str = "", vectors: str = "auto", overwrite: bool = False) -> str:
     """Fills the form, clicks, and returns the message."""
     tab(ui, "Train Embedding")
+    sub_tab(ui, "Train")
     before = text(ui, "te_create_status")
     for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
         fill(ui, f"te_create_{element}", content)
@@ -127,6 +139,7 @@ def progress(ui: Any) -> dict[str, str]:
 
 def start_training(ui: Any, name: str, folder: Path | str = PICTURES, **values: Any) -> None:
     tab(ui, "Train Embedding")
+    sub_tab(ui, "Train")
     choose(ui, name)
     for element, content in {"dataset": str(folder), "steps": "12", "learning_rate": "0.05", "batch_size": "2", **values}.items():
         fill(ui, f"te_train_{element}", str(content))
@@ -155,6 +168,7 @@ def library_card(ui: Any, name: str) -> Any:
 
 def choose_card(ui: Any, name: str) -> None:
     tab(ui, "Train Embedding")
+    sub_tab(ui, "Library")
     library_card(ui, name).click()
     details = ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name, ensure_ascii=False)}]")
     wait(ui, lambda: details.count() == 1, "the details", 30)

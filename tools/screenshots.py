@@ -87,10 +87,10 @@ def walk(page: Page, dataset: Path, target: Path) -> None:
     _shoot(page, target / "step-3-train.png", "#te_train", bottom_of="#te_train_plot")
     page.wait_for_selector(f"{PROGRESS}[data-status=finished]", timeout=10 * MINUTE)
     page.wait_for_selector("#te_train_status .te-good")
-    page.wait_for_selector(f"#te_library_cards .te-card[data-name='{NAME}']")
     page.wait_for_timeout(1500)
     _shoot(page, target / "tab.png", "#te_panels", height=HEIGHT)
 
+    page.locator("#te_tabs > .tab-nav button, #te_tabs button[role=tab]").last.click()
     page.click(f"#te_library_cards .te-card[data-name='{NAME}']")
     page.wait_for_selector("#te_library_details .te-details")
     _shoot(page, target / "step-4-card.png", "#te_library", height=HEIGHT)

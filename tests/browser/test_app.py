@@ -28,6 +28,7 @@ from tests.standalone_app import (
     progress,
     serve_app,
     start_training,
+    sub_tab,
     tab,
     text,
     train,
@@ -106,7 +107,9 @@ def test_the_main_job(ui: Any, app: App) -> None:
     tab(ui, "Train Embedding")
     assert train(ui, "my-word") | {"status": "finished", "step": "12"} == progress(ui)
     wait(ui, lambda: str(app.data / "embeddings" / "my-word.pt") in text(ui, "te_train_status"), "the file's name", 30)
+    sub_tab(ui, "Library")
     wait(ui, lambda: "12 steps" in library_card(ui, "my-word").inner_text(), "the steps on the card", 30)
+    sub_tab(ui, "Train")
     wait(ui, lambda: ui.locator("#te_train_gallery img").count() >= 1, "a preview", 30)
     # used at once, in either box
     generate(ui, "a big my-word star")
@@ -200,6 +203,7 @@ def test_files_dropped_in_by_hand_appear_after_refresh(ui: Any, app: App) -> Non
     folder.mkdir(exist_ok=True)
     (folder / "dropped.pt").write_bytes((app.data / "embeddings" / "original.pt").read_bytes())
     (folder / "broken.pt").write_bytes(b"no embedding")
+    sub_tab(ui, "Library")
     ui.click("#te_library_refresh")
     wait(ui, lambda: ui.locator('#te_library_cards .te-card[data-name="dropped"]').count() == 1, "the card", 30)
     assert ui.locator('#te_library_cards .te-left-out[data-name="broken"]').count() == 1
@@ -252,6 +256,16 @@ def test_train_says_what_is_wrong(ui: Any, app: App, tmp_path: Path) -> None:
         start_training(ui, "ready", **values)
         wait(ui, lambda sentence=sentence: sentence in text(ui, "te_train_status"), sentence, 30)
     assert ui.locator("#te_panels i").count() == 0
+
+
+def test_the_poll_works_whichever_sub_tab_is_open(ui: Any, app: App) -> None:
+    create(ui, "watched", "red", "1")
+    before = progress(ui)["run"]
+    start_training(ui, "watched")
+    sub_tab(ui, "Library")
+    wait(ui, lambda: progress(ui)["run"] != before, "the start of training")
+    wait(ui, lambda: progress(ui)["active"] == "false", "the end of training")
+    wait(ui, lambda: "12 steps" in library_card(ui, "watched").inner_text(), "the steps on the card", 30)
 
 
 def test_text_from_people_is_escaped(ui: Any) -> None:
@@ -325,6 +339,7 @@ def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
 def test_an_unsafe_file_is_sanitized(ui: Any, app: App, tmp_path: Path) -> None:
     file = app.data / "embeddings" / "evil.pt"
     file.write_bytes(vectors_and_call(str(tmp_path / "ran"), zipped=True))
+    sub_tab(ui, "Library")
     ui.click("#te_library_refresh")
     wait(ui, lambda: ui.locator("#te_library_cards .te-card.te-unsafe").count() == 1, "the marked card", 30)
     choose_card(ui, "evil")
@@ -360,6 +375,7 @@ def test_files_dragged_onto_the_library_are_imported(ui: Any, app: App, tmp_path
     plain.write_bytes(dragged.read_bytes())
     holiday.write_text("sun")
     files = [preview, dragged, holiday, notes, plain]
+    sub_tab(ui, "Library")
     drag_in(ui, files, "#te_library_cards")
     assert ui.locator("#te_library.te-drop").count() == 1
     drop(ui, files, "#te_library_cards")

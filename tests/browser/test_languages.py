@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.chinese import english_words
-from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, tab, text, wait
+from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, sub_tab, tab, text, wait
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -60,7 +60,9 @@ def ui(app: App, browser: Any) -> Iterator[Any]:
     page.set_default_timeout(60 * SECOND)
     page.goto(app.address)
     tab(page, "训练 Embedding")
-    page.wait_for_selector("#te_library_cards .te-cards", state="attached")
+    wait(
+        page, lambda: page.locator("#te_library_shown").locator("input, textarea").first.input_value() != "", "the first answers"
+    )
     yield page
     context.close()
 
@@ -136,6 +138,7 @@ def test_everything_that_an_artist_meets_is_chinese(ui: Any, tmp_path: Path) -> 
     for folder in (tmp_path / "missing", tmp_path, PICTURES):
         visit.check_dataset(folder)
     visit.train()
+    sub_tab(ui, "Library", "Embedding 库")
     visit.use_library()
     shown = {text: english_words(text.replace(str(tmp_path), "").replace(NAME, "")) for text in sorted(visit.seen)}
     assert {text: words for text, words in shown.items() if words and text != FAMILY} == {}

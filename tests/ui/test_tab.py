@@ -36,8 +36,8 @@ IDS = [
     *(f"te_create_{name}" for name in CREATE),
     *(f"te_train_{name}" for name in TRAIN),
     *(f"te_library_{name}" for name in LIBRARY),
-    "te_cards_version",
-]
+    "te_cards_version", "te_tabs", "te_tab_train", "te_tab_library",
+]  # fmt: skip
 
 Handler = Callable[[str], Callable[..., Any]]
 Components = dict[str, Any]

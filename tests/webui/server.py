@@ -173,6 +173,12 @@ def show_tab(page: Any, title: str) -> None:
     page.locator("#tabs > .tab-nav button", has_text=title).first.click()
 
 
+def show_sub_tab(page: Any, title: str) -> None:
+    """Opens a sub-tab of the tab Train Embedding."""
+    show_tab(page, "Train Embedding")
+    page.locator("#te_tabs > .tab-nav button, #te_tabs button[role=tab]", has_text=title).last.click()
+
+
 def show_cards(page: Any, tab: str) -> None:
     show_tab(page, tab)
     page.locator(f"#{tab}_extra_tabs > .tab-nav button", has_text="Textual Inversion").click()

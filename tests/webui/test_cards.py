@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from tests.pages import settle, wait_for_polls
-from tests.webui.server import PREFIX, WebUI, fill, host_card, show_cards, show_tab, vectors_in, wait_for, write_vectors
+from tests.webui.server import (
+    PREFIX,
+    WebUI,
+    fill,
+    host_card,
+    show_cards,
+    show_sub_tab,
+    show_tab,
+    vectors_in,
+    wait_for,
+    write_vectors,
+)
 
 TABS = ("txt2img", "img2img")
 BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
@@ -21,13 +32,13 @@ def text_of(page: Any, box: str) -> str:
 
 def test_a_new_embeddings_card_appears_in_both_tabs_without_a_click(page: Any, webui: WebUI) -> None:
     name = f"{PREFIX}card"
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Train")
     fill(page, "te_create_name", name)
     fill(page, "te_create_init_text", "tree")
     page.click("#te_create_button")
     for tab in TABS:
         host_card(page, tab, name).wait_for(state="attached")
-    page.locator(f"#te_library_cards [data-name='{name}']").wait_for()
+    page.locator(f"#te_library_cards [data-name='{name}']").wait_for(state="attached")
     show_cards(page, "txt2img")
     assert host_card(page, "txt2img", name).is_visible()
 
@@ -49,7 +60,7 @@ def test_the_refresh_button_shows_files_dropped_in_by_hand(page: Any, webui: Web
     folder.mkdir()
     write_vectors(webui.embeddings / f"{names[0]}.pt", vectors)
     write_vectors(folder / f"{names[1]}.pt", vectors)
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.click("#te_library_refresh")
     for name in names:
         page.locator(f"#te_library_cards [data-name='{name}']").wait_for()
@@ -193,7 +204,7 @@ def test_our_own_card_fills_the_prompt_of_another_tab_and_is_what_gets_generated
     show_tab(page, "txt2img")
     page.fill("#txt2img_neg_prompt textarea", "blurry")
     page.focus("#txt2img_neg_prompt textarea")
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.locator(f"#te_library_cards [data-name={json.dumps(name)}]").dblclick()
     assert text_of(page, "txt2img_neg_prompt") == f"blurry {name}"
     show_tab(page, "txt2img")

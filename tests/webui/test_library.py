@@ -15,7 +15,18 @@ from PIL import Image
 from benchmarks.hostile_cases import Calls
 from tests.dragging import drag_in, drop
 from tests.pages import settle
-from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, host_card, show_cards, show_tab, vectors_in, write_vectors
+from tests.webui.server import (
+    PATIENCE,
+    PREFIX,
+    ROUTES,
+    WebUI,
+    host_card,
+    show_cards,
+    show_sub_tab,
+    show_tab,
+    vectors_in,
+    write_vectors,
+)
 
 NAME = f"{PREFIX}sixteen"
 SETTINGS = {"steps": "50", "seed": "43", "width": "64", "height": "64"}
@@ -56,7 +67,7 @@ def generate(page: Any) -> tuple[bytes, str]:
 
 
 def test_a_downloaded_embedding_changes_the_picture_and_is_named_under_it(page: Any, webui: WebUI, dropped: str) -> None:
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name={json.dumps(NAME)}]").wait_for()
     host_card(page, "txt2img", NAME).wait_for(state="attached")
@@ -79,7 +90,7 @@ def test_a_downloaded_embedding_changes_the_picture_and_is_named_under_it(page: 
 
 
 def test_details_and_deletion_in_the_webui(page: Any, webui: WebUI, dropped: str) -> None:
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name={json.dumps(NAME)}]").click()
     page.wait_for_function(f"document.getElementById('te_library_details').textContent.includes('{dropped}')")
@@ -116,7 +127,7 @@ def test_files_dragged_onto_the_library_are_imported(page: Any, webui: WebUI, dr
     notes.write_text('{"description": "Dragged."}')
     holiday = tmp_path / "holiday.txt"
     holiday.write_text("sun")
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.locator(f"#te_library_cards [data-name={json.dumps(f'{PREFIX}seed')}]").wait_for()
     drag_in(page, [notes, holiday, dragged], "#te_library_cards")
     assert page.locator("#te_library.te-drop").count() == 1

@@ -12,7 +12,19 @@ from typing import Any
 import pytest
 
 from tests.pages import wait_for_polls
-from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, fill, host_card, show_tab, step_kept, vectors_in, wait_for
+from tests.webui.server import (
+    PATIENCE,
+    PREFIX,
+    ROUTES,
+    WebUI,
+    fill,
+    host_card,
+    show_sub_tab,
+    show_tab,
+    step_kept,
+    vectors_in,
+    wait_for,
+)
 
 NAME = f"{PREFIX}train"
 SMALL = {"batch_size": 2, "width": 64, "height": 64, "preview_steps": 3, "preview_every": 0, "save_every": 0}
@@ -201,7 +213,7 @@ def test_the_trained_embedding_is_used_from_the_tab_to_the_picture(
 
 
 def _start_in_tab(page: Any, pictures: Path, steps: int) -> None:
-    show_tab(page, "Train Embedding")
+    show_sub_tab(page, "Library")
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name='{NAME}']").wait_for()
     page.click("#te_train_embedding input")

@@ -1,4 +1,4 @@
-"""The tab "Train Embedding": Create, Train and Library side by side, and the poll that keeps a page up to date."""
+"""The tab "Train Embedding": its sub-tabs in the order of work, and the poll that keeps a page up to date."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.messages import Message
-from train_embedding.translations import Language, in_language
+from train_embedding.messages import Message, msg
+from train_embedding.translations import Language, in_language, t
 from train_embedding.ui import create_panel, html, train_panel
 from train_embedding.ui.error_handling import PollErrors
 from train_embedding.ui.gradio_compat import AT_ONCE, bind_language
@@ -64,15 +64,22 @@ def render(services: Services, host_cards: HostCards) -> None:
         services: What the tab works on.
         host_cards: The components with the host's own cards of embeddings.
     """
-    with gr.Row(equal_height=False, elem_id="te_panels"):
-        with gr.Column(scale=3, min_width=260, elem_id="te_create"):
-            create = create_panel.build(services)
-        with gr.Column(scale=5, min_width=420, elem_id="te_train"):
-            train = train_panel.build(services)
-        with gr.Column(scale=4, min_width=300, elem_id="te_library"):
-            library = library_panel.build(services)
+    with gr.Column(elem_classes=["te-hidden"]):
+        hidden = library_panel.build_hidden()
+    with gr.Column(elem_id="te_panels"), gr.Tabs(elem_id="te_tabs"):
+        with _sub_tab(msg("Train"), "te_tab_train"), gr.Row(equal_height=False, elem_id="te_train_columns"):
+            with gr.Column(scale=3, min_width=260, elem_id="te_create"):
+                create = create_panel.build(services)
+            with gr.Column(scale=5, min_width=420, elem_id="te_train"):
+                train = train_panel.build(services)
+        with _sub_tab(msg("Library"), "te_tab_library"), gr.Column(elem_id="te_library"):
+            library = library_panel.build(services, hidden)
     _keep_up_to_date(services, create, train, library)
     _draw_host_cards(host_cards)
+
+
+def _sub_tab(label: Message, elem_id: str) -> gr.Tab:
+    return gr.Tab(t(label), id=elem_id, elem_id=elem_id)
 
 
 def _keep_up_to_date(
@@ -125,7 +132,7 @@ def _keep_up_to_date(
         return {}
 
     outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.images]
-    outputs += [library.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
+    outputs += [library.hidden.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),

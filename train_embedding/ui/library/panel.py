@@ -31,6 +31,18 @@ Render = Callable[[], dict[Any, Any]]
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """Hidden widgets that must be in the page before the panel is: gradio 6 leaves out what is on a tab until it is opened."""
+
+    shown: gr.Textbox
+    "Filled when the page first gets the cards. It is in the page because the server may forget a page's state."
+    version: gr.Textbox
+    "Changes with the library. The script then refreshes the host's cards."
+    update: gr.Button
+    "The script then clicks it for the cards of the panel."
+
+
+@dataclass(frozen=True)
 class LibraryPanel:
     """The cards and the widgets."""
 
@@ -43,12 +55,7 @@ class LibraryPanel:
     status: gr.HTML
     chosen: library_chosen.Chosen
     tools: library_tools.Tools
-    shown: gr.Textbox
-    "Hidden; filled when the page first gets the cards. It is in the page because the server may forget a page's state."
-    version: gr.Textbox
-    "Hidden; changes with the library. The script then refreshes the host's cards."
-    update: gr.Button
-    "Hidden; the script then clicks it for the cards of this panel."
+    hidden: Hidden
 
 
 class LibraryVersion:
@@ -85,7 +92,16 @@ class LibraryVersion:
         return self._services.host.info().checkpoint_name, loaded.names, loaded.left_out, ended
 
 
-def build(services: Services) -> LibraryPanel:
+def build_hidden() -> Hidden:
+    """Add the hidden widgets to the Blocks being built."""
+    return Hidden(
+        shown=gr.Textbox("", show_label=False, elem_id="te_library_shown"),
+        version=gr.Textbox("", show_label=False, elem_id="te_cards_version"),
+        update=gr.Button("Show cards", elem_id="te_library_update"),
+    )
+
+
+def build(services: Services, hidden: Hidden) -> LibraryPanel:
     """Add the panel to the Blocks being built."""
     card_list = CardList(services)
     with gr.Row(elem_classes=["te-heading"]):
@@ -93,18 +109,18 @@ def build(services: Services) -> LibraryPanel:
         with gr.Row(elem_id="te_library_upload"):
             upload = upload_button(t("Import"), file_count="multiple", size="sm", elem_id="te_library_import")
         refresh_button = gr.Button(t("Refresh"), size="sm", elem_id="te_library_refresh")
-    gr.HTML(toolbar(), elem_id="te_library_toolbar")
-    cards = gr.HTML("", elem_id="te_library_cards")
-    status = gr.HTML("", elem_id="te_library_status")
-    chosen = library_chosen.build(status)
-    tools = library_tools.build(status)
+    with gr.Row(equal_height=False, elem_id="te_library_columns"):
+        with gr.Column(scale=5, min_width=300):
+            gr.HTML(toolbar(), elem_id="te_library_toolbar")
+            cards = gr.HTML("", elem_id="te_library_cards")
+        with gr.Column(scale=4, min_width=300):
+            status = gr.HTML("", elem_id="te_library_status")
+            chosen = library_chosen.build(status)
+            tools = library_tools.build(status)
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
-        shown = gr.Textbox("", show_label=False, elem_id="te_library_shown")
-        version = gr.Textbox("", show_label=False, elem_id="te_cards_version")
-        update = gr.Button("Show cards", elem_id="te_library_update")
         _connect_previews(card_list)
-    return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, shown, version, update)
+    return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, hidden)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -132,7 +148,7 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
 
 def parts(panel: LibraryPanel, version: str) -> dict[str, tuple[Any, Render]]:
     """Return what the poll updates: the version alone, after which the script requests the cards."""
-    return {"library": (version, lambda: {panel.version: version})}
+    return {"library": (version, lambda: {panel.hidden.version: version})}
 
 
 def connect_update(
@@ -156,10 +172,10 @@ def connect_update(
         choices = gr.update(choices=[entry.name for entry in entries if entry.loaded])
         trash = library_tools.trash_update(services)
         names = choices if shown else {**choices, **first()}
-        return {panel.cards: cards, embedding: names, panel.tools.trashed: trash, panel.shown: "yes"}
+        return {panel.cards: cards, embedding: names, panel.tools.trashed: trash, panel.hidden.shown: "yes"}
 
-    outputs = [panel.status, panel.cards, embedding, panel.tools.trashed, panel.shown]
-    panel.update.click(update, [panel.shown], outputs, **AT_ONCE)
+    outputs = [panel.status, panel.cards, embedding, panel.tools.trashed, panel.hidden.shown]
+    panel.hidden.update.click(update, [panel.hidden.shown], outputs, **AT_ONCE)
 
 
 def _connect_previews(card_list: CardList) -> None:
