@@ -30,6 +30,7 @@ from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.inspection.inspection import Inspection
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import RunState
+from train_embedding.services.training.history import RunEntry
 from train_embedding.testing import FakeHost
 
 
@@ -61,8 +62,11 @@ class SomeRuns:
     def images(self, run_id: str) -> dict[str, Any]:
         return {"folder": str(self.get(run_id).folder), "sizes": [], "used": [{"file": "a\udcff.png"}], "skipped": []}
 
-    def list(self) -> list[RunState]:
-        return [*self.states.values()][::-1]
+    def entry(self, run_id: str) -> RunEntry:
+        return RunEntry(self.get(run_id))
+
+    def history(self, _search: str) -> list[RunEntry]:
+        return [RunEntry(state) for state in self.states.values()][::-1]
 
 
 class SomeServices:
@@ -119,7 +123,9 @@ def test_a_run_is_started_read_and_stopped(client: TestClient, services: SomeSer
     run_id = started.json()["id"]
     assert services.runs.specs[0].batch_size == 1, "the preset's values stand where the body is silent"
     assert services.runs.specs[0].steps == 7
-    assert get(client, f"runs/{run_id}").json() == started.json()
+    state = get(client, f"runs/{run_id}").json()
+    assert {name: state[name] for name in started.json()} == started.json()
+    assert (state["changed"], state["samples"], state["note"]) == ({"steps": 7}, 0, "")
     assert [run["id"] for run in get(client, "runs").json()] == [run_id]
     assert post(client, "runs", {"embedding": "my-cat", "dataset": "/pictures"}).status_code == 409
     stopped = client.post(f"{routes.PREFIX}/runs/{run_id}/stop")
@@ -274,10 +280,10 @@ def test_an_unknown_run_is_not_found(client: TestClient) -> None:
 def test_internal_errors_are_logged_and_not_shown(
     client: TestClient, services: SomeServices, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> Any:
+    def broken(_search: str) -> Any:
         raise RuntimeError("the secret path /etc")
 
-    services.runs.list = broken
+    services.runs.history = broken
     answer = get(client, "runs")
     assert answer.status_code == 500
     assert set(answer.json()) == {"error", "hint"}
@@ -300,7 +306,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 25
+    assert asked == 29
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

@@ -23,6 +23,7 @@ def state(tmp_path: Path) -> RunState:
         embedding="剣",
         folder=folder,
         spec=TrainingSpec("剣", "/pictures", template=("[name]",)),
+        checkpoint="v1-5",
         status="finished",
         step=7,
         steps=8,

@@ -45,6 +45,9 @@ _DATASET_FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
+_NOTE_FIELDS: dict[str, dict[str, Any]] = {"note": {"type": "string", "description": "What the user writes about the run."}}
+
+
 def add_runs(router: APIRouter, services: Services) -> None:
     """Add the routes to a router."""
 
@@ -55,9 +58,18 @@ def add_runs(router: APIRouter, services: Services) -> None:
         folder, repeats = text_field(values, "folder"), flag_field(values, "repeats")
         return answer(services.datasets.inspect(folder, repeats, text_field(values, "masks", "auto")).to_json())
 
-    def list_runs() -> Response:
-        """List all training runs, newest first."""
-        return answer([state.to_json() for state in services.runs.list()])
+    def list_runs(search: str = "") -> Response:
+        """List training runs, newest first: all of them, or those in which each word of `search` occurs. `changed` has the
+        options that differ from the preset, `samples` the number of images that were trained on, `note` the user's note."""
+        return answer(services.runs.history(search))
+
+    def list_trashed_runs() -> Response:
+        """List the training runs in the trash, newest first. The last part of `folder` is the id to restore a run by."""
+        return answer(services.runs.trashed())
+
+    def restore_run(trash_id: str) -> Response:
+        """Move a training run back from the trash."""
+        return answer(services.runs.restore(trash_id))
 
     def start_run(values: Any = BODY) -> Response:
         """Start training in the background, with a preset and the options that differ from it. Returns the state of the run, with
@@ -65,8 +77,18 @@ def add_runs(router: APIRouter, services: Services) -> None:
         return answer(services.runs.start(TrainingSpec.from_json(values)).to_json())
 
     def get_run(run_id: str) -> Response:
-        """Get the state of a run: its status, step, steps, loss, rate, ETA, files and error."""
-        return answer(services.runs.get(run_id).to_json())
+        """Get a run: its status, step, steps, loss, rate, ETA, files and error, and what `GET /runs` adds to these."""
+        return answer(services.runs.entry(run_id))
+
+    def change_run(run_id: str, values: Any = BODY) -> Response:
+        """Write the user's note about a run; an empty text removes it."""
+        check_fields(values, _NOTE_FIELDS)
+        return answer(services.runs.set_note(run_id, text_field(values, "note")))
+
+    def delete_run(run_id: str) -> Response:
+        """Move a run with its snapshots, previews and logs to the trash. The embedding stays as it is. Returns the id by which
+        the run can be restored."""
+        return answer({"deleted": run_id, "trash_id": services.runs.delete(run_id)})
 
     def get_run_images(run_id: str) -> Response:
         """List the images of a run with their sizes, captions and masks, and those that were skipped and why."""
@@ -86,7 +108,11 @@ def add_runs(router: APIRouter, services: Services) -> None:
     add(router, "POST", "/datasets", inspect_dataset, documented(_DATASET_FIELDS, ["folder"], example))
     add(router, "GET", "/runs", list_runs)
     add(router, "POST", "/runs", start_run, documented(_OPTION_SCHEMAS, ["embedding"], _RUN_EXAMPLE))
+    add(router, "GET", "/runs/trash", list_trashed_runs)
+    add(router, "POST", "/runs/trash/{trash_id}/restore", restore_run)
     add(router, "GET", "/runs/{run_id}", get_run)
+    add(router, "PATCH", "/runs/{run_id}", change_run, documented(_NOTE_FIELDS, ["note"], {"note": "the best so far"}))
+    add(router, "DELETE", "/runs/{run_id}", delete_run)
     add(router, "GET", "/runs/{run_id}/images", get_run_images)
     add(router, "POST", "/runs/{run_id}/stop", stop_run)
     add(router, "POST", "/runs/{run_id}/resume", resume_run, documented(changeable, [], {}))

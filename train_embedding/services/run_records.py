@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.old_names import with_added, with_current_names, without_retired
 from train_embedding.engine.config.spec import TrainingSpec
@@ -24,6 +25,8 @@ START_FILE = "start.pt"
 SNAPSHOTS = "snapshots"
 "The folder of snapshots in that of a run."
 MAX_POINTS = 200
+MAX_STATE = 8 * 2**20
+"Largest size of state.json in bytes; a run of 1,200 steps with 50 previews takes 0.03 MB."
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class RunState:
     """Holds state.json, what a resumed run starts from (start.pt, resume.safetensors), its log (loss.csv, events.jsonl,
     tensorboard), snapshots and previews."""
     spec: TrainingSpec
+    checkpoint: str = ""
+    "Name of the checkpoint that was trained with."
     status: Status = "queued"
     step: int = 0
     steps: int = 0
@@ -133,14 +138,20 @@ def load_state(folder: Path) -> RunState:
         ValueError: The file does not hold a run.
     """
     file = folder / STATE_FILE
-    values: Any = json.loads(file.read_text(encoding="utf-8"))
+    data = read_regular_file(file, MAX_STATE)
+    if len(data) > MAX_STATE:
+        raise ValueError(f"{file} is larger than {MAX_STATE} bytes")
+    try:
+        values: Any = json.loads(data.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{file} does not hold a run") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file} does not hold a run")
     known = {field.name for field in fields(RunState)}
     chosen: dict[str, Any] = {str(key): value for key, value in values.items() if key in known}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     try:
         state = _parse(RunState(**chosen), folder)
-    except TypeError as error:
+    except (TypeError, OverflowError, AttributeError, KeyError) as error:
         raise ValueError(f"{file} does not hold a run") from error
     if not state.active:
         return state
@@ -182,7 +193,9 @@ def _parse(values: RunState, folder: Path) -> RunState:
         values,
         id=folder.name,
         folder=folder,
+        embedding=str(values.embedding),
         spec=_parse_spec(values.spec),
+        checkpoint=str(values.checkpoint),
         step=int(values.step),
         steps=int(values.steps),
         seconds=float(values.seconds),

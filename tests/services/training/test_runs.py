@@ -366,3 +366,18 @@ def test_the_state_file_can_be_read_at_any_moment(trainee: Trainee) -> None:
     assert "running" in seen
     assert json.loads((started.folder / "state.json").read_text()) == trainee.services.runs.get(started.id).to_json()
     assert [path.name for path in started.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_run_names_its_checkpoint_and_is_not_deleted_while_it_is_active(trainee: Trainee) -> None:
+    runs = trainee.services.runs
+    with trainee.host.exclusive("something else"):
+        started = trainee.start(steps=1)
+        with pytest.raises(Conflict, match="is still active"):
+            runs.delete(started.id)
+    ended = trainee.wait(started)
+    assert ended.checkpoint == trainee.host.info().checkpoint_name
+    vectors = trainee.file.read_bytes()
+    runs.delete(ended.id)
+    assert runs.list() == []
+    assert runs.current() is None
+    assert trainee.file.read_bytes() == vectors

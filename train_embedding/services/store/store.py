@@ -18,7 +18,7 @@ from train_embedding.services.store.leftovers import sweep
 from train_embedding.services.store.locks import TrainingLocks
 from train_embedding.services.store.paths import check_inside, resolve_folder
 from train_embedding.services.store.transaction import Change, Journal, already_exists
-from train_embedding.services.store.trash import Trash, Trashed
+from train_embedding.services.store.trash import TRASH, Trash, Trashed
 
 NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
@@ -73,7 +73,7 @@ class EmbeddingStore:
     @property
     def trash(self) -> Trash:
         """The trash. It is next to the runs folder, where no host looks for embeddings."""
-        return Trash(self._host.info().runs_folder.parent / "trash")
+        return Trash(self._host.info().runs_folder.parent / TRASH)
 
     def recover(self) -> None:
         """Finish a change of a process that was killed."""

@@ -23,6 +23,8 @@ from train_embedding.services.store.transaction import Change
 
 logger = logging.getLogger(__name__)
 
+TRASH, RUNS = "trash", "runs"
+"""The folder of the trash, next to the runs folder, and its subfolder with deleted runs. A run's folder keeps its name."""
 _STAMP = "%Y%m%d-%H%M%S"
 _ITEM = re.compile(r"(?P<name>.+)\.(?P<time>\d{8}-\d{6})(-\d+)?", re.DOTALL)
 _MAX_NAME = 200
@@ -116,11 +118,10 @@ class Trash:
         return [path] if path.is_file() else [path / file for file in item.files]
 
     def empty(self) -> int:
-        """Delete all items permanently, and return how many there were. Raises StorageFailed."""
-        items = self.list()
-        for item in items:
-            path = self.folder / item.id
-            emptied = self.folder / f"{_EMPTIED}{item.id}"
+        """Delete all items and all deleted runs permanently, and return how many there were. Raises StorageFailed."""
+        paths = [self.folder / item.id for item in self.list()] + self._runs()
+        for path in paths:
+            emptied = self.folder / f"{_EMPTIED}{path.name}"
             try:
                 if path.is_file():
                     remove_file(path)
@@ -137,7 +138,7 @@ class Trash:
                 continue
             except OSError as error:
                 raise storage_failed(emptied, error, "deleted") from error
-        return len(items)
+        return len(paths)
 
     def sweep(self) -> None:
         """Remove what killed processes left behind. Call this while no other process changes the trash. Never fails."""
@@ -150,6 +151,11 @@ class Trash:
                     sweep_empty(path)
         except (OSError, StorageFailed) as error:
             logger.info("What was left behind in the trash cannot be removed now: %s", error)
+
+    def _runs(self) -> list[Path]:
+        """List the folders of deleted runs."""
+        folder = self.folder / RUNS
+        return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
     def _paths(self) -> Sequence[Path]:
         """List the folder; empty if it does not exist. Raises StorageFailed if it cannot be read."""

@@ -1,4 +1,4 @@
-"""Training runs: start, watch, stop and resume them. Each run has its own thread on the server."""
+"""Training runs: start, watch, stop, resume and delete them. Each run has its own thread on the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,20 @@ from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.library.create import MAX_VECTORS
 from train_embedding.services.library.library import Library
 from train_embedding.services.loaded_checkpoint import check_fits
-from train_embedding.services.run_records import RunState, load_start, load_state, no_such_run
+from train_embedding.services.run_records import RunState, load_start, no_such_run
 from train_embedding.services.store.leftovers import sweep, sweep_runs
 from train_embedding.services.store.locks import being_trained
+from train_embedding.services.store.trash import RUNS as TRASHED_RUNS
+from train_embedding.services.store.trash import TRASH
+from train_embedding.services.training.history import (
+    RunEntry,
+    StoredRuns,
+    move_to_trash,
+    read_note,
+    restore_from_trash,
+    trashed_runs,
+    write_note,
+)
 from train_embedding.services.training.image_report import latents_folder, read_report, skip_notes
 from train_embedding.services.training.prompts import check_prompts
 from train_embedding.services.training.run import Run
@@ -60,6 +70,8 @@ class Runs:
         "Runs of this process, by id."
         self._threads: dict[str, threading.Thread] = {}
         self._swept = False
+        self._on_disk = StoredRuns()
+        self._notes_written = 0
 
     def start(self, spec: TrainingSpec) -> RunState:
         """Check the spec, then train in the background.
@@ -196,6 +208,76 @@ class Runs:
                 return state
         raise no_such_run(run_id)
 
+    def entry(self, run_id: str) -> RunEntry:
+        """Return a run as the history shows it.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        state = self.get(run_id)
+        return RunEntry(state, read_note(state.folder))
+
+    def history(self, search: str = "") -> builtins.list[RunEntry]:
+        """Return the runs in which each word of a search occurs, the newest first. Upper and lower case are the same."""
+        words = search.casefold().split()
+        entries = (RunEntry(state, read_note(state.folder)) for state in self.list())
+        return [entry for entry in entries if entry.matches(words)]
+
+    def history_version(self) -> str:
+        """Return a text that changes whenever the history does, as far as that is cheap to see."""
+        own = [(state.id, state.status, len(state.previews)) for state in self._own()]
+        stamps = self._on_disk.stamps(self._host.info().runs_folder)
+        others = [(folder, stamp) for folder, stamp in sorted(stamps.items()) if folder.name not in self._runs]
+        return f"{hash((tuple(own), tuple(others), self._notes_written)) & 0xFFFFFFFFFFFF:012x}"
+
+    def set_note(self, run_id: str, note: str) -> RunEntry:
+        """Write the user's note about a run; an empty text removes it.
+
+        Raises:
+            NotFound: There is no such run.
+            InvalidInput: The note is too long.
+            StorageFailed: It cannot be written.
+        """
+        write_note(self.get(run_id).folder, note)
+        self._notes_written += 1
+        return self.entry(run_id)
+
+    def delete(self, run_id: str) -> str:
+        """Move a run with all of its files to the trash of runs; return its id there. The embedding stays as it is.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: The run is active, here or in another process.
+            StorageFailed: A file cannot be moved.
+        """
+        state = self.get(run_id)
+        if not state.active and run_id in self._threads:
+            self._threads[run_id].join()  # it may still be writing the end of the run
+        with self._lock:
+            state = self.get(run_id)
+            trained_here = any(other.active and other.embedding == state.embedding for other in self._own())
+            trained_elsewhere = state.status == "interrupted" and not trained_here
+            if state.active or (trained_elsewhere and self._library.is_being_trained(state.embedding)):
+                raise Conflict(msg('The run "{run}" is still active.', run=run_id), msg("Stop it first."))
+            trash_id = move_to_trash(state.folder, self._trash)
+            self._runs.pop(run_id, None)
+            self._threads.pop(run_id, None)
+        return trash_id
+
+    def restore(self, trash_id: str) -> RunEntry:
+        """Move a run back from the trash of runs.
+
+        Raises:
+            NotFound: It is not in the trash.
+            Conflict: There is a run with its id.
+            StorageFailed: A file cannot be moved.
+        """
+        return self.entry(restore_from_trash(trash_id, self._trash, self._host.info().runs_folder).name)
+
+    def trashed(self) -> builtins.list[RunEntry]:
+        """Return the runs in the trash, the newest first; the folder of each is named after its id in the trash."""
+        return trashed_runs(self._trash)
+
     def images(self, run_id: str) -> dict[str, Any]:
         """Return the report about the images of a run, as `image_report.report_of` makes it.
 
@@ -217,15 +299,13 @@ class Runs:
         return (active or states or [None])[-1]
 
     def latest(self) -> RunState | None:
-        """Return the run that a page shows: `current()`, or before the first run of this process the newest resumable run."""
-        return self.current() or self._left_behind
+        """Return the run that a page shows: `current()`, or before the first run of this process the newest resumable run.
 
-    @cached_property
-    def _left_behind(self) -> RunState | None:
-        """The newest run of earlier processes, if it can be resumed here.
-
-        Cached, because pages poll every second. A run that is still active in another process is not resumable here.
+        A run that is still active in another process is not resumable here.
         """
+        current = self.current()
+        if current is not None:
+            return current
         newest = max(self._stored(), key=lambda state: state.id, default=None)
         if newest is None or not newest.resumable or self._library.is_being_trained(newest.embedding):
             return None
@@ -279,17 +359,12 @@ class Runs:
             self._host.token_embeddings("")  # this makes the host load the selected checkpoint
         return self._host.info()
 
+    @property
+    def _trash(self) -> Path:
+        return self._host.info().runs_folder.parent / TRASH / TRASHED_RUNS
+
     def _stored(self) -> builtins.list[RunState]:
-        folder = self._host.info().runs_folder
-        states: builtins.list[RunState] = []
-        for state_file in folder.glob("*/state.json"):
-            if state_file.parent.name in self._runs:
-                continue
-            try:
-                states.append(load_state(state_file.parent))
-            except (OSError, ValueError) as error:
-                logger.warning("The run in %s is left out of the list: %s", state_file.parent, error)
-        return states
+        return self._on_disk.read(self._host.info().runs_folder, besides=tuple(self._runs))
 
 
 def _work(run: Run, trainer: Trainer, locks: ExitStack) -> None:

@@ -100,7 +100,7 @@ class Trainer:
         resolved = resolve(self._spec, model.resolution)
         if resolved.steps < self._spec.steps:
             self._run.note(msg("The run ends at step {step}, where the learning rate schedule ends.", step=resolved.steps))
-        self._run.publish(steps=resolved.steps)
+        self._run.publish(steps=resolved.steps, checkpoint=self._run.trained_on.checkpoint_name)
         images, teacher = self._prepare_data(model, resolved)
         if self._stopping():
             return
