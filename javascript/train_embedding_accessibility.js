@@ -15,6 +15,7 @@
         "te_create_status",
         "te_train_dataset_check",
         "te_train_status",
+        "te_runs_status",
         "te_library_status",
         "te_library_combined",
         "html_info_txt2img",

@@ -431,7 +431,7 @@ def _modules_after(statement: str) -> list[str]:
 def test_the_wheel_takes_files_that_exist() -> None:
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     start = lines.index("[tool.hatch.build.targets.wheel.force-include]") + 1
-    sources = [line.split('"')[1] for line in lines[start:] if line.startswith('"')][:4]
-    scripts = ("train_embedding", "train_embedding_accessibility", "train_embedding_library")
+    sources = [line.split('"')[1] for line in lines[start:] if line.startswith('"')][:5]
+    scripts = ("train_embedding", "train_embedding_accessibility", "train_embedding_library", "train_embedding_runs")
     assert sources == [*(f"javascript/{name}.js" for name in scripts), "style.css"]
     assert [source for source in sources if not (ROOT / source).is_file()] == []

@@ -425,3 +425,33 @@ def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:
     ui.click("#te_library_details .te-send[data-box=txt2img_prompt]")
     assert (value(ui, "txt2img_prompt"), value(ui, "txt2img_neg_prompt")) == ("a noted", "dark blurry")
     assert not ui.locator("#te_library_details .te-send[data-box=img2img_prompt]").is_visible()
+
+
+def test_a_run_is_found_noted_used_again_deleted_and_restored(ui: Any, app: App) -> None:
+    create(ui, "logged", "red", "1")
+    run = train(ui, "logged", batch_size=3)["run"]
+    fill(ui, "te_train_batch_size", "1")
+    sub_tab(ui, "Runs")
+    card = ui.locator(f'#te_runs_list .te-run[data-run="{run}"]')
+    wait(ui, lambda: card.count() == 1, "the run in the list", 30)
+    card.click()
+    assert card.get_attribute("aria-selected") == "true", "a click shows something before the server answers"
+    wait(ui, lambda: str(app.data / "embeddings" / "logged.pt") in text(ui, "te_runs_details"), "the details", 30)
+    fill(ui, "te_runs_note", "round and red")
+    ui.click("#te_runs_save_note")
+    wait(ui, lambda: "round and red" in card.inner_text(), "the note in the list", 30)
+    fill(ui, "te_runs_search", "nothing like it")
+    wait(ui, lambda: card.count() == 0, "an empty list", 30)
+    fill(ui, "te_runs_search", "ROUND logged")
+    wait(ui, lambda: card.count() == 1, "the run that was searched for", 30)
+    ui.click("#te_runs_use")
+    wait(ui, lambda: value(ui, "te_train_batch_size") == "3", "the run's settings", 30)
+    wait(ui, lambda: ui.locator("#te_tab_train").is_visible(), "the Train panel", 30)
+    sub_tab(ui, "Runs")
+    ui.click("#te_runs_delete")
+    wait(ui, lambda: card.count() == 0, "the end of the run", 30)
+    assert not (app.data / "runs" / run).exists()
+    assert (app.data / "embeddings" / "logged.pt").is_file()
+    ui.click("#te_runs_undo")
+    wait(ui, lambda: card.count() == 1, "the run again", 30)
+    assert (app.data / "runs" / run / "note.txt").read_text(encoding="utf-8") == "round and red"

@@ -31,7 +31,10 @@ from train_embedding.ui.library.details import entry_details, import_message, re
 MARK = "⟦"
 "The beginning of every translated text."
 SHOWN_ATTRIBUTES = ("placeholder", "title", "aria-label", "aria-valuetext", "alt")
-HIDDEN = {"te_library_select", "te_library_update", "te_library_draw", "te_train_poll", "te_host_cards"}
+HIDDEN = {
+    "te_library_select", "te_library_update", "te_library_draw", "te_runs_select", "te_runs_update", "te_train_poll",
+    "te_host_cards",
+}  # fmt: skip
 "Buttons that only the script clicks."
 NAME = "Steps"
 "A name that is also a text of the tab."

@@ -37,7 +37,7 @@ print_at_once = partial(print, flush=True)
 "Also reaches a program that reads the output through a pipe immediately."
 STATIC = Path(__file__).parent / "static"
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js")
+SCRIPTS = ("train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js", "train_embedding_runs.js")
 FILES = {
     "style.css": (STATIC / "style.css", ROOT / "style.css"),
     "page.css": (STATIC / "page.css",),

@@ -125,6 +125,11 @@ def progress(state: RunState | None) -> Markup:
     return render("progress", run=state, text=progress_text(state), percent=f"{percent:.1f}", curves=_curves(state))
 
 
+def status_name(state: RunState) -> Message:
+    """Return what a run is doing, or how it ended."""
+    return {**_WAITING, **_ENDED}.get(state.status, msg("Training"))
+
+
 def progress_text(state: RunState) -> Message:
     """Return the progress of a run in a few words, as in "step 120 of 400 · 1:05 left · loss 0.1234"."""
     parts = [_ENDED.get(state.status, NOTHING), _WAITING.get(state.status, NOTHING)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -14,6 +15,7 @@ from train_embedding.ui import create_panel, html, train_panel
 from train_embedding.ui.error_handling import PollErrors
 from train_embedding.ui.gradio_compat import AT_ONCE, bind_language
 from train_embedding.ui.library import panel as library_panel
+from train_embedding.ui.runs import panel as runs_panel
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -26,6 +28,17 @@ HostCards = Mapping[Any, Callable[[], str]]
 "Components with the host's own cards of embeddings, each with a function that renders it."
 STATUS = "status"
 "The part of a panel that is shown where its errors appear."
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The panels of the tab, and the sub-tabs that they are on."""
+
+    create: create_panel.CreatePanel
+    train: train_panel.TrainPanel
+    runs: runs_panel.RunsPanel
+    library: library_panel.LibraryPanel
+    tabs: gr.Tabs
 
 
 def build(services: Services, host_cards: HostCards | None = None, language: Language = "en") -> gr.Blocks:
@@ -65,16 +78,18 @@ def render(services: Services, host_cards: HostCards) -> None:
         host_cards: The components with the host's own cards of embeddings.
     """
     with gr.Column(elem_classes=["te-hidden"]):
-        hidden = library_panel.build_hidden()
-    with gr.Column(elem_id="te_panels"), gr.Tabs(elem_id="te_tabs"):
+        hidden, runs_hidden = library_panel.build_hidden(), runs_panel.build_hidden()
+    with gr.Column(elem_id="te_panels"), gr.Tabs(elem_id="te_tabs") as tabs:
         with _sub_tab(msg("Train"), "te_tab_train"), gr.Row(equal_height=False, elem_id="te_train_columns"):
             with gr.Column(scale=3, min_width=260, elem_id="te_create"):
                 create = create_panel.build(services)
             with gr.Column(scale=5, min_width=420, elem_id="te_train"):
                 train = train_panel.build(services)
+        with _sub_tab(msg("Runs"), "te_tab_runs"), gr.Column(elem_id="te_runs"):
+            runs = runs_panel.build(runs_hidden)
         with _sub_tab(msg("Library"), "te_tab_library"), gr.Column(elem_id="te_library"):
             library = library_panel.build(services, hidden)
-    _keep_up_to_date(services, create, train, library)
+    _keep_up_to_date(services, Panels(create, train, runs, library, tabs))
     _draw_host_cards(host_cards)
 
 
@@ -82,15 +97,14 @@ def _sub_tab(label: Message, elem_id: str) -> gr.Tab:
     return gr.Tab(t(label), id=elem_id, elem_id=elem_id)
 
 
-def _keep_up_to_date(
-    services: Services, create: create_panel.CreatePanel, train: train_panel.TrainPanel, library: library_panel.LibraryPanel
-) -> None:
+def _keep_up_to_date(services: Services, on: Panels) -> None:
     """Add the poll: the script clicks a hidden button, and the answer updates what changed since the page's last poll.
 
     The server keeps what a page has seen, and may forget it: gradio 6 after an hour without a connection, and every version at a
     restart. `opened` is kept in the page. A page that the server has forgotten gets everything again except the fields that the
     user fills in.
     """
+    create, train, runs, library = on.create, on.train, on.runs, on.library
     seen = gr.State(None)
     with gr.Column(elem_classes=["te-hidden"]):
         opened = gr.Textbox("", show_label=False, elem_id="te_page_opened")
@@ -108,7 +122,10 @@ def _keep_up_to_date(
     def library_parts(_page: str) -> Parts:
         return library_panel.parts(library, library_version.read())
 
-    panels = (("train", train.status, train_parts), ("library", library.status, library_parts))
+    def runs_parts(_page: str) -> Parts:
+        return runs_panel.parts(services, runs)
+
+    panels = (("train", train.status, train_parts), ("runs", runs.status, runs_parts), ("library", library.status, library_parts))
 
     def poll(known: dict[str, Any] | None, page: str) -> Updates:
         known, shown = known or {}, dict[str, Any]()
@@ -132,10 +149,12 @@ def _keep_up_to_date(
         return {}
 
     outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.images]
+    outputs += [runs.hidden.version, runs.status]
     outputs += [library.hidden.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
     events = (
         create_panel.connect(services, create, embedding, library_version),
         *train_panel.connect(services, train),
+        *runs_panel.connect(services, runs, train.widgets, on.tabs),
         *library_panel.connect(services, library, library_version),
     )
     for event in events:

@@ -1,0 +1,1 @@
+"""The Runs panel: the history of runs, and what can be done with each."""
