@@ -77,7 +77,7 @@ class WebUITrainer:
 
     def _train(self, name: str, steps: int) -> Steps:
         answers: list[str] = []
-        asks = threading.Thread(target=lambda: answers.append(self._answer(self._body(name, steps))), daemon=True)
+        asks = threading.Thread(target=lambda: answers.append(self._answer(self._arguments(name, steps))), daemon=True)
         clock = StepClock(pid_on_port(urlsplit(self._url).port or 80))
         asks.start()
         ended = 0
@@ -105,18 +105,8 @@ class WebUITrainer:
         except (OSError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
 
-    def _body(self, name: str, steps: int) -> dict[str, Any]:
-        side = self._resolution
-        training = {"embedding_name": name, "learn_rate": "0.005", "batch_size": 1, "gradient_step": 1, "steps": steps}
-        data = {"data_root": str(self._images), "log_directory": str(self._log_folder), "template_filename": "subject.txt"}
-        size = {"training_width": side, "training_height": side, "varsize": False, "use_weight": False}
-        choices = {"clip_grad_mode": "disabled", "clip_grad_value": "0.1", "shuffle_tags": False, "tag_drop_out": 0}
-        saving = {"create_image_every": 0, "save_embedding_every": NEVER, "save_image_with_stored_embedding": False}
-        preview = {"preview_from_txt2img": False, "preview_prompt": "", "preview_negative_prompt": "", "preview_steps": 1}
-        preview |= {"preview_sampler_name": "Euler", "preview_cfg_scale": 1, "preview_seed": 1}
-        preview |= {"preview_width": side, "preview_height": side}
-        sampling = {"latent_sampling_method": "once", "id_task": f"task({name})"}
-        return {**training, **data, **size, **choices, **saving, **preview, **sampling}
+    def _arguments(self, name: str, steps: int) -> dict[str, Any]:
+        return training_arguments(name, steps, self._images, self._log_folder, self._resolution)
 
     @contextmanager
     def _settings(self, wanted: dict[str, Any]) -> Iterator[None]:
@@ -135,6 +125,28 @@ class WebUITrainer:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"The WebUI answered {error.code} to {path}: {error.read()[:500]!r}") from error
+
+
+def training_arguments(name: str, steps: int, images: Path, log_folder: Path, side: int) -> dict[str, Any]:
+    """Return the arguments of the WebUI's trainer, for batch size 1 and without previews.
+
+    Args:
+        name: Of an embedding that the WebUI has loaded.
+        steps: Steps in all.
+        images: The training images.
+        log_folder: Folder for its logs.
+        side: Width and height of training.
+    """
+    training = {"embedding_name": name, "learn_rate": "0.005", "batch_size": 1, "gradient_step": 1, "steps": steps}
+    data = {"data_root": str(images), "log_directory": str(log_folder), "template_filename": "subject.txt"}
+    size = {"training_width": side, "training_height": side, "varsize": False, "use_weight": False}
+    choices = {"clip_grad_mode": "disabled", "clip_grad_value": "0.1", "shuffle_tags": False, "tag_drop_out": 0}
+    saving = {"create_image_every": 0, "save_embedding_every": NEVER, "save_image_with_stored_embedding": False}
+    preview = {"preview_from_txt2img": False, "preview_prompt": "", "preview_negative_prompt": "", "preview_steps": 1}
+    preview |= {"preview_sampler_name": "Euler", "preview_cfg_scale": 1, "preview_seed": 1}
+    preview |= {"preview_width": side, "preview_height": side}
+    sampling = {"latent_sampling_method": "once", "id_task": f"task({name})"}
+    return {**training, **data, **size, **choices, **saving, **preview, **sampling}
 
 
 def _read(file: Path) -> tuple[list[float], float]:
