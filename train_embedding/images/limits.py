@@ -53,3 +53,8 @@ TRAINING_PIXELS: dict[str, int] = {
 TRAINING_ISOLATED: dict[str, Limits] = {"WEBP": Limits(TRAINING_PIXELS["WEBP"], 2**30, 60.0), "ICO": Limits(2**20)}
 """Kinds of training images that are decoded in a separate process: WebP if `webp_is_safe` returns False, and icons, which may
 contain a PNG of any size."""
+
+THUMBNAIL_BYTES = 192 * 2**20
+"Largest file of a training image of which a thumbnail is made."
+THUMBNAIL: dict[str, Limits] = {kind: Limits(pixels, 2**30, 20.0) for kind, pixels in TRAINING_PIXELS.items()}
+"Thumbnails of training images, which may be as large as training reads them."

@@ -84,10 +84,34 @@ def measure_image(file: Path) -> tuple[Size, bool]:
     Raises:
         UnreadableFile: The file cannot be used.
     """
+    header = read_header(file)
+    return header.size, header.has_alpha
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image without decoding it.
+
+    Attributes:
+        size: Width and height in pixels, in the EXIF orientation.
+        has_alpha: Whether it can be transparent.
+        is_deep: Whether its pixels have more than 8 bits per channel.
+        turn: The transposition that brings the decoded image into its EXIF orientation; None if it is upright.
+    """
+
+    size: Size
+    has_alpha: bool
+    is_deep: bool
+    turn: Image.Transpose | None
+
+
+def read_header(file: Path) -> Header:
+    """Read what is known of an image without decoding it. Raises UnreadableFile if the file cannot be used."""
     with _opened(file) as image:
-        width, height = _stored_size(image)
-        turned = _orientation(image) in _TURNED
-        return (height, width) if turned else (width, height), _has_alpha(image)
+        (width, height), orientation = _stored_size(image), _orientation(image)
+        turn = None if image.format == "TIFF" else _UPRIGHT.get(orientation)  # Pillow rotates TIFF files during decoding
+        size = (height, width) if orientation in _TURNED else (width, height)
+        return Header(size, _has_alpha(image), _is_deep(image), turn)
 
 
 def check_mask(file: Path) -> None:

@@ -12,6 +12,7 @@ from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.engine.config.spec import ResolvedSpec, label_of
 from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.data.captions import caption_path, file_exists, load_caption
+from train_embedding.engine.data.exclusions import EXCLUDED_FILE, read_excluded
 from train_embedding.engine.data.file_names import displayable
 from train_embedding.engine.data.image import Pixels, check_mask, mask_path, measure_image, read_pixels, verify_image
 from train_embedding.errors import InvalidInput, NotAllowed, NotFound, NothingToTrainOn, TrainEmbeddingError, UnreadableFile
@@ -127,7 +128,7 @@ def scan_folder(
 def list_images(
     folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
 ) -> tuple[list[tuple[Path, int]], list[SkippedFile]]:
-    """List the image files of a folder with their repeats.
+    """List the image files of a folder with their repeats, without those that are excluded (`exclusions.py`).
 
     Args:
         folder: The dataset.
@@ -140,7 +141,17 @@ def list_images(
     Raises:
         NotFound: The folder does not exist.
         NotAllowed: The folder may not be read.
+        UnreadableFile: The list of excluded images cannot be read.
     """
+    found, skipped = list_all_images(folder, repeats, allowed)
+    excluded = {parent: read_excluded(parent) for parent in {file.parent for file, _ in found}}
+    return [(file, count) for file, count in found if displayable(file.name) not in excluded[file.parent]], skipped
+
+
+def list_all_images(
+    folder: Path, repeats: bool = False, allowed: Sequence[Path] | None = None
+) -> tuple[list[tuple[Path, int]], list[SkippedFile]]:
+    """List the image files of a folder like `list_images`, including those that are excluded."""
     found, skipped = [(file, 1) for file in find_images(folder)], list[SkippedFile]()
     for subfolder in filter(Path.is_dir, _entries(folder)) if repeats else ():
         named = _REPEATED.fullmatch(subfolder.name)
@@ -191,7 +202,7 @@ def check_image(file: Path, allowed: Sequence[Path] | None = None, masks: str = 
     Raises:
         UnreadableFile: The image, its caption or its mask cannot be used.
     """
-    _check_place(file, allowed)
+    check_place(file, allowed)
     verify_image(file)
     if masks in ("file", "auto") and file_exists(mask_path(file)):
         check_mask(file)
@@ -214,6 +225,11 @@ def no_usable_images(folder: Path, skipped: Sequence[SkippedFile]) -> NothingToT
 
 def _nothing_in(folder: Path) -> NothingToTrainOn:
     """Make the error for a folder without images directly in it, naming the subfolders that contain images."""
+    if read_excluded(folder) and find_images(folder):
+        return NothingToTrainOn(
+            msg('All images in "{folder}" are excluded from training.', folder=folder),
+            msg('Include some of them, or delete "{file}".', file=EXCLUDED_FILE),
+        )
     counted, others = subfolders_with_images(folder)
     if counted or others:
         subfolders = list_subfolders(counted or others)
@@ -265,7 +281,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _scan(name: str, file: Path, repeats: int, options: ImageOptions, allowed: Sequence[Path] | None) -> TrainingImage:
-    _check_place(file, allowed)
+    check_place(file, allowed)
     stamp = _stamp(file)
     size, has_alpha = measure_image(file)
     mask = ""
@@ -301,7 +317,8 @@ def _stamp(file: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _check_place(file: Path, allowed: Sequence[Path] | None) -> None:
+def check_place(file: Path, allowed: Sequence[Path] | None) -> None:
+    """Raise UnreadableFile if an image, its caption or its mask is a link that leads outside the allowed folders."""
     for path in filter(os.path.lexists, (file, caption_path(file), mask_path(file))):
         _check_inside(path, allowed)
 
