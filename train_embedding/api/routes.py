@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 
 from train_embedding.api.combining import add_combining
+from train_embedding.api.datasets import add_datasets
 from train_embedding.api.embeddings import add_embeddings
 from train_embedding.api.inspection import add_inspection
 from train_embedding.api.library import add_library
@@ -35,5 +36,6 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     add_inspection(router, services)
     add_combining(router, services)
     add_library(router, services)
+    add_datasets(router, services)
     add_runs(router, services)
     app.include_router(router)

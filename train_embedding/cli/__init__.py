@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, demo, doctor, inspect, library, merge, resume, runs, tokens, train
+from train_embedding.cli import app, bench, dataset, demo, doctor, inspect, library, merge, resume, runs, tokens, train
 from train_embedding.cli.common import with_option_names
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError, refusal_of
@@ -30,6 +30,7 @@ COMMANDS = (
     library.add_import,
     library.add_export,
     library.add_notes,
+    dataset.add_to,
     app.add_to,
     demo.add_to,
     bench.add_to,
