@@ -95,7 +95,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "services.run_records": (),
     "services.typed_paths": (),
     "services.waiting": (),
-    "services.datasets": ("services.typed_paths",),
+    "services.datasets": ("services.store", "services.typed_paths"),
     "services.sidecars": ("services.loaded_checkpoint", "services.run_records", "services.waiting"),
     "services.store": ("services.sidecars", "services.formats", "services.run_records"),
     "services.diagnosis": ("services.store", "services.run_records"),

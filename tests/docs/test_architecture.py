@@ -11,7 +11,7 @@ PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|js|css))`")
 BASES = (ROOT, ROOT / "train_embedding", ROOT / "train_embedding" / "embeddings")
 MADE_AT_RUN_TIME = {
     "embeddings/", "runs/", "tensorboard/", "snapshots/", "previews/", "latents/", "trash/", "library/", "templates/",
-    "textual_inversion_templates/", ".train-embedding/runs/",
+    "textual_inversion_templates/", ".train-embedding/runs/", "datasets/", "dataset-trash/", "dataset-changes/",
 }  # fmt: skip
 
 
