@@ -12,6 +12,7 @@ from train_embedding.engine.training.early_stopping import (
     Evaluation,
     Verdict,
     best_evaluation,
+    has_fallen,
     has_learned,
     judge,
     paired_difference,
@@ -104,16 +105,34 @@ def test_overfitting_keeps_the_snapshot_before_it(seed: int) -> None:
     assert made[best_evaluation(made)].step <= 320
 
 
-def test_the_best_has_the_lowest_mean_loss() -> None:
-    def made(*losses: Sequence[float]) -> list[Evaluation]:
-        return [Evaluation(20 * index, torch.tensor(each, dtype=torch.float64)) for index, each in enumerate(losses)]
+def by_items(*losses: Sequence[float]) -> list[Evaluation]:
+    return [Evaluation(20 * index, torch.tensor(each, dtype=torch.float64)) for index, each in enumerate(losses)]
 
-    assert best_evaluation(made([1.0, 1.0], [0.5, 0.6], [0.5, 0.59], [0.6, 0.6])) == 2
-    assert best_evaluation(made([1.0, 1.0], [0.5, 0.5], [0.5, 0.5])) == 1
-    assert best_evaluation(made([1.0, 1.0], [1.5, 1.5], [1.4, 1.4])) == 0
-    assert best_evaluation(made([1.0, 1.0], [1.5, 1.5], [1.4, 1.4]), after=0) == 2
-    # In the mean of ratios, the item of high noise, with its small loss, would win.
-    assert best_evaluation(made([1.0, 0.01], [0.6, 0.02], [0.9, 0.005])) == 1
+
+def test_the_latest_is_kept_unless_it_is_clearly_worse_than_the_lowest() -> None:
+    lower, noisy = [0.5, 0.6, 0.5, 0.6], [0.7, 0.5, 0.4, 0.68]
+    assert best_evaluation(by_items([1.0] * 4, lower, noisy)) == 2  # higher by 0.02, with a standard error of 0.07
+    assert best_evaluation(by_items([1.0] * 4, lower, [0.52, 0.62, 0.53, 0.61])) == 1
+    assert best_evaluation(by_items([1.0] * 4, lower, lower)) == 2
+    assert best_evaluation(by_items([1.0] * 4, [1.5] * 4, [1.4] * 4)) == 0
+    assert best_evaluation(by_items([1.0] * 4, [1.5] * 4, [1.4] * 4), after=0) == 2
+
+
+def test_a_run_that_changed_nothing_keeps_its_start() -> None:
+    assert best_evaluation(by_items([1.0] * 4, [1.0] * 4, [1.0] * 4)) == 0
+
+
+def test_a_gain_of_two_percent_is_learning() -> None:
+    start = torch.tensor([0.2, 0.1, 0.3, 0.2])
+    assert has_fallen(start, start * 0.975)
+    assert has_fallen(start, start - torch.tensor([0.1, -0.05, 0.01, 0.0]))  # by 7.5 %, with a standard error of 8 %
+    assert not has_fallen(start, start * 0.99)  # although all items are lower
+    assert not has_fallen(start, start * 1.1)
+
+
+def test_the_mean_loss_decides_and_not_the_mean_ratio() -> None:
+    # In the mean of ratios, the items of high noise, with their small losses, would win.
+    assert best_evaluation(by_items([1.0, 0.01] * 3, [0.6, 0.02] * 3, [0.9, 0.005] * 3)) == 1
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from train_embedding.engine.training import loop
 from train_embedding.engine.training.early_stopping import Evaluation, Verdict
 from train_embedding.engine.training.evaluation import evaluation_losses, evaluation_set
 from train_embedding.engine.training.events import Ended, Evaluated, Event, Started, Stepped
-from train_embedding.engine.training.loop import LoopHooks, train
+from train_embedding.engine.training.loop import Evaluate, LoopHooks, train
 from train_embedding.engine.training.state import new_state
 
 SPEC = TrainingSpec(
@@ -34,6 +34,8 @@ class Run:
     model: DiffusionModel
     spec: TrainingSpec = SPEC
     should_stop: Callable[[], bool] = lambda: False
+    confirm: Evaluate | None = None
+    untrained: dict[str, torch.Tensor] | None = None
     events: list[Event] = field(default_factory=list)
     copies: list[torch.Tensor] = field(default_factory=list)
     "The vectors after each step."
@@ -42,7 +44,8 @@ class Run:
         resolved = resolve(self.spec, 64)
         self.state = new_state({"clip_l": self.start()}, resolved, torch.device("cpu"))
         data = LatentDataset(self.pictures(), resolved, 2)
-        train(self.model, self.state, data, resolved, LoopHooks(self.evaluate, self._announce, self.should_stop))
+        hooks = LoopHooks(self.evaluate, self._announce, self.should_stop, confirm=self.confirm, untrained=self.untrained)
+        train(self.model, self.state, data, resolved, hooks)
 
     @property
     def vectors(self) -> dict[str, torch.Tensor]:
@@ -279,6 +282,25 @@ def test_a_run_with_a_falling_rate_goes_on_if_it_still_improves(
     monkeypatch.setattr(loop, "still_improves", lambda _evaluations, _start: False)
     assert Run(tiny_model, falling).state.step == 4
     assert Run(tiny_model, replace(falling, early_stopping=False)).state.step == 8
+
+
+def test_further_items_decide_before_a_run_ends_as_not_learning(tiny_model: DiffusionModel) -> None:
+    frozen = replace(SPEC, steps=8, eval_every=2, lr_scheduler="linear", learning_rate="1e-12")
+    asked: list[dict[str, torch.Tensor]] = []
+
+    def confirm(vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+        asked.append(vectors)
+        return torch.full((64,), 1 - 0.1 * (len(asked) - 1))  # the second time lower
+
+    assert Run(tiny_model, frozen).state.verdict is Verdict.NOT_LEARNING
+    run = Run(tiny_model, frozen, confirm=confirm)
+    assert (run.state.verdict, run.state.step, len(asked)) == (Verdict.CONVERGED, 4, 2)
+    assert torch.equal(asked[0]["clip_l"], run.start())
+    assert torch.equal(asked[1]["clip_l"], run.state.ema["clip_l"])
+    shorter = {"clip_l": run.start()[:1]}
+    asked.clear()
+    assert Run(tiny_model, frozen, confirm=confirm, untrained=shorter).state.verdict is Verdict.CONVERGED
+    assert torch.equal(asked[0]["clip_l"], shorter["clip_l"])
 
 
 def test_a_run_that_learned_cools_down_and_ends(tiny_model: DiffusionModel, monkeypatch: pytest.MonkeyPatch) -> None:

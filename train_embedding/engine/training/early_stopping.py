@@ -26,6 +26,8 @@ SMALL_GAIN = 0.05
 "An improvement within the window below this fraction of the total improvement is ignored."
 LATE_GAIN = 0.2
 "Fraction of the total improvement that the second half of a budget must bring for the budget to be doubled."
+MIN_GAIN = 0.02
+"A budget of steps that lowered the mean loss by less than this fraction has not learned."
 HARDLY_MOVED = 0.05
 "Vectors that changed by less than this fraction of their norm are considered barely trained."
 _TINY = 1e-6
@@ -98,7 +100,10 @@ def still_improves(evaluations: Sequence[Evaluation], start: int) -> bool:
 
 
 def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
-    """Find the evaluation with the lowest mean loss, the earliest one within rounding errors of it.
+    """Find the evaluation to keep: the latest one that is not clearly worse than the one with the lowest mean loss.
+
+    Clearly is by two standard errors of the paired difference. The lowest of several noisy means is often too early, and later
+    vectors have seen more images. If they changed nothing, the first evaluation is kept.
 
     Args:
         evaluations: All evaluations of the run.
@@ -108,14 +113,26 @@ def best_evaluation(evaluations: Sequence[Evaluation], after: int = -1) -> int:
         The index of the evaluation.
     """
     first = next(index for index, evaluation in enumerate(evaluations) if evaluation.step > after)
-    means = _losses(evaluations[first:]).mean(1)
-    return first + int((means <= means.min() + _TINY).nonzero()[0])
+    losses = _losses(evaluations)
+    lowest = losses[first + int(losses[first:].mean(1).argmin())]
+    latest = max(index for index in range(first, len(losses)) if not _is_below(lowest, losses[index]))
+    unchanged = bool(((losses[latest] - losses[first]).abs() <= _TINY).all())
+    return first if unchanged else latest
 
 
 def has_learned(evaluations: Sequence[Evaluation]) -> bool:
     """Return whether the lowest mean loss is at least two standard errors below that of the start."""
     losses = _losses(evaluations)
     return _is_below(losses[int(losses.mean(1).argmin())], losses[0])
+
+
+def has_fallen(start: torch.Tensor, now: torch.Tensor) -> bool:
+    """Return whether the mean loss is below that of the start by MIN_GAIN of it; both have the same items, [N].
+
+    The standard error is no help here: with few items it is often larger than the gain of a run that has learned, and with many
+    even a run that cannot learn is clearly below its start on the images that it was trained on, by less than one percent.
+    """
+    return float((start - now).mean()) >= MIN_GAIN * float(start.mean())
 
 
 def diagnose(evaluations: Sequence[Evaluation], moved: float) -> Diagnosis:

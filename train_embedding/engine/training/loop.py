@@ -15,7 +15,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.model.noise_schedule import add_noise, draw_timesteps
 from train_embedding.engine.runtime.precision import LossScale, autocast, compute_dtype
 from train_embedding.engine.training.core_loss import CoreLoss
-from train_embedding.engine.training.early_stopping import Verdict, has_learned, judge, still_improves
+from train_embedding.engine.training.early_stopping import Verdict, has_fallen, judge, still_improves
 from train_embedding.engine.training.events import Ended, Evaluated, Listener, Started, Stepped
 from train_embedding.engine.training.losses import min_snr_weights, per_sample_losses, prediction_target
 from train_embedding.engine.training.optimizers import set_learning_rate
@@ -67,6 +67,9 @@ class LoopHooks:
         should_stop: Returns whether the run should stop; called before each step.
         core_loss: Context regularization; required if the spec has a weight for it.
         gradient: Computes the gradient of a step.
+        confirm: Computes the losses of further items, for any number of vectors; called before a run ends as not learning.
+        untrained: The vectors [n, d] that the last ones are then compared with, such as those of the init text before a word was
+            added to it; None for the first vectors of the run.
     """
 
     evaluate: Evaluate
@@ -74,6 +77,8 @@ class LoopHooks:
     should_stop: Callable[[], bool]
     core_loss: CoreLoss | None = None
     gradient: Gradient = accumulate_gradient
+    confirm: Evaluate | None = None
+    untrained: dict[str, torch.Tensor] | None = None
 
 
 def train(model: DiffusionModel, state: TrainState, dataset: LatentDataset, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
@@ -118,16 +123,27 @@ def _evaluate_if_due(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks
         if not resolved.rate_falls:
             state.apply_verdict(judge(state.evaluations, resolved.spec.min_steps), resolved.lr_cooldown_steps)
         elif resolved.can_extend(state.step, state.extensions):
-            _extend_or_end(state, resolved)
+            _extend_or_end(state, resolved, hooks)
     hooks.announce(Evaluated(evaluation, state))
 
 
-def _extend_or_end(state: TrainState, resolved: ResolvedSpec) -> None:
+def _extend_or_end(state: TrainState, resolved: ResolvedSpec, hooks: LoopHooks) -> None:
     """At the end of a budget of steps, double it if that promises a lower loss; otherwise end the run."""
     if still_improves(state.evaluations, resolved.budget_start(state.extensions)):
         state.extensions += 1
     else:
-        state.apply_verdict(Verdict.CONVERGED if has_learned(state.evaluations) else Verdict.NOT_LEARNING, 0)
+        state.apply_verdict(Verdict.CONVERGED if _has_learned(state, hooks) else Verdict.NOT_LEARNING, 0)
+
+
+def _has_learned(state: TrainState, hooks: LoopHooks) -> bool:
+    """Return whether the loss has fallen. If the evaluations do not show it, further items decide."""
+    if has_fallen(state.evaluations[0].losses, state.evaluations[-1].losses):
+        return True
+    if hooks.confirm is None:
+        return False
+    device = next(iter(state.ema.values())).device
+    untrained = {key: tensor.to(device) for key, tensor in (hooks.untrained or state.kept[0]).items()}
+    return has_fallen(hooks.confirm(untrained), hooks.confirm(state.ema))
 
 
 @dataclass(frozen=True)

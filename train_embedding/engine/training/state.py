@@ -90,7 +90,7 @@ class TrainState:
         if len(self.kept) > MAX_KEPT:
             steps = (evaluation.step for evaluation in self.evaluations)
             by_step = dict(zip(steps, scores(self.evaluations), strict=True))
-            del self.kept[max(filter(None, self.kept), key=by_step.__getitem__)]
+            del self.kept[max(sorted(self.kept)[1:-1], key=by_step.__getitem__)]
         return evaluation
 
     def apply_verdict(self, verdict: Verdict, cooldown: int) -> None:
