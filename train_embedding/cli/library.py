@@ -47,7 +47,8 @@ def add_create(commands: Commands) -> None:
         "--vectors",
         default="auto",
         metavar="N",
-        help="number of vectors, 1 to 75, or auto for 2, or one per token of the text (default: auto)",
+        help="number of vectors, 1 to 75, or auto for 2, or one per token of a longer text; the first training may use one more "
+        "or fewer (default: auto)",
     )
     parser.add_argument(
         "--start", choices=STARTS, default=STARTS[0],

@@ -34,7 +34,8 @@ START_INFO = msg(
     field=INIT_TEXT,
 )
 VECTORS_INFO = msg(
-    "1 to 75. More vectors store more detail but use more of the 75-token prompt. auto: 2, or one per token of a longer text."
+    "1 to 75. More vectors store more detail but use more of the 75-token prompt. auto: 2, or one per token of a longer "
+    "text; the first training may use one more or fewer."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.engine.training.start_words import ROUNDS, Candidate, VectorTables, choose_start_words
+from train_embedding.engine.training.start_words import ROUNDS, Candidate, VectorTables, choose_companion, choose_start_words
 
 ITEMS = sum(ROUNDS)
 
@@ -72,7 +72,7 @@ def test_every_vector_of_a_longer_embedding_is_filled() -> None:
     assert {tuple(candidate.vectors["clip_l"].shape) for candidate in ranked} == {(5, 3)}
 
 
-def test_the_worse_half_sees_fewer_items() -> None:
+def test_only_the_best_see_all_items() -> None:
     target = Target((0.0, 1.0, 2.1))
     ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, target)
     counts = [len(candidate.losses) for candidate in ranked]
@@ -114,3 +114,71 @@ def test_stopping_returns_the_ranking_so_far() -> None:
 def test_without_words_the_embedding_stays() -> None:
     ranked = choose_start_words(word(1.0, 2.0), {}, Target((0.0, 0.0)))
     assert labels(ranked) == [""]
+
+
+TEXT = ("text", word(1.0, 0.0, 2.0))
+
+
+def test_a_word_takes_the_place_of_a_copy_of_the_text() -> None:
+    current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
+    target = Target((1.0, 0.0, 2.0), (0.0, 1.0, 2.1))
+    best = choose_companion(current, TEXT, WORDS, target)[0]
+    assert best.label == "text, b"
+    assert torch.equal(best.vectors["clip_l"], torch.cat([TEXT[1]["clip_l"], WORDS["b"]["clip_l"]]))
+    assert best.loss == 0.0
+
+
+def test_a_word_is_added_to_a_single_vector() -> None:
+    words = {"up": word(0.0, 2.0), "down": word(0.0, -2.0), "left": word(-2.0, 0.0)}
+    best = choose_companion(word(2.0, 0.0), ("right", word(2.0, 0.0)), words, Target((1.4, 1.4)))[0]
+    assert best.label == "right + up"
+    assert best.vectors["clip_l"].norm() == pytest.approx(2.0)
+
+
+def test_a_text_that_fills_all_vectors_stays() -> None:
+    tokens = {"clip_l": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+    assert labels(choose_companion(tokens, ("two words", tokens), {"a": word(1.0, 1.0)}, Target((9.0, 9.0), (9.0, 9.0)))) == [""]
+
+
+class AnyCount:
+    """Evaluates vectors by their distance from a target, and gives those of another number a high loss."""
+
+    def __init__(self, *rows: tuple[float, ...]) -> None:
+        self.target = torch.tensor(rows)
+
+    def __call__(self, vectors: VectorTables, number: int) -> list[float]:
+        same = vectors["clip_l"].shape == self.target.shape
+        loss = float((vectors["clip_l"] - self.target).square().mean()) if same else 50 + float(vectors["clip_l"].sum())
+        return [loss] * ROUNDS[number]
+
+
+@pytest.mark.parametrize(
+    ("target", "label"),
+    [
+        (((1.0, 0.0, 2.0),), "text"),
+        (((1.0, 0.0, 2.0), (0.0, 1.0, 2.1)), "text, b"),
+        (((0.53, 0.53, 2.16),), "text + b"),
+    ],
+)
+def test_the_number_of_vectors_may_change(target: tuple[tuple[float, ...], ...], label: str) -> None:
+    current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
+    words = {name: WORDS[name] for name in "bc"}
+    ranked = choose_companion(current, TEXT, words, AnyCount(*target), any_count=True)
+    assert ranked[0].label == label
+    assert len(ranked[0].vectors["clip_l"]) == len(target)
+    fixed = choose_companion(current, TEXT, words, AnyCount(*target))
+    assert {len(candidate.vectors["clip_l"]) for candidate in fixed} == {2}
+
+
+def test_a_text_of_two_tokens_may_get_a_third_vector() -> None:
+    tokens = {"clip_l": torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])}
+    ranked = choose_companion(
+        tokens, ("two words", tokens), WORDS, AnyCount((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 1.0, 2.1)), any_count=True
+    )
+    assert ranked[0].label == "two words, b"
+    assert not any("+" in label for label in labels(ranked))  # a word is added to a single token only
+
+
+def test_the_text_itself_is_not_added_to_the_text() -> None:
+    current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
+    assert "text, text" not in labels(choose_companion(current, TEXT, {**WORDS, "text": TEXT[1]}, Target((1.0, 0.0, 2.0))))

@@ -109,7 +109,7 @@ class TrainingSpec:
         ),
     )
     batch_size: int = field(
-        default=4,
+        default=2,
         metadata=option(msg("Batch size"), msg("Images per step."), "Basics", low=1, high=256, unit="images", advanced=False),
     )
     teacher_prompt: str = field(
@@ -125,17 +125,18 @@ class TrainingSpec:
         ),
     )
     choose_start_words: bool = field(
-        default=False,
+        default=True,
         metadata=option(
-            msg("Choose the start words"),
-            msg("Starts a new embedding from the words with the lowest loss on your images instead of your own."),
+            msg("Complete the initialization text"),
+            msg("Adds the word that describes your images best to the text that a new embedding starts from."),
             "What to learn",
             new_row=True,
-            details="Before the first step, the loss of up to 32 words is measured on your images with fixed noise: the "
-            "initialization text, words of the captions and file names, and common nouns, styles and materials; then pairs of "
-            "the best ones. It takes no training and some seconds. The ranking is listed with the run. A low loss is not "
-            "always a good start: vague words can have the lowest. An embedding without an initialization text is always "
-            "started this way; one that was trained before keeps its vectors.",
+            details="Before the first step, the loss of the initialization text with one more word is measured on your images "
+            "with fixed noise, for up to 32 words: your candidates, words of the captions and file names, and common nouns, "
+            'styles and materials. It takes no training and some seconds. If the number of vectors was "auto", the text alone '
+            "and a word added to its vector are compared too, so training may start with one vector more or fewer. The ranking "
+            "is listed with the run. Off: training starts from your text. An embedding without an initialization text always "
+            "starts from the words with the lowest loss; one that was trained before keeps its vectors.",
         ),
     )
     candidates: str = field(

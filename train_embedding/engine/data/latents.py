@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -213,7 +214,8 @@ class LatentDataset:
         self._teacher = teacher
         self._spec = resolved.spec
         self._device = device or torch.device("cpu")
-        self._captions = Captions(self._spec, [encoded.image.caption for encoded in images], vectors)
+        self._texts = [encoded.image.caption for encoded in images]
+        self._captions = Captions(self._spec, self._texts, vectors)
         self._fits = _bytes(images) <= ON_DEVICE_BYTES
         generator = step_generator(self._spec.seed, 0)
         views = [
@@ -227,6 +229,12 @@ class LatentDataset:
         self._local_rows = slice(processes.rank * self._spec.batch_size, (processes.rank + 1) * self._spec.batch_size)
         self._order = BatchOrder(list(groups.values()), self._batch_size, self._spec.seed)
         self._groups = [sorted(set(group)) for group in groups.values()]
+
+    def with_vectors(self, count: int) -> LatentDataset:
+        """Return the same dataset for an embedding with another number of vectors; the latents are shared."""
+        other = copy.copy(self)
+        other._captions = Captions(self._spec, self._texts, count)
+        return other
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step, counted from 1."""

@@ -1,8 +1,8 @@
 """Choice of the words that an embedding starts from, by their evaluation loss: forward passes only, no gradient.
 
-Candidates are compared on a few evaluation items first; the worse half is left out, and the others are compared on more items
-(successive halving: Jamieson & Talwalkar 2016, arXiv 1502.07943). Pairs of the best words follow, as two vectors or as their sum.
-The gradient of the loss with respect to the whole vocabulary is no substitute: it predicts the loss of a word badly.
+Candidates are compared on a few evaluation items first; only the best quarter is compared on more (successive halving: Jamieson &
+Talwalkar 2016, arXiv 1502.07943). The gradient of the loss with respect to the whole vocabulary is no substitute: it predicts
+the loss of a word badly.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -21,10 +21,15 @@ from train_embedding.embeddings.create import fill
 
 VectorTables = dict[str, torch.Tensor]
 "Vectors per text encoder, fp32 [n, d]."
+Evaluate = Callable[[VectorTables, int], Sequence[float]]
+"Returns the losses of vectors on the items of a round, counted from 0."
+Stopped = Callable[[], bool]
 ROUNDS = (4, 4, 8)
 "Evaluation items that each round adds."
-PAIRED = 3
-"Number of the best words of which pairs are tried."
+KEPT_PART = 4
+"Only one in this many candidates takes part in the next round."
+LEAST_KEPT = 3
+"Smallest number of candidates that take part in the next round; the words of the last round are also tried in other forms."
 SMALL_NORM = 1 / 3
 """Words whose norm is below this fraction of the largest one are not tried: the checkpoint has hardly been trained on them.
 Such a word says little, which is often better than a wrong word, but it is a bad start: an optimizer may keep its norm."""
@@ -38,11 +43,13 @@ class Candidate:
         label: The words; empty for the embedding as it is.
         vectors: Vectors [n, d] per text encoder, on the CPU.
         losses: Losses of the items that it has been evaluated on, in the order of the rounds.
+        words: The words that were added to an init text.
     """
 
     label: str
     vectors: VectorTables
     losses: list[float] = field(default_factory=list[float])
+    words: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:
@@ -52,13 +59,11 @@ class Candidate:
 
 
 def choose_start_words(
-    current: VectorTables,
-    words: Mapping[str, VectorTables],
-    evaluate: Callable[[VectorTables, int], Sequence[float]],
-    *,
-    stopped: Callable[[], bool] = lambda: False,
+    current: VectorTables, words: Mapping[str, VectorTables], evaluate: Evaluate, *, stopped: Stopped = lambda: False
 ) -> list[Candidate]:
     """Rank words, and pairs of the best ones, by their evaluation loss.
+
+    A pair becomes two vectors, or the sum of both.
 
     Args:
         current: The vectors of the embedding as it is, [n, d] per text encoder; a candidate too, unless all are zeros.
@@ -70,27 +75,102 @@ def choose_start_words(
         All candidates that were evaluated, the best one first: those with more items before those that were left out. The first
         one is what to start from. Empty if there is no candidate.
     """
-    count = len(next(iter(current.values())))
+    count = _count(current)
     words = _trained(words)
-    singles = [Candidate(word, {key: fill(table, count) for key, table in tables.items()}) for word, tables in words.items()]
-    as_it_is = [Candidate("", current)] if any(bool(table.any()) for table in current.values()) else []
-    left, ranked = [*as_it_is, *singles], list[Candidate]()
+    singles = [Candidate(word, _filled(tables, count)) for word, tables in words.items()]
+
+    def pairs(best: Sequence[Candidate]) -> list[Candidate]:
+        return _pairs([candidate for candidate in best if candidate.label], words, count)
+
+    return _ranked([*_as_it_is(current), *singles], pairs, evaluate, stopped)
+
+
+def choose_companion(
+    current: VectorTables,
+    text: tuple[str, VectorTables],
+    words: Mapping[str, VectorTables],
+    evaluate: Evaluate,
+    *,
+    any_count: bool = False,
+    stopped: Stopped = lambda: False,
+) -> list[Candidate]:
+    """Rank words that an init text may be completed with, by their evaluation loss.
+
+    The text keeps its vectors. A word becomes the vector after them, in place of copies of the text's tokens; with a single
+    vector, it is added to the text's first token.
+
+    Args:
+        current: The vectors of the embedding as it is, [n, d] per text encoder; a candidate too.
+        text: The init text, and its token embeddings [m, d] per text encoder.
+        words: Token embeddings [k, d] per text encoder of each word or phrase; only the first one is used.
+        evaluate: As for `choose_start_words`; called with m or m + 1 vectors too if `any_count`.
+        any_count: Whether the number of vectors may change: then the text alone, with a word after it and, if it is a single
+            token, with a word added to it are candidates.
+        stopped: As for `choose_start_words`.
+
+    Returns:
+        As `choose_start_words`.
+    """
+    count, (said, tokens) = _count(current), text
+    length = _count(tokens)
+    words = {word: tables for word, tables in _trained({said: tokens, **words}).items() if word != said}
+    is_single = length == 1 if any_count else count == 1
+
+    def joined(word: str) -> Candidate:
+        both = {key: torch.cat([tokens[key], table[:1]]) for key, table in words[word].items()}
+        return Candidate(f"{said}, {word}", both if any_count else _filled(both, count), words=(word,))
+
+    def summed(word: str) -> Candidate:
+        both = {key: _sum(tokens[key][:1], table[:1]) for key, table in words[word].items()}
+        return Candidate(f"{said} + {word}", both, words=(word,))
+
+    def other_forms(best: Sequence[Candidate]) -> list[Candidate]:
+        alone = [Candidate(said, tokens)] if any_count and length != count else []
+        return [*alone, *(summed(word) for candidate in best for word in candidate.words if is_single and any_count)]
+
+    if any_count or count > length:
+        completed = [joined(word) for word in words]
+    else:
+        completed = [summed(word) for word in words] if is_single else []
+    return _ranked([*_as_it_is(current), *completed], other_forms, evaluate, stopped)
+
+
+def _ranked(
+    left: list[Candidate],
+    other_forms: Callable[[Sequence[Candidate]], list[Candidate]],
+    evaluate: Evaluate,
+    stopped: Stopped,
+) -> list[Candidate]:
+    """Rank candidates by successive halving, then with other forms of the best ones."""
+    ranked: list[Candidate] = []
     for number in range(len(ROUNDS)):
         if number and stopped():
-            break
+            return sorted(left, key=_loss) + ranked
         for candidate in left:
             candidate.losses += evaluate(candidate.vectors, number)
         left.sort(key=_loss)
         if number < len(ROUNDS) - 1:
-            half = max(PAIRED + 1, -(-len(left) // 2))
-            ranked = left[half:] + ranked
-            left = left[:half]
-    best = [candidate for candidate in left if candidate.label][:PAIRED]
-    for pair in () if stopped() else _pairs(best, words, count):
+            kept = max(LEAST_KEPT, -(-len(left) // KEPT_PART))
+            ranked = left[kept:] + ranked
+            left = left[:kept]
+    for candidate in () if stopped() else other_forms(left):
         for number in range(len(ROUNDS)):
-            pair.losses += evaluate(pair.vectors, number)
-        left.append(pair)
+            candidate.losses += evaluate(candidate.vectors, number)
+        left.append(candidate)
     return sorted(left, key=_loss) + ranked
+
+
+def _as_it_is(current: VectorTables) -> list[Candidate]:
+    """Return the embedding as it is as a candidate, unless all of its vectors are zeros."""
+    return [Candidate("", current)] if any(bool(table.any()) for table in current.values()) else []
+
+
+def _count(tables: VectorTables) -> int:
+    return len(next(iter(tables.values())))
+
+
+def _filled(tables: VectorTables, count: int) -> VectorTables:
+    return {key: fill(table, count) for key, table in tables.items()}
 
 
 def _trained(words: Mapping[str, VectorTables]) -> Mapping[str, VectorTables]:
@@ -111,9 +191,9 @@ def _pairs(best: Sequence[Candidate], words: Mapping[str, VectorTables], count: 
     for first, second in itertools.combinations(best, 2):
         one, other = words[first.label], words[second.label]
         if count > 1:
-            joined = {key: fill(torch.cat([one[key], other[key]]), count) for key in one}
+            joined = _filled({key: torch.cat([one[key], other[key]]) for key in one}, count)
             pairs.append(Candidate(f"{first.label}, {second.label}", joined))
-        summed = {key: fill(_sum(one[key][:1], other[key][:1]), count) for key in one}
+        summed = _filled({key: _sum(one[key][:1], other[key][:1]) for key in one}, count)
         pairs.append(Candidate(f"{first.label} + {second.label}", summed))
     return pairs
 

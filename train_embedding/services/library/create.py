@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.embeddings.metadata import INIT_TEXT
+from train_embedding.embeddings.metadata import INIT_TEXT, VECTORS
 from train_embedding.embeddings.names import check_name
 from train_embedding.embeddings.text_encoders import CHUNK
 from train_embedding.errors import InvalidInput
@@ -114,6 +114,8 @@ def make_embedding(host: Host, request: Request, read: Read) -> New:
     initial = initial_vectors(host, request.text, request.count, request.start, read)
     text = request.text.strip()
     metadata = {INIT_TEXT: text} if request.start != "embedding" and text else {}
+    if metadata and request.start == "tokens" and request.count is None:
+        metadata[VECTORS] = "auto"
     return New(Embedding(request.name, initial.vectors, step=0, metadata=metadata), initial.tokens, initial.notes)
 
 

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.engine.config.spec import ResolvedSpec, resolve
+from train_embedding.embeddings.metadata import INIT_TEXT
+from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
     from train_embedding.engine.training.state import TrainState
 
 EVALUATION_ITEMS = 16
-"Number of fixed training items that the evaluation loss is a mean of."
+"Largest number of fixed training items that the evaluation loss is a mean of."
+FEW_EVALUATION_ITEMS = 8
+"Number of items for small batches, so that evaluations stay below a tenth of a run's operations."
+CONFIRMATION_ITEMS = 64
+"Number of further items that are evaluated before a run ends as not learning."
 _DTYPES = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16"}
 _EXPLANATIONS: dict[Diagnosis, Message] = {
     "loss rose": msg("The evaluation loss rose: try a lower learning rate."),
@@ -106,8 +111,9 @@ class Trainer:
             return
         captioned = resolved if teacher is None else distillation_spec(resolved)
         dataset = LatentDataset(images, captioned, self._run.start.count, model.device, teacher, self._processes)
-        evaluate = self._make_evaluate(model, dataset)
         self._choose_start(model, dataset, [image.image.caption for image in images])
+        dataset = dataset.with_vectors(self._run.start.count)
+        evaluate = self._make_evaluate(model, dataset)
         circumstances = self._collect_circumstances(model, images)
         self._train_state = self._make_train_state(model, resolved, circumstances)
         self._run.save_start()
@@ -119,14 +125,14 @@ class Trainer:
 
     def _choose_start(self, model: DiffusionModel, dataset: LatentDataset, captions: Sequence[str]) -> None:
         """Choose the words that a new run starts from, and publish the ranking."""
-        words = words_to_try(self._spec, self._run.start, captions)
-        if not words or load_start(self._run.state) is not None:
+        tried = words_to_try(self._spec, self._run.start, captions)
+        if not tried.words or load_start(self._run.state) is not None:
             return
 
         def evaluate(vectors: dict[str, torch.Tensor], groups: Sequence[EvaluationSet]) -> torch.Tensor:
             return self._losses(model, vectors, groups)
 
-        self._run.start, ranking = choose_start(model, dataset, self._run.start, words, evaluate, self._spec.seed, self._stopping)
+        self._run.start, ranking = choose_start(model, dataset, self._run.start, tried, evaluate, self._spec.seed, self._stopping)
         if ranking:
             self._run.publish(start_words=ranking)
             self._run.note(describe_start(ranking), lasting=True)
@@ -197,8 +203,9 @@ class Trainer:
         assert state is not None
         assert recorder is not None
         hooks = LoopHooks(
-            evaluate, recorder, self._stopping_after_a_step, self._make_core_loss(model), gradient or accumulate_gradient
-        )
+            evaluate, recorder, self._stopping_after_a_step, self._make_core_loss(model), gradient or accumulate_gradient,
+            self._make_confirm(model, dataset), self._untrained(model),
+        )  # fmt: skip
         with ExitStack() as stack:
             while True:
                 try:
@@ -262,8 +269,23 @@ class Trainer:
         from train_embedding.engine.training.evaluation import dataset_evaluation_sets
 
         wanted = self._spec.eval_every
-        groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
+        groups = dataset_evaluation_sets(model, dataset, evaluation_items(self._spec), self._spec.seed) if wanted else []
         return lambda vectors: self._losses(model, vectors, groups)
+
+    def _make_confirm(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
+        """Return a function that computes the losses of further items, for any number of vectors."""
+        from train_embedding.engine.training.evaluation import dataset_evaluation_sets
+
+        def confirm(vectors: dict[str, torch.Tensor]) -> torch.Tensor:
+            resized = dataset.with_vectors(len(next(iter(vectors.values()))))
+            return self._losses(model, vectors, dataset_evaluation_sets(model, resized, CONFIRMATION_ITEMS, self._spec.seed + 1))
+
+        return confirm
+
+    def _untrained(self, model: DiffusionModel) -> dict[str, torch.Tensor] | None:
+        """Return the vectors of the init text if it was completed for this run."""
+        text = self._run.start.metadata.get(INIT_TEXT, "")
+        return model.token_embeddings(text) if text and self._run.state.start_words else None
 
     def _losses(self, model: DiffusionModel, vectors: dict[str, torch.Tensor], groups: Sequence[EvaluationSet]) -> torch.Tensor:
         """Compute the losses [N] of evaluation items; again in another dtype if the first one overflows."""
@@ -347,9 +369,14 @@ class Trainer:
         step, vectors = state.best_vectors(after=0 if recorder.stopped else -1)
         explanation = _EXPLANATIONS[diagnose(state.evaluations, state.relative_change())]
         if not step:
-            unchanged = msg("No step was better than the start, so the embedding is unchanged.")
-            self._run.note(joined((self._why_stopped_early(), unchanged, explanation), SPACE))
-            return None if self._run.state.result is None else self._run.start
+            words = self._run.state.start_words[0][0] if self._run.state.start_words else ""
+            saved = (
+                msg("No step was better than the start, so the vectors of {words} were saved.", words=verbatim(f'"{words}"'))
+                if words
+                else msg("No step was better than the start, so the embedding is unchanged.")
+            )
+            self._run.note(joined((self._why_stopped_early(), saved, explanation), SPACE))
+            return self._run.start if words or self._run.state.result is not None else None
         self._note_end(step)
         if state.verdict is Verdict.NOT_LEARNING:
             self._run.note(explanation)
@@ -372,6 +399,11 @@ class Trainer:
         if state.verdict is Verdict.CONVERGED:
             return msg("Stopped early: the evaluation loss has plateaued.")
         return msg("Stopped early: the evaluation loss is not falling.")
+
+
+def evaluation_items(spec: TrainingSpec) -> int:
+    """Return the number of items that the evaluation loss is a mean of: four for each image of a step, within bounds."""
+    return min(EVALUATION_ITEMS, max(FEW_EVALUATION_ITEMS, 4 * spec.batch_size * spec.gradient_accumulation_steps))
 
 
 def run_worker(host: Host, processes: Processes) -> None:
