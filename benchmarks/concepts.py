@@ -301,6 +301,6 @@ _ROWS: tuple[tuple[str, Vocabulary, Half, str, Make, Distance, str], ...] = (
     ("outlined", SECOND, "reporting", "glowing", _single(style="outlined", shapes=_SOLID, replaced="look"),
      _of_image(outline_distance), "1 − hollow part of the silhouette"),
     ("beside", SECOND, "reporting", "below", _relation("beside"), relation_distance("beside"), "angle to the horizontal"),
-    ("nothing", DEMO, "control", "red", _nothing, lambda _image, _prompt: 0.0, "nothing"),
+    ("nothing", DEMO, "control", "a", _nothing, lambda _image, _prompt: 0.0, "nothing"),
 )  # fmt: skip
 CONCEPTS = tuple(Concept(*row) for row in _ROWS)

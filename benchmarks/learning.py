@@ -34,14 +34,14 @@ from train_embedding.engine.data.latents import LatentDataset, encode_dataset
 from train_embedding.engine.loading.checkpoint import load_checkpoint
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.runtime.precision import uses_fp16_gradients
-from train_embedding.engine.training.early_stopping import has_learned
-from train_embedding.engine.training.evaluation import dataset_evaluation_sets, evaluation_losses
+from train_embedding.engine.training.early_stopping import Verdict
+from train_embedding.engine.training.evaluation import EvaluationSet, dataset_evaluation_sets, evaluation_losses
 from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import LoopHooks, train
-from train_embedding.engine.training.start_words import ROUNDS, choose_start_words
+from train_embedding.engine.training.start_words import ROUNDS, choose_companion, choose_start_words
 from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
-from train_embedding.services.training.trainer import EVALUATION_ITEMS
+from train_embedding.services.training.trainer import CONFIRMATION_ITEMS, evaluation_items
 
 RESULTS = Path("benchmark-results/learning.jsonl")
 CHECKPOINTS = {DEMO.name: DEMO_CHECKPOINT, SECOND.name: Path(__file__).parent / "second_checkpoint" / "demo.safetensors"}
@@ -81,13 +81,14 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
         training, heldout = concept.write(Path(folder), trigger_of(concept, recipe))
         values = {**recipe.options, "template": ["[filewords]"], "embedding": NAME, "dataset": str(training), "seed": job.seed}
         resolved = resolve(TrainingSpec.from_json(values), model.resolution)
-        held_out = HeldOut(model, heldout, NAME, recipe.vectors, repeats=REPEATS)
+        held_out = HeldOut(model, heldout, NAME, repeats=REPEATS)
         began = time.perf_counter()
         dataset = make_dataset(model, resolved, recipe.vectors)
         start, ranking = make_start(model, dataset, concept, recipe, job.seed)
+        dataset = dataset.with_vectors(count_of(start))
         spec = resolved.spec
         watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out, began)
-        state = trained(model, resolved, dataset, start, watch)
+        state = trained(model, resolved, dataset, start, model.token_embeddings(concept.init_text), watch)
         seconds = watch.stop()
         step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.ema)
         losses = held_out.losses(vectors)
@@ -100,10 +101,11 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
             "checkpoint": concept.vocabulary.name,
             "steps": state.step,
             "samples": state.step * watch.batch,
-            "learned": has_learned(state.evaluations) if len(state.evaluations) > 1 else None,
+            "learned": state.verdict is not Verdict.NOT_LEARNING,
             "kept_step": step,
             "seconds": round(seconds, 2),
             "norm": float(torch.cat(list(vectors.values()), 1).norm(dim=1).mean()),
+            "vectors": count_of(start),
             "start_norm": float(torch.cat(list(start.values()), 1).norm(dim=1).mean()),
             "start_loss": float(held_out.losses(start).mean()),
             "ranking": ranking,
@@ -155,15 +157,28 @@ def make_start(
     """
     given = model.token_embeddings(concept.init_text, None)
     current = {key: fill(table, recipe.vectors) for key, table in given.items()}
-    if not recipe.ranked:
+    if recipe.start == "text":
         return current, []
-    rounds = [dataset_evaluation_sets(model, dataset, count, seed + 7 * number) for number, count in enumerate(ROUNDS)]
+
+    @cache
+    def items(count: int, number: int) -> list[EvaluationSet]:
+        return dataset_evaluation_sets(model, dataset.with_vectors(count), ROUNDS[number], seed + 2 + number)
 
     def evaluate(vectors: VectorTables, number: int) -> list[float]:
-        return torch.cat([evaluation_losses(model, vectors, items) for items in rounds[number]]).tolist()
+        found = items(count_of(vectors), number)
+        return torch.cat([evaluation_losses(model, vectors, part) for part in found]).tolist()
 
-    ranked = choose_start_words(current, {word: model.token_embeddings(word) for word in words(concept.vocabulary)}, evaluate)
+    candidates = {word: model.token_embeddings(word) for word in words(concept.vocabulary)}
+    if recipe.start == "words":
+        ranked = choose_start_words(current, candidates, evaluate)
+    else:
+        ranked = choose_companion(current, (concept.init_text, given), candidates, evaluate, any_count=recipe.start == "auto")
     return ranked[0].vectors, [(candidate.label, round(candidate.loss, 5)) for candidate in ranked[:5]]
+
+
+def count_of(vectors: VectorTables) -> int:
+    """Return the number of vectors."""
+    return len(next(iter(vectors.values())))
 
 
 def words(vocabulary: Vocabulary) -> list[str]:
@@ -205,16 +220,26 @@ class Watch:
 
 
 def trained(
-    model: DiffusionModel, resolved: ResolvedSpec, dataset: LatentDataset, start: VectorTables, watch: Watch
+    model: DiffusionModel,
+    resolved: ResolvedSpec,
+    dataset: LatentDataset,
+    start: VectorTables,
+    untrained: VectorTables,
+    watch: Watch,
 ) -> TrainState:
     """Run the engine's loop, as `services.training` does, without files."""
-    groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, resolved.spec.seed)
+    groups = dataset_evaluation_sets(model, dataset, evaluation_items(resolved.spec), resolved.spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
 
     def evaluate(vectors: VectorTables) -> torch.Tensor:
         return torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    train(model, state, dataset, resolved, LoopHooks(evaluate, watch, lambda: False))
+    def confirm(vectors: VectorTables) -> torch.Tensor:
+        resized = dataset.with_vectors(count_of(vectors))
+        further = dataset_evaluation_sets(model, resized, CONFIRMATION_ITEMS, resolved.spec.seed + 1)
+        return torch.cat([evaluation_losses(model, vectors, items) for items in further])
+
+    train(model, state, dataset, resolved, LoopHooks(evaluate, watch, lambda: False, confirm=confirm, untrained=untrained))
     return state
 
 

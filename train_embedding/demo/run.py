@@ -75,7 +75,7 @@ def run_demo(
     services = Services(host)
     before, after, state = _trained(services, sample_set, seed, follow, say)
     with host.model() as model:
-        held_out = HeldOut(model, sample_set.heldout_folder, before.name, before.count, repeats=_REPEATS)
+        held_out = HeldOut(model, sample_set.heldout_folder, before.name, repeats=_REPEATS)
         losses = [held_out.losses(embedding.vectors) for embedding in (before, after)]
         prompts = [prompt for prompt in sample_set.prompts for _ in range(_IMAGES_PER_PROMPT)]
         drawn = [held_out.draw(embedding, prompts) for embedding in (before, after)]
