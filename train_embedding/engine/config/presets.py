@@ -42,7 +42,7 @@ class PresetValues(TypedDict, total=False):
 
 PRESETS: dict[PresetName, PresetValues] = {
     "Fast": {
-        "steps": 124, "batch_size": 4, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
+        "steps": 124, "batch_size": 2, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
         "timesteps": "stratified", "latent_sampling": "deterministic", "ema_decay": 0.0, "eval_every": 31,
         "early_stopping": True, "lr_cooldown_steps": 0, "keep": "best",
     },

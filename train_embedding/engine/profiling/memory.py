@@ -36,7 +36,7 @@ from train_embedding.engine.prompts.splicing import PromptBatch
 from train_embedding.engine.runtime.gradient_checkpointing import gradient_checkpointing
 from train_embedding.engine.training.loop import unet_losses
 
-BATCHES = (1, 4)
+BATCHES = (1, 2, 4)
 CARDS = (4, 6, 8, 10, 12, 16, 24, 32, 48, 80)
 "Memory of common graphics cards in GiB."
 RESERVED = 2**30
