@@ -1,8 +1,9 @@
 """Operations of whole runs, compared with the WebUI's own trainer: `python -m benchmarks.whole_job`.
 
 Counts, at the size of Stable Diffusion 1.5 and without weights, what a run of a preset computes: the VAE's encoding of the
-images, the steps and the evaluations. The other side is the preset `WebUI classic` as the WebUI's own trainer runs it. All values
-of the presets come from the package. Previews are left out on both sides.
+images, the choice of the start among as many words as possible, the steps and the evaluations. The other side is the preset
+`WebUI classic` as the WebUI's own trainer runs it. All values of the presets come from the package. Previews are left out on both
+sides.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -24,7 +25,9 @@ from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.flops import count_step, count_text_encoders
 from train_embedding.engine.profiling.meta_models import meta_model
-from train_embedding.services.training.trainer import EVALUATION_ITEMS
+from train_embedding.engine.training.start_words import most_items
+from train_embedding.services.training.start_words import MAX_WORDS
+from train_embedding.services.training.trainer import evaluation_items
 
 CLASSIC = "WebUI classic"
 
@@ -58,10 +61,12 @@ class Job:
     encoding: int
     training: int
     evaluating: int = 0
+    choosing: int = 0
+    "The choice of the start."
 
     @property
     def total(self) -> int:
-        return self.encoding + self.training + self.evaluating
+        return self.encoding + self.choosing + self.training + self.evaluating
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,7 +105,11 @@ def jobs(costs: Costs, chosen: argparse.Namespace, resolution: int) -> list[Job]
     preset, classic = (_resolved(name, resolution) for name in (chosen.preset, CLASSIC))
     budget = preset.budget(0)
     lengths = [chosen.steps] if chosen.steps else sorted({budget, preset.steps})
-    ours = [_our_job(f"{chosen.preset}, {length} steps", preset, length, costs, chosen.images) for length in lengths]
+    ours = [
+        _our_job(f"{chosen.preset}, {length} steps{start}", preset, length, costs, chosen.images, chooses=not start)
+        for length in lengths
+        for start in ("", ", from the init text alone")
+    ]
     length = chosen.webui_steps or classic.steps
     return [
         *ours,
@@ -119,11 +128,11 @@ def report(compared: list[Job], costs: Costs) -> str:
     """Return the table in Markdown."""
     theirs = compared[-1]
     lines = [
-        "| Run | Samples | Encoding, PFLOP | Steps, PFLOP | Evaluations, PFLOP | Sum, PFLOP | The WebUI's, divided by it |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| Run | Samples | Encoding, PFLOP | Start, PFLOP | Steps, PFLOP | Evaluations, PFLOP | Sum, PFLOP | The WebUI's / it |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for job in compared:
-        counts = (job.encoding, job.training, job.evaluating, job.total)
+        counts = (job.encoding, job.choosing, job.training, job.evaluating, job.total)
         numbers = " | ".join(f"{count / 1e15:.3f}" for count in counts)
         lines.append(f"| {job.name} | {job.samples:,} | {numbers} | {theirs.total / job.total:.2f} |")
     parts = {
@@ -152,7 +161,7 @@ def _resolved(preset: str, resolution: int) -> ResolvedSpec:
     return resolve(TrainingSpec.from_json({"embedding": "embedding", "dataset": "images", "preset": preset}), resolution)
 
 
-def _our_job(name: str, resolved: ResolvedSpec, steps: int, costs: Costs, images: int) -> Job:
+def _our_job(name: str, resolved: ResolvedSpec, steps: int, costs: Costs, images: int, *, chooses: bool = False) -> Job:
     samples = steps * _images_per_step(resolved)
     return Job(
         name,
@@ -160,7 +169,8 @@ def _our_job(name: str, resolved: ResolvedSpec, steps: int, costs: Costs, images
         samples=samples,
         encoding=images * costs.encoding,
         training=samples * costs.step,
-        evaluating=count_evaluations(resolved, steps) * EVALUATION_ITEMS * costs.evaluation,
+        evaluating=count_evaluations(resolved, steps) * evaluation_items(resolved.spec) * costs.evaluation,
+        choosing=most_items(MAX_WORDS) * costs.evaluation if chooses else 0,
     )
 
 

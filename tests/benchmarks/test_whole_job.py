@@ -24,7 +24,9 @@ from train_embedding.engine.config.spec import TrainingSpec, resolve
 from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.flops import StepFlops, count_step, evaluation_share
-from train_embedding.services.training.trainer import EVALUATION_ITEMS
+from train_embedding.engine.training.start_words import most_items
+from train_embedding.services.training.start_words import MAX_WORDS
+from train_embedding.services.training.trainer import evaluation_items
 
 SIDE = 64
 TEXT = 10**6
@@ -84,14 +86,15 @@ def test_the_costs_are_those_of_a_step(costs: Costs, step: StepFlops) -> None:
 
 def test_a_run_is_the_sum_of_its_parts(costs: Costs, step: StepFlops) -> None:
     fast, classic = preset_values("Fast"), preset_values("WebUI classic")
-    first, whole, ours, theirs = jobs(costs, parser().parse_args(["--images", "3"]), SIDE)
+    first, plain, whole, _plain, ours, theirs = jobs(costs, parser().parse_args(["--images", "3"]), SIDE)
     assert (2 * first.steps, whole.steps, ours.steps) == (fast["steps"], fast["steps"], classic["steps"])
     assert whole.samples == fast["steps"] * fast["batch_size"]
     assert whole.training == whole.samples * costs.step
     assert {job.encoding for job in (first, whole, ours, theirs)} == {3 * costs.encoding}
     assert theirs.total == 3 * costs.encoding + classic["steps"] * costs.webui_step
-    assert first.total == first.encoding + first.training + first.evaluating
-    share = evaluation_share(resolved("Fast"), EVALUATION_ITEMS, step)
+    assert plain.total == plain.encoding + plain.training + plain.evaluating
+    assert first.total == plain.total + most_items(MAX_WORDS) * costs.evaluation
+    share = evaluation_share(resolved("Fast"), evaluation_items(resolved("Fast").spec), step)
     assert first.evaluating / (first.evaluating + first.training) == pytest.approx(share, rel=0.05)
 
 
@@ -119,12 +122,13 @@ def test_the_command(
     given = table(capsys.readouterr().out)
     assert [row[0] for row in given] == [
         "Fast, 25 steps",
+        "Fast, 25 steps, from the init text alone",
         "WebUI classic, 1000 steps, by this project",
         "WebUI classic, 1000 steps, by the WebUI's own trainer",
     ]
-    assert given[0][1] == "100"
+    assert given[0][1] == "50"
     assert usual[-1][-1] == given[-1][-1] == "1.00"
-    assert float(usual[0][-1]) > float(usual[1][-1]) > float(usual[2][-1]) > 1
+    assert float(usual[1][-1]) > float(usual[0][-1]) > float(usual[2][-1]) > float(usual[4][-1]) > 1
 
 
 @pytest.mark.parametrize("option", ["--steps", "--webui-steps", "--images", "--resolution"])

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train_embedding.engine.training.start_words import ROUNDS, Candidate, VectorTables, choose_companion, choose_start_words
+from train_embedding.engine.training.start_words import (
+    ROUNDS,
+    Candidate,
+    VectorTables,
+    choose_companion,
+    choose_start_words,
+    most_items,
+)
 
 ITEMS = sum(ROUNDS)
 
@@ -182,3 +189,15 @@ def test_a_text_of_two_tokens_may_get_a_third_vector() -> None:
 def test_the_text_itself_is_not_added_to_the_text() -> None:
     current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
     assert "text, text" not in labels(choose_companion(current, TEXT, {**WORDS, "text": TEXT[1]}, Target((1.0, 0.0, 2.0))))
+
+
+def test_the_most_items_that_a_choice_evaluates() -> None:
+    current, count = {"clip_l": torch.cat([TEXT[1]["clip_l"] + 9] * 2)}, 0
+
+    def evaluate(vectors: VectorTables, number: int) -> list[float]:
+        nonlocal count
+        count += ROUNDS[number]
+        return [float(vectors["clip_l"].sum())] * ROUNDS[number]
+
+    choose_companion(current, TEXT, WORDS, evaluate, any_count=True)
+    assert count == most_items(len(WORDS))

@@ -160,6 +160,15 @@ def _ranked(
     return sorted(left, key=_loss) + ranked
 
 
+def most_items(words: int) -> int:
+    """Return the largest number of items that `choose_companion` evaluates for a number of words."""
+    left, items = words + 1, 0
+    for number, added in enumerate(ROUNDS):
+        items += left * added
+        left = left if number == len(ROUNDS) - 1 else max(LEAST_KEPT, -(-left // KEPT_PART))
+    return items + (left + 1) * sum(ROUNDS)
+
+
 def _as_it_is(current: VectorTables) -> list[Candidate]:
     """Return the embedding as it is as a candidate, unless all of its vectors are zeros."""
     return [Candidate("", current)] if any(bool(table.any()) for table in current.values()) else []
