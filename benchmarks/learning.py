@@ -41,7 +41,7 @@ from train_embedding.engine.training.loop import LoopHooks, train
 from train_embedding.engine.training.start_words import ROUNDS, choose_companion, choose_start_words
 from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
-from train_embedding.services.training.trainer import CONFIRMATION_ITEMS, evaluation_items
+from train_embedding.services.training.trainer import CONFIRMATION_ITEMS, EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
 CHECKPOINTS = {DEMO.name: DEMO_CHECKPOINT, SECOND.name: Path(__file__).parent / "second_checkpoint" / "demo.safetensors"}
@@ -228,7 +228,7 @@ def trained(
     watch: Watch,
 ) -> TrainState:
     """Run the engine's loop, as `services.training` does, without files."""
-    groups = dataset_evaluation_sets(model, dataset, evaluation_items(resolved.spec), resolved.spec.seed)
+    groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, resolved.spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
 
     def evaluate(vectors: VectorTables) -> torch.Tensor:

@@ -46,7 +46,7 @@ PRESETS = {
 }
 "Presets, with the number of vectors and the start that an artist gets without changing anything."
 VARIANTS = {
-    "Fast without extension": Recipe(_variant(), 2, start="auto"),
+    "124 samples": Recipe(_variant(), 2, start="auto"),
     "init text": Recipe(_variant(), 2),
     "init text, one vector": Recipe(_variant(), 1),
     "completed": Recipe(_variant(), 2, start="completed"),
@@ -68,5 +68,5 @@ VARIANTS = {
     "248 samples, batch 4": Recipe(_variant(batch_size=4), 2, start="auto"),
     "500 samples, batch 4": Recipe(_variant(batch_size=4, steps=125), 2, start="auto"),
 }
-"Variants of the first half of Fast, for tuning; each differs in what its name says."
+"Variants of the first half of Fast, with half of its samples unless the name says otherwise, for tuning."
 RECIPES = {**PRESETS, **VARIANTS}

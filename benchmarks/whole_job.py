@@ -27,7 +27,7 @@ from train_embedding.engine.profiling.flops import count_step, count_text_encode
 from train_embedding.engine.profiling.meta_models import meta_model
 from train_embedding.engine.training.start_words import most_items
 from train_embedding.services.training.start_words import MAX_WORDS
-from train_embedding.services.training.trainer import evaluation_items
+from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 CLASSIC = "WebUI classic"
 
@@ -169,7 +169,7 @@ def _our_job(name: str, resolved: ResolvedSpec, steps: int, costs: Costs, images
         samples=samples,
         encoding=images * costs.encoding,
         training=samples * costs.step,
-        evaluating=count_evaluations(resolved, steps) * evaluation_items(resolved.spec) * costs.evaluation,
+        evaluating=count_evaluations(resolved, steps) * EVALUATION_ITEMS * costs.evaluation,
         choosing=most_items(MAX_WORDS) * costs.evaluation if chooses else 0,
     )
 

@@ -26,7 +26,7 @@ from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.flops import StepFlops, count_step, evaluation_share
 from train_embedding.engine.training.start_words import most_items
 from train_embedding.services.training.start_words import MAX_WORDS
-from train_embedding.services.training.trainer import evaluation_items
+from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 SIDE = 64
 TEXT = 10**6
@@ -94,7 +94,7 @@ def test_a_run_is_the_sum_of_its_parts(costs: Costs, step: StepFlops) -> None:
     assert theirs.total == 3 * costs.encoding + classic["steps"] * costs.webui_step
     assert plain.total == plain.encoding + plain.training + plain.evaluating
     assert first.total == plain.total + most_items(MAX_WORDS) * costs.evaluation
-    share = evaluation_share(resolved("Fast"), evaluation_items(resolved("Fast").spec), step)
+    share = evaluation_share(resolved("Fast"), EVALUATION_ITEMS, step)
     assert first.evaluating / (first.evaluating + first.training) == pytest.approx(share, rel=0.05)
 
 

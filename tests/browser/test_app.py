@@ -305,7 +305,7 @@ def test_a_preset_fills_the_fields(ui: Any) -> None:
     ui.get_by_label("WebUI classic").check()
     wait(ui, lambda: value(ui, "te_train_batch_size") == "1" and value(ui, "te_train_learning_rate") == "0.005", "the values", 30)
     ui.get_by_label("Fast").check()
-    wait(ui, lambda: value(ui, "te_train_steps") == "124" and value(ui, "te_train_batch_size") == "4", "the values", 30)
+    wait(ui, lambda: value(ui, "te_train_steps") == "248" and value(ui, "te_train_batch_size") == "2", "the values", 30)
 
 
 def test_the_folder_is_counted(ui: Any) -> None:

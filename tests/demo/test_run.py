@@ -55,7 +55,7 @@ def test_it_can_be_watched_and_stopped(tmp_path: Path, monkeypatch: pytest.Monke
 
     sentences: list[str] = []
     result = run_demo("checker", tmp_path, follow=follow, say=sentences.append)
-    assert 1 <= result.steps < 124
+    assert 1 <= result.steps < 248
     assert 1 <= (read_embedding(Path(result.embedding)).step or 0) <= result.steps
     assert sentences[0] == 'Created my-checker from the text "striped", with 2 vectors.'
     assert [field.name for field in fields(DemoResult)] == KEYS == list(json.loads(json.dumps(to_json(result))))
@@ -74,5 +74,5 @@ def test_it_learns(tmp_path: Path, name: str) -> None:
         assert result.concept_distance_after < result.concept_distance_before
     embedding = read_embedding(Path(result.embedding))
     assert (embedding.name, embedding.checkpoint_name) == (f"my-{name}", "demo")
-    assert 0 < (embedding.step or 0) <= result.steps <= 124
+    assert 0 < (embedding.step or 0) <= result.steps <= 248
     assert Path(result.sheet).is_file()

@@ -98,7 +98,7 @@ def test_webui_classic_has_neither_buckets_nor_masks() -> None:
 
 def test_preset_values_are_a_copy() -> None:
     preset_values("Fast")["steps"] = 1
-    assert PRESETS["Fast"].get("steps") == 124
+    assert PRESETS["Fast"].get("steps") == 248
 
 
 def test_what_json_may_say_differently() -> None:
@@ -200,11 +200,11 @@ def test_hints_name_what_there_is() -> None:
 
 def test_resolving_against_a_checkpoint() -> None:
     resolved = resolve(TrainingSpec(**NEEDED, height=96), 64)
-    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 124)
+    assert (resolved.width, resolved.height, resolved.steps) == (64, 96, 248)
     assert resolved.schedule == parse_schedule("0.12")
 
 
-@pytest.mark.parametrize(("rate", "steps"), [("0.1:30", 30), ("0.1:500", 124), ("0.1:30, 0.2", 124), ("0.1:30, 0.2:50", 50)])
+@pytest.mark.parametrize(("rate", "steps"), [("0.1:30", 30), ("0.1:500", 248), ("0.1:30, 0.2", 248), ("0.1:30, 0.2:50", 50)])
 def test_a_schedule_that_ends_earlier_ends_the_run(rate: str, steps: int) -> None:
     assert resolve(TrainingSpec(**NEEDED, learning_rate=rate), 64).steps == steps
 

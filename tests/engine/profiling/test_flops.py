@@ -13,7 +13,7 @@ from train_embedding.engine.layers.frozen import original_layers
 from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.engine.profiling.flops import CASES, StepFlops, count_step, count_text_encoders, evaluation_share
 from train_embedding.engine.profiling.meta_models import meta_model
-from train_embedding.services.training.trainer import evaluation_items
+from train_embedding.services.training.trainer import EVALUATION_ITEMS
 
 FLOOR = 2.10
 "The step as a multiple of the UNet forward, where attention is a small part of it."
@@ -115,7 +115,7 @@ def test_the_text_encoder_costs_little() -> None:
 
 def share_of(**options: Any) -> float:
     spec = TrainingSpec.from_json({"embedding": "sword", "dataset": "pictures", **options})
-    return evaluation_share(resolve(spec, 512), evaluation_items(spec), at_512())
+    return evaluation_share(resolve(spec, 512), EVALUATION_ITEMS, at_512())
 
 
 def test_the_share_of_evaluations() -> None:

@@ -42,8 +42,8 @@ class PresetValues(TypedDict, total=False):
 
 PRESETS: dict[PresetName, PresetValues] = {
     "Fast": {
-        "steps": 124, "batch_size": 2, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
-        "timesteps": "stratified", "latent_sampling": "deterministic", "ema_decay": 0.0, "eval_every": 31,
+        "steps": 248, "batch_size": 2, "optimizer": "direction", "learning_rate": "0.12", "lr_scheduler": "linear",
+        "timesteps": "stratified", "latent_sampling": "deterministic", "ema_decay": 0.0, "eval_every": 62,
         "early_stopping": True, "lr_cooldown_steps": 0, "keep": "best",
     },
     "Quality": {

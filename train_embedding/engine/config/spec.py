@@ -74,15 +74,15 @@ class TrainingSpec:
             "Basics",
             advanced=False,
             new_row=True,
-            details="*Fast*: batch size 4, 124 steps at most, usually half of them. *Quality*: batch size 8, 250 steps at most, "
-            "usually half of them, and a new sample of each latent at every step. Both keep the norm of words, and the best "
-            "step. *WebUI classic*: the settings of the WebUI's own trainer (batch size 1, a constant rate), for older "
-            "tutorials.",
+            details="*Fast*: batch size 2, 248 steps at most, usually half of them. *Quality*: batch size 8, 250 steps at most, "
+            "usually half of them, and a new sample of each latent at every step. Both keep the norm of words, and the last step "
+            "unless an earlier one is clearly better. *WebUI classic*: the settings of the WebUI's own trainer (batch size 1, a "
+            "constant rate), for older tutorials.",
             choice_labels=(msg("Fast"), msg("Quality"), msg("WebUI classic")),
         ),
     )
     steps: int = field(
-        default=124,
+        default=248,
         metadata=option(
             msg("Steps"),
             msg("Number of optimizer steps."),
@@ -458,7 +458,7 @@ class TrainingSpec:
         ),
     )
     eval_every: int = field(
-        default=31,
+        default=62,
         metadata=option(
             msg("Evaluate every"),
             msg("Steps between measurements of the evaluation loss (fixed noise). 0: off."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import INIT_TEXT
-from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
+from train_embedding.engine.config.spec import ResolvedSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
 from train_embedding.errors import HostFailed, TrainingFailed
 from train_embedding.hosts.base import Host
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from train_embedding.engine.training.state import TrainState
 
 EVALUATION_ITEMS = 16
-"Largest number of fixed training items that the evaluation loss is a mean of."
-FEW_EVALUATION_ITEMS = 8
-"Number of items for small batches, so that evaluations stay below a tenth of a run's operations."
+"Number of fixed training items that the evaluation loss is a mean of."
 CONFIRMATION_ITEMS = 64
 "Number of further items that are evaluated before a run ends as not learning."
 _DTYPES = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16"}
@@ -269,7 +267,7 @@ class Trainer:
         from train_embedding.engine.training.evaluation import dataset_evaluation_sets
 
         wanted = self._spec.eval_every
-        groups = dataset_evaluation_sets(model, dataset, evaluation_items(self._spec), self._spec.seed) if wanted else []
+        groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, self._spec.seed) if wanted else []
         return lambda vectors: self._losses(model, vectors, groups)
 
     def _make_confirm(self, model: DiffusionModel, dataset: LatentDataset) -> Evaluate:
@@ -399,11 +397,6 @@ class Trainer:
         if state.verdict is Verdict.CONVERGED:
             return msg("Stopped early: the evaluation loss has plateaued.")
         return msg("Stopped early: the evaluation loss is not falling.")
-
-
-def evaluation_items(spec: TrainingSpec) -> int:
-    """Return the number of items that the evaluation loss is a mean of: four for each image of a step, within bounds."""
-    return min(EVALUATION_ITEMS, max(FEW_EVALUATION_ITEMS, 4 * spec.batch_size * spec.gradient_accumulation_steps))
 
 
 def run_worker(host: Host, processes: Processes) -> None:
