@@ -101,7 +101,7 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
             "checkpoint": concept.vocabulary.name,
             "steps": state.step,
             "samples": state.step * watch.batch,
-            "learned": state.verdict is not Verdict.NOT_LEARNING,
+            "learned": state.verdict is not Verdict.NOT_LEARNING if spec.early_stopping else None,
             "kept_step": step,
             "seconds": round(seconds, 2),
             "norm": float(torch.cat(list(vectors.values()), 1).norm(dim=1).mean()),
