@@ -306,7 +306,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 29
+    assert asked == 43
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

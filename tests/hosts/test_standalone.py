@@ -216,6 +216,7 @@ def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
         "keep": "last",
         "ema_decay": 0.0,
         "early_stopping": False,
+        "choose_start_words": False,
     }
     state = services.runs.wait(services.runs.start(TrainingSpec.from_json({**spec, **options})).id, PATIENCE)
     assert (state.status, state.step, state.error, state.notes) == ("finished", 3, "", ())

@@ -83,7 +83,8 @@ def test_the_file_is_what_the_webui_writes(word_host: FakeHost) -> None:
     data = (folder_of(word_host) / "sksword.pt").read_bytes()
     values = torch.serialization.load(io.BytesIO(data), weights_only=True)
     del values["string_to_param"]
-    assert values.pop("init_text") == "red sword", "one text more, which the WebUI does not look at"
+    texts = {name: values.pop(name) for name in ("init_text", "vectors")}
+    assert texts == {"init_text": "red sword", "vectors": "auto"}, "two texts more, which the WebUI does not look at"
     assert values == {
         "string_to_token": {"*": 265},
         "name": "sksword",
