@@ -53,6 +53,11 @@ def test_the_embedding_as_it_is_takes_part() -> None:
     assert ranked[0].loss == 0.0
 
 
+def test_the_embedding_as_it_is_is_compared_on_all_items() -> None:
+    ranked = choose_start_words(word(9.0, 9.0, 9.0), WORDS, Target((0.0, 1.0, 2.1)))
+    assert next(len(candidate.losses) for candidate in ranked if not candidate.label) == ITEMS
+
+
 def test_zeros_are_no_start() -> None:
     ranked = choose_start_words(word(0.0, 0.0, 0.0), WORDS, Target((0.0, 0.0, 0.0)))
     assert "" not in labels(ranked)

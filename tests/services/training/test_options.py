@@ -25,6 +25,7 @@ GIVEN_ELSEWHERE = {
     "preset": "it only says where the other values came from; `from_json` takes them, see tests/engine/config/test_spec.py",
     "embedding": "each run in this file names one",
     "choose_start_words": "the embedding of these runs was trained before; see tests/services/training/test_start_words.py",
+    "keep": "it needs losses of known size; see tests/services/training/test_trainer.py",
     "cuda_graphs": "there are none on a CPU; see tests/services/training/test_cuda_graphs.py",
     "encoders": "this checkpoint has one text encoder; see tests/engine/training/test_state.py",
 }
@@ -69,7 +70,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "early_stopping": {"early_stopping": True, "learning_rate": "1e-9", "steps": 40, "save_every": 0},
     "min_steps": {"early_stopping": True, "learning_rate": "1e-9", "steps": 40, "save_every": 0, "min_steps": 38},
     "lr_cooldown_steps": {"lr_cooldown_steps": 0},
-    "keep": {"keep": "best", "learning_rate": "0.05:3, 50:5", "lr_cooldown_steps": 0},
     "seed": {"seed": 7},
     "save_every": {"save_every": 3},
     "preview_every": {"preview_every": 2},

@@ -27,9 +27,9 @@ Stopped = Callable[[], bool]
 ROUNDS = (4, 4, 8)
 "Evaluation items that each round adds."
 KEPT_PART = 4
-"Only one in this many candidates takes part in the next round."
+"Only one in this many words takes part in the next round."
 LEAST_KEPT = 3
-"Smallest number of candidates that take part in the next round; the words of the last round are also tried in other forms."
+"Smallest number of words that take part in the next round; those of the last round are also tried in other forms."
 SMALL_NORM = 1 / 3
 """Words whose norm is below this fraction of the largest one are not tried: the checkpoint has hardly been trained on them.
 Such a word says little, which is often better than a wrong word, but it is a bad start: an optimizer may keep its norm."""
@@ -141,7 +141,10 @@ def _ranked(
     evaluate: Evaluate,
     stopped: Stopped,
 ) -> list[Candidate]:
-    """Rank candidates by successive halving, then with other forms of the best ones."""
+    """Rank candidates by successive halving, then with other forms of the best ones.
+
+    The embedding as it is takes part in every round, so that it is compared with the best on the same items.
+    """
     ranked: list[Candidate] = []
     for number in range(len(ROUNDS)):
         if number and stopped():
@@ -150,9 +153,10 @@ def _ranked(
             candidate.losses += evaluate(candidate.vectors, number)
         left.sort(key=_loss)
         if number < len(ROUNDS) - 1:
-            kept = max(LEAST_KEPT, -(-len(left) // KEPT_PART))
-            ranked = left[kept:] + ranked
-            left = left[:kept]
+            words = [candidate for candidate in left if candidate.label]
+            kept = _kept(len(words))
+            ranked = words[kept:] + ranked
+            left = words[:kept] + [candidate for candidate in left if not candidate.label]
     for candidate in () if stopped() else other_forms(left):
         for number in range(len(ROUNDS)):
             candidate.losses += evaluate(candidate.vectors, number)
@@ -162,11 +166,16 @@ def _ranked(
 
 def most_items(words: int) -> int:
     """Return the largest number of items that `choose_companion` evaluates for a number of words."""
-    left, items = words + 1, 0
+    items = 0
     for number, added in enumerate(ROUNDS):
-        items += left * added
-        left = left if number == len(ROUNDS) - 1 else max(LEAST_KEPT, -(-left // KEPT_PART))
-    return items + (left + 1) * sum(ROUNDS)
+        items += (words + 1) * added  # and the embedding as it is
+        words = words if number == len(ROUNDS) - 1 else _kept(words)
+    return items + (words + 1) * sum(ROUNDS)  # a sum for each word, and the text alone
+
+
+def _kept(words: int) -> int:
+    """Return how many of a number of words take part in the next round."""
+    return min(words, max(LEAST_KEPT, -(-words // KEPT_PART)))
 
 
 def _as_it_is(current: VectorTables) -> list[Candidate]:
