@@ -199,20 +199,27 @@ def _page(address: str) -> Iterator[Any]:
         browser.close()
 
 
-def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, Any]:
-    tabs = [button for button in page.locator("#tabs button").all() if "Train Embedding" in button.inner_text()]
-    start = time.perf_counter()
+def _open_tab(page: Any, buttons: str, name: str) -> None:
+    """Click a tab; gradio 6 has each button twice, one of them only to measure it."""
+    tabs = [button for button in page.locator(buttons).all() if name in button.inner_text()]
     next((button for button in tabs if button.get_attribute("role") == "tab"), tabs[-1]).click()
+
+
+def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, Any]:
+    _open_tab(page, "#tabs button", "Train Embedding")
+    page.wait_for_selector("#te_tabs:visible")
+    start = time.perf_counter()
+    _open_tab(page, "#te_tabs > .tab-nav button, #te_tabs button[role=tab]", "Library")
     page.wait_for_selector("#te_library_cards .te-card img")
     opened = 1000 * (time.perf_counter() - start)
     page.locator("#te_library_cards").first.scroll_into_view_if_needed()
     page.wait_for_function(f"({_MISSING})() === 0")
-    polls = _transferred(page, polled)
     scrolled = page.evaluate(_SCROLL, [seconds, speed])
     start = time.perf_counter()
     page.wait_for_function(f"({_MISSING})() === 0")
     images = 1000 * (time.perf_counter() - start)
     typed = [page.evaluate(_TYPE, text) for text in SEARCHES]
+    polls = _transferred(page, polled)
     return {
         "opened_ms": opened, "page_bytes": len(page.content().encode()), "poll_bytes": polls, "scrolled": scrolled["reached"],
         "frames": scrolled["frames"], "image_ms": images, "keys": [total for _, total in typed],

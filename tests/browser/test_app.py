@@ -181,6 +181,7 @@ def test_a_page_opened_during_training_shows_it(ui: Any, app: App) -> None:
     ui.click("#te_train_stop")
     wait(ui, lambda: progress(ui)["status"] == "stopped", "the stop")
     wait(ui, lambda: "long-run.pt" in text(ui, "te_train_status"), "the name of the kept file", 30)
+    sub_tab(ui, "Library")
     wait(ui, lambda: "untrained" not in library_card(ui, "long-run").inner_text(), "the steps on the card", 30)
 
 
@@ -359,6 +360,7 @@ def test_files_are_imported_under_their_own_names(ui: Any, app: App, tmp_path: P
     files = [tmp_path / "c++ 星空.pt", tmp_path / "broken.pt"]
     files[0].write_bytes((app.data / "embeddings" / "to-copy.pt").read_bytes())
     files[1].write_bytes(b"no embedding")
+    sub_tab(ui, "Library")
     ui.set_input_files("#te_library_upload input[type=file]", [str(file) for file in files])
     wait(ui, lambda: "1 embedding imported." in text(ui, "te_library_status"), "the import", 60)
     assert "broken.pt" in text(ui, "te_library_status")
