@@ -145,7 +145,9 @@ def test_previews_are_the_webuis_pictures_and_never_stale(webui: WebUI, embeddin
         "preview_guidance": 5,
         "preview_seed": 1,
     }
-    run = webui.wait_for_run(start(webui, pictures, steps=6, preview_every=2, learning_rate="0.05", **preview))
+    run = webui.wait_for_run(
+        start(webui, pictures, steps=6, preview_every=2, learning_rate="0.05", choose_start_words=False, **preview)
+    )
     assert run["status"] == "finished", run
     made = [_pixels(Path(file)) for file in run["previews"]]
     assert len(made) == 4, "before the first step, and after 2, 4 and 6"
@@ -171,7 +173,7 @@ def test_the_tab_starts_a_run_and_shows_how_it_goes(
     progress = page.locator("#te_train_progress")
     progress.locator("[data-status=running]").wait_for()
     page.wait_for_function(
-        "/step [1-9]\\d* of 100000 .* left .* loss \\d/.test(document.getElementById('te_train_progress').textContent)"
+        "/step [1-9]\\d* of 50000 .* left .* loss \\d/.test(document.getElementById('te_train_progress').textContent)"
     )
     first = _step(page)
     page.wait_for_function(f"Number(document.querySelector('#te_train_progress [data-step]').dataset.step) > {first}")
@@ -216,6 +218,7 @@ def _start_in_tab(page: Any, pictures: Path, steps: int) -> None:
     show_sub_tab(page, "Library")
     page.click("#te_library_refresh")
     page.locator(f"#te_library_cards [data-name='{NAME}']").wait_for()
+    show_sub_tab(page, "Train")
     page.click("#te_train_embedding input")
     page.fill("#te_train_embedding input", NAME)
     page.keyboard.press("Enter")
