@@ -9,7 +9,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -28,6 +28,7 @@ from train_embedding.demo.heldout import HeldOut
 from train_embedding.demo.vocabulary import DEMO, SECOND, Vocabulary
 from train_embedding.embeddings.create import fill
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.metadata import VECTORS
 from train_embedding.engine.config.spec import ResolvedSpec, TrainingSpec, resolve
 from train_embedding.engine.data.image_folder import ImageOptions, scan_folder
 from train_embedding.engine.data.latents import LatentDataset, encode_dataset
@@ -38,9 +39,9 @@ from train_embedding.engine.training.early_stopping import Verdict
 from train_embedding.engine.training.evaluation import EvaluationSet, dataset_evaluation_sets, evaluation_losses
 from train_embedding.engine.training.events import Event, Stepped
 from train_embedding.engine.training.loop import LoopHooks, train
-from train_embedding.engine.training.start_words import ROUNDS, choose_companion, choose_start_words
 from train_embedding.engine.training.state import TrainState, VectorTables, new_state
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
+from train_embedding.services.training.start_words import WordsToTry, choose_start
 from train_embedding.services.training.trainer import CONFIRMATION_ITEMS, EVALUATION_ITEMS
 
 RESULTS = Path("benchmark-results/learning.jsonl")
@@ -160,20 +161,13 @@ def make_start(
     if recipe.start == "text":
         return current, []
 
-    @cache
-    def items(count: int, number: int) -> list[EvaluationSet]:
-        return dataset_evaluation_sets(model, dataset.with_vectors(count), ROUNDS[number], seed + 2 + number)
+    def evaluate(vectors: VectorTables, groups: Sequence[EvaluationSet]) -> torch.Tensor:
+        return torch.cat([evaluation_losses(model, vectors, items) for items in groups])
 
-    def evaluate(vectors: VectorTables, number: int) -> list[float]:
-        found = items(count_of(vectors), number)
-        return torch.cat([evaluation_losses(model, vectors, part) for part in found]).tolist()
-
-    candidates = {word: model.token_embeddings(word) for word in words(concept.vocabulary)}
-    if recipe.start == "words":
-        ranked = choose_start_words(current, candidates, evaluate)
-    else:
-        ranked = choose_companion(current, (concept.init_text, given), candidates, evaluate, any_count=recipe.start == "auto")
-    return ranked[0].vectors, [(candidate.label, round(candidate.loss, 5)) for candidate in ranked[:5]]
+    embedding = Embedding(NAME, current, step=0, metadata={VECTORS: "auto"} if recipe.start == "auto" else {})
+    tried = WordsToTry(tuple(words(concept.vocabulary)), "" if recipe.start == "words" else concept.init_text)
+    chosen, ranking = choose_start(model, dataset, embedding, tried, evaluate, seed)
+    return dict(chosen.vectors), [(label, round(loss, 5)) for label, loss, _items in ranking[:5]]
 
 
 def count_of(vectors: VectorTables) -> int:

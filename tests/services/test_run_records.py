@@ -165,7 +165,7 @@ CORRUPT: list[str | bytes] = [
 
 def test_what_a_state_file_needs(tmp_path: Path) -> None:
     (tmp_path / STATE_FILE).write_text(json.dumps(_NEEDED))
-    as_before = {"lr_scheduler": "constant"}
+    as_before = {"lr_scheduler": "constant", "choose_start_words": False}
     assert load_state(tmp_path).spec == replace(TrainingSpec("y", "/pictures"), **as_before)
 
 

@@ -37,8 +37,8 @@ def add_to(commands: Commands) -> None:
 def _add_list(verbs: Commands) -> None:
     what = (
         "List training runs, the newest first. With words, list the runs in which each of them occurs: in the name, the dataset, "
+        "the checkpoint, the changed settings, the result or your note."
     )
-    what += "the checkpoint, the changed settings, the result or your note."
     parser = add_command(verbs, "list", list_runs, "list training runs", what)
     parser.add_argument("words", nargs="*", metavar="WORD", help="words to search for")
     parser.add_argument("--deleted", action="store_true", help="list the runs in the trash")

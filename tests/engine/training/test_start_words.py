@@ -9,7 +9,7 @@ from train_embedding.engine.training.start_words import (
     ROUNDS,
     Candidate,
     VectorTables,
-    choose_companion,
+    choose_completion,
     choose_start_words,
     most_items,
 )
@@ -134,7 +134,7 @@ TEXT = ("text", word(1.0, 0.0, 2.0))
 def test_a_word_takes_the_place_of_a_copy_of_the_text() -> None:
     current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
     target = Target((1.0, 0.0, 2.0), (0.0, 1.0, 2.1))
-    best = choose_companion(current, TEXT, WORDS, target)[0]
+    best = choose_completion(current, TEXT, WORDS, target)[0]
     assert best.label == "text, b"
     assert torch.equal(best.vectors["clip_l"], torch.cat([TEXT[1]["clip_l"], WORDS["b"]["clip_l"]]))
     assert best.loss == 0.0
@@ -142,14 +142,14 @@ def test_a_word_takes_the_place_of_a_copy_of_the_text() -> None:
 
 def test_a_word_is_added_to_a_single_vector() -> None:
     words = {"up": word(0.0, 2.0), "down": word(0.0, -2.0), "left": word(-2.0, 0.0)}
-    best = choose_companion(word(2.0, 0.0), ("right", word(2.0, 0.0)), words, Target((1.4, 1.4)))[0]
+    best = choose_completion(word(2.0, 0.0), ("right", word(2.0, 0.0)), words, Target((1.4, 1.4)))[0]
     assert best.label == "right + up"
     assert best.vectors["clip_l"].norm() == pytest.approx(2.0)
 
 
 def test_a_text_that_fills_all_vectors_stays() -> None:
     tokens = {"clip_l": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
-    assert labels(choose_companion(tokens, ("two words", tokens), {"a": word(1.0, 1.0)}, Target((9.0, 9.0), (9.0, 9.0)))) == [""]
+    assert labels(choose_completion(tokens, ("two words", tokens), {"a": word(1.0, 1.0)}, Target((9.0, 9.0), (9.0, 9.0)))) == [""]
 
 
 class AnyCount:
@@ -175,16 +175,16 @@ class AnyCount:
 def test_the_number_of_vectors_may_change(target: tuple[tuple[float, ...], ...], label: str) -> None:
     current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
     words = {name: WORDS[name] for name in "bc"}
-    ranked = choose_companion(current, TEXT, words, AnyCount(*target), any_count=True)
+    ranked = choose_completion(current, TEXT, words, AnyCount(*target), any_count=True)
     assert ranked[0].label == label
     assert len(ranked[0].vectors["clip_l"]) == len(target)
-    fixed = choose_companion(current, TEXT, words, AnyCount(*target))
+    fixed = choose_completion(current, TEXT, words, AnyCount(*target))
     assert {len(candidate.vectors["clip_l"]) for candidate in fixed} == {2}
 
 
 def test_a_text_of_two_tokens_may_get_a_third_vector() -> None:
     tokens = {"clip_l": torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])}
-    ranked = choose_companion(
+    ranked = choose_completion(
         tokens, ("two words", tokens), WORDS, AnyCount((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 1.0, 2.1)), any_count=True
     )
     assert ranked[0].label == "two words, b"
@@ -193,7 +193,7 @@ def test_a_text_of_two_tokens_may_get_a_third_vector() -> None:
 
 def test_the_text_itself_is_not_added_to_the_text() -> None:
     current = {"clip_l": torch.cat([TEXT[1]["clip_l"]] * 2)}
-    assert "text, text" not in labels(choose_companion(current, TEXT, {**WORDS, "text": TEXT[1]}, Target((1.0, 0.0, 2.0))))
+    assert "text, text" not in labels(choose_completion(current, TEXT, {**WORDS, "text": TEXT[1]}, Target((1.0, 0.0, 2.0))))
 
 
 def test_the_most_items_that_a_choice_evaluates() -> None:
@@ -204,5 +204,5 @@ def test_the_most_items_that_a_choice_evaluates() -> None:
         count += ROUNDS[number]
         return [float(vectors["clip_l"].sum())] * ROUNDS[number]
 
-    choose_companion(current, TEXT, WORDS, evaluate, any_count=True)
+    choose_completion(current, TEXT, WORDS, evaluate, any_count=True)
     assert count == most_items(len(WORDS))

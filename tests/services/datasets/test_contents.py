@@ -120,6 +120,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     return {
         "up.zip": (archive({"good.png": image("gold"), "../../evil.png": image()}), "leads outside"),
         "absolute.zip": (archive({"/tmp/evil.png": image()}), "leads outside"),
+        "dot.zip": (archive({".": b"x"}), "Nothing was added."),
         "drive.zip": (archive({"C:\\evil.png": image()}), "leads outside"),
         "link.zip": (link.getvalue(), "leads outside"),
         "bomb.zip": (bomb, "GB"),

@@ -28,7 +28,7 @@ RENAMED_FIELDS = {
 RETIRED_FIELDS = frozenset({"compile"})
 "Options of earlier versions that had no effect. They are ignored in saved runs."
 
-ADDED_FIELDS: dict[str, Any] = {"lr_scheduler": "constant"}
+ADDED_FIELDS: dict[str, Any] = {"lr_scheduler": "constant", "choose_start_words": False}
 "Options that runs of earlier versions do not have, with the values that they behaved by."
 
 

@@ -85,7 +85,7 @@ def choose_start_words(
     return _ranked([*_as_it_is(current), *singles], pairs, evaluate, stopped)
 
 
-def choose_companion(
+def choose_completion(
     current: VectorTables,
     text: tuple[str, VectorTables],
     words: Mapping[str, VectorTables],
@@ -165,7 +165,7 @@ def _ranked(
 
 
 def most_items(words: int) -> int:
-    """Return the largest number of items that `choose_companion` evaluates for a number of words."""
+    """Return the largest number of items that `choose_completion` evaluates for a number of words."""
     items = 0
     for number, added in enumerate(ROUNDS):
         items += (words + 1) * added  # and the embedding as it is

@@ -125,7 +125,7 @@ def _check_entries(name: str, entries: Sequence[zipfile.ZipInfo]) -> None:
         raise InvalidInput(msg('"{file}" contains more than {limit} GB.', file=name, limit=MAX_BYTES // 2**30), _SMALLER)
     for entry in entries:
         path = PurePosixPath(entry.filename.replace("\\", "/"))
-        leads_outside = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+        leads_outside = path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1])
         if leads_outside or stat.S_ISLNK(entry.external_attr >> 16):
             raise InvalidInput(
                 msg('"{file}" is not used: its entry "{entry}" leads outside of it.', file=name, entry=shown(entry.filename)),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.metadata import VECTORS
 from train_embedding.embeddings.storage import is_refused
 from train_embedding.errors import StorageFailed, TrainEmbeddingError
 from train_embedding.hosts.base import Host, HostInfo
@@ -86,7 +87,7 @@ class Run:
             (self.start.step or 0) + step,
             info.checkpoint_name or None,
             info.checkpoint_hash or None,
-            metadata=self.start.metadata,
+            metadata={key: value for key, value in self.start.metadata.items() if key != VECTORS},
         )
 
     def save_start(self) -> None:

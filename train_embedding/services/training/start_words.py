@@ -107,7 +107,7 @@ def choose_start(
         The chosen embedding and the ranking, the best first. The number of vectors changes only if the metadata allow it.
     """
     from train_embedding.engine.training.evaluation import dataset_evaluation_sets
-    from train_embedding.engine.training.start_words import ROUNDS, VectorTables, choose_companion, choose_start_words
+    from train_embedding.engine.training.start_words import ROUNDS, VectorTables, choose_completion, choose_start_words
 
     @cache
     def items(count: int, number: int) -> list[EvaluationSet]:
@@ -128,9 +128,8 @@ def choose_start(
         if not _is_made_of(current, tokens):
             return start, ()
         any_count = start.metadata.get(VECTORS) == "auto"
-        ranked = choose_companion(current, (tried.text, tokens), known, losses, any_count=any_count, stopped=stopped)
-    metadata = {key: value for key, value in start.metadata.items() if key != VECTORS}
-    chosen = replace(start, vectors=ranked[0].vectors, step=0, metadata=metadata) if ranked and ranked[0].label else start
+        ranked = choose_completion(current, (tried.text, tokens), known, losses, any_count=any_count, stopped=stopped)
+    chosen = replace(start, vectors=ranked[0].vectors, step=0) if ranked and ranked[0].label else start
     return chosen, tuple((candidate.label, candidate.loss, len(candidate.losses)) for candidate in ranked)
 
 
