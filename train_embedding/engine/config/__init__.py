@@ -4,9 +4,10 @@ from train_embedding.engine.config.old_names import with_added, with_current_nam
 from train_embedding.engine.config.options import GROUP_LABELS, Group, Option
 from train_embedding.engine.config.presets import PRESETS, preset_values
 from train_embedding.engine.config.rules import check_option, requirement
-from train_embedding.engine.config.spec import OPTIONS, TrainingSpec, choice_label, label_of
+from train_embedding.engine.config.spec import CHANGEABLE_ON_RESUME, OPTIONS, TrainingSpec, choice_label, label_of
 
 __all__ = [
+    "CHANGEABLE_ON_RESUME",
     "GROUP_LABELS",
     "OPTIONS",
     "PRESETS",

@@ -85,7 +85,7 @@ class TrainingSpec:
         default=248,
         metadata=option(
             msg("Steps"),
-            msg("Number of optimizer steps."),
+            msg("Optimizer steps at most. With early stopping, a run usually ends after half of them."),
             "Basics",
             low=1,
             high=MAX_STEPS,
@@ -119,6 +119,7 @@ class TrainingSpec:
             msg("Trains on a long prompt instead of images, and packs it into the embedding."),
             "What to learn",
             multiline=True,
+            advanced=False,
             details="The vectors learn to give the same predictions as this prompt, which may be longer than 75 tokens. Use it "
             "to replace a long list of keywords by a short trigger word, in positive or negative prompts. Leave the "
             "dataset folder empty.",
@@ -678,6 +679,8 @@ class TrainingSpec:
 
 
 OPTIONS = options_of(TrainingSpec)
+CHANGEABLE_ON_RESUME = tuple(declared.name for declared in OPTIONS if declared.changeable_on_resume)
+"Names of the options that do not affect the trained vectors."
 "Every option of a training run."
 
 

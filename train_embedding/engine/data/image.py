@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from train_embedding.embeddings.formats.impostors import describe_impostor
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.engine.data.buckets import Size
+from train_embedding.engine.data.crops import Crop
 from train_embedding.engine.data.file_names import displayable
 from train_embedding.errors import UnreadableFile
 from train_embedding.images import webp
@@ -57,6 +58,8 @@ _MASK_SHAPE = 0.03
 "Largest difference of the logarithms of two aspect ratios that are considered equal."
 _SAVE_WITH_16_BITS = msg("Save it with 8 or 16 bits per channel.")
 _RESIZE = msg("Resize it.")
+_Box = tuple[float, float, float, float]
+"Left, top, right and bottom in pixels."
 
 
 @dataclass(frozen=True)
@@ -120,33 +123,56 @@ def check_mask(file: Path) -> None:
     shape = _size_in_header(file)
     with _naming_mask(mask):
         size = _size_in_header(mask)
-    if not _is_alike(size, shape):  # the image may be a rotated PNG with its EXIF data after the pixels
+    if not has_same_shape(size, shape):  # the image may be a rotated PNG with its EXIF data after the pixels
         _check_shape(mask, measure_image(mask)[0], measure_image(file)[0])
 
 
-def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "") -> Pixels:
-    """Decode an image, apply its EXIF orientation and resize it. Transparent areas become white.
+def read_pixels(file: Path, size: Size, resize_mode: str = "crop", mask: str = "", crop: Crop | None = None) -> Pixels:
+    """Decode an image, apply its EXIF orientation, crop and resize it. Transparent areas become white.
 
     Args:
         file: The image.
         size: Width and height of the result in pixels.
         resize_mode: "crop" scales the image to cover the size and crops its centre; "resize" distorts it.
         mask: "alpha" for the transparency, "file" for the mask file, "" for none.
+        crop: The part of the upright image and of its mask that is used; None for all of it.
 
     Raises:
         UnreadableFile: The file or its mask cannot be used.
     """
+    whole = _size_before_crop(size, crop)
     with _opened(file, decoded=True) as opened:
-        shape = _stored_size(opened)
-        upright = _upright(opened, size, alpha=mask == "alpha" and _has_alpha(opened))
-    shown = _read_mask(mask_path(file), upright.shape(shape), size) if mask == "file" else upright.alpha
-    colour = _resize(upright.colour, size, resize_mode, Image.Resampling.LANCZOS)
+        stored = _stored_size(opened)
+        upright = _upright(opened, whole, alpha=mask == "alpha" and _has_alpha(opened))
+    shape = upright.shape(stored)
+    shown = _read_mask(mask_path(file), shape, whole) if mask == "file" else upright.alpha
+    colour = _resize(upright.colour, _part(upright.colour, crop, shape), size, resize_mode, Image.Resampling.LANCZOS)
     if shown is not None:
-        shown = _resize(shown, size, resize_mode, Image.Resampling.BILINEAR)
+        shown = _resize(shown, _part(shown, crop, shape), size, resize_mode, Image.Resampling.BILINEAR)
     return Pixels(
         torch.from_numpy(np.asarray(colour).copy()).permute(2, 0, 1).float() / 127.5 - 1,
         None if shown is None else torch.from_numpy(np.asarray(shown).copy()).float() / 255,
     )
+
+
+def read_image(file: Path, side: int, crop: Crop | None = None) -> Image.Image:
+    """Decode an image to RGB in its EXIF orientation. Transparent areas become white.
+
+    Args:
+        file: The image.
+        side: Largest width and height of the result in pixels; a larger image is reduced.
+        crop: The part of the upright image that is returned; None for all of it.
+
+    Raises:
+        UnreadableFile: The file cannot be used.
+    """
+    with _opened(file, decoded=True) as opened:
+        stored = _stored_size(opened)
+        upright = _upright(opened, _size_before_crop((side, side), crop))
+    part = _part(upright.colour, crop, upright.shape(stored))
+    colour = upright.colour if part is None else upright.colour.crop(_outer(part))
+    colour.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return colour
 
 
 def mask_path(image: Path) -> Path:
@@ -232,7 +258,7 @@ def _naming_mask(file: Path) -> Generator[None, None, None]:
 
 
 def _check_shape(mask: Path, size: Size, shape: Size) -> None:
-    if not _is_alike(size, shape):
+    if not has_same_shape(size, shape):
         raise UnreadableFile(
             msg(
                 'Its mask "{mask}" has a different aspect ratio: {mask_width} × {mask_height} pixels; the image has '
@@ -246,7 +272,8 @@ def _check_shape(mask: Path, size: Size, shape: Size) -> None:
         )
 
 
-def _is_alike(size: Size, shape: Size) -> bool:
+def has_same_shape(size: Size, shape: Size) -> bool:
+    """Whether two images have the same aspect ratio, up to the rounding of their sizes."""
     return abs(math.log(size[0] * shape[1] / (size[1] * shape[0]))) <= _MASK_SHAPE
 
 
@@ -393,8 +420,49 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def _resize(image: Image.Image, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
+def _size_before_crop(size: Size, crop: Crop | None) -> Size:
+    """Return the size of a whole image whose crop has a size, for the factor by which a large image may be reduced."""
+    return size if crop is None else (math.ceil(size[0] / crop.width), math.ceil(size[1] / crop.height))
+
+
+def _part(image: Image.Image, crop: Crop | None, shape: Size) -> _Box | None:
+    """Return the sides of a crop in an image; None for all of it.
+
+    Args:
+        image: The upright image, which may have been reduced, or its mask, which may be smaller.
+        crop: The crop.
+        shape: The full size of the upright image, to whose pixels the crop is rounded.
+    """
+    if crop is None:
+        return None
+    left, top, right, bottom = crop.box(shape)
+    across, down = image.width / shape[0], image.height / shape[1]
+    return round(left * across, 6), round(top * down, 6), round(right * across, 6), round(bottom * down, 6)
+
+
+def _outer(part: _Box) -> tuple[int, int, int, int]:
+    """Return the smallest rectangle of whole pixels around a part of an image."""
+    return math.floor(part[0]), math.floor(part[1]), math.ceil(part[2]), math.ceil(part[3])
+
+
+def _resize(image: Image.Image, part: _Box | None, size: Size, resize_mode: str, resampling: Image.Resampling) -> Image.Image:
+    """Resize an image, or a part of it as if the rest did not exist."""
+    if part is not None:
+        outer = _outer(part)
+        image = image.crop(outer)
+        inner = (part[0] - outer[0], part[1] - outer[1], part[2] - outer[0], part[3] - outer[1])
+        if inner != (0, 0, *image.size):  # not whole pixels: a reduced image, or a smaller mask
+            fitted = _fitted(inner, size) if resize_mode == "crop" else inner
+            return image.resize(size, resampling, box=fitted)
     return ImageOps.fit(image, size, resampling) if resize_mode == "crop" else image.resize(size, resampling)
+
+
+def _fitted(box: _Box, size: Size) -> _Box:
+    """Return the largest box with the shape of a size in the centre of a box."""
+    left, top, right, bottom = box
+    scale = min((right - left) / size[0], (bottom - top) / size[1])
+    across, down = (right - left - scale * size[0]) / 2, (bottom - top - scale * size[1]) / 2
+    return left + across, top + down, right - across, bottom - down
 
 
 def _has_alpha(image: Image.Image) -> bool:

@@ -12,6 +12,7 @@ from train_embedding.allowed_folders import resolve_allowed
 from train_embedding.engine.config.spec import ResolvedSpec, label_of
 from train_embedding.engine.data.buckets import Size, bucket_sizes, nearest_size
 from train_embedding.engine.data.captions import caption_path, file_exists, load_caption
+from train_embedding.engine.data.crops import Crop, FolderCrops
 from train_embedding.engine.data.exclusions import EXCLUDED_FILE, read_excluded
 from train_embedding.engine.data.file_names import displayable
 from train_embedding.engine.data.image import Pixels, check_mask, mask_path, measure_image, read_pixels, verify_image
@@ -48,6 +49,7 @@ class TrainingImage:
         has_caption_file: Whether the caption is from a text file instead of the file name.
         repeats: How many times the image occurs in the dataset.
         stamp: Modification time in nanoseconds and size in bytes when the file was found.
+        crop: The part of the image that is used; None for all of it.
     """
 
     name: str
@@ -60,10 +62,11 @@ class TrainingImage:
     has_caption_file: bool = False
     repeats: int = 1
     stamp: tuple[int, int] = (0, 0)
+    crop: Crop | None = None
 
     def read(self) -> Pixels:
         """Decode the image. Raises UnreadableFile."""
-        return read_pixels(self.file, self.target, self.resize_mode, self.mask)
+        return read_pixels(self.file, self.target, self.resize_mode, self.mask, self.crop)
 
     def check_unchanged(self) -> None:
         """Raise UnreadableFile if the file changed since it was found."""
@@ -114,10 +117,12 @@ def scan_folder(
     """
     files, skipped = list_images(folder, options.repeats, allowed)
     images: list[TrainingImage] = []
+    crops = FolderCrops()
     for file, repeats in files:
         name = displayable(file.relative_to(folder).as_posix())
         try:
-            images.append(_scan(name, file, repeats, options, allowed))
+            check_place(file, allowed)
+            images.append(_scan(name, file, repeats, options, crops.of(file)))
         except UnreadableFile as error:
             skipped.append(skipped_file(name, error))
     if not images:
@@ -280,8 +285,7 @@ def _has_images(folder: Path) -> bool:
         return False
 
 
-def _scan(name: str, file: Path, repeats: int, options: ImageOptions, allowed: Sequence[Path] | None) -> TrainingImage:
-    check_place(file, allowed)
+def _scan(name: str, file: Path, repeats: int, options: ImageOptions, crop: Crop | None) -> TrainingImage:
     stamp = _stamp(file)
     size, has_alpha = measure_image(file)
     mask = ""
@@ -289,10 +293,10 @@ def _scan(name: str, file: Path, repeats: int, options: ImageOptions, allowed: S
         mask = "file"
     elif options.masks in ("alpha", "auto") and has_alpha:
         mask = "alpha"
-    target = nearest_size(size, options.sizes)
+    target = nearest_size(size if crop is None else crop.size(size), options.sizes)
     has_caption_file = file_exists(caption_path(file))
     caption = load_caption(file)
-    return TrainingImage(name, file, caption, size, target, options.resize_mode, mask, has_caption_file, repeats, stamp)
+    return TrainingImage(name, file, caption, size, target, options.resize_mode, mask, has_caption_file, repeats, stamp, crop)
 
 
 def _entries(folder: Path) -> list[Path]:

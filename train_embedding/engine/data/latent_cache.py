@@ -50,13 +50,14 @@ class LatentCache:
         self.problem = NOTHING
 
     def key(self, image: TrainingImage) -> str:
-        """Hash everything that an image's latents depend on: file, mask, size, resize mode and VAE.
+        """Hash everything that an image's latents depend on: file, crop, mask, size, resize mode and VAE.
 
         Raises:
             UnreadableFile: A file cannot be read.
         """
         digest = hashlib.blake2b(digest_size=20)
-        facts = (_LAYOUT, self._vae, *image.target, image.resize_mode, image.mask)
+        box = () if image.crop is None else image.crop.box(image.size)
+        facts = (_LAYOUT, self._vae, *image.target, image.resize_mode, image.mask, *box)
         digest.update(repr(facts).encode())
         for block in _blocks(image.file):
             digest.update(block)

@@ -64,6 +64,21 @@ def text_config_folder(params: dict[str, Any]) -> dict[str, Any]:
     return _params_of(params, "cond_stage_config")
 
 
+def assign_text_weights(module: Any, weights: Mapping[str, Weight]) -> Any:
+    """Make tensors the parameters of a text encoder on the meta device, as `assign_weights`, and complete its position ids."""
+    if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
+        weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
+    body = getattr(module, "text_model", module)
+    length = body.embeddings.position_embedding.num_embeddings
+    # Positions are part of the weights up to transformers 4.30, and some merging tools store them as floats.
+    weights = {key: tensor for key, tensor in weights.items() if not key.endswith("position_ids")}
+    body.embeddings.register_buffer("position_ids", torch.empty(1, length, dtype=torch.long, device="meta"), persistent=False)
+    assign_weights(module, weights)
+    device = body.embeddings.position_embedding.weight.device
+    body.embeddings.position_ids = torch.arange(length, device=device).unsqueeze(0)
+    return module
+
+
 def _params_of(params: dict[str, Any], name: str) -> dict[str, Any]:
     part: dict[str, Any] = params.get(name) or {}
     return part.get("params") or {}
@@ -97,7 +112,7 @@ def _openclip(state: Mapping[str, Weight], prefix: str, key: str, *, layer: int,
     config = CLIPTextConfig(**openclip_config(weights))
     with torch.device("meta"):
         module = CLIPTextModelWithProjection(config) if pools else CLIPTextModel(config)
-    return TextEncoder(key, _assign_text_weights(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
+    return TextEncoder(key, assign_text_weights(module, weights), layer=layer, normalised=not pools, padding=0, pools=pools)
 
 
 def _clip(state: Mapping[str, Weight], prefix: str, config: dict[str, Any] | None) -> TextEncoder:
@@ -106,22 +121,8 @@ def _clip(state: Mapping[str, Weight], prefix: str, config: dict[str, Any] | Non
     weights = _clip_weights(state, prefix)
     with torch.device("meta"):
         module = CLIPTextModel(CLIPTextConfig(**(config or _config_from_weights(weights))))
-    module = _assign_text_weights(module, weights)
+    module = assign_text_weights(module, weights)
     return TextEncoder(key_for_width(module.get_input_embeddings().weight.shape[1]), module)
-
-
-def _assign_text_weights(module: Any, weights: dict[str, Weight]) -> Any:
-    if not any(key.startswith("text_model.") for key in module.state_dict()):  # transformers 5
-        weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
-    body = getattr(module, "text_model", module)
-    length = body.embeddings.position_embedding.num_embeddings
-    # Positions are part of the weights up to transformers 4.30, and some merging tools store them as floats.
-    weights = {key: tensor for key, tensor in weights.items() if not key.endswith("position_ids")}
-    body.embeddings.register_buffer("position_ids", torch.empty(1, length, dtype=torch.long, device="meta"), persistent=False)
-    assign_weights(module, weights)
-    device = body.embeddings.position_embedding.weight.device
-    body.embeddings.position_ids = torch.arange(length, device=device).unsqueeze(0)
-    return module
 
 
 def _clip_weights(state: Mapping[str, Weight], prefix: str) -> dict[str, Weight]:
