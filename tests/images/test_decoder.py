@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import io
 import os
 import threading
@@ -46,6 +47,14 @@ def test_palettes_and_bits_become_colours() -> None:
     data = saved(noise("RGB").quantize(8), "PNG")
     with Image.open(io.BytesIO(data)) as here:
         assert decode_image(data, "PNG", PLENTY).tobytes() == here.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize(("meaning", "expected"), [(1, [0, 128, 255]), (0, [255, 127, 0])])
+def test_16_bits_become_8(meaning: int, expected: list[int]) -> None:
+    values = array.array("H", [0, 128 * 257, 65_535])
+    data = saved(Image.frombytes("I;16", (3, 1), values.tobytes()), "TIFF", tiffinfo={262: meaning})
+    assert list(decode_image(data, "TIFF", PLENTY, mode="L").tobytes()) == expected
+    assert decode_image(data, "TIFF", PLENTY, side=1).size == (1, 1)
 
 
 def test_a_mode_and_a_side() -> None:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+STARTS = ("tokens", "output", "embedding")
+"""Sources of initial vectors: the token embeddings of the init text, as in the WebUI; the output of the text encoders for it
+(Cross Initialization, Pang et al. 2024, arXiv 2312.15905); or an existing embedding, with its name as the init text."""
+
 
 def fill(tokens: torch.Tensor, count: int) -> torch.Tensor:
     """Spread token embeddings evenly over a number of vectors: vector i is a copy of token i*m//count.

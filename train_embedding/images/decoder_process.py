@@ -21,6 +21,8 @@ _ROWS = 64
 "Rows that are written at a time."
 _PLAIN = ("L", "LA", "RGB", "RGBA", "CMYK")
 "Modes without a palette, whose bytes are the complete image."
+_TIFF_BITS, _TIFF_MEANING = 258, 262
+"Tags of TIFF files: bits per channel, and whether 0 is white (then the value is 0)."
 
 
 def main() -> int:
@@ -73,6 +75,8 @@ def _decode(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
             return {"refused": "pixels", "size": image.size}, None
         if job["side"]:
             image.draft("RGB", (2 * job["side"], 2 * job["side"]))  # JPEGs are decoded at a reduced size
+        image = _with_8_bits(image)
+        if job["side"]:
             image.thumbnail((job["side"], job["side"]))
         image.load()
         if not job["wanted"]:
@@ -81,6 +85,20 @@ def _decode(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], Any]:
         exif = image.info.get("exif", b"")
         answer = {"mode": plain.mode, "size": plain.size, "exif": exif.hex() if isinstance(exif, bytes) else ""}
         return answer, plain
+
+
+def _with_8_bits(image: Any) -> Any:
+    """Return an image with at most 8 bits per channel. Pillow's own conversion would clip the values of a 16-bit image."""
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    tags = getattr(image, "tag_v2", {})
+    scale = 255 / (2 ** int(tags.get(_TIFF_BITS, (16,))[0]) - 1)
+    inverted = tags.get(_TIFF_MEANING) == 0
+
+    def shade(value: Any) -> Any:
+        return value * -scale + 255.5 if inverted else value * scale + 0.5
+
+    return image.convert("I").point(shade).convert("L")
 
 
 def _plain_mode(image: Any) -> str:

@@ -160,6 +160,29 @@ def crop_top(stream: BinaryIO, rows: int) -> bytes | None:
     )
 
 
+def with_text(data: bytes, keyword: str, text: str) -> bytes:
+    """Add a text to a PNG file, before the pixels, unless it has one under this keyword.
+
+    Args:
+        data: The file.
+        keyword: 1 to 79 Latin letters.
+        text: Any text.
+
+    Raises:
+        NotPNG: The file is damaged.
+    """
+    stream, key = io.BytesIO(data), keyword.encode("latin-1") + b"\0"
+    for kind, _ in iterate_chunks(stream):
+        if kind in TEXT_CHUNKS and stream.read(len(key)) == key:
+            return data
+    try:
+        chunk = make_chunk(b"tEXt", key + text.encode("latin-1"))
+    except UnicodeEncodeError:
+        chunk = make_chunk(b"iTXt", key + b"\0\0\0\0" + text.encode("utf-8", "replace"))
+    after_header = len(SIGNATURE) + 25
+    return data[:after_header] + chunk + data[after_header:]
+
+
 def make_chunk(kind: bytes, content: bytes) -> bytes:
     """Build a chunk with its length and checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -223,14 +223,15 @@ def test_cut_at_any_byte_it_is_refused_or_reads_the_same(form: str, suffix: str)
 @pytest.mark.parametrize(("form", "suffix"), FORMS)
 def test_a_flipped_byte_never_gives_another_error(form: str, suffix: str) -> None:
     whole = encode(an_embedding({"clip_l": 4}, count=1), form, suffix)
-    step = stride(suffix, len(whole), at_most=500)
+    size = whole.index(b"IDAT") if form == "png" else len(whole)  # the pixels of such a file are not read
+    step = stride(suffix, size, at_most=500)
     refused = 0
-    for position in range(0, len(whole), step):
+    for position in range(0, size, step):
         try:
             read_bytes(whole[:position] + bytes([whole[position] ^ 0xA5]) + whole[position + 1 :], f"sword{suffix}")
         except UnreadableFile:
             refused += 1
-    assert refused > len(whole) // step // 8
+    assert refused > size // step // 8
 
 
 def test_empty_large_and_odd_files(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -33,9 +34,12 @@ from train_embedding.errors import InvalidInput, NotFound, StorageFailed, Unread
 from train_embedding.images import png
 from train_embedding.messages import NOTHING, joined, msg, plural
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = [
-    "FORMATS", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "encode", "first_of_pair", "is_embedding_file",
-    "read_bytes", "read_contents", "read_embedding", "read_pair", "read_sanitized", "second_of_pair",
+    "FORMATS", "MAX_FILE_SIZE", "SUFFIXES", "TOKEN", "Format", "draw_card", "encode", "encode_card", "first_of_pair",
+    "is_embedding_file", "read_bytes", "read_contents", "read_embedding", "read_pair", "read_sanitized", "second_of_pair",
     "write_embedding",
 ]  # fmt: skip
 
@@ -192,16 +196,40 @@ def encode(embedding: Embedding, format_name: str, suffix: str) -> bytes:
         )
     layout = sdxl if len(embedding.vectors) > 1 else format.layout
     data = container.write(layout.write(embedding), suffix)
-    file = f"{embedding.name}{suffix}"
-    try:
-        same = _same_vectors(embedding, _read(data, file))
-    except UnreadableFile as error:  # such as thousands of vectors
-        raise StorageFailed(
-            msg('"{file}" was not written because it could not be read back: {reason}', file=file, reason=error.message)
-        ) from error
-    if not same:  # such as a kind of image that Pillow writes only lossily here
-        raise StorageFailed(msg('"{file}" was not written because its vectors would change.', file=file))
+    _check_reads_back(embedding, data, f"{embedding.name}{suffix}")
     return data
+
+
+def encode_card(embedding: Embedding, picture: Image.Image | None = None) -> bytes:
+    """Draw an image that shows and contains an embedding, and check that the vectors in it are the same.
+
+    The WebUI reads them from the text chunk or, if a website has removed that, from the pixels.
+
+    Args:
+        embedding: The embedding.
+        picture: Fills the image; None for a gradient made of the vectors.
+
+    Returns:
+        The bytes of a PNG file.
+
+    Raises:
+        InvalidInput: The embedding has several text encoders.
+        StorageFailed: The vectors do not read back, for example because there are thousands.
+    """
+    content, file = webui.write(embedding), f"{embedding.name}.png"
+    packed = pixels.pack(content)
+    drawn = images.draw(content.values, pixels.least_pixels(packed), picture)
+    data = images.encode(pixels.within(drawn, packed), ".png")
+    _check_reads_back(embedding, data, file)
+    data = png_text.with_values(data, content)
+    _check_reads_back(embedding, data, file)
+    return data
+
+
+def draw_card(embedding: Embedding, picture: Image.Image | None = None) -> bytes:
+    """Draw the same image without the vectors, for an embedding with several text encoders. Returns the bytes of a PNG file."""
+    first = replace(embedding, vectors=dict([next(iter(embedding.vectors.items()))]))
+    return images.encode(images.draw(webui.write(first).values, 0, picture), ".png")
 
 
 def write_embedding(embedding: Embedding, path: str | os.PathLike[str], format: str | None = None) -> None:
@@ -270,6 +298,17 @@ def _contains_embedding(path: Path, *stamp: int) -> bool:
     except (png.NotPNG, OSError):
         return False
     return pixels.contains_values(path)
+
+
+def _check_reads_back(embedding: Embedding, data: bytes, file: str) -> None:
+    try:
+        same = _same_vectors(embedding, _read(data, file))
+    except UnreadableFile as error:  # such as thousands of vectors
+        raise StorageFailed(
+            msg('"{file}" was not written because it could not be read back: {reason}', file=file, reason=error.message)
+        ) from error
+    if not same:  # such as a kind of image that Pillow writes only lossily here
+        raise StorageFailed(msg('"{file}" was not written because its vectors would change.', file=file))
 
 
 def _same_vectors(embedding: Embedding, other: Embedding) -> bool:

@@ -161,7 +161,7 @@ def test_what_it_carries_must_be_an_embedding() -> None:
         (b"{}", "contains 0 tensors"),
         (b'{"a": 1}', "contains 0 tensors"),
     ):
-        data = images.encode(pixels.around(blank, zlib.compress(text)), ".png")
+        data = images.encode(pixels.within(blank, zlib.compress(text)), ".png")
         with pytest.raises(UnreadableFile, match=reason):
             read_bytes(data, "sword.png")
 

@@ -58,7 +58,7 @@ def test_pillow_reads_what_is_written() -> None:
     with Image.open(io.BytesIO(data)) as opened:
         assert isinstance(opened, PngImagePlugin.PngImageFile)
         held = json.loads(base64.b64decode(str(opened.text["sd-ti-embedding"])))
-        assert opened.size == (256, 256)
+        assert opened.size == (512, 512)
         opened.load()
     assert held["string_to_param"]["*"]["TORCHTENSOR"] == VECTORS.tolist()
 

@@ -6,11 +6,11 @@ import io
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from PIL import Image
 
+from train_embedding.embeddings.card import caption_of, draw_card, draw_vectors, vectors_of
 from train_embedding.embeddings.formats.content import reason_of, unreadable
 from train_embedding.embeddings.regular_files import open_regular_file
 from train_embedding.errors import InvalidInput
@@ -28,8 +28,6 @@ _LOSSLESS: dict[str, dict[str, object]] = {
     "WEBP": {"lossless": True, "exact": True, "quality": 80, "method": 2},
     "JXL": {"lossless": True, "effort": 3},
 }
-_SIDE = 256
-"Width and height of a drawn image, in pixels."
 
 
 def kind_of(data: bytes) -> str:
@@ -129,16 +127,19 @@ def encode(colours: torch.Tensor, suffix: str) -> bytes:
     return packed.getvalue()
 
 
-def draw_vectors(values: Mapping[str, object]) -> torch.Tensor:
-    """Draw vectors as an image, uint8 [256, 256, 3], with a band per vector that is brighter for larger absolute values."""
-    held = values.get("string_to_param", values)
-    tensors = [value for value in cast("Mapping[str, object]", held).values() if isinstance(value, torch.Tensor)]
-    vectors = tensors[0].float().abs()
-    shades = (vectors / vectors.max().clamp(min=1e-30) * 175 + 80).to(torch.uint8)  # never black
-    rows = torch.arange(_SIDE) * len(shades) // _SIDE
-    columns = torch.arange(_SIDE) * shades.shape[1] // _SIDE
-    band = shades[rows][:, columns]  # [256, 256]
-    return torch.stack((band, band.flip(1), band.flip(0)), dim=2)
+def draw(values: Mapping[str, object], pixels: int = 0, picture: Image.Image | None = None) -> torch.Tensor:
+    """Draw a card with the caption of an embedding.
+
+    Args:
+        values: The embedding, in the WebUI's layout.
+        pixels: Number of pixels that it must have at least.
+        picture: Fills the card; None for a gradient made of the vectors.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    card = draw_card(picture or draw_vectors(vectors_of(values)), caption_of(values), pixels)
+    return _as_tensor(card.tobytes(), card.width, card.height)
 
 
 def _check_png(header: png.Header, file: str) -> None:

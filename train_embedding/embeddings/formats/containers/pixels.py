@@ -1,8 +1,9 @@
 """Images with values in their pixels: the WebUI's format, which survives websites that remove metadata.
 
-The values are JSON, compressed with zlib. The low half of each byte is in the lowest four bits of a block left of the image, the
-high half in a block right of it; columns whose lowest four bits are zero separate the blocks from the image. Both halves are
-XORed with a fixed pseudo-random sequence. The upper four bits of the pixels have no meaning.
+The values are JSON, compressed with zlib. The low half of each byte is in the lowest four bits of a block at the left of the
+image, the high half in a block at the right; columns whose lowest four bits are zero separate the blocks from the rest. Both
+halves are XORed with a fixed pseudo-random sequence. The upper four bits of the pixels have no meaning: the WebUI draws a
+pattern with them, and this module continues the image.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from train_embedding.messages import msg
 SUFFIXES: tuple[str, ...] = (".png", ".webp", ".avif", ".jxl")
 FORMAT: FormatName = "image"
 
-_LOW, _HIGH = 0x0F, 0x60
-"The bits with values, and the value of the other bits, so that no pixel is black."
+_LOW = 0x0F
+"The bits with values."
 _MULTIPLIER, _INCREMENT, _MODULUS = 1664525, 1013904223, 2**32 - 1
 "Of the sequence: a 32-bit linear congruential generator (Numerical Recipes), whose numbers are taken modulo 255."
 _BLOCK = 2**16
@@ -58,25 +59,68 @@ def read(data: bytes, file: str) -> Content:
 
 
 def write(content: Content, suffix: str) -> bytes:
-    """Draw the vectors as an image between two blocks with the values.
+    """Draw a card with the values in its pixels.
 
     Raises:
         InvalidInput: The installed Pillow cannot write this kind of image.
     """
-    packed = zlib.compress(json_text.encode(content.values), 9)
-    return images.encode(around(images.draw_vectors(content.values), packed), suffix)
+    packed = pack(content)
+    return images.encode(within(images.draw(content.values, least_pixels(packed)), packed), suffix)
 
 
-def around(image: torch.Tensor, packed: bytes) -> torch.Tensor:
-    """Put an image, uint8 [height, width, 3], between two blocks with the bytes."""
+def with_new_name(data: bytes, file: str, name: str, suffix: str) -> bytes | None:
+    """Change the name of the embedding in an image's pixels, and nothing else that can be seen.
+
+    Returns:
+        The new image, without texts; None if there are no values in the pixels.
+
+    Raises:
+        UnreadableFile: The image or its values are damaged.
+    """
+    colours = images.pixels(data, file)
+    if _halves(colours) is None:
+        return None
+    packed = pack(Content({**read(data, file).values, "name": name}))
+    return images.encode(within(colours, packed), suffix)
+
+
+def pack(content: Content) -> bytes:
+    """Return the values as they are put into pixels."""
+    return zlib.compress(json_text.encode(content.values), 9)
+
+
+def least_pixels(packed: bytes) -> int:
+    """Return the number of pixels that an image needs so that the two blocks cover at most two fifths of it."""
+    return 2 * len(packed)
+
+
+def within(image: torch.Tensor, packed: bytes) -> torch.Tensor:
+    """Put bytes into the columns at the left and the right of an image, where each colour changes by at most 15 of 255.
+
+    Args:
+        image: uint8 [height, width, 3]. One that is too narrow is extended at both sides.
+        packed: The bytes.
+    """
     height = len(image)
     columns = len(packed) // (3 * height) + 1
+    if missing := max(0, 2 * columns + 3 - image.shape[1]):
+        side = -(-missing // 2)
+        image = torch.cat((image[:, :1].expand(-1, side, -1), image, image[:, -1:].expand(-1, side, -1)), dim=1)
     padded = torch.zeros(columns * 3 * height, dtype=torch.uint8)
     padded[: len(packed)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-    halves = (padded & _LOW, padded >> 4)
-    low, high = ((half ^ _sequence(len(half)) | _HIGH).reshape(height, columns, 3) for half in halves)
-    gap = torch.zeros(height, 1, 3, dtype=torch.uint8)
-    return torch.cat((low, gap, image, gap, high), dim=1)
+    low, high = ((half ^ _sequence(len(half))).reshape(height, columns, 3) for half in (padded & _LOW, padded >> 4))
+    zero = torch.zeros(height, 1, 3, dtype=torch.uint8)
+    left, right = torch.cat((low, zero), dim=1), torch.cat((zero, high), dim=1)
+    edge = columns + 1
+    return torch.cat(
+        (_with_low_bits(image[:, :edge], left), image[:, edge:-edge], _with_low_bits(image[:, -edge:], right)), dim=1
+    )
+
+
+def _with_low_bits(colours: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
+    """Return the nearest colours with the given lowest four bits, none of which is black: black borders are cropped off."""
+    steps = ((colours.short() - low.short() + 8) // 16).clamp(1, 15)
+    return (steps * 16 + low.short()).to(torch.uint8)
 
 
 def contains_values(path: Path) -> bool:

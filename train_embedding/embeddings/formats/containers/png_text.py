@@ -48,8 +48,12 @@ def read(data: bytes, file: str) -> Content:
 
 
 def write(content: Content, suffix: str) -> bytes:
-    """Draw the vectors as an image, with the values in its text chunk."""
-    image = images.encode(images.draw_vectors(content.values), suffix)
+    """Draw a card, with the values in its text chunk."""
+    return with_values(images.encode(images.draw(content.values), suffix), content)
+
+
+def with_values(image: bytes, content: Content) -> bytes:
+    """Put values into the text chunk of a PNG file that has none."""
     return _with_text(image, base64.b64encode(json_text.encode(content.values)))
 
 
