@@ -15,6 +15,8 @@ def on_after_component(component, **_arguments):
 
 def on_app_started(_demo, app):
     webui.mount_api(app)
+    webui.mount_page_images(app)
+    webui.work_on_queue()
 
 
 script_callbacks.on_after_component(on_after_component)

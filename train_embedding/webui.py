@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from train_embedding.errors import TrainEmbeddingError
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_CARDS = {f"{tab}_textual_inversion_cards_html": tab for tab in ("txt2img", "img2img")}
-"Element ids of the WebUI's embedding cards, with their tabs."
+_CARDS = {f"{tab}_textual_inversion_cards_html": tab for tab in ("txt2img", "img2img")} | {
+    f"{tab}embedding_extra_page": tab for tab in ("txt2img", "img2img", "control", "video")
+}
+"Element ids of the embedding cards of the WebUI and of SD.Next, with their tabs."
 _GUARDED_ROUTE = "/sdapi/v1/embeddings"
 "A route that the WebUI has if its API is on; its dependencies are the API's guards, such as authentication."
+_FILE_ROUTE = "/file="
+"In the route by which gradio serves the page's files; its dependencies check that the user has logged in."
 
 _cards: dict[str, Any] = {}
 "The WebUI's components with these ids, on the page that was built last."
@@ -49,7 +54,9 @@ def tab() -> Any:
     from train_embedding.ui.tab import build, build_notice
 
     problem = why_unavailable()
-    return build_notice(problem) if problem else build(services(), _host_cards(), _language())
+    if problem:
+        return build_notice(problem)
+    return build(services(), _host_cards(), _language())
 
 
 def title() -> str:
@@ -100,6 +107,27 @@ def mount_api(app: FastAPI) -> bool:
 
     mount(app, services(), guards, _allowed)
     return True
+
+
+def mount_page_images(app: FastAPI) -> bool:
+    """Add the routes of images that the tab shows, with the same guards as the files of the WebUI's page.
+
+    Returns:
+        Whether the routes were added; False if Train Embedding cannot work in this program, or its page serves no files.
+    """
+    routes = [route for route in app.routes if _FILE_ROUTE in getattr(route, "path", "")]
+    if not routes or why_unavailable():
+        return False
+    from train_embedding.api.page_images import mount_page_images as mount
+
+    mount(app, services(), list(getattr(routes[0], "dependencies", [])))
+    return True
+
+
+def work_on_queue() -> None:
+    """Begin to work on the training queue, without keeping the WebUI waiting: the parts that train are imported in a thread."""
+    if not why_unavailable():
+        threading.Thread(target=lambda: services().queue.serve(), name="train-embedding queue", daemon=True).start()
 
 
 def _allowed(origin: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.embeddings.embedding import Embedding
@@ -27,7 +28,7 @@ PATIENCE = 300.0
 def the_facts_fit_together(host: Host) -> None:
     info = host.info()
     assert info.name
-    assert info.embeddings_folder.is_dir()
+    assert info.embeddings_folder.parent.is_dir()  # Forge Neo has no such folder before the first embedding
     assert not info.runs_folder.is_relative_to(info.embeddings_folder)
     assert info.widths
     assert info.checkpoint_name
@@ -63,6 +64,22 @@ def one_job_at_a_time(host: Host) -> None:
         thread.start()
         assert not entered.wait(0.2)
     assert entered.is_set()
+
+
+def interrogators_describe_images(host: Host) -> None:
+    image = Image.linear_gradient("L").convert("RGB")
+    for interrogator in host.interrogators():
+        assert interrogator.label
+        with host.exclusive("describe"):
+            if interrogator.problem:
+                _assert_refused(host, interrogator.name)
+                continue
+            with host.interrogate(interrogator.name) as describe:
+                first = describe(image)
+                assert first.strip()
+                assert describe(image) == first
+    with host.exclusive("describe"):
+        _assert_refused(host, "none")
 
 
 def a_failed_job_gives_the_queue_back(host: Host) -> None:
@@ -105,9 +122,9 @@ def giving_way_lets_those_work_who_wait(host: Host) -> None:
 
 
 def embeddings_are_known_after_a_reload(host: Host) -> None:
-    folder, widths = host.info().embeddings_folder, host.info().widths
+    folder, widths, suffix = host.info().embeddings_folder, host.info().widths, host.info().file_suffixes[0]
     wide = {"clip_h": 1024} if widths != {"clip_h": 1024} else {"clip_l": 768}
-    with _gone_afterwards(host, folder / f"{NAME}-sub" / f"{NAME}.pt", folder / f"{NAME}-wide.safetensors") as (one, other):
+    with _gone_afterwards(host, folder / f"{NAME}-sub" / f"{NAME}{suffix}", folder / f"{NAME}-wide.safetensors") as (one, other):
         assert NAME not in host.loaded_embeddings().names
         write_embedding(_ones(NAME, widths), one)
         write_embedding(_ones(other.stem, wide), other)
@@ -157,6 +174,7 @@ CONTRACT: dict[str, Callable[[Host], None]] = {
         the_facts_fit_together,
         token_embeddings_are_rows_per_encoder,
         one_job_at_a_time,
+        interrogators_describe_images,
         a_failed_job_gives_the_queue_back,
         giving_way_lets_those_work_who_wait,
         embeddings_are_known_after_a_reload,
@@ -197,6 +215,15 @@ def _gradients(model: Any) -> list[torch.Tensor]:
     noisy = torch.randn(1, 4, 8, 8, generator=generator).to(model.device)
     prediction = model.predict(noisy, torch.tensor([700], device=model.device), model.encode_prompts(prompts, tables))
     return list(torch.autograd.grad(prediction.float().square().sum(), list(tables.values())))
+
+
+def _assert_refused(host: Host, interrogator: str) -> None:
+    try:
+        with host.interrogate(interrogator):
+            pass
+    except HostFailed:
+        return
+    raise AssertionError(f"{interrogator} was loaded")
 
 
 @contextmanager

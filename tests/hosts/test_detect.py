@@ -61,9 +61,9 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
     monkeypatch.setattr(detection, "_has_module", lambda name: name in sys.modules)
     for name in {*FORGE, *REFORGE, *SDNEXT}:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    for hosts in ("a1111.host", "forge.host", "forge.reforge"):  # which only import inside their programs
+    for hosts in ("a1111.host", "forge.host", "forge.reforge", "sdnext.host"):  # which only import inside their programs
         stand_in = _module(f"train_embedding.hosts.{hosts}")
-        for host in ("A1111Host", "ForgeHost", "ReForgeHost"):
+        for host in ("A1111Host", "ForgeHost", "ForgeNeoHost", "ReForgeHost", "ForgeClassicHost", "SDNextHost"):
             vars(stand_in)[host] = type(host, (), {})
         monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     detection.detect.cache_clear()
@@ -81,6 +81,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
         (FORGE, "ForgeHost"),
         ({*FORGE, "installer"}, "ForgeHost"),
         (REFORGE, "ReForgeHost"),
+        (SDNEXT, "SDNextHost"),
     ],
 )
 def test_supported_programs(program: Program, modules: set[str], host: str) -> None:
@@ -88,12 +89,18 @@ def test_supported_programs(program: Program, modules: set[str], host: str) -> N
     assert type(detection.detect()).__name__ == host
 
 
+def test_forge_neo_and_forge_classic_are_told_from_forge_and_reforge(program: Program) -> None:
+    program.becomes(FORGE_NEO)
+    assert type(detection.detect()).__name__ == "ForgeNeoHost"
+    detection.detect.cache_clear()
+    del sys.modules["backend.memory_management"]
+    program.becomes(REFORGE, reserves=False)
+    assert type(detection.detect()).__name__ == "ForgeClassicHost"
+
+
 @pytest.mark.parametrize(
     ("modules", "name"),
     [
-        (SDNEXT, "SD.Next"),
-        (FORGE_NEO, "Forge Neo"),
-        (REFORGE, "Forge Classic"),
         ({*A1111, "modules_forge"}, "this version of Forge"),
         ({"modules.shared"}, "this WebUI"),
     ],

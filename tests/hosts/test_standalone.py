@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -11,15 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
+from tests import checkpoints
 from tests.checkpoints import pictures, tiny_checkpoint
 from tests.training import PATIENCE
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import write_embedding
 from train_embedding.engine.config.spec import TrainingSpec
+from train_embedding.engine.model.diffusion_model import DiffusionModel
 from train_embedding.errors import NotFound, StorageFailed, UnreadableFile
 from train_embedding.hosts import standalone
 from train_embedding.hosts.base import Host, Progress, Txt2ImgRequest
-from train_embedding.hosts.standalone import DEMO_CHECKPOINT, StandaloneHost
+from train_embedding.hosts.standalone import DEMO_CHECKPOINT, CheckpointFile, StandaloneHost
 from train_embedding.services import Services
 
 __all__ = ["pictures", "tiny_checkpoint"]
@@ -74,7 +77,7 @@ def test_the_hash_is_the_webuis_short_one(host: StandaloneHost, tiny_checkpoint:
 
 
 def test_the_demo_checkpoint_is_the_default(tmp_path: Path) -> None:
-    assert StandaloneHost(tmp_path)._checkpoint == DEMO_CHECKPOINT.resolve()
+    assert StandaloneHost(tmp_path)._checkpoint.path == DEMO_CHECKPOINT.resolve()
     assert DEMO_CHECKPOINT.is_file()
     assert DEMO_CHECKPOINT.with_suffix(".yaml").is_file()
 
@@ -227,3 +230,18 @@ def test_create_train_and_use(host: StandaloneHost, pictures: Path) -> None:
     assert drawn(host, "a tree") == plain  # the model itself is as it was
     shown = [Image.open(path).tobytes() for path in state.previews]
     assert shown == [before, after]
+
+
+def test_hosts_with_the_same_checkpoint_load_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Path] = []
+
+    def load(path: Path, **_values: object) -> DiffusionModel:
+        loaded.append(path)
+        return checkpoints.model()
+
+    monkeypatch.setattr("train_embedding.engine.loading.checkpoint.load_checkpoint", load)
+    shared = CheckpointFile()
+    hosts = [StandaloneHost(tmp_path / name, shared) for name in ("a", "b")]
+    assert {host.info().checkpoint_hash for host in hosts} == {shared.hash}
+    assert loaded == [DEMO_CHECKPOINT.resolve()]
+    assert pickle.loads(pickle.dumps(shared)).path == shared.path

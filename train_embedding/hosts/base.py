@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from train_embedding.embeddings.embedding import Embedding
-from train_embedding.messages import NOTHING, Message
+from train_embedding.messages import NOTHING, Message, msg
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from train_embedding.engine.model.diffusion_model import DiffusionModel
+
+
+OTHER_FAMILY = msg(
+    "Embeddings can be created and trained with SD1, SD2 and SDXL checkpoints; the loaded one belongs to another family."
+)
+"What is said of a checkpoint such as one of Flux or SD3."
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class HostInfo:
     'Name of the language of the host\'s interface, such as "zh_CN" or "zh-Hans (Stable)"; empty for English.'
     runs_pickles: bool = False
     "Whether the host executes the code in a malicious `.pt` or `.bin` file when it reads the embeddings folder."
+    file_suffixes: tuple[str, ...] = (".pt", ".safetensors", ".bin", ".png", ".webp", ".jxl", ".avif")
+    "Suffixes of the files that the host loads, whatever is in them; new files have the first one."
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,16 @@ class Txt2ImgRequest:
     sampler: str = "Euler"
     embeddings: tuple[Embedding, ...] = ()
     "Take precedence over embeddings of the same name in the embeddings folder."
+
+
+@dataclass(frozen=True)
+class Interrogator:
+    """A part of the host that describes images in words."""
+
+    name: str
+    label: Message
+    problem: Message = NOTHING
+    "Why it cannot be used, as a sentence; empty if it can."
 
 
 class Host(Protocol):
@@ -185,5 +203,22 @@ class Host(Protocol):
 
         Raises:
             HostFailed: The sampler does not exist, or the host returned no image.
+        """
+        ...
+
+    def interrogators(self) -> tuple[Interrogator, ...]:
+        """Return the parts of the host that describe images, usable or not."""
+        ...
+
+    def interrogate(self, name: str) -> AbstractContextManager[Callable[[Image.Image], str]]:
+        """Load an interrogator, and return what describes an RGB image with it until exit. May be called only inside `exclusive`.
+
+        Nothing is downloaded.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            HostFailed: It does not exist or cannot be used.
         """
         ...

@@ -27,17 +27,21 @@ def detect() -> Host:
     program = recognize(_has_module, _reserves_memory)
     if program.kind == "unsupported":
         raise HostFailed(msg("Train Embedding does not support {name} yet.", name=program.name), SUPPORTED)
+    if program.kind == "sdnext":
+        from train_embedding.hosts.sdnext.host import SDNextHost
+
+        return SDNextHost()
     if program.kind == "a1111":
         from train_embedding.hosts.a1111.host import A1111Host
 
         return A1111Host()
-    if program.kind == "forge":
-        from train_embedding.hosts.forge.host import ForgeHost
+    if program.kind in ("forge", "neo"):
+        from train_embedding.hosts.forge.host import ForgeHost, ForgeNeoHost
 
-        return ForgeHost()
-    from train_embedding.hosts.forge.reforge import ReForgeHost
+        return ForgeHost() if program.kind == "forge" else ForgeNeoHost()
+    from train_embedding.hosts.forge.reforge import ForgeClassicHost, ReForgeHost
 
-    return ReForgeHost()
+    return ReForgeHost() if program.kind == "reforge" else ForgeClassicHost()
 
 
 def _reserves_memory() -> bool:

@@ -8,7 +8,9 @@ from typing import Literal
 
 from train_embedding.messages import Message, msg, verbatim
 
-SUPPORTED = msg("It works in AUTOMATIC1111 WebUI 1.10, Forge and reForge, and without a WebUI.")
+SUPPORTED = msg(
+    "It works in AUTOMATIC1111 WebUI 1.10, SD.Next, Forge, reForge, Forge Neo and Forge Classic, and without a WebUI."
+)
 OWN_FOLDER = ".train-embedding"
 "Folder for runs and the trash in the WebUI's data folder. The WebUI serves names without a leading dot to browsers."
 
@@ -22,7 +24,7 @@ class Program:
 
     name: Message
     "Its name as an object in a sentence, such as 'does not support Forge Neo'."
-    kind: Literal["a1111", "forge", "reforge", "unsupported"]
+    kind: Literal["a1111", "forge", "neo", "reforge", "classic", "sdnext", "unsupported"]
 
 
 def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], bool]) -> Program:
@@ -34,10 +36,12 @@ def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], b
             `minimum_memory_required`, as in reForge but not in Forge Classic. Called only if the program has that module.
     """
     if all(has_module(module) for module in _SDNEXT):
-        return Program(verbatim("SD.Next"), "unsupported")
+        return Program(verbatim("SD.Next"), "sdnext")
     is_forge, has_backend = has_module("modules_forge"), has_module("backend.memory_management")
-    if not has_module("modules.sd_hijack") or not has_module("modules.textual_inversion.textual_inversion"):
-        return Program(verbatim("Forge Neo") if is_forge and has_backend else msg("this WebUI"), "unsupported")
+    if not has_module("modules.textual_inversion.textual_inversion"):
+        return Program(msg("this WebUI"), "unsupported")
+    if not has_module("modules.sd_hijack"):
+        return Program(verbatim("Forge Neo"), "neo") if is_forge and has_backend else Program(msg("this WebUI"), "unsupported")
     if not is_forge:
         return Program(verbatim("AUTOMATIC1111 WebUI"), "a1111")
     if has_backend:
@@ -45,5 +49,5 @@ def recognize(has_module: Callable[[str], bool], reserves_memory: Callable[[], b
     if not has_module("ldm_patched.modules.model_management"):
         return Program(msg("this version of Forge"), "unsupported")
     if not reserves_memory():
-        return Program(verbatim("Forge Classic"), "unsupported")
+        return Program(verbatim("Forge Classic"), "classic")
     return Program(verbatim("Stable Diffusion WebUI reForge"), "reforge")

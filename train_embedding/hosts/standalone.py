@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.embeddings.storage import storage_failed
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
-from train_embedding.hosts.base import EmbeddingFile, HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import EmbeddingFile, HostInfo, Interrogator, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.fifo_lock import FifoLock
 from train_embedding.messages import Message, msg
 
@@ -29,6 +29,40 @@ logger = logging.getLogger(__name__)
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo" / "checkpoint" / "demo.safetensors"
 
 
+class CheckpointFile:
+    """A checkpoint, loaded when first needed. Hosts that are made with the same one share the model.
+
+    It can be sent to another process, which loads it there.
+
+    Args:
+        path: A file or a diffusers folder; by default the demo checkpoint.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = (path or DEMO_CHECKPOINT).resolve()
+        self.hash = ""
+        "First 10 digits of the SHA-256 of the file, once it is loaded; empty for a folder."
+        self._model: DiffusionModel | None = None
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[CheckpointFile], tuple[Path]]:
+        return CheckpointFile, (self.path,)
+
+    def model(self) -> DiffusionModel:
+        """Return the model, on the device of this process. Raises the errors of `load_checkpoint`."""
+        with self._lock:
+            if self._model is None:
+                import torch
+
+                from train_embedding.engine.loading.checkpoint import load_checkpoint
+
+                device = _own_device()
+                dtype = torch.float32 if device == "cpu" else torch.float16
+                self.hash = _short_hash(self.path)
+                self._model = load_checkpoint(self.path, device=device, dtype=dtype)
+            return self._model
+
+
 class StandaloneHost:
     """A `hosts.base.Host` over a data folder, with the subfolders embeddings, runs and templates (for captions).
 
@@ -40,23 +74,25 @@ class StandaloneHost:
     """
 
     def __init__(
-        self, data_folder: Path, checkpoint: Path | None = None, allowed_folders: tuple[Path, ...] | None = None
+        self,
+        data_folder: Path,
+        checkpoint: Path | CheckpointFile | None = None,
+        allowed_folders: tuple[Path, ...] | None = None,
     ) -> None:
         """Create the data folder if it does not exist.
 
         Args:
             data_folder: The folder for embeddings, runs and templates.
-            checkpoint: A file or a diffusers folder, loaded when first needed; by default the demo checkpoint.
+            checkpoint: A file or a diffusers folder, loaded when first needed, or one that is shared with other hosts; by default
+                the demo checkpoint.
             allowed_folders: As `HostInfo.allowed_folders`.
 
         Raises:
             StorageFailed: The data folder cannot be created.
         """
         self._data = data_folder.resolve()
-        self._checkpoint = (checkpoint or DEMO_CHECKPOINT).resolve()
+        self._checkpoint = checkpoint if isinstance(checkpoint, CheckpointFile) else CheckpointFile(checkpoint)
         self._allowed = allowed_folders
-        self._model: DiffusionModel | None = None
-        self._hash = ""
         self.known_files: Callable[[], Iterable[EmbeddingFile]] | None = None
         """Lists the embeddings folder, in the order in which a WebUI reads it. If set, a reload does not open the files, and
         vectors are read only to generate an image."""
@@ -81,8 +117,8 @@ class StandaloneHost:
             embeddings_folder=self._data / "embeddings",
             runs_folder=self._data / "runs",
             templates_folder=self._data / "templates",
-            checkpoint_name=self._checkpoint.stem,
-            checkpoint_hash=self._hash,
+            checkpoint_name=self._checkpoint.path.stem,
+            checkpoint_hash=self._checkpoint.hash,
             widths=model.widths,
             device=str(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
@@ -185,6 +221,13 @@ class StandaloneHost:
         )
         return decode_to_images(model, latents)[0]
 
+    def interrogators(self) -> tuple[Interrogator, ...]:
+        """Return none: this host has no interrogators."""
+        return ()
+
+    def interrogate(self, name: str) -> AbstractContextManager[Callable[[Image.Image], str]]:
+        raise HostFailed(msg('There is no interrogator "{name}".', name=name), msg("Give the folder of a caption model."))
+
     def _known_embeddings(self) -> dict[str, Embedding | Path]:
         with self._lock:
             if self._embeddings is None:
@@ -206,17 +249,7 @@ class StandaloneHost:
         return read
 
     def _loaded_model(self) -> DiffusionModel:
-        with self._lock:
-            if self._model is None:
-                import torch
-
-                from train_embedding.engine.loading.checkpoint import load_checkpoint
-
-                device = _own_device()
-                dtype = torch.float32 if device == "cpu" else torch.float16
-                self._hash = _short_hash(self._checkpoint)
-                self._model = load_checkpoint(self._checkpoint, device=device, dtype=dtype)
-            return self._model
+        return self._checkpoint.model()
 
 
 def _own_device() -> str:

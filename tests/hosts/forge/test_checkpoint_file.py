@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from train_embedding.hosts.base import OTHER_FAMILY
 from train_embedding.hosts.forge.checkpoint_file import facts_of_file, quantised_as
 
 LAYER = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
@@ -40,11 +41,19 @@ def test_widths_and_resolution_follow_from_one_layer(tmp_path: Path, width: int,
 
 
 def test_another_file_has_a_name_alone(tmp_path: Path) -> None:
-    other, damaged, flux = tmp_path / "a.ckpt", tmp_path / "b.safetensors", tmp_path / "c.safetensors"
+    other, damaged = tmp_path / "a.ckpt", tmp_path / "b.safetensors"
     damaged.write_bytes(b"\x08\0\0\0\0\0\0\0{no json")
-    save_file({"double_blocks.0.weight": torch.zeros(1)}, flux)
-    for file in (other, damaged, flux, tmp_path / "none.safetensors"):
+    for file in (other, damaged, tmp_path / "none.safetensors"):
         assert facts_of_file(info(file)) == {"checkpoint_name": file.stem, "checkpoint_hash": ""}
+
+
+@pytest.mark.parametrize("key", ["double_blocks.0.img_mod.lin.weight", "model.diffusion_model.joint_blocks.0.x_block.bias"])
+def test_flux_and_sd3_cannot_be_trained_on(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({key: torch.zeros(1)}, file)
+    facts = facts_of_file(info(file))
+    assert facts["why_no_training"] == OTHER_FAMILY
+    assert "widths" not in facts
 
 
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Database:
         self.ids_lookup: dict[int, Any] = {}
         self.skipped_embeddings: dict[str, Any] = {}
         self.word_embeddings = self._found()
+        self.expected_shape = WIDTH
         self.asked: list[dict[str, bool]] = []
 
     def _found(self) -> dict[str, Any]:
@@ -130,7 +131,9 @@ class Forge(WebUI):
         backend.__path__ = []
         vars(backend)["memory_management"] = memory
         self.all |= {cards.__name__: cards, "backend": backend, memory.__name__: memory}
-        self.all["modules_forge"] = types.ModuleType("modules_forge")
+        modules_forge = types.ModuleType("modules_forge")
+        vars(modules_forge)["forge_version"] = self.version = SimpleNamespace(version="2.0.1v1.10.1")
+        self.all["modules_forge"] = modules_forge
 
     @property
     def parts(self) -> Any:
@@ -223,8 +226,32 @@ def test_other_families_are_told_apart(host: Any, forge: Forge) -> None:
     info = host.info()
     assert info.widths == {}
     assert "SD1, SD2 and SDXL" in info.why_no_training
-    with pytest.raises(HostFailed, match="does not support embeddings"):
+    with pytest.raises(HostFailed, match="SD1, SD2 and SDXL"):
         host.token_embeddings("a")
+
+
+def test_flux_is_not_loaded_to_be_refused(host: Any, forge: Forge) -> None:
+    save_file({"double_blocks.0.img_mod.lin.weight": torch.zeros(1)}, choose(forge, "flux"))
+    with pytest.raises(HostFailed, match="another family"):
+        host.token_embeddings("a")
+    assert forge.reloads == 0
+
+
+def test_flux_and_sd3_use_the_embeddings_of_each_text_encoder(host: Any, forge: Forge) -> None:
+    """SD3's two text engines load embeddings of one width each, and skip those of SDXL."""
+    forge.checkpoint.is_sd1 = False
+    engines = {key: Engine() for key in ("text_processing_engine_l", "text_processing_engine_g")}
+    del forge.checkpoint.text_processing_engine
+    for engine, width in zip(engines.values(), (768, 1280), strict=True):
+        found = {"of-sd1": 768, "wide": 1280, "of-sdxl": 2048}
+        shapes = {name: SimpleNamespace(name=name, shape=shape) for name, shape in found.items()}
+        engine.embeddings.expected_shape = width
+        engine.embeddings.word_embeddings = {name: one for name, one in shapes.items() if one.shape == width}
+        engine.embeddings.skipped_embeddings = {name: one for name, one in shapes.items() if one.shape != width}
+    vars(forge.checkpoint).update(engines)
+    loaded = host.loaded_embeddings()
+    assert loaded.names == {"of-sd1", "wide"}
+    assert loaded.left_out == {"of-sdxl": "Its vectors have width 2048; the loaded checkpoint needs 768 or 1280."}
 
 
 def test_token_embeddings_are_plain_rows_of_the_table(host: Any, forge: Forge) -> None:
@@ -287,6 +314,25 @@ def test_the_weights_are_shared_and_the_memory_manager_is_told(host: Any, forge:
         assert (model.text_encoders[0].layer, model.text_encoders[0].padding) == (1, 49407)
         assert model.alphas_cumprod[0] == pytest.approx(0.99)
     assert forge.unloads == 0
+
+
+def test_forge_neo_has_neither_sd2_nor_a_folder_of_templates(host: Any, forge: Forge, tmp_path: Path) -> None:
+    from train_embedding.hosts.forge.host import ForgeNeoHost
+
+    del forge.checkpoint.is_sd2
+    del forge.shared.cmd_opts.textual_inversion_templates_dir
+    forge.version.release = "2.26"
+    forge.shared.opts.temp_dir = str(tmp_path / "data" / "tmp")
+    neo = ForgeNeoHost()
+    assert (tmp_path / "data" / "tmp").is_dir(), "galleries show nothing without it"
+    info = neo.info()
+    assert (info.name, info.templates_folder, info.resolution) == ("Forge Neo 2.26", None, 512)
+    assert (info.widths, info.why_no_training) == ({"clip_l": WIDTH}, "")
+    assert ".png" in host.info().file_suffixes
+    assert ".png" not in info.file_suffixes, "its cards do not list images"
+    with neo.exclusive("job"), neo.model() as model:
+        shared, count = count_shared_parameters(model.unet, forge.parts.unet.model.diffusion_model.state_dict())
+        assert shared == count > 50
 
 
 def test_clip_skip_is_the_engines(host: Any, forge: Forge) -> None:

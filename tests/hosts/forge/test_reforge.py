@@ -110,6 +110,55 @@ def test_the_model_is_forges_and_the_lists_are_the_webuis(host: Any, reforge: Re
     assert host.loaded_embeddings().names == {"old"}
 
 
+def test_forge_classic_lacks_what_reforge_added(reforge: ReForge) -> None:
+    def load_models_gpu(_patchers: Any, memory_required: int = 0) -> None:
+        reforge.asked.append({"memory_required": memory_required})
+
+    vars(reforge.all["ldm_patched.modules.model_management"])["load_models_gpu"] = load_models_gpu
+    del reforge.sd_model.cond_stage_model.minimal_clip_skip
+    del reforge.shared.cmd_opts.textual_inversion_templates_dir
+    del reforge.shared.cmd_opts.no_prompt_history
+    from train_embedding.hosts.detect import detect
+
+    detect.cache_clear()
+    try:
+        classic = detect()
+    finally:
+        detect.cache_clear()
+    info = classic.info()
+    assert (info.name, info.templates_folder) == ("Forge Classic v1.10.1", None)
+    assert not {".png", ".webp"} & {*info.file_suffixes}, "it loads no embeddings from images"
+    with classic.exclusive("job"), classic.model() as model:
+        assert model.text_encoders[0].layer == 2, "as in its settings"
+        assert reforge.asked[0]["memory_required"] > 2**31
+
+
+def test_forge_classic_keeps_your_last_prompt(reforge: ReForge, tmp_path: Path) -> None:
+    """It saves the prompt of every image, and has no option against it."""
+    from train_embedding.hosts.forge.reforge import ForgeClassicHost
+
+    del reforge.shared.cmd_opts.no_prompt_history
+    file = tmp_path / "params.txt"
+    draw = reforge.processing.process_images
+
+    def process_images(job: Any) -> Any:
+        file.write_text("the preview's prompt", encoding="utf-8")
+        reforge.shared.cmd_opts.no_prompt_history = False
+        try:
+            return draw(job)
+        finally:
+            del reforge.shared.cmd_opts.no_prompt_history
+
+    reforge.processing.process_images = process_images
+    classic = ForgeClassicHost()
+    with classic.exclusive("job"):
+        classic.txt2img(Txt2ImgRequest("x"))
+        assert not file.exists()
+        file.write_text("your prompt", encoding="utf-8")
+        classic.txt2img(Txt2ImgRequest("x"))
+    assert file.read_text(encoding="utf-8") == "your prompt"
+
+
 def test_without_a_checkpoint_there_are_no_facts_of_one(host: Any, reforge: ReForge) -> None:
     reforge.sd_models.model_data.sd_model = None
     assert (host.info().checkpoint_name, host.info().widths) == ("", {})

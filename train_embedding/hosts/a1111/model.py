@@ -26,6 +26,7 @@ from modules import devices, lowvram, sd_models, shared
 
 from train_embedding.embeddings.text_encoders import key_for_width
 from train_embedding.errors import HostFailed
+from train_embedding.hosts.base import OTHER_FAMILY
 from train_embedding.messages import NOTHING, Message, msg
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def why_no_training(sd_model: Any) -> Message:
     if not widths:
         return msg("The text encoder of the loaded checkpoint does not support embeddings.")
     if getattr(sd_model, "is_sd3", False) or getattr(sd_model, "is_ssd", False):
-        return msg("Training works with SD1, SD2 and SDXL checkpoints; the loaded one belongs to another family.")
+        return OTHER_FAMILY
     if getattr(sd_model, "is_sdxl", False) and "clip_l" not in widths:
         return msg("The loaded checkpoint is the SDXL refiner; load the base checkpoint to train.")
     inner = sd_model.model

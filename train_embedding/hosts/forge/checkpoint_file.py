@@ -6,10 +6,15 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from train_embedding.hosts.base import OTHER_FAMILY
+
 _CROSS_ATTENTION = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
 "Key of a weight with the shape [channels, context width], which identifies the model family."
 _WIDTHS = {768: {"clip_l": 768}, 1024: {"clip_h": 1024}, 2048: {"clip_l": 768, "clip_g": 1280}}
 _RESOLUTIONS = {768: 512, 1024: 768, 2048: 1024}
+_OTHER_FAMILIES = ("double_blocks.0.", "joint_blocks.0.")
+"Beginnings of keys in the networks of Flux and SD3, after the prefix that some files have."
+_PREFIX = "model.diffusion_model."
 _BITSANDBYTES = "bitsandbytes__"
 "Part of the keys of 4-bit weights."
 
@@ -20,7 +25,10 @@ def facts_of_file(checkpoint_info: Any) -> dict[str, Any]:
     The widths are known only for `.safetensors` files of a known model family.
     """
     named = {"checkpoint_name": checkpoint_info.model_name, "checkpoint_hash": checkpoint_info.shorthash or ""}
-    shape = _shapes(Path(checkpoint_info.filename)).get(_CROSS_ATTENTION)
+    shapes = _shapes(Path(checkpoint_info.filename))
+    if any(key.removeprefix(_PREFIX).startswith(_OTHER_FAMILIES) for key in shapes):
+        return {**named, "resolution": 1024, "why_no_training": OTHER_FAMILY}
+    shape = shapes.get(_CROSS_ATTENTION)
     if shape is None or len(shape) < 2 or shape[1] not in _WIDTHS:
         return named
     widths = _WIDTHS[shape[1]]

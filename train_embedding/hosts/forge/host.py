@@ -9,7 +9,8 @@ It uses these names of Forge dfdcbab6, and those listed in webui/host.py and for
     embeddings      ui_extra_networks_textual_inversion.embedding_db (its cards), that of the API, and one per engine: ids_lookup,
                     word_embeddings, skipped_embeddings, load_textual_inversion_embeddings
     backend         memory_management: load_models_gpu, unload_all_models
-    shared          opts, demo
+    shared          opts (temp_dir in Forge Neo), demo
+    modules_forge   forge_version: release (Forge Neo)
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from backend import memory_management
 from modules import call_queue, sd_models, shared, ui_extra_networks_textual_inversion
+from modules_forge import forge_version
 
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import LoadedEmbeddings, Txt2ImgRequest
@@ -31,7 +34,7 @@ from train_embedding.hosts.forge.checkpoint_file import facts_of_file
 from train_embedding.hosts.forge.model import EncoderSettings, NoiseSchedule
 from train_embedding.hosts.webui.host import clear_conditioning_cache, width_mismatch
 from train_embedding.hosts.webui.txt2img import EmbeddingDatabase, generate
-from train_embedding.messages import msg, verbatim
+from train_embedding.messages import joined, msg, verbatim
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,6 +87,8 @@ class ForgeHost(ForgeBaseHost):
         sd_model = self._available_model()
         if sd_model is not None:
             return sd_model
+        if reason := self._checkpoint_facts().get("why_no_training"):
+            raise HostFailed(reason)  # rather than load a checkpoint of Flux, which may take minutes
         with nullcontext() if self._working() else call_queue.queue_lock:
             return _load_selected()
 
@@ -114,13 +119,15 @@ class ForgeHost(ForgeBaseHost):
         """Return the embeddings of the text engines, or those that the cards show if no checkpoint is loaded yet."""
         sd_model = self._available_model()
         engines = _engines(sd_model)
-        database = engines[0].embeddings if engines else ui_extra_networks_textual_inversion.embedding_db
         widths = self._checkpoint_facts().get("widths", {})
+        if engines and not widths:
+            return _loaded_by_any(engines)
+        database = engines[0].embeddings if engines else ui_extra_networks_textual_inversion.embedding_db
         found = {**database.skipped_embeddings, **database.word_embeddings}
         left_out = {
             name: width_mismatch(embedding, widths)
             for name, embedding in found.items()
-            if embedding.shape != sum(widths.values())
+            if widths and embedding.shape != sum(widths.values())
         }
         return LoadedEmbeddings(frozenset(found) - frozenset(left_out), left_out)
 
@@ -148,6 +155,23 @@ class ForgeHost(ForgeBaseHost):
             yield
         finally:
             data.forge_hash = loaded
+
+
+class ForgeNeoHost(ForgeHost):
+    """Forge Neo, which has Forge's modules without SD2. Its cards do not list embeddings in images."""
+
+    title = "Forge Neo"
+    file_suffixes = (".pt", ".safetensors", ".bin")
+
+    def __init__(self) -> None:
+        """Create the folder where galleries save what they show: Forge Neo creates it only when the setting is changed."""
+        super().__init__()
+        if shared.opts.temp_dir:
+            Path(shared.opts.temp_dir).mkdir(parents=True, exist_ok=True)
+
+    def _version(self) -> str:
+        """Return Forge Neo's release, such as "2.26"; its tag is "neo" in every release."""
+        return str(getattr(forge_version, "release", "")) or super()._version()
 
 
 def _load_selected() -> Any:
@@ -178,6 +202,20 @@ def _engines(sd_model: Any) -> list[Any]:
     names = ("text_processing_engine", "text_processing_engine_l", "text_processing_engine_g")
     engines = (getattr(sd_model, name, None) for name in names)
     return [engine for engine in engines if hasattr(engine, "embeddings")]
+
+
+def _loaded_by_any(engines: list[Any]) -> LoadedEmbeddings:
+    """Return what the text engines of another model family have loaded: each of Flux's and SD3's takes its own width only."""
+    databases = [engine.embeddings for engine in engines]
+    loaded = {name for database in databases for name in database.word_embeddings}
+    needed = joined((str(database.expected_shape) for database in databases), msg(" or "))
+    left_out = {
+        name: msg("Its vectors have width {width}; the loaded checkpoint needs {needed}.", width=embedding.shape, needed=needed)
+        for database in databases
+        for name, embedding in database.skipped_embeddings.items()
+        if name not in loaded
+    }
+    return LoadedEmbeddings(frozenset(loaded), left_out)
 
 
 def _read_again(database: Any, **options: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 from modules import devices, shared
 
 from train_embedding.errors import HostFailed
+from train_embedding.hosts.base import OTHER_FAMILY
 from train_embedding.hosts.forge.checkpoint_file import quantised_as
 from train_embedding.hosts.forge.quantised import is_quantised, is_readable, weights_of
 from train_embedding.messages import NOTHING, Message, msg
@@ -85,9 +86,14 @@ def token_table(clip_model: Any) -> torch.Tensor:
     return to_normal_tensor(clip_model.transformer.text_model.embeddings.token_embedding.weight)
 
 
+def is_sd2(sd_model: Any) -> bool:
+    """Return whether a checkpoint belongs to SD2, which Forge Neo does not know."""
+    return getattr(sd_model, "is_sd2", False)
+
+
 def widths_of(sd_model: Any) -> dict[str, int]:
     """Return the width of a vector per text encoder; empty for model families that are not supported."""
-    if not (sd_model.is_sd1 or sd_model.is_sd2 or sd_model.is_sdxl):
+    if not (sd_model.is_sd1 or is_sd2(sd_model) or sd_model.is_sdxl):
         return {}  # Flux also has a CLIP, but uses only its pooled output
     tables = {
         key: clip_model.transformer.text_model.embeddings.token_embedding.weight
@@ -103,7 +109,7 @@ def checkpoint_facts(sd_model: Any, schedule: NoiseSchedule) -> dict[str, Any]:
         "checkpoint_name": sd_model.sd_checkpoint_info.model_name,
         "checkpoint_hash": sd_model.sd_checkpoint_info.shorthash or "",
         "widths": widths,
-        "resolution": 1024 if sd_model.is_sdxl else 768 if sd_model.is_sd2 and schedule.prediction_type != "epsilon" else 512,
+        "resolution": 1024 if sd_model.is_sdxl else 768 if is_sd2(sd_model) and schedule.prediction_type != "epsilon" else 512,
         "why_no_training": why_no_training(sd_model, schedule),
     }
 
@@ -112,7 +118,7 @@ def why_no_training(sd_model: Any, schedule: NoiseSchedule) -> Message:
     """Return why the checkpoint cannot be trained on, as a sentence; nothing if it can."""
     widths = widths_of(sd_model)
     if not widths or getattr(sd_model, "is_ssd", False):
-        return msg("Training works with SD1, SD2 and SDXL checkpoints; the loaded one belongs to another family.")
+        return OTHER_FAMILY
     if sd_model.is_sdxl and "clip_l" not in widths:
         return msg("The loaded checkpoint is the SDXL refiner; load the base checkpoint to train.")
     if _in_channels(sd_model) not in (4, 9):

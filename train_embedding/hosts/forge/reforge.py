@@ -1,10 +1,12 @@
-"""reForge as a host, with Forge's models, and the WebUI's embeddings and settings. Can be imported only in reForge's process.
+"""reForge and Forge Classic as hosts, with the models of Forge, and the embeddings and settings of the WebUI.
 
-It uses these names of reForge 3b56b268, and those listed in a1111/host.py and forge/host.py:
+This module can be imported only in their processes.
+
+It uses these names of reForge 3b56b268 and Forge Classic 1f95d717, and those listed in a1111/host.py and forge/host.py:
 
     ldm_patched.modules     model_management: load_models_gpu, unload_all_models
     sd model                forge_objects_original.unet.model: model_type (ModelType.EPS, V_PREDICTION), model_sampling.sigmas,
-                            manual_cast_dtype, get_dtype; text encoders: minimal_clip_skip, id_pad
+                            manual_cast_dtype, get_dtype; text encoders: id_pad and, only in reForge, minimal_clip_skip
 """
 
 from __future__ import annotations
@@ -78,3 +80,19 @@ class ReForgeHost(ForgeBaseHost, A1111Host):
         image = super().txt2img(request)
         self._reclaim()
         return image
+
+
+class ForgeClassicHost(ReForgeHost):
+    """Forge Classic, an earlier Forge. It loads no embeddings from images."""
+
+    title = "Forge Classic"
+    file_suffixes = (".pt", ".safetensors", ".bin")
+    load_options: dict[str, Any] = {}  # noqa: RUF012
+
+    def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
+        """Return the settings; "Clip skip" applies to SD1 only."""
+        layer = int(shared.opts.CLIP_stop_at_last_layers) if sd_model.is_sd1 else 2
+        return {
+            key_of(weight): EncoderSettings(layer, not sd_model.is_sdxl, encoder.id_pad)
+            for encoder, weight in text_encoders(sd_model)
+        }

@@ -22,20 +22,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from modules import call_queue, devices, launch_utils, paths_internal, processing, shared
 from modules import progress as tasks
 
 from train_embedding.embeddings.create import takes_whole_text
 from train_embedding.errors import HostFailed
-from train_embedding.hosts.base import HostInfo, Progress
+from train_embedding.hosts.base import HostInfo, Interrogator, Progress
 from train_embedding.hosts.recognition import OWN_FOLDER
 from train_embedding.hosts.webui.txt2img import PROGRESS
 from train_embedding.messages import Message, msg
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 _CARDS = "textual_inversion"
 _WAKING_SECONDS = 0.5
@@ -47,6 +48,8 @@ class WebUIHost(ABC):
 
     title = ""
     "The program's name."
+    file_suffixes: ClassVar[tuple[str, ...]] = HostInfo.file_suffixes
+    "As `HostInfo.file_suffixes`."
     how_to_load = msg("Choose a checkpoint at the top of the page.")
     "How to load a checkpoint, as a sentence."
 
@@ -60,18 +63,23 @@ class WebUIHost(ABC):
     def info(self) -> HostInfo:
         facts: dict[str, Any] = {"dtype": str(devices.dtype_unet).removeprefix("torch."), **self._checkpoint_facts()}
         return HostInfo(
-            name=f"{self.title} {_version()}",
+            name=f"{self.title} {self._version()}",
             embeddings_folder=Path(shared.cmd_opts.embeddings_dir),
             runs_folder=_runs_folder(),
-            templates_folder=Path(shared.cmd_opts.textual_inversion_templates_dir),
+            templates_folder=_templates_folder(),
             device=str(devices.device),
             allowed_folders=_allowed_folders(),
             allowed_origins=_allowed_origins(),
             allowed_origins_pattern=getattr(shared.cmd_opts, "cors_allow_origins_regex", None) or "",
             language=_language(),
             runs_pickles=self._runs_pickles(),
+            file_suffixes=self.file_suffixes,
             **facts,
         )
+
+    def _version(self) -> str:
+        """Return the program's version."""
+        return _git_tag()
 
     @abstractmethod
     def _checkpoint_facts(self) -> dict[str, Any]:
@@ -142,7 +150,8 @@ class WebUIHost(ABC):
     def _tables(self, sd_model: Any) -> list[tuple[str, torch.Tensor, Any]]:
         tables = self._token_tables(sd_model)
         if not tables:
-            raise HostFailed(msg("The text encoder of the loaded checkpoint does not support embeddings."))
+            reason = self._checkpoint_facts().get("why_no_training")
+            raise HostFailed(reason or msg("The text encoder of the loaded checkpoint does not support embeddings."))
         return tables
 
     @contextmanager
@@ -213,6 +222,16 @@ class WebUIHost(ABC):
         self._interrupted = self._interrupted or state.interrupted or state.stopping_generation
         return self._interrupted
 
+    def interrogators(self) -> tuple[Interrogator, ...]:
+        from train_embedding.hosts.webui import interrogators
+
+        return interrogators.interrogators()
+
+    def interrogate(self, name: str) -> AbstractContextManager[Callable[[Image.Image], str]]:
+        from train_embedding.hosts.webui import interrogators
+
+        return interrogators.interrogate(name)
+
     def _working(self) -> bool:
         """Return whether the calling thread holds the queue."""
         return self._worker == threading.get_ident()
@@ -252,6 +271,12 @@ def _runs_folder() -> Path:
     return Path(paths_internal.data_path).absolute() / OWN_FOLDER / "runs"
 
 
+def _templates_folder() -> Path | None:
+    """Return the folder of caption templates; None in Forge Classic and Forge Neo, which have no such option."""
+    folder = getattr(shared.cmd_opts, "textual_inversion_templates_dir", None)
+    return None if folder is None else Path(folder)
+
+
 def _allowed_folders() -> tuple[Path, ...] | None:
     options = shared.cmd_opts
     if not (options.webui_is_non_local or options.hide_ui_dir_config):
@@ -275,5 +300,5 @@ def _allowed_origins() -> tuple[str, ...]:
 
 
 @functools.cache
-def _version() -> str:
+def _git_tag() -> str:
     return launch_utils.git_tag()

@@ -9,6 +9,7 @@ It uses these names of WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
     sd_samplers     all_samplers_map
     textual_inversion.textual_inversion     Embedding
     devices         device
+    paths_internal  data_path
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, processing, scripts, sd_samplers, shared
+from modules import devices, paths_internal, processing, scripts, sd_samplers, shared
 from modules.textual_inversion import textual_inversion
 
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.embeddings.storage import remove_file, write_atomically
 from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.messages import msg
@@ -155,10 +158,31 @@ def _kept_random_state() -> Iterator[None]:
 
 @contextmanager
 def _no_prompt_history() -> Iterator[None]:
-    """Keep the WebUI from saving the prompt in `params.txt`, from which a button restores your last prompt."""
-    kept = shared.cmd_opts.no_prompt_history
-    shared.cmd_opts.no_prompt_history = True
+    """Keep the WebUI from saving the prompt in `params.txt`, from which a button restores your last prompt.
+
+    Forge Classic saves it in any case, so there the file's content is restored.
+    """
+    options = shared.cmd_opts
+    if not hasattr(options, "no_prompt_history"):
+        with _kept_file(Path(paths_internal.data_path) / "params.txt"):
+            yield
+        return
+    kept = options.no_prompt_history
+    options.no_prompt_history = True
     try:
         yield
     finally:
-        shared.cmd_opts.no_prompt_history = kept
+        options.no_prompt_history = kept
+
+
+@contextmanager
+def _kept_file(file: Path) -> Iterator[None]:
+    """Restore the content of a small file on exit."""
+    kept = file.read_bytes() if file.is_file() else None
+    try:
+        yield
+    finally:
+        if kept is None:
+            remove_file(file, missing_ok=True)
+        elif file.read_bytes() != kept:
+            write_atomically(file, kept)

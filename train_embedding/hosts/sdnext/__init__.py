@@ -1,0 +1,1 @@
+"""SD.Next as a host."""
