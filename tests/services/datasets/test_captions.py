@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.services.store.test_transaction import killed_at
 from train_embedding.errors import Conflict, InvalidInput, NotFound
 from train_embedding.services.datasets import CaptionEdit, Datasets, caption_use
 from train_embedding.testing import FakeHost
@@ -90,6 +91,27 @@ def test_undo_leaves_alone_what_others_changed_since(datasets: Datasets, folder:
     with pytest.raises(Conflict):
         datasets.undo_captions(folder)
     assert read(folder)["2"] == "by hand"
+
+
+@pytest.mark.parametrize("call", ["open", "replace"])
+def test_a_kill_leaves_no_change_to_undo_that_was_not_made(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    edit, seen = CaptionEdit(suffix=", photo"), set[int]()
+    for number in range(1, 100):
+        datasets = Datasets(FakeHost(tmp_path / str(number)))
+        through = killed_at(monkeypatch, call, number, lambda datasets=datasets: datasets.edit_captions(folder, edit))
+        later = Datasets(FakeHost(tmp_path / str(number)))
+        later.write_caption(folder, "without.png", "x")  # finishes or discards the change of the killed process
+        assert later.undo_captions(folder).files == ("without.txt",)
+        changed = later.caption_changes(folder)
+        seen.add(changed)
+        if changed:
+            assert not later.undo_captions(folder).note
+        assert read(folder) == CAPTIONS, (call, number)
+        if through:
+            break
+    assert seen == {0, 1}
 
 
 def test_what_training_could_not_read_is_refused_before_anything_changes(datasets: Datasets, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from PIL import Image, ImageFilter
 
 import train_embedding
 from tests.photographs import photographs
+from train_embedding.errors import UnreadableFile
 from train_embedding.services.datasets import CheckedImage, CheckOptions, DatasetCheck, Datasets
 from train_embedding.services.datasets.checks import ORDINARY_CUT
-from train_embedding.services.datasets.measures import difference_hash
+from train_embedding.services.datasets.measures import Measures, difference_hash
 from train_embedding.testing import FakeHost
 
 SAMPLES = Path(train_embedding.__file__).parent / "demo" / "samples"
@@ -83,7 +85,8 @@ def test_captions_are_missed_only_by_lines_that_use_them(datasets: Datasets, fol
 
     def warned(*template: str) -> dict[str, str]:
         found = datasets.look(folder, CheckOptions(embedding="my-cat", template=template))
-        return {image.name: warning.text for image in found.images for warning in image.warnings}
+        kinds = ("caption", "trigger")  # others come when the thread has measured an image
+        return {image.name: warning.text for image in found.images for warning in image.warnings if warning.kind in kinds}
 
     assert warned("a photo of [name]") == {}
     assert warned("[name], [filewords]") == {
@@ -200,8 +203,73 @@ def test_a_damaged_cache_is_made_anew(datasets: Datasets, fake_host: FakeHost, f
     assert datasets.thumbnails(found.images)
 
 
-def test_a_deep_image_is_no_damaged_one(datasets: Datasets, folder: Path) -> None:
+def test_an_image_of_16_bits_has_a_preview_with_its_shades(datasets: Datasets, folder: Path) -> None:
     Image.new("I;16", (64, 64), 30_000).save(folder / "deep.png")
     (image,) = datasets.check(folder).images
     assert (image.problem, image.measured) == ("", True)
     assert [warning.kind for warning in image.warnings] == ["caption"]
+    for preview in (datasets.thumbnails([image])["deep.png"][0], datasets.picture(image), datasets.whole_picture(image, 32)):
+        assert abs(Image.open(io.BytesIO(preview)).convert("L").getpixel((16, 16)) - 30_000 / 257) < 3  # type: ignore[operator]
+
+
+def test_images_that_changed_are_looked_at_again_without_the_others(datasets: Datasets, folder: Path) -> None:
+    draw(folder / "a.png", (64, 64))
+    draw(folder / "b.png", (16, 16), "blue")
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    before = datasets.check(folder, CheckOptions(width=64, height=64))
+    (folder / "copy.txt").write_text("a caption", encoding="utf-8")
+    (folder / "b.txt").write_text("not read again", encoding="utf-8")
+    datasets.exclude(folder, ["copy.png"])
+    after = datasets.look_again(before, ["copy.png", "none.png"])
+    a, b, copy = after.images
+    assert (a, b) == before.images[:2]
+    assert (copy.caption, copy.excluded, copy.measured) == ("a caption", True, True)
+    assert [warning.kind for warning in copy.warnings] == ["duplicate", "blurred"]
+    assert copy.sharpness == before.images[2].sharpness
+
+
+def test_a_picture_is_upright_and_on_white(datasets: Datasets, folder: Path) -> None:
+    image = Image.new("RGBA", (1200, 600), (0, 0, 255, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / "turned.png", exif=exif)
+    (folder / "broken.png").write_bytes((folder / "turned.png").read_bytes()[:200])
+    broken, turned = sorted(datasets.look(folder).images, key=lambda image: image.name)
+    picture = Image.open(io.BytesIO(datasets.picture(turned)))
+    assert picture.size == (256, 512)
+    assert picture.format == "JPEG"
+    assert picture.getpixel((10, 10)) == (255, 255, 255)
+    with pytest.raises(UnreadableFile):
+        datasets.picture(broken)
+
+
+def test_images_in_view_are_measured_before_the_others(datasets: Datasets, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        draw(folder / name, (64, 64))
+    measured: list[str] = []
+    begun, told = threading.Event(), threading.Event()
+
+    def record(file: Path, *_: object) -> Measures:
+        begun.set()
+        assert told.wait(30)
+        measured.append(file.name)
+        return Measures(digest=b"0" * 32, bits=b"0" * 8, colours=b"0" * 768)
+
+    monkeypatch.setattr("train_embedding.services.datasets.measuring.measure", record)
+    images = datasets.look(folder).images
+    assert begun.wait(30)
+    datasets.measure_first([images[2]])
+    assert datasets.waiting() == 2
+    told.set()
+    datasets._checking.measuring.wait()
+    assert measured == ["a.png", "c.png", "b.png"]
+    assert datasets.waiting() == 0
+    assert datasets.look(folder).complete
+
+
+def test_a_file_name_without_words_is_no_caption(datasets: Datasets, folder: Path) -> None:
+    draw(folder / "01.png", (64, 64))
+    (image,) = datasets.check(folder).images
+    assert [warning.text for warning in image.warnings if warning.kind == "caption"] == [
+        "No caption file, and its file name has no words."
+    ]

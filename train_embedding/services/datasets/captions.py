@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.embeddings.storage import remove_file, storage_failed, write_atomically
-from train_embedding.errors import Conflict, InvalidInput, NotFound, StorageFailed, UnreadableFile
+from train_embedding.errors import InvalidInput, UnreadableFile
 from train_embedding.messages import NOTHING, Message, msg, plural
 from train_embedding.services.datasets.checks import CheckedImage
 from train_embedding.services.datasets.contents import Contents
-from train_embedding.services.store.transaction import Change, Journal
+from train_embedding.services.datasets.history import History, Subject
 
 UNDO = "captions-undo"
 "The subfolder with the changes that can be undone, a JSON file each."
-MAX_UNDO = 20
-"Number of changes that can be undone."
-MAX_UNDO_BYTES = 256 * 2**20
 MAX_CAPTION = 10_000
 "Largest number of characters of a caption."
 TOKEN_LIMIT = 75
@@ -100,6 +94,16 @@ class ImageCaption:
         return {"image": self.name, "caption": self.caption, "from_file": self.has_file, "tokens": self.tokens}
 
 
+@dataclass(frozen=True)
+class Generated:
+    """A caption that was generated for an image."""
+
+    image: CheckedImage
+    caption: str
+    before: bytes | None
+    "Content of the caption file that the caption was made for; None if there was none."
+
+
 class CaptionEditor:
     """Changes caption files, as `.txt` files in UTF-8. Each change is made completely or not at all, and can be undone.
 
@@ -109,6 +113,7 @@ class CaptionEditor:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
+        self._history = History(contents, _SUBJECT)
 
     def write(self, folder: Path, image: CheckedImage, text: str) -> CaptionsChanged:
         """Write the caption of an image; an empty one is kept as an empty file.
@@ -121,6 +126,38 @@ class CaptionEditor:
 
         caption = checked_caption(text)
         return self._change(folder, {caption_path(image.file): caption})
+
+    def content(self, image: CheckedImage) -> bytes | None:
+        """Return the content of an image's caption file; None if there is none. Raises UnreadableFile."""
+        from train_embedding.engine.data.captions import caption_path
+
+        return _content(caption_path(image.file))
+
+    def write_generated(self, folder: Path, generated: Sequence[Generated], change: int = 0) -> tuple[int, list[str]]:
+        """Write captions that were generated, except where a caption file was changed meanwhile.
+
+        Args:
+            folder: The dataset.
+            generated: The captions.
+            change: Number of the change that these belong to, so that one undo brings all files back; 0 begins a change.
+
+        Returns:
+            The number of the change, and the names of the images that were left out.
+
+        Raises:
+            StorageFailed: The files cannot be written; none has changed.
+        """
+        from train_embedding.engine.data.captions import caption_path
+
+        with self._contents.change(folder) as journal:
+            before = {caption_path(one.image.file): _content(caption_path(one.image.file)) for one in generated}
+            kept = [one for one in generated if before[caption_path(one.image.file)] == one.before]
+            after: dict[Path, bytes | None] = {caption_path(one.image.file): one.caption.encode() for one in kept}
+            after = {file: content for file, content in after.items() if content != before[file]}
+            if after:
+                record = {file: (before[file], content) for file, content in after.items()}
+                change = self._history.remember(folder, record, journal, after, change)
+        return change, [one.image.name for one in generated if one not in kept]
 
     def edit(self, folder: Path, images: Sequence[CheckedImage], edit: CaptionEdit, create: bool = False) -> CaptionsChanged:
         """Change the captions of images.
@@ -159,73 +196,17 @@ class CaptionEditor:
             Conflict: All files were changed since.
             StorageFailed: The files cannot be written; nothing has changed.
         """
-        with self._contents.change(folder) as journal:
-            records = self._records(folder)
-            if not records:
-                raise NotFound(msg("There is no change of captions to undo."))
-            record = _read_record(records[-1], folder)
-            restored = {file: before for file, (before, after) in record.items() if _content(file) == after}
-            changed = len(record) - len(restored)
-            if restored:
-                journal.commit(_change_to(restored))
-            try:
-                remove_file(records[-1], missing_ok=True)
-            except OSError as error:
-                raise storage_failed(records[-1], error, "deleted") from error
-        if record and not restored:
-            raise Conflict(msg("The captions have been changed since, so nothing was undone."))
-        note = plural(
-            "{count} file was changed since, and is left as it is.",
-            "{count} files were changed since, and are left as they are.",
-            changed,
-        )
-        return CaptionsChanged(tuple(file.name for file in restored), note=note if changed else NOTHING)
+        undone = self._history.undo(folder)
+        return CaptionsChanged(tuple(file.name for file in undone.files), note=undone.note)
 
     def can_undo(self, folder: Path) -> int:
         """Return the number of changes that can be undone."""
-        return len(self._records(folder))
+        return self._history.count(folder)
 
     def _change(self, folder: Path, wanted: Mapping[Path, str]) -> CaptionsChanged:
         """Write captions, and remember how the files were."""
-        with self._contents.change(folder) as journal:
-            before = {file: _content(file) for file in wanted}
-            after: dict[Path, bytes | None] = {file: text.encode() for file, text in wanted.items()}
-            after = {file: content for file, content in after.items() if content != before[file]}
-            if not after:
-                return CaptionsChanged(())
-            self._remember(folder, {file: (before[file], content) for file, content in after.items()}, journal, after)
-        return CaptionsChanged(tuple(file.name for file in after))
-
-    def _remember(
-        self,
-        folder: Path,
-        record: Mapping[Path, tuple[bytes | None, bytes | None]],
-        journal: Journal,
-        after: Mapping[Path, bytes | None],
-    ) -> None:
-        """Make a change after writing down how to undo it."""
-        records = self._records(folder)
-        number = int(records[-1].stem) + 1 if records else 1
-        file = self._contents.own_folder(folder) / UNDO / f"{number:08}.json"
-        values = [
-            [os.fsencode(path.relative_to(folder)).hex(), *(None if text is None else text.hex() for text in texts)]
-            for path, texts in record.items()
-        ]
-        write_atomically(file, json.dumps(values).encode())
-        try:
-            journal.commit(_change_to(after))
-        except BaseException:
-            remove_file(file, missing_ok=True)
-            raise
-        for old in records[: max(0, len(records) + 1 - MAX_UNDO)]:
-            remove_file(old, missing_ok=True)
-
-    def _records(self, folder: Path) -> list[Path]:
-        where = self._contents.own_folder(folder) / UNDO
-        try:
-            return sorted(path for path in where.iterdir() if path.suffix == ".json" and path.stem.isdecimal())
-        except FileNotFoundError:
-            return []
+        changed = self._history.change(folder, lambda: {file: text.encode() for file, text in wanted.items()})
+        return CaptionsChanged(tuple(file.name for file in changed))
 
 
 def checked_caption(text: str, image: str = "") -> str:
@@ -325,27 +306,14 @@ def _content(file: Path) -> bytes | None:
     return data
 
 
-def _change_to(contents: Mapping[Path, bytes | None]) -> Change:
-    """Return the change that gives files these contents; None removes a file."""
-    writes = tuple((file, content) for file, content in contents.items() if content is not None)
-    return Change(
-        writes=writes,
-        removes=tuple(file for file, content in contents.items() if content is None),
-        replaces=tuple(file for file, _ in writes if file.exists()),
-    )
+def _is_caption(name: str) -> bool:
+    return name.endswith(".txt")
 
 
-def _read_record(file: Path, folder: Path) -> dict[Path, tuple[bytes | None, bytes | None]]:
-    """Read how captions were before and after a change. Raises StorageFailed."""
-    try:
-        values: Any = json.loads(read_regular_file(file, MAX_UNDO_BYTES))
-        found: dict[Path, tuple[bytes | None, bytes | None]] = {}
-        for name, *texts in cast("list[list[Any]]", values):
-            relative = Path(os.fsdecode(bytes.fromhex(name)))
-            if relative.is_absolute() or ".." in relative.parts or relative.suffix != ".txt":
-                raise ValueError(f"{relative} is no caption file")
-            before, after = (None if text is None else bytes.fromhex(text) for text in texts)
-            found[folder / relative] = before, after
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise StorageFailed(msg("What was changed last is not known any more: {reason}.", reason=error)) from error
-    return found
+_SUBJECT = Subject(
+    UNDO,
+    _is_caption,
+    _content,
+    nothing=msg("There is no change of captions to undo."),
+    changed=msg("The captions have been changed since, so nothing was undone."),
+)

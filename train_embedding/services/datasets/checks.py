@@ -12,6 +12,7 @@ from train_embedding.messages import NOTHING, Message, joined, msg, plural
 from train_embedding.services.datasets.measures import BLURRED, Measures, find_duplicates
 
 if TYPE_CHECKING:
+    from train_embedding.engine.data.crops import Crop
     from train_embedding.engine.data.image import Header
     from train_embedding.services.datasets.measure_cache import Stamp
 
@@ -19,6 +20,8 @@ Size = tuple[int, int]
 "Width and height in pixels."
 WarningKind = Literal["unreadable", "small", "cropped", "duplicate", "similar", "blurred", "caption", "trigger"]
 
+PIXEL_WARNINGS: tuple[WarningKind, ...] = ("duplicate", "similar", "blurred")
+"Those that only the pixels of images show."
 LEAST_ENLARGED = 1.1
 "Smallest enlargement to its training size that is reported of an image."
 ORDINARY_CUT = 0.17
@@ -69,10 +72,12 @@ class CheckedImage:
     "In the EXIF orientation; zeros if the image cannot be read."
     target: Size = (0, 0)
     "At which it is trained."
+    crop: Crop | None = None
+    "The part that the user has chosen; None for all of it."
     scale: float = 1.0
-    "By which it is enlarged to cover the target, or reduced if it is below 1."
+    "By which it, or its crop, is enlarged to cover the target, or reduced if it is below 1."
     cut: float = 0.0
-    "Part of the image that is cut off, from 0 to 1."
+    "Part of the image, or of its crop, that is cut off to fit the target, from 0 to 1."
     mask: str = ""
     '"file", "alpha" or "" for none.'
     caption: str = ""
@@ -86,12 +91,20 @@ class CheckedImage:
     problem: Message = NOTHING
     "Why training skips it; empty if it does not."
     warnings: tuple[ImageWarning, ...] = ()
+    stamp: Stamp = ()
+    "Changes when the image, its mask or its crop changes."
+
+    @property
+    def used_size(self) -> Size:
+        """Width and height in pixels of the crop, or of the whole image."""
+        return self.size if self.crop is None else self.crop.size(self.size)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, as the API answers them."""
         return {
             "file": self.name,
             "size": list(self.size),
+            "crop": None if self.crop is None else self.crop.rectangle(self.size),
             "trained_at": list(self.target),
             "scale": round(self.scale, 3),
             "cut_off": round(self.cut, 3),
@@ -174,6 +187,7 @@ class ReadImage:
     has_caption_file: bool
     excluded: bool
     problem: Message = NOTHING
+    crop: Crop | None = None
 
 
 def checked(read: ReadImage, options: CheckOptions, sizes: Sequence[Size]) -> CheckedImage:
@@ -188,11 +202,12 @@ def checked(read: ReadImage, options: CheckOptions, sizes: Sequence[Size]) -> Ch
 
     base = CheckedImage(
         read.name, read.file, repeats=read.repeats, excluded=read.excluded, caption=read.caption,
-        has_caption_file=read.has_caption_file, problem=read.problem,
+        has_caption_file=read.has_caption_file, problem=read.problem, stamp=read.stamp,
     )  # fmt: skip
     if read.header is None:
         return replace(base, warnings=(ImageWarning("unreadable", read.problem),), measured=True)
-    size = read.header.size
+    base = replace(base, size=read.header.size, crop=read.crop)
+    size = base.used_size
     target = nearest_size(size, sizes)
     scale = max(target[0] / size[0], target[1] / size[1])
     cut = max(0.0, 1 - target[0] * target[1] / (size[0] * size[1] * scale**2)) if options.resize_mode == "crop" else 0.0
@@ -201,7 +216,7 @@ def checked(read: ReadImage, options: CheckOptions, sizes: Sequence[Size]) -> Ch
         mask = "file"
     elif options.masks in ("alpha", "auto") and read.header.has_alpha:
         mask = "alpha"
-    image = replace(base, size=size, target=target, scale=scale, cut=cut, mask=mask)
+    image = replace(base, target=target, scale=scale, cut=cut, mask=mask)
     problem = (ImageWarning("unreadable", read.problem),) if read.problem else ()
     return replace(image, warnings=(*problem, *_size_warnings(image), *_caption_warnings(image, options)))
 
@@ -220,6 +235,21 @@ def with_measures(images: Sequence[CheckedImage], measured: Mapping[str, Measure
         else image
         for image in images
     )
+
+
+def kept_measures(image: CheckedImage, before: CheckedImage) -> CheckedImage:
+    """Add what the pixels of an image have shown before to what its files show now, unless these have changed.
+
+    Args:
+        image: The image as it is now.
+        before: The same image, checked before.
+    """
+    if image.stamp != before.stamp:
+        return image
+    kept = [warning for warning in before.warnings if warning.kind in PIXEL_WARNINGS]
+    if before.measured and not before.problem:
+        kept += [warning for warning in before.warnings if warning.kind == "unreadable"]
+    return replace(image, measured=before.measured, sharpness=before.sharpness, warnings=(*image.warnings, *kept))
 
 
 def folder_notes(folder: Path, images: Sequence[CheckedImage], names: Sequence[str]) -> list[Message]:
@@ -251,7 +281,7 @@ def _size_warnings(image: CheckedImage) -> list[ImageWarning]:
     if image.scale >= LEAST_ENLARGED:
         text = msg(
             "Too small for its bucket: {size} pixels are enlarged {scale:.1f} times to {target}.",
-            size=shown_size(image.size),
+            size=shown_size(image.used_size),
             scale=image.scale,
             target=shown_size(image.target),
         )
@@ -266,6 +296,8 @@ def _caption_warnings(image: CheckedImage, options: CheckOptions) -> list[ImageW
     if not options.uses_captions or image.problem:
         return []
     if not image.has_caption_file:
+        if not image.caption:
+            return [ImageWarning("caption", msg("No caption file, and its file name has no words."))]
         return [ImageWarning("caption", msg('No caption file; its file name is used: "{caption}".', caption=image.caption))]
     if not image.caption:
         return [ImageWarning("caption", msg("Its caption is empty."))]

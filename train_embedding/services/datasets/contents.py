@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 from train_embedding.embeddings.names import check_name
 from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.embeddings.storage import (
-    is_on_another_disk,
     remove_tree,
     storage_failed,
     temporary_key,
     write_atomically,
 )
-from train_embedding.errors import Conflict, InvalidInput, NotAllowed, NotFound, StorageFailed
+from train_embedding.errors import Conflict, InvalidInput, NotAllowed, NotFound, UnreadableFile
 from train_embedding.hosts.base import Host, HostInfo
 from train_embedding.images.kinds import SUFFIXES
 from train_embedding.messages import SPACE, Message, joined, msg, plural
@@ -36,6 +35,8 @@ TRASH = "dataset-trash"
 "Next to the runs folder: removed images, for each dataset."
 WHOLE = "whole"
 "The trash of whole datasets."
+MASKS = "masks"
+"The trash of masks that were replaced or removed alone, for each dataset."
 _NAMED = 3
 "Number of files that a sentence names."
 MASK_END = "-masklabel"
@@ -112,6 +113,15 @@ class Contents:
                 continue
         return found
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the datasets in the data folder, without looking into them."""
+        try:
+            with os.scandir(self.root) as entries:
+                folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # it does not exist yet
+            return ()
+        return tuple(sorted((name for name in folders if not name.startswith(".")), key=str.casefold))
+
     def path_of(self, name: str) -> Path:
         """Return the folder of a named dataset, whether or not it exists. Raises InvalidName."""
         check_name(name)
@@ -172,7 +182,7 @@ class Contents:
         moved = files_with_companions(files)
         trash = self._trash(folder)
         with self._exclusive(folder) as journal:
-            _commit_move(journal, lambda copying: trash.plan_move(title, moved, folder, copying))
+            journal.commit_move(lambda copying: trash.plan_move(title, moved, folder, copying))
         return len(moved)
 
     def removed(self, folder: Path) -> list[Trashed]:
@@ -196,7 +206,7 @@ class Contents:
             raise NotFound(msg('Nothing was removed from "{folder}".', folder=folder.name))
         chosen = trash.get(item) if item else items[0]
         with self._exclusive(folder) as journal:
-            _commit_move(journal, lambda copying: trash.plan_restore(chosen, folder, copying))
+            journal.commit_move(lambda copying: trash.plan_restore(chosen, folder, copying))
         return chosen
 
     def delete(self, folder: Path) -> None:
@@ -214,13 +224,41 @@ class Contents:
         inside = sorted(folder.rglob("*"), key=lambda path: len(path.parts), reverse=True)
         files = [path for path in inside if not path.is_dir() or path.is_symlink()]
         folders = [path for path in inside if path not in files]
-        trash = Trash(self._host.info().runs_folder.parent / TRASH / WHOLE)
+        trash = self._whole_trash()
         with self._exclusive(folder) as journal:
             emptied = Change(removes=(*folders, folder))
             if not files:
                 journal.commit(emptied)
                 return
-            _commit_move(journal, lambda copying: trash.plan_move(folder.name, files, folder.parent, copying) + emptied)
+            journal.commit_move(lambda copying: trash.plan_move(folder.name, files, folder.parent, copying) + emptied)
+
+    def deleted(self) -> list[Trashed]:
+        """Return the datasets of the data folder that were deleted as a whole, the newest first."""
+        return self._whole_trash().list()
+
+    def undelete(self, item: str = "") -> Path:
+        """Bring a deleted dataset back, and return its folder.
+
+        Args:
+            item: The id of the item; empty for the newest.
+
+        Raises:
+            NotFound: There is no such item, or no dataset was deleted.
+            Conflict: There is a dataset of this name.
+            StorageFailed: Nothing was moved.
+        """
+        trash, items = self._whole_trash(), self.deleted()
+        if not items:
+            raise NotFound(msg("No dataset was deleted."))
+        chosen = trash.get(item) if item else items[0]
+        folder = self.root / Path(chosen.files[0]).parts[0]
+        if os.path.lexists(folder):
+            raise Conflict(
+                msg('There is already a dataset "{name}".', name=folder.name), msg("Rename or delete it, then try again.")
+            )
+        with self._exclusive(folder) as journal:
+            journal.commit_move(lambda copying: trash.plan_restore(chosen, folder.parent, copying))
+        return folder
 
     def exclude(self, files: Sequence[Path], excluded: bool) -> None:
         """Exclude images from training, or include them again.
@@ -251,6 +289,13 @@ class Contents:
     def own_folder(self, folder: Path) -> Path:
         """Return the folder for what is remembered about a dataset."""
         return self._host.info().runs_folder.parent / CHANGES / _key(folder)
+
+    def mask_trash(self, folder: Path) -> Trash:
+        """Return the trash of masks that were replaced or removed."""
+        return Trash(self._host.info().runs_folder.parent / TRASH / MASKS / _key(folder))
+
+    def _whole_trash(self) -> Trash:
+        return Trash(self._host.info().runs_folder.parent / TRASH / WHOLE)
 
     def _trash(self, folder: Path) -> Trash:
         return Trash(self._host.info().runs_folder.parent / TRASH / _key(folder))
@@ -293,8 +338,23 @@ class Contents:
             target = f"{renamed[stem]}{name[len(stem) :]}" if stem in renamed else name
             moves.append((staged.folder / name, folder / target))
         if moves:
-            journal.commit(Change(moves=tuple(moves)))
+            journal.commit(Change(moves=tuple(moves)) + _without_crops(folder, [target.name for _, target in moves]))
         return Added(folder, tuple(target.name for _, target in moves), tuple(known), tuple(skipped))
+
+
+def _without_crops(folder: Path, names: Sequence[str]) -> Change:
+    """Return the change that removes what is left of the crops of removed images with these names."""
+    from train_embedding.engine.data.crops import CROPS_FILE, format_crops, read_crops
+
+    try:
+        crops = read_crops(folder)
+    except UnreadableFile:  # the check of the dataset reports it
+        return Change()
+    kept = {name: crop for name, crop in crops.items() if name not in names}
+    if len(kept) == len(crops):
+        return Change()
+    file = folder / CROPS_FILE
+    return Change(writes=((file, format_crops(kept)),), replaces=(file,))
 
 
 def is_mask(name: str) -> bool:
@@ -349,16 +409,6 @@ def _is_same(file: Path, other: Path) -> bool:
         return read_regular_file(file, size) == read_regular_file(other, size)
     except OSError:
         return False
-
-
-def _commit_move(journal: Journal, change: Callable[[bool], Change]) -> None:
-    """Make a change that moves files, or copies them if the trash is on another disk."""
-    try:
-        journal.commit(change(False))
-    except StorageFailed as error:
-        if not is_on_another_disk(error):
-            raise
-        journal.commit(change(True))
 
 
 def _key(folder: Path) -> str:

@@ -1,21 +1,20 @@
-"""Datasets (folders of training images) and caption templates."""
+"""Datasets: folders of training images."""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from train_embedding.allowed_folders import resolve_allowed
-from train_embedding.embeddings.regular_files import read_regular_file
 from train_embedding.embeddings.storage import remove_tree
 from train_embedding.engine.config.spec import MaskSource
-from train_embedding.errors import InvalidInput, NotAllowed, NotFound, UnreadableFile, cannot_read
+from train_embedding.errors import InvalidInput, UnreadableFile
 from train_embedding.hosts.base import Host
 from train_embedding.messages import Message, joined, msg
+from train_embedding.services.datasets.auto_captions import AutoCaptions, CaptionJob, CaptionRequest
+from train_embedding.services.datasets.caption_templates import find_templates
 from train_embedding.services.datasets.captions import (
     TOKEN_LIMIT,
     CaptionEdit,
@@ -28,37 +27,16 @@ from train_embedding.services.datasets.captions import (
 from train_embedding.services.datasets.checking import Checking
 from train_embedding.services.datasets.checks import CheckedImage, CheckOptions, DatasetCheck
 from train_embedding.services.datasets.contents import Added, Contents, NamedDataset
+from train_embedding.services.datasets.crop_jobs import CropJobs
+from train_embedding.services.datasets.crops import Crops
+from train_embedding.services.datasets.finding import Finder
 from train_embedding.services.datasets.incoming import Upload
+from train_embedding.services.datasets.masks import Masks
 from train_embedding.services.datasets.warnings import warnings_about
 from train_embedding.services.store.trash import Trashed
-from train_embedding.services.typed_paths import typed_path, typed_text
 
 if TYPE_CHECKING:
     from train_embedding.engine.data.image_folder import SkippedFile
-
-MAX_TEMPLATE_SIZE = 2**20
-"Largest size of a caption template in bytes."
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "subject": (
-        "a photo of [name]",
-        "a picture of [name]",
-        "a close-up of [name]",
-        "a bright photo of [name]",
-        "a photo of one [name]",
-        "[name] in a scene",
-    ),
-    "style": (
-        "a picture in the style of [name]",
-        "a painting by [name]",
-        "a drawing, art by [name]",
-        "a scene in the style of [name]",
-        "a close-up in the style of [name]",
-    ),
-    "caption file only": ("[name], [filewords]",),
-}
-"Caption templates that come with this program, by name."
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,7 +69,20 @@ class Datasets:
         self._host = host
         self._contents = Contents(host)
         self._checking = Checking(host)
+        self._finder = Finder(host, self._checking)
         self._captions = CaptionEditor(self._contents)
+        self._auto_captions = AutoCaptions(host, self._captions)
+        self.crops = Crops(self._contents, self._finder, self._checking)
+        "The part of each image that training uses."
+        self.crop_jobs = CropJobs(self.crops)
+        "Centre the crops of many images in a thread."
+        self.masks = Masks(self._contents, self._finder)
+        "The mask files of images."
+        self._before_delete: list[Callable[[Path], object]] = []
+
+    def call_before_delete(self, callback: Callable[[Path], object]) -> None:
+        """Have a function called with the folder of a dataset before it is deleted as a whole. It may raise an error."""
+        self._before_delete.append(callback)
 
     def check_folder(self, folder: str | Path) -> Path:
         """Check that a folder exists and may be read.
@@ -107,23 +98,11 @@ class Datasets:
             NotAllowed: It is outside the folders that a shared server may read, or access is denied.
             NotFound: It does not exist.
         """
-        text = str(folder)
-        if not typed_text(text):
-            raise InvalidInput(msg("No dataset is given."), msg("Enter the folder that contains the training images."))
-        path = resolve_allowed(self._path_of(text), self._host.info().allowed_folders)
-        try:
-            is_there, is_folder = path.exists(), path.is_dir()
-        except OSError as error:
-            raise NotAllowed(cannot_read(path, error)) from error
-        if not is_there:
-            raise NotFound(msg('The folder "{folder}" does not exist.', folder=path))
-        if not is_folder:
-            raise InvalidInput(msg('"{file}" is a file, not a folder of images.', file=path))
-        return path
+        return self._finder.folder(folder)
 
     def check_file(self, file: Path) -> Path:
         """Check that a file may be read; return its absolute path, with links resolved. Raises InvalidInput, NotAllowed."""
-        return resolve_allowed(file, self._host.info().allowed_folders)
+        return self._finder.file(file)
 
     def inspect(self, folder: str | Path, repeats: bool = False, masks: str = "none") -> DatasetReport:
         """Count the images directly in a folder, opening each without decoding it.
@@ -142,6 +121,7 @@ class Datasets:
             NothingToTrainOn: There is no usable image.
         """
         from train_embedding.engine.data.captions import caption_path, file_exists
+        from train_embedding.engine.data.crops import FolderCrops
         from train_embedding.engine.data.image import mask_path
         from train_embedding.engine.data.image_folder import check_image, list_images, no_usable_images, skipped_file
 
@@ -150,9 +130,12 @@ class Datasets:
         allowed = self._host.info().allowed_folders
         files, skipped = list_images(path, repeats, allowed)
         usable: dict[Path, str] = {}
+        crops = FolderCrops()
         for file, _repeats in files:
             try:
-                usable[file] = check_image(file, allowed, masks)
+                caption = check_image(file, allowed, masks)
+                crops.of(file)
+                usable[file] = caption
             except UnreadableFile as error:
                 skipped.append(skipped_file(file.relative_to(path).as_posix(), error))
         if not usable:
@@ -164,6 +147,10 @@ class Datasets:
     def list(self) -> list[NamedDataset]:
         """Return the datasets in the data folder, by name."""
         return self._contents.list()
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the datasets in the data folder, without looking into them."""
+        return self._contents.names()
 
     def create(self, name: str, uploads: Sequence[Upload] = ()) -> Added:
         """Create a dataset in the data folder, and add files to it.
@@ -221,16 +208,54 @@ class Datasets:
         _check_masks(options.masks)
         return self._checking.check(self.check_folder(folder), options, progress, stopped)
 
-    def look(self, folder: str | Path, options: CheckOptions | None = None) -> DatasetCheck:
-        """Report like `check` with what is known already, and measure the other images in a thread."""
+    def look(
+        self,
+        folder: str | Path,
+        options: CheckOptions | None = None,
+        progress: Callable[[int, int], object] = lambda _done, _total: None,
+    ) -> DatasetCheck:
+        """Report like `check` with what is known already, and measure the other images in a thread.
+
+        Args:
+            folder: The dataset.
+            options: How it is trained.
+            progress: Called while files are opened with the number that are done, and of all.
+        """
         options = options or CheckOptions()
         _check_masks(options.masks)
-        return self._checking.look(self.check_folder(folder), options)
+        return self._checking.look(self.check_folder(folder), options, progress)
+
+    def look_again(self, check: DatasetCheck, names: Collection[str]) -> DatasetCheck:
+        """Return a check after changes or removals of some images, without the costs of `look`: notes are as before."""
+        self.check_folder(check.folder)
+        return self._checking.read_again(check, names)
+
+    def measure_first(self, images: Sequence[CheckedImage]) -> None:
+        """Let the thread that `look` starts measure these images before the others."""
+        self._checking.measuring.hurry(frozenset(image.file for image in images))
+
+    def waiting(self) -> int:
+        """Return how many images the thread that `look` starts has not measured yet."""
+        return self._checking.measuring.waiting
 
     def thumbnails(self, images: Sequence[CheckedImage]) -> dict[str, tuple[bytes, bytes]]:
-        """Return the thumbnail and the mask of each measured image by its name, as JPEG files of the whole image."""
-        found = self._checking.thumbnails([image.file for image in images])
+        """Return the thumbnail and the mask of each measured image by its name, as JPEG files of what training uses."""
+        found = self._checking.thumbnails(images)
         return {image.name: found[image.file] for image in images if image.file in found}
+
+    def find_image(self, folder: str | Path, name: str, options: CheckOptions | None = None) -> CheckedImage:
+        """Return an image by its name, without what its pixels show. Raises NotFound, or as `check_folder`."""
+        return self._finder.named(self.check_folder(folder), [name], options)[0]
+
+    def whole_picture(self, image: CheckedImage, side: int) -> bytes:
+        """Return all of an image as a JPEG file, upright and with a largest side in pixels. Raises as `picture`."""
+        self.check_file(image.file)
+        return self._checking.picture(image, side, whole=True)
+
+    def picture(self, image: CheckedImage) -> bytes:
+        """Return what training uses of an image, with at most 512 pixels, as a JPEG file. Raises UnreadableFile, NotAllowed."""
+        self.check_file(image.file)
+        return self._checking.picture(image)
 
     def remove(self, folder: str | Path, names: Sequence[str]) -> int:
         """Move images with their captions and masks to the trash; return the number of files.
@@ -240,7 +265,7 @@ class Datasets:
             StorageFailed: Nothing was moved.
         """
         path = self.check_folder(folder)
-        files = [image.file for image in self._named(path, names)]
+        files = [image.file for image in self._finder.named(path, names)]
         return self._contents.remove(path, files, Path(names[0]).stem)
 
     def removed(self, folder: str | Path) -> list[Trashed]:
@@ -256,23 +281,40 @@ class Datasets:
 
         Raises:
             NotAllowed: It is a folder of the user's.
+            Conflict: A training uses it.
             StorageFailed: Nothing was moved.
         """
         path = self.check_folder(folder)
+        for callback in self._before_delete:
+            callback(path)
         self._contents.delete(path)
         return path
+
+    def deleted(self) -> list[Trashed]:
+        """Return the datasets that were deleted as a whole, the newest first."""
+        return self._contents.deleted()
+
+    def undelete(self, item: str = "") -> Path:
+        """Bring a deleted dataset back, the newest or an item by its id; return its folder.
+
+        Raises:
+            NotFound: There is no such item, or no dataset was deleted.
+            Conflict: There is a dataset of this name.
+            StorageFailed: Nothing was moved.
+        """
+        return self._contents.undelete(item)
 
     def exclude(self, folder: str | Path, names: Sequence[str], excluded: bool = True) -> int:
         """Exclude images from training, or include them again; return their number. Raises NotFound, StorageFailed."""
         path = self.check_folder(folder)
-        images = self._named(path, names)
+        images = self._finder.named(path, names)
         self._contents.exclude([image.file for image in images], excluded)
         return len(images)
 
     def captions(self, folder: str | Path, names: Sequence[str] = ()) -> Sequence[ImageCaption]:
         """Return the captions of images, by default of all. Raises NotFound."""
         path = self.check_folder(folder)
-        images = self._named(path, names) if names else self._images(path)
+        images = self._finder.images(path, names)
         return [
             ImageCaption(image.name, image.caption, image.has_caption_file, count_tokens(image.caption))
             for image in images
@@ -282,7 +324,7 @@ class Datasets:
     def write_caption(self, folder: str | Path, name: str, text: str) -> CaptionsChanged:
         """Write the caption of an image. Raises NotFound, InvalidInput, StorageFailed."""
         path = self.check_folder(folder)
-        return self._captions.write(path, self._named(path, [name])[0], text)
+        return self._captions.write(path, self._finder.named(path, [name])[0], text)
 
     def edit_captions(
         self, folder: str | Path, edit: CaptionEdit, names: Sequence[str] = (), create: bool = False
@@ -301,8 +343,36 @@ class Datasets:
             StorageFailed: Nothing has changed.
         """
         path = self.check_folder(folder)
-        images = self._named(path, names) if names else self._images(path)
+        images = self._finder.images(path, names)
         return self._captions.edit(path, images, edit, create)
+
+    @property
+    def auto_captions(self) -> AutoCaptions:
+        """The present or the last job that generates captions."""
+        return self._auto_captions
+
+    def generate_captions(self, folder: str | Path, request: CaptionRequest, names: Sequence[str] = ()) -> CaptionJob:
+        """Start a job that generates captions, in the host's queue.
+
+        Args:
+            folder: The dataset.
+            request: How captions are generated.
+            names: The images; by default all that are not excluded.
+
+        Raises:
+            NotFound: An image is not in the dataset, the model folder does not exist, or as `check_folder`.
+            InvalidInput: The request is not valid.
+            NotAllowed: The model folder may not be read, or as `check_folder`.
+            Conflict: Another job is active.
+        """
+        path = self.check_folder(folder)
+        request.check()
+        if request.model_folder is not None:
+            request = replace(request, model_folder=self._check_model_folder(request.model_folder))
+        images = (
+            self._finder.named(path, names) if names else [image for image in self._finder.images(path) if not image.excluded]
+        )
+        return self._auto_captions.start(path, images, request)
 
     def undo_captions(self, folder: str | Path) -> CaptionsChanged:
         """Undo the last change of captions. Raises NotFound, Conflict, StorageFailed."""
@@ -312,9 +382,13 @@ class Datasets:
         """Return the number of changes of captions that can be undone."""
         return self._captions.can_undo(self.check_folder(folder))
 
+    def tags_of(self, images: Sequence[CheckedImage]) -> Sequence[tuple[str, int]]:
+        """Return the tags of the captions of images, the most frequent first, and the number of images that have each."""
+        return tag_counts(images)
+
     def tags(self, folder: str | Path) -> list[tuple[str, int]]:
         """Return the tags of all captions, the most frequent first, and the number of images that have each."""
-        return tag_counts(self._images(self.check_folder(folder)))
+        return tag_counts(self._finder.images(self.check_folder(folder)))
 
     def count_tokens(self, caption: str) -> tuple[int, int]:
         """Return the number of tokens of a caption, and how many fit into a prompt. Raises InvalidInput."""
@@ -325,37 +399,15 @@ class Datasets:
 
         Every template has at least one line with [name].
         """
-        found = dict(TEMPLATES)
-        folder = self._host.info().templates_folder
-        files = sorted(folder.glob("*.txt")) if folder is not None and folder.is_dir() else []
-        for file in files:
-            lines = _read_template(file)
-            if any("[name]" in line for line in lines):
-                found[file.stem] = lines
-        return found
+        return find_templates(self._host.info())
 
-    def _path_of(self, text: str) -> Path:
-        """Return the folder that was typed: a name alone is that of a dataset in the data folder, if there is one."""
-        typed = typed_text(text)
-        if typed not in (".", "..") and not typed.startswith(".") and Path(typed).name == typed and "\0" not in typed:
-            named = self._contents.root / typed
-            if os.path.isdir(named):  # noqa: PTH112 - Path.is_dir raises an error for a long name before Python 3.12
-                return named
-        return typed_path(text)
+    def _check_model_folder(self, folder: Path) -> Path:
+        """Return the path of a caption model. Raises NotAllowed, NotFound, UnreadableFile, InvalidInput."""
+        from train_embedding.engine.captioning import check_caption_model
 
-    def _images(self, folder: Path) -> Sequence[CheckedImage]:
-        """Return the images of a dataset and of its subfolders for repeats."""
-        return self._checking.read(folder, CheckOptions(repeats=True))
-
-    def _named(self, folder: Path, names: Sequence[str]) -> list[CheckedImage]:
-        """Return images by their names. Raises NotFound, InvalidInput."""
-        if not names:
-            raise InvalidInput(msg("No image is given."), msg("Select at least one."))
-        by_name = {image.name: image for image in self._images(folder)}
-        for name in names:
-            if name not in by_name:
-                raise NotFound(msg('There is no image "{name}" in "{folder}".', name=name, folder=folder))
-        return [by_name[name] for name in dict.fromkeys(names)]
+        path = resolve_allowed(folder, self._host.info().allowed_folders)
+        check_caption_model(path)
+        return path
 
 
 def _check_masks(masks: str) -> None:
@@ -364,14 +416,3 @@ def _check_masks(masks: str) -> None:
             msg('"{value}" is not a valid mask source.', value=masks),
             msg("Use one of {names}.", names=joined(get_args(MaskSource))),
         )
-
-
-def _read_template(file: Path) -> tuple[str, ...]:
-    from train_embedding.engine.data.captions import decode_text
-
-    try:
-        text = decode_text(read_regular_file(file, MAX_TEMPLATE_SIZE)[:MAX_TEMPLATE_SIZE])
-    except (OSError, ValueError) as error:
-        logger.warning("The caption template %s cannot be read: %s", file, error)
-        return ()
-    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ _TABLE = """CREATE TABLE IF NOT EXISTS measures (
 _FACTS = "path, stamp, problem, sharpness, contrast, digest, bits, colours"
 
 Stamp = tuple[int, ...]
-"Modification times in nanoseconds and sizes in bytes of the image and its mask."
+"Modification times in nanoseconds and sizes in bytes of the image and its mask, and the sides of the crop if there is one."
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,17 @@ class MeasureCache:
             self._known[file] = _Kept(_text(stamp), replace(measures, thumbnail=b"", mask=b""))
             self._run("INSERT OR REPLACE INTO measures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    def thumbnails(self, files: Iterable[Path]) -> dict[Path, tuple[bytes, bytes]]:
-        """Return the thumbnail and the mask of each of some files, as JPEG files; those that are not kept are left out."""
+    def thumbnails(self, stamps: Mapping[Path, Stamp]) -> dict[Path, tuple[bytes, bytes]]:
+        """Return the thumbnail and the mask of each of some files, as JPEG files; those that are not kept are left out.
+
+        Args:
+            stamps: The files, as they are now.
+        """
         found: dict[Path, tuple[bytes, bytes]] = {}
+        query = "SELECT thumbnail, mask FROM measures WHERE path = ? AND stamp = ?"
         with self._lock:
-            for file in files:
-                rows = self._run("SELECT thumbnail, mask FROM measures WHERE path = ?", (os.fsencode(file),))
+            for file, stamp in stamps.items():
+                rows = self._run(query, (os.fsencode(file), _text(stamp)))
                 if rows and isinstance(rows[0][0], bytes) and isinstance(rows[0][1], bytes):
                     found[file] = rows[0][0], rows[0][1]
         return found

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,10 +20,13 @@ from train_embedding.messages import NOTHING, Message, msg
 if TYPE_CHECKING:
     from PIL import Image
 
+    from train_embedding.engine.data.crops import Crop
     from train_embedding.engine.data.image import Header
 
 MEASURED_SIDE = 512
 "Longest side in pixels of the image whose sharpness is measured. Smaller images are not enlarged."
+MOST_DECODED = 4096
+"Longest side in pixels of an image of which a small crop is measured."
 THUMBNAIL_SIDE = 256
 "Longest side in pixels of a thumbnail."
 BLURRED = 40.0
@@ -49,10 +53,10 @@ class Measures:
         problem: Why it cannot be decoded; then nothing else is known.
         sharpness: Variance of the Laplacian of the grey image.
         contrast: Variance of the grey image.
-        digest: SHA-256 of the file.
+        digest: SHA-256 of the file and of the crop.
         bits: The difference hash, 8 bytes.
         colours: The image at 16 × 16 pixels in RGB, 768 bytes.
-        thumbnail: A JPEG file of the whole image, upright and on white.
+        thumbnail: A JPEG file of the cropped image, upright and on white.
         mask: A JPEG file of its mask in the same size; empty without one.
     """
 
@@ -71,35 +75,105 @@ class Measures:
         return bool(self.digest) and self.sharpness < BLURRED and self.sharpness < BLURRED_SHARE * self.contrast
 
 
-def measure(file: Path, header: Header, mask: Path | None = None) -> Measures:
+def measure(file: Path, header: Header, mask: Path | None = None, crop: Crop | None = None) -> Measures:
     """Decode an image in a separate process and measure it.
 
     Args:
         file: The image.
         header: Its header.
         mask: Its mask file, if there is one. Without it, the mask of an image with transparency is its transparency.
+        crop: The part that is measured; None for all of it.
     """
     from PIL import Image
 
+    side = _side_before_crop(MEASURED_SIDE, crop, header.size)
     try:
         data = _read(file)
-        decoded = _decoded(data, file)
+        upright = _upright(data, file, header, side)
     except UnreadableFile as error:
         return Measures(error.message)
-    upright = decoded if header.turn is None else decoded.transpose(header.turn)
-    opaque = upright.convert("RGB")
-    shown = _mask_of(mask, upright)
-    if upright.mode == "RGBA":
-        opaque = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright).convert("RGB")
+    shown = _mask_of(mask, upright, side)
+    opaque = _cropped(on_white(upright), crop)
+    if shown is not None:
+        shown = _cropped(shown, crop)
+    digest = hashlib.sha256(data)
+    if crop is not None:
+        digest.update(repr(crop.rectangle(header.size)).encode())
     return Measures(
         sharpness=sharpness(opaque),
         contrast=contrast(opaque),
-        digest=hashlib.sha256(data).digest(),
+        digest=digest.digest(),
         bits=difference_hash(opaque),
         colours=opaque.resize((_COLOURS, _COLOURS), Image.Resampling.LANCZOS).tobytes(),
         thumbnail=_thumbnail(opaque),
         mask=b"" if shown is None else _thumbnail(shown),
     )
+
+
+def picture(file: Path, header: Header, crop: Crop | None = None, side: int = MEASURED_SIDE) -> bytes:
+    """Decode an image in a separate process, and return it upright and on white as a JPEG file.
+
+    Args:
+        file: The image.
+        header: Its header.
+        crop: The part that is shown; None for all of it.
+        side: Its largest width and height in pixels.
+
+    Raises:
+        UnreadableFile: It cannot be decoded.
+    """
+    return as_jpeg(decoded_image(file, header, crop, side), quality=85)
+
+
+def decoded_image(file: Path, header: Header, crop: Crop | None = None, side: int = MEASURED_SIDE) -> Image.Image:
+    """Decode an image in a separate process like `picture`, to RGB. Raises UnreadableFile."""
+    small = _cropped(on_white(_upright(_read(file), file, header, _side_before_crop(side, crop, header.size))), crop)
+    small.thumbnail((side, side))
+    return small
+
+
+def mask_image(mask: Path, side: int) -> Image.Image:
+    """Decode a mask file in a separate process to a grey image, black where it is transparent, as it is used for training.
+
+    Args:
+        mask: The file.
+        side: The largest width and height of the result in pixels.
+
+    Raises:
+        UnreadableFile: It cannot be decoded.
+    """
+    from PIL import Image
+
+    from train_embedding.engine.data.image import read_header
+
+    found = _upright(_read(mask), mask, read_header(mask), side)
+    if found.mode == "RGBA":
+        found = Image.alpha_composite(Image.new("RGBA", found.size, "black"), found)
+    return found.convert("L")
+
+
+def alpha_of(file: Path, header: Header, side: int) -> Image.Image | None:
+    """Decode the transparency of an image in a separate process to a grey image; None without one. Raises UnreadableFile."""
+    if not header.has_alpha:
+        return None
+    found = _upright(_read(file), file, header, side)
+    return found.getchannel("A") if found.mode == "RGBA" else None
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an image in RGB, with white for transparent areas."""
+    from PIL import Image
+
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def as_jpeg(image: Image.Image, quality: int = 80) -> bytes:
+    """Return an image as a JPEG file."""
+    data = BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return data.getvalue()
 
 
 def sharpness(image: Image.Image) -> float:
@@ -188,8 +262,23 @@ def _read(file: Path) -> bytes:
     return data
 
 
-def _decoded(data: bytes, file: Path) -> Image.Image:
-    """Decode an image to RGB or RGBA, reduced to `MEASURED_SIDE`. Raises UnreadableFile."""
+def _side_before_crop(side: int, crop: Crop | None, size: tuple[int, int]) -> int:
+    """Return the longest side to which an image of a size is reduced, so that its crop has a longest side."""
+    return side if crop is None else min(MOST_DECODED, math.ceil(side * max(size) / max(crop.size(size))))
+
+
+def _cropped(image: Image.Image, crop: Crop | None) -> Image.Image:
+    return image if crop is None else image.crop(crop.box(image.size))
+
+
+def _upright(data: bytes, file: Path, header: Header, side: int) -> Image.Image:
+    """Decode an image to RGB or RGBA in its EXIF orientation, reduced to a longest side. Raises UnreadableFile."""
+    decoded = _decoded(data, file, side)
+    return decoded if header.turn is None else decoded.transpose(header.turn)
+
+
+def _decoded(data: bytes, file: Path, side: int) -> Image.Image:
+    """Decode an image to RGB or RGBA, reduced to a longest side. Raises UnreadableFile."""
     from train_embedding.images.decoder import decode_image
     from train_embedding.images.errors import NotDecoded
     from train_embedding.images.kinds import HEAD, kind_of
@@ -199,30 +288,23 @@ def _decoded(data: bytes, file: Path) -> Image.Image:
     if kind not in THUMBNAIL:
         raise UnreadableFile(msg("It is not an image."))
     try:
-        image = decode_image(data, kind, THUMBNAIL[kind], side=MEASURED_SIDE)
+        image = decode_image(data, kind, THUMBNAIL[kind], side=side)
     except NotDecoded as error:
         raise UnreadableFile(msg("It cannot be decoded: {reason}.", reason=error.reason)) from error
     return image.convert("RGBA" if image.mode in ("LA", "RGBA") else "RGB")
 
 
-def _mask_of(mask: Path | None, image: Image.Image) -> Image.Image | None:
+def _mask_of(mask: Path | None, image: Image.Image, side: int) -> Image.Image | None:
     """Return the mask as a grey image in the size of the image; None without one, or if it cannot be decoded."""
     if mask is None:
         return image.getchannel("A") if image.mode == "RGBA" else None
-    from PIL import Image
-
     try:
-        found = _decoded(_read(mask), mask)
+        return mask_image(mask, side).resize(image.size)
     except UnreadableFile:  # the check of the headers reports it
         return None
-    opaque = found
-    if found.mode == "RGBA":
-        opaque = Image.alpha_composite(Image.new("RGBA", found.size, "black"), found)
-    return opaque.convert("L").resize(image.size)
 
 
 def _thumbnail(image: Image.Image) -> bytes:
-    small, data = image.copy(), BytesIO()
+    small = image.copy()
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    small.save(data, "JPEG", quality=80)
-    return data.getvalue()
+    return as_jpeg(small)
