@@ -45,7 +45,7 @@ def test_the_report(trainee: Trainee) -> None:
     assert report["skipped"] == [{"file": "bad.png", "reason": "It is not an image."}]
     used = {one.pop("file"): one for one in report["used"]}
     assert list(used) == ["1 red.png", "2 green.png", "3 blue.png", "4 wide.png", "5 opaque.png", "3_more/a.png"]
-    plain = {"size": [64, 64], "trained_at": [64, 64], "mask": None, "mask_counts": False, "repeats": 1}
+    plain = {"size": [64, 64], "crop": None, "trained_at": [64, 64], "mask": None, "mask_counts": False, "repeats": 1}
     assert used["1 red.png"] == {**plain, "caption": "red", "caption_from": "file name"}
     assert used["4 wide.png"] == {
         **plain, "size": [96, 64], "trained_at": [80, 48], "caption": "a wide {red|crimson} thing", "caption_from": "text file",

@@ -152,6 +152,7 @@ def killed(work: Callable[[], object], seconds: float) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.one_stack
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_random_instants(trainee: Trainee, uninterrupted: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ def test_what_is_published_is_saved(run: Run) -> None:
     assert (run.state.status, run.state.step, run.state.loss) == ("running", 3, 0.5)
     run.end(None)  # a run that works is read as interrupted
     assert load_state(run.state.folder) == run.state
+
+
+def test_a_step_that_is_used_while_the_end_is_saved_stays_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    using = threading.Thread(target=lambda: run.publish(saved_step=2))
+    real = RunState.save
+
+    def save(state: RunState, **options: bool) -> None:
+        if using.ident is None:
+            using.start()
+            using.join(0.3)
+        real(state, **options)
+
+    monkeypatch.setattr(RunState, "save", save)
+    run.end(None)
+    using.join()
+    assert load_state(run.state.folder).saved_step == 2
 
 
 def test_a_field_that_a_state_does_not_have_is_refused(run: Run) -> None:

@@ -26,7 +26,8 @@ from train_embedding.errors import (
     TrainEmbeddingError,
     UnreadableFile,
 )
-from train_embedding.hosts.base import Txt2ImgRequest
+from train_embedding.hosts.base import OTHER_FAMILY, Txt2ImgRequest
+from train_embedding.messages import verbatim
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 
@@ -81,7 +82,7 @@ def test_one_at_a_time(trainee: Trainee) -> None:
         with pytest.raises(Conflict, match='"sword" is being trained'):
             trainee.start()
         trainee.services.runs.stop(first.id)
-        with pytest.raises(Conflict, match="Wait until the run ends, or stop it"):
+        with pytest.raises(Conflict, match="Wait until the run ends, stop it, or add the new training to the queue"):
             trainee.start()
     trainee.wait(first)
     second = trainee.run()
@@ -149,8 +150,13 @@ def test_a_checkpoint_that_is_not_loaded_yet_is_loaded(trainee: Trainee, monkeyp
 
 
 def test_a_host_that_cannot_train(trainee: Trainee) -> None:
-    trainee.host.why_no_training = "Its weights are quantised."
+    trainee.host.why_no_training = verbatim("Its weights are quantised.")
     refused(trainee, HostFailed, "Its weights are quantised")
+
+
+def test_a_checkpoint_of_another_family(trainee: Trainee) -> None:
+    trainee.host.widths, trainee.host.the_model, trainee.host.why_no_training = {}, None, OTHER_FAMILY
+    refused(trainee, HostFailed, "the loaded one belongs to another family")
 
 
 def test_folders_that_cannot_be_used(trainee: Trainee, tmp_path: Path) -> None:

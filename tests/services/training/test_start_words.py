@@ -73,6 +73,7 @@ def test_the_choice_in_a_sentence() -> None:
     assert describe_start((("", 0.1, 16), ("tree", 0.5, 4))) == (
         "Training starts from the embedding as it is: the lowest loss of 2 starts."
     )
+    assert describe_start((("", 0.1, 4),)) == "Training starts from the embedding as it is."
 
 
 def test_an_embedding_of_zeros_starts_from_words(trainee: Trainee) -> None:

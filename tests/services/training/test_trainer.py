@@ -32,7 +32,7 @@ from train_embedding.errors import HostFailed
 from train_embedding.hosts.base import Progress
 from train_embedding.messages import Message
 from train_embedding.services.run_records import RunState, load_state
-from train_embedding.services.training import recorder
+from train_embedding.services.training import recorder, trainer
 
 __all__ = ["pictures", "trainee"]
 
@@ -65,8 +65,30 @@ def test_what_a_run_writes(trainee: Trainee) -> None:
     assert [row["step"] for row in rows(ended)] == ["1", "2", "3", "4", "5", "6", "7"]
     assert sorted(path.name for path in ended.folder.iterdir()) == [
         "events.jsonl", "images.json", "loss.csv", "previews", "resume.safetensors", "snapshots", "start.pt", "state.json",
+        "steps",
     ]  # fmt: skip
     assert load_state(ended.folder) == ended
+
+
+def test_the_preview_of_the_saved_step_becomes_the_image_of_a_card_without_one(trainee: Trainee) -> None:
+    ended = trainee.run(steps=4, preview_every=2)
+    card = trainee.file.with_name(f"{NAME}.preview.png")
+    assert card.read_bytes() == (ended.folder / "previews" / "0000004.png").read_bytes()
+    assert trainee.services.library.get(NAME).preview == card
+    card.write_bytes((ended.folder / "previews" / "0000000.png").read_bytes())
+    chosen = card.read_bytes()
+    trainee.run(steps=2, preview_every=2)
+    assert card.read_bytes() == chosen
+
+
+def test_a_card_without_an_image_is_no_failure(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_file: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(trainer, "read_preview", refuse)
+    ended = trainee.run(steps=2, preview_every=2)
+    assert ended.status == "finished"
+    assert 'The card has no image: "0000002.png" cannot be read: Permission denied.' in [str(note) for note in ended.notes]
 
 
 def test_the_old_file_is_in_the_trash(trainee: Trainee) -> None:

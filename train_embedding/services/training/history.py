@@ -23,7 +23,7 @@ from train_embedding.embeddings.storage import (
     write_atomically,
 )
 from train_embedding.engine.config.presets import preset_values
-from train_embedding.engine.config.spec import OPTIONS
+from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.errors import Conflict, InvalidInput, InvalidSpec, NotFound
 from train_embedding.messages import msg
 from train_embedding.services.run_records import STATE_FILE, RunState, load_state
@@ -52,13 +52,7 @@ class RunEntry:
     @property
     def changed(self) -> dict[str, Any]:
         """The options that differ from those of the run's preset, in the order in which they are declared."""
-        spec = self.state.spec
-        try:
-            preset = preset_values(spec.preset)
-        except InvalidSpec:  # a preset of another version
-            preset = {}
-        usual = {option.name: preset.get(option.name, option.default) for option in OPTIONS if option.name not in _ABOUT_WHAT}
-        return {name: getattr(spec, name) for name, value in usual.items() if getattr(spec, name) != value}
+        return changed_options(self.state.spec)
 
     @property
     def samples(self) -> int:
@@ -93,6 +87,16 @@ class RunEntry:
         own = {"note": self.note, "changed": self.changed, "samples": self.samples}
         files = {"started": started.isoformat() if started else None, "preview": str(preview) if preview else None}
         return {**self.state.to_json(), **own, **files}
+
+
+def changed_options(spec: TrainingSpec) -> dict[str, Any]:
+    """Return the options of a run that differ from those of its preset, in the order in which they are declared."""
+    try:
+        preset = preset_values(spec.preset)
+    except InvalidSpec:  # a preset of another version
+        preset = {}
+    usual = {option.name: preset.get(option.name, option.default) for option in OPTIONS if option.name not in _ABOUT_WHAT}
+    return {name: getattr(spec, name) for name, value in usual.items() if getattr(spec, name) != value}
 
 
 class StoredRuns:

@@ -12,14 +12,13 @@ from train_embedding.engine.config.spec import ResolvedSpec
 from train_embedding.errors import NotFound
 from train_embedding.hosts.base import Host, HostInfo
 from train_embedding.messages import Message, decode, encode, msg, plural
+from train_embedding.services.run_records import REPORT_FILE
 
 if TYPE_CHECKING:
     from train_embedding.engine.data.image_folder import SkippedFile
     from train_embedding.engine.data.latents import EncodedImage
     from train_embedding.engine.model.diffusion_model import DiffusionModel
 
-REPORT_FILE = "images.json"
-"In the run's folder: which images were used and how, and which were not and why."
 MAX_SKIP_NOTES = 10
 "Number of skipped images that are named in the notes of a run; the report lists all of them."
 
@@ -106,6 +105,7 @@ def report_of(
             {
                 "file": image.name,
                 "size": list(image.size),
+                "crop": None if image.crop is None else image.crop.rectangle(image.size),
                 "trained_at": list(image.target),
                 "caption": image.caption,
                 "caption_from": msg("text file") if image.has_caption_file else msg("file name"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from train_embedding.errors import TrainEmbeddingError
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.images.png import encode_png
 from train_embedding.messages import Message, msg
+from train_embedding.services.infotext import infotext, with_infotext
+from train_embedding.services.run_records import preview_request
 from train_embedding.services.training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -59,11 +62,15 @@ class Previews:
             StorageFailed: A file cannot be written.
         """
         prompts = self._resolved.spec.preview_prompts()
+        info = self._host.info()
         for number, (prompt, file) in enumerate(zip(prompts, self.files(step), strict=True)):
-            image = self._generate_one(step, prompt, embedding)
+            request = self._request(prompt, embedding)
+            image = self._generate_one(step, request)
             if image is None:
                 return
-            write_atomically(file, encode_png(image))
+            write_atomically(
+                file, with_infotext(encode_png(image), infotext(request, info.checkpoint_name, info.checkpoint_hash))
+            )
             self._log.image(f"preview {number + 1}", image, step)
             yield file
 
@@ -72,21 +79,14 @@ class Previews:
         count = len(self._resolved.spec.preview_prompts())
         return [self._folder / (f"{step:07d}-{number + 1}.png" if number else f"{step:07d}.png") for number in range(count)]
 
-    def _generate_one(self, step: int, prompt: str, embedding: Embedding) -> Image.Image | None:
+    def _request(self, prompt: str, embedding: Embedding) -> Txt2ImgRequest:
+        size = self._resolved.width, self._resolved.height
+        return replace(preview_request(self._resolved.spec, prompt, *size), embeddings=(embedding,))
+
+    def _generate_one(self, step: int, request: Txt2ImgRequest) -> Image.Image | None:
         """Generate an image; None if the run is about to end or a preview has failed."""
         if self.problems or self._stopping():
             return None
-        spec = self._resolved.spec
-        request = Txt2ImgRequest(
-            prompt=prompt.replace("[name]", spec.embedding),
-            negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),
-            steps=spec.preview_steps,
-            guidance=spec.preview_guidance,
-            seed=spec.preview_seed,
-            width=self._resolved.width,
-            height=self._resolved.height,
-            embeddings=(embedding,),
-        )
         self._release()
         try:
             image = self._host.txt2img(request)

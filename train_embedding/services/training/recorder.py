@@ -12,9 +12,11 @@ from train_embedding.engine.training.events import Ended, Evaluated, Event, Star
 from train_embedding.hosts.base import Progress
 from train_embedding.messages import msg, verbatim
 from train_embedding.services.run_records import SNAPSHOTS, thinned
+from train_embedding.services.training.kept_steps import KeptSteps
 from train_embedding.services.training.previews import Previews
 from train_embedding.services.training.run import Run
 from train_embedding.services.training.run_log import RunLog
+from train_embedding.services.training.step_times import StepClock
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +49,8 @@ class Recorder:
         self._circumstances = circumstances
         self._log = log
         self._previews = previews
+        self._kept = KeptSteps(run.state.folder)
+        self.clock = StepClock()
         self.last_finite: Embedding | None = None
         "The newest vectors of the run that are known to be finite."
         self.stopped = False
@@ -83,8 +87,10 @@ class Recorder:
         self._reported = time.monotonic()
         # A killed run may have published later evaluations than those that it is resumed from.
         self._run.publish(status="running", step=state.step, **_evaluation_fields(state))
+        self.clock.start()
 
     def _on_stepped(self, event: Stepped) -> None:
+        self.clock.count_step()
         self._unread.append((event.step, event.rate, event.loss))
         saves, draws = (bool(every) and event.step % every == 0 for every in (self._spec.save_every, self._spec.preview_every))
         if saves or draws or time.monotonic() - self._reported >= REPORT_SECONDS or event.step == 1:
@@ -94,11 +100,18 @@ class Recorder:
             self._save_resume(event.state)
         if draws and self.last_finite is not None:
             self._add_previews(event.step, self.last_finite)
+        if saves or draws:
+            self.clock.skip()
 
     def _on_evaluated(self, event: Evaluated) -> None:
         state = event.state
         changes = _evaluation_fields(state)
+        self.clock.finish_evaluation()
         self._log.event("evaluated", state.step, score=changes["evaluations"][-1][1], losses=_numbers(event.evaluation.losses))
+        evaluated = [evaluation.step for evaluation in state.evaluations]
+        saved = self._run.state.saved_step  # by the part of the run before it was resumed
+        others = {step for step in evaluated if self._has_own_files(step) or step == saved}
+        self._kept.keep_evaluated(state.step, self._run.embedding(state.ema, state.step), evaluated, others)
         self._run.publish(**changes)
 
     def _on_ended(self, event: Ended) -> None:
@@ -109,6 +122,8 @@ class Recorder:
             self._report(state)
         if state.step:
             self._save_resume(state)
+        if self.last_finite is not None and self.last_finite.step == (self._run.start.step or 0) + state.step:
+            self._kept.keep(state.step, self.last_finite)
         if not event.stopped:
             self._run.publish(steps=self._resolved.last_step(state.ending, state.extensions))
         self._log.event("ended", state.step, stopped=event.stopped, verdict=state.verdict.value)
@@ -126,6 +141,7 @@ class Recorder:
         from train_embedding.engine.training.state import non_finite_loss
 
         losses = _numbers(torch.stack([loss for _, _, loss in self._unread]))
+        self.clock.finish_steps()
         rows = [(step, loss, rate) for (step, rate, _), loss in zip(self._unread, losses, strict=True)]
         rate = rows[-1][2]
         self._unread.clear()
@@ -151,6 +167,7 @@ class Recorder:
         recent = [loss for _, loss in self._points[-_RECENT:]]
         loss = sum(recent) / len(recent) if recent else None
         last = self._resolved.last_step(state.ending, state.extensions)
+        latest = last if state.ending is not None else self._resolved.steps
         self._run.publish(
             step=state.step,
             steps=last,
@@ -158,6 +175,7 @@ class Recorder:
             rate=rate,
             seconds=seconds,
             eta_seconds=seconds / state.step * (last - state.step),
+            eta_at_most=seconds / state.step * (latest - state.step),
             losses=thinned(self._points),
         )
         name = self._spec.embedding
@@ -188,12 +206,20 @@ class Recorder:
         generated = {file.name for file in self._run.state.previews}
         return any(file.name not in generated or not file.exists() for file in self._previews.files(step))
 
+    def _has_own_files(self, step: int) -> bool:
+        """Whether a step has previews or a snapshot."""
+        return any(bool(every) and step % every == 0 for every in (self._spec.save_every, self._spec.preview_every))
+
     def _add_previews(self, step: int, embedding: Embedding) -> None:
         if self._previews is None:
             return
+        self._kept.keep(step, embedding)
+        began, generated = self.clock.now(), 0
         for file in self._previews.generate(step, embedding):
+            generated += 1
             if file not in self._run.state.previews:
                 self._run.publish(previews=(*self._run.state.previews, file))
+        self.clock.add_previews(began, generated * self._spec.preview_steps)
         self._run.note(*self._previews.problems)
 
 

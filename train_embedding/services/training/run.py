@@ -38,6 +38,7 @@ class Run:
         "The host when training began; another checkpoint may be loaded by the time vectors are written."
         self._state = state
         self._lock = threading.Lock()
+        self._saving = threading.Lock()
         self._stop = threading.Event()
         self._saved = True
         "Whether the last attempt to save the state succeeded."
@@ -114,18 +115,21 @@ class Run:
         with self._lock:
             state = self._state
             if failure is not None:
-                state = replace(state, status="failed", eta_seconds=None, error=failure.message, hint=failure.hint)
+                ended = replace(state, status="failed", eta_seconds=None, eta_at_most=None)
+                state = replace(ended, error=failure.message, hint=failure.hint)
             elif state.step < state.steps:
                 state = state.stopped_early()
             else:
-                state = replace(state, status="finished", eta_seconds=0.0)
+                state = replace(state, status="finished", eta_seconds=0.0, eta_at_most=0.0)
             self._state = state
-        state.save()
+        with self._saving:
+            self.state.save()
 
     def _save(self) -> None:
         """Save the state. If another program has the file open, the run continues, with a note about it."""
         try:
-            self.state.save(patient=self._saved)
+            with self._saving:  # so that no earlier state is written over a later one
+                self.state.save(patient=self._saved)
             self._saved = True
         except StorageFailed as error:
             if not is_refused(error):

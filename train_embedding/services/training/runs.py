@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -14,11 +15,11 @@ from typing import Any
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.storage import remove_folder, storage_failed
-from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
+from train_embedding.engine.config.spec import CHANGEABLE_ON_RESUME, TrainingSpec
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
-from train_embedding.errors import Conflict, HostFailed, TrainEmbeddingError, refusal_of
+from train_embedding.errors import BeingTrained, Conflict, HostFailed, TrainEmbeddingError, refusal_of
 from train_embedding.hosts.base import Host, HostInfo
-from train_embedding.messages import Message, joined, msg, plural
+from train_embedding.messages import NOTHING, Message, joined, msg, plural
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.library.create import MAX_VECTORS
 from train_embedding.services.library.library import Library
@@ -43,9 +44,6 @@ from train_embedding.services.training.run import Run
 from train_embedding.services.training.trainer import Trainer
 
 __all__ = ["RunState", "Runs"]
-
-CHANGEABLE_ON_RESUME = tuple(option.name for option in OPTIONS if option.changeable_on_resume)
-"Names of the options that do not affect the trained vectors."
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +71,14 @@ class Runs:
         self._on_disk = StoredRuns()
         self._notes_written = 0
 
-    def start(self, spec: TrainingSpec) -> RunState:
-        """Check the spec, then train in the background.
+    def check(self, spec: TrainingSpec) -> tuple[TrainingSpec, tuple[Message, ...]]:
+        """Check all that can be checked before a run.
 
         Args:
             spec: The run.
 
         Returns:
-            The state of the new run.
+            The spec with the name of the embedding's file and the full path of the dataset, and notes for the user.
 
         Raises:
             NotFound: The embedding or the dataset does not exist.
@@ -88,20 +86,38 @@ class Runs:
             NotAllowed: The dataset may not be read.
             NothingToTrainOn: The dataset has no usable image.
             InvalidSpec: The checkpoint does not have the text encoder to train.
-            Conflict: Another run is active, or the embedding is for another model.
+            Conflict: The embedding is for another model.
             HostFailed: No checkpoint is loaded.
-            StorageFailed: The run's folder cannot be written.
         """
         spec = self._with_checked_embedding(spec)
         spec.trained_encoders(self._host.info().widths)
         notes = check_prompts(spec, self._host.info().extra_networks)
         spec, found = self._with_checked_dataset(spec)
+        return spec, (*notes, *found)
+
+    def start(self, spec: TrainingSpec, announce: Callable[[str], object] = lambda _: None) -> RunState:
+        """Check the spec, then train in the background.
+
+        Args:
+            spec: The run.
+            announce: Called with the id of the run before it begins; if it raises an error, the run does not begin.
+
+        Returns:
+            The state of the new run.
+
+        Raises:
+            BeingTrained: Another run is active.
+            StorageFailed: The run's folder cannot be written.
+            TrainEmbeddingError: What `check` raises.
+        """
+        spec, notes = self.check(spec)
         with self._lock:
-            self._check_none_active()
+            self._check_none_active(msg("Wait until the run ends, stop it, or add the new training to the queue."))
             self._sweep()
             folder = _new_folder(self._host.info().runs_folder)
             try:
-                return self._begin(RunState(folder.name, spec.embedding, folder, spec, steps=spec.steps, notes=(*notes, *found)))
+                announce(folder.name)
+                return self._begin(RunState(folder.name, spec.embedding, folder, spec, steps=spec.steps, notes=notes))
             except BaseException:
                 _remove_if_empty(folder)
                 raise
@@ -115,6 +131,7 @@ class Runs:
 
         Raises:
             Conflict: The run is active or has finished, or another option is to be changed.
+            BeingTrained: Another run is active.
             TrainEmbeddingError: What `start` raises.
         """
         state = self.get(run_id)
@@ -153,10 +170,11 @@ class Runs:
         report = self._datasets.inspect(spec.dataset, spec.repeats, spec.masks)
         return replace(spec, dataset=str(report.folder)), [*skip_notes(report.skipped), *report.notes]
 
-    def _check_none_active(self) -> None:
+    def _check_none_active(self, hint: Message = NOTHING) -> None:
         active = next((run.state for run in self._runs.values() if run.state.active), None)
         if active is not None:
-            raise being_trained(active.embedding)
+            error = being_trained(active.embedding)
+            raise BeingTrained(error.message, hint) if hint else error
 
     def _sweep(self) -> None:
         """Remove what killed processes left behind, once per process, before its first run."""
@@ -241,6 +259,26 @@ class Runs:
         write_note(self.get(run_id).folder, note)
         self._notes_written += 1
         return self.entry(run_id)
+
+    def set_saved_step(self, run_id: str, step: int | None) -> RunState:
+        """Record which step's vectors the embedding has now, because someone chose another than the run did.
+
+        Raises:
+            NotFound: There is no such run.
+            Conflict: The run is active.
+            StorageFailed: It cannot be written.
+        """
+        with self._lock:
+            state = self.get(run_id)
+            if state.active:
+                raise Conflict(msg('The run "{run}" is still active.', run=run_id), msg("Stop it first."))
+            run = self._runs.get(run_id)
+            if run is not None:
+                run.publish(saved_step=step)
+                return run.state
+            changed = replace(state, saved_step=step)
+            changed.save()
+            return changed
 
     def delete(self, run_id: str) -> str:
         """Move a run with all of its files to the trash of runs; return its id there. The embedding stays as it is.
@@ -339,7 +377,7 @@ class Runs:
         return replace(spec, embedding=embedding.name)
 
     def _check_fits(self, name: str, embedding: Embedding) -> None:
-        info = self._loaded_info()
+        info = self.loaded_info()
         if info.why_no_training:
             raise HostFailed(info.why_no_training)
         check_fits(name, embedding.widths, info)
@@ -353,9 +391,10 @@ class Runs:
                 )
             )
 
-    def _loaded_info(self) -> HostInfo:
+    def loaded_info(self) -> HostInfo:
         """Return the facts of the host once its checkpoint is loaded; a WebUI that has just started may still be loading it."""
-        if not self._host.info().widths:
+        info = self._host.info()
+        if not info.widths and not info.why_no_training:
             self._host.token_embeddings("")  # this makes the host load the selected checkpoint
         return self._host.info()
 

@@ -147,6 +147,8 @@ def describe_start(ranking: tuple[StartWord, ...]) -> Message:
     label, loss, _items = ranking[0]
     count, words = len(ranking), verbatim(f'"{label}"')
     before = next((mean for other, mean, _ in ranking if not other), None)
+    if not label and count == 1:
+        return msg("Training starts from the embedding as it is.")
     if not label:
         return msg("Training starts from the embedding as it is: the lowest loss of {count} starts.", count=count)
     if before is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -10,17 +11,20 @@ from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import INIT_TEXT
 from train_embedding.engine.config.spec import ResolvedSpec, resolve
 from train_embedding.engine.process_group import SINGLE_PROCESS, Processes
-from train_embedding.errors import HostFailed, TrainingFailed
+from train_embedding.errors import HostFailed, TrainEmbeddingError, TrainingFailed, cannot_read
 from train_embedding.hosts.base import Host
 from train_embedding.messages import NOTHING, SPACE, Message, joined, msg, verbatim
-from train_embedding.services.library.library import Library
+from train_embedding.services.library.library import Entry, Library
 from train_embedding.services.run_records import load_start
+from train_embedding.services.sidecars.untrusted_images import read_preview
 from train_embedding.services.training.image_report import prepare_images
+from train_embedding.services.training.kept_steps import KeptSteps
 from train_embedding.services.training.previews import Previews
 from train_embedding.services.training.recorder import Recorder
 from train_embedding.services.training.run import Run
 from train_embedding.services.training.run_log import RunLog
 from train_embedding.services.training.start_words import choose_start, describe_start, words_to_try
+from train_embedding.services.training.step_times import add_step_time, measurement
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +75,7 @@ class Trainer:
         self._recorder: Recorder | None = None
         self._train_state: TrainState | None = None
         self._graphs: GraphedGradient | None = None
+        self._began = 0.0
 
     def train(self) -> None:
         """Carry out the run. The result is written even if an error ends it.
@@ -83,6 +88,7 @@ class Trainer:
         with self._host.exclusive(f"Training {self._spec.embedding}"):
             if self._stopping():  # stopped while waiting for the host
                 return
+            self._began = time.monotonic()
             self._run.publish(status="preparing")
             try:
                 with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
@@ -200,6 +206,7 @@ class Trainer:
         state, recorder = self._train_state, self._recorder
         assert state is not None
         assert recorder is not None
+        preparation = None if state.step else time.monotonic() - self._began
         hooks = LoopHooks(
             evaluate, recorder, self._stopping_after_a_step, self._make_core_loss(model), gradient or accumulate_gradient,
             self._make_confirm(model, dataset), self._untrained(model),
@@ -222,8 +229,18 @@ class Trainer:
                             msg("Use a smaller batch size or smaller images."),
                         ) from error
                 self._save_memory(model, stack)  # outside the handler, because its traceback would keep the memory in use
+            self._record_times(recorder, resolved, preparation)
             if recorder.stopped and state.step and state.evaluations and not state.evaluated:
                 state.record(evaluate(state.ema))  # after saving, so that a resumed run is not affected
+
+    def _record_times(self, recorder: Recorder, resolved: ResolvedSpec, preparation: float | None) -> None:
+        """Keep the times of this run's parts, from which later runs are estimated."""
+        if self._processes.count > 1:
+            return
+        info = self._run.trained_on or self._host.info()
+        measured = measurement(recorder.clock, resolved, info, preparation)
+        if measured is not None:
+            add_step_time(info.runs_folder, measured)
 
     def _save_memory(self, model: DiffusionModel, stack: ExitStack) -> None:
         """Free the CUDA graphs for good or, if there are none, use gradient checkpointing until the end of the stack."""
@@ -352,7 +369,25 @@ class Trainer:
         if chosen is None:
             return
         entry = self._library.save(chosen, by_run=True)
-        self._run.publish(files=(entry.file, *(file for file in self._run.state.files if file != entry.file)))
+        step = (chosen.step or 0) - (self._run.start.step or 0)
+        KeptSteps(self._folder).keep(step, chosen)
+        files = (entry.file, *(file for file in self._run.state.files if file != entry.file))
+        self._run.publish(files=files, saved_step=step)
+        if entry.preview is None:
+            self._show_on_card(entry, step)
+
+    def _show_on_card(self, entry: Entry, step: int) -> None:
+        """Make a preview the card's image: the first of the saved step, or else the newest."""
+        previews = self._run.state.previews
+        if not previews:
+            return
+        file = next((file for file in previews if file.stem.partition("-")[0] == f"{step:07d}"), previews[-1])
+        try:
+            self._library.set_preview(entry.name, read_preview(file), entry.path)
+        except TrainEmbeddingError as error:  # the vectors are saved, and that counts
+            self._run.note(msg("The card has no image: {reason}", reason=error.text))
+        except OSError as error:
+            self._run.note(msg("The card has no image: {reason}", reason=cannot_read(file.name, error)))
 
     def _choose(self) -> Embedding | None:
         """Choose the vectors to keep, and add notes about the choice; None to keep the embedding unchanged."""
