@@ -137,6 +137,25 @@ def test_no_checkpoint(tmp_path: Path) -> None:
             library.create("sksword", text)
 
 
+def test_a_new_file_is_one_that_the_host_loads(word_host: FakeHost) -> None:
+    word_host.file_suffixes = (".safetensors",)
+    library = Library(word_host)
+    assert library.create("sks", "red").entry.file.name == "sks.safetensors"
+    with pytest.raises(InvalidInput, match=r"fake host does not load embeddings from \.pt files") as refused:
+        library.create("other", "red", suffix=".pt")
+    assert refused.value.hint == "Use one of .safetensors."
+    assert names_in(folder_of(word_host)) == ["sks.safetensors"]
+
+
+def test_saving_replaces_a_file_that_the_host_does_not_load(word_host: FakeHost) -> None:
+    Library(word_host).create("sks", "red")
+    word_host.file_suffixes = (".safetensors",)
+    saved = Library(word_host).save(Embedding("sks", {"clip_l": torch.ones(1, 2)}))
+    assert saved.file.name == "sks.safetensors"
+    assert names_in(folder_of(word_host)) == ["sks.safetensors"]
+    assert [item.name for item in Library(word_host).trashed()] == ["sks"]
+
+
 def test_warnings_stand_in_the_notes(word_host: FakeHost) -> None:
     library = Library(word_host)
     library.create("sks", "red")

@@ -16,7 +16,9 @@ from PIL import Image
 from train_embedding.embeddings import formats
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_contents, write_embedding
-from train_embedding.errors import Conflict, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.errors import Conflict, HostFailed, InvalidInput, InvalidName, NotFound, UnreadableFile
+from train_embedding.hosts.base import OTHER_FAMILY, LoadedEmbeddings
+from train_embedding.messages import msg
 from train_embedding.services.json_values import to_json
 from train_embedding.services.library.library import Library
 from train_embedding.services.library.listing import SETTLED_SECONDS
@@ -131,6 +133,21 @@ def test_no_checkpoint_loaded(tmp_path: Path) -> None:
     host = FakeHost(tmp_path, {})
     put(host, "sword.pt")
     assert Library(host).get("sword").reason == "No checkpoint is loaded."
+
+
+def test_a_checkpoint_of_another_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Flux in Forge, which uses embeddings of SD1 and skips those of SDXL."""
+    host = FakeHost(tmp_path, {})
+    host.why_no_training = OTHER_FAMILY
+    put(host, "sword.pt")
+    put(host, "shield.pt", SDXL)
+    loaded = LoadedEmbeddings(frozenset({"sword"}), {"shield": msg("Its vectors have another width.")})
+    monkeypatch.setattr(host, "loaded_embeddings", lambda: loaded)
+    library = Library(host)
+    assert [(entry.name, entry.loaded) for entry in library.reload()] == [("shield", False), ("sword", True)]
+    assert library.get("shield").reason == "Its vectors have another width."
+    with pytest.raises(HostFailed, match="the loaded one belongs to another family"):
+        library.create("axe", "")
 
 
 def test_one_bad_file_does_not_stop_the_list(fake_host: FakeHost) -> None:

@@ -25,7 +25,7 @@ from tests.services.store.test_transaction import killed_at
 from tests.words import word_model
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import encode, write_embedding
-from train_embedding.errors import Conflict, InvalidName, NotFound, StorageFailed, UnreadableFile
+from train_embedding.errors import BeingTrained, Conflict, InvalidName, NameTaken, NotFound, StorageFailed, UnreadableFile
 from train_embedding.services import formats as forms
 from train_embedding.services.combining.combining import Combining
 from train_embedding.services.library.library import Imported, Library
@@ -312,6 +312,119 @@ def test_restoring_what_was_overwritten(fake_host: FakeHost, library: Library) -
     assert library.read("sword").count == 2
 
 
+def test_restoring_onto_a_taken_name_under_another(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sub/sword.pt", 1.0)
+    library.delete("sword")
+    put(fake_host, "sword.pt", 2.0)
+    (item,) = library.trashed()
+    with pytest.raises(NameTaken, match=r'already an embedding "sword"\. Use "Restore under this name" or "Replace'):
+        library.restore(item.id)
+    with pytest.raises(NameTaken):
+        library.restore(item.id, "sword")
+    with pytest.raises(InvalidName):
+        library.restore(item.id, "")
+    assert library.free_name("sword") == "sword-2"
+    (restored,) = library.restore(item.id, "sword-2")
+    assert (restored.name, restored.folder, restored.loaded) == ("sword-2", "sub", True)
+    assert names(fake_host) == all_of("sword") | all_of("sword-2", "sub/")
+    assert [float(library.read(name).vectors["clip_l"][0, 0]) for name in ("sword", "sword-2")] == [2.0, 1.0]
+    assert library.trashed() == []
+    assert library.free_name("Sword") == "Sword-3", "names in another case are taken, too"
+
+
+@pytest.mark.parametrize("other_disk", [False, True])
+@pytest.mark.parametrize("place", ["sub/sword.pt", "sword.pt", "sword.safetensors"])
+def test_restoring_in_place_of_the_present_one(
+    fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch, place: str, other_disk: bool
+) -> None:
+    if other_disk:
+        monkeypatch.setattr("os.replace", between_disks(os.replace))
+    put(fake_host, "sword.pt", 1.0, beside=(".json", ".txt"))
+    library.delete("sword")
+    (item,) = library.trashed()
+    put(fake_host, place, 2.0, beside=(".json", ".preview.png"))
+    before = state(fake_host)
+    (restored,) = library.restore(item.id, replace=True)
+    assert restored.loaded
+    assert names(fake_host) == {"sword.pt", "sword.json", "sword.txt"}
+    assert float(library.read("sword").vectors["clip_l"][0, 0]) == 1.0
+    (kept,) = library.trashed()
+    assert kept.id != item.id
+    assert set(kept.files) == set(before)
+    library.delete("sword")
+    library.restore(kept.id)
+    assert state(fake_host) == before
+
+
+def test_notes_and_preview_stay_when_an_overwritten_file_comes_back(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sword.pt", 1.0)
+    library.save(Embedding("sword", {"clip_l": torch.zeros(3, 768)}))
+    library.restore(library.trashed()[0].id, replace=True)
+    assert (names(fake_host), library.read("sword").count) == (all_of("sword"), 2)
+    (item,) = library.trashed()
+    library.restore(item.id, replace=True)
+    assert (names(fake_host), library.read("sword").count) == (all_of("sword"), 3)
+
+
+def test_restoring_keeps_what_is_for_another_model(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sword.pt", 1.0, beside=())
+    library.delete("sword")
+    wide = put(fake_host, "xl/sword.pt", beside=())
+    write_embedding(Embedding("sword", {"clip_l": torch.ones(1, 768), "clip_g": torch.ones(1, 1280)}), wide)
+    put(fake_host, "sub/sword.pt", 2.0, beside=())
+    library.restore(library.trashed()[0].id, replace=True)
+    assert names(fake_host) == {"sword.pt", "xl/sword.pt"}
+    assert library.trashed()[0].files == ("sub/sword.pt",)
+
+
+def test_a_file_in_the_way_of_a_restored_one_is_replaced(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sword.pt", beside=(".json",))
+    library.delete("sword")
+    (item,) = library.trashed()
+    stray = fake_host.info().embeddings_folder / "sword.json"
+    stray.write_text("{}", encoding="utf-8")
+    with pytest.raises(NameTaken, match=r'"sword\.json" already exists'):
+        library.restore(item.id)
+    library.restore(item.id, replace=True)
+    assert stray.read_text(encoding="utf-8") != "{}"
+    assert library.trashed()[0].files == ("sword.json",)
+
+
+def test_one_that_is_being_trained_is_not_replaced_by_restoring(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "sword.pt", 1.0)
+    library.delete("sword")
+    put(fake_host, "sword.pt", 2.0)
+    before = state(fake_host)
+    with library.lock_for_training("sword"), pytest.raises(BeingTrained):
+        library.restore(library.trashed()[0].id, replace=True)
+    assert state(fake_host) == before
+
+
+def test_the_name_in_a_restored_image_is_the_new_one(fake_host: FakeHost, library: Library) -> None:
+    folder = fake_host.info().embeddings_folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sword.png").write_bytes(encode(Embedding("sword", {"clip_l": torch.ones(1, 768)}), "png", ".png"))
+    library.reload()
+    library.delete("sword")
+    put(fake_host, "sword.pt", 2.0, beside=())
+    (restored,) = library.restore(library.trashed()[0].id, "blade")
+    assert restored.file == folder / "blade.png"
+    with Image.open(restored.file) as image:
+        assert json.loads(base64.b64decode(image.info["sd-ti-embedding"]))["name"] == "blade"
+    assert library.trashed() == []
+
+
+def test_a_renaming_that_replaces(fake_host: FakeHost, library: Library) -> None:
+    put(fake_host, "old.pt", 1.0)
+    put(fake_host, "sub/new.pt", 2.0)
+    renamed = library.rename("old", "new", replace=True)
+    assert (renamed.path, names(fake_host)) == ("new.pt", all_of("new"))
+    (item,) = library.trashed()
+    library.rename("new", "old")
+    library.restore(item.id)
+    assert names(fake_host) == all_of("old") | all_of("new", "sub/")
+
+
 def test_the_early_layout_of_the_trash(fake_host: FakeHost, library: Library) -> None:
     file = put(fake_host, "sword.pt", beside=())
     library.trash_folder.mkdir()
@@ -457,6 +570,33 @@ def test_a_kill_at_every_call_leaves_all_or_nothing(
     assert len(seen) == (1 if call == "unlink" else 2), "what is removed is removed last"
 
 
+@pytest.mark.parametrize("call", ["open", "replace"])
+def test_a_kill_while_restoring_replaces_leaves_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    seen, number = set[float](), 0
+    for number in range(1, 1000):
+        host = FakeHost(tmp_path / str(number))
+        library = Library(host)
+        put(host, "sword.pt", 1.0, beside=(".json",))
+        library.delete("sword")
+        put(host, "sword.pt", 2.0, beside=(".json", ".preview.png"))
+        library.list()
+        (item,) = library.trashed()
+        through = killed_at(monkeypatch, call, number, lambda library=library, item=item: library.restore(item.id, replace=True))
+        later = Library(host)
+        later.trashed()
+        value = float(later.read("sword").vectors["clip_l"][0, 0])
+        (kept,) = later.trashed()
+        present, gone = ["sword.json", "sword.pt"], ["sword.json", "sword.preview.png", "sword.pt"]
+        assert (sorted(names(host)), sorted(kept.files)) == ((gone, present) if value == 2.0 else (present, gone)), (call, number)
+        seen.add(value)
+        if through:
+            break
+    assert number > 3
+    assert seen == {1.0, 2.0}
+
+
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
     """A file system of 1 MB."""
@@ -509,14 +649,8 @@ def test_deleting_on_a_full_disk(small_disk: Path) -> None:
 def test_a_trash_on_another_disk(fake_host: FakeHost, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that is mounted by itself, whose device looks the same."""
     put(fake_host, "sub/sword.pt")
-    before, real = state(fake_host), os.replace
-
-    def replace_(source: Any, target: Any) -> None:
-        if ("trash" in Path(source).parts) != ("trash" in Path(target).parts):
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        real(source, target)
-
-    monkeypatch.setattr(os, "replace", replace_)
+    before = state(fake_host)
+    monkeypatch.setattr(os, "replace", between_disks(os.replace))
     library.delete("sword")
     assert state(fake_host) == {}
     library.restore(library.trashed()[0].id)
@@ -529,6 +663,17 @@ def test_deleting_permanently(fake_host: FakeHost, library: Library) -> None:
     library.delete("sword", permanently=True)
     assert state(fake_host) == {}
     assert library.trashed() == []
+
+
+def between_disks(real: Callable[..., Any]) -> Callable[..., Any]:
+    """os.replace with the trash on another disk."""
+
+    def replace_(source: Any, target: Any) -> None:
+        if ("trash" in Path(source).parts) != ("trash" in Path(target).parts):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    return replace_
 
 
 def full_at(number: int, real: Callable[..., Any]) -> Callable[..., Any]:

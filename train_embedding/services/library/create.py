@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from train_embedding.embeddings.create import STARTS
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.metadata import INIT_TEXT, VECTORS
 from train_embedding.embeddings.names import check_name
@@ -15,7 +16,6 @@ from train_embedding.hosts.base import Host
 from train_embedding.messages import Message, joined, msg
 from train_embedding.services.library.entries import Entry
 from train_embedding.services.loaded_checkpoint import check_fits, loaded_widths
-from train_embedding.services.store.store import NEW_SUFFIX
 from train_embedding.services.waiting import in_turn
 
 if TYPE_CHECKING:
@@ -25,12 +25,9 @@ MAX_VECTORS = CHUNK
 "Largest number of vectors of an embedding: a prompt chunk has no room for more."
 AUTOMATIC = 2
 """Smallest number of vectors for "auto": two learn clearly more than one (see the benchmarks)."""
-STARTS = ("tokens", "output", "embedding")
-"""Sources of initial vectors: the token embeddings of the init text, as in the WebUI; the output of the text encoders for it
-(Cross Initialization, Pang et al. 2024, arXiv 2312.15905); or an existing embedding, with its name as the init text."""
 MAX_TEXT = 10_000
 "Largest number of characters of an init text."
-NEW_SUFFIXES = (NEW_SUFFIX, ".safetensors")
+NEW_SUFFIXES = (".pt", ".safetensors")
 
 Read = Callable[[str], Embedding]
 "Returns an embedding by its name."

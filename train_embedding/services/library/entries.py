@@ -117,7 +117,7 @@ def _why_not_loaded(file: ListedFile, info: HostInfo, loaded: LoadedEmbeddings, 
         return msg('"{path}" has the same name and is used instead.', path=used)
     if name in loaded.names:
         return NOTHING
-    if not info.widths:
+    if not info.widths and not info.why_no_training:
         return NO_CHECKPOINT
     if name not in loaded.left_out and file.path.suffix.lower() in UNLOADED:
         return why_unloaded(file.path.suffix)

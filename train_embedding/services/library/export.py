@@ -1,4 +1,4 @@
-"""Export of embeddings: as they are, in another format, or for another program."""
+"""Export of embeddings: as they are, in another format, for another program, or to share them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from train_embedding.engine.prompts.tokenizer import in_vocabulary
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.messages import NOTHING, Message, joined, msg
 from train_embedding.services.formats import SUFFIXES, format_for, suffixes_of, with_new_name
+from train_embedding.services.library.entries import Entry
+from train_embedding.services.library.shares import CARD, SHARES
+from train_embedding.services.library.sharing import make_archive, make_card, usage_of
 
 if TYPE_CHECKING:
     from train_embedding.embeddings.embedding import Embedding
 
-__all__ = ["AS_IT_IS", "PROGRAMS", "Exported", "Wanted", "Written", "make_export", "write_export"]
+__all__ = ["AS_IT_IS", "PROGRAMS", "SHARES", "Exported", "Wanted", "Written", "make_export", "make_share", "write_export"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Wanted:
     suffix: str = ""
     "Such as `.bin`, for formats with several; empty for the first of the format."
     program: str = ""
-    "One of `programs.PROGRAMS`, which determines format and suffix; empty for none."
+    "One of `programs.PROGRAMS`, which determines format and suffix, or of `sharing.SHARES`; empty for none."
+    license: str = ""
+    "For an archive, the license that its texts state."
 
 
 AS_IT_IS = Wanted()
@@ -43,9 +48,9 @@ class Exported:
     file_name: str
     data: bytes
     trigger: str = ""
-    "For an export to a program, the trigger word in its prompts."
+    "For an export to a program or for sharing, the trigger word in prompts."
     usage: Message = NOTHING
-    "For an export to a program, what to do with the file."
+    "For an export to a program or for sharing, what to do with the file."
 
 
 @dataclass(frozen=True)
@@ -107,12 +112,45 @@ def write_export(
         StorageFailed: The file cannot be written.
     """
     is_folder = target.is_dir()
-    made = export(wanted, "") if is_folder else export(_for_file(target, wanted, own_suffix), target.stem)
+    if is_folder or wanted.program in SHARES:
+        made = export(wanted, "")
+    else:
+        made = export(_for_file(target, wanted, own_suffix), target.stem)
     path = target / made.file_name if is_folder else target
+    if path.suffix.lower() != Path(made.file_name).suffix.lower() and wanted.program in SHARES:
+        hint = msg("Use an existing folder, or a file name that ends with {suffix}.", suffix=SHARES[wanted.program].suffix)
+        raise InvalidInput(msg('"{path}" is neither a folder nor the name of such a file.', path=target), hint)
     if path.exists() and not overwrite:
         raise Conflict(msg('"{name}" already exists.', name=path), msg("Choose another file, or use --overwrite."))
     write_atomically(path, made.data)
     return Written(path, made.trigger, made.usage)
+
+
+def make_share(entry: Entry, embedding: Embedding, wanted: Wanted, runs_folder: Path) -> Exported:
+    """Export an embedding in one of the ways of `SHARES`.
+
+    Args:
+        entry: The embedding.
+        embedding: Its vectors.
+        wanted: The way, as its program, and the license.
+        runs_folder: The runs, one of which may have trained it.
+
+    Raises:
+        InvalidInput: A format or suffix is given too, or the embedding cannot be shared in this way.
+        UnreadableFile: Its preview image cannot be read.
+    """
+    share = SHARES[wanted.program]
+    if wanted.format or wanted.suffix.lower() not in ("", share.suffix):
+        raise InvalidInput(
+            msg("The {share} is always a {suffix} file.", share=share.title, suffix=share.suffix),
+            msg("Leave out the format and the suffix."),
+        )
+    if wanted.program == CARD:
+        file_name, data = f"{entry.name}.png", make_card(entry, embedding, runs_folder)
+    else:
+        file_name = f"{entry.name}-civitai.zip"
+        data = make_archive(entry, embedding, runs_folder, wanted.license)
+    return Exported(file_name, data, entry.name, usage_of(wanted.program, file_name))
 
 
 def _for_file(target: Path, wanted: Wanted, own_suffix: str) -> Wanted:

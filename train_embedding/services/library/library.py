@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.names import check_name, did_you_mean, folded, is_spelled_like, path_for
-from train_embedding.errors import Conflict, InvalidInput, NotFound, StorageFailed, TrainEmbeddingError, UnreadableFile
+from train_embedding.errors import (
+    Conflict,
+    InvalidInput,
+    NameTaken,
+    NotFound,
+    StorageFailed,
+    TrainEmbeddingError,
+    UnreadableFile,
+)
 from train_embedding.hosts.base import EmbeddingFile, Host
-from train_embedding.messages import Message, msg
+from train_embedding.messages import Message, joined, msg
 from train_embedding.services.formats import SUFFIXES, format_for, with_new_name
 from train_embedding.services.importing.host_compatibility import HostFile
 from train_embedding.services.importing.importing import prepare_import
 from train_embedding.services.importing.sources import IncomingFile
+from train_embedding.services.library import restore as restoring
 from train_embedding.services.library import sanitize
 from train_embedding.services.library.create import Budget, Created, budget_of, check_request, make_embedding
 from train_embedding.services.library.entries import Entry, Imported, make_entries
-from train_embedding.services.library.export import Exported, Wanted, Written, make_export, write_export
+from train_embedding.services.library.export import (
+    SHARES,
+    Exported,
+    Wanted,
+    Written,
+    make_export,
+    make_share,
+    write_export,
+)
 from train_embedding.services.library.index import FILE_NAME, Index
 from train_embedding.services.library.listing import Catalog, ListedFile, Listing
 from train_embedding.services.library.warnings import warnings_for_new_name
@@ -29,13 +46,15 @@ from train_embedding.services.sidecars.files import NOTES_SUFFIX, TEXT_SUFFIX, m
 from train_embedding.services.sidecars.notes import check_changes, edit_notes_file, read_description, read_notes_file
 from train_embedding.services.sidecars.untrusted_images import check_preview
 from train_embedding.services.store.paths import check_inside, resolve_folder
-from train_embedding.services.store.store import NEW_SUFFIX, EmbeddingFiles, EmbeddingStore, StoreTransaction
-from train_embedding.services.store.trash import Trashed
+from train_embedding.services.store.store import EmbeddingFiles, EmbeddingStore, StoreTransaction
+from train_embedding.services.store.trash import Placed, Trashed
 
 __all__ = ["Budget", "Created", "Entry", "Imported", "Library", "Trashed"]
 
 OVERWRITE = msg("Overwrite")
 "The label of the option in front ends."
+_WRITTEN = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+"Suffixes of files that can be written."
 
 
 class Library:
@@ -51,6 +70,11 @@ class Library:
         self._host = host
         self._store = EmbeddingStore(host)
         self._listing = Listing(lambda: Index(self._store.own_folder / FILE_NAME))
+        self._on_rename: builtins.list[Callable[[str, str], object]] = []
+
+    def call_on_rename(self, callback: Callable[[str, str], object]) -> None:
+        """Have a function called with the old and the new name whenever an embedding was renamed and none has the old name."""
+        self._on_rename.append(callback)
 
     @property
     def trash_folder(self) -> Path:
@@ -63,7 +87,7 @@ class Library:
         init_text: str = "",
         vectors: int | str = "auto",
         overwrite: bool = False,
-        suffix: str = NEW_SUFFIX,
+        suffix: str = "",
         start: str = "tokens",
     ) -> Created:
         """Create an embedding, by default from the token embeddings of a text, as the WebUI does.
@@ -73,7 +97,7 @@ class Library:
             init_text: The init text, or the name of an embedding to start from.
             vectors: Number of vectors, 1 to 75, or "auto" for 2, or one per token of a longer text.
             overwrite: Whether to replace an embedding of that name, which goes to the trash.
-            suffix: The suffix of the file.
+            suffix: The suffix of the file; by default the one that the host prefers.
             start: One of `STARTS`.
 
         Raises:
@@ -84,7 +108,9 @@ class Library:
             UnreadableFile: The embedding to start from cannot be read.
             HostFailed: No checkpoint is loaded.
         """
+        suffix = suffix or self._new_suffix()
         request = check_request(name, init_text, vectors, suffix, start)
+        self.check_loadable(suffix)
         self.check_free(name, overwrite)
         file = self.place(name, suffix)
         new = make_embedding(self._host, request, self.read)
@@ -146,7 +172,7 @@ class Library:
 
         Args:
             embedding: The embedding.
-            file: Where to write it; None for the loaded file with that name, or else a new `.pt` file.
+            file: Where to write it; None for the loaded file with that name, or else a new file in the host's format.
             overwrite: Whether to replace an embedding with that name.
             by_run: Whether the run that trains the embedding saves it; nothing else may while it is being trained.
 
@@ -171,6 +197,15 @@ class Library:
         check_name(name)
         self._check_replaceable(name, [file.path for file in self._files_named(name)], overwrite=overwrite)
 
+    def check_loadable(self, suffix: str) -> None:
+        """Raise InvalidInput if the host does not load files with a suffix."""
+        info = self._host.info()
+        if suffix not in info.file_suffixes:
+            raise InvalidInput(
+                msg("{program} does not load embeddings from {suffix} files.", program=info.name, suffix=suffix),
+                msg("Use one of {names}.", names=joined(info.file_suffixes)),
+            )
+
     def place(self, name: str, suffix: str, folder: str = "") -> Path:
         """Return the path for a new file of an embedding: next to an existing file with the name, or else in a folder.
 
@@ -191,8 +226,14 @@ class Library:
         """Return warnings about a name that collides with others, or that does not work in some programs."""
         return warnings_for_new_name(name, {file.name for file in self._listing.current(self._store.root, name).files} - {name})
 
-    def rename(self, name: str, new_name: str, file: str = "") -> Entry:
+    def rename(self, name: str, new_name: str, file: str = "", replace: bool = False) -> Entry:
         """Rename an embedding, and the name inside its file if it is an image.
+
+        Args:
+            name: The embedding.
+            new_name: Its new name.
+            file: Its file.
+            replace: Whether an embedding that has the new name goes to the trash first, with its sidecars.
 
         Raises:
             InvalidName: The new name cannot be used.
@@ -200,7 +241,7 @@ class Library:
             Conflict: The new name is taken, or the embedding is being trained.
             UnreadableFile: The name is inside an image of a type that cannot be written.
         """
-        return self.change(name, file, new_name=new_name)
+        return self.change(name, file, new_name=new_name, replace=replace)
 
     def change(
         self,
@@ -210,6 +251,7 @@ class Library:
         new_name: str | None = None,
         notes: Mapping[str, object] | None = None,
         preview: bytes | None = None,
+        replace: bool = False,
     ) -> Entry:
         """Rename an embedding, change its notes and set its preview, all in one change.
 
@@ -230,10 +272,17 @@ class Library:
             if new_name is None:
                 transaction.write_sidecars(files, sidecars)
             else:
+                if replace:
+                    self._make_room(transaction, entry, new_name)
                 target, data_within = self._prepare_new_name(transaction, entry, new_name)
                 transaction.rename(files, target, data_within, sidecars)
             catalog = self._updated(transaction)
-        return self._entry(target, catalog) if new_name is None else self._reloaded(target, catalog)
+        if new_name is None:
+            return self._entry(target, catalog)
+        if not any(listed.name == entry.name for listed in catalog.files):
+            for callback in self._on_rename:
+                callback(entry.name, target.stem)
+        return self._reloaded(target, catalog)
 
     def copy(self, name: str, new_name: str, file: str = "") -> Entry:
         """Copy an embedding with its sidecars. Raises the errors of `rename`; the embedding may be in training."""
@@ -280,24 +329,78 @@ class Library:
         self._store.recover()
         return self._store.trash.list()
 
-    def restore(self, trash_id: str) -> builtins.list[Entry]:
+    def restore(self, trash_id: str, name: str | None = None, replace: bool = False) -> builtins.list[Entry]:
         """Move an item of the trash back to its folder.
+
+        Args:
+            trash_id: The item.
+            name: A new name for its embedding; None to keep the old one.
+            replace: Whether an embedding that has the name now goes to the trash. Its sidecars stay if the item has none.
 
         Raises:
             NotFound: There is no such item.
-            Conflict: A file is in the way, the name is taken, or the host would execute an unsafe file.
+            NameTaken: An embedding has the name, or a file is in the way, and `replace` is not given.
+            Conflict: The host would execute an unsafe file, or the embedding to replace is being trained.
+            InvalidName: The new name cannot be used.
+            InvalidInput: A new name is given for an item without a single embedding.
         """
         info, trash = self._host.info(), self._store.trash
         if info.runs_pickles:
             sanitize.refuse_unsafe(trash.paths(trash.get(trash_id)), info.name)
         with self._store.transaction() as transaction:
             item = trash.get(trash_id)
-            for file in item.embeddings:
-                self._check_name_free(Path(file).stem)
-            restored = transaction.restore(item)
+            placed = restoring.place_files(item, trash.paths(item), name)
+            try:
+                replaced = self._replaced_by_restoring(item, placed, name) if replace else []
+                for taken in () if replace else [name] if name else restoring.names_in(item):
+                    self._check_name_free(taken)
+                restored = transaction.restore(item, placed, replaced)
+            except NameTaken as error:
+                hint = msg('Use "{name}" or "{replace}".', name=restoring.UNDER_NAME, replace=restoring.REPLACE)
+                raise NameTaken(error.message, hint) from error
             catalog = self._updated(transaction)
         self._host.reload_embeddings()
         return self._entries([file for file in catalog.files if file.path in restored], catalog)
+
+    def free_name(self, name: str) -> str:
+        """Return a name that no embedding has, such as "my-cat-2" for "my-cat"."""
+        return restoring.free_name(name, [file.name for file in self._listing.current(self._store.root, name).files])
+
+    def bring_back(self, trash_id: str, name: str) -> Entry:
+        """Make an embedding file in the trash the embedding of its name again; the present file goes to the trash.
+
+        Args:
+            trash_id: The item, which stays in the trash.
+            name: The name of the embedding.
+
+        Raises:
+            NotFound: There is no such item.
+            Conflict: The item is another embedding, the embedding is being trained, or the host would execute an unsafe file.
+            UnreadableFile: The file cannot be read.
+        """
+        from train_embedding.embeddings.formats import read_bytes, read_contents
+
+        info, trash = self._host.info(), self._store.trash
+        item = trash.get(trash_id)
+        files = [
+            (path, Path(file))
+            for path, file in zip(trash.paths(item), item.files, strict=True)
+            if file in item.embeddings and Path(file).stem == name
+        ]
+        if not files:
+            raise Conflict(msg('The item "{item}" in the trash is not the embedding "{name}".', item=trash_id, name=name))
+        source, place = files[-1]
+        if info.runs_pickles:
+            sanitize.refuse_unsafe([source], info.name)
+        data = read_contents(source)
+        embedding = read_bytes(data, place.name)
+        with self._store.transaction() as transaction:
+            replaced = [listed.path for listed in self._replaced_by(embedding)]
+            self._check_replaceable(name, replaced, overwrite=True)
+            target = self._target(name, place, replaced)
+            transaction.write(target, data, replaced=replaced, overwrite=True)
+            catalog = self._updated(transaction)
+        return self._reloaded(target, catalog)
 
     def empty_trash(self) -> int:
         """Permanently delete all items in the trash, and return their number."""
@@ -373,17 +476,19 @@ class Library:
             InvalidInput: A name is given for several embeddings.
             StorageFailed: A file cannot be written.
         """
-        allowed = self._host.info().allowed_folders
+        info = self._host.info()
         files = [
             file if ready is None else self._import(file, ready, overwrite, folder)
-            for file, ready in prepare_import(sources, allowed, name)
+            for file, ready in prepare_import(sources, info.allowed_folders, info.file_suffixes, name)
         ]
         entries = {entry.file: entry for entry in self.reload()}
         return [
             Imported(file.file, None if file.path is None else entries.get(file.path), file.problem, file.note) for file in files
         ]
 
-    def export(self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "") -> Exported:
+    def export(
+        self, name: str, form: str = "", suffix: str = "", file: str = "", program: str = "", license: str = ""
+    ) -> Exported:
         """Export an embedding.
 
         Args:
@@ -391,14 +496,16 @@ class Library:
             form: One of `services.formats.SUFFIXES`; empty for the file as it is.
             suffix: Such as ".bin", for formats with several.
             file: Its file.
-            program: One of `PROGRAMS`, which determines the format, and a name that works in its prompts.
+            program: One of `PROGRAMS`, which determines the format, and a name that works in its prompts; or one of `SHARES`:
+                "civitai" for a zip archive, "card" for an image that shows and contains the embedding.
+            license: The license that the texts in an archive state.
 
         Raises:
             NotFound: There is no such embedding.
             UnreadableFile: Its file cannot be read.
             InvalidInput: The format, suffix or program cannot be used.
         """
-        return make_export(self.get(name, file).file, Wanted(form, suffix, program))
+        return self._exported(self.get(name, file), Wanted(form, suffix, program, license))
 
     def export_to(self, target: Path, name: str, wanted: Wanted, file: str = "", overwrite: bool = False) -> Written:
         """Write an export into an existing folder, or to a file whose suffix selects the format.
@@ -409,8 +516,10 @@ class Library:
             StorageFailed: The file cannot be written.
             TrainEmbeddingError: The errors of `export`.
         """
-        source = self.get(name, file).file
-        return write_export(target, wanted, lambda wanted, stem: make_export(source, wanted, stem), source.suffix, overwrite)
+        entry = self.get(name, file)
+        return write_export(
+            target, wanted, lambda wanted, stem: self._exported(entry, wanted, stem), entry.file.suffix, overwrite
+        )
 
     def lock_for_training(self, name: str) -> AbstractContextManager[None]:
         """Keep others from replacing, renaming and deleting an embedding until exit. Raises Conflict if a run is training it."""
@@ -419,6 +528,11 @@ class Library:
     def is_being_trained(self, name: str) -> bool:
         """Whether a run is training the embedding, in this process or another."""
         return self._store.training_locks.is_locked(name)
+
+    def _exported(self, entry: Entry, wanted: Wanted, stem: str = "") -> Exported:
+        if wanted.program in SHARES:
+            return make_share(entry, self.read(entry.name, entry.path), wanted, self._host.info().runs_folder)
+        return make_export(entry.file, wanted, stem)
 
     def _find(self, name: str, file: str) -> tuple[Entry, Catalog]:
         """Return the embedding with a name, as `get` does, and the catalog that has it."""
@@ -458,6 +572,21 @@ class Library:
         if not by_run:
             self._store.training_locks.check_free(*dict.fromkeys([name, *(path.stem for path in existing)]))
 
+    def _replaced_by_restoring(self, item: Trashed, placed: Placed, name: str | None) -> builtins.list[Path]:
+        """Return the files that go to the trash when an item replaces what has its names now."""
+        root = self._store.root
+        in_the_way = restoring.occupied(root, placed)
+        chosen: builtins.list[ListedFile] = []
+        for stem, embedding in restoring.read_embeddings(item, self._store.trash.paths(item), name).items():
+            named = self._files_named(stem)
+            chosen += named if embedding is None else self._replaced_by(embedding)
+            chosen += [file for file in named if file.path in in_the_way]
+        self._store.training_locks.check_free(*dict.fromkeys(file.name for file in chosen))
+        paths = [file.path for file in chosen]
+        if item.has_sidecars:  # otherwise it was overwritten, and its notes and preview stayed with the name
+            paths = restoring.with_sidecars(chosen, self._listing.scan(root))
+        return list(dict.fromkeys([*paths, *in_the_way]))
+
     def _check_name_free(self, name: str, besides: Path | None = None) -> None:
         for file in self._files_named(name):
             # On file systems that ignore case, a file may be renamed to its own name in another case.
@@ -469,10 +598,10 @@ class Library:
         root = self._store.root
         if file is None:
             used = replaced[-1] if replaced else None
-            # A file in a format that can only be read is replaced by a file in the default format.
-            if used is not None and any(used.suffix.lower() in suffixes for suffixes in SUFFIXES.values()):
+            # A file that cannot be written or that the host does not load is replaced by one in the default format.
+            if used is not None and used.suffix.lower() in _WRITTEN.intersection(self._host.info().file_suffixes):
                 return used
-            return path_for(root if used is None else used.parent, name, NEW_SUFFIX)
+            return path_for(root if used is None else used.parent, name, self._new_suffix())
         if file.stem != name:
             raise InvalidInput(
                 msg('"{name}" cannot be saved as "{file}": the file name is the trigger word.', name=name, file=file.name)
@@ -504,6 +633,16 @@ class Library:
         self._check_name_free(new_name, besides=entry.file)
         return target, None if target.exists() else with_new_name(entry.file, new_name)
 
+    def _make_room(self, transaction: StoreTransaction, entry: Entry, new_name: str) -> None:
+        """Move the embedding that has the new name of another to the trash."""
+        path_for(entry.file.parent, new_name, entry.file.suffix)
+        transaction.check_free_to_move(entry.file)
+        taken = [file for file in self._files_named(new_name) if not file.path.samefile(entry.file)]
+        if taken:
+            self._store.training_locks.check_free(*dict.fromkeys(file.name for file in taken))
+            first, *others = restoring.with_sidecars(taken, self._listing.scan(self._store.root))
+            transaction.delete(EmbeddingFiles(first, tuple(others)))
+
     def _changed_notes(self, file: Path, changes: Mapping[str, object]) -> tuple[Path, bytes] | None:
         """Return the notes file of an embedding, and its changed content; None if nothing changes."""
         path = file.with_name(f"{file.stem}{NOTES_SUFFIX}")
@@ -511,6 +650,9 @@ class Library:
         text = path.with_suffix(TEXT_SUFFIX)
         data = edit_notes_file(read_notes_file(path), changes, path.name, read_description(text) if may_be_opened(text) else "")
         return None if data is None else (path, data)
+
+    def _new_suffix(self) -> str:
+        return self._host.info().file_suffixes[0]
 
     def _updated(self, transaction: StoreTransaction) -> Catalog:
         return self._listing.update(self._store.root, transaction.changed)
@@ -543,5 +685,5 @@ def _has_name(path: Path, name: str) -> bool:
     return folded(path.stem) == folded(name) and other.exists() and other.samefile(path)
 
 
-def _name_taken(name: str, hint: Message) -> Conflict:
-    return Conflict(msg('There is already an embedding "{name}".', name=name), hint)
+def _name_taken(name: str, hint: Message) -> NameTaken:
+    return NameTaken(msg('There is already an embedding "{name}".', name=name), hint)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train_embedding.embeddings.storage import remove_file, storage_failed, temporary_key
-from train_embedding.errors import Conflict
+from train_embedding.errors import BeingTrained
 from train_embedding.messages import msg
 
 if TYPE_CHECKING:  # imported where it is used, so that `doctor` can run and say that it is missing
@@ -49,9 +49,9 @@ def file_lock(path: Path, seconds: float = 0.0) -> Generator[None, None, None]:
         yield
 
 
-def being_trained(name: str) -> Conflict:
+def being_trained(name: str) -> BeingTrained:
     """Return the error for a change of an embedding that is being trained."""
-    return Conflict(msg('"{name}" is being trained.', name=name), msg("Wait until the run ends, or stop it."))
+    return BeingTrained(msg('"{name}" is being trained.', name=name), msg("Wait until the run ends, or stop it."))
 
 
 class TrainingLocks:
@@ -65,7 +65,7 @@ class TrainingLocks:
         """Keep others from replacing, renaming and deleting an embedding until exit.
 
         Raises:
-            Conflict: Another run is training it.
+            BeingTrained: Another run is training it.
         """
         try:
             with file_lock(self._file(name)):
@@ -85,7 +85,7 @@ class TrainingLocks:
             return True
 
     def check_free(self, *names: str) -> None:
-        """Raise Conflict if one of these embeddings is being trained."""
+        """Raise BeingTrained if one of these embeddings is being trained."""
         for name in names:
             if self.is_locked(name):
                 raise being_trained(name)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_embedding.embeddings.storage import is_full, is_on_another_disk
+from train_embedding.embeddings.storage import is_full
 from train_embedding.errors import NotFound, StorageFailed
 from train_embedding.hosts.base import Host
 from train_embedding.messages import msg
@@ -18,9 +18,8 @@ from train_embedding.services.store.leftovers import sweep
 from train_embedding.services.store.locks import TrainingLocks
 from train_embedding.services.store.paths import check_inside, resolve_folder
 from train_embedding.services.store.transaction import Change, Journal, already_exists
-from train_embedding.services.store.trash import TRASH, Trash, Trashed
+from train_embedding.services.store.trash import TRASH, Placed, Trash, Trashed
 
-NEW_SUFFIX = ".pt"
 OWN_FOLDER = "library"
 "Next to the runs folder: the index, the journal of a change in progress, and locks. It may be deleted while no change is made."
 TRAINING_LOCKS = "held"
@@ -234,18 +233,32 @@ class StoreTransaction:
             self._commit(Change(removes=every))
             return
         try:
-            self._move_or_copy(lambda copying: self._trash.plan_move(files.file.stem, every, self._root, copying))
+            self._commit_move(lambda copying: self._trash.plan_move(files.file.stem, every, self._root, copying))
         except StorageFailed as error:
             if is_full(error):
                 raise StorageFailed(error.message, _WITHOUT_SPACE) from error
             raise
 
-    def restore(self, item: Trashed) -> list[Path]:
-        """Move an item of the trash back to its folder, and return its embedding files. Raises Conflict if one exists."""
-        for file in item.files:
+    def restore(self, item: Trashed, placed: Placed | None = None, replaced: Sequence[Path] = ()) -> list[Path]:
+        """Move an item of the trash back, and return its embedding files.
+
+        Args:
+            item: The item.
+            placed: Where its files go; by default to where they were.
+            replaced: Files of the embeddings folder that go to the trash in the same change.
+
+        Raises:
+            Conflict: Another file has the name of one of its files.
+            InvalidName: A file that is replaced is a link that leads outside.
+        """
+        placed = placed or Placed(item.files)
+        for file in placed.files:
             resolve_folder((self._root / file).parent, self._root)
-        self._move_or_copy(lambda copying: self._trash.plan_restore(item, self._root, copying))
-        return [self._root / file for file in item.embeddings]
+        for path in replaced:
+            check_inside(path, self._root)
+        in_one_go = bool(placed.contents) or any(path.is_symlink() for path in replaced)
+        self._commit_move(lambda copying: self._plan_restore(item, placed, replaced, copying or in_one_go))
+        return [self._root / new for file, new in zip(item.files, placed.files, strict=True) if file in item.embeddings]
 
     def write_sidecars(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> None:
         """Write files next to an embedding in one change; previews that a new preview hides go to the trash. Raises NotFound."""
@@ -275,14 +288,22 @@ class StoreTransaction:
         self._journal.commit(change)
         self.changed += change.paths
 
-    def _move_or_copy(self, change: Callable[[bool], Change]) -> None:
-        """Carry out a change that moves files, or copies them if the trash is on another disk."""
-        try:
-            self._commit(change(False))
-        except StorageFailed as error:
-            if not is_on_another_disk(error):
-                raise
-            self._commit(change(True))
+    def _commit_move(self, plan: Callable[[bool], Change]) -> None:
+        self.changed += self._journal.commit_move(plan).paths
+
+    def _plan_restore(self, item: Trashed, placed: Placed, replaced: Sequence[Path], copying: bool) -> Change:
+        change = self._trash.plan_restore(item, self._root, copying, placed)
+        if not replaced:
+            return change
+        name = replaced[0].stem
+        if change.moves:
+            return self._trash.plan_move(name, replaced, self._root) + change
+        targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
+        overwritten = [target for target in targets if any(_is_same_file(target, path) for path in replaced)]
+        left = [path for path in replaced if not any(_is_same_file(target, path) for target in targets)]
+        return (
+            self._trash.plan_copy(name, replaced, self._root) + change + Change(removes=tuple(left), replaces=tuple(overwritten))
+        )
 
     def _replaced_previews(self, files: EmbeddingFiles, sidecars: Sequence[tuple[Path, bytes]]) -> list[Path]:
         """Return the previews of an embedding that a new preview replaces."""
@@ -307,4 +328,4 @@ def _renamed(sidecar: Path, file: Path, new_name: str) -> Path:
 
 def _is_same_file(path: Path, other: Path) -> bool:
     """Whether two names are one file, as on file systems that ignore case."""
-    return other.exists() and other.samefile(path)
+    return path == other or (path.exists() and other.exists() and other.samefile(path))

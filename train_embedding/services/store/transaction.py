@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from train_embedding.embeddings.storage import (
     copy_flushed,
     flush_folder,
     is_full,
+    is_on_another_disk,
     remove_file,
     remove_folder,
     replace_file,
@@ -30,7 +31,7 @@ from train_embedding.embeddings.storage import (
     write_atomically,
     write_new,
 )
-from train_embedding.errors import Conflict, StorageFailed
+from train_embedding.errors import Conflict, NameTaken, StorageFailed
 from train_embedding.messages import msg
 from train_embedding.services.store.locks import file_lock
 
@@ -61,7 +62,7 @@ class Change:
     copies: tuple[tuple[Path, Path], ...] = ()
     "Source and target."
     moves: tuple[tuple[Path, Path], ...] = ()
-    "Source and target, on the same disk."
+    "Source and target, on the same disk. A target may be the source of an earlier move."
     removes: tuple[Path, ...] = ()
     "Files, and folders that are empty by then."
     replaces: tuple[Path, ...] = ()
@@ -184,6 +185,22 @@ class Journal:
                 raise
             self._commit(change)
 
+    def commit_move(self, plan: Callable[[bool], Change]) -> Change:
+        """Make a change that moves files, or copies them if they go to another disk; return it. Raises the errors of `commit`.
+
+        Args:
+            plan: Returns the change; its argument is whether files are copied and removed instead of moved.
+        """
+        change = plan(False)
+        try:
+            self.commit(change)
+        except StorageFailed as error:
+            if not is_on_another_disk(error):
+                raise
+            change = plan(True)
+            self.commit(change)
+        return change
+
     def _commit(self, change: Change) -> None:
         _check_targets(change)
         if len(change.writes) == 1 and not (change.copies or change.moves or change.removes):
@@ -282,9 +299,9 @@ class Journal:
             raise storage_failed(self._journal, error) from error
 
 
-def already_exists(path: Path) -> Conflict:
+def already_exists(path: Path) -> NameTaken:
     """Return the error for a file that would be overwritten."""
-    return Conflict(
+    return NameTaken(
         msg('"{name}" already exists.', name=path.name),
         msg('Move it out of "{folder}", or choose another name.', folder=path.parent),
     )
@@ -294,8 +311,12 @@ def _check_targets(change: Change) -> None:
     """Raise Conflict if something exists that would be overwritten."""
     targets = [target for target, _ in change.writes] + [target for _, target in change.copies]
     existing = [target for target in targets if target not in change.replaces and os.path.lexists(target)]
-    # On file systems that ignore case, the new name of a file may be the file itself.
-    existing += [target for source, target in change.moves if os.path.lexists(target) and not _is_same_file(source, target)]
+    left: list[Path] = []
+    for source, target in change.moves:
+        # On file systems that ignore case, the new name of a file may be the file itself.
+        if os.path.lexists(target) and not any(path == target or _is_same_file(path, target) for path in (source, *left)):
+            existing.append(target)
+        left.append(source)
     if existing:
         raise already_exists(existing[0])
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from train_embedding.embeddings.storage import remove_file, remove_tree, replace_file, storage_failed
@@ -51,6 +51,21 @@ class Trashed:
     "Seconds since 1970."
     size: int
     "Bytes of all files."
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether there are other files than embeddings in the item."""
+        return len(self.files) > len(self.embeddings)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the files of an item go when it is restored."""
+
+    files: tuple[str, ...]
+    "Paths below the embeddings folder, in the order of `Trashed.files`."
+    contents: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    "The new contents of those that change."
 
 
 class Trash:
@@ -95,22 +110,29 @@ class Trash:
                 return item
         raise NotFound(msg('There is no item "{item}" in the trash.', item=trash_id))
 
-    def plan_restore(self, item: Trashed, root: Path, copying: bool = False) -> Change:
+    def plan_restore(self, item: Trashed, root: Path, copying: bool = False, placed: Placed | None = None) -> Change:
         """Return the change that moves the files of an item back below `root`.
 
         Args:
             item: The item.
             root: The embeddings folder.
-            copying: Whether to copy and delete the files, because the trash is on another disk.
+            copying: Whether to copy and delete the files, because the trash is on another disk, or files are replaced or changed.
+            placed: Where the files go; by default to where they were.
         """
-        path, sources = self.folder / item.id, self.paths(item)
-        if path.is_file():
-            return Change(copies=((path, root / item.file),), removes=(path,))
-        folders = sorted((found for found in path.rglob("*") if found.is_dir()), key=lambda found: len(found.parts), reverse=True)
-        pairs = tuple((source, root / file) for source, file in zip(sources, item.files, strict=True))
-        if copying:
-            return Change(copies=pairs, removes=(*sources, *folders, path))
-        return Change(moves=pairs, removes=(*folders, path))
+        path, sources, placed = self.folder / item.id, self.paths(item), placed or Placed(item.files)
+        targets = [root / file for file in placed.files]
+        emptied: tuple[Path, ...] = ()
+        if path.is_dir():
+            folders = [found for found in path.rglob("*") if found.is_dir()]
+            emptied = (*sorted(folders, key=lambda found: len(found.parts), reverse=True), path)
+        if not copying and not placed.contents and emptied:
+            return Change(moves=tuple(zip(sources, targets, strict=True)), removes=emptied)
+        changed = {root / file: data for file, data in placed.contents.items()}
+        return Change(
+            writes=tuple(changed.items()),
+            copies=tuple(pair for pair in zip(sources, targets, strict=True) if pair[1] not in changed),
+            removes=(*sources, *emptied),
+        )
 
     def paths(self, item: Trashed) -> Sequence[Path]:
         """Return where the files of an item are now, in the order of `files`."""
