@@ -9,6 +9,8 @@
     │   └── InvalidExpression    a formula over embeddings, with the place
     ├── NotFound                 an embedding, a run, a folder or a file that is not there
     ├── Conflict                 the name is taken, another run is under way, the wrong model family
+    │   ├── BeingTrained         a run is training the embedding, or another one in this program
+    │   └── NameTaken            another embedding or another file has the name
     ├── NotAllowed               a folder outside those that a shared server may touch
     ├── UnreadableFile           a file that is not what it should be
     ├── NothingToTrainOn         no usable image
@@ -118,6 +120,14 @@ class NotFound(TrainEmbeddingError):
 class Conflict(TrainEmbeddingError):
     exit_code = 4
     http_status = 409
+
+
+class BeingTrained(Conflict):
+    pass
+
+
+class NameTaken(Conflict):
+    pass
 
 
 class NotAllowed(TrainEmbeddingError):

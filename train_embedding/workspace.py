@@ -21,7 +21,7 @@ def open_workspace(
         checkpoint: A `.safetensors` or `.ckpt` file, or a diffusers folder. Defaults to the demo checkpoint in the package.
 
     Returns:
-        The services: `library` (create, list, read, save, import, export), `runs` (train, stop, resume), `inspection`,
+        The services: `library` (create, list, read, save, import, export), `runs` (train, stop, resume), `queue`, `inspection`,
         `combining` and `datasets`. `host` is the stand-alone host that they use.
 
     Raises:

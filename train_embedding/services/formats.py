@@ -40,10 +40,13 @@ def with_new_name(file: Path, name: str) -> bytes | None:
     if not embedding.metadata.get("name"):
         return None
     if png_text.sniff(data):
-        return png_text.with_new_name(data, name)
+        renamed = png_text.with_new_name(data, name)
+        redrawn = pixels.with_new_name(data, file.name, name, ".png")  # a card has its values twice
+        return renamed if redrawn is None else png_text.with_values(redrawn, png_text.read(renamed, file.name))
     if embedding.format and file.suffix.lower() not in SUFFIXES[embedding.format]:
         raise UnreadableFile(
             msg('"{file}" contains the name of the embedding, and images of this type cannot be written.', file=file.name),
             msg("Convert it to another format first."),
         )
-    return encode(embedding, embedding.format, file.suffix)
+    redrawn = pixels.with_new_name(data, file.name, name, file.suffix.lower())
+    return encode(embedding, embedding.format, file.suffix) if redrawn is None else redrawn

@@ -18,8 +18,10 @@ def loaded_widths(info: HostInfo) -> dict[str, int]:
     """Return the widths of the loaded checkpoint's text encoders.
 
     Raises:
-        HostFailed: No checkpoint is loaded.
+        HostFailed: No checkpoint is loaded, or one of another family, such as Flux.
     """
+    if not info.widths and info.why_no_training:
+        raise HostFailed(info.why_no_training)
     if not info.widths:
         raise HostFailed(NO_CHECKPOINT, LOAD_ONE)
     return info.widths
@@ -34,7 +36,7 @@ def check_fits(name: str, widths: Mapping[str, int], info: HostInfo) -> None:
         info: The host.
 
     Raises:
-        HostFailed: No checkpoint is loaded.
+        HostFailed: As `loaded_widths`.
         Conflict: The embedding is for another model family.
     """
     loaded = loaded_widths(info)

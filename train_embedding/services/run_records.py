@@ -13,6 +13,7 @@ from train_embedding.embeddings.storage import write_atomically
 from train_embedding.engine.config.old_names import with_added, with_current_names, without_retired
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import InvalidSpec, NotFound
+from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.messages import NOTHING, Message, decode, encode, msg
 
 Status = Literal["queued", "preparing", "running", "stopping", "finished", "stopped", "failed", "interrupted"]
@@ -22,6 +23,8 @@ ACTIVE: tuple[Status, ...] = ("queued", "preparing", "running", "stopping")
 STATE_FILE = "state.json"
 START_FILE = "start.pt"
 "The embedding as it was before the first step."
+REPORT_FILE = "images.json"
+"Which images were used and how, and which were not and why."
 SNAPSHOTS = "snapshots"
 "The folder of snapshots in that of a run."
 MAX_POINTS = 200
@@ -50,12 +53,17 @@ class RunState:
     seconds: float = 0.0
     "Since the first step began."
     eta_seconds: float | None = None
+    "To the last step as far as it is known: early stopping may double a budget of steps."
+    eta_at_most: float | None = None
+    "To the last step that the run can have."
     losses: tuple[tuple[int, float], ...] = ()
     "Step and mean loss of the steps since the point before, at most 200 points."
     evaluations: tuple[tuple[int, float, float], ...] = ()
     "Evaluations with fixed noise: step, score (1 at the start, lower is better) and mean loss."
     best_step: int | None = None
     "The step whose vectors are the best so far."
+    saved_step: int | None = None
+    "The step whose vectors were written to the embeddings folder, by the run or by someone who chose another; None for none."
     start_words: tuple[tuple[str, float, int], ...] = ()
     "The words tried as the start, best first: words (empty for the embedding as it was), mean loss, number of items."
     previews: tuple[Path, ...] = ()
@@ -86,12 +94,13 @@ class RunState:
 
     def stopped_early(self) -> RunState:
         """Return the state of a run that was stopped, with a note where nothing was trained."""
-        stopped = replace(self, status="stopped", eta_seconds=None)
+        stopped = replace(self, status="stopped", eta_seconds=None, eta_at_most=None)
         return stopped if self.step else stopped.noting(msg("Stopped before the first step; the embedding is unchanged."))
 
     def resumed(self, spec: TrainingSpec) -> RunState:
         """Return the state of a run that is about to be resumed, without what was only true of its end."""
-        return replace(self, spec=spec, status="queued", error=NOTHING, hint=NOTHING, notes=self.lasting, eta_seconds=None)
+        ended = replace(self, error=NOTHING, hint=NOTHING, notes=self.lasting, eta_seconds=None, eta_at_most=None)
+        return replace(ended, spec=spec, status="queued")
 
     def noting(self, *sentences: Message, lasting: bool = False) -> RunState:
         """Return the state with further notes; those that are there already are not repeated.
@@ -157,12 +166,32 @@ def load_state(folder: Path) -> RunState:
         return state
     error = msg("The program ended before the run did.")
     hint = msg("Resume it to continue from where it was last saved.")
-    return replace(state, status="interrupted", eta_seconds=None, error=error, hint=hint)
+    return replace(state, status="interrupted", eta_seconds=None, eta_at_most=None, error=error, hint=hint)
 
 
 def no_such_run(run_id: str) -> NotFound:
     """Return the error for a run that does not exist."""
     return NotFound(msg('There is no run "{run}".', run=run_id))
+
+
+def preview_request(spec: TrainingSpec, prompt: str, width: int, height: int) -> Txt2ImgRequest:
+    """Return how a run's preview is generated.
+
+    Args:
+        spec: The options of the run.
+        prompt: One of `spec.preview_prompts()`.
+        width: In pixels.
+        height: In pixels.
+    """
+    return Txt2ImgRequest(
+        prompt=prompt.replace("[name]", spec.embedding),
+        negative_prompt=spec.preview_negative_prompt.replace("[name]", spec.embedding),
+        steps=spec.preview_steps,
+        guidance=spec.preview_guidance,
+        seed=spec.preview_seed,
+        width=width,
+        height=height,
+    )
 
 
 def load_start(state: RunState) -> Embedding | None:
@@ -176,6 +205,18 @@ def load_start(state: RunState) -> Embedding | None:
     file = state.folder / START_FILE
     # The file is not named after the embedding.
     return replace(read_embedding(file), name=state.embedding) if file.exists() else None
+
+
+def parse_spec(values: Any) -> TrainingSpec:
+    """Build the spec of a run of this version or an earlier one.
+
+    Raises:
+        ValueError: The values are not those of a run.
+    """
+    try:
+        return TrainingSpec.from_json(with_added(without_retired(with_current_names(dict(values)))))
+    except InvalidSpec as error:
+        raise ValueError(str(error)) from error
 
 
 def thinned(points: list[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
@@ -194,7 +235,7 @@ def _parse(values: RunState, folder: Path) -> RunState:
         id=folder.name,
         folder=folder,
         embedding=str(values.embedding),
-        spec=_parse_spec(values.spec),
+        spec=parse_spec(values.spec),
         checkpoint=str(values.checkpoint),
         step=int(values.step),
         steps=int(values.steps),
@@ -203,6 +244,7 @@ def _parse(values: RunState, folder: Path) -> RunState:
         evaluations=tuple((int(step), float(score), float(loss)) for step, score, loss in values.evaluations),
         start_words=tuple((str(words), float(loss), int(items)) for words, loss, items in values.start_words),
         best_step=None if values.best_step is None else int(values.best_step),
+        saved_step=None if values.saved_step is None else int(values.saved_step),
         previews=tuple(Path(path) for path in values.previews),
         files=tuple(Path(path) for path in values.files),
         notes=tuple(decode(sentence) for sentence in values.notes),
@@ -210,11 +252,3 @@ def _parse(values: RunState, folder: Path) -> RunState:
         error=decode(values.error),
         hint=decode(values.hint),
     )
-
-
-def _parse_spec(values: Any) -> TrainingSpec:
-    """Build the spec of a run of this version or an earlier one."""
-    try:
-        return TrainingSpec.from_json(with_added(without_retired(with_current_names(dict(values)))))
-    except InvalidSpec as error:
-        raise ValueError(str(error)) from error

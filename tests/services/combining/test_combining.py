@@ -184,6 +184,10 @@ def test_another_form(host: FakeHost, library: Library, combining: Combining) ->
         picture = combining.convert("a", to, f"a-{to}").entry
         assert (picture.file.suffix, picture.format) == (f".{to}", form)
         assert torch.equal(library.read(picture.name).vectors["clip_l"], A)
+    host.file_suffixes = (".pt", ".safetensors")
+    with pytest.raises(InvalidInput, match=r"does not load embeddings from \.png files"):
+        combining.convert("a", "png", "no-picture")
+    assert not (folder / "no-picture.png").exists()
     with pytest.raises(InvalidInput, match='cannot be converted to "gguf"'):
         combining.convert("a", "gguf")
     with pytest.raises(NotFound):

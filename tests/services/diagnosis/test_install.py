@@ -52,11 +52,11 @@ def test_programs_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "f" / "modules_forge" / "forge_version.py").write_text("version = 'f2.0.1'\n")
     assert read_install(tmp_path / "f").version == "f2.0.1"
     reforge = webui(tmp_path / "r", REFORGE)
-    assert read_install(reforge).program.name == "Forge Classic"
+    assert read_install(reforge).program.kind == "classic"
     (reforge / REFORGE[-1]).write_text("def load_models_gpu(models, memory_required=0, minimum_memory_required=None): ...")
     assert read_install(reforge).program.kind == "reforge"
     sdnext = read_install(webui(tmp_path / "s", (*A1111, "modules/modeldata.py", "modules/sd_offload.py")))
-    assert (sdnext.program.kind, sdnext.program.name, sdnext.version) == ("unsupported", "SD.Next", "")
+    assert (sdnext.program.kind, sdnext.program.name, sdnext.version) == ("sdnext", "SD.Next", "")
 
 
 def test_a_webui_is_found_from_inside_and_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

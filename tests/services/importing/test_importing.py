@@ -98,6 +98,15 @@ def test_what_hosts_cannot_read_is_converted(library: Library, name: str) -> Non
     assert again.note == "", "the form that every host reads"
 
 
+def test_what_this_host_does_not_load_is_converted(library: Library, fake_host: FakeHost) -> None:
+    fake_host.file_suffixes = (".safetensors",)
+    (done,) = library.import_files([("cat.pt", saved(WEBUI))])
+    assert done.entry is not None, done.problem
+    assert done.entry.file.name == "cat.safetensors"
+    assert done.note.endswith("with the same vectors: this program does not load .pt files.")
+    assert torch.equal(read_embedding(done.entry.file).vectors["clip_l"], VECTORS)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_diffusers_two_files_for_sdxl_become_one(library: Library, turned: bool) -> None:
     one = ("learned_embeds.safetensors", save({"clip_l": VECTORS}))

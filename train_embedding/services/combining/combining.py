@@ -11,6 +11,7 @@ from train_embedding.embeddings.names import check_name
 from train_embedding.errors import Conflict, InvalidInput
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.messages import Message, joined, msg
+from train_embedding.services.combining.targets import CONVERTIBLE_FORMATS, SDXL, UNNAMED
 from train_embedding.services.combining.to_sdxl import to_sdxl
 from train_embedding.services.inspection.vocabularies import Vocabularies
 from train_embedding.services.library.entries import Entry
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-UNNAMED = "combined"
-"The name of a result if none is given."
-SDXL = "sdxl"
-"The target of `convert` for an SDXL embedding."
-CONVERTIBLE_FORMATS = {"pt": ".pt", "safetensors": ".safetensors", "png": ".png", "webp": ".webp"}
-"""Other targets of `convert`, with the suffixes of their files. Hosts load all of them. The last two are images that carry the
-vectors in their metadata and in their pixels."""
 PREVIEW_PROMPT = "[name]"
 PREVIEW_STEPS = 20
 
@@ -143,7 +137,7 @@ class Combining:
             overwrite: Whether to replace an embedding with the new name.
 
         Raises:
-            InvalidInput: `to` is unknown.
+            InvalidInput: `to` is unknown, or the host does not load such files.
             InvalidName: The new name cannot be used.
             NotFound: There is no such embedding.
             UnreadableFile: Its file cannot be read.
@@ -162,6 +156,7 @@ class Combining:
         if to == SDXL:
             converted, notes = to_sdxl(embedding, self._vocabularies)
             return self._save(replace(converted, name=new_name or f"{name}-{SDXL}"), notes, overwrite)
+        self._library.check_loadable(CONVERTIBLE_FORMATS[to])
         old = self._library.get(name).file
         if not new_name and old.suffix.lower() == CONVERTIBLE_FORMATS[to]:
             raise Conflict(msg('"{file}" already has that format.', file=old.name), msg("Enter a new name to make a copy."))

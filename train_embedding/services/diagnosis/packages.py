@@ -56,6 +56,7 @@ PACKAGES = (
     Package("markupsafe", "markupsafe", "2.0", "app"),
     Package("xformers", "xformers", use="optional"),
     Package("prodigyopt", "prodigyopt", use="optional"),
+    Package("onnxruntime", "onnxruntime", use="optional"),
     Package("tensorboard", "tensorboard", use="optional"),
     Package("pillow-heif", "pillow_heif", use="optional"),
     Package("pillow-avif-plugin", "pillow_avif", use="optional"),

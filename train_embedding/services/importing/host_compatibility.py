@@ -6,6 +6,7 @@ import io
 import json
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any, cast
@@ -13,10 +14,7 @@ from typing import Any, cast
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import UnreadableFile
 from train_embedding.messages import NOTHING, Message, msg
-from train_embedding.services.formats import UNLOADED
-
-CONVERTED = ("webui", ".pt")
-"Format and suffix that every host can read."
+from train_embedding.services.formats import UNLOADED, format_for
 
 _ZIP_MEMBER = re.compile(r"[^/]+/(data/\d+|version|byteorder|\.data/serialization_id|data\.pkl)")
 "The members that the safe unpickler of WebUI 1.10.1 accepts."
@@ -34,12 +32,13 @@ class HostFile:
     "What was changed and why; empty if the bytes are those of the source."
 
 
-def normalise_for_hosts(file_name: str, data: bytes, name: str = "") -> HostFile:
-    """Keep the bytes of a file if hosts can read them, otherwise convert it to the format that every host reads.
+def normalise_for_hosts(file_name: str, data: bytes, suffixes: Sequence[str], name: str = "") -> HostFile:
+    """Keep the bytes of a file if hosts can read them, otherwise convert it to a format that the host reads.
 
     Args:
         file_name: The original name of the file.
         data: Its bytes.
+        suffixes: Suffixes of the files that the host loads; a converted file has the first one.
         name: The name of the embedding; if empty, the stem of the file name.
 
     Raises:
@@ -60,16 +59,18 @@ def normalise_for_hosts(file_name: str, data: bytes, name: str = "") -> HostFile
     embedding = read_bytes(data, file_name)
     inner_name = embedding.metadata.get("name", embedding.name)
     problem = incompatibility(data, path.suffix.lower(), "" if inner_name == name else inner_name)
+    if not problem and path.suffix.lower() not in suffixes:
+        problem = msg("this program does not load {suffix} files", suffix=path.suffix)
     if not problem:
         return HostFile(name, path.suffix, data)
-    format_name, suffix = CONVERTED
+    suffix = suffixes[0]
     note = msg(
         '"{file}" was converted to "{converted}" with the same vectors: {reason}.',
         file=file_name,
         converted=f"{name}{suffix}",
         reason=problem,
     )
-    return HostFile(name, suffix, encode(replace(embedding, name=name), format_name, suffix), note)
+    return HostFile(name, suffix, encode(replace(embedding, name=name), format_for(suffix), suffix), note)
 
 
 def incompatibility(data: bytes, suffix: str, inner_name: str = "") -> Message:

@@ -9,12 +9,12 @@ from pathlib import Path
 from train_embedding.embeddings.names import check_name
 from train_embedding.errors import InvalidInput, TrainEmbeddingError, UnreadableFile
 from train_embedding.messages import NOTHING, SPACE, Message, joined, msg
-from train_embedding.services.importing.host_compatibility import CONVERTED, HostFile, normalise_for_hosts
+from train_embedding.services.importing.host_compatibility import HostFile, normalise_for_hosts
 from train_embedding.services.importing.sources import IncomingFile, Source, read_sources
 
 
 def prepare_import(
-    sources: Sequence[Source], allowed: tuple[Path, ...] | None, name: str = ""
+    sources: Sequence[Source], allowed: tuple[Path, ...] | None, suffixes: Sequence[str], name: str = ""
 ) -> list[tuple[IncomingFile, HostFile | None]]:
     """Read and check files with their companions, and convert them if hosts cannot read them.
 
@@ -23,6 +23,7 @@ def prepare_import(
     Args:
         sources: Paths and uploads.
         allowed: The folders that a shared server may read; None for all.
+        suffixes: Suffixes of the files that the host loads, the preferred one first.
         name: The name of the embedding, if the files hold a single one; if empty, each is named after its file.
 
     Returns:
@@ -34,7 +35,7 @@ def prepare_import(
     """
     if name:
         check_name(name)
-    prepared = [_prepare(files, name) for files in _find_pairs(read_sources(sources, allowed))]
+    prepared = [_prepare(files, suffixes, name) for files in _find_pairs(read_sources(sources, allowed))]
     if name and len(prepared) > 1:
         raise InvalidInput(
             msg('The name "{name}" cannot be given to {embeddings} embeddings.', name=name, embeddings=len(prepared)),
@@ -69,30 +70,29 @@ def _is_pair(first: IncomingFile, second: IncomingFile) -> bool:
     return True
 
 
-def _prepare(files: tuple[IncomingFile, ...], name: str) -> tuple[IncomingFile, HostFile | None]:
+def _prepare(files: tuple[IncomingFile, ...], suffixes: Sequence[str], name: str) -> tuple[IncomingFile, HostFile | None]:
     """Prepare a file or a pair for writing; None if it cannot be imported, with the reason in `problem`."""
     file = files[0]
     if file.problem:
         return file, None
     try:
         if len(files) == 2:
-            ready = _join(*files, name)
+            ready = _join(*files, suffixes[0], name)
             file = replace(file, file=msg("{first} and {second}", first=file.file, second=files[1].file))
         else:
-            ready = normalise_for_hosts(file.file, file.data, name)
+            ready = normalise_for_hosts(file.file, file.data, suffixes, name)
             file = replace(file, note=joined((file.note, _suggest_other_half(file)), SPACE))
     except TrainEmbeddingError as error:
         return replace(file, problem=error.text), None
     return replace(file, note=joined((ready.note, file.note), SPACE)), ready
 
 
-def _join(first: IncomingFile, second: IncomingFile, name: str) -> HostFile:
+def _join(first: IncomingFile, second: IncomingFile, suffix: str, name: str) -> HostFile:
     """Join the files of a pair, which hold the vectors for one of SDXL's text encoders each."""
     from train_embedding.embeddings.formats import encode, read_pair
 
     embedding = read_pair(first.data, second.data, first.file)
     embedding = replace(embedding, name=name or embedding.name)
-    _, suffix = CONVERTED
     note = msg(
         '"{first}" and "{second}" were combined into "{file}", with vectors for both text encoders of SDXL.',
         first=first.file,

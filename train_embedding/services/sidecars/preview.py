@@ -9,6 +9,7 @@ from train_embedding.errors import InvalidInput, NotFound, UnreadableFile, canno
 from train_embedding.hosts.base import Host, Txt2ImgRequest
 from train_embedding.images.png import encode_png
 from train_embedding.messages import msg
+from train_embedding.services.infotext import infotext, with_infotext
 from train_embedding.services.loaded_checkpoint import check_fits
 from train_embedding.services.run_records import load_state, no_such_run
 from train_embedding.services.sidecars.untrusted_images import read_preview
@@ -69,4 +70,4 @@ def draw_preview(host: Host, embedding: Embedding, prompt: str, seed: int = 1) -
     request = Txt2ImgRequest(filled, seed=seed, width=side, height=side, embeddings=(embedding,))
     with in_turn(host, f"Drawing a preview of {embedding.name}"):
         image = host.txt2img(request)
-    return encode_png(image)
+    return with_infotext(encode_png(image), infotext(request, info.checkpoint_name, info.checkpoint_hash))
