@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -74,6 +75,17 @@ def test_a_file_for_a_program(client: TestClient, services: Services) -> None:
         assert ask(client, "GET", of("My Cat 猫") + f"/file?{wrong}").status_code == 422, wrong
 
 
+def test_a_file_to_share(client: TestClient, services: Services) -> None:
+    data_of(services, "My Cat 猫")
+    made = ask(client, "GET", of("My Cat 猫") + "/file?for=civitai&license=CC0")
+    assert made.headers["content-disposition"].endswith(quote("My Cat 猫-civitai.zip", safe=""))
+    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
+        assert json.loads(archive.read("My Cat 猫/civitai.json"))["license"] == "CC0"
+    card = ask(client, "GET", of("My Cat 猫") + "/file?for=card")
+    assert (card.content[:4], unquote(card.headers["x-trigger"])) == (b"\x89PNG", "My Cat 猫")
+    assert ask(client, "GET", of("My Cat 猫") + "/file?for=card&format=png").status_code == 422
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_life_under_any_name(client: TestClient, services: Services, name: str) -> None:
     data_of(services, "first")
@@ -95,6 +107,24 @@ def test_a_life_under_any_name(client: TestClient, services: Services, name: str
     assert (item["name"], item["file"]) == (name, f"{name}.pt")
     (restored,) = ask(client, "POST", f"trash/{quote(item['id'], safe='')}/restore").json()
     assert (restored["name"], restored["notes"]["notes"], restored["loaded"]) == (name, "n", True)
+    assert ask(client, "GET", "trash").json() == []
+
+
+def test_restoring_onto_a_taken_name(client: TestClient, services: Services) -> None:
+    for name in ("cat", "dog"):
+        data_of(services, name)
+    ask(client, "DELETE", "embeddings/cat")
+    ask(client, "PATCH", "embeddings/dog", {"name": "cat"})
+    (item,) = ask(client, "GET", "trash").json()
+    address = f"trash/{quote(item['id'], safe='')}/restore"
+    refused = ask(client, "POST", address)
+    assert (refused.status_code, refused.json()["hint"]) == (409, 'Send another name as "as", or "replace": true.')
+    assert ask(client, "POST", address, {"as": ""}).status_code == 422
+    assert ask(client, "POST", address, {"name": "x"}).status_code == 422
+    assert [entry["name"] for entry in ask(client, "POST", address, {"replace": True}).json()] == ["cat"]
+    (item,) = ask(client, "GET", "trash").json()
+    address = f"trash/{quote(item['id'], safe='')}/restore"
+    assert [entry["name"] for entry in ask(client, "POST", address, {"as": "dog"}).json()] == ["dog"]
     assert ask(client, "GET", "trash").json() == []
 
 

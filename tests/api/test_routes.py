@@ -29,8 +29,11 @@ from train_embedding.services.combining.combining import Combining
 from train_embedding.services.datasets.datasets import Datasets
 from train_embedding.services.inspection.inspection import Inspection
 from train_embedding.services.library.library import Library
+from train_embedding.services.presets import Presets
 from train_embedding.services.run_records import RunState
+from train_embedding.services.training.estimate import Estimates
 from train_embedding.services.training.history import RunEntry
+from train_embedding.services.training.step_times import StepTime, add_step_time
 from train_embedding.testing import FakeHost
 
 
@@ -75,7 +78,9 @@ class SomeServices:
         self.inspection = Inspection(host, self.library)
         self.combining = Combining(host, self.library)
         self.datasets = Datasets(host)
+        self.presets = Presets(host)
         self.runs = SomeRuns(folder)
+        self.estimates = Estimates(host)
 
 
 @pytest.fixture
@@ -115,6 +120,19 @@ def test_overwriting_must_be_asked_for(client: TestClient) -> None:
     assert taken.status_code == 409
     assert set(taken.json()) == {"error", "hint"}
     assert post(client, "embeddings", {"name": "twice", "overwrite": True, "vectors": 2}).json()["vectors"] == 2
+
+
+def test_a_run_is_estimated_before_it_is_started(client: TestClient, services: SomeServices, fake_host: FakeHost) -> None:
+    body = {"embedding": "my-cat", "dataset": "/pictures", "steps": 200, "eval_every": 0, "preview_every": 0}
+    unknown = post(client, "runs/estimate", body).json()
+    assert (unknown["steps_at_most"], unknown["time"], unknown["memory"]) == (200, None, None)
+    info = fake_host.info()
+    kind = (info.widths, info.resolution, info.device, info.dtype, info.resolution, info.resolution)
+    add_step_time(info.runs_folder, StepTime("2026-11-28", "a checkpoint", *kind, 2, False, step=0.5))
+    time = post(client, "runs/estimate", body).json()["time"]
+    assert (time["seconds_at_most"], time["scaled"], time["measured"]["checkpoint"]) == (100, False, "a checkpoint")
+    assert post(client, "runs/estimate", {**body, "steps": 0}).status_code == 422
+    assert services.runs.specs == []
 
 
 def test_a_run_is_started_read_and_stopped(client: TestClient, services: SomeServices) -> None:
@@ -306,7 +324,7 @@ def test_every_route_is_behind_the_hosts_guards(services: SomeServices) -> None:
             assert answer.status_code == 401, "the guard must come before the body is read"
             assert answer.headers["WWW-Authenticate"] == "Basic"
             asked += 1
-    assert asked == 43
+    assert asked == 88
 
 
 def test_bodies_are_documented(client: TestClient) -> None:

@@ -5,6 +5,8 @@ Bodies are not parsed by pydantic: hosts pin version 1 or 2, whose error message
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 import math
 from typing import Any, cast
@@ -15,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from train_embedding.api.json_size import check_json_size
 from train_embedding.errors import InvalidInput
-from train_embedding.messages import msg, plural
+from train_embedding.messages import msg, plural, verbatim
 from train_embedding.services.json_values import to_json
 
 MAX_BODY = 2**20
@@ -121,6 +123,52 @@ def flag_field(values: dict[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput(msg('"{name}" is {value}; it must be true or false.', name=name, value=short(value)))
     return value
+
+
+def number_field(values: dict[str, Any], name: str, default: float) -> float:
+    """Return a number of the body.
+
+    Raises:
+        InvalidInput: It is not a number.
+    """
+    value = values.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(msg('"{name}" is {value}; it must be a number.', name=name, value=short(value)))
+    return float(value)
+
+
+def count_field(values: dict[str, Any], name: str) -> int:
+    """Return a whole number of the body.
+
+    Raises:
+        InvalidInput: It is missing, or no whole number.
+    """
+    value = values.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        if name not in values:
+            raise InvalidInput(msg('The field "{name}" is missing.', name=name))
+        raise InvalidInput(msg('"{name}" is {value}; it must be a whole number.', name=name, value=short(value)))
+    return value
+
+
+def texts_field(values: dict[str, Any], name: str) -> list[str]:
+    """Return a list of texts of the body; empty if it is missing.
+
+    Raises:
+        InvalidInput: It is not a list of texts.
+    """
+    texts: Any = values.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in cast("list[Any]", texts)):
+        raise InvalidInput(msg('"{name}" is {value}; it must be a list of texts.', name=name, value=short(texts)))
+    return cast("list[str]", texts)
+
+
+def content_field(values: dict[str, Any], name: str) -> bytes:
+    """Return the content of a file in base64. Raises InvalidInput if it is missing or not base64."""
+    try:
+        return base64.b64decode(text_field(values, name), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(msg('"{name}" is not base64: {reason}.', name=name, reason=verbatim(str(error)))) from error
 
 
 def short(value: Any) -> str:

@@ -34,7 +34,7 @@ _CREATE_FIELDS: dict[str, dict[str, Any]] = {
         "default": STARTS[0],
     },
     "overwrite": {"description": "Replace an embedding of this name; the old file goes to the trash.", "default": False},
-    "format": {"description": "File format.", "enum": list(SUFFIXES), "default": "pt"},
+    "format": {"description": "File format; by default pt, or safetensors in SD.Next.", "enum": list(SUFFIXES)},
 }
 _CREATE_EXAMPLE = {"name": "my-cat", "init_text": "cat", "vectors": 4}
 
@@ -49,8 +49,8 @@ def add_embeddings(router: APIRouter, services: Services) -> None:
     def create_embedding(values: Any = BODY) -> Response:
         """Create an embedding from a text or from another embedding."""
         check_fields(values, _CREATE_FIELDS)
-        file_format = values.get("format", "pt")
-        if not isinstance(file_format, str) or file_format not in SUFFIXES:
+        file_format = values.get("format")
+        if file_format is not None and (not isinstance(file_format, str) or file_format not in SUFFIXES):
             raise InvalidInput(
                 msg(
                     '"{name}" is {value}; it must be one of {choices}.', name="format", value=short(file_format), choices=_FORMATS
@@ -61,7 +61,7 @@ def add_embeddings(router: APIRouter, services: Services) -> None:
             text_field(values, "init_text", ""),
             values.get("vectors", "auto"),
             flag_field(values, "overwrite"),
-            SUFFIXES[file_format],
+            SUFFIXES[file_format] if file_format else "",
             text_field(values, "start", STARTS[0]),
         )
         return answer({**to_json(created.entry), "tokens": created.tokens, "notes": created.notes})

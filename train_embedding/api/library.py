@@ -12,9 +12,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from train_embedding.api.bodies import BODY, answer, body_of, check_fields, documented, flag_field, short, text_field
+from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, body_of, check_fields, documented, flag_field, short, text_field
 from train_embedding.api.routing import add
-from train_embedding.errors import InvalidInput
+from train_embedding.errors import InvalidInput, NameTaken
 from train_embedding.messages import msg, verbatim
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.library import PROGRAMS
@@ -33,7 +33,13 @@ _PERMANENTLY = Query(
     False, description="Delete the embedding immediately instead of moving it to the trash; this cannot be undone."
 )
 _FORMAT = Query("", alias="format", description=f"File format: {', '.join(SUFFIXES)}. By default the file is unchanged.")
-_FOR = Query("", alias="for", description=f"Choose a format and a file name that this program reads: {', '.join(PROGRAMS)}.")
+_FOR = Query(
+    "",
+    alias="for",
+    description=f"Choose a format and a file name that this program reads: {', '.join(PROGRAMS)}. Or `civitai` for a zip "
+    "archive with files, previews and texts for a page there, `card` for an image that shows and contains the embedding.",
+)
+_LICENSE = Query("", description="The license that the texts for `civitai` state.")
 _PATCH_FIELDS: dict[str, dict[str, Any]] = {
     "name": {"description": "The new name."},
     **{field.name: {"description": f"{field.label}. {field.help}"} for field in NOTE_FIELDS},
@@ -51,6 +57,10 @@ _IMPORT_FIELDS: dict[str, dict[str, Any]] = {
     "folder": {"description": "Subfolder of the embeddings folder to import into.", "default": ""},
     "as": {"description": "Name of the imported embedding; by default the name of its file.", "default": ""},
 }
+_RESTORE_FIELDS: dict[str, dict[str, Any]] = {
+    "as": {"description": "A new name for the embedding; by default its old name."},
+    "replace": {"description": "Replace an embedding that has the name now; it goes to the trash.", "default": False},
+}
 _PREVIEW_FIELDS: dict[str, dict[str, Any]] = {
     "content": {"description": "A PNG, JPEG, WebP or GIF file in base64."},
     "run": {"description": "The id of a training run, whose newest preview is used."},
@@ -60,27 +70,26 @@ _PREVIEW_FIELDS: dict[str, dict[str, Any]] = {
 
 def add_library(router: APIRouter, services: Services) -> None:
     """Add the routes to a router."""
-    library = services.library
 
     def change_embedding(name: str, values: Any = BODY, file: str = _WHICH) -> Response:
         """Rename an embedding, change its notes, or both. Values of other programs in the notes file are kept."""
         check_fields(values, _PATCH_FIELDS)
         notes = {field: value for field, value in values.items() if field != "name"}
         new_name = text_field(values, "name") if "name" in values else None
-        return answer(library.change(name, file, new_name=new_name, notes=notes))
+        return answer(services.library.change(name, file, new_name=new_name, notes=notes))
 
     def copy_embedding(name: str, values: Any = BODY, file: str = _WHICH) -> Response:
         """Copy an embedding together with its preview, notes and other files that belong to it."""
         check_fields(values, {"name": {}})
-        return answer(library.copy(name, text_field(values, "name"), file))
+        return answer(services.library.copy(name, text_field(values, "name"), file))
 
     def sanitize_embedding(name: str, file: str = _WHICH) -> Response:
         """Replace an unsafe file with one that contains only its vectors; the old file goes to the trash."""
-        return answer(library.sanitize(name, file))
+        return answer(services.library.sanitize(name, file))
 
     def delete_embedding(name: str, file: str = _WHICH, permanently: bool = _PERMANENTLY) -> Response:
         """Move an embedding with all files that belong to it to the trash, or delete it permanently."""
-        library.delete(name, file, permanently)
+        services.library.delete(name, file, permanently)
         return answer({"deleted": name})
 
     def import_embeddings(values: Any = UPLOAD) -> Response:
@@ -88,16 +97,23 @@ def add_library(router: APIRouter, services: Services) -> None:
         check_fields(values, _IMPORT_FIELDS)
         sources = [_source(file) for file in _file_objects(values)]
         folder, name = text_field(values, "folder", ""), text_field(values, "as", "")
-        done = library.import_files(sources, flag_field(values, "overwrite"), folder, name)
+        done = services.library.import_files(sources, flag_field(values, "overwrite"), folder, name)
         return answer(done)
 
-    def get_file(name: str, file_format: str = _FORMAT, suffix: str = "", program: str = _FOR, file: str = _WHICH) -> Response:
-        """Download an embedding: its own file, another format, or a file for another program.
+    def get_file(
+        name: str,
+        file_format: str = _FORMAT,
+        suffix: str = "",
+        program: str = _FOR,
+        file: str = _WHICH,
+        license: str = _LICENSE,
+    ) -> Response:
+        """Download an embedding: its own file, another format, a file for another program, or one to share.
 
-        For a program, the header X-Trigger contains the trigger for its prompts and X-Usage the instructions, both
+        For a program or for sharing, the header X-Trigger contains the trigger for its prompts and X-Usage the instructions, both
         percent-encoded.
         """
-        made = library.export(name, file_format, suffix, file, program)
+        made = services.library.export(name, file_format, suffix, file, program, license)
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{_encoded(made.file_name)}"}
         if made.trigger:
             headers |= {"X-Trigger": _encoded(made.trigger), "X-Usage": _encoded(made.usage)}
@@ -119,11 +135,9 @@ def _encoded(text: str) -> str:
 
 
 def _add_previews(router: APIRouter, services: Services) -> None:
-    library = services.library
-
     def get_preview(name: str, file: str = _WHICH) -> Response:
         """Get the preview image."""
-        path = library.preview(name, file)
+        path = services.library.preview(name, file)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return Response(read_preview(path), media_type=kind, headers={"X-Content-Type-Options": "nosniff"})
 
@@ -135,11 +149,11 @@ def _add_previews(router: APIRouter, services: Services) -> None:
                 msg("A preview needs exactly one source."), msg("Send one of {names}.", names=", ".join(_PREVIEW_FIELDS))
             )
         if "content" in values:
-            entry = library.set_preview(name, _decoded(values), file)
+            entry = services.library.set_preview(name, _decoded(values), file)
         elif "run" in values:
-            entry = library.preview_from_run(name, text_field(values, "run"), file)
+            entry = services.library.preview_from_run(name, text_field(values, "run"), file)
         else:
-            entry = library.draw_preview(name, text_field(values, "prompt"), file)
+            entry = services.library.draw_preview(name, text_field(values, "prompt"), file)
         return answer(entry)
 
     add(router, "GET", "/embeddings/{name}/preview", get_preview)
@@ -148,22 +162,26 @@ def _add_previews(router: APIRouter, services: Services) -> None:
 
 
 def _add_trash(router: APIRouter, services: Services) -> None:
-    library = services.library
-
     def list_trash() -> Response:
         """List deleted and overwritten embeddings, newest first."""
-        return answer(library.trashed())
+        return answer(services.library.trashed())
 
-    def restore(trash_id: str) -> Response:
-        """Restore an item from the trash to where it was."""
-        return answer(library.restore(trash_id))
+    def restore(trash_id: str, values: Any = BODY_IF_ANY) -> Response:
+        """Restore an item from the trash to where it was. Refused if another embedding has its name, unless you give it another
+        name or replace the present one."""
+        check_fields(values, _RESTORE_FIELDS)
+        try:
+            name = text_field(values, "as") if "as" in values else None
+            return answer(services.library.restore(trash_id, name, flag_field(values, "replace")))
+        except NameTaken as error:
+            raise NameTaken(error.message, msg('Send another name as "as", or "replace": true.')) from error
 
     def empty_trash() -> Response:
         """Delete everything in the trash permanently."""
-        return answer({"deleted": library.empty_trash()})
+        return answer({"deleted": services.library.empty_trash()})
 
     add(router, "GET", "/trash", list_trash)
-    add(router, "POST", "/trash/{trash_id}/restore", restore)
+    add(router, "POST", "/trash/{trash_id}/restore", restore, documented(_RESTORE_FIELDS, [], {"as": "my-cat-2"}))
     add(router, "DELETE", "/trash", empty_trash)
 
 

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 
 from train_embedding.api.combining import add_combining
+from train_embedding.api.comparing import add_comparing
+from train_embedding.api.dataset_images import add_dataset_images
 from train_embedding.api.datasets import add_datasets
 from train_embedding.api.embeddings import add_embeddings
 from train_embedding.api.inspection import add_inspection
 from train_embedding.api.library import add_library
 from train_embedding.api.origins import AllowsOrigin, allows_none, checked
+from train_embedding.api.presets import add_presets
+from train_embedding.api.queue import add_queue
 from train_embedding.api.routing import Route
 from train_embedding.api.runs import add_runs
 
@@ -37,5 +41,9 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     add_combining(router, services)
     add_library(router, services)
     add_datasets(router, services)
+    add_dataset_images(router, services)
     add_runs(router, services)
+    add_queue(router, services)
+    add_presets(router, services)
+    add_comparing(router, services)
     app.include_router(router)

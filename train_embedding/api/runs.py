@@ -9,13 +9,12 @@ from fastapi.responses import Response
 
 from train_embedding.api.bodies import BODY, BODY_IF_ANY, answer, check_fields, documented, flag_field, text_field
 from train_embedding.api.routing import add
-from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
-from train_embedding.services.training import CHANGEABLE_ON_RESUME
+from train_embedding.engine.config import CHANGEABLE_ON_RESUME, OPTIONS, Option, TrainingSpec
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
 
-_RUN_EXAMPLE = {"embedding": "my-cat", "dataset": "/home/me/images/my cat", "preset": "Fast", "steps": 200}
+RUN_EXAMPLE = {"embedding": "my-cat", "dataset": "/home/me/images/my cat", "preset": "Fast", "steps": 200}
 
 
 _TYPES = {"choice": "string", "text": "string", "flag": "boolean", "integer": "integer", "number": "number"}
@@ -27,7 +26,7 @@ def option_schema(option: Option) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "title": option.label,
         "description": f"{option.help} {option.details}".strip(),
-        "enum": list(option.choices) or None,
+        "enum": None if option.name == "preset" else list(option.choices) or None,  # it may be one of the user's
         "minimum": option.low,
         "maximum": option.high,
         "multipleOf": option.multiple_of if option.multiple_of > 1 else None,
@@ -37,11 +36,11 @@ def option_schema(option: Option) -> dict[str, Any]:
     return {**shape, **{name: value for name, value in facts.items() if value is not None}}
 
 
-_OPTION_SCHEMAS = {option.name: option_schema(option) for option in OPTIONS}
+OPTION_SCHEMAS = {option.name: option_schema(option) for option in OPTIONS}
 _DATASET_FIELDS: dict[str, dict[str, Any]] = {
     "folder": {"type": "string", "description": "Path of a folder of training images on the server."},
-    "repeats": _OPTION_SCHEMAS["repeats"],
-    "masks": _OPTION_SCHEMAS["masks"],
+    "repeats": OPTION_SCHEMAS["repeats"],
+    "masks": OPTION_SCHEMAS["masks"],
 }
 
 
@@ -50,13 +49,7 @@ _NOTE_FIELDS: dict[str, dict[str, Any]] = {"note": {"type": "string", "descripti
 
 def add_runs(router: APIRouter, services: Services) -> None:
     """Add the routes to a router."""
-
-    def inspect_dataset(values: Any = BODY) -> Response:
-        """Check a dataset before training: the number of images, captions and masks, which files are skipped and why, and
-        warnings."""
-        check_fields(values, _DATASET_FIELDS)
-        folder, repeats = text_field(values, "folder"), flag_field(values, "repeats")
-        return answer(services.datasets.inspect(folder, repeats, text_field(values, "masks", "auto")).to_json())
+    _add_checks(router, services)
 
     def list_runs(search: str = "") -> Response:
         """List training runs, newest first: all of them, or those in which each word of `search` occurs. `changed` has the
@@ -72,9 +65,9 @@ def add_runs(router: APIRouter, services: Services) -> None:
         return answer(services.runs.restore(trash_id))
 
     def start_run(values: Any = BODY) -> Response:
-        """Start training in the background, with a preset and the options that differ from it. Returns the state of the run, with
-        its id. Options may have the names that they had in earlier versions."""
-        return answer(services.runs.start(TrainingSpec.from_json(values)).to_json())
+        """Start training in the background, with a preset, which may be one of yours, and the options that differ from it.
+        Returns the state of the run, with its id. Options may have the names that they had in earlier versions."""
+        return answer(services.runs.start(TrainingSpec.from_json(services.presets.resolved(values))).to_json())
 
     def get_run(run_id: str) -> Response:
         """Get a run: its status, step, steps, loss, rate, ETA, files and error, and what `GET /runs` adds to these."""
@@ -103,11 +96,9 @@ def add_runs(router: APIRouter, services: Services) -> None:
         run."""
         return answer(services.runs.resume(run_id, values).to_json())
 
-    changeable = {name: _OPTION_SCHEMAS[name] for name in CHANGEABLE_ON_RESUME}
-    example = {"folder": _RUN_EXAMPLE["dataset"]}
-    add(router, "POST", "/datasets", inspect_dataset, documented(_DATASET_FIELDS, ["folder"], example))
+    changeable = {name: OPTION_SCHEMAS[name] for name in CHANGEABLE_ON_RESUME}
     add(router, "GET", "/runs", list_runs)
-    add(router, "POST", "/runs", start_run, documented(_OPTION_SCHEMAS, ["embedding"], _RUN_EXAMPLE))
+    add(router, "POST", "/runs", start_run, documented(OPTION_SCHEMAS, ["embedding"], RUN_EXAMPLE))
     add(router, "GET", "/runs/trash", list_trashed_runs)
     add(router, "POST", "/runs/trash/{trash_id}/restore", restore_run)
     add(router, "GET", "/runs/{run_id}", get_run)
@@ -116,3 +107,24 @@ def add_runs(router: APIRouter, services: Services) -> None:
     add(router, "GET", "/runs/{run_id}/images", get_run_images)
     add(router, "POST", "/runs/{run_id}/stop", stop_run)
     add(router, "POST", "/runs/{run_id}/resume", resume_run, documented(changeable, [], {}))
+
+
+def _add_checks(router: APIRouter, services: Services) -> None:
+    """Add the routes for what can be known before a run."""
+
+    def inspect_dataset(values: Any = BODY) -> Response:
+        """Check a dataset before training: the number of images, captions and masks, which files are skipped and why, and
+        warnings."""
+        check_fields(values, _DATASET_FIELDS)
+        folder, repeats = text_field(values, "folder"), flag_field(values, "repeats")
+        return answer(services.datasets.inspect(folder, repeats, text_field(values, "masks", "auto")).to_json())
+
+    def estimate_run(values: Any = BODY) -> Response:
+        """Estimate a run before it is started: the most steps, the step at which early stopping may end it, the time, from
+        steps that were measured on this computer, and the memory of the graphics card. Takes the values of `POST /runs`. `time`
+        is null if no comparable training was measured, `memory` for a checkpoint that is not SD1, SD2 or SDXL, and on a CPU."""
+        return answer(services.estimates.estimate(TrainingSpec.from_json(services.presets.resolved(values))))
+
+    example = {"folder": RUN_EXAMPLE["dataset"]}
+    add(router, "POST", "/datasets", inspect_dataset, documented(_DATASET_FIELDS, ["folder"], example))
+    add(router, "POST", "/runs/estimate", estimate_run, documented(OPTION_SCHEMAS, ["embedding"], RUN_EXAMPLE))

@@ -17,8 +17,8 @@ from starlette.routing import Mount
 
 from train_embedding.translations import t
 
-MAX_UPLOAD = 64 * 2**20
-"Largest uploaded file in bytes; no file that is read here is larger."
+MAX_UPLOAD = 512 * 2**20
+"Largest uploaded file in bytes: a zip archive of images."
 _FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
 "Names the folder for uploaded and shown files; gradio's components read it when they are created."
 _WANTED: dict[str, Any] = {

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi.responses import FileResponse
 from starlette.types import ASGIApp
 
-from train_embedding.api import routes
+from train_embedding.api import page_images, routes
 from train_embedding.app import bodies, mounting, page
 from train_embedding.app.access import EVERYWHERE, LOOPBACK, Access, bracketed
 from train_embedding.app.connections import BoundedConnection
@@ -37,7 +37,13 @@ print_at_once = partial(print, flush=True)
 "Also reaches a program that reads the output through a pipe immediately."
 STATIC = Path(__file__).parent / "static"
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("train_embedding.js", "train_embedding_accessibility.js", "train_embedding_library.js", "train_embedding_runs.js")
+SCRIPTS = tuple(
+    f"train_embedding{part}.js"
+    for part in (
+        "", "_accessibility", "_compare", "_dataset", "_dataset_editor", "_dropping", "_library", "_presets", "_queue", "_runs",
+        "_training",
+    )
+)  # fmt: skip
 FILES = {
     "style.css": (STATIC / "style.css", ROOT / "style.css"),
     "page.css": (STATIC / "page.css",),
@@ -92,6 +98,7 @@ def connect_queues(apps: LanguageApps, address: str) -> tuple[str, ...]:
 def _application(services: Services, folder: Path, language: Language) -> fastapi.FastAPI:
     app = fastapi.FastAPI(title=str(TITLE))
     routes.mount(app, services)
+    page_images.mount_page_images(app, services)
 
     @app.get("/train-embedding/static/{name}", include_in_schema=False)
     def static(name: str) -> FileResponse:
