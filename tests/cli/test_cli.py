@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.words import word_model
 from train_embedding import __version__
 from train_embedding.cli import COMMANDS, main, train
 from train_embedding.cli.common import call_on_stop_signals
@@ -24,6 +25,7 @@ from train_embedding.errors import InvalidSpec
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.services.training.runs import Runs
+from train_embedding.services.training.step_times import FILE, StepTime, add_step_time
 from train_embedding.testing import FakeHost
 from train_embedding.translations import LANGUAGES
 
@@ -135,7 +137,7 @@ def test_errors_are_one_line(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["create"], ["train"], ["train", "a", "b", "--preset", "Slow"], ["create", "a", "--format", "ckpt"]],
+    [[], ["fly"], ["create"], ["train"], ["train", "a", "b", "--optimizer", "slow"], ["create", "a", "--format", "ckpt"]],
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -235,6 +237,23 @@ def run_with(monkeypatch: pytest.MonkeyPatch, runs: FakeRuns, *options: str) -> 
     for name in ("start", "wait", "stop"):
         monkeypatch.setattr(Runs, name, lambda _self, *values, _name=name: getattr(runs, _name)(*values))
     return main(["train", "my-cat", "pictures", *options])
+
+
+def test_a_dry_run_checks_and_estimates_without_training(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images, info = tmp_path / "images", FakeHost(data.resolve(), model=word_model()).info()
+    images.mkdir()
+    Image.new("RGB", (64, 64), "red").save(images / "a.png")
+    assert main(["train", "my-cat", str(images), "--dry-run"]) == 3
+    assert main(["create", "my-cat", "--vectors", "1"]) == 0
+    kind = (info.widths, info.resolution, info.device, info.dtype, info.resolution, info.resolution)
+    add_step_time(info.runs_folder, StepTime("2026-11-28", "a checkpoint", *kind, 2, False, step=0.5))
+    capsys.readouterr()
+    options = ["--steps", "200", "--eval-every", "0", "--preview-every", "0", "--dry-run"]
+    assert main(["train", "my-cat", str(images), *options]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "About 2 min for 200 steps."
+    assert main(["train", "my-cat", str(images), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["time"]["seconds_at_most"] == 100
+    assert [path.name for path in info.runs_folder.iterdir()] == [FILE]
 
 
 FILES = (Path("/data/my-cat.pt"), Path("/runs/1/3.pt"))

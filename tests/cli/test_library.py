@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,24 @@ def test_rename_copy_delete_restore(cat: Path, capsys: pytest.CaptureFixture[str
     assert output(capsys, "trash", "empty") == "Deleted 1 item permanently.\n"
 
 
+def test_restoring_onto_a_taken_name(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output(capsys, "copy", "cat", "dog")
+    output(capsys, "delete", "cat")
+    output(capsys, "rename", "dog", "cat")
+    (item,) = json.loads(output(capsys, "trash", "--json"))
+    said = output(capsys, "trash", "restore", item["id"], code=4)
+    assert said == 'error: There is already an embedding "cat". Use "--as" or "--replace".\n'
+    assert "for one item" in output(capsys, "trash", "restore", item["id"], "other", "--as", "x", code=2)
+    assert "`trash restore`" in output(capsys, "trash", "empty", "--replace", code=2)
+    assert output(capsys, "trash", "restore", item["id"], "--as", "old-cat").startswith("Restored old-cat: ")
+    output(capsys, "delete", "old-cat")
+    output(capsys, "rename", "cat", "old-cat")
+    (item,) = json.loads(output(capsys, "trash", "--json"))
+    assert output(capsys, "trash", "restore", item["id"], "--replace").startswith("Restored old-cat: ")
+    (other,) = json.loads(output(capsys, "trash", "--json"))
+    assert other["name"] == "old-cat"
+
+
 def test_one_of_several(cat: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(cat.parent / "sub" / "cat.pt", 2.0)
     output(capsys, "delete", "cat", "--file", "cat.pt")
@@ -117,6 +136,15 @@ def test_an_export_for_a_program(cat: Path, tmp_path: Path, capsys: pytest.Captu
         "usage": 'Load it with pipe.load_textual_inversion("zork.safetensors", token="zork").',
     }
     assert "Exports for InvokeAI are" in output(capsys, "export", "My Cat", "--for", "invokeai", "--format", "webui", code=2)
+
+
+def test_an_export_to_share(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "export", "cat", "--for", "card").splitlines()[::2] == ["Exported cat: cat.png", "Trigger: cat"]
+    assert read_embedding(tmp_path / "cat.png").step == 400
+    output(capsys, "export", "cat", "my.zip", "--for", "civitai", "--license", "CC0 1.0")
+    with zipfile.ZipFile(tmp_path / "my.zip") as archive:
+        assert b"## License\n\nCC0 1.0" in archive.read("cat/README.md")
+    assert "a file name that ends with .zip" in output(capsys, "export", "cat", "cat.pt", "--for", "civitai", code=2)
 
 
 def test_paths_in_quotes(cat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ class Data:
         return read_embedding(self.folder / "embeddings" / "sword.pt").vectors["clip_l"]
 
     def run(self) -> RunState:
-        (folder,) = (self.folder / "runs").iterdir()
+        (folder,) = (path for path in (self.folder / "runs").iterdir() if path.is_dir())
         return load_state(folder)
 
     def saved(self) -> dict[str, Any]:

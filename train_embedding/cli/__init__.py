@@ -7,7 +7,24 @@ import sys
 from collections.abc import Sequence
 
 from train_embedding import __version__
-from train_embedding.cli import app, bench, dataset, demo, doctor, inspect, library, merge, resume, runs, tokens, train
+from train_embedding.cli import (
+    app,
+    bench,
+    comparing,
+    dataset,
+    demo,
+    doctor,
+    inspect,
+    library,
+    merge,
+    presets,
+    queue,
+    resume,
+    runs,
+    study,
+    tokens,
+    train,
+)
 from train_embedding.cli.common import with_option_names
 from train_embedding.cli.streams import closed_pipe_ends_quietly, escape_what_cannot_be_printed
 from train_embedding.errors import TrainEmbeddingError, refusal_of
@@ -17,10 +34,14 @@ COMMANDS = (
     train.add_to,
     resume.add_to,
     runs.add_to,
+    queue.add_to,
+    study.add_to,
+    presets.add_to,
     library.add_list,
     inspect.add_to,
     tokens.add_to,
     merge.add_to,
+    comparing.add_compare_embeddings,
     library.add_convert,
     library.add_sanitize,
     library.add_rename,

@@ -16,7 +16,7 @@ from train_embedding.translations import LANGUAGES
 
 if TYPE_CHECKING:
     from train_embedding.app.access import Access
-    from train_embedding.services.training import Runs
+    from train_embedding.services import Services
 
 PORT = 7860
 AUTH_VARIABLE = "TRAIN_EMBEDDING_AUTH"
@@ -69,13 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     access = _read_access(arguments)
     allowed = (arguments.data.resolve(), *(folder.resolve() for folder in arguments.train_embedding_allow))
     services = open_services(arguments, allowed if access.listens else None)
+    services.queue.serve()
     try:
         languages = LANGUAGES if arguments.language == "auto" else (arguments.language,)
         server.serve(services, arguments.port, access, languages=languages)
     except KeyboardInterrupt:
         print("The web app was stopped.")
     finally:
-        _stop_training(services.runs)
+        _stop_training(services)
     return 0
 
 
@@ -99,9 +100,11 @@ def _read_access(arguments: argparse.Namespace) -> Access:
     return replace(access, token=secrets.token_urlsafe(24)) if access.listens and not accounts else access
 
 
-def _stop_training(runs: Runs) -> None:
-    state = runs.current()
+def _stop_training(services: Services) -> None:
+    state = services.runs.current()
     if state is not None and state.active:
         print(f"Stopping the training of {state.embedding}; the result is kept.")
-        runs.stop(state.id)
-        runs.wait(state.id)
+    services.queue.close()
+    if state is not None and state.active:
+        services.runs.stop(state.id)
+        services.runs.wait(state.id)

@@ -29,7 +29,12 @@ ARGUMENTS = {"embedding": "NAME", "dataset": "FOLDER"}
 "Options of a run that are positional arguments, as `--help` shows them."
 OPTION_NAMES = {option.name: ARGUMENTS.get(option.name, option.flag) for option in OPTIONS}
 "The names of a run's options on the command line."
-_NAMES_OF_LABELS = {"Overwrite": "--overwrite", **{option.label.key: OPTION_NAMES[option.name] for option in OPTIONS}}
+_NAMES_OF_LABELS = {
+    "Overwrite": "--overwrite",
+    "Restore under this name": "--as",
+    "Replace the present one": "--replace",
+    **{option.label.key: OPTION_NAMES[option.name] for option in OPTIONS},
+}
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 Run = Callable[[argparse.Namespace], int]

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from train_embedding.cli.common import (
     OPTION_NAMES,
@@ -20,10 +20,21 @@ from train_embedding.cli.common import (
     print_table,
     with_option_names,
 )
+from train_embedding.cli.dataset_images import add_crop_options, add_mask_options, crop, mask
 from train_embedding.cli.train import caption_lines
 from train_embedding.engine.config import OPTIONS
+from train_embedding.errors import TrainingFailed
 from train_embedding.messages import Message, msg
-from train_embedding.services.datasets import CaptionEdit, CheckOptions, Upload, caption_use, shown_size
+from train_embedding.services.datasets import (
+    CaptionEdit,
+    CaptionOptions,
+    CaptionRequest,
+    CheckOptions,
+    Existing,
+    Upload,
+    caption_use,
+    shown_size,
+)
 from train_embedding.services.typed_paths import typed_path
 
 if TYPE_CHECKING:
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
 
 _CHECKED = ("width", "height", "buckets", "resize_mode", "masks", "repeats", "template")
 "The options of a run that decide how it sees its images."
+_POLL_SECONDS = 0.2
 _FOLDER = "the dataset: a folder, or the name of one in the data folder"
 
 
@@ -53,9 +65,19 @@ def add_to(commands: Commands) -> None:
     restore.add_argument("item", metavar="ITEM", nargs="?", default="", help="an item of --list (default: the newest)")
     restore.add_argument("--list", action="store_true", help="list what was removed instead")
     _add(actions, "delete", delete, "move a whole dataset of the data folder to the trash")
+    undelete = _add(actions, "undelete", undelete_dataset, "bring a deleted dataset back", folder=False)
+    undelete.add_argument("item", metavar="ITEM", nargs="?", default="", help="an item of --list (default: the newest)")
+    undelete.add_argument("--list", action="store_true", help="list the deleted datasets instead")
     _add_images(_add(actions, "exclude", exclude, "exclude images from training without deleting them"), "+")
     _add_images(_add(actions, "include", include, "use excluded images again"), "+")
     _add_caption(actions)
+    _add_autocaption(actions)
+    crops = _add(actions, "crop", crop_images, "show or choose the part of images that training uses; changes can be undone")
+    _add_images(crops, "*")
+    add_crop_options(crops)
+    masks = _add(actions, "mask", mask, "write or remove the masks of images; changes can be undone")
+    _add_images(masks, "*")
+    add_mask_options(masks)
 
 
 def _add_check(actions: Any) -> None:
@@ -86,6 +108,25 @@ def _add_caption(actions: Any) -> None:
     parser.add_argument("--create", action="store_true", help="also write captions for images that have none")
     parser.add_argument("--tags", action="store_true", help="list the tags of all captions with their counts")
     parser.add_argument("--undo", action="store_true", help="undo the last change of captions")
+
+
+def _add_autocaption(actions: Any) -> None:
+    parser = _add(actions, "autocaption", autocaption, "generate captions with a caption model; they can be undone")
+    _add_images(parser, "*")
+    what = "the folder of a caption model: BLIP, Florence-2, GIT or a WD14 tagger; nothing is downloaded"
+    parser.add_argument("--model", metavar="FOLDER", type=typed_path, required=True, help=what)
+    existing = "what happens to images with a caption file: keep it (default), append the new caption to it, or replace it"
+    parser.add_argument("--existing", choices=get_args(Existing), default="keep", help=existing)
+    parser.add_argument("--prefix", default="", metavar="TEXT", help='put this text in front of new captions, such as "my-cat, "')
+    parser.add_argument("--max-tokens", type=int, default=CaptionOptions.max_tokens, metavar="N", help="longest caption")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="what Florence-2 is asked for, such as <CAPTION>")
+    parser.add_argument(
+        "--threshold", type=float, default=CaptionOptions.threshold, metavar="P", help="smallest probability of a general tag"
+    )
+    parser.add_argument(
+        "--character-threshold", type=float, default=CaptionOptions.character_threshold, metavar="P",
+        help="smallest probability of a tag that names a character",
+    )  # fmt: skip
 
 
 def _add(actions: Any, name: str, run: Run, what: str, folder: bool = True) -> argparse.ArgumentParser:
@@ -174,6 +215,27 @@ def delete(arguments: argparse.Namespace) -> int:
     return _print_result(arguments, {"deleted": folder}, f"{folder.name} is in the trash.")
 
 
+def undelete_dataset(arguments: argparse.Namespace) -> int:
+    """Run `dataset undelete` and return its exit code."""
+    datasets = open_services(arguments).datasets
+    if arguments.list:
+        items = datasets.deleted()
+        if arguments.json:
+            print_json(items)
+        elif items:
+            print_table(("item", "files"), [(item.id, str(len(item.files))) for item in items])
+        else:
+            print("No dataset was deleted.")
+        return 0
+    folder = datasets.undelete(arguments.item)
+    return _print_result(arguments, {"restored": folder}, f"Restored the dataset {folder.name}.")
+
+
+def crop_images(arguments: argparse.Namespace) -> int:
+    """Run `dataset crop` and return its exit code."""
+    return crop(arguments, _progress())
+
+
 def exclude(arguments: argparse.Namespace) -> int:
     """Run `dataset exclude` and return its exit code."""
     changed = open_services(arguments).datasets.exclude(arguments.folder, arguments.images)
@@ -201,6 +263,29 @@ def caption(arguments: argparse.Namespace) -> int:
         changed = datasets.edit_captions(arguments.folder, edit, arguments.images, arguments.create)
         return _print_changed(arguments, changed)
     return _print_captions(arguments, datasets)
+
+
+def autocaption(arguments: argparse.Namespace) -> int:
+    """Run `dataset autocaption` and return its exit code."""
+    datasets = open_services(arguments).datasets
+    options = CaptionOptions(arguments.max_tokens, arguments.prompt, arguments.threshold, arguments.character_threshold)
+    request = CaptionRequest("", arguments.model, arguments.existing, arguments.prefix, options)
+    datasets.generate_captions(arguments.folder, request, arguments.images)
+    show, job = _progress(), None
+    try:
+        while (job := datasets.auto_captions.wait(_POLL_SECONDS)) is not None and job.active:
+            show(job.done, job.images)
+    except KeyboardInterrupt:
+        datasets.auto_captions.stop()
+        job = datasets.auto_captions.wait()
+    assert job is not None
+    if job.status == "failed":
+        raise TrainingFailed(job.problem, job.hint)
+    text = [f"Wrote {count(job.written, 'caption')}.", f"{count(job.kept, 'image')} kept the caption." if job.kept else ""]
+    _print_result(arguments, job, " ".join(filter(None, text)))
+    if not arguments.json:
+        _print_lines(f"{name}: {reason}" for name, reason in job.skipped)
+    return 0 if job.status == "finished" else 1
 
 
 def _print_tags(arguments: argparse.Namespace, datasets: Datasets) -> int:

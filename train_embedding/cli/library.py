@@ -23,7 +23,7 @@ from train_embedding.messages import msg, verbatim
 from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
 from train_embedding.services.formats import SUFFIXES
 from train_embedding.services.json_values import to_json
-from train_embedding.services.library import PROGRAMS, STARTS, Wanted
+from train_embedding.services.library import PROGRAMS, SHARES, STARTS, Wanted
 from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
 from train_embedding.services.typed_paths import typed_path
 
@@ -203,6 +203,8 @@ def add_trash(commands: Commands) -> None:
         "action", nargs="?", choices=TRASH_ACTIONS, default=TRASH_ACTIONS[0], help=f"what to do (default: {TRASH_ACTIONS[0]})"
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="ids of the items to restore, as listed")
+    parser.add_argument("--as", dest="new_name", metavar="NAME", help="restore the embedding of one item under this name")
+    parser.add_argument("--replace", action="store_true", help="replace an embedding that has the name now; it goes to the trash")
     _add_json_option(parser, "the list")
     add_host_options(parser)
 
@@ -213,10 +215,15 @@ def trash(arguments: argparse.Namespace) -> int:
         if arguments.action == "restore":
             raise InvalidInput(msg("There is no id of an item to restore."), msg("`train-embedding trash` lists the ids."))
         raise InvalidInput(msg("`trash {action}` has no arguments.", action=arguments.action))
+    if (arguments.new_name is not None or arguments.replace) and arguments.action != "restore":
+        raise InvalidInput(msg("{options} are for `trash restore`.", options="--as, --replace"))
+    if arguments.new_name is not None and len(arguments.ids) > 1:
+        raise InvalidInput(msg("{option} is for one item.", option="--as"))
     library = open_services(arguments).library
     if arguments.action == "restore":
         for trash_id in arguments.ids:
-            _print_lines(f"Restored {entry.name}: {entry.file}" for entry in library.restore(trash_id))
+            entries = library.restore(trash_id, arguments.new_name, arguments.replace)
+            _print_lines(f"Restored {entry.name}: {entry.file}" for entry in entries)
     elif arguments.action == "empty":
         print(f"Deleted {count(library.empty_trash(), 'item')} permanently.")
     elif arguments.json:
@@ -269,9 +276,11 @@ def add_export(commands: Commands) -> None:
         help="file or folder (default: the current folder)",
     )
     parser.add_argument(
-        "--for", dest="program", choices=PROGRAMS, default="",
-        help="choose a format and a file name for this program, and print the trigger for its prompts",
+        "--for", dest="program", choices=(*PROGRAMS, *SHARES), default="",
+        help="choose a format and a file name for this program, and print the trigger for its prompts; civitai: a zip archive "
+        "with files, previews and texts for a page there; card: an image that shows and contains the embedding",
     )  # fmt: skip
+    parser.add_argument("--license", default="", metavar="TEXT", help="license that the texts for civitai state")
     parser.add_argument("--format", choices=SUFFIXES, default="", help="file format (default: that of the suffix of OUTPUT)")
     parser.add_argument(
         "--suffix", default="", metavar="SUFFIX", help="suffix of the file if the format has several, such as .bin"
@@ -284,7 +293,7 @@ def add_export(commands: Commands) -> None:
 
 def export(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    wanted = Wanted(arguments.format, arguments.suffix, arguments.program)
+    wanted = Wanted(arguments.format, arguments.suffix, arguments.program, arguments.license)
     library = open_services(arguments).library
     exported = library.export_to(arguments.output, arguments.name, wanted, arguments.file, arguments.overwrite)
     if arguments.json:

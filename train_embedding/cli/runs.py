@@ -1,4 +1,4 @@
-"""`train-embedding runs`: list, show, resume, note, delete and restore training runs."""
+"""`train-embedding runs`: list, show, resume, compare, note, delete and restore training runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from train_embedding.cli import resume
+from train_embedding.cli import comparing, resume
 from train_embedding.cli.common import (
     OPTION_NAMES,
     Commands,
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 def add_to(commands: Commands) -> None:
     """Add the command with its subcommands."""
-    what = "List, show, resume, note, delete and restore training runs."
+    what = "List, show, resume, compare, note, delete and restore training runs."
     runs = commands.add_parser("runs", help="list and manage training runs", description=what)
     verbs = runs.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_list(verbs)
     _add_show(verbs)
     resume.add_to(verbs)
+    comparing.add_to_runs(verbs)
     _add_note(verbs)
     _add_delete(verbs)
     _add_restore(verbs)

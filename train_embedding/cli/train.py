@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from train_embedding.cli.common import (
@@ -22,6 +22,7 @@ from train_embedding.cli.common import (
 from train_embedding.engine.config import OPTIONS, Option, TrainingSpec
 from train_embedding.errors import InvalidOption, NotFound, TrainingFailed
 from train_embedding.messages import msg, verbatim
+from train_embedding.services.kinds import WITH_IMAGES, kind_values
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -35,6 +36,19 @@ def add_to(commands: Commands) -> None:
     """Add the command, with an option for each option of a training run; defaults come from the preset."""
     what = "Train an embedding on a dataset, which is a folder of images. Ctrl-C stops the run and keeps the result."
     parser = add_command(commands, "train", run, "train an embedding", what)
+    add_training_arguments(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, print how much time and memory the run will need, and do not train",
+    )
+    parser.add_argument("--json", action="store_true", help="print the final state of the run, or the estimate, as JSON")
+    add_host_options(parser)
+    add_training_options(parser)
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the embedding and the dataset."""
     parser.usage = "%(prog)s [OPTIONS] NAME [FOLDER]"
     parser.add_argument(
         "embedding", metavar=ARGUMENTS["embedding"], help="an existing embedding; `train-embedding create` creates one"
@@ -46,8 +60,12 @@ def add_to(commands: Commands) -> None:
         default="",
         help="folder of training images; not needed with --teacher-prompt",
     )
-    parser.add_argument("--json", action="store_true", help="print the final state of the run as JSON")
-    add_host_options(parser)
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add an option for each option of a training run that is not a positional argument."""
+    what = "what the images show: sets the caption lines and preview prompts; a negative embedding learns from bad images"
+    parser.add_argument("--kind", choices=WITH_IMAGES, help=what)
     options = [option for option in OPTIONS if option.name not in ARGUMENTS]
     groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in options)}
     for option in options:
@@ -58,6 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
 
     def train(services: Services) -> int:
+        if arguments.dry_run:
+            return estimate(services, spec_of(arguments, services), arguments.json)
         return finish(services.runs, services.runs.start(spec_of(arguments, services)), arguments.json)
 
     return run_in_main_process(arguments, train)
@@ -88,31 +108,70 @@ def finish(runs: Runs, state: RunState, as_json: bool) -> int:
     return 0
 
 
-def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
-    """Build the spec of the options that were given, on top of the preset's.
+def estimate(services: Services, spec: TrainingSpec, as_json: bool) -> int:
+    """Check a run, and print how much time and memory it will need.
+
+    Args:
+        services: Would train.
+        spec: The run.
+        as_json: Whether to print JSON.
 
     Raises:
-        InvalidSpec: A value is not allowed.
+        TrainEmbeddingError: The run cannot be started.
+    """
+    from train_embedding.services.training import describe_estimate
+
+    spec, notes = services.runs.check(spec)
+    for note in notes:
+        print(with_option_names(note), file=sys.stderr)
+    found = services.estimates.estimate(spec)
+    if as_json:
+        print_json(found)
+    else:
+        for line in describe_estimate(found):
+            print(with_option_names(line))
+    return 0
+
+
+def spec_of(arguments: argparse.Namespace, services: Services) -> TrainingSpec:
+    """Build the spec of the options that were given, on top of the preset's, which may be one of the user's.
+
+    Raises:
+        InvalidSpec: A value is not allowed, or there is no such preset.
         NotFound: There is no caption template of that name.
     """
-    values = {option.name: getattr(arguments, option.name) for option in OPTIONS}
+    given = given_options(arguments, services)
+    try:
+        return TrainingSpec.from_json(services.presets.resolved(given))
+    except InvalidOption as problem:
+        raise problem.shown_as(verbatim(OPTION_NAMES[problem.option])) from problem
+
+
+def given_options(arguments: argparse.Namespace, services: Services) -> dict[str, Any]:
+    """Return the options of a training run that were given, on top of those of the kind.
+
+    Raises:
+        NotFound: There is no caption template of that name.
+    """
+    values = {option.name: getattr(arguments, option.name, None) for option in OPTIONS}
     given = {name: value for name, value in values.items() if value is not None}
     if "template" in given:
         given["template"] = list(caption_lines(given["template"], services))
-    try:
-        return TrainingSpec.from_json(given)
-    except InvalidOption as problem:
-        raise problem.shown_as(verbatim(OPTION_NAMES[problem.option])) from problem
+    kind = getattr(arguments, "kind", None)
+    return {**(kind_values(kind) if kind else {}), **given}
 
 
 def _help(option: Option) -> str:
     has_default = option.kind != "lines" and option.default not in ("", 0, False)
     default = "on" if option.kind == "flag" else option.default
-    return (option.help + (f" (default: {default})" if has_default else "")).replace("%", "%%")
+    choices = f" {', '.join(option.choices)}, or one of yours." if option.name == "preset" else ""
+    return (option.help + choices + (f" (default: {default})" if has_default else "")).replace("%", "%%")
 
 
 def _syntax(option: Option) -> dict[str, Any]:
     """Return the arguments of `add_argument` for the kind of an option."""
+    if option.name == "preset":
+        return {"metavar": "NAME"}
     if option.kind == "choice":
         return {"choices": option.choices}
     if option.kind == "flag":
@@ -144,12 +203,18 @@ def caption_lines(texts: Iterable[str], services: Services) -> Iterable[str]:
         yield from templates[text]
 
 
-def follow(runs: Runs, state: RunState) -> RunState:
-    """Show a progress bar until the run has ended; Ctrl-C stops it after the current step."""
+def follow(runs: Runs, state: RunState, stop: Callable[[], object] | None = None) -> RunState:
+    """Show a progress bar until the run has ended.
+
+    Args:
+        runs: The service that the run was started with.
+        state: The run as it was started.
+        stop: What Ctrl-C does; by default, the run is stopped after the current step.
+    """
     from tqdm import tqdm
 
     bar: Any = tqdm(total=state.steps, unit="step", desc=state.embedding, file=sys.stderr, mininterval=0.5)
-    with bar, call_on_stop_signals(lambda: runs.stop(state.id)):
+    with bar, call_on_stop_signals(stop or (lambda: runs.stop(state.id))):
         while state.active:
             state = runs.wait(state.id, TICK)
             if state.status == "stopping":
