@@ -1,22 +1,23 @@
 /*
- * Train Embedding in the browser: double click on a card, sending to prompts, polling while training runs, refreshing the
- * host's cards. The Library panel's own part is in train_embedding_library.js.
+ * Train Embedding in the browser: double click on a card, sending to prompts, polling while training runs, progress in the
+ * title and a notification at the end, refreshing the host's cards. The Library panel's own part is in train_embedding_library.js.
  *
- * It serves the WebUI and the standalone app. All it relies on are element ids and `data-name`; of the host's own
- * functions and variables it uses, where they exist, `opts.extra_networks_add_text_separator`, `applyExtraNetworkFilter`,
- * `extraNetworksApplySort` and `setupAllResizeHandles`.
+ * It serves the WebUI and its relatives, SD.Next, and the standalone app. All it relies on are element ids, `data-name` and, in
+ * SD.Next, where that is a path, `data-short`; of the host's own functions and variables it uses, where they exist,
+ * `opts.extra_networks_add_text_separator`, `applyExtraNetworkFilter`, `extraNetworksApplySort` and `setupAllResizeHandles`.
  * Cards and tabs are drawn again at any time, so every listener sits on the document.
  */
 (() => {
     "use strict";
 
-    const TABS = ["txt2img", "img2img"];
+    const TABS = ["txt2img", "img2img", "control", "video"]; // the last two in SD.Next
+    const PAGES = ["textual_inversion", "embedding"]; // of cards: the WebUI's, and SD.Next's
     const CARDS = [
-        {container: "#txt2img_textual_inversion_cards", card: ".card[data-name]", tab: "txt2img"},
-        {container: "#img2img_textual_inversion_cards", card: ".card[data-name]", tab: "img2img"},
+        ...TABS.flatMap((tab) => PAGES.map((page) => ({container: `#${tab}_${page}_cards`, card: ".card[data-name]", tab}))),
         {container: "#te_library_cards", card: ".te-card[data-name], .card[data-name]", tab: null},
     ];
-    const INNER_BUTTON = ".button-row, .card-button, button, a[href]";
+    const INNER_BUTTON = ".button-row, .card-button, button, a[href], [data-short] .actions, [data-short] .tag";
+    // In the WebUI, .actions is the lower part of a card with its name; in SD.Next, whose cards have data-short, it is a row of buttons.
     const TICK = 500;
     const POLL_BUSY = 1000;
     const POLL_IDLE = 5000;
@@ -104,10 +105,15 @@
             if (element?.closest(place.container)) {
                 const button = event.target.closest(INNER_BUTTON);
                 if (button && button !== element && element.contains(button)) return null;
-                return {element, name: element.dataset.name, tab: place.tab, key: `${place.container} ${element.dataset.name}`};
+                const name = nameOf(element);
+                return {element, name, tab: place.tab, key: `${place.container} ${name}`};
             }
         }
         return null;
+    }
+
+    function nameOf(card) {
+        return card.dataset.short || card.dataset.name;
     }
 
     function remember(card) {
@@ -132,7 +138,7 @@
         (event) => {
             const card = cardAt(event);
             if (!card) {
-                first = null;
+                if (event.isTrusted) first = null; // not when polling presses its button between the two clicks
                 return;
             }
             if (event.detail < 2 || first === null || first.key !== card.key) {
@@ -235,6 +241,47 @@
         }
     }
 
+    // ---- the title of the page, and the sound and the notification at the end of a run -----------------------------
+
+    const MARK = /^\[(?:\d+%|✓)\] /;
+    let followed = ""; // the run that is or was active
+
+    function followRun() {
+        const progress = document.querySelector("#te_train_progress .te-progress");
+        if (!progress) return;
+        if (progress.dataset.active === "true") {
+            followed = progress.dataset.run;
+            mark(`[${percentOf(progress)}%] `);
+        } else if (followed) {
+            if (followed === progress.dataset.run) announceEnd(progress);
+            mark(document.hidden ? "[✓] " : "");
+            followed = "";
+        } else if (!document.hidden && document.title.startsWith("[✓] ")) {
+            mark("");
+        }
+    }
+
+    function percentOf(progress) {
+        const track = progress.querySelector("[role=progressbar]");
+        const [now, most] = ["aria-valuenow", "aria-valuemax"].map((name) => Number(track?.getAttribute(name)));
+        return most > 0 ? Math.floor((100 * now) / most) : 0;
+    }
+
+    /** Puts a mark in front of the title, in place of an earlier one. */
+    function mark(text) {
+        const title = text + document.title.replace(MARK, "");
+        if (document.title !== title) document.title = title;
+    }
+
+    /** Plays the host's notification sound, and shows a notification if the host was allowed to and the page is not in use. */
+    function announceEnd(progress) {
+        const sound = document.querySelector("#audio_notification audio");
+        sound?.play()?.catch(() => {}); // the browser may not allow it
+        if (document.hasFocus() || window.Notification?.permission !== "granted") return;
+        const [name, text] = ["b", "span"].map((part) => progress.querySelector(`p ${part}`)?.textContent || "");
+        new Notification(name, {body: text}).onclick = () => window.focus();
+    }
+
     // ---- the host's cards ------------------------------------------------------------------------------------------
 
     let cardsVersion = ""; // the one that the host's cards show
@@ -248,7 +295,7 @@
     }
 
     function cardsOf(tab) {
-        return document.getElementById(`${tab}_textual_inversion_cards`);
+        return document.querySelector(PAGES.map((page) => `#${tab}_${page}_cards`).join());
     }
 
     async function refreshWhenChanged() {
@@ -282,7 +329,7 @@
     function cardsAreMissing(tab) {
         const cards = cardsOf(tab);
         if (cards === null) return false;
-        const there = new Set(Array.from(cards.querySelectorAll(".card[data-name]"), (card) => card.dataset.name));
+        const there = new Set(Array.from(cards.querySelectorAll(".card[data-name]"), nameOf));
         const loaded = document.querySelectorAll("#te_library_cards .te-card[data-name]:not(.te-left-out)");
         return Array.from(loaded).some((card) => !there.has(card.dataset.name));
     }
@@ -306,6 +353,7 @@
 
     /** New cards come in the host's order, unfiltered. A page that is not shown is filtered by the host when it is opened. */
     function sortAndFilter(tab) {
+        searchAgain(tab);
         const id = `${tab}_textual_inversion`;
         const page = document.getElementById(id);
         if (!page) return;
@@ -314,6 +362,12 @@
         } else if (typeof extraNetworksApplySort === "object" && extraNetworksApplySort[id]) {
             extraNetworksApplySort[id](true);
         }
+    }
+
+    /** SD.Next hides cards when something is typed into its search box. */
+    function searchAgain(tab) {
+        const box = document.getElementById(`${tab}_embedding_cards`) && textOf(`${tab}_extra_search`);
+        if (box?.value) box.dispatchEvent(new Event("input", {bubbles: true}));
     }
 
     /** What a person has changed about the pane of cards, which is drawn anew with them: its tree of folders, and the scrolling. */
@@ -371,6 +425,7 @@
             pollNow();
         }
         pollWhenDue();
+        followRun();
         refreshWhenChanged();
         showButtonsWithABox();
     }

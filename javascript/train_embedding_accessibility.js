@@ -14,9 +14,13 @@
     const ANNOUNCED = [
         "te_create_status",
         "te_train_dataset_check",
+        "te_train_images_status",
         "te_train_status",
+        "te_dataset_status",
+        "te_queue_status",
         "te_runs_status",
         "te_library_status",
+        "te_presets_status",
         "te_library_combined",
         "html_info_txt2img",
     ];

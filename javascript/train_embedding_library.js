@@ -1,6 +1,6 @@
 /*
  * The Library panel in the browser: searching, filtering and sorting its cards, pictures for those in view, the keyboard,
- * files dropped on it, and messages brought into view. Data from names and files only ever becomes text, an option's value
+ * the names of uploaded files, and messages brought into view. Data from names and files only ever becomes text, an option's value
  * or a picture's address.
  */
 (() => {
@@ -418,33 +418,9 @@
         blank.replaceWith(picture);
     }
 
-    // ---- files dropped on the panel --------------------------------------------------------------------------------
+    // ---- uploads ---------------------------------------------------------------------------------------------------
 
     const UPLOAD = "#te_library_upload input[type=file]";
-
-    function panelUnder(event) {
-        const files = event.dataTransfer && Array.from(event.dataTransfer.types).includes("Files");
-        return files && event.target instanceof Element ? event.target.closest("#te_library") : null;
-    }
-
-    for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
-        document.addEventListener(
-            kind,
-            (event) => {
-                const panel = panelUnder(event);
-                if (!panel) return;
-                event.preventDefault();
-                const leaves = kind === "drop" || (kind === "dragleave" && !panel.contains(event.relatedTarget));
-                panel.classList.toggle("te-drop", !leaves);
-                const input = document.querySelector(UPLOAD);
-                if (kind !== "drop" || !input) return;
-                event.stopPropagation();
-                input.files = event.dataTransfer.files;
-                input.dispatchEvent(new Event("change", {bubbles: true}));
-            },
-            true,
-        );
-    }
 
     /** gradio changes names on their way to the server, so they are sent beside the files. */
     document.addEventListener(

@@ -12,7 +12,8 @@ pytest.importorskip("gradio")
 from train_embedding.engine.config.presets import PRESETS
 from train_embedding.engine.config.spec import OPTIONS, TrainingSpec
 from train_embedding.errors import InvalidInput, InvalidSpec
-from train_embedding.ui import fields, train_panel
+from train_embedding.ui import fields
+from train_embedding.ui.training import panel as train_panel
 
 NAMES = [field.name for field in dataclasses.fields(TrainingSpec)]
 
@@ -33,7 +34,8 @@ def test_every_field_of_the_spec_has_one_widget() -> None:
 
 
 def test_every_field_has_one_place_in_the_panel() -> None:
-    advanced = [option for group in train_panel.advanced_groups() for option in OPTIONS if option.group == group]
+    groups = train_panel.advanced_groups()
+    advanced = [option for group in groups for option in OPTIONS if option.advanced and option.group == group]
     shown = [option for option in OPTIONS if not option.advanced] + advanced
     assert sorted(option.name for row in fields.rows_of(shown) for option in row) == sorted(NAMES)
 

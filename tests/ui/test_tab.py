@@ -15,13 +15,18 @@ pytest.importorskip("gradio")
 import gradio as gr
 from PIL import Image
 
+from tests.event_loops import inside_a_loop
 from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.errors import StorageFailed
 from train_embedding.services import Services
+from train_embedding.services.kinds import DECIDED
 from train_embedding.services.run_records import RunState
-from train_embedding.ui import fields, train_panel
+from train_embedding.ui import fields, gradio_compat
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.library.panel import LibraryVersion
+from train_embedding.ui.tab import build
+from train_embedding.ui.training import panel as train_panel
+from train_embedding.ui.training import progress
 
 CREATE = ("name", "init_text", "start", "vectors", "overwrite", "button", "status", "budget")
 TRAIN = (
@@ -194,7 +199,7 @@ def test_a_page_that_the_server_has_forgotten_keeps_what_was_typed(
     assert components["te_train_progress"] in updates
     assert components["te_cards_version"] in updates
     filled_in = {fields.elem_id(name) for name in fields.BY_NAME}
-    assert [component.elem_id for component in updates if component.elem_id in filled_in] == []
+    assert [field.elem_id for field, update in updates.items() if field.elem_id in filled_in and "value" in update] == []
 
 
 @pytest.mark.parametrize(("handler_name", "field"), [("poll", "te_page_opened"), ("update", "te_library_shown")])
@@ -226,7 +231,7 @@ def failing(problem: Exception) -> Callable[..., Any]:
 def test_a_part_that_fails_takes_no_other_with_it(
     handler: Handler, components: Components, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train_panel, "_previews", failing(ZeroDivisionError("secret")))
+    monkeypatch.setattr(progress, "_previews", failing(ZeroDivisionError("secret")))
     status, gallery = components["te_train_status"], components["te_train_gallery"]
     first = handler("poll")(None, "")
     assert {components["te_train_progress"], components["te_train_plot"], components["te_cards_version"]} <= set(first)
@@ -239,7 +244,7 @@ def test_a_part_that_fails_takes_no_other_with_it(
         assert [component.elem_id for component in later] == [None], "told once, so that other messages can be read"
         known = seen_of(later)
     assert len([record for record in caplog.records if record.exc_info]) == 1
-    monkeypatch.setattr(train_panel, "_previews", lambda _: [])
+    monkeypatch.setattr(progress, "_previews", lambda _: [])
     better = handler("poll")(known, "yes")
     assert better[gallery] == []
     assert "Something" not in better[status]
@@ -285,7 +290,8 @@ def test_versions_of_two_servers_are_told_apart(services: Services) -> None:
 
 def train_values(components: Components, **changes: Any) -> dict[Any, Any]:
     values = {**fields.initial_values({}), **changes}
-    return {components[fields.elem_id(name)]: fields.widget_value(name, value) for name, value in values.items()}
+    shown = {components[fields.elem_id(name)]: fields.widget_value(name, value) for name, value in values.items()}
+    return {**shown, components["te_train_kind"]: "subject"}
 
 
 @pytest.mark.parametrize(
@@ -319,23 +325,18 @@ def test_train_starts_a_run_and_remembers_the_fields(
     assert services.settings.load()["steps"] == 5
 
 
-def test_the_folder_is_looked_at(handler: Handler, components: Components, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / "<b>.png").write_bytes(b"x")
-    check = components["te_train_dataset_check"]
-    assert "1 image, 1 skipped" in handler("check")(f" {tmp_path} ")[check]
-    assert "&lt;b&gt;.png: It is not an image" in handler("check")(str(tmp_path))[check]
-    assert "does not exist" in handler("check")(str(tmp_path / "none"))[check]
-    assert handler("check")("  ")[check] == ""
-    (tmp_path / "3_more").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "3_more" / "a.png")
-    assert "Images in the subfolder 3_more are not used." in handler("check")(str(tmp_path))[check]
-    assert "not used" not in handler("check")(str(tmp_path), True)[check]
-
-
 def test_a_template_fills_the_lines(handler: Handler, services: Services) -> None:
     name, lines = next(iter(services.datasets.templates().items()))
     assert handler("fill_template")(name) == "\n".join(lines)
+
+
+def test_a_kind_fills_captions_and_previews_and_is_recognised(handler: Handler, components: Components) -> None:
+    updates = handler("fill_kind")("negative")
+    lines, prompts, negative = (updates[components[f"te_train_{name}"]] for name in DECIDED)
+    assert "[name], [filewords]" in lines.splitlines()
+    assert (negative, "[name]" in prompts) == ("[name]", False)
+    assert handler("show_kind")("subject", lines, prompts, negative) == "negative"
+    assert handler("show_kind")("subject", lines, "a dog", negative) is None
 
 
 def test_a_preset_fills_its_fields(handler: Handler, components: Components) -> None:
@@ -378,3 +379,10 @@ def test_a_full_disk_does_not_hide_that_an_embedding_was_made(
     monkeypatch.setattr(services.settings, "save", full)
     assert "Created my-cat" in handler("create")("my-cat", "cat", "1", False, "tokens")[components["te_create_status"]]
     assert "The disk is full." in caplog.text
+
+
+@pytest.mark.skipif(gradio_compat.MAJOR < 6, reason="takes away what gradio 6 has")
+def test_the_tab_is_built_without_an_event_for_leaving_a_number(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in gradio 4.40, which Forge and Forge Neo have."""
+    monkeypatch.delattr(gr.Number, "blur")
+    assert inside_a_loop(lambda: build(services)).blocks

@@ -13,7 +13,7 @@ from train_embedding.engine.config.spec import TrainingSpec
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.testing import FakeHost
-from train_embedding.ui import train_panel
+from train_embedding.ui.training import progress
 
 SPEC = TrainingSpec("my-cat", "/pictures")
 
@@ -55,4 +55,4 @@ def test_previews_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(good)
     broken.write_bytes(good.read_bytes()[:40])
     state = RunState("7", "my-cat", tmp_path, SPEC, previews=(good, broken, tmp_path / "0000200.png"))
-    assert [caption for _, caption in train_panel._previews(state)] == ["step 0"]
+    assert [caption for _, caption in progress._previews(state)] == ["step 0"]

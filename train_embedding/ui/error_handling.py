@@ -39,6 +39,7 @@ def errors_in(status: gr.HTML) -> Callable[[Callable[..., Any]], Callable[..., A
                 logger.exception("%s failed", handler.__qualname__)
                 return {status: _unexpected_message(problem)}
 
+        guarded.__annotations__ = {}  # gradio evaluates them, at every event
         return guarded
 
     return decorate

@@ -47,8 +47,10 @@ def make_widget(option: Option, value: Any) -> Any:
         "info": t(option.help),
         "elem_id": elem_id(option.name),
     }
-    if option.name == "embedding":
-        # Any name may be typed: the service explains what is wrong with an unknown one.
+    if option.name == "dataset":
+        common["info"] = t("Choose a dataset, or type the path of a folder of 5 to 20 images and press Enter.")
+    if option.name in ("embedding", "dataset"):
+        # Anything may be typed: the service explains what is wrong with an unknown name or folder.
         choices = [value] if value else []
         return gr.Dropdown(choices=choices, value=value or None, allow_custom_value=True, scale=1, **common)
     if option.kind == "choice":
@@ -87,8 +89,12 @@ def initial_values(remembered: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
+def read_spec(raw: Mapping[str, Any], *, packs: bool = False) -> TrainingSpec:
     """Build the spec from the values of all widgets, by option.
+
+    Args:
+        raw: The values.
+        packs: Whether a prompt is to be packed.
 
     Raises:
         InvalidInput: Something is missing or not allowed; the message names the widget's label.
@@ -96,6 +102,10 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
     values = {name: _read(BY_NAME[name], value) for name, value in raw.items()}
     if not values["embedding"]:
         raise InvalidInput(msg("No embedding is selected."), msg("Select one, or create one first."))
+    if packs and not values["teacher_prompt"].strip():
+        raise InvalidInput(
+            msg("No prompt to pack is given."), msg('Enter it in "{option}".', option=BY_NAME["teacher_prompt"].label)
+        )
     if not values["dataset"] and not values["teacher_prompt"].strip():
         hint = msg('Enter the path of its folder in "{option}".', option=BY_NAME["dataset"].label)
         raise InvalidInput(msg("No dataset is given."), hint)
@@ -103,6 +113,42 @@ def read_spec(raw: Mapping[str, Any]) -> TrainingSpec:
         return TrainingSpec.from_json(values)
     except InvalidOption as problem:
         raise problem.shown_as(msg('"{option}"', option=BY_NAME[problem.option].label)) from problem
+
+
+def read_options(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the values of some widgets to those of their options; without a value, a choice of names is empty.
+
+    Raises:
+        InvalidInput: A value is not allowed; the message names the widget's label.
+    """
+    values = {name: _read(BY_NAME[name], "" if value is None and name == "embedding" else value) for name, value in raw.items()}
+    for name, value in values.items():
+        option = BY_NAME[name]
+        if option.kind == "lines":
+            values[name] = value = tuple(line for line in value.splitlines() if line.strip())
+        if not value and option.kind in ("text", "lines"):
+            continue
+        try:
+            check_option(option, value)
+        except InvalidOption as problem:
+            raise problem.shown_as(msg('"{option}"', option=option.label)) from problem
+    return values
+
+
+def read_value(option: Option, raw: Any) -> Any:
+    """Convert a widget's value to the option's. Raises InvalidSpec for an empty number."""
+    value = _read(option, raw)
+    return tuple(line.strip() for line in value.splitlines() if line.strip()) if option.kind == "lines" else value
+
+
+def differs(option: Option, raw: Any, usual: Any) -> bool:
+    """Whether a widget shows, or would give, another value than the usual one."""
+    if isinstance(raw, tuple):
+        return raw != usual
+    try:
+        return read_value(option, raw) != usual
+    except InvalidSpec:
+        return True
 
 
 def preset_updates(preset: str) -> dict[str, Any]:

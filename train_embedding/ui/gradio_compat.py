@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,11 @@ def javascript(code: str) -> dict[str, Any]:
     return {"js" if MAJOR >= 4 else "_js": code}
 
 
+def event_of_leaving(field: Any) -> Any:
+    """Return the event that happens when a field is left; for a gr.Number of gradio 4.40, which has none, that of every input."""
+    return field.blur if hasattr(field, "blur") else field.input
+
+
 def line_plot(*, color_title: str, **arguments: Any) -> gr.LinePlot:
     """Make a LinePlot that fills its column.
 
@@ -45,8 +50,19 @@ def line_plot(*, color_title: str, **arguments: Any) -> gr.LinePlot:
     arguments["color_title" if "color_title" in parameters else "color_legend_title"] = color_title
     # A label would cover the plot in gradio 3, and cut off the legend later. gradio 3 needs a width, which style.css stretches.
     older: dict[str, Any] = {"width": 480, "height": 200, "color_legend_position": "bottom"}
-    newer: dict[str, Any] = {"height": 280}
+    newer: dict[str, Any] = {"height": 230 if MAJOR < 6 else 280}  # gradio 4.40 draws 200 pixels, whatever the height is
     return gr.LinePlot(**arguments, show_label=False, **(newer if MAJOR >= 4 else older))
+
+
+def plot_update(value: Any, colors: Mapping[str, str]) -> Any:
+    """Make the update of a LinePlot.
+
+    Args:
+        value: The DataFrame.
+        colors: Color by curve. gradio 6 draws curves that were not in the first data only if another argument changes too.
+    """
+    known: dict[str, Any] = {"color_map": dict(colors)} if "color_map" in inspect.signature(gr.LinePlot).parameters else {}
+    return gr.update(value=value, **known)
 
 
 def gallery(**arguments: Any) -> gr.Gallery:

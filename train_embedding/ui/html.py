@@ -136,7 +136,7 @@ def progress_text(state: RunState) -> Message:
     if state.status not in ("queued", "preparing"):
         parts.append(msg("step {step} of {steps}", step=state.step, steps=state.steps))
     if state.active and state.eta_seconds is not None:
-        parts.append(msg("{time} left", time=duration(state.eta_seconds)))
+        parts.append(_remaining(state, state.eta_seconds))
     if state.loss is not None:
         parts.append(msg("loss {loss:.4f}", loss=state.loss))
     return joined(parts, DOT)
@@ -202,6 +202,15 @@ def _ended(state: RunState) -> Message:
     )
 
 
+def _remaining(state: RunState, seconds: float) -> Message:
+    """Return the remaining time. Early stopping may double the steps if the rate falls, or else end the run at any step."""
+    left = duration(seconds)
+    if state.eta_at_most is not None and duration(state.eta_at_most) != left:
+        return msg("{time} left, at most {longest}", time=left, longest=duration(state.eta_at_most))
+    may_stop = state.spec.early_stopping and state.spec.eval_every and state.spec.lr_scheduler == "constant"
+    return msg("at most {time} left", time=left) if may_stop else msg("{time} left", time=left)
+
+
 def _curves(state: RunState) -> Message:
     """Return what the plot of the losses shows in words, for screen readers; empty without a loss."""
     sentences: list[Message] = []
@@ -229,13 +238,14 @@ def _curve(points: Sequence[tuple[int, float]]) -> Message:
 
 def _image_facts(image: Mapping[str, Any]) -> Message:
     """Describe an image of a run's report, as in "1024 × 768 → 576 × 448, mask from transparency"."""
-    own, trained_at, repeats = _size(image["size"]), _size(image["trained_at"]), image["repeats"]
+    crop, trained_at, repeats = image.get("crop"), _size(image["trained_at"]), image["repeats"]
+    sizes = [_size(image["size"]), *([_size(crop[2:])] if crop else []), trained_at]
     mask = _MASKS.get(image["mask"], NOTHING)
     if mask and not image["mask_counts"]:
         mask = msg("uniform mask (not used)")
     return joined(
         [
-            verbatim(own if own == trained_at else f"{own} → {trained_at}"),
+            verbatim(" → ".join(dict.fromkeys(sizes))),
             mask,
             msg("used {number} times as often", number=repeats) if repeats > 1 else NOTHING,
         ]

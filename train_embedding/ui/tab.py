@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,19 @@ import gradio as gr
 
 from train_embedding.messages import Message, msg
 from train_embedding.translations import Language, in_language, t
-from train_embedding.ui import create_panel, html, train_panel
+from train_embedding.ui import html
+from train_embedding.ui.comparing import panel as compare_panel
+from train_embedding.ui.datasets import auto_captions
+from train_embedding.ui.datasets import editor as image_editor
+from train_embedding.ui.datasets import panel as dataset_panel
+from train_embedding.ui.datasets.views import Views
 from train_embedding.ui.error_handling import PollErrors
 from train_embedding.ui.gradio_compat import AT_ONCE, bind_language
 from train_embedding.ui.library import panel as library_panel
+from train_embedding.ui.queue import panel as queue_panel
 from train_embedding.ui.runs import panel as runs_panel
+from train_embedding.ui.training import create as create_panel
+from train_embedding.ui.training import panel as train_panel
 
 if TYPE_CHECKING:
     from train_embedding.services import Services
@@ -34,11 +42,22 @@ STATUS = "status"
 class Panels:
     """The panels of the tab, and the sub-tabs that they are on."""
 
-    create: create_panel.CreatePanel
     train: train_panel.TrainPanel
+    datasets: dataset_panel.DatasetPanel
+    queue: queue_panel.QueuePanel
     runs: runs_panel.RunsPanel
+    compare: compare_panel.ComparePanel
     library: library_panel.LibraryPanel
     tabs: gr.Tabs
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What several handlers share, and the poll reads."""
+
+    views: Views
+    interrogators: auto_captions.Interrogators
+    library: library_panel.LibraryVersion
 
 
 def build(services: Services, host_cards: HostCards | None = None, language: Language = "en") -> gr.Blocks:
@@ -79,17 +98,21 @@ def render(services: Services, host_cards: HostCards) -> None:
     """
     with gr.Column(elem_classes=["te-hidden"]):
         hidden, runs_hidden = library_panel.build_hidden(), runs_panel.build_hidden()
+        dataset_hidden, queue_hidden = dataset_panel.build_hidden(), queue_panel.build_hidden()
     with gr.Column(elem_id="te_panels"), gr.Tabs(elem_id="te_tabs") as tabs:
-        with _sub_tab(msg("Train"), "te_tab_train"), gr.Row(equal_height=False, elem_id="te_train_columns"):
-            with gr.Column(scale=3, min_width=260, elem_id="te_create"):
-                create = create_panel.build(services)
-            with gr.Column(scale=5, min_width=420, elem_id="te_train"):
-                train = train_panel.build(services)
-        with _sub_tab(msg("Runs"), "te_tab_runs"), gr.Column(elem_id="te_runs"):
-            runs = runs_panel.build(runs_hidden)
+        with _sub_tab(msg("Train"), "te_tab_train"), gr.Column(elem_id="te_train"):
+            train = train_panel.build(services)
+        with _sub_tab(msg("Dataset"), dataset_panel.TAB), gr.Column(elem_id="te_dataset"):
+            datasets = dataset_panel.build(services, dataset_hidden)
+        with _sub_tab(msg("Runs"), "te_tab_runs"):
+            with gr.Column(elem_id="te_queue"):
+                queue = queue_panel.build(queue_hidden)
+            with gr.Column(elem_id="te_runs"):
+                runs = runs_panel.build(runs_hidden)
+                compare = compare_panel.build()
         with _sub_tab(msg("Library"), "te_tab_library"), gr.Column(elem_id="te_library"):
             library = library_panel.build(services, hidden)
-    _keep_up_to_date(services, Panels(create, train, runs, library, tabs))
+    _keep_up_to_date(services, Panels(train, datasets, queue, runs, compare, library, tabs))
     _draw_host_cards(host_cards)
 
 
@@ -98,34 +121,19 @@ def _sub_tab(label: Message, elem_id: str) -> gr.Tab:
 
 
 def _keep_up_to_date(services: Services, on: Panels) -> None:
-    """Add the poll: the script clicks a hidden button, and the answer updates what changed since the page's last poll.
+    """Connect the panels, and add the poll: the script clicks a hidden button, and the answer updates what changed meanwhile.
 
     The server keeps what a page has seen, and may forget it: gradio 6 after an hour without a connection, and every version at a
     restart. `opened` is kept in the page. A page that the server has forgotten gets everything again except the fields that the
     user fills in.
     """
-    create, train, runs, library = on.create, on.train, on.runs, on.library
     seen = gr.State(None)
     with gr.Column(elem_classes=["te-hidden"]):
         opened = gr.Textbox("", show_label=False, elem_id="te_page_opened")
         button = gr.Button("Poll", elem_id="te_train_poll")
-    embedding, library_version, errors = train.widgets["embedding"], library_panel.LibraryVersion(services), PollErrors()
-
-    def last_used() -> Updates:
-        updates = train_panel.remembered(services, train)
-        return {widget: update for widget, update in updates.items() if widget is not embedding}
-
-    def train_parts(page: str) -> Parts:
-        parts = train_panel.parts(services, train)
-        return parts if page else {**parts, "fields": (True, last_used)}
-
-    def library_parts(_page: str) -> Parts:
-        return library_panel.parts(library, library_version.read())
-
-    def runs_parts(_page: str) -> Parts:
-        return runs_panel.parts(services, runs)
-
-    panels = (("train", train.status, train_parts), ("runs", runs.status, runs_parts), ("library", library.status, library_parts))
+    embedding, errors = on.train.widgets["embedding"], PollErrors()
+    sources = Sources(Views(services), auto_captions.Interrogators(services), library_panel.LibraryVersion(services))
+    panels = _polled_panels(services, on, sources)
 
     def poll(known: dict[str, Any] | None, page: str) -> Updates:
         known, shown = known or {}, dict[str, Any]()
@@ -145,22 +153,77 @@ def _keep_up_to_date(services: Services, on: Panels) -> None:
 
     def remembered_name() -> Updates:
         with errors.catch("name", []):
-            return train_panel.remembered(services, train).get(embedding, {})
+            return train_panel.remembered(services, on.train).get(embedding, {})
         return {}
 
-    outputs = [seen, opened, train.progress, train.status, train.stop, train.resume, train.plot, train.gallery, train.images]
-    outputs += [runs.hidden.version, runs.status]
-    outputs += [library.hidden.version, library.status, *(widget for widget in train.widgets.values() if widget is not embedding)]
-    events = (
-        create_panel.connect(services, create, embedding, library_version),
-        *train_panel.connect(services, train),
-        *runs_panel.connect(services, runs, train.widgets, on.tabs),
-        *library_panel.connect(services, library, library_version),
-    )
-    for event in events:
+    outputs = [seen, opened, *_polled_widgets(on)]
+    for event in _connect(services, on, sources):
         event.then(poll, [seen, opened], outputs, **AT_ONCE)
-    library_panel.connect_update(services, library, library_version, embedding, remembered_name)
+    library_panel.connect_training(services, on.library, embedding, on.tabs)
+    library_panel.connect_update(services, on.library, sources.library, embedding, remembered_name)
     button.click(poll, [seen, opened], outputs, **AT_ONCE)
+
+
+def _polled_panels(services: Services, on: Panels, sources: Sources) -> Sequence[tuple[str, Any, Callable[[str], Parts]]]:
+    """Return, per panel, its name, where its errors appear, and a function that returns its parts, which is given `opened`."""
+    embedding = on.train.widgets["embedding"]
+
+    def last_used() -> Updates:
+        updates = train_panel.remembered(services, on.train)
+        return {widget: update for widget, update in updates.items() if widget is not embedding}
+
+    def train_parts(page: str) -> Parts:
+        parts = train_panel.parts(services, on.train)
+        return parts if page else {**parts, "fields": (True, last_used)}
+
+    def dataset_parts(_page: str) -> Parts:
+        captions = auto_captions.parts(services, on.datasets, sources.views, sources.interrogators)
+        return {**captions, **image_editor.parts(services, on.datasets, sources.views)}
+
+    def queue_parts(_page: str) -> Parts:
+        return queue_panel.parts(services, on.queue, on.train)
+
+    def runs_parts(_page: str) -> Parts:
+        return runs_panel.parts(services, on.runs)
+
+    def library_parts(_page: str) -> Parts:
+        return library_panel.parts(on.library, sources.library.read())
+
+    return (
+        ("train", on.train.status, train_parts),
+        ("dataset", on.datasets.status, dataset_parts),
+        ("queue", on.queue.status, queue_parts),
+        ("runs", on.runs.status, runs_parts),
+        ("library", on.library.status, library_parts),
+    )
+
+
+def _polled_widgets(on: Panels) -> Sequence[Any]:
+    """Return the widgets that the parts of the panels update."""
+    train, embedding = on.train, on.train.widgets["embedding"]
+    return [
+        *train_panel.polled_widgets(train),
+        *(widget for widget in train.widgets.values() if widget is not embedding),
+        *auto_captions.outputs(on.datasets), *image_editor.outputs(on.datasets), on.datasets.status,
+        on.queue.hidden.version, on.queue.status,
+        on.runs.hidden.version, on.runs.status,
+        on.library.hidden.version, on.library.status,
+    ]  # fmt: skip
+
+
+def _connect(services: Services, on: Panels, sources: Sources) -> Sequence[Any]:
+    """Make the panels work, and return the events after which the page polls."""
+    of_runs = runs_panel.connect(services, on.runs, on.train.widgets, on.tabs)
+    train_panel.follow_filling(services, on.train, of_runs[-1])
+    return (
+        create_panel.connect(services, on.train.create, on.train.widgets["embedding"], sources.library),
+        *train_panel.connect(services, on.train, sources.views),
+        *dataset_panel.connect(services, on.datasets, sources.views, on.train, on.tabs),
+        *queue_panel.connect(services, on.queue, on.train),
+        *of_runs,
+        *compare_panel.connect(services, on.compare, on.runs),
+        *library_panel.connect(services, on.library, sources.library),
+    )
 
 
 def _draw_host_cards(host_cards: HostCards) -> None:

@@ -20,13 +20,13 @@ from train_embedding.services.library.entries import Imported
 from train_embedding.services.sidecars.notes import Notes
 from train_embedding.services.store.trash import Trashed
 from train_embedding.ui.library.details import (
-    deletion_message,
     download_link,
     entry_details,
     import_message,
     restore_message,
     size,
     trash_label,
+    undoable_message,
 )
 from train_embedding.ui.library.inspection import inspection_report, prompt_tokens
 
@@ -45,7 +45,7 @@ EVIL_PIECES = {
     ),
     "left out": entry_details(entry(name=EVIL, loaded=False, reason=EVIL)),
     "imported": import_message([Imported(EVIL, problem=EVIL), Imported(EVIL, entry(name=EVIL), note=EVIL)]),
-    "deleted": deletion_message(EVIL),
+    "deleted": undoable_message(EVIL, EVIL),
     "restored": restore_message([entry(name=EVIL)]),
     "download": download_link(EVIL, b"abc"),
     "report": inspection_report(REPORT, None),

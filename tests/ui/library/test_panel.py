@@ -19,6 +19,7 @@ from benchmarks.hostile_cases import vectors_and_call
 from tests.ui.reading import Reader
 from tests.words import put, vocabulary_host
 from train_embedding.embeddings.embedding import Embedding
+from train_embedding.hosts.base import HostInfo
 from train_embedding.services import Services
 from train_embedding.services.combining import SDXL
 from train_embedding.services.sidecars import NOTE_FIELDS
@@ -49,6 +50,12 @@ def said(updates: dict[Any, Any], component: Any) -> str:
 @pytest.fixture
 def status_of(components: Components) -> Callable[[dict[Any, Any]], str]:
     return lambda updates: said(updates, components["te_library_status"])
+
+
+def undoing(updates: dict[Any, Any]) -> Any:
+    """What the page keeps for the undo button."""
+    [value] = [value for component, value in updates.items() if component.elem_id is None]
+    return value
 
 
 def uploaded(folder: Path, name: str, data: bytes) -> str:
@@ -91,13 +98,12 @@ def test_rename_and_copy_show_the_new_one(handler: Handler, components: Componen
     assert "contains '/'" in status_of(handler("rename")("our-cat.safetensors", "a/b"))
 
 
-def test_delete_and_undo(handler: Handler, components: Components, status_of: Any, blocks: Any, services: Services) -> None:
+def test_delete_and_undo(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
     updates = handler("delete")("my-cat.safetensors")
     assert names(services) == ["my dog"]
     assert "te-deleted" in updates[components["te_library_status"]]
     assert updates[components["te_library_details"]] == ""
-    [trash_id] = [value for component, value in updates.items() if component.elem_id is None]
-    assert status_of(handler("undo")(trash_id)) == "Restored my-cat."
+    assert status_of(handler("undo")(undoing(updates))) == "Restored my-cat."
     assert names(services) == ["my dog", "my-cat"]
 
 
@@ -140,6 +146,92 @@ def test_pictures_from_a_file_and_drawn(handler: Handler, status_of: Any, servic
     assert "No training run is selected." in status_of(handler("take_run")("my-cat.safetensors", None))
 
 
+def test_a_renaming_is_undone(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
+    renamed = handler("rename")("my-cat.safetensors", "your-cat")
+    assert names(services) == ["my dog", "your-cat"]
+    updates = handler("undo")(undoing(renamed))
+    assert updates[components["te_library_selected"]] == "my-cat.safetensors"
+    assert (status_of(updates), names(services)) == ("Restored my-cat.", ["my dog", "my-cat"])
+
+
+def test_restoring_onto_a_taken_name_offers_two_ways_out(
+    handler: Handler, components: Components, status_of: Any, services: Services
+) -> None:
+    status, name = components["te_library_status"], components["te_library_restore_as"]
+    services.library.set_notes("my-cat", {"notes": "the old one"})
+    deleted = handler("delete")("my-cat.safetensors")
+    services.library.copy("my dog", "my-cat")
+    label = trash_label(services.library.trashed()[0])
+    for refused in (handler("undo")(undoing(deleted)), handler("restore")(label)):
+        assert "te-taken" in refused[status]
+        buttons = [components[f"te_library_{button}"].value for button in ("restore_under", "replace")]
+        assert 'Use "{}" or "{}".'.format(*buttons) in status_of(refused)
+        assert refused[name] == "my-cat-2"
+    again = handler("restore_under_name")(undoing(refused), "my dog")
+    assert "te-taken" in again[status]
+    restored = handler("restore_under_name")(undoing(again), "their-cat")
+    assert (status_of(restored), services.library.get("their-cat").notes.notes) == ("Restored their-cat.", "the old one")
+    assert "te-deleted" in restored[status]
+    handler("undo")(undoing(restored))
+    assert names(services) == ["my dog", "my-cat"]
+
+
+def test_a_restored_embedding_that_replaced_another_goes_back(handler: Handler, status_of: Any, services: Services) -> None:
+    services.library.set_notes("my-cat", {"notes": "the old one"})
+    deleted = handler("delete")("my-cat.safetensors")
+    services.library.copy("my dog", "my-cat")
+    refused = handler("undo")(undoing(deleted))
+    replaced = handler("replace_present")(undoing(refused))
+    assert (status_of(replaced), services.library.get("my-cat").notes.notes) == ("Restored my-cat.", "the old one")
+    undone = handler("undo")(undoing(replaced))
+    assert (status_of(undone), services.library.get("my-cat").notes.notes) == ("Restored my-cat.", "")
+    assert torch.equal(services.library.read("my-cat").vectors["clip_l"], services.library.read("my dog").vectors["clip_l"])
+
+
+def test_a_replaced_file_without_notes_of_its_own_goes_back_to_those_that_stayed(handler: Handler, services: Services) -> None:
+    first = services.library.read("my-cat").vectors["clip_l"]
+    services.library.set_notes("my-cat", {"notes": "mine"})
+    handler("convert")("my dog.safetensors", "pt", "my-cat", True)
+    refused = handler("restore")(trash_label(services.library.trashed()[0]))
+    replaced = handler("replace_present")(undoing(refused))
+    assert torch.equal(services.library.read("my-cat").vectors["clip_l"], first)
+    handler("undo")(undoing(replaced))
+    assert not torch.equal(services.library.read("my-cat").vectors["clip_l"], first)
+    assert services.library.get("my-cat").notes.notes == "mine"
+
+
+def test_a_renaming_is_undone_although_its_name_is_taken(
+    handler: Handler, components: Components, status_of: Any, services: Services
+) -> None:
+    renamed = handler("rename")("my-cat.safetensors", "your-cat")
+    services.library.copy("my dog", "my-cat")
+    refused = handler("undo")(undoing(renamed))
+    assert refused[components["te_library_restore_as"]] == "my-cat-2"
+    assert 'already an embedding "my-cat".Use "Restore under this name"' in status_of(refused)
+    assert status_of(handler("restore_under_name")(undoing(refused), "my-cat-2")) == "Restored my-cat-2."
+    assert names(services) == ["my dog", "my-cat", "my-cat-2"]
+    services.library.rename("my-cat-2", "your-cat")
+    handler("replace_present")(undoing(refused))
+    assert names(services) == ["my dog", "my-cat"]
+    assert services.library.trashed()[0].embeddings == ("my-cat.safetensors",)
+
+
+def test_a_conversion_that_overwrites_is_undone(handler: Handler, services: Services) -> None:
+    before = services.library.read("my dog").vectors["clip_l"]
+    converted = handler("convert")("my-cat.safetensors", "pt", "my dog", True)
+    assert not torch.equal(services.library.read("my dog").vectors["clip_l"], before)
+    handler("undo")(undoing(converted))
+    assert torch.equal(services.library.read("my dog").vectors["clip_l"], before)
+    assert names(services) == ["my dog", "my-cat"]
+
+
+def test_an_embedding_is_chosen_for_training(handler: Handler, components: Components, status_of: Any) -> None:
+    updates = handler("train_further")("my-cat.safetensors")
+    assert updates[components["te_train_embedding"]]["value"] == "my-cat"
+    assert updates[components["te_tabs"]]["selected"] == "te_tab_train"
+    assert "No embedding is selected." in status_of(handler("train_further")(""))
+
+
 def test_converting(handler: Handler, components: Components, status_of: Any, services: Services) -> None:
     updates = handler("convert")("my-cat.safetensors", "pt", "")
     assert "Converted my-cat." in status_of(updates)
@@ -151,6 +243,18 @@ def test_converting(handler: Handler, components: Components, status_of: Any, se
     assert "Converted my-cat." in status_of(handler("convert")("my-cat.pt", "safetensors", "my dog", True))
     assert "already has that format" in status_of(handler("convert")("my-cat.pt", "pt", ""))
     assert "Load an SDXL checkpoint." in status_of(handler("convert")("my-cat.pt", "sdxl", ""))
+
+
+def test_only_formats_that_the_host_loads_are_offered() -> None:
+    assert [value for _, value in library_files.conversions((".pt", ".safetensors", ".bin"))] == ["pt", "safetensors", "sdxl"]
+    values = [value for _, value in library_files.conversions(HostInfo.file_suffixes)]
+    assert values == [
+        "pt",
+        "safetensors",
+        "png",
+        "webp",
+        "sdxl",
+    ]
 
 
 def test_converting_to_sdxl(tmp_path: Path) -> None:
@@ -197,6 +301,14 @@ def test_export_for_a_program(
     updates = handler("export")("My Cat.safetensors", "comfyui")
     assert "My_Cat.safetensors" in said(updates, components["te_library_exported"])
     assert "Trigger word: embedding:My_Cat" in status_of(updates)
+
+
+def test_export_to_share(handler: Handler, components: Components, status_of: Callable[[dict[Any, Any]], str]) -> None:
+    updates = handler("export")("my-cat.safetensors", "civitai", "CC BY 4.0")
+    assert "my-cat-civitai.zip" in said(updates, components["te_library_exported"])
+    assert "paste the texts from README.md" in status_of(updates)
+    assert "my-cat.png" in said(handler("export")("my-cat.safetensors", "card", ""), components["te_library_exported"])
+    assert "at most 1000" in status_of(handler("export")("my-cat.safetensors", "civitai", "x" * 1001))
 
 
 def test_a_look_inside(handler: Handler, components: Components) -> None:

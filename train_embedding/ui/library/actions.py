@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from train_embedding.errors import NotFound
 from train_embedding.messages import Message, msg
-from train_embedding.services.sidecars import NOTE_FIELDS, read_preview
+from train_embedding.services import sidecars
 from train_embedding.ui.library.details import run_of
 from train_embedding.ui.library.notes import notes_changes
 
@@ -24,8 +24,8 @@ _PREVIEW_SET = msg("Preview image set.")
 
 
 def save_notes(services: Services, entry: Entry, *values: Any) -> tuple[Entry, Message]:
-    """Save the values of the widgets for `NOTE_FIELDS`, given in that order."""
-    changes = notes_changes({field.name: value for field, value in zip(NOTE_FIELDS, values, strict=True)})
+    """Save the values of the widgets for `sidecars.NOTE_FIELDS`, given in that order."""
+    changes = notes_changes({field.name: value for field, value in zip(sidecars.NOTE_FIELDS, values, strict=True)})
     return services.library.set_notes(entry.name, changes, entry.path), msg("Notes saved.")
 
 
@@ -56,7 +56,7 @@ def set_picture(services: Services, entry: Entry, file: Any) -> tuple[Entry, Mes
         file: The upload as gradio passes it: a path, or an object with a path as its name.
     """
     path = Path(file if isinstance(file, str) else file.name)
-    return services.library.set_preview(entry.name, read_preview(path), entry.path), _PREVIEW_SET
+    return services.library.set_preview(entry.name, sidecars.read_preview(path), entry.path), _PREVIEW_SET
 
 
 def take_run(services: Services, entry: Entry, run: str | None) -> tuple[Entry, Message]:

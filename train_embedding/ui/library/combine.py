@@ -13,10 +13,10 @@ from train_embedding.messages import Message, msg
 from train_embedding.services.combining import quote_name
 from train_embedding.translations import t
 from train_embedding.ui import html
-from train_embedding.ui.create_panel import created_message
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, UNLISTED
 from train_embedding.ui.library.inspection import inspection_report
+from train_embedding.ui.training.create import created_message
 
 if TYPE_CHECKING:
     from markupsafe import Markup

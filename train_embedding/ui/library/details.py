@@ -45,12 +45,18 @@ _HOW_TO_SANITIZE = msg('"{button}" extracts its vectors into a safe file; nothin
 _UNREADABLE = msg("Its vectors cannot be read. Delete the file and download it again.")
 
 
-def entry_details(entry: Entry) -> Markup:
-    """Return the facts about an embedding, its warnings, and buttons that write it into a prompt."""
+def entry_details(entry: Entry, run: str = "") -> Markup:
+    """Return the facts about an embedding, its warnings, and buttons that write it into a prompt.
+
+    Args:
+        entry: The embedding.
+        run: The id of its newest run, whose steps can be compared; empty if there is none.
+    """
     return render(
         "details",
         name=printable(entry.name),
         key=key_of(entry),
+        run=run,
         notes=entry.notes,
         portrait=thumbnails.portrait(entry.preview) if entry.preview else "",
         boxes=BOXES if entry.loaded else (),
@@ -92,15 +98,16 @@ def when(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
-def deletion_message(name: str) -> Markup:
-    """Return the message about a deletion; its class shows the undo button."""
-    return render("deleted", text=msg("{name} is in the trash.", name=name))
+def undoable_message(text: Message, *more: Message) -> Markup:
+    """Return the message about an action that can be undone; its class shows the undo button."""
+    return render("deleted", text=text, more=more)
 
 
-def restore_message(entries: Sequence[Entry]) -> Markup:
+def restore_message(entries: Sequence[Entry], undoable: bool = False) -> Markup:
     """Return the message about a restored item of the trash, which may be a file that is no embedding, such as an image."""
     names = joined([printable(entry.name) for entry in entries])
-    return html.message("good", msg("Restored {names}.", names=names) if entries else msg("Restored."))
+    text = msg("Restored {names}.", names=names) if entries else msg("Restored.")
+    return undoable_message(text) if undoable else html.message("good", text)
 
 
 def download_link(file_name: str, data: bytes) -> Markup:

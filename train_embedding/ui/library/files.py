@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import gradio as gr
 
 from train_embedding.messages import Message, msg, verbatim
 from train_embedding.services.combining import CONVERTIBLE_FORMATS, SDXL
-from train_embedding.services.library import PROGRAMS
+from train_embedding.services.library import PROGRAMS, SHARES
 from train_embedding.translations import t
 from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 UNCHANGED = "unchanged"
 "The value for an export of the file as it is."
-KINDS: tuple[tuple[Message, str], ...] = (
-    *((msg("{suffix} file", suffix=suffix), name) for name, suffix in CONVERTIBLE_FORMATS.items()),
-    (msg("for {program}", program="SDXL"), SDXL),
-)
-"Labels and values of what a file can be converted to."
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,7 @@ class Files:
     """The widgets."""
 
     format: gr.Dropdown
+    license: gr.Textbox
     export: gr.Button
     exported: gr.HTML
     to: gr.Radio
@@ -43,16 +39,28 @@ class Files:
     convert: gr.Button
 
 
-def build() -> Files:
-    """Add the widgets to the Blocks being built."""
-    with gr.Accordion(t("Export"), open=False), gr.Row(elem_classes=["te-line"]):
-        formats = [(t(label), value) for label, value in export_formats()]
-        format_choice = dropdown(formats, UNCHANGED, label=t("Format"), elem_id="te_library_form")
-        export = gr.Button(t("Export"), elem_id="te_library_export")
+def build(suffixes: Sequence[str]) -> Files:
+    """Add the widgets to the Blocks being built.
+
+    Args:
+        suffixes: Suffixes of the files that the host loads.
+    """
+    with gr.Accordion(t("Export"), open=False):
+        with gr.Row(elem_classes=["te-line"]):
+            formats = [(t(label), value) for label, value in export_formats()]
+            format_choice = dropdown(formats, UNCHANGED, label=t("Format"), elem_id="te_library_form")
+            export = gr.Button(t("Export"), elem_id="te_library_export")
+        license = gr.Textbox(
+            "",
+            label=t("License"),
+            info=t("For the archive for Civitai: what others may do with the embedding, such as CC BY 4.0."),
+            max_lines=1,
+            elem_id="te_library_license",
+        )
     exported = gr.HTML("", elem_id="te_library_exported")
     with gr.Accordion(t("Convert"), open=False):
         to = gr.Radio(
-            choices=[(t(label), value) for label, value in KINDS],
+            choices=[(t(label), value) for label, value in conversions(suffixes)],
             value=SDXL,
             label=t("Convert to"),
             info=t("Conversion to SDXL is approximate: it uses the nearest tokens."),
@@ -68,7 +76,7 @@ def build() -> Files:
             )
             overwrite = gr.Checkbox(False, label=t("Overwrite"), elem_id="te_library_convert_overwrite")
             convert = gr.Button(t("Convert"), elem_id="te_library_convert")
-    return Files(format_choice, export, exported, to, name, overwrite, convert)
+    return Files(format_choice, license, export, exported, to, name, overwrite, convert)
 
 
 def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Textbox, entry_of: Callable[[str], Entry]) -> None:
@@ -83,10 +91,10 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
     """
 
     @errors_in(status)
-    def export(key: str, chosen_format: str) -> dict[Any, Any]:
+    def export(key: str, chosen_format: str, license: str = "") -> dict[Any, Any]:
         entry = entry_of(key)
-        if chosen_format in PROGRAMS:
-            made = services.library.export(entry.name, file=entry.path, program=chosen_format)
+        if chosen_format in PROGRAMS or chosen_format in SHARES:
+            made = services.library.export(entry.name, file=entry.path, program=chosen_format, license=license)
             trigger = msg("Trigger word: {trigger}", trigger=made.trigger)
             message = html.message("good", trigger, made.usage)
             return {status: message, files.exported: download_link(made.file_name, made.data)}
@@ -94,7 +102,7 @@ def connect_export(services: Services, files: Files, status: gr.HTML, key: gr.Te
         made = services.library.export(entry.name, format_name, suffix, entry.path)
         return {status: "", files.exported: download_link(made.file_name, made.data)}
 
-    files.export.click(export, [key, files.format], [status, files.exported], **AT_ONCE)
+    files.export.click(export, [key, files.format, files.license], [status, files.exported], **AT_ONCE)
 
 
 def convert(services: Services, entry: Entry, to: str, name: str, overwrite: bool = False) -> tuple[Any, ...]:
@@ -110,13 +118,23 @@ def convert(services: Services, entry: Entry, to: str, name: str, overwrite: boo
     return saved.entry, msg("Converted {name}.", name=entry.name), html.saved_to(saved.entry.file), *saved.notes
 
 
+def conversions(suffixes: Sequence[str]) -> list[tuple[Message, str]]:
+    """Return labels and values of what a file can be converted to for a host that loads files with these suffixes."""
+    formats = [(name, suffix) for name, suffix in CONVERTIBLE_FORMATS.items() if suffix in suffixes]
+    return [
+        *((msg("{suffix} file", suffix=suffix), name) for name, suffix in formats),
+        (msg("for {program}", program="SDXL"), SDXL),
+    ]
+
+
 def export_formats() -> list[tuple[Message, str]]:
-    """Return labels and values of what an export can be: the file itself, one for a program, or any format and suffix."""
+    """Return labels and values of what an export can be: the file itself, one to share, one for a program, or any format."""
     from train_embedding.services.formats import SUFFIXES
 
     formats = [f"{name} {suffix}" for name, suffixes in SUFFIXES.items() for suffix in suffixes]
     return [
         (msg("unchanged"), UNCHANGED),
+        *((share.title, key) for key, share in SHARES.items()),
         *((msg("for {program}", program=program.title), key) for key, program in PROGRAMS.items()),
         *((verbatim(name), name) for name in formats),
     ]

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from train_embedding.messages import msg
-from train_embedding.services.importing import read_upload
+from train_embedding.services import importing
 from train_embedding.translations import t
 from train_embedding.ui import html
+from train_embedding.ui.comparing import embeddings as compare_embeddings
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE, upload_button
 from train_embedding.ui.library import chosen as library_chosen
 from train_embedding.ui.library import tools as library_tools
+from train_embedding.ui.library import undo as library_undo
 from train_embedding.ui.library.cards import CardList, toolbar
 from train_embedding.ui.library.details import import_message
 
@@ -55,6 +57,7 @@ class LibraryPanel:
     status: gr.HTML
     chosen: library_chosen.Chosen
     tools: library_tools.Tools
+    together: compare_embeddings.TogetherPanel
     hidden: Hidden
 
 
@@ -115,12 +118,13 @@ def build(services: Services, hidden: Hidden) -> LibraryPanel:
             cards = gr.HTML("", elem_id="te_library_cards")
         with gr.Column(scale=4, min_width=300):
             status = gr.HTML("", elem_id="te_library_status")
-            chosen = library_chosen.build(status)
+            chosen = library_chosen.build(status, services.host.info().file_suffixes)
             tools = library_tools.build(status)
+    together = compare_embeddings.build()
     with gr.Column(elem_classes=["te-hidden"]):
         uploaded = gr.Textbox("", show_label=False, elem_id="te_library_uploaded")
         _connect_previews(card_list)
-    return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, hidden)
+    return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, together, hidden)
 
 
 def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
@@ -138,10 +142,13 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
         version.increase()
         return {panel.status: import_message(imported)}
 
+    compare_embeddings.connect(services, panel.together)
+    compare_embeddings.connect_adding(services, panel.together, panel.chosen)
     return (
         panel.refresh.click(refresh, [], [panel.status], **AT_ONCE),
         panel.upload.upload(take, [panel.upload, panel.uploaded], [panel.status], **AT_ONCE),
         *library_chosen.connect(services, panel.chosen, version.increase),
+        *library_undo.connect(services, panel.chosen, panel.tools, version.increase),
         *library_tools.connect(services, panel.tools, version.increase),
     )
 
@@ -149,6 +156,11 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
 def parts(panel: LibraryPanel, version: str) -> dict[str, tuple[Any, Render]]:
     """Return what the poll updates: the version alone, after which the script requests the cards."""
     return {"library": (version, lambda: {panel.hidden.version: version})}
+
+
+def connect_training(services: Services, panel: LibraryPanel, embedding: gr.Dropdown, tabs: gr.Tabs) -> None:
+    """Make the button that chooses an embedding for training work, as `chosen.connect_training`."""
+    library_chosen.connect_training(services, panel.chosen, embedding, tabs)
 
 
 def connect_update(
@@ -201,5 +213,5 @@ def _uploads(files: Any, details: str) -> tuple[list[tuple[str, bytes]], bool, s
     names = values.get("names", [])
     if len(names) != len(paths):
         names = [path.name for path in paths]
-    contents = [read_upload(str(name), path) for name, path in zip(names, paths, strict=True)]
+    contents = [importing.read_upload(str(name), path) for name, path in zip(names, paths, strict=True)]
     return contents, bool(values.get("overwrite")), str(values.get("folder", ""))

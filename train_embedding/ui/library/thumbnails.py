@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 from train_embedding.errors import UnreadableFile
-from train_embedding.services.sidecars import decode_preview, read_preview
+from train_embedding.services import sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _address(file: Path, side: int) -> str:
 
 
 def _small(file: Path, side: int) -> bytes:
-    image = decode_preview(read_preview(file), side)
+    image = sidecars.decode_preview(sidecars.read_preview(file), side)
     data = BytesIO()
     image.convert("RGB").save(data, "JPEG", quality=80)
     return data.getvalue()

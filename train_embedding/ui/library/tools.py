@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from train_embedding.errors import InvalidInput, NotFound
+from train_embedding.errors import InvalidInput
 from train_embedding.messages import msg, plural
 from train_embedding.services.typed_paths import typed_path
 from train_embedding.translations import t
@@ -16,7 +16,7 @@ from train_embedding.ui import html
 from train_embedding.ui.error_handling import errors_in
 from train_embedding.ui.gradio_compat import AT_ONCE
 from train_embedding.ui.library import combine as library_combine
-from train_embedding.ui.library.details import import_message, restore_message, trash_label
+from train_embedding.ui.library.details import import_message, trash_label
 from train_embedding.ui.library.inspection import prompt_tokens
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
         failed = any(result.problem for result in results)
         return {tools.status: import_message(results), tools.paths: text if failed else ""}
 
+    _connect_trash(services, tools)
     tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
     return (
         tools.bring.click(bring, [tools.paths], [tools.status, tools.paths], **AT_ONCE),
         library_combine.connect(services, tools.combine, changed),
-        _connect_trash(services, tools, changed),
     )
 
 
@@ -111,16 +111,7 @@ def trash_update(services: Services) -> Any:
     return gr.update(choices=[trash_label(item) for item in services.library.trashed()], value=None)
 
 
-def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]) -> Any:
-    @errors_in(tools.status)
-    def restore(label: str | None) -> dict[Any, Any]:
-        if not label:
-            raise NotFound(msg("No item is selected."), msg('Select one in "{field}".', field=IN_TRASH))
-        chosen = [item.id for item in services.library.trashed() if trash_label(item) == label]
-        entries = services.library.restore(chosen[0] if chosen else label)
-        changed()
-        return {tools.status: restore_message(entries), tools.trashed: trash_update(services)}
-
+def _connect_trash(services: Services, tools: Tools) -> None:
     @errors_in(tools.status)
     def empty() -> dict[Any, Any]:
         count = services.library.empty_trash()
@@ -135,4 +126,3 @@ def _connect_trash(services: Services, tools: Tools, changed: Callable[[], None]
     tools.empty.click(lambda: gr.update(visible=True), [], [tools.sure], **AT_ONCE)
     tools.keep.click(lambda: gr.update(visible=False), [], [tools.sure], **AT_ONCE)
     tools.really.click(empty, [], outputs, **AT_ONCE)
-    return tools.restore.click(restore, [tools.trashed], outputs, **AT_ONCE)

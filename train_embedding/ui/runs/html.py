@@ -52,7 +52,24 @@ def deletion_message(entry: RunEntry) -> Markup:
 
 def changed_options(entry: RunEntry) -> list[tuple[Message, str]]:
     """Return the label and the value of each option that differs from the run's preset."""
-    return [(_OPTIONS[name].label, printable(_value_text(name, value))) for name, value in entry.changed.items()]
+    return [(option_text(name), printable(value_text(name, value))) for name, value in entry.changed.items()]
+
+
+def option_text(name: str) -> Message:
+    """Return the label of an option."""
+    return _OPTIONS[name].label
+
+
+def value_text(name: str, value: Any) -> Message:
+    """Return the value of an option as its widget shows it."""
+    option = _OPTIONS[name]
+    if option.kind == "flag":
+        return msg("on") if value else msg("off")
+    if option.kind == "lines":
+        return joined([verbatim(line) for line in value])
+    if option.kind == "choice":
+        return next((label for label, word in option.labelled_choices() if word == value), verbatim(str(value)))
+    return verbatim(f"{value:g}" if isinstance(value, float) else str(value)) if value != "" else NOTHING
 
 
 def _card(entry: RunEntry) -> dict[str, object]:
@@ -65,7 +82,7 @@ def _card(entry: RunEntry) -> dict[str, object]:
         "progress": joined(
             [html.status_name(state), html.trained_steps(state.step), verbatim(html.duration(state.seconds))], DOT
         ),
-        "about": joined([verbatim(_when(entry)), _value_text("preset", state.spec.preset), _dataset_name(entry)], DOT),
+        "about": joined([verbatim(_when(entry)), value_text("preset", state.spec.preset), _dataset_name(entry)], DOT),
         "note": printable(entry.note.partition("\n")[0]),
     }
 
@@ -80,9 +97,10 @@ def _facts(entry: RunEntry) -> list[tuple[Message, str]]:
         (msg("Samples"), verbatim(f"{entry.samples:,}")),
         (msg("Loss"), verbatim("" if state.loss is None else f"{state.loss:.4f}")),
         (msg("Best step"), verbatim("" if state.best_step is None else str(state.best_step))),
+        (msg("Saved step"), verbatim("" if state.saved_step is None else str(state.saved_step))),
         (msg("Checkpoint"), verbatim(state.checkpoint)),
         (msg("Dataset"), PACKED if state.spec.distills else verbatim(state.spec.dataset)),
-        (msg("Preset"), _value_text("preset", state.spec.preset)),
+        (msg("Preset"), value_text("preset", state.spec.preset)),
         (msg("Saved to"), verbatim(str(state.result or ""))),
         (msg("Folder"), verbatim(str(state.folder))),
     ]
@@ -94,14 +112,3 @@ def _dataset_name(entry: RunEntry) -> Message:
 
 def _when(entry: RunEntry) -> str:
     return entry.started.strftime("%Y-%m-%d %H:%M") if entry.started else entry.state.id
-
-
-def _value_text(name: str, value: Any) -> Message:
-    option = _OPTIONS[name]
-    if option.kind == "flag":
-        return msg("on") if value else msg("off")
-    if option.kind == "lines":
-        return joined([verbatim(line) for line in value])
-    if option.kind == "choice":
-        return next((label for label, word in option.labelled_choices() if word == value), verbatim(str(value)))
-    return verbatim(f"{value:g}" if isinstance(value, float) else str(value)) if value != "" else NOTHING

@@ -49,6 +49,7 @@ class RunsPanel:
     save_note: gr.Button
     use: gr.Button
     resume: gr.Button
+    compare: gr.Button
     delete: gr.Button
     undo: gr.Button
     deleted: gr.Textbox
@@ -88,6 +89,7 @@ def build(hidden: Hidden) -> RunsPanel:
                 with gr.Row():
                     use = gr.Button(t("Use these settings again"), size="sm", elem_id="te_runs_use")
                     resume = gr.Button(t(messages.RESUME), interactive=False, size="sm", elem_id="te_runs_resume")
+                    compare = gr.Button(t("Compare steps"), size="sm", elem_id="te_runs_compare")
                     delete = gr.Button(t("Delete"), variant="stop", size="sm", elem_id="te_runs_delete")
                 with gr.Row(elem_classes=["te-line"]):
                     note = gr.Textbox("", label=t("Your note"), lines=2, max_lines=8, elem_id="te_runs_note")
@@ -98,8 +100,8 @@ def build(hidden: Hidden) -> RunsPanel:
         select = gr.Button("Show the run", elem_id="te_runs_select")
         shown = gr.Textbox(str(PAGE), show_label=False, elem_id="te_runs_shown")
     return RunsPanel(
-        search, cards, more, status, details, note, save_note, use, resume, delete, undo, deleted, selected, select, shown,
-        hidden,
+        search, cards, more, status, details, note, save_note, use, resume, compare, delete, undo, deleted, selected,
+        select, shown, hidden,
     )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def connect(services: Services, panel: RunsPanel, options: Mapping[str, Any], ta
         tabs: The sub-tabs, of which the Train panel's is opened then.
 
     Returns:
-        The events that start a run or change the history, which others may follow.
+        The events that start a run or change the history, which others may follow; the last one fills in the options.
     """
     _connect_list(services, panel)
     return (*_connect_changes(services, panel), _connect_use(services, panel, options, tabs))

@@ -1,4 +1,4 @@
-"""The Create panel: make an embedding from an initialization text."""
+"""Creating an embedding from an initialization text, in the first step."""
 
 from __future__ import annotations
 
@@ -49,45 +49,21 @@ class CreatePanel:
     vectors: gr.Textbox
     overwrite: gr.Checkbox
     budget: gr.HTML
+    form: gr.Accordion
     button: gr.Button
     status: gr.HTML
 
 
-def build(services: Services) -> CreatePanel:
-    """Add the panel, with its token budget, to the Blocks being built."""
-    vectors = services.settings.load().get("create_vectors", "auto")
-    gr.HTML(html.panel_title(msg("Create")))
-    panel = CreatePanel(
-        name=gr.Textbox(
-            label=t("Name"),
-            info=t("The trigger word: you write it in prompts to use the embedding."),
-            placeholder="my-cat",
-            elem_id="te_create_name",
-        ),
-        init_text=gr.Textbox(
-            label=t(INIT_TEXT),
-            info=t("Words that describe your images. Training starts from their meaning."),
-            placeholder="cat",
-            elem_id="te_create_init_text",
-        ),
-        start=gr.Radio(
-            choices=[(t(label), value) for label, value in STARTS],
-            value="tokens",
-            label=t("Start from"),
-            info=t(START_INFO),
-            elem_id="te_create_start",
-        ),
-        vectors=gr.Textbox(str(vectors), label=t("Vectors"), info=t(VECTORS_INFO), elem_id="te_create_vectors"),
-        budget=gr.HTML("", elem_id="te_create_budget"),
-        overwrite=gr.Checkbox(
-            False,
-            label=t("Overwrite"),
-            info=t("Replaces an embedding of the same name; the old file goes to the trash."),
-            elem_id="te_create_overwrite",
-        ),
-        button=gr.Button(t("Create embedding"), variant="primary", elem_id="te_create_button"),
-        status=gr.HTML("", elem_id="te_create_status"),
-    )
+def build(services: Services, *, is_open: bool) -> CreatePanel:
+    """Add the form, with its token budget, to the Blocks being built.
+
+    Args:
+        services: Have the last used values.
+        is_open: Whether the form is unfolded.
+    """
+    with gr.Accordion(t("Create an embedding"), open=is_open, elem_id="te_create") as form:
+        widgets = _build_form(str(services.settings.load().get("create_vectors", "auto")))
+    panel = CreatePanel(**widgets, form=form, status=gr.HTML("", elem_id="te_create_status"))
     counted = [panel.init_text, panel.vectors, panel.start]
 
     def show_budget(init_text: str, vectors: str, start: str) -> str:
@@ -119,11 +95,12 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
         return {
             panel.status: _created(created),
             panel.overwrite: False,
+            panel.form: gr.update(open=False),
             embedding: gr.update(choices=trainable(services), value=created.entry.name),
         }
 
     inputs = [panel.name, panel.init_text, panel.vectors, panel.overwrite, panel.start]
-    return panel.button.click(create, inputs, [panel.status, panel.overwrite, embedding], **AT_ONCE)
+    return panel.button.click(create, inputs, [panel.status, panel.overwrite, panel.form, embedding], **AT_ONCE)
 
 
 def trainable(services: Services) -> list[str]:
@@ -146,3 +123,44 @@ def _budget(services: Services, init_text: str, vectors: str, start: str) -> Mar
         return html.budget(services.library.budget(init_text, vectors, start))
     except TrainEmbeddingError as problem:
         return html.message("quiet", problem.message, problem.hint)
+
+
+def _build_form(vectors: str) -> dict[str, Any]:
+    """Add the fields and the button; return them by their names in the panel."""
+    with gr.Row():
+        name = gr.Textbox(
+            label=t("Name"),
+            info=t("The trigger word: you write it in prompts to use the embedding."),
+            placeholder="my-cat",
+            min_width=160,
+            elem_id="te_create_name",
+        )
+        init_text = gr.Textbox(
+            label=t(INIT_TEXT),
+            info=t("Words that describe your images. Training starts from their meaning."),
+            placeholder="cat",
+            min_width=160,
+            elem_id="te_create_init_text",
+        )
+    start = gr.Radio(
+        choices=[(t(label), value) for label, value in STARTS],
+        value="tokens",
+        label=t("Start from"),
+        info=t(START_INFO),
+        elem_id="te_create_start",
+    )
+    with gr.Row():
+        vectors_field = gr.Textbox(vectors, label=t("Vectors"), info=t(VECTORS_INFO), min_width=160, elem_id="te_create_vectors")
+        overwrite = gr.Checkbox(
+            False,
+            label=t("Overwrite"),
+            info=t("Replaces an embedding of the same name; the old file goes to the trash."),
+            min_width=160,
+            elem_id="te_create_overwrite",
+        )
+    budget = gr.HTML("", elem_id="te_create_budget")
+    button = gr.Button(t("Create embedding"), variant="primary", elem_id="te_create_button")
+    return {
+        "name": name, "init_text": init_text, "start": start, "vectors": vectors_field, "overwrite": overwrite,
+        "budget": budget, "button": button,
+    }  # fmt: skip

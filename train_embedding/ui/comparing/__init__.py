@@ -1,0 +1,1 @@
+"""Comparing the steps of a run in the tab."""

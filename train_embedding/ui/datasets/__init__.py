@@ -1,0 +1,1 @@
+"""The Dataset panel: what training will see of each image, and changes of images and captions."""
