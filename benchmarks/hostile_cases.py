@@ -521,7 +521,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 def _carrying(packed: bytes) -> bytes:
     from train_embedding.embeddings.formats.containers import images, pixels
 
-    return images.encode(pixels.around(torch.full((1024, 64, 3), 0x81, dtype=torch.uint8), packed), ".png")
+    return images.encode(pixels.within(torch.full((1024, 64, 3), 0x81, dtype=torch.uint8), packed), ".png")
 
 
 def _lying_avif() -> bytes:

@@ -9,7 +9,7 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -89,7 +89,8 @@ def run_job(job: Job, threads: int = 1) -> dict[str, Any]:
         dataset = dataset.with_vectors(count_of(start))
         spec = resolved.spec
         watch = Watch(spec.batch_size * spec.gradient_accumulation_steps, held_out, began)
-        state = trained(model, resolved, dataset, start, model.token_embeddings(concept.init_text), watch)
+        untrained, make_optimizer = model.token_embeddings(concept.init_text), optimizer_of(recipe, model, concept)
+        state = trained(model, resolved, dataset, start, untrained, watch, make_optimizer)
         seconds = watch.stop()
         step, vectors = state.best_vectors() if spec.keep == "best" else (state.step, state.ema)
         losses = held_out.losses(vectors)
@@ -170,6 +171,17 @@ def make_start(
     return dict(chosen.vectors), [(label, round(loss, 5)) for label, loss, _items in ranking[:5]]
 
 
+def optimizer_of(
+    recipe: Recipe, model: DiffusionModel, concept: Concept
+) -> Callable[[list[torch.Tensor], float], torch.optim.Optimizer] | None:
+    """Return what makes the optimizer of a recipe that has one of its own, given the vectors and the learning rate."""
+    make = recipe.optimizer
+    if make is None:
+        return None
+    (table,) = model.token_embeddings(" ".join(words(concept.vocabulary))).values()  # demo checkpoints have one text encoder
+    return lambda vectors, rate: make(vectors, rate, table)
+
+
 def count_of(vectors: VectorTables) -> int:
     """Return the number of vectors."""
     return len(next(iter(vectors.values())))
@@ -220,10 +232,13 @@ def trained(
     start: VectorTables,
     untrained: VectorTables,
     watch: Watch,
+    make_optimizer: Callable[[list[torch.Tensor], float], torch.optim.Optimizer] | None = None,
 ) -> TrainState:
     """Run the engine's loop, as `services.training` does, without files."""
     groups = dataset_evaluation_sets(model, dataset, EVALUATION_ITEMS, resolved.spec.seed)
     state = new_state(start, resolved, model.device, scales_loss=uses_fp16_gradients(model))
+    if make_optimizer is not None:
+        state.optimizer = make_optimizer(state.trainable(), resolved.rate(1, resolved.steps, 0))
 
     def evaluate(vectors: VectorTables) -> torch.Tensor:
         return torch.cat([evaluation_losses(model, vectors, items) for items in groups])

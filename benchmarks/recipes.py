@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchmarks.optimizers import MakeOptimizer, full_matrix, low_rank
 from train_embedding.engine.config.presets import preset_values
 
 Start = Literal["text", "completed", "auto", "words"]
@@ -21,12 +22,14 @@ class Recipe:
             chooses the number of vectors), or the words with the lowest loss alone.
         class_word: Whether captions and prompts have the init text after the trigger word (AttnDreamBooth, Pang et al. 2024,
             arXiv 2406.05000).
+        optimizer: Makes an optimizer that the package does not have, in place of that of the options.
     """
 
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     vectors: int = 1
     start: Start = "text"
     class_word: bool = False
+    optimizer: MakeOptimizer | None = None
 
 
 def _variant(**options: Any) -> dict[str, Any]:
@@ -64,6 +67,10 @@ VARIANTS = {
     "batch 4": Recipe(_variant(batch_size=4, steps=31), 2, start="auto"),
     "AdamW 1e-2": Recipe(_variant(optimizer="adamw", learning_rate="1e-2"), 2, start="auto"),
     "Prodigy": Recipe(_variant(optimizer="prodigy", learning_rate="1"), 2, start="auto"),
+    "full-matrix AdaGrad, damping 0.1": Recipe(_variant(), 2, start="auto", optimizer=full_matrix(0.1)),
+    "full-matrix AdaGrad, damping 1": Recipe(_variant(), 2, start="auto", optimizer=full_matrix(1)),
+    "16 components of words": Recipe(_variant(), 2, start="auto", optimizer=low_rank(16)),
+    "26 components of words": Recipe(_variant(), 2, start="auto", optimizer=low_rank(26)),
     "248 samples": Recipe(_variant(steps=124), 2, start="auto"),
     "248 samples, batch 4": Recipe(_variant(batch_size=4), 2, start="auto"),
     "500 samples, batch 4": Recipe(_variant(batch_size=4, steps=125), 2, start="auto"),

@@ -1,8 +1,9 @@
 """Time of a training step, compared with the WebUI and diffusers' example: `python -m benchmarks.step_time --work FOLDER`.
 
 All train one vector with batch size 1 in fp32 on the CPU, with the same checkpoint: the size of Stable Diffusion 1.5 and random
-weights from a seed, written to the folder. The trainers take turns in several rounds, each with a timed large matrix product, and
-their medians are compared. Start the WebUI by hand, with the checkpoint whose path `--make` prints:
+weights from a seed, written to the folder. The trainers take turns in several rounds, each with a timed large matrix product.
+Compared are the medians, and the processor times, which other programs on the machine hardly change. Start the WebUI by hand,
+with the checkpoint whose path `--make` prints:
 
     OMP_NUM_THREADS=2 python launch.py --use-cpu all --no-half --precision full --api … --ckpt FOLDER/random-sd1.safetensors
 

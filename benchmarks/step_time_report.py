@@ -51,6 +51,17 @@ class Measured:
     def round_ratios(self, name: str) -> list[float]:
         return [median(one.steps[name].seconds) / median(one.steps[OURS].seconds) for one in self.rounds]
 
+    def processor_seconds(self, name: str) -> float | None:
+        """CPU time of a step, the median of the rounds; None if unknown."""
+        known = [value for one in self.rounds if (value := one.steps[name].processor_seconds) is not None]
+        return median(known) if known else None
+
+    def processor_ratio(self, name: str) -> float | None:
+        """How many times our CPU time a step takes, the median of the rounds; None if unknown."""
+        pairs = [(one.steps[name].processor_seconds, one.steps[OURS].processor_seconds) for one in self.rounds]
+        known = [theirs / ours for theirs, ours in pairs if theirs is not None and ours]
+        return median(known) if known else None
+
     @property
     def step_gflops(self) -> float:
         """Counted operations per second of our step, at its median."""
@@ -61,7 +72,15 @@ class Measured:
         return self.step_gflops / self.matmul_gflops
 
     def to_json(self) -> dict[str, Any]:
-        summary = {name: {"median_seconds": median(self.seconds(name)), "ratio": self.ratio(name)} for name in self.names}
+        summary = {
+            name: {
+                "median_seconds": median(self.seconds(name)),
+                "ratio": self.ratio(name),
+                "processor_seconds": self.processor_seconds(name),
+                "processor_ratio": self.processor_ratio(name),
+            }
+            for name in self.names
+        }
         speed = {"step_gflops": self.step_gflops, "matmul_gflops": self.matmul_gflops, "of_matmul": self.of_matmul}
         return {"summary": {**summary, **speed}, **asdict(self)}
 
@@ -73,8 +92,8 @@ def report(measured: Measured) -> str:
         f"One training step at SD1.5's true size, {side}×{side}, batch 1, fp32; {steps} steps each, "
         f"in {len(measured.rounds)} rounds.",
         "",
-        "| trainer | median, s | fastest … slowest, s | times ours | in each round | cores |",
-        "|---|---|---|---|---|---|",
+        "| trainer | median, s | fastest … slowest, s | times ours | in each round | cores | processor time, s | times ours |",
+        "|---|---|---|---|---|---|---|---|",
         *(_row(measured, name) for name in measured.names),
         "",
         f"Our step: {measured.step_flops / 1e12:.3f} TFLOP counted, {measured.step_gflops:.0f} GFLOP/s, "
@@ -98,5 +117,11 @@ def _row(measured: Measured, name: str) -> str:
         f"{measured.ratio(name):.2f}",
         f"{min(ratios):.2f} … {max(ratios):.2f}",
         f"{median(known):.2f}" if known else "unknown",
+        _shown(measured.processor_seconds(name)),
+        _shown(measured.processor_ratio(name)),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _shown(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

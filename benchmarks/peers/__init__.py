@@ -15,6 +15,11 @@ class Steps:
     cores: float | None
     "CPU time of the process per second of these steps; None if unknown."
 
+    @property
+    def processor_seconds(self) -> float | None:
+        """CPU time of a step, which other programs on the machine hardly change; None if unknown."""
+        return None if self.cores is None else self.cores * sum(self.seconds) / len(self.seconds)
+
 
 class Trainer(Protocol):
     """A trainer that can be measured."""

@@ -201,14 +201,16 @@ def test_a_process_is_found_by_its_port() -> None:
 def test_ratios_are_those_of_the_medians() -> None:
     rounds = [
         Round(0.0, [100.0, 200.0], {"ours": Steps([1.0, 1.0], 2.0), "other": Steps([3.0, 3.0], None)}),
-        Round(0.5, [150.0, 150.0], {"ours": Steps([1.0, 9.0], 1.0), "other": Steps([5.0, 3.0], None)}),
+        Round(0.5, [150.0, 150.0], {"ours": Steps([1.0, 9.0], 1.0), "other": Steps([5.0, 3.0], 2.0)}),
     ]
     measured = Measured({"cpu": "some"}, {"resolution": 256, "steps": 2}, 100 * 10**9, rounds)
     assert measured.ratio("other") == 3
     assert measured.round_ratios("other") == [3, 0.8]
+    assert (measured.processor_seconds("ours"), measured.processor_seconds("other")) == (3.5, 8)
+    assert measured.processor_ratio("other") == 1.6
     assert measured.of_matmul == pytest.approx(0.5)
     text = report(measured)
-    assert "| other | 3.00 | 3.00 … 5.00 | 3.00 | 0.80 … 3.00 | unknown |" in text
+    assert "| other | 3.00 | 3.00 … 5.00 | 3.00 | 0.80 … 3.00 | 2.00 | 8.00 | 1.60 |" in text
     assert "50% of the 200 GFLOP/s" in text
     assert json.loads(json.dumps(measured.to_json()))["summary"]["other"]["ratio"] == 3
 
