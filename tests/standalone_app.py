@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "train_embedding" / "demo" / "samples" / "lime" / "train"
-START = 180.0
+START = 600.0
 "Seconds the server may take to start, and a short training run to end: other programs may want the machine too."
 SECOND = 1000.0
 
@@ -120,6 +120,7 @@ def create(ui: Any, name: str, init_text: str = "", vectors: str = "auto", overw
     tab(ui, "Train Embedding")
     sub_tab(ui, "Train")
     before = text(ui, "te_create_status")
+    open_creation(ui)
     for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
         fill(ui, f"te_create_{element}", content)
     if overwrite:
@@ -141,17 +142,46 @@ def start_training(ui: Any, name: str, folder: Path | str = PICTURES, **values: 
     tab(ui, "Train Embedding")
     sub_tab(ui, "Train")
     choose(ui, name)
-    for element, content in {"dataset": str(folder), "steps": "12", "learning_rate": "0.05", "batch_size": "2", **values}.items():
+    choose_dataset(ui, folder)
+    for element, content in {"steps": "12", "learning_rate": "0.05", "batch_size": "2", **values}.items():
         fill(ui, f"te_train_{element}", str(content))
     ui.click("#te_train_button")
 
 
 def choose(ui: Any, name: str) -> None:
-    box = ui.locator("#te_train_embedding input").first
+    _type_choice(ui, "te_train_embedding", name)
+
+
+def choose_dataset(ui: Any, folder: Path | str) -> None:
+    _type_choice(ui, "te_train_dataset", str(folder))
+
+
+def _type_choice(ui: Any, element: str, choice: str) -> None:
+    box = ui.locator(f"#{element} input").first
     box.click()
-    box.fill(name)
+    box.fill(choice)
     box.press("Enter")
     box.blur()
+
+
+def open_creation(ui: Any) -> None:
+    """Opens the form that creates an embedding; it closes when it has done so."""
+    wait(ui, lambda: ui.locator("#te_create .label-wrap").count() > 0, "the form")
+    for _ in range(10):
+        frames(ui, 3)  # the answer to an earlier click may still close it
+        if ui.locator("#te_create_name").is_visible():
+            return
+        ui.locator("#te_create .label-wrap").first.click()
+        ui.wait_for_timeout(200)
+    raise AssertionError("The form did not open")
+
+
+def unfold_advanced(ui: Any) -> None:
+    """Opens every group of advanced settings."""
+    for title in ui.locator("#te_train_advanced .label-wrap").all():
+        if "open" not in (title.get_attribute("class") or "").split():
+            title.click()
+            frames(ui, 3)
 
 
 def train(ui: Any, name: str, **values: Any) -> dict[str, str]:

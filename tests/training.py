@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests import checkpoints
 from train_embedding.embeddings.embedding import Embedding
 from train_embedding.embeddings.formats import read_embedding, write_embedding
 from train_embedding.engine.config.spec import TrainingSpec
-from train_embedding.hosts.base import HostInfo, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import Progress, Txt2ImgRequest
 from train_embedding.services import Services
 from train_embedding.services.run_records import RunState
 from train_embedding.services.training import recorder, trainer
@@ -33,10 +33,6 @@ class WatchedHost(FakeHost):
 
     on_report: Callable[[Progress], object] = staticmethod(lambda _progress: None)
     on_txt2img: Callable[[Txt2ImgRequest], object] = staticmethod(lambda _request: None)
-    why_no_training = ""
-
-    def info(self) -> HostInfo:
-        return replace(super().info(), why_no_training=self.why_no_training)
 
     def report(self, progress: Progress) -> None:
         super().report(progress)

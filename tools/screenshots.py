@@ -70,21 +70,22 @@ def walk(page: Page, dataset: Path, target: Path) -> None:
     _fill(page, "te_create_name", NAME)
     _fill(page, "te_create_init_text", "green")
     page.wait_for_selector("#te_create_budget .te-budget")
-    _shoot(page, target / "step-1-create.png", "#te_create")
+    _shoot(page, target / "step-1-create.png", "#te_step_embedding")
 
     page.click("#te_create_button")
     page.wait_for_selector("#te_create_status .te-good")
     _fill(page, "te_train_dataset", str(dataset))
-    page.locator("#te_train_dataset textarea, #te_train_dataset input").first.blur()
-    page.wait_for_selector("#te_train_dataset_check .te-message")
-    _shoot(page, target / "step-2-images.png", "#te_train", height=520)
+    page.locator("#te_train_dataset input").first.press("Enter")
+    page.locator("#te_train_dataset input").first.blur()
+    page.wait_for_selector('#te_train_dataset_check .te-strip[data-pending="false"]')
+    _shoot(page, target / "step-2-images.png", "#te_step_images")
 
     page.click("#te_train_button")
     page.wait_for_function(
         "Number(document.querySelector('#te_train_progress .te-progress')?.dataset.step) >= 120", timeout=5 * MINUTE
     )
     page.wait_for_timeout(1500)  # the plot is drawn after the numbers
-    _shoot(page, target / "step-3-train.png", "#te_train", bottom_of="#te_train_plot")
+    _shoot(page, target / "step-3-train.png", "#te_train_columns", bottom_of="#te_train_buttons")
     page.wait_for_selector(f"{PROGRESS}[data-status=finished]", timeout=10 * MINUTE)
     page.wait_for_selector("#te_train_status .te-good")
     page.wait_for_timeout(1500)

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from train_embedding.embeddings.formats import is_embedding_file, read_embedding
 from train_embedding.errors import HostFailed, NotFound, UnreadableFile
-from train_embedding.hosts.base import HostInfo, LoadedEmbeddings, Progress, Txt2ImgRequest
+from train_embedding.hosts.base import HostInfo, Interrogator, LoadedEmbeddings, Progress, Txt2ImgRequest
 from train_embedding.hosts.fifo_lock import FifoLock
-from train_embedding.messages import Message, msg, verbatim
+from train_embedding.messages import NOTHING, Message, msg, verbatim
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,10 @@ class FakeHost:
         """
         self.runs_pickles = False
         "As `HostInfo.runs_pickles`."
+        self.file_suffixes = HostInfo.file_suffixes
+        "As `HostInfo.file_suffixes`."
+        self.why_no_training: Message = NOTHING
+        "As `HostInfo.why_no_training`."
         self.widths = {"clip_l": 768} if widths is None else widths
         self.the_model = model
         self.jobs: list[str] = []
@@ -78,6 +82,8 @@ class FakeHost:
             checkpoint_hash="0123456789" if self.widths else "",
             widths=dict(self.widths),
             resolution=64,
+            why_no_training=self.why_no_training,
+            file_suffixes=self.file_suffixes,
             allowed_folders=self._allowed_folders,
             runs_pickles=self.runs_pickles,
         )
@@ -153,6 +159,22 @@ class FakeHost:
             raise HostFailed(msg('Unknown sampler "{name}".', name=request.sampler))
         self.requests.append(request)
         return Image.new("RGB", (request.width, request.height), tuple(request.seed * factor % 256 for factor in (37, 101, 167)))
+
+    def interrogators(self) -> tuple[Interrogator, ...]:
+        """Return one that tells the mean colour of an image, and one that cannot be used."""
+        return (
+            Interrogator("colour", verbatim("The mean colour")),
+            Interrogator("missing", verbatim("A model"), verbatim("Its model has not been downloaded.")),
+        )
+
+    @contextmanager
+    def interrogate(self, name: str) -> Generator[Callable[[Image.Image], str], None, None]:
+        """Return what tells the mean colour of an image, such as "12 200 31"."""
+        if name != "colour":
+            raise HostFailed(verbatim(f'The interrogator "{name}" cannot be used.'))
+        if not self.busy:
+            raise HostFailed(verbatim("An image was described outside a job."))
+        yield lambda image: " ".join(str(value) for value in cast("tuple[int, ...]", image.resize((1, 1)).getpixel((0, 0))))
 
     def _model(self) -> DiffusionModel:
         if self.the_model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.standalone_app import (
     SECOND,
     App,
     choose_card,
+    choose_dataset,
     create,
     fill,
     library_card,
@@ -69,6 +71,11 @@ class Node:
 def app(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The app with a trained embedding, a long name, and files that are unsafe and broken."""
     with serve_app(tmp_path_factory.mktemp("accessible")) as started:
+        images = started.data / "datasets" / "few"
+        images.mkdir(parents=True)
+        for picture in sorted(PICTURES.glob("*.png"))[:3]:
+            shutil.copy(picture, images)
+        (images / "01.txt").write_text("a lime, on a table", encoding="utf-8")
         context = browser.new_context(viewport={"width": 1400, "height": 1000})
         ui = _opened(context, started, "light")
         create(ui, "my-lime", "a green fruit", "2")
@@ -127,6 +134,8 @@ def _show_everything(ui: Any) -> Iterator[None]:
     """Shows what is on each sub-tab, one after the other."""
     _show_library(ui)
     yield
+    _show_dataset(ui)
+    yield
     _show_training(ui)
     yield
 
@@ -142,6 +151,24 @@ def _show_library(ui: Any) -> None:
     ui.wait_for_selector("#te_library_tokens .te-token")
 
 
+def _show_dataset(ui: Any) -> None:
+    """The images of a dataset, one of them beside the list, its warnings, and changes of many captions."""
+    sub_tab(ui, "Dataset")
+    wait(ui, lambda: ui.locator("#te_dataset_list .te-image").count() > 0, "the dataset of the last training", 30)
+    box = ui.locator("#te_dataset_folder input").first
+    box.click()
+    box.fill("few")
+    box.press("Enter")
+    box.blur()
+    ui.wait_for_selector('#te_dataset_list .te-dataset[data-updating="false"] .te-image .te-warning')
+    ui.locator("#te_dataset_list .te-image").first.click()
+    ui.wait_for_selector("#te_dataset_details .te-dataset-image img:visible")
+    ui.wait_for_selector("#te_dataset_caption_use .te-message")
+    if not ui.locator("#te_dataset_apply").is_visible():
+        ui.locator("#te_dataset_bulk .label-wrap").click()
+    ui.wait_for_selector("#te_dataset_apply:visible")
+
+
 def _show_training(ui: Any) -> None:
     """Every accordion, an error, a budget, a check of a dataset, a finished run."""
     sub_tab(ui, "Train")
@@ -151,9 +178,8 @@ def _show_training(ui: Any) -> None:
     ui.wait_for_selector("#te_create_budget .te-budget")
     ui.click("#te_create_button")
     ui.wait_for_selector("#te_create_status .te-bad")
-    fill(ui, "te_train_dataset", str(PICTURES))
-    ui.locator("#te_train_dataset").locator("input, textarea").first.blur()
-    ui.wait_for_selector("#te_train_dataset_check .te-message")
+    choose_dataset(ui, PICTURES)
+    ui.wait_for_selector("#te_train_dataset_check .te-strip")
     ui.wait_for_selector("#te_train_pictures details")
     for summary in ui.locator("#te_train_pictures summary").all():
         summary.click()
@@ -185,7 +211,16 @@ def test_every_text_stands_out_from_its_background(open_app: Open, theme: str) -
     texts = [text for _ in _show_everything(ui) for text in _texts(ui)]
     assert _too_weak(texts) == []
     places = " ".join(text["place"] for text in texts)
-    for part in ("te_create_name", "te_train_seed", "te_library_description", "te-more", "te-badge", "te-near"):
+    for part in (
+        "te_create_name",
+        "te_train_seed",
+        "te_library_description",
+        "te-more",
+        "te-badge",
+        "te-near",
+        "te-warning",
+        "te-chip",
+    ):
         assert part in places, f"{part} was not measured"
     if ui.locator("#te_train_plot canvas").count() == 0:  # gradio 3 draws the plot as an image
         assert "te_train_plot text" in places
@@ -236,7 +271,11 @@ def test_everything_has_a_name_and_says_what_it_is(open_app: Open) -> None:
     ui = open_app()
     titles: list[str] = []
     nodes: list[Node] = []
-    described = ("#te_library_tokens_prompt textarea[aria-labelledby]", "#te_train_seed input[aria-describedby]")
+    described = (
+        "#te_library_tokens_prompt textarea[aria-labelledby]",
+        "#te_dataset_prefix :is(input, textarea)[aria-describedby]",
+        "#te_train_seed input[aria-describedby]",
+    )
     for _, field in zip(_show_everything(ui), described, strict=True):
         ui.wait_for_selector(field)
         nodes += _accessibility_tree(ui)
@@ -300,7 +339,7 @@ def test_radio_buttons_and_accordions_work_by_keyboard(open_app: Open) -> None:
     radios.first.focus()
     ui.keyboard.press("ArrowRight")
     assert [radio.is_checked() for radio in radios.all()] == [False, True, False]
-    accordion = ui.locator("#te_train_advanced .label-wrap")
+    accordion = ui.locator("#te_train_group_what_to_learn .label-wrap")
     for key, is_open in (("Enter", True), ("Space", False)):
         accordion.focus()
         ui.keyboard.press(key)

@@ -20,10 +20,13 @@ from tests.standalone_app import (
     SECOND,
     App,
     card,
+    choose,
     choose_card,
+    choose_dataset,
     create,
     fill,
     library_card,
+    open_creation,
     open_page,
     progress,
     serve_app,
@@ -272,10 +275,10 @@ def test_the_poll_works_whichever_sub_tab_is_open(ui: Any, app: App) -> None:
 def test_text_from_people_is_escaped(ui: Any) -> None:
     evil = "<img src=x onerror='window.evil=1'>"
     assert evil in create(ui, evil, evil, "1")
+    open_creation(ui)
     fill(ui, "te_create_vectors", evil)
     wait(ui, lambda: "<img" in text(ui, "te_create_budget"), "the answer to the number", 30)
-    fill(ui, "te_train_dataset", evil)
-    ui.locator("#te_train_dataset textarea").blur()
+    choose_dataset(ui, evil)
     wait(ui, lambda: "<img" in text(ui, "te_train_dataset_check"), "the answer to the folder", 30)
     name = "it's &amp; mine"
     assert "Created" in create(ui, name, "red", "1")
@@ -292,6 +295,7 @@ def test_text_from_people_is_escaped(ui: Any) -> None:
 
 def test_the_budget_follows_the_text(ui: Any) -> None:
     tab(ui, "Train Embedding")
+    open_creation(ui)
     fill(ui, "te_create_init_text", "a red star")
     whole = "3 tokens. The embedding uses 3 of the 75 tokens of a prompt."
     wait(ui, lambda: text(ui, "te_create_budget") == whole, "3 of 75", 30)
@@ -311,8 +315,7 @@ def test_a_preset_fills_the_fields(ui: Any) -> None:
 
 def test_the_folder_is_counted(ui: Any) -> None:
     tab(ui, "Train Embedding")
-    fill(ui, "te_train_dataset", str(PICTURES))
-    ui.locator("#te_train_dataset textarea").blur()
+    choose_dataset(ui, PICTURES)
     count = len(list(PICTURES.glob("*.png")))
     wait(ui, lambda: text(ui, "te_train_dataset_check").startswith(f"{count} images"), "the count", 30)
 
@@ -335,6 +338,41 @@ def test_a_name_is_changed_and_a_deletion_undone(ui: Any, app: App) -> None:
     ui.click("#te_library_undo")
     wait(ui, lambda: library_card(ui, "after").count() == 1, "the card again", 30)
     assert (app.data / "embeddings" / "after.pt").is_file()
+
+
+def test_a_deleted_embedding_whose_name_is_taken_again_comes_back(ui: Any, app: App) -> None:
+    file = app.data / "embeddings" / "twice.pt"
+    create(ui, "twice", "red", "2")
+    first = file.read_bytes()
+    choose_card(ui, "twice")
+    unfold(ui, "Rename, copy, delete", "te_library_delete")
+    ui.click("#te_library_delete")
+    wait(ui, lambda: "twice is in the trash." in text(ui, "te_library_status"), "the deletion", 30)
+    create(ui, "twice", "blue", "1")
+    second = file.read_bytes()
+    sub_tab(ui, "Library")
+    ui.click("#te_library_undo")
+    ui.wait_for_selector("#te_library_taken:visible")
+    wait(ui, lambda: value(ui, "te_library_restore_as") == "twice-2", "the free name", 30)
+    ui.click("#te_library_replace")
+    wait(ui, lambda: "Restored twice." in text(ui, "te_library_status"), "the old one", 30)
+    assert file.read_bytes() == first
+    assert not ui.locator("#te_library_taken").is_visible()
+    ui.click("#te_library_undo")
+    wait(ui, lambda: file.read_bytes() == second, "the new one", 30)
+    unfold(ui, "Trash", "te_library_restore")
+    item = next(path.name for path in (app.data / "trash").iterdir() if path.name.startswith("twice."))
+    box = ui.locator("#te_library_trashed input").first
+    box.click()
+    box.fill(item)
+    box.press("Enter")
+    box.blur()
+    ui.click("#te_library_restore")
+    ui.wait_for_selector("#te_library_taken:visible")
+    fill(ui, "te_library_restore_as", "once")
+    ui.click("#te_library_restore_under")
+    wait(ui, lambda: library_card(ui, "once").count() == 1, "the card under the other name", 30)
+    assert (file.read_bytes(), file.with_name("once.pt").read_bytes()) == (second, first)
 
 
 def test_an_unsafe_file_is_sanitized(ui: Any, app: App, tmp_path: Path) -> None:
@@ -427,6 +465,73 @@ def test_buttons_send_to_the_prompts_and_notes_go_along(ui: Any) -> None:
     ui.click("#te_library_details .te-send[data-box=txt2img_prompt]")
     assert (value(ui, "txt2img_prompt"), value(ui, "txt2img_neg_prompt")) == ("a noted", "dark blurry")
     assert not ui.locator("#te_library_details .te-send[data-box=img2img_prompt]").is_visible()
+
+
+def queued(ui: Any) -> list[tuple[str, str]]:
+    """Name and status of each training in the list of the queue."""
+    rows = "rows => rows.map((row) => [row.querySelector('b').textContent, row.className.match(/te-queued-([a-z]+)/)[1]])"
+    return [tuple(row) for row in ui.eval_on_selector_all("#te_queue_list .te-queued", rows)]
+
+
+def queue_of(ui: Any, app: App) -> Any:
+    """The queue as the API tells it."""
+    return ui.request.get(f"{app.address}train-embedding/v1/queue").json()
+
+
+def test_three_trainings_are_queued_moved_and_done(ui: Any, app: App) -> None:
+    for name in ("first", "second", "third"):
+        create(ui, name, "red", "1")
+    sub_tab(ui, "Runs")
+    wait(ui, lambda: "The queue is empty." in text(ui, "te_queue_list"), "the empty queue", 30)
+    sub_tab(ui, "Train")
+    for element, content in {"dataset": str(PICTURES), "steps": "12", "learning_rate": "0.05", "batch_size": "2"}.items():
+        fill(ui, f"te_train_{element}", content)
+    for name in ("first", "second", "third"):
+        choose(ui, name)
+        ui.click("#te_train_enqueue")
+        wait(ui, lambda name=name: name in [entry["embedding"] for entry in queue_of(ui, app)["entries"]], "the addition", 30)
+    sub_tab(ui, "Runs")
+    wait(ui, lambda: len(queued(ui)) == 3, "the queue", 30)
+    up = ui.locator("#te_queue_list .te-queued-waiting button[data-act=up]").last
+    if up.count() and up.is_enabled():  # unless two trainings are over already
+        up.click()
+    wait(ui, lambda: {status for _, status in queued(ui)} == {"finished"}, "the end of all three")
+    assert sorted(name for name, _ in queued(ui)) == ["first", "second", "third"]
+    for name in ("first", "second", "third"):
+        wait(ui, lambda name=name: ui.locator("#te_runs_list .te-run-finished").filter(has_text=name).count() == 1, "its run", 30)
+    ui.click("#te_queue_clear")
+    wait(ui, lambda: queued(ui) == [], "the empty queue", 30)
+
+
+def test_a_paused_queue_is_followed_by_every_page(ui: Any, app: App, browser: Any) -> None:
+    create(ui, "held", "red", "1")
+    sub_tab(ui, "Runs")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    other = context.new_page()
+    open_page(app, other)
+    ui.request.post(f"{app.address}train-embedding/v1/queue/pause")
+    assert queue_of(ui, app)["paused"]
+    choose_and_add(other, "held")
+    wait(ui, lambda: queued(ui) == [("held", "waiting")], "the training that another page has added", 30)
+    assert "The queue is paused." in text(ui, "te_queue_list")
+    ui.click("#te_queue_list .te-queued button[data-act=remove]")
+    wait(ui, lambda: queued(ui) == [], "the removal", 30)
+    ui.click("#te_queue_undo")
+    wait(ui, lambda: queued(ui) == [("held", "waiting")], "the training again", 30)
+    ui.click("#te_queue_continue")
+    wait(ui, lambda: queued(ui) == [("held", "finished")], "the end of the training")
+    sub_tab(other, "Runs")
+    wait(other, lambda: queued(other) == [("held", "finished")], "the same on the other page", 30)
+    context.close()
+
+
+def choose_and_add(ui: Any, name: str) -> None:
+    tab(ui, "Train Embedding")
+    sub_tab(ui, "Train")
+    choose(ui, name)
+    for element, content in {"dataset": str(PICTURES), "steps": "6", "batch_size": "1"}.items():
+        fill(ui, f"te_train_{element}", content)
+    ui.click("#te_train_enqueue")
 
 
 def test_a_run_is_found_noted_used_again_deleted_and_restored(ui: Any, app: App) -> None:

@@ -181,6 +181,19 @@ def test_a_double_click_leaves_the_trigger_once_and_all_else_alone(
         assert ui.evaluate("told.txt2img_prompt") == after, "gradio was not told"
 
 
+def test_a_poll_between_the_two_clicks_does_not_spoil_them(ui: Any) -> None:
+    fill(ui, txt2img_prompt="art-deco, smart")
+    place = card(ui, "art").bounding_box()
+    ui.mouse.move(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    ui.mouse.down(click_count=1)
+    ui.mouse.up(click_count=1)
+    assert value(ui, "txt2img_prompt") == "-deco, sm", "the host's own handler had its first click"
+    ui.evaluate("document.getElementById('te_train_poll').click()")
+    ui.mouse.down(click_count=2)
+    ui.mouse.up(click_count=2)
+    assert value(ui, "txt2img_prompt") == "art-deco, smart art"
+
+
 @pytest.mark.parametrize("box", BOXES)
 def test_the_box_that_had_the_focus_last_gets_the_trigger(ui: Any, box: str) -> None:
     fill(ui, **{each: f"in {each}" for each in BOXES})
@@ -309,6 +322,33 @@ def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(
     seen = page.evaluate("polls.length")
     clock.run_for(4000)
     assert page.evaluate("polls.length") - seen <= 2
+
+
+def test_the_title_has_the_progress_and_the_end_is_announced_once(clock: Any, page: Any) -> None:
+    page.set_content(f"<title>Stable Diffusion</title><div id='audio_notification'><audio></audio></div>{_page()}")
+    page.evaluate(
+        "() => { window.told = []; window.played = 0; document.hasFocus = () => false;"
+        " HTMLMediaElement.prototype.play = () => { played += 1; return Promise.resolve(); };"
+        " window.Notification = class { static permission = 'granted';"
+        " constructor(title, options) { told.push([title, options.body]); } };"
+        " window.show = (active, now) => { document.getElementById('te_train_progress').innerHTML ="
+        " `<div class='te-progress' data-run='r1' data-active='${active}'><p><b>my-cat</b><span>finished</span></p>"
+        "<div role='progressbar' aria-valuemax='50' aria-valuenow='${now}'></div></div>`; }; }"
+    )
+    page.add_script_tag(path=str(SCRIPT))
+    titles: list[str] = []
+    for active, now in (("false", 50), ("true", 0), ("true", 20), ("false", 50), ("false", 50)):
+        page.evaluate(f"show('{active}', {now})")
+        clock.run_for(1000)
+        titles.append(page.title())
+    assert titles == [
+        "Stable Diffusion",
+        "[0%] Stable Diffusion",
+        "[40%] Stable Diffusion",
+        "Stable Diffusion",
+        "Stable Diffusion",
+    ]
+    assert page.evaluate("[told, played]") == [[["my-cat", "finished"]], 1]
 
 
 def test_no_polls_without_the_tab(clock: Any, page: Any) -> None:

@@ -10,8 +10,24 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from tests.chinese import english_words
-from tests.standalone_app import PICTURES, SECOND, App, choose, fill, frames, progress, serve_app, sub_tab, tab, text, wait
+from tests.chinese import english_words, visible_texts
+from tests.standalone_app import (
+    PICTURES,
+    SECOND,
+    App,
+    choose,
+    choose_dataset,
+    fill,
+    frames,
+    open_creation,
+    progress,
+    serve_app,
+    sub_tab,
+    tab,
+    text,
+    unfold_advanced,
+    wait,
+)
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -25,25 +41,6 @@ NAME = "steps"
 "A name that is also a label of the tab, in small letters."
 FAMILY = "custom"
 "The model family of the demo checkpoint, a word of the API."
-VISIBLE_TEXTS = """() => {
-    const seen = new Set();
-    const names = "[dir=auto], .te-token, .te-near, textarea, script, style, .card .name";
-    const gradio = "svg, [class*=icon-button], [class*=thumbnail], [class*=gallery], [id$=gallery], #te_train_plot";
-    const isName = (element) => element.closest(`${names}, ${gradio}`);
-    const roots = document.querySelectorAll("#te_panels, #tab_txt2img");
-    for (const root of roots) {
-        const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-        while (walk.nextNode()) {
-            const element = walk.currentNode.parentElement;
-            if (element.getClientRects().length && !isName(element)) seen.add(walk.currentNode.textContent.trim());
-        }
-        for (const element of root.querySelectorAll("[title], [placeholder], [aria-label]")) {
-            if (!element.getClientRects().length || isName(element)) continue;
-            for (const name of ["title", "aria-label"]) seen.add(element.getAttribute(name) || "");
-        }
-    }
-    return [...seen].filter(Boolean);
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +73,10 @@ class Visit:
 
     def look(self) -> None:
         frames(self.ui, 3)
-        self.seen.update(self.ui.evaluate(VISIBLE_TEXTS))
+        self.seen |= visible_texts(self.ui, "#te_panels, #tab_txt2img")
 
     def create(self, name: str, init_text: str, vectors: str = "auto") -> None:
+        open_creation(self.ui)
         before = text(self.ui, "te_create_status")
         for element, content in (("name", name), ("init_text", init_text), ("vectors", vectors)):
             fill(self.ui, f"te_create_{element}", content)
@@ -88,13 +86,13 @@ class Visit:
 
     def check_dataset(self, folder: Path) -> None:
         before = text(self.ui, "te_train_dataset_check")
-        fill(self.ui, "te_train_dataset", str(folder))
-        self.ui.locator("#te_train_dataset textarea, #te_train_dataset input").first.blur()
+        choose_dataset(self.ui, folder)
         wait(self.ui, lambda: text(self.ui, "te_train_dataset_check") not in ("", before), "the check of the dataset")
         self.look()
 
     def train(self) -> None:
-        self.ui.locator("#te_train .label-wrap").first.click()
+        self.ui.locator("#te_presets .label-wrap").first.click()
+        unfold_advanced(self.ui)
         self.ui.wait_for_selector("#te_train_preview_every:visible")
         fill(self.ui, "te_train_batch_size", "0")
         self.ui.click("#te_train_button")
@@ -108,6 +106,28 @@ class Visit:
         wait(self.ui, lambda: progress(self.ui)["status"] in ("finished", "stopped", "failed"), "the end of training")
         for summary in self.ui.locator("#te_train_pictures summary").all():
             summary.click()
+        self.look()
+
+    def use_dataset(self) -> None:
+        self.ui.locator("#te_dataset_list .te-image").first.click()
+        self.ui.wait_for_selector("#te_dataset_details .te-dataset-image")
+        for title in self.ui.locator("#te_dataset .label-wrap:visible").all():
+            title.click()
+            frames(self.ui, 2)
+        self.ui.click("#te_dataset_edit")
+        self.ui.wait_for_selector("#te_dataset_editor .te-editor")
+        self.look()
+        self.ui.click(".te-editor [data-edit=mode-mask]")
+        self.look()
+        self.ui.click("#te_dataset_auto_generate")
+        wait(self.ui, lambda: text(self.ui, "te_dataset_auto_progress") != "", "what is missing for automatic captions")
+        self.look()
+
+    def use_runs(self) -> None:
+        self.ui.locator("#te_runs_list .te-run").first.click()
+        self.ui.wait_for_selector("#te_runs_details .te-run-details")
+        self.ui.click("#te_runs_compare")
+        self.ui.wait_for_selector("#te_compare_grid .te-comparison")
         self.look()
 
     def use_library(self) -> None:
@@ -127,6 +147,12 @@ class Visit:
         self.ui.click("#te_library_delete")
         self.ui.wait_for_selector("#te_library_undo:visible")
         self.look()
+        sub_tab(self.ui, "Train", "训练")
+        self.create(NAME, "green", "1")
+        sub_tab(self.ui, "Library", "Embedding 库")
+        self.ui.click("#te_library_undo")
+        self.ui.wait_for_selector("#te_library_taken:visible")
+        self.look()
 
 
 def test_everything_that_an_artist_meets_is_chinese(ui: Any, tmp_path: Path) -> None:
@@ -138,8 +164,19 @@ def test_everything_that_an_artist_meets_is_chinese(ui: Any, tmp_path: Path) -> 
     for folder in (tmp_path / "missing", tmp_path, PICTURES):
         visit.check_dataset(folder)
     visit.train()
+    sub_tab(ui, "Dataset", "数据集")
+    visit.use_dataset()
+    sub_tab(ui, "Runs", "训练记录")
+    visit.use_runs()
     sub_tab(ui, "Library", "Embedding 库")
     visit.use_library()
-    shown = {text: english_words(text.replace(str(tmp_path), "").replace(NAME, "")) for text in sorted(visit.seen)}
+    shown = {text: english_words(_without_names(text, tmp_path)) for text in sorted(visit.seen)}
     assert {text: words for text, words in shown.items() if words and text != FAMILY} == {}
     assert len(shown) > 150
+
+
+def _without_names(text: str, folder: Path) -> str:
+    """Leave out the folders, the embedding and the checkpoint, whose names are not translated."""
+    for name in (str(folder), NAME, f"{PICTURES.name}：", DEMO_CHECKPOINT.stem):
+        text = text.replace(name, "")
+    return text

@@ -58,6 +58,7 @@ def open_page(page: Any, entries: tuple[Entry, ...]) -> Any:
         "() => { window.pressed = []; for (const id of ['te_library_select', 'te_library_draw'])"
         " document.getElementById(id).onclick = () => pressed.push(id); }"
     )
+    page.add_script_tag(path=str(SCRIPT.with_name("train_embedding_dropping.js")))
     page.add_script_tag(path=str(SCRIPT))
     page.wait_for_function("document.getElementById('te_library_count').textContent !== ''")
     return page

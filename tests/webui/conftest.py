@@ -6,14 +6,16 @@ Without WEBUI_URL the tests of this folder are skipped. They make and delete emb
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.webui.server import PATIENCE, PREFIX, ROUTES, WebUI, draw_pictures
+from tests.webui.server import PATIENCE, PREFIX, ROUTES, StartedWebUI, WebUI, draw_pictures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,9 +40,31 @@ def webui() -> WebUI:
 def _cheap_progress(webui: WebUI) -> Iterator[None]:
     """The WebUI's live previews of SDXL would otherwise download a network."""
     before = webui.get("/sdapi/v1/options")["show_progress_type"]
-    webui.post("/sdapi/v1/options", {"show_progress_type": "Approx cheap"})
+    webui.post("/sdapi/v1/options", {"show_progress_type": "None" if webui.is_sdnext else "Approx cheap"})
     yield
     webui.post("/sdapi/v1/options", {"show_progress_type": before})
+
+
+_IN_SDNEXT = {
+    "test_sdnext.py": None,
+    "test_api.py": {"test_bad_input_gets_a_sentence", "test_the_routes_are_in_the_webuis_documentation"},
+    "test_combining.py": {"test_a_new_embedding_is_nearest_to_its_words"},
+    "test_create.py": {
+        "test_the_embedding_of_a_text_is_the_text", "test_a_safetensors_file_is_loaded_too",
+        "test_overwriting_needs_to_be_asked_for_and_changes_pictures_at_once",
+    },
+}  # fmt: skip
+"Tests that run in SD.Next, by file. The others are about the page, the `.pt` files, the routes or the PNG answers of the WebUI."
+
+
+@pytest.fixture(autouse=True)
+def _fits_the_program(webui: WebUI, request: pytest.FixtureRequest) -> None:
+    if request.path.name == "test_sdnext.py" and not webui.is_sdnext:
+        pytest.skip("for SD.Next")
+    if webui.is_sdnext:
+        names = _IN_SDNEXT.get(request.path.name, set())
+        if names is not None and request.node.originalname not in names:
+            pytest.skip("for the page, the `.pt` files or the routes of the WebUI, which SD.Next does not have")
 
 
 @pytest.fixture(autouse=True)
@@ -74,18 +98,19 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(chromium: Any, webui: WebUI) -> Iterator[Callable[[], Any]]:
+def open_page(chromium: Any, webui: WebUI) -> Iterator[Callable[..., Any]]:
     """Opens the WebUI in a browser of its own, ready for use; what is not on this machine is left out."""
     contexts: list[Any] = []
 
-    def open_it() -> Any:
+    def open_it(url: str = webui.url) -> Any:
         context = chromium.new_context(viewport={"width": 1500, "height": 1100})
         contexts.append(context)
         context.set_default_timeout(PATIENCE * 1000)
-        local = (webui.url, "data:", "blob:")
-        context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(local) else route.abort())
+        # The browser's driver matches a pattern by itself; with a function, requests would wait while this process waits.
+        elsewhere = re.compile(f"^(?!{re.escape(url)}|data:|blob:)")
+        context.route(elsewhere, lambda route: route.abort())
         page = context.new_page()
-        page.goto(webui.url, wait_until="domcontentloaded")
+        page.goto(url, wait_until="domcontentloaded")
         page.wait_for_selector("#txt2img_generate")
         page.wait_for_selector("#te_train_poll", state="attached")
         page.wait_for_function("document.querySelector('#img2img_textual_inversion_extra_refresh') !== null")
@@ -103,6 +128,24 @@ def open_page(chromium: Any, webui: WebUI) -> Iterator[Callable[[], Any]]:
 @pytest.fixture
 def page(open_page: Callable[[], Any]) -> Any:
     return open_page()
+
+
+@pytest.fixture
+def start_one(webui: WebUI, tmp_path: Path) -> Iterator[Callable[..., StartedWebUI]]:
+    """Starts a WebUI with WEBUI_COMMAND, over the folders of the one under test or, with an option, over others."""
+    command = os.environ.get("WEBUI_COMMAND")
+    if not command:
+        pytest.skip("needs WEBUI_COMMAND, which starts a WebUI on {port} with the folders of the one under test")
+    started: list[StartedWebUI] = []
+
+    def start_it(*options: str, folder: Path = webui.folder) -> StartedWebUI:
+        log = tmp_path / f"webui-{len(started)}.log"
+        started.append(StartedWebUI(replace(webui, folder=folder), command, log, options))
+        return started[-1]
+
+    yield start_it
+    for one in started:
+        one.kill()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ from train_embedding.engine.prompts.tokenizer import FOLDER
 
 NAMES = ("sd1-inpainting", "sd2", "sd2-v", "sd2-inpainting", "sdxl", "sdxl-inpainting")
 NARROW = ("sd1-narrow", "sdxl-narrow")
+DIFFUSERS = "demo-diffusers"
 EXTENSION = Path(__file__).parent / "extension"
 CLIP = {**TEXT_CONFIG, "hidden_size": 768, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 12}
 TOWERS = {"sd2": ("te-tiny-H", 1024), "sdxl": ("te-tiny-bigG", 1280)}
@@ -42,7 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what the WebUI is given as --data-dir")
     parser.add_argument(
-        "names", nargs="*", default=NAMES, help=f"of {', '.join((*NAMES, *NARROW))}; all but the last two if none is named"
+        "names",
+        nargs="*",
+        default=NAMES,
+        help=f"of {', '.join((*NAMES, *NARROW, DIFFUSERS))}; the first {len(NAMES)} if none is named",
     )
     arguments = parser.parse_args()
     shutil.copytree(EXTENSION, arguments.folder / "extensions" / "te-test-families", dirs_exist_ok=True)
@@ -52,7 +56,7 @@ def main() -> None:
     config = {**CLIP, "architectures": ["CLIPTextModel"], "model_type": "clip_text_model"}
     (models / "te-clip" / "config.json").write_text(json.dumps(config))
     for name in arguments.names:
-        print(write(models, name))
+        print(write_diffusers(models.parent / "Diffusers" / name) if name == DIFFUSERS else write(models, name))
 
 
 def write(folder: Path, name: str) -> Path:
@@ -72,6 +76,28 @@ def write(folder: Path, name: str) -> Path:
         target = "ldm.models.diffusion.ddpm.LatentInpaintDiffusion"
     file.with_suffix(".yaml").write_text(yaml.safe_dump({"model": {"target": target, "params": params}}, sort_keys=False))
     return file
+
+
+def write_diffusers(folder: Path) -> Path:
+    """The demo checkpoint as a diffusers folder, for SD.Next."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+
+    from train_embedding.engine.loading.checkpoint import load_checkpoint
+    from train_embedding.engine.prompts.tokenizer import clip_tokenizer
+    from train_embedding.hosts.standalone import DEMO_CHECKPOINT
+
+    model: Any = load_checkpoint(DEMO_CHECKPOINT)
+    model.unet.register_to_config(sample_size=model.resolution // 8)
+    model.vae.register_to_config(scaling_factor=model.latent_scale)
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, prediction_type=model.prediction_type
+    )
+    parts = {"vae": model.vae, "unet": model.unet, "text_encoder": model.text_encoders[0].module, "scheduler": scheduler}
+    pipeline = StableDiffusionPipeline(
+        **parts, tokenizer=clip_tokenizer(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    pipeline.save_pretrained(folder)
+    return folder
 
 
 def _narrow_state(base: str) -> dict[str, torch.Tensor]:

@@ -6,11 +6,15 @@ import base64
 import io
 import json
 import os
+import shlex
+import signal
+import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ PREFIX = "te-test-"
 ROUTES = "/train-embedding/v1"
 PATIENCE = float(os.environ.get("WEBUI_PATIENCE", "60"))
 "Seconds to wait for something that should happen at once; more for a busy machine."
+START_SECONDS = 5 * PATIENCE
+STARTED = "Startup time:"
+"What the WebUI prints once it has added its last middleware."
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class WebUI:
             request.add_header("Authorization", "Basic " + base64.b64encode(self.auth.encode()).decode())
         try:
             with urllib.request.urlopen(request, timeout=600) as response:
-                return Answer(response.status, json.load(response))
+                return Answer(response.status, json.loads(response.read() or "null"))
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.load(error))
 
@@ -64,8 +71,18 @@ class WebUI:
         return "forge_preset" in self.get("/sdapi/v1/options")
 
     @property
+    def is_sdnext(self) -> bool:
+        return self.call("GET", "/sdapi/v1/status").status == 200
+
+    @property
+    def is_neo(self) -> bool:
+        facts = self.call("GET", "/te-test/facts")
+        return facts.status == 200 and facts.body["program"].startswith("Forge Neo ")
+
+    @property
     def embeddings(self) -> Path:
-        return self.folder / "embeddings"
+        folder = self.folder / "embeddings"
+        return folder if folder.is_dir() else self.folder / "models" / "embeddings"  # as SD.Next has it
 
     def create(self, name: str, text: str, **fields: Any) -> dict[str, Any]:
         return self.post(f"{ROUTES}/embeddings", {"name": name, "init_text": text, **fields})
@@ -108,6 +125,48 @@ class WebUI:
         self, run_id: str, until: Callable[[dict[str, Any]], bool] = lambda run: not run["active"]
     ) -> dict[str, Any]:
         return wait_for(lambda: self.run(run_id), until, 10 * PATIENCE)
+
+
+class StartedWebUI:
+    """A WebUI that a test has started with WEBUI_COMMAND, and may kill.
+
+    Args:
+        webui: One with the same data folder, whose address is another.
+        command: Starts a WebUI in the foreground; `{port}` stands for the port.
+        log: Gets what it prints.
+        options: Are added to the command.
+    """
+
+    def __init__(self, webui: WebUI, command: str, log: Path, options: Sequence[str] = ()) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.webui = replace(webui, url=f"http://127.0.0.1:{port}")
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*shlex.split(command.replace("{port}", str(port))), *options],
+                start_new_session=True,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        wait_for(self._answers, seconds=START_SECONDS)
+
+    def _answers(self) -> bool:
+        """Asks it nothing before it says that it has started: a request that comes earlier can make it fail."""
+        said = self._log.read_text(encoding="utf-8", errors="replace")
+        assert self._process.poll() is None, f"WEBUI_COMMAND ended: {said[-2000:]}"
+        if STARTED not in said:
+            return False
+        try:
+            return self.webui.call("GET", f"{ROUTES}/runs").status == 200
+        except (urllib.error.URLError, ConnectionError, ValueError):
+            return False
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
 
 def wait_for(read: Callable[[], Any], until: Callable[[Any], bool] = bool, seconds: float = PATIENCE) -> Any:
@@ -187,6 +246,32 @@ def show_cards(page: Any, tab: str) -> None:
 
 def host_card(page: Any, tab: str, name: str) -> Any:
     return page.locator(f"#{tab}_textual_inversion_cards .card[data-name={json.dumps(name)}]")
+
+
+def choose_dataset(page: Any, folder: str) -> None:
+    """Types a dataset into its field on the sub-tab Train."""
+    field = page.locator("#te_train_dataset input").first
+    field.click()
+    field.fill(folder)
+    field.press("Enter")
+    field.blur()
+
+
+def open_creation(page: Any) -> None:
+    """Opens the form that creates an embedding; it closes when it has done so."""
+    page.locator("#te_create .label-wrap").first.wait_for()
+    if not page.locator("#te_create_name").is_visible():
+        page.locator("#te_create .label-wrap").first.click()
+        page.locator("#te_create_name").wait_for()
+    page.wait_for_timeout(100)
+
+
+def unfold_advanced(page: Any) -> None:
+    """Opens every group of advanced settings on the sub-tab Train."""
+    for title in page.locator("#te_train_advanced .label-wrap").all():
+        if "open" not in (title.get_attribute("class") or "").split():
+            title.click()
+    page.wait_for_timeout(100)
 
 
 def fill(page: Any, elem_id: str, value: str) -> None:

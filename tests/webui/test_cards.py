@@ -14,6 +14,7 @@ from tests.webui.server import (
     WebUI,
     fill,
     host_card,
+    open_creation,
     show_cards,
     show_sub_tab,
     show_tab,
@@ -33,6 +34,7 @@ def text_of(page: Any, box: str) -> str:
 def test_a_new_embeddings_card_appears_in_both_tabs_without_a_click(page: Any, webui: WebUI) -> None:
     name = f"{PREFIX}card"
     show_sub_tab(page, "Train")
+    open_creation(page)
     fill(page, "te_create_name", name)
     fill(page, "te_create_init_text", "tree")
     page.click("#te_create_button")

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import signal
-import socket
-import subprocess
 import time
-import urllib.error
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +13,13 @@ from tests.webui.server import (
     PATIENCE,
     PREFIX,
     ROUTES,
+    StartedWebUI,
     WebUI,
     draw_pictures,
     show_tab,
     step_kept,
     tables_in,
     vectors_in,
-    wait_for,
 )
 
 NAME = f"{PREFIX}resume"
@@ -34,9 +27,6 @@ SPEC: dict[str, Any] = {
     "steps": 60, "batch_size": 2, "width": 64, "height": 64, "preview_every": 0, "save_every": 3, "eval_every": 20,
     "learning_rate": "0.005", "early_stopping": False, "latent_sampling": "random", "random_flip": True,
 }  # fmt: skip
-START_SECONDS = 5 * PATIENCE
-STARTED = "Startup time:"
-"What the WebUI prints once it has added its last middleware."
 
 
 def start(webui: WebUI, pictures: Path) -> str:
@@ -139,59 +129,8 @@ def assert_trained_on(webui: WebUI, file: Path, name: str) -> None:
     assert details["checkpoint_hash"] == model["hash"]
 
 
-class Started:
-    """A WebUI of its own, over the folders of the one that WEBUI_URL names; `log` gets what it prints."""
-
-    def __init__(self, webui: WebUI, command: str, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.webui = replace(webui, url=f"http://127.0.0.1:{port}")
-        self._log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                shlex.split(command.replace("{port}", str(port))),
-                start_new_session=True,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        wait_for(self._answers, seconds=START_SECONDS)
-
-    def _answers(self) -> bool:
-        """Asks it nothing before it says that it has started: a request that comes earlier can make it fail."""
-        said = self._log.read_text(encoding="utf-8", errors="replace")
-        assert self._process.poll() is None, f"WEBUI_COMMAND ended: {said[-2000:]}"
-        if STARTED not in said:
-            return False
-        try:
-            return self.webui.call("GET", f"{ROUTES}/runs").status == 200
-        except (urllib.error.URLError, ConnectionError, ValueError):
-            return False
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
-@pytest.fixture
-def start_one(webui: WebUI, tmp_path: Path) -> Iterator[Callable[[], Started]]:
-    command = os.environ.get("WEBUI_COMMAND")
-    if not command:
-        pytest.skip("needs WEBUI_COMMAND, which starts a WebUI on {port} with the folders of the one under test")
-    started: list[Started] = []
-
-    def start_it() -> Started:
-        started.append(Started(webui, command, tmp_path / f"webui-{len(started)}.log"))
-        return started[-1]
-
-    yield start_it
-    for one in started:
-        one.kill()
-
-
 def test_a_killed_webui_is_started_again_and_resumes(
-    webui: WebUI, pictures: Path, uninterrupted: Any, start_one: Callable[[], Started]
+    webui: WebUI, pictures: Path, uninterrupted: Any, start_one: Callable[[], StartedWebUI]
 ) -> None:
     killed = start_one()
     run_id = start(killed.webui, pictures)

@@ -1,7 +1,9 @@
 # pyright: reportMissingImports=false
-"""In a WebUI, for tests/hosts: the checks of tests/hosts/contract.py, over the host of this process."""
+"""In a WebUI, for tests/hosts: the checks of tests/hosts/contract.py, over the host of this process, and its versions."""
 
+import importlib.metadata
 import importlib.util
+import platform
 import threading
 import traceback
 from pathlib import Path
@@ -39,6 +41,22 @@ def check(name: str):
     return {"failed": "".join(failed)}
 
 
+def facts():
+    """The program, its versions and its checkpoint, for the reports of tests/webui/report.py."""
+    from train_embedding.embeddings.text_encoders import family_of
+    from train_embedding.hosts.detect import detect
+
+    info = detect().info()
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "gradio")}
+    return {
+        "program": info.name,
+        "device": info.device,
+        "checkpoint": info.checkpoint_name,
+        "family": family_of(info.widths) if info.widths else "",
+        "versions": {"python": platform.python_version(), **packages},
+    }
+
+
 def reload_embeddings():
     """After files were taken away behind the program's back; Forge's own route for it leaves out two of its lists."""
     from train_embedding.hosts.detect import detect
@@ -47,6 +65,7 @@ def reload_embeddings():
 
 
 def on_app_started(_demo, app):
+    app.add_api_route("/te-test/facts", facts, methods=["GET"])
     app.add_api_route("/te-test/reload", reload_embeddings, methods=["POST"])
     app.add_api_route("/te-test/contract/{name}", check, methods=["POST"])
 
