@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tools.hosts_table import details, read_reports
 from train_embedding.cli import parser
 from train_embedding.engine.config import OPTIONS, Group, Option
 from train_embedding.engine.config.options import GROUP_LABELS
@@ -269,6 +270,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "routes": routes,
     "changelog": changelog,
+    "hosts": lambda: details(read_reports()),
 }
 "The marks that pages may contain."
 

@@ -11,7 +11,9 @@ PATH = re.compile(r"`((?:[\w.-]+/)+[\w.-]*|\w+\.(?:py|js|css))`")
 BASES = (ROOT, ROOT / "train_embedding", ROOT / "train_embedding" / "embeddings")
 MADE_AT_RUN_TIME = {
     "embeddings/", "runs/", "tensorboard/", "snapshots/", "previews/", "latents/", "trash/", "library/", "templates/",
-    "textual_inversion_templates/", ".train-embedding/runs/", "datasets/", "dataset-trash/", "dataset-changes/",
+    "textual_inversion_templates/", ".train-embedding/runs/", "datasets/", "dataset-trash/", "dataset-changes/", "queue/",
+    "presets/", "preset-trash/",
+    "steps/", "comparison/", "comparisons/",
 }  # fmt: skip
 
 
