@@ -15,16 +15,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install
 STACK := $(shell $(PYTHON) -c 'import sys; print("webui" if sys.version_info < (3, 11) else "current")')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all app docs docs-serve translations screenshots wheel check format clean
+.PHONY: help demo test test-all app docs docs-serve hosts-table translations screenshots wheel check format clean
 
 help:
 	@echo "make demo    run the demo from start to end (about 3 minutes)"
 	@echo "make app     serve the standalone web app"
 	@echo "make test    run the fast tests (about 5 minutes on two cores)"
-	@echo "make test-all  run all tests on both stacks, including slow and browser tests (about 30 minutes)"
+	@echo "make test-all  run all tests on both stacks, including slow and browser tests (about an hour)"
 	@echo "make docs    build the documentation site into site/ (Python 3.11 or newer)"
 	@echo "make docs-serve  build the site and serve it at http://127.0.0.1:8000"
 	@echo "make translations  update the catalogues of texts for translators, and compile the translations"
+	@echo "make hosts-table  update the table of tested programs in README from docs/hosts"
 	@echo "make screenshots  take the screenshots of README and the docs from the running app"
 	@echo "make wheel   build the wheel into dist/"
 	@echo "make check   run the linters and the type checker"
@@ -54,6 +55,9 @@ docs-serve: $(VENV)/.docs node_modules/.stamp
 
 translations: $(VENV)/.test
 	$(BIN)/python -m tools.translations
+
+hosts-table: $(VENV)/.test
+	$(BIN)/python -m tools.hosts_table
 
 screenshots: $(VENV)/.test
 	$(BIN)/python -m tools.screenshots $(ARGS)

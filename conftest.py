@@ -50,6 +50,13 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     return {**browser_type_launch_args, "args": options, **({"executable_path": path} if path else {})}
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if (file := os.environ.get("WEBUI_REPORT")) and (url := os.environ.get("WEBUI_URL")):
+        from tests.webui.report import HostReport
+
+        config.pluginmanager.register(HostReport(Path(file).absolute(), url.rstrip("/")))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for name in ("browser", "webui"):

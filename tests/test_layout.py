@@ -38,7 +38,7 @@ INSIDE: dict[str, tuple[str, ...]] = {
     "hosts": ("messages", "hosts", "engine", "embeddings", "errors"),
     "testing": ("messages", "hosts.base", "hosts.fifo_lock", "engine", "embeddings", "errors"),
     "ui": ("translations", "ui", "services", "images", *FACTS),
-    "api": ("api", "services", "images", *FACTS),
+    "api": ("translations", "api", "services", "images", *FACTS),
     # The commands `app` and `demo` open those packages, which never lead back. `bench` measures the engine.
     "cli": ("translations", "cli", "services", "app", "demo", "engine.profiling", "hosts.detect", "hosts.standalone", *FACTS),
     "app": ("translations", "app", "ui", "api", "services", "hosts.detect", "hosts.standalone", *FACTS),
@@ -68,6 +68,7 @@ _LIBRARY = (
     "services.store",
     "services.sidecars",
     "services.formats",
+    "services.infotext",
     "services.loaded_checkpoint",
     "services.run_records",
     "services.waiting",
@@ -78,6 +79,7 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "engine.seeds": (),
     "engine.layers": (),
     "engine.prompts": ("engine.devices",),
+    "engine.captioning": ("engine.prompts",),
     "engine.config": ("engine.prompts",),
     "engine.model": ("engine.layers", *_PROMPTS),
     "engine.loading": _MODEL_PACKAGES,
@@ -85,25 +87,39 @@ WITHIN: dict[str, tuple[str, ...]] = {
     "engine.sampling": _MODEL_PACKAGES,
     "engine.data": ("engine.config", "engine.process_group", "engine.seeds", *_MODEL_PACKAGES),
     "engine.training": _TRAINED,
+    "engine.segmentation": (),
     "engine.self_test": ("engine.devices", "engine.runtime"),
     "engine.profiling": ("engine.training", "engine.loading", *_TRAINED),
     "services.settings": (),
     "services.formats": (),
     "services.image_files": (),
+    "services.kinds": ("services.datasets",),
+    "services.infotext": (),
     "services.json_values": (),
     "services.loaded_checkpoint": (),
+    "services.presets": ("services.json_values",),
     "services.run_records": (),
     "services.typed_paths": (),
     "services.waiting": (),
     "services.datasets": ("services.store", "services.typed_paths"),
-    "services.sidecars": ("services.loaded_checkpoint", "services.run_records", "services.waiting"),
+    "services.sidecars": ("services.infotext", "services.loaded_checkpoint", "services.run_records", "services.waiting"),
     "services.store": ("services.sidecars", "services.formats", "services.run_records"),
     "services.diagnosis": ("services.store", "services.run_records"),
     "services.importing": ("services.sidecars", "services.formats"),
     "services.library": _LIBRARY,
     "services.inspection": ("services.library", *_LIBRARY),
     "services.combining": ("services.inspection", "services.library", *_LIBRARY),
+    "services.comparing": ("services.training", "services.library", *_LIBRARY),
     "services.training": ("services.library", "services.datasets", *_LIBRARY),
+    "services.studies": (
+        "services.training",
+        "services.library",
+        "services.datasets",
+        "services.json_values",
+        "services.presets",
+        "services.typed_paths",
+        *_LIBRARY,
+    ),
 }
 
 # Per area, the packages besides the standard library that it may import.
@@ -113,10 +129,12 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "translations": ("typing_extensions",),
     "images": ("PIL",),
     "embeddings": ("torch", "safetensors", "PIL"),
-    "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt"),
-    "services": ("torch", "PIL", "numpy", "filelock"),
+    "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt", "onnxruntime"),
+    # Studies alone read YAML and import Ray.
+    "services": ("torch", "PIL", "numpy", "filelock", "cv2", "yaml", "ray"),
     "testing": ("torch", "PIL"),
-    "hosts": (*_MODEL, "modules", "backend", "ldm_patched", "bitsandbytes"),  # the last three are those of Forge and reForge
+    # "modules_forge" to "bitsandbytes" are those of Forge and reForge, the last two those of SD.Next.
+    "hosts": (*_MODEL, "modules", "modules_forge", "backend", "ldm_patched", "bitsandbytes", "installer", "tokenizers"),
     "ui": ("gradio", "pandas", "PIL", "jinja2", "markupsafe"),
     "api": ("fastapi", "starlette", "pydantic"),
     "cli": ("tqdm",),
@@ -431,7 +449,11 @@ def _modules_after(statement: str) -> list[str]:
 def test_the_wheel_takes_files_that_exist() -> None:
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     start = lines.index("[tool.hatch.build.targets.wheel.force-include]") + 1
-    sources = [line.split('"')[1] for line in lines[start:] if line.startswith('"')][:5]
-    scripts = ("train_embedding", "train_embedding_accessibility", "train_embedding_library", "train_embedding_runs")
-    assert sources == [*(f"javascript/{name}.js" for name in scripts), "style.css"]
+    end = lines.index("", start)
+    sources = [line.split('"')[1] for line in lines[start:end]]
+    scripts = sorted(f"javascript/{script.name}" for script in (ROOT / "javascript").glob("*.js"))
+    assert [source for source in sources if source.startswith("javascript/")] == [
+        name for name in scripts if "localization" not in name
+    ]
+    assert "style.css" in sources
     assert [source for source in sources if not (ROOT / source).is_file()] == []
