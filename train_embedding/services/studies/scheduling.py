@@ -68,7 +68,7 @@ def carry_out_study(
     Args:
         results: Where they go; to be held by the caller.
         workers: Carry out the runs.
-        show: Is called about twice a second with the progress of all runs.
+        show: Is called with the progress of all runs, about twice a second and when runs begin.
         stopping: Returns whether to begin no more runs and to end the current ones.
 
     Returns:
@@ -87,10 +87,12 @@ def carry_out_study(
             workers.stop()
         if stopped:
             waiting.clear()
-        while waiting and workers.free():
-            run = waiting.popleft()
-            running[run.id] = run
-            workers.begin(run, results.run_folder(run))
+        if waiting and workers.free():
+            while waiting and workers.free():
+                run = waiting.popleft()
+                running[run.id] = run
+                workers.begin(run, results.run_folder(run))
+            show(results.progress(frozenset(running)))
         for ended in workers.wait(TICK):
             run = running.pop(ended.run_id)
             results.forget(run)
