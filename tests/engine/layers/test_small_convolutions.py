@@ -39,10 +39,10 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (4, 4), (3, 7), (1, 1)])
-def test_equal_to_torchs(height: int, width: int, bias: bool, taken: list[str]) -> None:
+@pytest.mark.parametrize("shape", [(1, 5, 8, 8), (2, 5, 8, 8), (4, 5, 4, 4), (3, 5, 3, 7), (1, 5, 1, 1)], ids=str)
+def test_equal_to_torchs(shape: tuple[int, ...], bias: bool, taken: list[str]) -> None:
     torch.manual_seed(0)
-    for one, other in both_ways(nn.Conv2d(5, 7, 3, padding=1, bias=bias), torch.randn(1, 5, height, width)):
+    for one, other in both_ways(nn.Conv2d(5, 7, 3, padding=1, bias=bias), torch.randn(shape)):
         torch.testing.assert_close(one, other)
     assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
 
@@ -76,9 +76,9 @@ def test_every_kernel_and_stride(layer: nn.Conv2d, shape: tuple[int, ...], taken
 @pytest.mark.parametrize(
     ("layer", "shape"),
     [
-        (nn.Conv2d(4, 4, 3, padding=1), (2, 4, 8, 8)),
-        (nn.Conv2d(4, 4, 3, padding=1), (1, 4, 8, 9)),
-        (nn.Conv2d(4, 4, 3, padding=1, stride=2), (1, 4, 17, 16)),
+        (nn.Conv2d(4, 4, 3, padding=1), (3, 4, 8, 8)),
+        (nn.Conv2d(4, 4, 3, padding=1), (1, 4, 12, 11)),
+        (nn.Conv2d(4, 4, 3, padding=1, stride=2), (1, 4, 23, 22)),
         (nn.Conv2d(4, 4, 3, padding=1, groups=2), (1, 4, 8, 8)),
         (nn.Conv2d(4, 4, 3, padding=1, dtype=torch.float64), (1, 4, 8, 8)),
     ],
@@ -90,13 +90,21 @@ def test_others_stay_torchs(layer: nn.Conv2d, shape: tuple[int, ...], taken: lis
     assert taken == []
 
 
+def test_in_bf16(taken: list[str]) -> None:
+    torch.manual_seed(0)
+    for one, other in both_ways(nn.Conv2d(5, 7, 3, padding=1).bfloat16(), torch.randn(2, 5, 8, 8).bfloat16()):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
+    assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
+
+
 def test_under_autocast_in_its_dtype(taken: list[str]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         pairs = both_ways(nn.Conv2d(5, 7, 3, padding=1), torch.randn(1, 5, 8, 8))
     assert pairs[0][0].dtype == pairs[0][1].dtype == torch.bfloat16
     for one, other in pairs:
         torch.testing.assert_close(one, other, rtol=0.05, atol=0.05)
-    assert taken == ["small_conv2d"]
+    assert taken == ["small_conv2d", "small_conv2d_input_gradient"]
 
 
 def test_on_cpus_alone() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from train_embedding.main_memory import main_memory
 from train_embedding.services.diagnosis import devices
-from train_embedding.services.diagnosis.devices import device_checks, main_memory
+from train_embedding.services.diagnosis.devices import device_checks
 from train_embedding.services.diagnosis.probe import StageResult
 from train_embedding.services.diagnosis.report import Check
 

@@ -24,7 +24,7 @@ from tests.training import NAME, Trainee, trainee
 from train_embedding.embeddings import storage
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.model.diffusion_model import DiffusionModel
-from train_embedding.engine.runtime import precision
+from train_embedding.engine.runtime import bf16_copy, precision
 from train_embedding.engine.training import evaluation, loop
 from train_embedding.engine.training.early_stopping import Evaluation, Verdict
 from train_embedding.engine.training.state import TrainState
@@ -740,3 +740,32 @@ def test_several_preview_prompts(trainee: Trainee) -> None:
     ended = trainee.run(steps=4, preview_every=4, preview_prompt="a [name]\n\nb [name]")
     assert names(ended.previews) == ["0000000.png", "0000000-2.png", "0000004.png", "0000004-2.png"]
     assert [request.prompt for request in trainee.host.requests] == ["a sword", "b sword"] * 2
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"dataset": "", "teacher_prompt": "a big red star", "width": 16, "height": 16}], ids=["images", "a prompt"]
+)
+def test_a_run_with_a_bf16_copy_of_the_unet(values: dict[str, Any], trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = trainee.run(steps=4, **values)
+    vectors = trainee.embedding().vectors["clip_l"]
+    trainee.reset()
+    monkeypatch.setattr(bf16_copy, "cpu_has_amx", lambda: True)
+    monkeypatch.setattr(bf16_copy, "FEWEST_WEIGHTS", 0)
+    rounded = trainee.run(steps=4, **values)
+    assert (rounded.status, rounded.error) == ("finished", "")
+    assert rounded.losses != exact.losses
+    similarity = torch.cosine_similarity(trainee.embedding().vectors["clip_l"].flatten(), vectors.flatten(), 0)
+    assert 0.9 < float(similarity) < 1
+
+
+def test_a_run_is_not_resumed_in_another_dtype(trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = trainee.start(steps=400, save_every=1)
+    while trainee.services.runs.get(stopped.id).step < 2:
+        time.sleep(0.01)
+    trainee.services.runs.stop(stopped.id)
+    trainee.wait(stopped)
+    monkeypatch.setattr(bf16_copy, "cpu_has_amx", lambda: True)
+    monkeypatch.setattr(bf16_copy, "FEWEST_WEIGHTS", 0)
+    resumed = trainee.wait(trainee.services.runs.resume(stopped.id))
+    assert resumed.status == "failed"
+    assert "device" in str(resumed.error)

@@ -85,6 +85,8 @@ class Trainer:
         """
         import torch
 
+        from train_embedding.engine.runtime.bf16_copy import with_bf16_unet
+
         with self._host.exclusive(f"Training {self._spec.embedding}"):
             if self._stopping():  # stopped while waiting for the host
                 return
@@ -92,7 +94,7 @@ class Trainer:
             self._run.publish(status="preparing")
             try:
                 with self._host.model() as model, torch.inference_mode(False), torch.enable_grad():
-                    self._train_on(model)
+                    self._train_on(with_bf16_unet(model))
             finally:
                 try:
                     self._log.close()
@@ -326,13 +328,14 @@ class Trainer:
         from train_embedding.engine.training.resume import dataset_digest
 
         info = self._run.trained_on or self._host.info()
+        dtype = str(model.dtype).removeprefix("torch.") if info.device == "cpu" else info.dtype
         several = {"the number of processes": str(self._processes.count)} if self._processes.count > 1 else {}
         return {
             **several,
             "the pictures or their captions": dataset_digest(images),
             "the checkpoint": f"{info.checkpoint_name} {info.checkpoint_hash}",
             "the clip skip setting": " ".join(str(encoder.layer) for encoder in model.text_encoders),
-            "the device": f"{info.device} {info.dtype}",
+            "the device": f"{info.device} {dtype}",
         }
 
     def _make_train_state(self, model: DiffusionModel, resolved: ResolvedSpec, circumstances: dict[str, str]) -> TrainState:
@@ -441,7 +444,8 @@ def run_worker(host: Host, processes: Processes) -> None:
         HostFailed: No checkpoint is loaded.
         TrainingFailed: The main process is gone.
     """
+    from train_embedding.engine.runtime.bf16_copy import with_bf16_unet
     from train_embedding.engine.training.data_parallel import Worker
 
-    with host.model() as model, Worker(processes, model) as worker:
+    with host.model() as model, Worker(processes, with_bf16_unet(model)) as worker:
         processes.serve(worker.handle)
