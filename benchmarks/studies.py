@@ -173,7 +173,7 @@ def _hand_out(runs: Sequence[PlannedRun], results: Results, workers: Workers, co
     for run in runs:
         while not workers.free():
             workers.wait(1.0)
-        workers.begin(run, results.run_folder(run))
+        workers.begin(run, results.run_place(run))
     while workers.free() < count:
         workers.wait(1.0)
 

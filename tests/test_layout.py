@@ -142,8 +142,8 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "images": ("PIL",),
     "embeddings": ("torch", "safetensors", "PIL"),
     "engine": (*_MODEL, "pillow_heif", "pillow_avif", "pillow_jxl", "prodigyopt", "onnxruntime"),
-    # Studies alone read YAML and import Ray.
-    "services": ("torch", "PIL", "numpy", "filelock", "cv2", "yaml", "ray"),
+    # Studies alone read YAML, and import Ray and fsspec.
+    "services": ("torch", "PIL", "numpy", "filelock", "cv2", "yaml", "ray", "fsspec"),
     "testing": ("torch", "PIL"),
     # "modules_forge" to "bitsandbytes" are those of Forge and reForge, the last two those of SD.Next.
     "hosts": (*_MODEL, "modules", "modules_forge", "backend", "ldm_patched", "bitsandbytes", "installer", "tokenizers"),

@@ -24,9 +24,9 @@ Carry = Callable[..., RunResult]
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A study of two runs, none of which trains: a run fails if its embedding is called "broken"."""
 
-    def carry_out(run: PlannedRun, folder: Path, _open_host: object, _stopping: object) -> RunResult:
+    def carry_out(run: PlannedRun, place: str, _open_host: object, _stopping: object) -> RunResult:
         done = RunResult("failed", error=verbatim("It broke.")) if run.embedding == "broken" else RunResult("finished")
-        done.save(folder)
+        done.save(Path(place))
         return done
 
     monkeypatch.setattr(scheduling, "carry_out", carry_out)

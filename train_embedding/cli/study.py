@@ -24,7 +24,7 @@ from train_embedding.cli.common import (
 )
 from train_embedding.errors import InvalidInput, TrainingFailed
 from train_embedding.messages import msg, plural
-from train_embedding.services.typed_paths import typed_path
+from train_embedding.services.typed_paths import typed_path, typed_text
 
 if TYPE_CHECKING:
     from train_embedding.hosts.standalone import CheckpointFile, StandaloneHost
@@ -46,13 +46,13 @@ def add_to(commands: Commands) -> None:
     parser.usage = "%(prog)s [OPTIONS] (STUDY | --folder FOLDER)"
     parser.add_argument("study", metavar="STUDY", nargs="?", type=typed_path, help="a .yaml or .csv file")
     parser.add_argument(
-        "--folder", type=typed_path, metavar="FOLDER", help="in place of a file: each subfolder is the dataset of an embedding"
+        "--folder", type=typed_place, metavar="FOLDER", help="in place of a file: each subfolder is the dataset of an embedding"
     )
     parser.add_argument(
-        "--results", type=typed_path, metavar="FOLDER", help="folder of the results (default: NAME-results, beside the study)"
+        "--results", type=typed_place, metavar="FOLDER", help="folder of the results (default: NAME-results, beside the study)"
     )
     parser.add_argument(
-        "--checkpoint", type=typed_path, metavar="FILE",
+        "--checkpoint", type=typed_place, metavar="FILE",
         help="checkpoint file or diffusers folder, in place of the study's (default: the demo checkpoint)",
     )  # fmt: skip
     parser.add_argument("--init-text", default="", metavar="TEXT", help="init text of the runs that have none")
@@ -90,6 +90,11 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def typed_place(text: str) -> Path | str:
+    """Convert typed text to a path, or return the address of fsspec that it is."""
+    return address if "://" in (address := typed_text(text)) else typed_path(text)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from train_embedding.services.studies import Results, write_report
@@ -107,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         if stopped:
             print("Stopped. The same command continues the study.", file=sys.stderr)
     if arguments.json:
-        print_json({"name": study.name, "results": str(results.folder), "runs": progress})
+        print_json({"name": study.name, "results": results.place(), "runs": progress})
     else:
         print_table(_TITLES, [_row(each) for each in progress])
     if not (arguments.dry_run or arguments.report):
@@ -128,8 +133,8 @@ def _exit_code(progress: Sequence[RunProgress]) -> int:
     return 0
 
 
-def _study(arguments: argparse.Namespace) -> tuple[Study, Path]:
-    """Read the study; return it and the folder of its results. Prints all problems before it raises an error."""
+def _study(arguments: argparse.Namespace) -> tuple[Study, Path | str]:
+    """Read the study; return it and the place of its results. Prints all problems before it raises an error."""
     from train_embedding.services.studies import InvalidStudy, folder_study, read_study
 
     if (arguments.study is None) == (arguments.folder is None):
@@ -137,6 +142,8 @@ def _study(arguments: argparse.Namespace) -> tuple[Study, Path]:
     given = _given(arguments)
     try:
         if arguments.folder is not None:
+            if isinstance(arguments.folder, str):
+                return folder_study(arguments.folder, given), f"{arguments.folder.rstrip('/')}-results"
             folder = arguments.folder.resolve()
             return folder_study(arguments.folder, given), folder.with_name(f"{folder.name}-results")
         file = arguments.study.resolve()

@@ -50,7 +50,7 @@ def report(folder: Path, name: str = "study", **values: str) -> tuple[Elements, 
     result = RunResult("finished", 9, 0.1, 0.8, images=("images/1.png", "images/2.png", "images/3.png"), worker=name)
     failed = RunResult("failed", error=verbatim(name))
     progress = [RunProgress(run, "finished", state, result), RunProgress(results.study.runs[1], "failed", None, failed)]
-    file = write_report(results, progress, {"Minutes": name})
+    file = Path(write_report(results, progress, {"Minutes": name}))
     return Elements(file.read_text(encoding="utf-8")), file
 
 

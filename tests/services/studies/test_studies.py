@@ -62,19 +62,19 @@ def test_a_study_trains_draws_and_collects(subjects: Path, tmp_path: Path, open_
 def test_a_stopped_run_continues_to_the_same_vectors(subjects: Path, tmp_path: Path, open_host: OpenHost) -> None:
     run = planned(subjects, images=0)
     run = replace(run, options={**run.options, "steps": 20})
-    whole = carry_out(run, tmp_path / "whole", open_host)
+    whole = carry_out(run, str(tmp_path / "whole"), open_host)
 
     def halfway() -> bool:
         state = newest_state(tmp_path / "parts")
         return state is not None and state.step >= 1
 
-    stopped = carry_out(run, tmp_path / "parts", open_host, halfway)
+    stopped = carry_out(run, str(tmp_path / "parts"), open_host, halfway)
     assert stopped.status == "stopped"
     assert 1 <= stopped.step < 20
-    again = carry_out(run, tmp_path / "parts", open_host)
+    again = carry_out(run, str(tmp_path / "parts"), open_host)
     assert (again.status, again.step, again.resumed) == ("finished", 20, 1)
     assert again.vectors_sha256 == whole.vectors_sha256
-    assert carry_out(run, tmp_path / "parts", open_host) == again
+    assert carry_out(run, str(tmp_path / "parts"), open_host) == again
 
 
 def test_a_run_that_fails_says_why_and_the_others_go_on(subjects: Path, tmp_path: Path, open_host: OpenHost) -> None:
@@ -95,7 +95,7 @@ def test_an_unexpected_error_is_a_result_too(subjects: Path, tmp_path: Path) -> 
     def broken(_folder: Path, _checkpoint: str) -> Any:
         raise ZeroDivisionError("a bug")
 
-    result = carry_out(planned(subjects), tmp_path, broken)
+    result = carry_out(planned(subjects), str(tmp_path), broken)
     assert (result.status, result.error) == ("failed", "Training failed with an unexpected error: ZeroDivisionError: a bug")
 
 
@@ -120,23 +120,23 @@ class FakeWorkers:
         self.begun: list[str] = []
         self.stopped = False
         self._count, self._outcomes = count, outcomes
-        self._busy: list[tuple[PlannedRun, Path]] = []
+        self._busy: list[tuple[PlannedRun, str]] = []
 
     def free(self) -> int:
         return self._count - len(self._busy)
 
-    def begin(self, run: PlannedRun, folder: Path) -> None:
+    def begin(self, run: PlannedRun, place: str) -> None:
         self.begun.append(run.embedding)
-        self._busy.append((run, folder))
+        self._busy.append((run, place))
 
     def wait(self, seconds: float) -> list[Ended]:
         if not self._busy:
             return []
-        run, folder = self._busy.pop(0)
+        run, place = self._busy.pop(0)
         outcome = (self._outcomes.get(run.embedding) or ["finished"]).pop(0)
         if outcome == "lost":
             return [Ended(run.id, lost=True)]
-        RunResult("stopped" if self.stopped else "finished").save(folder)
+        RunResult("stopped" if self.stopped else "finished").save(Path(place))
         return [Ended(run.id)]
 
     def stop(self) -> None:
@@ -233,15 +233,15 @@ class _Actor:
         self.stop = _Remote(worker.stop)
         self.carry_out = _Remote(lambda *arguments: lambda: self._carry_out(*arguments))
 
-    def _carry_out(self, run: dict[str, Any], folder: str) -> RunResult:
+    def _carry_out(self, run: dict[str, Any], place: str) -> RunResult:
         if self._dies:
             raise RayError("The actor died unexpectedly.\nMore lines")
-        return self.worker.carry_out(run, folder)
+        return self.worker.carry_out(run, place)
 
 
-def no_training(run: PlannedRun, folder: Path, open_host: Any, stopping: Callable[[], bool]) -> RunResult:
+def no_training(run: PlannedRun, place: str, open_host: Any, stopping: Callable[[], bool]) -> RunResult:
     result = RunResult("stopped" if stopping() else "finished")
-    result.save(folder)
+    result.save(Path(place))
     return result
 
 
@@ -270,7 +270,7 @@ def test_a_cluster_is_told_to_stop(subjects: Path, tmp_path: Path, open_host: Op
     workers = Cluster("local", open_host, Resources(workers=1), FakeRay())
     assert (workers.free(), workers.wait(0.0), workers.free()) == (0, [], 1)
     run = planned(subjects)
-    workers.begin(run, tmp_path)
+    workers.begin(run, str(tmp_path))
     workers.stop()
     assert workers.wait(0.0) == [Ended(run.id)]
     assert read_result(tmp_path) == RunResult("stopped")

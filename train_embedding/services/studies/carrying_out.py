@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import platform
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from train_embedding.services.infotext import infotext, with_infotext
 from train_embedding.services.library.library import Library
 from train_embedding.services.run_records import RunState, preview_request
 from train_embedding.services.store.locks import file_lock
+from train_embedding.services.studies.addresses import SavedRun, is_address, local_copy
 from train_embedding.services.studies.plan import PlannedRun
 from train_embedding.services.studies.results import RunResult, newest_state, read_result
 from train_embedding.services.training.runs import Runs
@@ -41,18 +43,37 @@ OpenHost = Callable[[Path, str], Host]
 logger = logging.getLogger(__name__)
 
 
-def carry_out(run: PlannedRun, folder: Path, open_host: OpenHost, stopping: Callable[[], bool] = lambda: False) -> RunResult:
+def carry_out(run: PlannedRun, place: str, open_host: OpenHost, stopping: Callable[[], bool] = lambda: False) -> RunResult:
     """Carry out a run, from where it was last saved, and write its result. A run that has finished is left as it is.
 
     Args:
         run: The run.
-        folder: Its folder, whose contents tell how far it has come.
+        place: Path or address of its folder, whose contents tell how far it has come.
         open_host: Opens the host to train with.
         stopping: Returns whether the run shall end after its current step; it can be continued later.
 
     Returns:
         The result. An error of the run is part of it, and is not raised.
+
+    Raises:
+        StorageFailed: The result cannot be written.
     """
+    if not is_address(place):
+        return _carry_out(run, Path(place), open_host, stopping)
+    with tempfile.TemporaryDirectory(prefix="train-embedding-run-", ignore_cleanup_errors=True) as folder:
+        saved = SavedRun(place)
+        saved.fetch(Path(folder))
+
+        def save_and_ask() -> bool:
+            saved.save_progress(Path(folder))
+            return stopping()
+
+        result = _carry_out(run, Path(folder), open_host, save_and_ask)
+        saved.save(Path(folder))
+        return result
+
+
+def _carry_out(run: PlannedRun, folder: Path, open_host: OpenHost, stopping: Callable[[], bool]) -> RunResult:
     try:
         with file_lock(folder / ".lock", PATIENCE):
             done = read_result(folder)
@@ -71,9 +92,10 @@ def _result(run: PlannedRun, folder: Path, open_host: OpenHost, stopping: Callab
     try:
         state = newest_state(folder)
         resumed += state is not None
+        run = _with_copies(run)
         host = open_host(folder, run.checkpoint)
         library = Library(host)
-        trained = state if state and state.status == "finished" else _trained(run, host, library, stopping)
+        trained = state if state and state.status == "finished" else _trained(run, state, host, library, stopping)
         facts = RunResult("finished", trained.step, trained.loss, _evaluation(trained), trained.seconds, resumed=resumed)
         facts = replace(facts, worker=f"{platform.node()}:{os.getpid()}")
         if trained.error:
@@ -89,18 +111,31 @@ def _result(run: PlannedRun, folder: Path, open_host: OpenHost, stopping: Callab
         return RunResult("failed", resumed=resumed, error=_sentence(error))
 
 
-def _trained(run: PlannedRun, host: Host, library: Library, stopping: Callable[[], bool]) -> RunState:
-    """Train, or resume the training, and return its last state. Raises TrainEmbeddingError."""
+def _with_copies(run: PlannedRun) -> PlannedRun:
+    """Return the run with copies on this machine in place of addresses. Raises NotFound, StorageFailed."""
+    dataset, checkpoint = (str(local_copy(at)) if is_address(at) else at for at in (run.dataset, run.checkpoint))
+    return replace(run, dataset=dataset, checkpoint=checkpoint)
+
+
+def _trained(run: PlannedRun, state: RunState | None, host: Host, library: Library, stopping: Callable[[], bool]) -> RunState:
+    """Train, or resume the training of an earlier state, and return its last state. Raises TrainEmbeddingError."""
+    if state is not None:
+        _with_dataset(state, run.dataset).save()
     runs = Runs(host, library, Datasets(host))
-    stored = runs.list()
-    if not stored and not any(entry.name == run.embedding for entry in library.list()):
+    if state is None and not any(entry.name == run.embedding for entry in library.list()):
         library.create(run.embedding, run.init_text, run.vectors)
-    state = runs.resume(stored[0].id) if stored else runs.start(run.spec())
+    state = runs.resume(state.id) if state is not None else runs.start(run.spec())
     while state.active:
         if stopping():
             runs.stop(state.id)
         state = runs.wait(state.id, _TICK)
     return runs.wait(state.id)
+
+
+def _with_dataset(state: RunState, dataset: str) -> RunState:
+    """Return a state with the dataset where this worker has it. That the images are the same is checked when it is resumed."""
+    previews = tuple(state.folder / "previews" / file.name for file in state.previews)
+    return replace(state, spec=replace(state.spec, dataset=dataset), previews=previews)
 
 
 def _images(run: PlannedRun, folder: Path, host: Host, state: RunState, embedding: Embedding) -> tuple[str, ...]:

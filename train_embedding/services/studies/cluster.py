@@ -11,7 +11,6 @@ import logging
 import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from train_embedding.errors import HostFailed, InvalidInput, NotFound
@@ -61,9 +60,9 @@ class Worker:
         """Return True, once the actor has started."""
         return True
 
-    def carry_out(self, run: dict[str, Any], folder: str) -> RunResult:
-        """Carry out a run, given as JSON values, in a folder that all nodes share."""
-        return carry_out(PlannedRun.from_json(run), Path(folder), self._open_host, self._stop.is_set)
+    def carry_out(self, run: dict[str, Any], place: str) -> RunResult:
+        """Carry out a run, given as JSON values, in a folder that all nodes can reach."""
+        return carry_out(PlannedRun.from_json(run), place, self._open_host, self._stop.is_set)
 
     def stop(self) -> None:
         """Let the current run end after its current step."""
@@ -114,9 +113,9 @@ class Cluster:
     def free(self) -> int:
         return len(self._idle)
 
-    def begin(self, run: PlannedRun, folder: Path) -> None:
+    def begin(self, run: PlannedRun, place: str) -> None:
         actor = self._idle.pop(0)
-        self._busy[actor.carry_out.remote(run.to_json(), str(folder.absolute()))] = actor, run.id
+        self._busy[actor.carry_out.remote(run.to_json(), place)] = actor, run.id
 
     def wait(self, seconds: float) -> list[Ended]:
         answers: list[Any] = [*self._starting, *self._busy]
@@ -158,7 +157,7 @@ def _import_ray() -> Any:
         return importlib.import_module("ray")  # optional
     except ImportError as error:
         raise NotFound(
-            msg("Ray is not installed."),
+            msg("{package} is not installed.", package="Ray"),
             msg("Install it with {command}.", command="pip install 'sd-webui-train-embedding[cluster]'"),
         ) from error
 

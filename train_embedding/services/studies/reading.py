@@ -23,8 +23,9 @@ from train_embedding.messages import COLON, SPACE, Message, joined, msg, verbati
 from train_embedding.services.library.create import check_request
 from train_embedding.services.presets import MAX_SIZE as MAX_PRESET
 from train_embedding.services.presets import decode_preset
+from train_embedding.services.studies.addresses import exists, is_address, joined_address, last_name, local_copy, subfolders
 from train_embedding.services.studies.plan import MAX_RUNS, InvalidStudy, PlannedRun, Study
-from train_embedding.services.typed_paths import typed_path
+from train_embedding.services.typed_paths import typed_path, typed_text
 
 MAX_SIZE = 2**22
 "Largest size of a study file in bytes."
@@ -73,21 +74,21 @@ def read_study(file: Path, given: Given) -> Study:
     return reader.study(name)
 
 
-def folder_study(folder: Path, given: Given) -> Study:
-    """Make a study of a folder: each subfolder is the dataset of an embedding that is named after it.
+def folder_study(folder: Path | str, given: Given) -> Study:
+    """Make a study of a folder, at a path or address: each subfolder is the dataset of an embedding that is named after it.
 
     Raises:
         NotFound: The folder does not exist.
+        StorageFailed: The address cannot be read.
         InvalidStudy: It has no subfolders, or they cannot be used.
     """
-    if not folder.is_dir():
-        raise NotFound(msg('The folder "{folder}" does not exist.', folder=folder))
-    reader = _Reader(folder, given)
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        reader.problem(str(folder), msg("There are no subfolders; each should contain the images of one subject."))
-    reader.grid({"datasets": names})
-    return reader.study(folder.resolve().name)
+    if isinstance(folder, str) and is_address(folder):
+        return _folder_study(_Reader(Path(), given), folder, last_name(folder), subfolders(folder))
+    path = Path(folder)
+    if not path.is_dir():
+        raise NotFound(msg('The folder "{folder}" does not exist.', folder=path))
+    found = sorted(each.name for each in path.iterdir() if each.is_dir())
+    return _folder_study(_Reader(path, given), "", path.resolve().name, found)
 
 
 class _Reader:
@@ -185,7 +186,7 @@ class _Reader:
     def _run(self, place: str, values: Values) -> PlannedRun:
         """Build a run from the values of a row. Raises TrainEmbeddingError."""
         written = self._text("dataset", values.get("dataset", ""))
-        dataset = str(self._path(written)) if written else ""
+        dataset = self._place(written) if written else ""
         options = {name: value for name, value in values.items() if name in _OPTIONS}
         options.update(self._from_text(place, dict(self._given.options)))
         options = self._with_preset(options)
@@ -276,14 +277,17 @@ class _Reader:
         return int(text)
 
     def _checkpoint(self, values: Values) -> str:
-        """Return the path of the checkpoint. Raises NotFound, InvalidInput."""
-        written = "" if self._given.checkpoint else self._text("checkpoint", values.get("checkpoint", ""))
-        path = self._path(written) if written else Path(self._given.checkpoint).absolute() if self._given.checkpoint else None
-        if path is None:
-            return ""
-        if not path.exists():
-            raise NotFound(msg('The checkpoint "{path}" does not exist.', path=path))
-        return str(path)
+        """Return the path or address of the checkpoint. Raises NotFound, InvalidInput, StorageFailed."""
+        given = self._given.checkpoint
+        written = "" if given else self._text("checkpoint", values.get("checkpoint", ""))
+        place = self._place(written) if written else given if is_address(given) or not given else str(Path(given).absolute())
+        if place and not (exists(place) if is_address(place) else Path(place).exists()):
+            raise NotFound(msg('The checkpoint "{path}" does not exist.', path=place))
+        return place
+
+    def _place(self, written: str) -> str:
+        """Return the absolute path, or the address, of what a study names."""
+        return text if is_address(text := typed_text(written)) else str(self._path(written))
 
     def _path(self, written: str) -> Path:
         return (self._base / typed_path(written)).absolute()
@@ -320,8 +324,16 @@ class _Reader:
             return None
         key = (spec.dataset, spec.repeats, spec.masks)
         if key not in self._checked:
-            self._checked[key] = _problem_of_folder(Path(spec.dataset), spec.repeats, spec.masks)
+            self._checked[key] = _problem_of_folder(spec.dataset, spec.repeats, spec.masks)
         return self._checked[key]
+
+
+def _folder_study(reader: _Reader, address: str, name: str, found: Sequence[str]) -> Study:
+    datasets = [joined_address(address, each) if address else each for each in found if not each.startswith(".")]
+    if not datasets:
+        reader.problem(name, msg("There are no subfolders; each should contain the images of one subject."))
+    reader.grid({"datasets": datasets})
+    return reader.study(name)
 
 
 def _typed(name: str, text: object) -> object:
@@ -338,12 +350,13 @@ def _typed(name: str, text: object) -> object:
     return text
 
 
-def _problem_of_folder(folder: Path, repeats: bool, masks: str) -> Message | None:
+def _problem_of_folder(place: str, repeats: bool, masks: str) -> Message | None:
     from train_embedding.engine.data.image_folder import check_image, list_images, no_usable_images, skipped_file
 
-    if not folder.is_dir():
-        return msg('The folder "{folder}" does not exist.', folder=folder)
     try:
+        folder = local_copy(place) if is_address(place) else Path(place)
+        if not folder.is_dir():
+            return msg('The folder "{folder}" does not exist.', folder=place)
         files, skipped = list_images(folder, repeats, None)
     except TrainEmbeddingError as error:
         return error.text

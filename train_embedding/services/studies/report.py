@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.embeddings.storage import write_atomically
 from train_embedding.errors import InvalidSpec
 from train_embedding.services.json_values import to_json
 from train_embedding.services.studies.results import REPORT_FILE, TABLE_FILE, Results, RunProgress
@@ -44,8 +43,8 @@ details { margin: .4rem 0; } summary { cursor: pointer; overflow-wrap: anywhere;
 """
 
 
-def write_report(results: Results, progress: Sequence[RunProgress], facts: Mapping[str, object]) -> Path:
-    """Write the report and the same facts as JSON; return the path of the report.
+def write_report(results: Results, progress: Sequence[RunProgress], facts: Mapping[str, object]) -> str:
+    """Write the report and the same facts as JSON; return the path or address of the report.
 
     Args:
         results: The results of the study.
@@ -56,12 +55,10 @@ def write_report(results: Results, progress: Sequence[RunProgress], facts: Mappi
         StorageFailed: A file cannot be written.
     """
     table = {"name": results.study.name, **facts, "runs": [each.to_json() for each in progress]}
-    write_atomically(
-        results.folder / TABLE_FILE, json.dumps(to_json(table), ensure_ascii=False, indent=1).encode("utf-8", "replace")
-    )
+    results.write(TABLE_FILE, json.dumps(to_json(table), ensure_ascii=False, indent=1).encode("utf-8", "replace"))
     page = "".join(_page(results, progress, facts))
-    write_atomically(results.folder / REPORT_FILE, page.encode("utf-8", "replace"))
-    return results.folder / REPORT_FILE
+    results.write(REPORT_FILE, page.encode("utf-8", "replace"))
+    return results.place(REPORT_FILE)
 
 
 def _page(results: Results, progress: Sequence[RunProgress], facts: Mapping[str, object]) -> Iterable[str]:

@@ -4,29 +4,40 @@ study.json             the plan
 runs/ID/               the data folder of a run: embeddings/, runs/, images/ and result.json
 embeddings/            the trained embeddings of all runs
 report.html, results.json
+
+At an address, runs/ID/ holds archives instead (`addresses`), which are read into a folder on this machine.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
+import time
+import weakref
 from collections import Counter
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from train_embedding.embeddings.regular_files import read_regular_file
-from train_embedding.embeddings.storage import storage_failed, write_atomically
+from train_embedding.embeddings.storage import remove_tree, storage_failed, write_atomically
 from train_embedding.errors import Conflict
 from train_embedding.messages import NOTHING, Message, decode, encode, msg
 from train_embedding.services.run_records import RunState, load_state
 from train_embedding.services.store.locks import file_lock
+from train_embedding.services.studies import addresses
 from train_embedding.services.studies.plan import PlannedRun, Study
 
 PLAN_FILE, RESULT_FILE, TABLE_FILE, REPORT_FILE = "study.json", "result.json", "results.json", "report.html"
 MAX_RESULT = 2**20
 "Largest size of a result.json in bytes."
+REFRESH = 10.0
+"Seconds between two looks at what running runs have saved at an address."
+_READERS = 8
+"Number of runs that are read from an address at the same time."
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -107,16 +118,33 @@ class Results:
     """The folder of a study's results.
 
     Args:
-        folder: It is created if it does not exist.
+        place: Its path or address. It is created if it does not exist.
         study: The study.
+
+    Attributes:
+        folder: The folder; if the results are at an address, a temporary one with what was read from there.
     """
 
-    def __init__(self, folder: Path, study: Study) -> None:
-        self.folder = folder
+    def __init__(self, place: Path | str, study: Study) -> None:
         self.study = study
+        self._place = place if isinstance(place, str) and addresses.is_address(place) else ""
+        if self._place:
+            self.folder = Path(tempfile.mkdtemp(prefix="train-embedding-study-"))
+            weakref.finalize(self, _discard, self.folder)
+        else:
+            self.folder = Path(place)
         names = Counter(run.embedding for run in study.runs)
         self._files = {run.id: run.embedding if names[run.embedding] == 1 else run.id for run in study.runs}
         self._known: dict[str, RunProgress] = {}
+        self._saved = {run.id: addresses.SavedRun(self.run_place(run)) for run in study.runs} if self._place else {}
+        self._fetched: dict[str, float] = {}
+        "When each run was last read from the address."
+
+    def place(self, name: str = "") -> str:
+        """Return the path or address of the results, or of a file there."""
+        if self._place:
+            return addresses.joined_address(self._place, name) if name else self._place
+        return str(self.folder / name)
 
     @contextmanager
     def hold(self) -> Generator[None, None, None]:
@@ -129,23 +157,39 @@ class Results:
         try:
             with file_lock(self.folder / ".lock"):
                 plan = json.dumps(self.study.to_json(), ensure_ascii=False, indent=1)
-                write_atomically(self.folder / PLAN_FILE, plan.encode("utf-8", "replace"))
+                self.write(PLAN_FILE, plan.encode("utf-8", "replace"))
                 yield
         except TimeoutError as error:
             raise Conflict(
                 msg('Another command is working on the study in "{folder}".', folder=self.folder), msg("Wait until it ends.")
             ) from error
 
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the results. Raises StorageFailed."""
+        write_atomically(self.folder / name, data)
+        if self._place:
+            addresses.write(self.place(name), data)
+
     def run_folder(self, run: PlannedRun) -> Path:
-        """Return the folder of a run."""
+        """Return the folder of a run on this machine."""
         return self.folder / "runs" / run.id
+
+    def run_place(self, run: PlannedRun) -> str:
+        """Return the path or address at which a worker carries out a run."""
+        return self.place(f"runs/{run.id}") if self._place else str(self.run_folder(run).absolute())
 
     def progress(self, running: Collection[str] = ()) -> list[RunProgress]:
         """Read what each run has come to. Those that no worker works on are read once, because nobody else begins runs.
 
         Args:
             running: The ids of the runs that a worker works on.
+
+        Raises:
+            StorageFailed: The address of the results cannot be read.
         """
+        latest = time.monotonic() - REFRESH
+        known, active = self._fetched, frozenset(running)
+        self._fetch(run for run in self.study.runs if run.id not in known or (run.id in active and known[run.id] < latest))
         for run in self.study.runs:
             if run.id in running or run.id not in self._known:
                 self._known[run.id] = _read(run, self.run_folder(run), run.id in running)
@@ -154,6 +198,14 @@ class Results:
     def forget(self, run: PlannedRun) -> None:
         """Read a run again, because a worker has ended it."""
         self._known.pop(run.id, None)
+        self._fetched.pop(run.id, None)
+
+    def give_up(self, run: PlannedRun, result: RunResult) -> None:
+        """Write the result of a run that no worker could end. Raises StorageFailed."""
+        self._fetch([run])
+        result.save(self.run_folder(run))
+        if self._place:
+            self._saved[run.id].save(self.run_folder(run))
 
     def unfinished(self) -> list[PlannedRun]:
         """Return the runs that are still to be carried out, those that were begun first."""
@@ -162,15 +214,28 @@ class Results:
 
     def collect(self, run: PlannedRun) -> None:
         """Copy the embedding of a run to the folder of all embeddings. Raises StorageFailed."""
+        self._fetch([run])
         result = read_result(self.run_folder(run))
         if result is None or not result.file:
             return
         source = self.run_folder(run) / result.file
-        target = self.folder / "embeddings" / f"{self._files[run.id]}{source.suffix}"
+        name = f"embeddings/{self._files[run.id]}{source.suffix}"
         try:
-            write_atomically(target, source.read_bytes())
+            self.write(name, source.read_bytes())
         except OSError as error:
-            raise storage_failed(target, error) from error
+            raise storage_failed(self.folder / name, error) from error
+
+    def _fetch(self, runs: Iterable[PlannedRun]) -> None:
+        """Read what runs have saved at the address, if the results are at one. Raises StorageFailed."""
+        if not self._place:
+            return
+
+        def fetch(run: PlannedRun) -> None:
+            self._saved[run.id].fetch(self.run_folder(run))
+            self._fetched[run.id] = time.monotonic()
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            list(pool.map(fetch, runs))
 
 
 def read_result(folder: Path) -> RunResult | None:
@@ -206,3 +271,8 @@ def _read(run: PlannedRun, folder: Path, running: bool) -> RunProgress:
     if result is not None:
         return RunProgress(run, result.status, state, result)
     return RunProgress(run, "waiting" if state is None else "stopped", state)
+
+
+def _discard(folder: Path) -> None:
+    with suppress(OSError):
+        remove_tree(folder)

@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from train_embedding.messages import Message, msg
@@ -40,8 +39,8 @@ class Workers(Protocol):
         """Return how many runs can be begun now."""
         ...
 
-    def begin(self, run: PlannedRun, folder: Path) -> None:
-        """Begin a run; there must be a free worker."""
+    def begin(self, run: PlannedRun, place: str) -> None:
+        """Begin a run in the folder at a path or address; there must be a free worker."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -75,7 +74,7 @@ def carry_out_study(
         What each run of the study has come to.
 
     Raises:
-        StorageFailed: An embedding cannot be collected.
+        StorageFailed: The results cannot be read or written.
     """
     waiting = deque(results.unfinished())
     running: dict[str, PlannedRun] = {}
@@ -91,7 +90,7 @@ def carry_out_study(
             while waiting and workers.free():
                 run = waiting.popleft()
                 running[run.id] = run
-                workers.begin(run, results.run_folder(run))
+                workers.begin(run, results.run_place(run))
             show(results.progress(frozenset(running)))
         for ended in workers.wait(TICK):
             run = running.pop(ended.run_id)
@@ -102,7 +101,7 @@ def carry_out_study(
             elif losses[run.id] < MAX_LOSSES:
                 waiting.appendleft(run)
             else:
-                _lost(losses[run.id]).save(results.run_folder(run))
+                results.give_up(run, _lost(losses[run.id]))
         show(results.progress(frozenset(running)))
     return results.progress()
 
@@ -128,8 +127,8 @@ class ThisProcess:
     def free(self) -> int:
         return int(self._current is None)
 
-    def begin(self, run: PlannedRun, folder: Path) -> None:
-        self._current = run.id, self._pool.submit(carry_out, run, folder, self._open_host, self._stop.is_set)
+    def begin(self, run: PlannedRun, place: str) -> None:
+        self._current = run.id, self._pool.submit(carry_out, run, place, self._open_host, self._stop.is_set)
 
     def wait(self, seconds: float) -> list[Ended]:
         if self._current is None:
