@@ -6,16 +6,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import pytest
 from PIL import Image
 
-from train_embedding.cli import main, study
+from train_embedding.cli import main, study, study_progress
 from train_embedding.messages import verbatim
 from train_embedding.services import studies
 from train_embedding.services.run_records import RunState
 from train_embedding.services.studies import PlannedRun, RunProgress, scheduling
-from train_embedding.services.studies.results import RunResult
+from train_embedding.services.studies.results import RunResult, Status
 
 Carry = Callable[..., RunResult]
 
@@ -117,19 +118,54 @@ def test_hosts_share_a_checkpoint_until_another_is_needed(tmp_path: Path, monkey
     assert hosts[0] is hosts[1]
 
 
-def test_a_terminal_gets_a_table_that_is_drawn_again(
-    table: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def use_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make stderr a terminal of 8 lines of 64 columns."""
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LINES", "8")
+    monkeypatch.setenv("COLUMNS", "64")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    shown = study.shower(0)
-    run = PlannedRun("anna", "/images", recipe="\x1b[31mred", options={"seed": 7})
-    state = RunState("id", "anna", table.parent, run.spec(), step=3, steps=9, loss=0.25, eta_seconds=3700.0)
-    shown([RunProgress(run, "running", state), RunProgress(run, "waiting")])
-    shown([RunProgress(run, "finished", state), RunProgress(run, "failed", state)])
+
+
+def in_progress(status: Status, name: str = "anna", recipe: str = "Fast") -> RunProgress:
+    run = PlannedRun(name, "/images", recipe=recipe, options={"seed": 7})
+    state = RunState("id", "anna", Path("/runs/id"), run.spec(), step=3, steps=9, loss=0.25, eta_seconds=3700.0)
+    return RunProgress(run, status, None if status == "waiting" else state)
+
+
+def test_a_terminal_gets_a_table_that_is_drawn_again(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_terminal(monkeypatch)
+    with study_progress.shown_progress(0) as show:
+        show([in_progress("running", recipe="\x1b[31mred"), in_progress("waiting")])
+        show([in_progress("finished"), in_progress("failed")])
     err = capsys.readouterr().err
     assert "3/9" in err
     assert "1:01:40" in err
-    assert "0 of 2 runs finished\n\x1b[4A" in err
+    assert "0 of 2 runs finished\x1b[K\n\x1b[J\x1b[4A" in err
     assert "1 of 2 runs finished, 1 failed" in err
     assert "\x1b[31m" not in err
+    assert err.endswith("\x1b[4A\x1b[J")
+
+
+def test_the_table_fits_the_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_terminal(monkeypatch)
+    with study_progress.shown_progress(0) as show:
+        show([in_progress("waiting", "角色小红的很长的名字" * 3)] * 8 + [in_progress("running")])
+        lines = capsys.readouterr().err.split("\n")
+    assert len(lines) == 8
+    assert lines[1].startswith("anna")
+    assert "running  3/9   0.2500  1:01:40" in lines[1]
+    assert lines[2].startswith("角色")
+    assert "…-" in lines[2]
+    assert all(sum(1 + (east_asian_width(letter) == "W") for letter in line.removesuffix("\x1b[K")) < 64 for line in lines[:-1])
+    assert lines[6].startswith("0 of 9 runs finished (4 not shown)")
+
+
+def test_what_others_print_appears_above_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_terminal(monkeypatch)
+    with study_progress.shown_progress(0) as show:
+        show([in_progress("running")])
+        capsys.readouterr()
+        print("A node has died.")
+        assert capsys.readouterr().err == "\x1b[3A\x1b[JA node has died.\x1b[J\n"
+        show([in_progress("running")])
+        assert capsys.readouterr().err.startswith("run")

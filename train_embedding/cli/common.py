@@ -185,12 +185,25 @@ def print_json(values: Any) -> None:
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows in aligned columns; columns of numbers are right-aligned."""
+    print("\n".join(table_lines(titles, rows)))
+
+
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table as `print_table` prints it."""
     lines = [[shown(cell) for cell in line] for line in (titles, *rows)]
-    widths = [max(_columns(line[column]) for line in lines) for column in range(len(titles))]
+    widths = [max(columns(line[column]) for line in lines) for column in range(len(titles))]
     right = [bool(rows) and all(_is_number(row[column]) for row in rows) for column in range(len(titles))]
+    aligned: list[str] = []
     for line in lines:
-        columns = [(cell, " " * (width - _columns(cell)), flush) for cell, width, flush in zip(line, widths, right, strict=True)]
-        print("  ".join(gap + cell if flush else cell + gap for cell, gap, flush in columns).rstrip())
+        cells = [(cell, " " * (width - columns(cell)), flush) for cell, width, flush in zip(line, widths, right, strict=True)]
+        aligned.append("  ".join(gap + cell if flush else cell + gap for cell, gap, flush in cells).rstrip())
+    return aligned
+
+
+def cut(text: str, width: int) -> str:
+    """Return the start of a text that takes at most so many columns of a terminal."""
+    end = next((end for end in range(1, len(text) + 1) if columns(text[:end]) > width), len(text) + 1)
+    return text[: end - 1]
 
 
 def with_option_names(message: str) -> Message:
@@ -203,7 +216,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Return the width of a text on a terminal: Chinese characters take two columns, combining marks 0."""
     return sum(0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 

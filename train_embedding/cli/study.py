@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +15,11 @@ from train_embedding.cli.common import (
     Commands,
     add_command,
     call_on_stop_signals,
-    count,
     print_json,
     print_table,
     with_option_names,
 )
+from train_embedding.cli.study_progress import TITLES, printable, row, shown_progress
 from train_embedding.errors import InvalidInput, TrainingFailed
 from train_embedding.messages import msg, plural
 from train_embedding.services.typed_paths import typed_path, typed_text
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 "Exit code after Ctrl-C."
-_TITLES = ("run", "recipe", "seed", "state", "step", "loss", "time left")
 
 
 def add_to(commands: Commands) -> None:
@@ -46,14 +43,20 @@ def add_to(commands: Commands) -> None:
     parser.usage = "%(prog)s [OPTIONS] (STUDY | --folder FOLDER)"
     parser.add_argument("study", metavar="STUDY", nargs="?", type=typed_path, help="a .yaml or .csv file")
     parser.add_argument(
-        "--folder", type=typed_place, metavar="FOLDER", help="in place of a file: each subfolder is the dataset of an embedding"
+        "--folder",
+        type=typed_place,
+        metavar="FOLDER",
+        help="in place of a file: each subfolder is the dataset of an embedding; a path or an address such as s3://…",
     )
     parser.add_argument(
-        "--results", type=typed_place, metavar="FOLDER", help="folder of the results (default: NAME-results, beside the study)"
+        "--results",
+        type=typed_place,
+        metavar="FOLDER",
+        help="folder or address of the results (default: NAME-results, beside the study)",
     )
     parser.add_argument(
         "--checkpoint", type=typed_place, metavar="FILE",
-        help="checkpoint file or diffusers folder, in place of the study's (default: the demo checkpoint)",
+        help="checkpoint file or diffusers folder, also at an address, in place of the study's (default: the demo checkpoint)",
     )  # fmt: skip
     parser.add_argument("--init-text", default="", metavar="TEXT", help="init text of the runs that have none")
     parser.add_argument("--vectors", default="auto", metavar="N", help='number of vectors, or "auto" (default: auto)')
@@ -114,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"name": study.name, "results": results.place(), "runs": progress})
     else:
-        print_table(_TITLES, [_row(each) for each in progress])
+        print_table(TITLES, [row(each) for each in progress])
     if not (arguments.dry_run or arguments.report):
         return INTERRUPTED if stopped else _exit_code(progress)
     return 0
@@ -124,7 +127,7 @@ def _exit_code(progress: Sequence[RunProgress]) -> int:
     """Return 0, or raise TrainingFailed if a run has failed."""
     failed = [each for each in progress if each.status == "failed"]
     for each in failed:
-        print(_printable(f"{each.run.id}: {each.error}"), file=sys.stderr)
+        print(printable(f"{each.run.id}: {each.error}"), file=sys.stderr)
     if failed:
         raise TrainingFailed(
             plural("{count} run of the study failed.", "{count} runs of the study failed.", len(failed)),
@@ -150,7 +153,7 @@ def _study(arguments: argparse.Namespace) -> tuple[Study, Path | str]:
         return read_study(arguments.study, given), file.with_name(f"{file.stem}-results")
     except InvalidStudy as error:
         for problem in error.problems:
-            print(_printable(with_option_names(problem)), file=sys.stderr)
+            print(printable(with_option_names(problem)), file=sys.stderr)
         raise InvalidInput(error.summary) from error
 
 
@@ -185,8 +188,8 @@ def _carry_out(arguments: argparse.Namespace, results: Results) -> tuple[list[Ru
         workers = _workers(arguments)
         stack.callback(workers.close)
         stack.enter_context(call_on_stop_signals(stop.set))
-        stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints there what it has to say about dead nodes
-        progress = carry_out_study(results, workers, shower(before), stop.is_set)
+        show = stack.enter_context(shown_progress(before))
+        progress = carry_out_study(results, workers, show, stop.is_set)
         facts = {"Minutes": round((time.monotonic() - began) / 60, 1)}
         print(f"Report: {write_report(results, progress, facts)}", file=sys.stderr)
     return progress, stop.is_set()
@@ -220,72 +223,3 @@ class OpenHost:
             self._checkpoint = None  # before the next one is loaded, so that memory holds one at a time
             self._path, self._checkpoint = checkpoint, standalone.CheckpointFile(Path(checkpoint) if checkpoint else None)
         return standalone.StandaloneHost(folder, self._checkpoint)
-
-
-def shower(finished_before: int) -> Callable[[list[RunProgress]], object]:
-    """Return what shows the progress: a table that is redrawn on a terminal, else a line for each change."""
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return _LiveTable(finished_before)
-    known: dict[str, str] = {}
-
-    def show(progress: list[RunProgress]) -> None:
-        for each in progress:
-            if known.get(each.run.id, "waiting") != each.status:
-                ended = sum(other.status in ("finished", "failed") for other in progress)
-                print(_printable(f"{ended}/{len(progress)}  {'  '.join(_row(each)).rstrip()}"), file=sys.stderr, flush=True)
-            known[each.run.id] = each.status
-
-    return show
-
-
-class _LiveTable:
-    """A table on the terminal that is drawn over the one before.
-
-    Args:
-        finished_before: Number of runs that had finished before the study was continued.
-    """
-
-    def __init__(self, finished_before: int) -> None:
-        self._before = finished_before
-        self._began = time.monotonic()
-        self._lines = 0
-
-    def __call__(self, progress: list[RunProgress]) -> None:
-        size = shutil.get_terminal_size()
-        order = ("running", "failed", "stopped", "waiting", "finished")
-        shown = sorted(progress, key=lambda each: order.index(each.status))[: max(size.lines - 4, 3)]
-        rows = [_TITLES, *(_row(each) for each in shown)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-        text = "".join(f"\x1b[2K{_printable(line)[: size.columns - 1]}\n" for line in [*lines, self._summary(progress)])
-        print((f"\x1b[{self._lines}A" if self._lines else "") + text, end="", file=sys.stderr, flush=True)
-        self._lines = len(lines) + 1
-
-    def _summary(self, progress: list[RunProgress]) -> str:
-        finished = sum(each.status == "finished" for each in progress)
-        failed = sum(each.status == "failed" for each in progress)
-        here, left = finished - self._before, len(progress) - finished - failed
-        seconds = (time.monotonic() - self._began) / here * left if here else None
-        about = f", about {_time(seconds)} left" if seconds else ""
-        return f"{finished} of {count(len(progress), 'run')} finished{f', {failed} failed' if failed else ''}{about}"
-
-
-def _row(each: RunProgress) -> tuple[str, ...]:
-    state = each.state
-    steps = f"{state.step}/{state.steps}" if state else ""
-    loss = f"{state.loss:.4f}" if state and state.loss is not None else ""
-    left = _time(state.eta_seconds) if state and each.status == "running" else ""
-    return (each.run.id, _printable(each.run.recipe), str(each.run.seed), each.status, steps, loss, left)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _printable(text: str) -> str:
-    """Replace characters that would control the terminal."""
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
