@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from tests.services.studies.conftest import OpenHost
-from tests.services.studies.test_studies import planned
+from tests.services.studies.test_studies import OPTIONS, planned
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.training import resume
 from train_embedding.errors import NotFound, StorageFailed
@@ -115,7 +115,7 @@ def test_the_newest_complete_archive_is_read(tmp_path: Path, address: str) -> No
 @pytest.mark.slow
 def test_a_study_at_addresses(subjects: Path, tmp_path: Path, address: str, open_host: OpenHost) -> None:
     place = upload(subjects, f"{address}/subjects")
-    given = Given(init_text="red", vectors=1, options={"steps": "2", "batch_size": "1", "preview_steps": "1"})
+    given = Given(init_text="red", vectors=1, options={name: str(value) for name, value in OPTIONS.items()})
     study = folder_study(place, given)
     assert [(run.embedding, run.dataset) for run in study.runs] == [("anna", f"{place}/anna"), ("ben", f"{place}/ben")]
     results, workers = Results(f"{address}/results", study), ThisProcess(open_host)

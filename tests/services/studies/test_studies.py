@@ -15,6 +15,7 @@ from tests.services.studies.conftest import OpenHost
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.errors import Conflict
 from train_embedding.messages import msg
+from train_embedding.services.run_records import RunState
 from train_embedding.services.studies import cluster
 from train_embedding.services.studies.carrying_out import carry_out, vectors_sha256
 from train_embedding.services.studies.cluster import Cluster, Resources
@@ -97,6 +98,16 @@ def test_an_unexpected_error_is_a_result_too(subjects: Path, tmp_path: Path) -> 
 
     result = carry_out(planned(subjects), str(tmp_path), broken)
     assert (result.status, result.error) == ("failed", "Training failed with an unexpected error: ZeroDivisionError: a bug")
+
+
+def test_a_run_in_progress_has_a_remaining_time(subjects: Path, tmp_path: Path) -> None:
+    run = planned(subjects)
+    results = results_of(tmp_path, run)
+    folder = results.run_folder(run) / "runs" / "20260101-000000-000"
+    folder.mkdir(parents=True)
+    RunState("id", "anna", folder, run.spec(), status="running", step=2, steps=8, seconds=10.0).save()
+    (progress,) = results.progress({run.id})
+    assert (progress.status, progress.step, progress.to_json()["eta_seconds"]) == ("running", 2, 30.0)
 
 
 def test_two_commands_do_not_work_on_the_same_results(subjects: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Collection, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -267,6 +267,8 @@ def newest_state(folder: Path) -> RunState | None:
 def _read(run: PlannedRun, folder: Path, running: bool) -> RunProgress:
     state, result = newest_state(folder), read_result(folder)
     if running:
+        if state is not None and state.step:  # a state that is read has no remaining time, because its process may have ended
+            state = replace(state, eta_seconds=state.seconds / state.step * (state.steps - state.step))
         return RunProgress(run, "running", state)
     if result is not None:
         return RunProgress(run, result.status, state, result)
