@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,34 +140,61 @@ def failure(arguments: argparse.Namespace) -> None:
 
 
 def overhead(arguments: argparse.Namespace) -> None:
-    """Measure two workers: runs of one step, and runs that have finished, of which nothing is left to do but to hand them out."""
+    """Measure runs of one step, and runs that have finished, of which nothing is left to do but to hand them out."""
     first = demo_study(1, 2, images=0).runs[0]
     options = {**first.options, "steps": 1, "save_every": 0, "eval_every": 0}
-    runs = [replace(first, options={**options, "seed": seed}) for seed in range(arguments.runs + arguments.tiny)]
-    tiny, finished = runs[: arguments.tiny], runs[arguments.tiny :]
-    results = Results(arguments.work / "tiny", Study("tiny", tuple(tiny)))
+    runs = [replace(first, options={**options, "seed": seed}) for seed in range(arguments.runs + arguments.trained)]
+    with tempfile.TemporaryDirectory(dir=arguments.work) as folder:
+        places = Path(folder) / "one-process", Path(folder) / "two-workers"
+        trained, finished = runs[: arguments.trained], runs[arguments.trained :]
+        alone = _cost(trained, finished, places[0], lambda: ThisProcess(OpenHost(), threads=1), 1)
+        cluster = _cost(trained, finished, places[1], lambda: Cluster("local", OpenHost(), Resources(workers=2)), 2)
+    print(json.dumps({
+        "runs of one step": len(trained),
+        "runs that have finished": len(finished),
+        "load": os.getloadavg()[0],
+        "one process": alone,
+        "two workers": cluster,
+    }, indent=1))  # fmt: skip
+
+
+def _cost(
+    trained: Sequence[PlannedRun], finished: Sequence[PlannedRun], folder: Path, make: Callable[[], Workers], count: int
+) -> dict[str, float]:
+    """Return what a run costs `count` workers, without their start and the first run of each, which loads the checkpoint."""
+    warm = [replace(run, embedding="warm") for run in trained[:count]]
+    results = Results(folder, Study("overhead", (*warm, *trained, *finished)))
     for run in finished:
         RunResult("finished").save(results.run_folder(run))
-    workers = Cluster("local", OpenHost(), Resources(workers=2))
-    while workers.free() < 2:
+    workers = make()
+    while workers.free() < count:
         workers.wait(1.0)
-    began = time.monotonic()
-    carry_out_study(results, workers)
-    between = time.monotonic()
-    _hand_out(finished, results, workers, 2)
+    _hand_out(warm, results, workers, count)
+    began = time.monotonic(), _processor_time()
+    progress = carry_out_study(Results(folder, Study("overhead", tuple(trained))), workers)
+    between = time.monotonic(), _processor_time()
+    _hand_out(finished, results, workers, count)
     ended = time.monotonic()
     workers.close()
-    alone = ThisProcess(OpenHost())
-    here = time.monotonic()
-    _hand_out(finished, results, alone, 1)
-    print(json.dumps({
-        "runs of one step": len(tiny),
-        "seconds per run of one step, two workers": round(2 * (between - began) / max(len(tiny), 1), 2),
-        "runs that have finished": len(finished),
-        "ms per run that has finished, two workers": round(1000 * (ended - between) / len(finished), 2),
-        "ms per run that has finished, in this process": round(1000 * (time.monotonic() - here) / len(finished), 2),
-    }, indent=1))  # fmt: skip
-    alone.close()
+    assert all(each.status == "finished" and each.step == 1 for each in progress)
+    return {
+        "s per trained run": round((between[0] - began[0]) / len(trained), 3),
+        "s of processors per trained run": round((between[1] - began[1]) / len(trained), 3),
+        "ms per finished run": round(1000 * (ended - between[0]) / len(finished), 2),
+    }
+
+
+def _processor_time() -> float:
+    """Return the processor time in seconds of this process and all that it has started, such as Ray's."""
+    import psutil
+
+    own = psutil.Process()
+    total = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _hand_out(runs: Sequence[PlannedRun], results: Results, workers: Workers, count: int) -> None:
@@ -209,11 +238,11 @@ def parser() -> argparse.ArgumentParser:
     killed.add_argument("--steps", type=int, default=40)
     killed.add_argument("--after", type=int, default=8, help="number of finished runs after which the node is killed")
     killed.set_defaults(run=failure)
-    tiny = verbs.add_parser("overhead", help="measure what Ray adds to a run")
-    tiny.add_argument("--runs", type=int, default=300, help="number of runs that have finished")
-    tiny.add_argument("--tiny", type=int, default=20, help="number of runs of one step")
-    tiny.set_defaults(run=overhead)
-    for verb in (killed, tiny):
+    measured = verbs.add_parser("overhead", help="measure what Ray adds to a run")
+    measured.add_argument("--runs", type=int, default=300, help="number of runs that have finished")
+    measured.add_argument("--trained", type=int, default=200, help="number of runs of one step")
+    measured.set_defaults(run=overhead)
+    for verb in (killed, measured):
         verb.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "train-embedding-studies")
     computed = verbs.add_parser("paper", help="compute the time of a thousand embeddings")
     computed.add_argument("--tflops", type=float, default=TFLOPS, help="operations of a GPU per second, in 10¹²")
