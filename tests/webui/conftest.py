@@ -5,6 +5,7 @@ Without WEBUI_URL the tests of this folder are skipped. They make and delete emb
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -30,10 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def webui() -> WebUI:
-    url = os.environ["WEBUI_URL"].rstrip("/")
-    server = WebUI(url, Path(os.environ["WEBUI_DIR"]), os.environ.get("WEBUI_API_AUTH", ""))
+    server = _webui()
     _tidy(server)
     return server
+
+
+@functools.cache
+def _webui() -> WebUI:
+    url = os.environ["WEBUI_URL"].rstrip("/")
+    return WebUI(url, Path(os.environ["WEBUI_DIR"]), os.environ.get("WEBUI_API_AUTH", ""))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,13 +63,17 @@ _IN_SDNEXT = {
 "Tests that run in SD.Next, by file. The others are about the page, the `.pt` files, the routes or the PNG answers of the WebUI."
 
 
-@pytest.fixture(autouse=True)
-def _fits_the_program(webui: WebUI, request: pytest.FixtureRequest) -> None:
-    if request.path.name == "test_sdnext.py" and not webui.is_sdnext:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what the program cannot do before any fixture begins to train."""
+    if Path(__file__).parent not in item.path.parents or not os.environ.get("WEBUI_URL"):
+        return
+    is_sdnext = _webui().is_sdnext
+    if item.path.name == "test_sdnext.py" and not is_sdnext:
         pytest.skip("for SD.Next")
-    if webui.is_sdnext:
-        names = _IN_SDNEXT.get(request.path.name, set())
-        if names is not None and request.node.originalname not in names:
+    if is_sdnext:
+        names = _IN_SDNEXT.get(item.path.name, set())
+        if names is not None and getattr(item, "originalname", item.name) not in names:
             pytest.skip("for the page, the `.pt` files or the routes of the WebUI, which SD.Next does not have")
 
 
