@@ -90,6 +90,19 @@ def test_from_nothing_to_a_trained_embedding(ui: Any, app: App) -> None:
     says(ui, "te_train_estimate", "1400")
 
 
+def test_enter_chooses_the_embedding_whose_name_was_typed(ui: Any) -> None:
+    for name in ("my-pear", "my-pear-2"):
+        create(ui, name, "green", "1")
+    wait(ui, lambda: value(ui, "te_train_embedding") == "my-pear-2", "the new embedding in its field", 30)
+    field = ui.locator("#te_train_embedding input").first
+    field.click()
+    ui.wait_for_selector("#te_train_embedding li[aria-label=my-pear]")
+    field.fill("my-pear")  # "my-pear-2", which is chosen, begins with it
+    field.press("Enter")
+    says(ui, "te_step_embedding_state", "my-pear, 1 vector, untrained")
+    assert value(ui, "te_train_embedding") == "my-pear"
+
+
 def test_advanced_settings_never_push_the_buttons_away(ui: Any) -> None:
     sub_tab(ui, "Train")
     before = top_of(ui, "te_train_button")

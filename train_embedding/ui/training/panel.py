@@ -273,6 +273,8 @@ def _connect_states(services: Services, panel: TrainPanel) -> None:
     changing = [panel.states.version, panel.kind, *(panel.widgets[name] for name in (EMBEDDING, DATASET, *states.ESTIMATED))]
     for widget in changing:
         widget.change(show, inputs, outputs, **AT_ONCE)
+    for name in (EMBEDDING, DATASET):  # gradio 3 reports a change while the name is typed, with what was there before
+        panel.widgets[name].blur(show, inputs, outputs, **AT_ONCE)
 
 
 def _decided(panel: TrainPanel) -> list[Any]:
