@@ -219,6 +219,7 @@ def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, A
     page.wait_for_function(f"({_MISSING})() === 0")
     images = 1000 * (time.perf_counter() - start)
     typed = [page.evaluate(_TYPE, text) for text in SEARCHES]
+    page.wait_for_function(f"({_MISSING})() === 0")
     polls = _transferred(page, polled)
     return {
         "opened_ms": opened, "page_bytes": len(page.content().encode()), "poll_bytes": polls, "scrolled": scrolled["reached"],
@@ -228,15 +229,17 @@ def _look(page: Any, seconds: float, speed: float, polled: float) -> dict[str, A
 
 
 def _transferred(page: Any, seconds: float) -> float:
-    """Return the received bytes per poll over some seconds."""
-    session = page.context.new_cdp_session(page)
-    received = [0]
-    session.on("Network.dataReceived", lambda event: received.append(event["dataLength"]))
-    session.send("Network.enable")
+    """Return the received bytes per poll over some seconds, after two polls in which earlier answers arrive."""
     page.evaluate(
         "() => { window.polls = 0;"
         " document.addEventListener('click', (event) => { if (event.target.closest('#te_train_poll')) polls++; }, true); }"
     )
+    page.wait_for_function("polls >= 3")  # the script waits for the answer to a poll before the next one
+    session = page.context.new_cdp_session(page)
+    received = [0]
+    session.on("Network.dataReceived", lambda event: received.append(event["dataLength"]))
+    session.send("Network.enable")
+    page.evaluate("polls = 0")
     page.wait_for_timeout(1000 * seconds)
     session.detach()
     return sum(received) / max(1, page.evaluate("polls"))

@@ -71,6 +71,7 @@ def create_from(ui: Any, name: str, files: list[Path]) -> None:
 
 
 def select(ui: Any, name: str) -> None:
+    wait(ui, lambda: ui.locator('#te_dataset_list .te-dataset[data-updating="false"]').count() == 1, "the whole list", 30)
     image(ui, name).click()
     wait(ui, lambda: chosen(ui) == name and value(ui, "te_dataset_current") == name, f"{name} beside the list", 30)
 
@@ -196,7 +197,7 @@ def test_captions_are_generated_while_the_page_shows_the_progress(ui: Any, tmp_p
     wait(ui, lambda: "my-colour, blue sky" in text(ui, "te_dataset_list"), "the captions in the list")
     assert (folder / "blue.txt").read_text() == "my-colour, blue sky"
     assert (folder / "red.txt").read_text() == "my-colour, o_o"
-    ui.locator("#te_dataset_list .te-image").first.click()
+    select(ui, "blue.png")
     wait(ui, lambda: ui.locator("#te_dataset_undo_caption").is_enabled(), "undo")
     ui.locator("#te_dataset_undo_caption").click()
     wait(ui, lambda: "my-colour" not in text(ui, "te_dataset_list"), "the captions are gone")
