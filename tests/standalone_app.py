@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "train_embedding" / "demo" / "samples" / "lime" / "train"
-START = 600.0
+START = float(os.environ.get("APP_PATIENCE", "600"))
 "Seconds the server may take to start, and a short training run to end: other programs may want the machine too."
 SECOND = 1000.0
 
