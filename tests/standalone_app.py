@@ -109,11 +109,15 @@ def _open(ui: Any, button: Any, shown: str) -> None:
 
 
 def wait(ui: Any, condition: Callable[[], bool], what: str, seconds: float = START) -> None:
+    assert _happens(ui, condition, seconds), f"{what} did not happen"
+
+
+def _happens(ui: Any, condition: Callable[[], bool], seconds: float) -> bool:
     for _ in range(int(seconds * 10)):
         if condition():
-            return
+            return True
         ui.wait_for_timeout(100)
-    raise AssertionError(f"{what} did not happen")
+    return False
 
 
 def create(ui: Any, name: str, init_text: str = "", vectors: str = "auto", overwrite: bool = False) -> str:
@@ -200,9 +204,12 @@ def library_card(ui: Any, name: str) -> Any:
 def choose_card(ui: Any, name: str) -> None:
     tab(ui, "Train Embedding")
     sub_tab(ui, "Library")
-    library_card(ui, name).click()
     details = ui.locator(f"#te_library_details .te-details[data-name={json.dumps(name, ensure_ascii=False)}]")
-    wait(ui, lambda: details.count() == 1, "the details", 30)
+    for _ in range(6):  # a click between two drawings of the cards, after one was made, reaches none of them
+        library_card(ui, name).click()
+        if _happens(ui, lambda: details.count() == 1, 10):
+            return
+    raise AssertionError("The details did not appear")
 
 
 def unfold(ui: Any, title: str, last: str) -> None:

@@ -484,19 +484,20 @@ def test_three_trainings_are_queued_moved_and_done(ui: Any, app: App) -> None:
     sub_tab(ui, "Runs")
     wait(ui, lambda: "The queue is empty." in text(ui, "te_queue_list"), "the empty queue", 30)
     sub_tab(ui, "Train")
-    for element, content in {"dataset": str(PICTURES), "steps": "12", "learning_rate": "0.05", "batch_size": "2"}.items():
+    choose_dataset(ui, PICTURES)
+    for element, content in {"steps": "12", "learning_rate": "0.05", "batch_size": "2"}.items():
         fill(ui, f"te_train_{element}", content)
+    ui.request.post(f"{app.address}train-embedding/v1/queue/pause")  # rows stay where they are until the move is done
     for name in ("first", "second", "third"):
         choose(ui, name)
         ui.click("#te_train_enqueue")
         wait(ui, lambda name=name: name in [entry["embedding"] for entry in queue_of(ui, app)["entries"]], "the addition", 30)
     sub_tab(ui, "Runs")
-    wait(ui, lambda: len(queued(ui)) == 3, "the queue", 30)
-    up = ui.locator("#te_queue_list .te-queued-waiting button[data-act=up]").last
-    if up.count() and up.is_enabled():  # unless two trainings are over already
-        up.click()
-    wait(ui, lambda: {status for _, status in queued(ui)} == {"finished"}, "the end of all three")
-    assert sorted(name for name, _ in queued(ui)) == ["first", "second", "third"]
+    wait(ui, lambda: [name for name, _ in queued(ui)] == ["first", "second", "third"], "the queue", 30)
+    ui.locator("#te_queue_list .te-queued-waiting button[data-act=up]").last.click()
+    wait(ui, lambda: [name for name, _ in queued(ui)] == ["first", "third", "second"], "the move", 30)
+    ui.click("#te_queue_continue")
+    wait(ui, lambda: sorted(queued(ui)) == [(name, "finished") for name in ("first", "second", "third")], "the end of all three")
     for name in ("first", "second", "third"):
         wait(ui, lambda name=name: ui.locator("#te_runs_list .te-run-finished").filter(has_text=name).count() == 1, "its run", 30)
     ui.click("#te_queue_clear")
@@ -529,7 +530,8 @@ def choose_and_add(ui: Any, name: str) -> None:
     tab(ui, "Train Embedding")
     sub_tab(ui, "Train")
     choose(ui, name)
-    for element, content in {"dataset": str(PICTURES), "steps": "6", "batch_size": "1"}.items():
+    choose_dataset(ui, PICTURES)
+    for element, content in {"steps": "6", "batch_size": "1"}.items():
         fill(ui, f"te_train_{element}", content)
     ui.click("#te_train_enqueue")
 
