@@ -38,6 +38,9 @@ LONG, SHORT = {**SMALL, "steps": 400, "preview_every": 100}, {"steps": 8, "previ
 class Program(Protocol):
     """A program that shows the tab, with a data folder of its own."""
 
+    has_onnxruntime: bool
+    "Whether taggers run there."
+
     def open(self) -> Any:
         """Start the program if it does not run, and return a page that shows the tab."""
         ...
@@ -154,20 +157,23 @@ class Walk:
         self.look("fixed")
 
     def write_captions(self, dataset: Path) -> None:
-        """Generate captions, put the trigger before all of them, and write one by hand."""
+        """Generate captions where that is possible, put the trigger before all of them, and write one by hand."""
         page = self.page
-        page.locator("#te_dataset_auto .label-wrap").first.click()
-        self.until("#te_dataset_auto_generate:visible")
-        frames(page, 3)
-        fill(page, "te_dataset_auto_folder", str(make_tagger(self.folder / "tagger")))
-        page.click("#te_dataset_auto_generate")
-        wait(page, lambda: len(_captions(dataset)) == 9, "the captions of the images that are used")
+        if self.program.has_onnxruntime:
+            page.locator("#te_dataset_auto .label-wrap").first.click()
+            self.until("#te_dataset_auto_generate:visible")
+            frames(page, 3)
+            fill(page, "te_dataset_auto_folder", str(make_tagger(self.folder / "tagger")))
+            page.click("#te_dataset_auto_generate")
+            wait(page, lambda: len(_captions(dataset)) == 9, "the captions of the images that are used")
         page.locator("#te_dataset_bulk .label-wrap").first.click()
         self.until("#te_dataset_apply:visible")
         frames(page, 3)
         fill(page, "te_dataset_prefix", f"{NAME}, ")
+        page.check("#te_dataset_create_captions input")
         page.click("#te_dataset_apply")
-        wait(page, lambda: all(one.startswith(f"{NAME}, ") for one in _captions(dataset).values()), "the prefix")
+        captions = lambda: _captions(dataset).values()  # noqa: E731
+        wait(page, lambda: len(captions()) >= 9 and all(one.startswith(NAME) for one in captions()), "the prefix")
         self._select("disc 00.png")
         caption = page.locator("#te_dataset_caption textarea")
         wait(page, lambda: caption.input_value().startswith(NAME), "the caption of the image")
