@@ -60,7 +60,8 @@ def serve_app(data: Path) -> Iterator[App]:
         reader.join(30)
         if process.stdout is not None:
             process.stdout.close()
-    assert "Traceback" not in "".join(started.lines)
+    output = "".join(started.lines)
+    assert "Traceback" not in output, output[output.index("Traceback") :]
 
 
 def open_page(app: App, page: Any) -> None:
