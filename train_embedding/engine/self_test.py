@@ -84,6 +84,8 @@ def _safetensors() -> dict[str, Any]:
 def _devices() -> dict[str, Any]:
     import torch
 
+    from train_embedding.engine.runtime.bf16_copy import cpu_has_amx
+
     found: list[dict[str, Any]] = []
     problem = ""
     try:
@@ -98,7 +100,8 @@ def _devices() -> dict[str, Any]:
         module = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
         if module is not None and module.is_available():
             found.append({"name": kind.upper(), **_trial(kind)})
-    return {"devices": found, "cuda_problem": problem, "cpu_precision": _trial("cpu")["precision"]}
+    precision = "bfloat16" if cpu_has_amx() else _trial("cpu")["precision"]  # of a UNet as large as that of SD1
+    return {"devices": found, "cuda_problem": problem, "cpu_precision": precision}
 
 
 def _cuda_device(number: int) -> dict[str, Any]:

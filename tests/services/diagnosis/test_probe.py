@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from train_embedding.engine import self_test
+from train_embedding.engine.runtime.bf16_copy import cpu_has_amx
 from train_embedding.services.diagnosis.probe import NOT_TRIED, Probe, StageResult
 
 
@@ -62,4 +63,4 @@ def test_torch_of_this_environment_and_its_devices() -> None:
     assert not found["torch"].error
     assert "numpy_problem" not in found["torch"].facts
     assert not found[self_test.DEVICE].error
-    assert found[self_test.DEVICE].facts["cpu_precision"] == "float32"
+    assert found[self_test.DEVICE].facts["cpu_precision"] == ("bfloat16" if cpu_has_amx() else "float32")
