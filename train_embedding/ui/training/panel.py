@@ -15,7 +15,7 @@ from train_embedding.services.kinds import DECIDED, KINDS, Kind, kind_of, kind_v
 from train_embedding.translations import t
 from train_embedding.ui import fields, html, own_presets
 from train_embedding.ui.error_handling import errors_in, remember
-from train_embedding.ui.gradio_compat import AT_ONCE, dropdown
+from train_embedding.ui.gradio_compat import AT_ONCE, MAJOR, dropdown
 from train_embedding.ui.training import create, images, progress, states
 from train_embedding.ui.training import html as path_html
 
@@ -273,7 +273,7 @@ def _connect_states(services: Services, panel: TrainPanel) -> None:
     changing = [panel.states.version, panel.kind, *(panel.widgets[name] for name in (EMBEDDING, DATASET, *states.ESTIMATED))]
     for widget in changing:
         widget.change(show, inputs, outputs, **AT_ONCE)
-    for name in (EMBEDDING, DATASET):  # gradio 3 reports a change while the name is typed, with what was there before
+    for name in (EMBEDDING, DATASET) if MAJOR < 4 else ():  # gradio 3 reports a name while it is typed, but not its end
         panel.widgets[name].blur(show, inputs, outputs, **AT_ONCE)
 
 
