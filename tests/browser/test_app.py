@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from tests.dragging import drag_in, drop
 from tests.pages import settle
 from tests.standalone_app import (
     PICTURES,
-    SECOND,
     App,
     card,
     choose,
@@ -29,7 +28,6 @@ from tests.standalone_app import (
     open_creation,
     open_page,
     progress,
-    serve_app,
     start_training,
     sub_tab,
     tab,
@@ -47,20 +45,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not DEMO_CHECKPOINT.is_file(), reason="the demo checkpoint is not there"),
 ]
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with serve_app(tmp_path_factory.mktemp("app")) as started:
-        yield started
-
-
-@pytest.fixture
-def ui(app: App, page: Any) -> Any:
-    """The app's page, with the script loaded and the first poll answered."""
-    page.set_default_timeout(60 * SECOND)
-    open_page(app, page)
-    return page
 
 
 def generate(ui: Any, prompt: str, negative: str = "", seed: int = 1) -> bytes:

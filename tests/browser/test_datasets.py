@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ pytest.importorskip("gradio")
 
 from tests.caption_models import make_tagger
 from tests.dragging import drag_in, drop
-from tests.standalone_app import PICTURES, SECOND, App, fill, open_page, serve_app, sub_tab, text, value, wait
+from tests.standalone_app import PICTURES, App, fill, open_page, sub_tab, text, value, wait
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
 pytestmark = [
@@ -27,19 +26,12 @@ pytestmark = [
 EVIL = "it's <img src=x onerror=alert(1)> & more.png"
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with serve_app(tmp_path_factory.mktemp("app")) as started:
-        yield started
-
-
 @pytest.fixture
-def ui(app: App, page: Any) -> Any:
-    page.set_default_timeout(60 * SECOND)
-    open_page(app, page)
-    sub_tab(page, "Dataset")
-    wait(page, lambda: page.locator("#te_dataset_list .te-dataset").count() == 1, "the panel", 30)
-    return page
+def ui(ui: Any) -> Any:
+    """The page, with the sub-tab open."""
+    sub_tab(ui, "Dataset")
+    wait(ui, lambda: ui.locator("#te_dataset_list .te-dataset").count() == 1, "the panel", 30)
+    return ui
 
 
 @pytest.fixture

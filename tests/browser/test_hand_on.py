@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from tests.standalone_app import SECOND, App, choose_card, create, fill, frames, open_page, serve_app, text, unfold, value, wait
+from tests.standalone_app import App, choose_card, create, fill, frames, text, unfold, value, wait
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
@@ -21,20 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not DEMO_CHECKPOINT.is_file(), reason="the demo checkpoint is not there"),
 ]
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with serve_app(tmp_path_factory.mktemp("app")) as started:
-        yield started
-
-
-@pytest.fixture
-def ui(app: App, page: Any) -> Any:
-    """The app's page, with the script loaded and the first poll answered."""
-    page.set_default_timeout(60 * SECOND)
-    open_page(app, page)
-    return page
 
 
 def export(ui: Any, label: str, folder: Path) -> Path:

@@ -21,7 +21,6 @@ from tests.standalone_app import (
     frames,
     open_creation,
     progress,
-    serve_app,
     sub_tab,
     tab,
     text,
@@ -41,12 +40,6 @@ NAME = "steps"
 "A name that is also a label of the tab, in small letters."
 FAMILY = "custom"
 "The model family of the demo checkpoint, a word of the API."
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    with serve_app(tmp_path_factory.mktemp("app")) as started:
-        yield started
 
 
 @pytest.fixture
