@@ -60,8 +60,8 @@ def serve_app(data: Path) -> Iterator[App]:
         reader.join(30)
         if process.stdout is not None:
             process.stdout.close()
-    output = "".join(started.lines)
-    assert "Traceback" not in output, output[output.index("Traceback") :]
+    printed = "".join(started.lines).partition("Traceback")[1:]
+    assert not any(printed), "The app printed a traceback:\n" + "".join(printed)
 
 
 def open_page(app: App, page: Any) -> None:
