@@ -28,6 +28,7 @@ from tests.standalone_app import (
     open_creation,
     open_page,
     progress,
+    serve_app,
     start_training,
     sub_tab,
     tab,
@@ -548,3 +549,10 @@ def test_a_run_is_found_noted_used_again_deleted_and_restored(ui: Any, app: App)
     ui.click("#te_runs_undo")
     wait(ui, lambda: card.count() == 1, "the run again", 30)
     assert (app.data / "runs" / run / "note.txt").read_text(encoding="utf-8") == "round and red"
+
+
+def test_the_app_ends_without_a_traceback_while_a_page_is_open(tmp_path: Path, page: Any) -> None:
+    with serve_app(tmp_path) as started:
+        open_page(started, page)
+    assert started.process.returncode != 0, "ended by the signal"
+    assert "Running on" in started.lines[-1], started.lines

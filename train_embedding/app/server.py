@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -180,6 +182,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(_is_worth_logging)
     return uvicorn.Config(
         app,
         http=BoundedConnection,
@@ -190,6 +193,12 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         # gradio's pages keep a stream open as long as they are open.
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Whether an error of uvicorn is more than that the streams of open pages were cut when the app ended."""
+    cut = record.exc_info is not None and isinstance(record.exc_info[1], CancelledError)
+    return not cut and "timeout graceful shutdown exceeded" not in record.getMessage()
 
 
 def _sentence(address: str, port: int, access: Access) -> str:
