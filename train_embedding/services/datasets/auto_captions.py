@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -12,22 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from train_embedding.engine.captioning import CaptionOptions
-from train_embedding.errors import Conflict, InvalidInput, TrainEmbeddingError, TrainingFailed, UnreadableFile
+from train_embedding.errors import InvalidInput, TrainEmbeddingError, TrainingFailed, UnreadableFile
 from train_embedding.hosts.base import Host, Progress
-from train_embedding.messages import NOTHING, Message, msg
+from train_embedding.messages import Message, msg
+from train_embedding.services.datasets.background_jobs import BackgroundJobs, ImageJob, Stopped
 from train_embedding.services.datasets.captions import CaptionEditor, Generated, checked_caption
 from train_embedding.services.datasets.checks import CheckedImage
 
 if TYPE_CHECKING:
     from PIL import Image
 
-logger = logging.getLogger(__name__)
-
 Existing = Literal["keep", "append", "replace"]
-Status = Literal["waiting", "loading", "running", "stopping", "finished", "stopped", "failed"]
 Describe = Callable[["Image.Image"], str]
 
-ACTIVE: tuple[Status, ...] = ("waiting", "loading", "running", "stopping")
 SIDE = 1024
 "Largest side of the images that are described, in pixels; models reduce them to 224 to 768."
 SAVE_SECONDS = 10.0
@@ -65,14 +60,9 @@ class CaptionRequest:
 
 
 @dataclass(frozen=True)
-class CaptionJob:
+class CaptionJob(ImageJob):
     """The state of a job."""
 
-    folder: Path
-    status: Status
-    images: int = 0
-    "Number of images to describe."
-    done: int = 0
     written: int = 0
     "Number of captions that were written."
     kept: int = 0
@@ -81,14 +71,6 @@ class CaptionJob:
     "Images without a new caption, with the reasons."
     last: tuple[str, str] = ("", "")
     "The image that was described last, and its caption."
-    problem: Message = NOTHING
-    "Why the job failed, or what stopped it."
-    hint: Message = NOTHING
-
-    @property
-    def active(self) -> bool:
-        """Whether the job has not ended."""
-        return self.status in ACTIVE
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values, as the API answers them."""
@@ -115,8 +97,10 @@ class _Task:
     "Content of its caption file when the job was started; None if there was none."
 
 
-class AutoCaptions:
+class AutoCaptions(BackgroundJobs[CaptionJob]):
     """Generates captions, for one dataset at a time. Safe to use from any thread.
+
+    A job that is stopped keeps what it has generated.
 
     Args:
         host: The host, whose queue the job waits for.
@@ -124,18 +108,9 @@ class AutoCaptions:
     """
 
     def __init__(self, host: Host, editor: CaptionEditor) -> None:
+        super().__init__()
         self._host = host
         self._editor = editor
-        self._lock = threading.Lock()
-        self._job: CaptionJob | None = None
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    @property
-    def job(self) -> CaptionJob | None:
-        """The present or the last job; None before the first."""
-        with self._lock:
-            return self._job
 
     def start(self, folder: Path, images: Sequence[CheckedImage], request: CaptionRequest) -> CaptionJob:
         """Start a job in a thread.
@@ -153,36 +128,13 @@ class AutoCaptions:
         used = [image for image in images if not image.problem]
         wanted = [image for image in used if request.existing != "keep" or not image.has_caption_file]
         tasks, unreadable = self._tasks(wanted)
-        with self._lock:
-            if self._job is not None and self._job.active:
-                raise Conflict(
-                    msg('Captions for "{folder}" are being generated.', folder=self._job.folder.name),
-                    msg("Wait until they are done, or stop the job."),
-                )
-            self._stop.clear()
-            self._job = job = CaptionJob(
-                folder, "waiting", len(wanted), len(unreadable), kept=len(used) - len(wanted), skipped=tuple(unreadable)
-            )
-            self._thread = threading.Thread(
-                target=self._run, args=(folder, tasks, request), name="generate captions", daemon=True
-            )
-            self._thread.start()
-        return job
-
-    def stop(self) -> CaptionJob | None:
-        """Let the job end after the present image. What was generated is kept."""
-        with self._lock:
-            if self._job is not None and self._job.active:
-                self._stop.set()
-                self._job = replace(self._job, status="stopping")
-            return self._job
-
-    def wait(self, timeout: float | None = None) -> CaptionJob | None:
-        """Wait until the job has ended, or for a number of seconds, and return its state."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
-        return self.job
+        kept = len(used) - len(wanted)
+        return self._begin(
+            CaptionJob(folder, "waiting", len(wanted), len(unreadable), kept=kept, skipped=tuple(unreadable)),
+            lambda: self._describe_in_turn(folder, tasks, request),
+            busy=lambda name: msg('Captions for "{folder}" are being generated.', folder=name),
+            failed=lambda error: msg("Generating captions failed: {reason}", reason=error),
+        )
 
     def _tasks(self, images: Sequence[CheckedImage]) -> tuple[list[_Task], list[tuple[str, Message]]]:
         """Read the caption files of images, and return them with the images whose caption file cannot be read and why."""
@@ -195,21 +147,12 @@ class AutoCaptions:
                 unreadable.append((image.name, error.message))
         return tasks, unreadable
 
-    def _run(self, folder: Path, tasks: Sequence[_Task], request: CaptionRequest) -> None:
-        try:
-            if tasks:
-                with self._host.exclusive(f"Captioning {folder.name}"):
-                    self._describe_all(folder, tasks, request)
-        except TrainEmbeddingError as error:
-            self._end("failed", error.message, error.hint)
-        except Exception as error:
-            logger.exception("Generating captions of %s failed", folder)
-            self._end("failed", msg("Generating captions failed: {reason}", reason=error))
-        else:
-            self._update(status="stopped" if self._stop.is_set() else "finished")
-
-    def _end(self, status: Status, problem: Message, hint: Message = NOTHING) -> None:
-        self._update(status=status, problem=problem, hint=hint)
+    def _describe_in_turn(self, folder: Path, tasks: Sequence[_Task], request: CaptionRequest) -> None:
+        if tasks:
+            with self._host.exclusive(f"Captioning {folder.name}"):
+                self._describe_all(folder, tasks, request)
+        if self._stopping:
+            raise Stopped
 
     def _describe_all(self, folder: Path, tasks: Sequence[_Task], request: CaptionRequest) -> None:
         from train_embedding.engine.data.image import read_image
@@ -219,10 +162,10 @@ class AutoCaptions:
         with _opened(self._host, request) as describe, writer.saving():
             self._update(status="running")
             for number, task in enumerate(tasks):
-                if self._stop.is_set():
+                if self._stopping:
                     return
                 if self._host.interrupted():
-                    self._stop.set()
+                    self.stop()
                     host = self._host.info().name
                     stopped = msg("The Interrupt or Interrogate button of {host} has stopped the captions.", host=host)
                     self._update(problem=stopped, hint=CONTINUE)
@@ -242,27 +185,14 @@ class AutoCaptions:
                 writer.add(Generated(image, caption, task.before))
 
     def _described(self, image: str, caption: str) -> None:
-        with self._lock:
-            assert self._job is not None
-            self._job = replace(self._job, done=self._job.done + 1, last=(image, caption))
+        self._change(lambda job: replace(job, done=job.done + 1, last=(image, caption)))
 
     def _wrote(self, count: int, left: Sequence[str]) -> None:
-        with self._lock:
-            assert self._job is not None
-            skipped = (*self._job.skipped, *((name, CHANGED) for name in left))
-            self._job = replace(self._job, written=self._job.written + count, skipped=skipped)
+        changed = tuple((name, CHANGED) for name in left)
+        self._change(lambda job: replace(job, written=job.written + count, skipped=(*job.skipped, *changed)))
 
     def _skip(self, image: str, reason: Message) -> None:
-        with self._lock:
-            assert self._job is not None
-            self._job = replace(self._job, done=self._job.done + 1, skipped=(*self._job.skipped, (image, reason)))
-
-    def _update(self, **changes: Any) -> None:
-        with self._lock:
-            assert self._job is not None
-            if self._job.status == "stopping" and changes.get("status") in ACTIVE:
-                del changes["status"]
-            self._job = replace(self._job, **changes)
+        self._change(lambda job: replace(job, done=job.done + 1, skipped=(*job.skipped, (image, reason))))
 
 
 @dataclass
