@@ -35,8 +35,6 @@ LANGUAGES = {"en": ("en-US", "Train Embedding"), "zh": ("zh-CN", "训练 Embeddi
 class StandaloneApp:
     """A program of `tests.whole_way`."""
 
-    has_onnxruntime = True
-
     def __init__(self, data: Path, open_page: Callable[[], Any], title: str) -> None:
         self._data = data
         self._open_page = open_page

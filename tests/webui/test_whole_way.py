@@ -25,8 +25,6 @@ LANGUAGES = {"en": ("None", "Train Embedding"), "zh": ("zh_CN", "训练 Embeddin
 class OwnWebUI:
     """A program of `tests.whole_way`."""
 
-    has_onnxruntime = False
-
     def __init__(self, start: Callable[[], StartedWebUI], open_page: Callable[..., Any], title: str) -> None:
         self._start = start
         self._open_page = open_page
