@@ -18,6 +18,7 @@ from train_embedding.hosts.base import Txt2ImgRequest
 from train_embedding.services import Services
 from train_embedding.services.training.kept_steps import KeptSteps
 from train_embedding.testing import FakeHost
+from train_embedding.ui.comparing.html import shortened
 
 Handler = Callable[[str], Callable[..., Any]]
 Components = dict[str, Any]
@@ -71,6 +72,21 @@ def test_it_opens_with_the_prompts_of_the_previews_and_the_kept_steps(run: str, 
     assert "Kept steps: 0, 20, 40." in updates[at("grid")]
     assert "A run keeps the start, every evaluated step" in updates[at("grid")]
     assert "<img" not in updates[at("grid")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "texts"),
+    [
+        ([], ""),
+        ([7], "7"),
+        ([0, 5, 10, 15], "0, 5, 10, 15"),
+        ([0, 5, 10, 15, 20], "0, 5, …, 20"),
+        ([0, 1, *range(5, 401, 5)], "0, 1, 5, 10, …, 400"),
+        ([*range(6), *range(10, 60, 10), 63], "0, 1, …, 5, 10, 20, …, 50, 63"),
+    ],
+)
+def test_steps_at_equal_distances_are_shortened(steps: list[int], texts: str) -> None:
+    assert ", ".join(shortened(steps)) == texts
 
 
 def test_a_run_of_an_earlier_version_gets_a_clear_sentence(services: Services, handler: Handler, at: Any) -> None:

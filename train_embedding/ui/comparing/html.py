@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _IMAGES = "train-embedding/images"
 "Below the address of the page; `api/page_images.py` serves them."
+MOST_LISTED = 4
+"Largest number of steps with equal distances that are listed one by one."
 _RULE = msg("A run keeps the start, every evaluated step, every step with previews or a snapshot, and the last step.")
 
 
@@ -145,4 +147,24 @@ def _kept(steps: Sequence[ComparableStep]) -> Message:
             "No vectors of this run were kept, so its steps cannot be compared. It ended before its first step, or its files "
             "were removed."
         )
-    return msg("Kept steps: {steps}.", steps=joined(str(step.step) for step in steps))
+    return msg("Kept steps: {steps}.", steps=joined(shortened([step.step for step in steps])))
+
+
+def shortened(numbers: Sequence[int]) -> list[str]:
+    """Return numbers as texts; of those with equal distances, if they are more than MOST_LISTED, only the first two and the last.
+
+    For example 0, 1, 5, 10, …, 400.
+    """
+    texts: list[str] = []
+    start = 0
+    while start < len(numbers):
+        end = start + 2
+        while end < len(numbers) and numbers[end] - numbers[end - 1] == numbers[start + 1] - numbers[start]:
+            end += 1
+        if end - start > MOST_LISTED:
+            texts += [str(numbers[start]), str(numbers[start + 1]), "…", str(numbers[end - 1])]
+            start = end
+        else:
+            texts.append(str(numbers[start]))
+            start += 1
+    return texts
