@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,24 @@ def test_versions_of_two_servers_are_told_apart(services: Services) -> None:
     first, second = LibraryVersion(services), LibraryVersion(services)
     assert first.read() == first.read()
     assert first.read() != second.read()
+
+
+def test_every_change_of_the_library_is_a_new_version(services: Services) -> None:
+    """Also one that keeps all names, and one that the page has not made, such as by the API."""
+    version = LibraryVersion(services)
+    seen = [version.read()]
+    for change in (
+        lambda: services.library.create("my-cat", "cat"),
+        lambda: services.library.save(replace(services.library.read("my-cat"), step=120)),
+        lambda: services.library.set_notes("my-cat", {"notes": "soft"}),
+        lambda: services.library.delete("my-cat"),
+        lambda: services.library.restore(services.library.trashed()[0].id),
+        services.library.reload,
+    ):
+        change()
+        seen.append(version.read())
+    assert len(set(seen)) == 7
+    assert version.read() == seen[-1]
 
 
 def train_values(components: Components, **changes: Any) -> dict[Any, Any]:

@@ -216,13 +216,13 @@ def _connect(services: Services, on: Panels, sources: Sources) -> Sequence[Any]:
     of_runs = runs_panel.connect(services, on.runs, on.train.widgets, on.tabs)
     train_panel.follow_filling(services, on.train, of_runs[-1])
     return (
-        create_panel.connect(services, on.train.create, on.train.widgets["embedding"], sources.library),
+        create_panel.connect(services, on.train.create, on.train.widgets["embedding"]),
         *train_panel.connect(services, on.train, sources.views),
         *dataset_panel.connect(services, on.datasets, sources.views, on.train, on.tabs),
         *queue_panel.connect(services, on.queue, on.train),
         *of_runs,
         *compare_panel.connect(services, on.compare, on.runs),
-        *library_panel.connect(services, on.library, sources.library),
+        *library_panel.connect(services, on.library),
     )
 
 

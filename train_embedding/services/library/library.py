@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -71,6 +72,13 @@ class Library:
         self._store = EmbeddingStore(host)
         self._listing = Listing(lambda: Index(self._store.own_folder / FILE_NAME))
         self._on_rename: builtins.list[Callable[[str, str], object]] = []
+        self._changes = itertools.count(1)
+        self._changed = 0
+
+    @property
+    def changes(self) -> int:
+        """The number of changes by this object; it also rises when the embeddings are reloaded, since files may have changed."""
+        return self._changed
 
     def call_on_rename(self, callback: Callable[[str, str], object]) -> None:
         """Have a function called with the old and the new name whenever an embedding was renamed and none has the old name."""
@@ -139,7 +147,7 @@ class Library:
 
     def reload(self) -> builtins.list[Entry]:
         """Make the host load its embeddings again, and list them."""
-        self._host.reload_embeddings()
+        self._reload()
         return self.list()
 
     def get(self, name: str, file: str = "") -> Entry:
@@ -278,6 +286,7 @@ class Library:
                 transaction.rename(files, target, data_within, sidecars)
             catalog = self._updated(transaction)
         if new_name is None:
+            self._count_change()
             return self._entry(target, catalog)
         if not any(listed.name == entry.name for listed in catalog.files):
             for callback in self._on_rename:
@@ -307,7 +316,7 @@ class Library:
             entry, catalog = self._find(name, file)
             transaction.delete(_files_of(entry, catalog), permanently=permanently)
             self._updated(transaction)
-        self._host.reload_embeddings()
+        self._reload()
 
     def sanitize(self, name: str, file: str = "") -> Entry:
         """Replace an unsafe file by a safe file with the same vectors; the old file goes to the trash.
@@ -359,7 +368,7 @@ class Library:
                 hint = msg('Use "{name}" or "{replace}".', name=restoring.UNDER_NAME, replace=restoring.REPLACE)
                 raise NameTaken(error.message, hint) from error
             catalog = self._updated(transaction)
-        self._host.reload_embeddings()
+        self._reload()
         return self._entries([file for file in catalog.files if file.path in restored], catalog)
 
     def free_name(self, name: str) -> str:
@@ -657,8 +666,16 @@ class Library:
     def _updated(self, transaction: StoreTransaction) -> Catalog:
         return self._listing.update(self._store.root, transaction.changed)
 
-    def _reloaded(self, file: Path, catalog: Catalog) -> Entry:
+    def _reload(self) -> None:
+        """Have the host load the files as they are now."""
         self._host.reload_embeddings()
+        self._count_change()
+
+    def _count_change(self) -> None:
+        self._changed = next(self._changes)
+
+    def _reloaded(self, file: Path, catalog: Catalog) -> Entry:
+        self._reload()
         return self._entry(file, catalog)
 
     def _entry(self, path: Path, catalog: Catalog) -> Entry:

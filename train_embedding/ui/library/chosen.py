@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -145,13 +145,12 @@ def _build_taken() -> tuple[gr.Textbox, gr.Button, gr.Button, gr.Button]:
     return restore_as, restore_under, replace, leave
 
 
-def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> Sequence[Any]:
+def connect(services: Services, chosen: Chosen) -> Sequence[Any]:
     """Make the widgets work.
 
     Args:
         services: What the actions work on.
         chosen: The widgets.
-        changed: Called after the library has changed.
 
     Returns:
         The events that may change the library, which others may follow.
@@ -163,7 +162,6 @@ def connect(services: Services, chosen: Chosen, changed: Callable[[], None]) -> 
         @errors_in(chosen.status)
         def handle(key: str, *values: Any) -> dict[Any, Any]:
             entry, *messages = do(services, entry_of(services, key), *values)
-            changed()
             return {**shown(services, chosen, entry), chosen.status: html.message("good", *messages), chosen.undoing: []}
 
         handle.__name__ = do.__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +79,12 @@ def build() -> Combine:
     return Combine(method, names, weights, fill, expression, preview, prompt, draw, report, image, name, save, overwrite)
 
 
-def connect(services: Services, combine: Combine, changed: Callable[[], None]) -> Any:
+def connect(services: Services, combine: Combine) -> Any:
     """Make the widgets work.
 
     Args:
         services: Combine the embeddings.
         combine: The widgets.
-        changed: Called after the library has changed.
 
     Returns:
         The event of saving, which others may follow.
@@ -108,7 +107,6 @@ def connect(services: Services, combine: Combine, changed: Callable[[], None]) -
     @errors_in(combine.report)
     def save(expression: str, name: str, overwrite: bool) -> dict[Any, Any]:
         saved = services.combining.save(expression, name, overwrite)
-        changed()
         created = created_message(saved.entry.name, saved.entry.vectors)
         message = html.message("good", created, html.saved_to(saved.entry.file), *saved.notes)
         return {combine.report: message, combine.overwrite: False}

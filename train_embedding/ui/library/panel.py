@@ -83,16 +83,10 @@ class LibraryVersion:
             self._seen = seen
             return f"{self._server}-{self._number}"
 
-    def increase(self) -> None:
-        """Count a change that `read` cannot see, such as one that keeps all names."""
-        with self._lock:
-            self._number += 1
-
     def _facts(self) -> Any:
-        """Return what is cheap to read every second; the end of a run implies that it has written a file."""
-        loaded, state = self._services.host.loaded_embeddings(), self._services.runs.current()
-        ended = state.id if state is not None and not state.active else ""
-        return self._services.host.info().checkpoint_name, loaded.names, loaded.left_out, ended
+        """Return what is cheap to read every second."""
+        loaded = self._services.host.loaded_embeddings()
+        return self._services.host.info().checkpoint_name, loaded.names, loaded.left_out, self._services.library.changes
 
 
 def build_hidden() -> Hidden:
@@ -127,19 +121,17 @@ def build(services: Services, hidden: Hidden) -> LibraryPanel:
     return LibraryPanel(card_list, refresh_button, upload, uploaded, cards, status, chosen, tools, together, hidden)
 
 
-def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) -> Sequence[Any]:
+def connect(services: Services, panel: LibraryPanel) -> Sequence[Any]:
     """Make everything in the panel work; return the events that may change the library, which others may follow."""
 
     @errors_in(panel.status)
     def refresh() -> dict[Any, Any]:
         services.library.reload()
-        version.increase()
         return {panel.status: ""}
 
     @errors_in(panel.status)
     def take(files: Any, details: str) -> dict[Any, Any]:
         imported = services.library.import_files(*_uploads(files, details))
-        version.increase()
         return {panel.status: import_message(imported)}
 
     compare_embeddings.connect(services, panel.together)
@@ -147,9 +139,9 @@ def connect(services: Services, panel: LibraryPanel, version: LibraryVersion) ->
     return (
         panel.refresh.click(refresh, [], [panel.status], **AT_ONCE),
         panel.upload.upload(take, [panel.upload, panel.uploaded], [panel.status], **AT_ONCE),
-        *library_chosen.connect(services, panel.chosen, version.increase),
-        *library_undo.connect(services, panel.chosen, panel.tools, version.increase),
-        *library_tools.connect(services, panel.tools, version.increase),
+        *library_chosen.connect(services, panel.chosen),
+        *library_undo.connect(services, panel.chosen, panel.tools),
+        *library_tools.connect(services, panel.tools),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +72,12 @@ def build(status: gr.HTML) -> Tools:
     return Tools(status, paths, bring, combine, prompt, tokens, trashed, restore, empty, sure, really, keep)
 
 
-def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
+def connect(services: Services, tools: Tools) -> Sequence[Any]:
     """Make the tools work.
 
     Args:
         services: What the tools work on.
         tools: The widgets.
-        changed: Called after the library has changed.
 
     Returns:
         The events that may change the library, which others may follow.
@@ -94,7 +93,6 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
         if not paths:
             raise InvalidInput(msg("No path is given."), msg('Enter the path of a file in "{field}".', field=PATHS))
         results = services.library.import_files(paths)
-        changed()
         failed = any(result.problem for result in results)
         return {tools.status: import_message(results), tools.paths: text if failed else ""}
 
@@ -102,7 +100,7 @@ def connect(services: Services, tools: Tools, changed: Callable[[], None]) -> Se
     tools.prompt.change(tokenize, [tools.prompt], [tools.tokens], **AT_ONCE)
     return (
         tools.bring.click(bring, [tools.paths], [tools.status, tools.paths], **AT_ONCE),
-        library_combine.connect(services, tools.combine, changed),
+        library_combine.connect(services, tools.combine),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,21 +28,19 @@ UndoKind = Literal["rename", "overwrite", "delete", "restore", "taken"]
 Updates = dict[Any, Any]
 
 
-def connect(services: Services, chosen: Chosen, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
+def connect(services: Services, chosen: Chosen, tools: Tools) -> Sequence[Any]:
     """Connect the actions that can be undone, the undo button, and the buttons for a taken name.
 
     Args:
         services: What the actions work on.
         chosen: The widgets of the selected embedding.
         tools: The widgets of the trash.
-        changed: Called after the library has changed.
 
     Returns:
         The events that may change the library, which others may follow.
     """
 
     def done(entry: Entry, kind: UndoKind, what: Sequence[str], *messages: Message) -> Updates:
-        changed()
         return {**shown(services, chosen, entry), chosen.status: undoable_message(*messages), chosen.undoing: [kind, *what]}
 
     @errors_in(chosen.status)
@@ -58,14 +56,12 @@ def connect(services: Services, chosen: Chosen, tools: Tools, changed: Callable[
         replaced = next((item.id for item in _new_in_trash(services, known) if _is_of(item, saved)), "")
         if replaced:
             return done(saved, "overwrite", [replaced, saved.name], *messages)
-        changed()
         return {**shown(services, chosen, saved), chosen.status: html.message("good", *messages), chosen.undoing: []}
 
     @errors_in(chosen.status)
     def delete(key: str) -> Updates:
         entry = entry_of(services, key)
         services.library.delete(entry.name, entry.path)
-        changed()
         newest = next((item.id for item in services.library.trashed() if entry.path in item.files), "")
         message = undoable_message(msg("{name} is in the trash.", name=entry.name))
         cleared = {chosen.details: "", chosen.selected: "", chosen.report: ""}
@@ -76,13 +72,12 @@ def connect(services: Services, chosen: Chosen, tools: Tools, changed: Callable[
         chosen.rename.click(rename, [chosen.selected, chosen.name], every(chosen), **AT_ONCE),
         chosen.files.convert.click(convert, converted, every(chosen), **UNLISTED),
         chosen.delete.click(delete, [chosen.selected], every(chosen), **AT_ONCE),
-        *_connect_restoring(services, chosen, tools, changed),
+        *_connect_restoring(services, chosen, tools),
     )
 
 
-def _connect_restoring(services: Services, chosen: Chosen, tools: Tools, changed: Callable[[], None]) -> Sequence[Any]:
+def _connect_restoring(services: Services, chosen: Chosen, tools: Tools) -> Sequence[Any]:
     def restored(entries: Sequence[Entry], undoing: Sequence[str]) -> Updates:
-        changed()
         text = restore_message(entries, undoable=bool(undoing))
         updates = shown(services, chosen, entries[0]) if entries else {}
         return {**updates, chosen.status: text, chosen.undoing: list(undoing), tools.trashed: trash_update(services)}

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from train_embedding.services import Services
     from train_embedding.services.library import Created
-    from train_embedding.ui.library.panel import LibraryVersion
 
 INIT_TEXT = msg("Initialization text")
 STARTS: tuple[tuple[Message, str], ...] = (
@@ -74,14 +73,13 @@ def build(services: Services, *, is_open: bool) -> CreatePanel:
     return panel
 
 
-def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, version: LibraryVersion) -> Any:
+def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown) -> Any:
     """Make the button work.
 
     Args:
         services: Create the embedding.
         panel: The panel.
         embedding: The choice of the Train panel, which is set to the new name.
-        version: Of the library; increased after the change.
 
     Returns:
         The button's event, which others may follow.
@@ -90,7 +88,6 @@ def connect(services: Services, panel: CreatePanel, embedding: gr.Dropdown, vers
     @errors_in(panel.status)
     def create(name: str, init_text: str, vectors: str, overwrite: bool, start: str) -> dict[Any, Any]:
         created = services.library.create(name, init_text, vectors, overwrite, start=start)
-        version.increase()
         remember(services, {"create_vectors": vectors})
         return {
             panel.status: _created(created),
