@@ -200,20 +200,13 @@
         }
     }
 
-    function press(id) {
-        const element = document.getElementById(id);
-        if (!element) return false;
-        (element.matches("button") ? element : element.querySelector("button") || element).click();
-        return true;
-    }
-
     // ---- polling ---------------------------------------------------------------------------------------------------
 
     let polledAt = 0;
     let answered = true;
 
     function pollNow() {
-        if (!press("te_train_poll")) return;
+        if (!teFields.press("te_train_poll")) return;
         polledAt = Date.now();
         answered = false;
     }
@@ -287,19 +280,12 @@
     let cardsVersion = ""; // the one that the host's cards show
     let refreshing = false;
 
-    function textIn(id) {
-        const element = document.getElementById(id);
-        if (!element) return null;
-        const field = element.matches("input, textarea") ? element : element.querySelector("input, textarea");
-        return (field ? field.value : element.textContent).trim();
-    }
-
     function cardsOf(tab) {
         return document.querySelector(PAGES.map((page) => `#${tab}_${page}_cards`).join());
     }
 
     async function refreshWhenChanged() {
-        const version = textIn("te_cards_version") || cardsVersion;
+        const version = teFields.text("te_cards_version") || cardsVersion;
         if (refreshing || version === cardsVersion || TABS.some((tab) => stillLoading(tab))) return;
         const fresh = cardsVersion === "" && UNCHANGED.test(version);
         cardsVersion = version;
@@ -340,10 +326,10 @@
      */
     async function refresh() {
         const panes = TABS.map((tab) => ({tab, looks: looksOf(tab)}));
-        const drawn = textIn("te_host_cards_drawn");
-        if (!press("te_host_cards")) return;
+        const drawn = teFields.text("te_host_cards_drawn");
+        if (!teFields.press("te_host_cards")) return;
         const start = Date.now();
-        while (textIn("te_host_cards_drawn") === drawn && Date.now() - start < REFRESH_LOST) await pause(50);
+        while (teFields.text("te_host_cards_drawn") === drawn && Date.now() - start < REFRESH_LOST) await pause(50);
         await pause(20);
         for (const {tab} of panes) sortAndFilter(tab);
         if (typeof setupAllResizeHandles === "function") setupAllResizeHandles();

@@ -17,18 +17,6 @@
 
     let shown = null;
 
-    function put(id, value) {
-        const field = document.querySelector(`#${id} textarea, #${id} input`);
-        if (!field) return;
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
     // ---- the enlarged image ----------------------------------------------------------------------------------------
 
     function dialog() {
@@ -89,8 +77,7 @@
         if (use) {
             use.disabled = true; // until the answer draws the grid again
             setTimeout(() => (use.disabled = false), LOST);
-            put("te_compare_step", use.dataset.step);
-            setTimeout(() => press("te_compare_use"), 50); // gradio takes the value over a moment later
+            teFields.ask("te_compare_step", "te_compare_use", use.dataset.step);
         }
         if (event.target.closest("#te_train_compare")) openRun(document.querySelector("#te_train_progress .te-progress"));
         if (event.target.closest("#te_library_compare")) openRun(document.querySelector("#te_library_details .te-details"));
@@ -133,7 +120,7 @@
         const card = await found(() => document.querySelector(`#te_runs_list .te-run[data-run="${CSS.escape(run)}"]`));
         card?.click();
         if (!card || !(await found(() => document.querySelector(`#te_runs_details [data-run="${CSS.escape(run)}"]`)))) return;
-        press("te_runs_compare");
+        teFields.press("te_runs_compare");
         const grid = await found(() => document.querySelector(`${GRID}[data-run="${CSS.escape(run)}"]`));
         grid?.closest("#te_compare")?.scrollIntoView({block: "start"});
     }
@@ -151,7 +138,7 @@
 
     document.addEventListener("click", (event) => {
         if (!(event.target instanceof Element)) return;
-        if (event.target.closest("#te_together .label-wrap")) press("te_together_update");
+        if (event.target.closest("#te_together .label-wrap")) teFields.press("te_together_update");
         if (event.target.closest("#te_library_together")) openTogether();
     });
 
@@ -169,7 +156,7 @@
             if (grid.offsetParent === null) continue;
             if (grid.dataset.asked && Date.now() - Number(grid.dataset.asked) < LOST) continue;
             grid.dataset.asked = String(Date.now()); // the answer replaces the element
-            press(grid.dataset.update);
+            teFields.press(grid.dataset.update);
         }
     }, TICK);
 })();

@@ -19,36 +19,7 @@
     const SLOW = 150; // milliseconds after which a click says that it is being worked on
     const KEPT = 2000; // thumbnails
 
-    // ---- fields and buttons of the page ----------------------------------------------------------------------------
-
-    function fieldOf(id) {
-        return document.querySelector(`#${id} textarea, #${id} input`);
-    }
-
-    function textIn(id) {
-        const field = fieldOf(id);
-        return field ? field.value : "";
-    }
-
-    function put(id, value) {
-        const field = fieldOf(id);
-        if (field) write(field, value);
-    }
-
-    function write(field, value) {
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
-    function ask(field, button, value) {
-        put(field, value);
-        setTimeout(() => press(button), 50); // gradio takes the value over a moment later
-    }
+    // ---- fields of the page ----------------------------------------------------------------------------------------
 
     function textOf(name) {
         return document.getElementById("te_dataset_texts")?.dataset[name] || "";
@@ -72,7 +43,8 @@
         const list = document.querySelector(LIST);
         if (!list || (requestedAt > answeredAt && Date.now() - requestedAt < LOST)) return;
         const changed =
-            list.dataset.folder !== textIn("te_dataset_open") || list.dataset.version !== textIn("te_dataset_version");
+            list.dataset.folder !== teFields.text("te_dataset_open") ||
+            list.dataset.version !== teFields.text("te_dataset_version");
         const examining = list.dataset.updating === "true" && Date.now() - answeredAt > AGAIN;
         if (wanted || changed) busy("busy");
         if (wanted || changed || examining) request();
@@ -80,10 +52,10 @@
 
     function request() {
         const list = document.querySelector(LIST);
-        if (list?.dataset.folder && list.dataset.folder !== textIn("te_dataset_open")) shown = {filter: "", page: 0};
+        if (list?.dataset.folder && list.dataset.folder !== teFields.text("te_dataset_open")) shown = {filter: "", page: 0};
         wanted = false;
         requestedAt = Date.now();
-        ask("te_dataset_view", "te_dataset_update", JSON.stringify(shown));
+        teFields.ask("te_dataset_view", "te_dataset_update", JSON.stringify(shown));
     }
 
     function show(filter, page) {
@@ -116,7 +88,7 @@
     let retryAt = 0; // when to ask again for thumbnails of images that are being examined
 
     function keyOf(element) {
-        return `${textIn("te_dataset_open")} ${element.dataset.picture} ${element.dataset.image}`;
+        return `${teFields.text("te_dataset_open")} ${element.dataset.picture} ${element.dataset.image}`;
     }
 
     function images() {
@@ -153,7 +125,7 @@
         asked = {serial: ++number, keys: some.map((image) => [image.dataset.image, keyOf(image)]), at: Date.now()};
         asked.large = enlarged ? keyOf(enlarged) : "";
         const names = some.map((image) => image.dataset.image);
-        ask(
+        teFields.ask(
             "te_dataset_wanted",
             "te_dataset_draw",
             JSON.stringify({serial: number, names, large: enlarged?.dataset.image || ""}),
@@ -188,10 +160,10 @@
         selected = image.dataset.image;
         typing = withCaption;
         const caption = document.querySelector(CAPTION);
-        if (caption) caption.readOnly = textIn("te_dataset_current") !== selected; // until the new caption is there
+        if (caption) caption.readOnly = teFields.text("te_dataset_current") !== selected; // until the new caption is there
         mark();
         busy("busy");
-        ask("te_dataset_selected", "te_dataset_select", selected);
+        teFields.ask("te_dataset_selected", "te_dataset_select", selected);
     }
 
     /** Marks the selected image; one image at a time is a stop of the Tab key, and the arrows go on from there. */
@@ -234,7 +206,7 @@
     function takeDetails() {
         const details = document.querySelector("#te_dataset_details .te-dataset-image");
         const caption = document.querySelector(CAPTION);
-        const current = textIn("te_dataset_current");
+        const current = teFields.text("te_dataset_current");
         if (details && details.dataset.image === current && current !== shownImage) {
             shownImage = selected = current;
             if (caption) {
@@ -261,7 +233,7 @@
         const caption = document.querySelector(CAPTION);
         if (!document.querySelector("#te_dataset_status .te-bad")) return;
         if (caption) caption.readOnly = false; // the next image was refused, and the caption is still there
-        selected = textIn("te_dataset_current") || selected;
+        selected = teFields.text("te_dataset_current") || selected;
         mark();
     }
 
@@ -309,7 +281,7 @@
         const atAnEnd = start === end && (start === 0 || start === value.length);
         if (event.key === "Enter" && !event.shiftKey) {
             busy("busy");
-            press("te_dataset_save");
+            teFields.press("te_dataset_save");
         } else if (event.key === "PageDown" || (event.key === "ArrowDown" && atAnEnd && !event.shiftKey)) go(1);
         else if (event.key === "PageUp" || (event.key === "ArrowUp" && atAnEnd && !event.shiftKey)) go(-1);
         else return;
@@ -327,9 +299,9 @@
 
     function toggleTag(tag) {
         const caption = document.querySelector(CAPTION);
-        if (!caption || !textIn("te_dataset_current") || caption.readOnly) return;
+        if (!caption || !teFields.text("te_dataset_current") || caption.readOnly) return;
         const tags = tagsOf(caption.value);
-        write(caption, (tags.includes(tag) ? tags.filter((one) => one !== tag) : [...tags, tag]).join(", "));
+        teFields.write(caption, (tags.includes(tag) ? tags.filter((one) => one !== tag) : [...tags, tag]).join(", "));
         pressTags();
     }
 
@@ -352,7 +324,7 @@
         "change",
         (event) => {
             if (!(event.target instanceof Element) || !event.target.matches(UPLOAD)) return;
-            put("te_dataset_uploaded", JSON.stringify(Array.from(event.target.files || [], (file) => file.name)));
+            teFields.put("te_dataset_uploaded", JSON.stringify(Array.from(event.target.files || [], (file) => file.name)));
             if (event.target.files?.length) busy("uploading");
         },
         true,
@@ -403,7 +375,7 @@
         observe("te_dataset_tags", pressTags);
         observe("te_dataset_editor", idle);
         takeList();
-        if (shownImage !== textIn("te_dataset_current")) takeDetails();
+        if (shownImage !== teFields.text("te_dataset_current")) takeDetails();
         updateWhenNeeded();
         if ((asked && Date.now() - asked.at > LOST) || (retryAt && Date.now() > retryAt)) askForPictures();
     }

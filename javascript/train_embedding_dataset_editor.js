@@ -17,12 +17,8 @@
 
     let state = null; // of the image in the editor
 
-    function fieldOf(id) {
-        return document.querySelector(`#${id} textarea, #${id} input`);
-    }
-
     function send(values) {
-        const field = fieldOf("te_dataset_edited");
+        const field = teFields.find("te_dataset_edited");
         const button = document.getElementById("te_dataset_edit_apply");
         if (!field || !button || !state) return;
         document.dispatchEvent(new Event("te-dataset-busy"));
@@ -44,7 +40,8 @@
         if (!state || state.serial !== editor.dataset.serial) begin(editor);
         if (state.editor !== editor || !editor.dataset.ready) show(editor);
         const other =
-            fieldOf("te_dataset_current")?.value !== state.image || fieldOf("te_dataset_open")?.value !== editor.dataset.folder;
+            teFields.find("te_dataset_current")?.value !== state.image ||
+            teFields.find("te_dataset_open")?.value !== editor.dataset.folder;
         const hidden = other || state.closed;
         if (editor.hidden !== hidden) editor.hidden = hidden;
         return editor;

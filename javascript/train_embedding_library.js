@@ -20,24 +20,7 @@
     const AROUND = 12; // rows above and below the view
     const SPARE = 4; // rows of these that must be left before others take their place
 
-    // ---- fields and buttons of the page ----------------------------------------------------------------------------
-
-    function put(id, value) {
-        const field = document.querySelector(`#${id} textarea, #${id} input`);
-        if (!field) return false;
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-        return true;
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
-    function ask(field, button, value) {
-        if (put(field, value)) setTimeout(() => press(button), 50); // gradio takes the value over a moment later
-    }
+    // ---- fields of the page ----------------------------------------------------------------------------------------
 
     function fieldValue(id) {
         const control = document.getElementById(id);
@@ -130,12 +113,12 @@
 
     /** When a page opens, and when the poll has told of a later version than the one that is shown, or of another server's. */
     function updateWhenChanged() {
-        const field = document.querySelector("#te_cards_version textarea, #te_cards_version input");
-        if (!field || field.value === "") return; // the first poll's values come before
-        if (!isNews(field.value, knownVersion()) || Date.now() - requestedAt < UPDATE_LOST) return;
+        const told = teFields.text("te_cards_version");
+        if (told === "") return; // the first poll's values come before
+        if (!isNews(told, knownVersion()) || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
-        requested = field.value;
-        press("te_library_update");
+        requested = told;
+        teFields.press("te_library_update");
     }
 
     // ---- searching, filtering, sorting -----------------------------------------------------------------------------
@@ -283,7 +266,7 @@
     function select(element) {
         selected = element.dataset.key;
         markSelected();
-        ask("te_library_selected", "te_library_select", selected);
+        teFields.ask("te_library_selected", "te_library_select", selected);
     }
 
     function markSelected() {
@@ -392,7 +375,7 @@
         askedAt = Date.now();
         asked = {serial: ++serial, cards: wanted, at: Date.now()};
         const keys = wanted.map((element) => element.dataset.key);
-        ask("te_library_wanted", "te_library_draw", JSON.stringify({serial, keys}));
+        teFields.ask("te_library_wanted", "te_library_draw", JSON.stringify({serial, keys}));
     }
 
     function takePictures() {
@@ -430,7 +413,7 @@
             const names = Array.from(event.target.files || [], (file) => file.name);
             const overwrite = document.getElementById("te_library_overwrite");
             const told = {names, folder: fieldValue("te_library_folder"), overwrite: overwrite?.checked === true};
-            put("te_library_uploaded", JSON.stringify(told));
+            teFields.put("te_library_uploaded", JSON.stringify(told));
             if (overwrite) overwrite.checked = false;
         },
         true,

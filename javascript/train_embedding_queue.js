@@ -13,18 +13,6 @@
     let adding = null; // what the sub-tab Train said when "Add to queue" was clicked
     let focused = null; // the button of a row that was used last, which is drawn again with the list
 
-    function put(id, value) {
-        const field = document.querySelector(`#${id} textarea, #${id} input`);
-        if (!field) return;
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
     function said() {
         return ["te_train_status", "te_train_queue"].map((id) => document.getElementById(id)?.textContent).join(" ");
     }
@@ -51,8 +39,7 @@
         row.classList.add("te-busy"); // until the list is drawn again
         setTimeout(() => row.classList.remove("te-busy"), UPDATE_LOST);
         focused = {entry: row.dataset.entry, act: button.dataset.act};
-        put("te_queue_order", `${button.dataset.act} ${row.dataset.entry}`);
-        setTimeout(() => press("te_queue_carry_out"), 50); // gradio takes the value over a moment later
+        teFields.ask("te_queue_order", "te_queue_carry_out", `${button.dataset.act} ${row.dataset.entry}`);
     });
 
     /** The focus stays with the training that was moved; at an end of the queue, on its other arrow. */
@@ -87,7 +74,7 @@
         if (list && list.dataset.version === field.value) return;
         if (requested.version === field.value && Date.now() - requested.at < UPDATE_LOST) return;
         requested = {version: field.value, at: Date.now()};
-        press("te_queue_update");
+        teFields.press("te_queue_update");
     }
 
     setInterval(() => {

@@ -12,18 +12,6 @@
     let selected = "";
     let requested = {version: "", at: 0};
 
-    function put(id, value) {
-        const field = document.querySelector(`#${id} textarea, #${id} input`);
-        if (!field) return;
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
     function runs() {
         return Array.from(document.querySelectorAll(RUN));
     }
@@ -31,8 +19,7 @@
     function select(run) {
         selected = run.dataset.run;
         mark();
-        put("te_runs_selected", selected);
-        setTimeout(() => press("te_runs_select"), 50); // gradio takes the value over a moment later
+        teFields.ask("te_runs_selected", "te_runs_select", selected);
     }
 
     /** Marks the selected run; one run at a time is a stop of the Tab key, and the arrows go on from there. */
@@ -82,7 +69,7 @@
         if (list && list.dataset.version === field.value) return;
         if (requested.version === field.value && Date.now() - requested.at < UPDATE_LOST) return;
         requested = {version: field.value, at: Date.now()};
-        press("te_runs_update");
+        teFields.press("te_runs_update");
     }
 
     setInterval(() => {

@@ -19,22 +19,6 @@
         te_train_add: ["te_train_images_status"],
     };
 
-    function fieldOf(id) {
-        return document.querySelector(`#${id} textarea, #${id} input`);
-    }
-
-    function put(id, value) {
-        const field = fieldOf(id);
-        if (!field) return;
-        field.value = value;
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-    }
-
-    function press(id) {
-        const element = document.getElementById(id);
-        if (element) (element.matches("button") ? element : element.querySelector("button") || element).click();
-    }
-
     // ---- uploads ----------------------------------------------------------------------------------------------------------
 
     /** gradio changes names on their way to the server, so they are sent beside the files. */
@@ -42,7 +26,7 @@
         "change",
         (event) => {
             if (!(event.target instanceof Element) || !event.target.matches(UPLOAD)) return;
-            put("te_train_uploaded", JSON.stringify(Array.from(event.target.files || [], (file) => file.name)));
+            teFields.put("te_train_uploaded", JSON.stringify(Array.from(event.target.files || [], (file) => file.name)));
             if (event.target.files?.length) busy("te_train_add", document.querySelector("#te_train_upload"));
         },
         true,
@@ -59,7 +43,7 @@
         const age = Date.now() - asked.at;
         if (age < AGAIN || (asked.serial === serial && age < LOST)) return;
         asked = {serial, at: Date.now()};
-        press("te_train_images_again");
+        teFields.press("te_train_images_again");
     }
 
     // ---- what a click does ---------------------------------------------------------------------------------------------

@@ -1,8 +1,17 @@
-"""States of a page that tests in a browser wait for."""
+"""What tests do with a page in a browser: load our scripts into it, and wait for its states."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+SCRIPTS = Path(__file__).parents[1] / "javascript"
+
+
+def add_scripts(page: Any, *names: str) -> None:
+    """Load scripts of ours, and before them what all of them use."""
+    for name in ("train_embedding_fields.js", *names):
+        page.add_script_tag(path=str(SCRIPTS / name))
 
 
 def settle(page: Any) -> None:

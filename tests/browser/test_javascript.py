@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.pages import add_scripts
+
 pytestmark = pytest.mark.browser
 
-SCRIPT = Path(__file__).parents[2] / "javascript" / "train_embedding.js"
-LIBRARY_SCRIPT = SCRIPT.with_name("train_embedding_library.js")
+SCRIPT, LIBRARY_SCRIPT = "train_embedding.js", "train_embedding_library.js"
 NAMES = ("my-cat", "art", "a.b+c", "c++", "two words", "$1", "^start", "ünï", "o'brien & co")
 BOXES = ("txt2img_prompt", "txt2img_neg_prompt", "img2img_prompt", "img2img_neg_prompt")
 
@@ -30,7 +30,7 @@ function answer(html) {  // what the server does about the hidden button, with w
         cards.outerHTML = html ? `<div id="${cards.id}">${html}</div>` : cards.outerHTML;
     }
     drawn += 1;
-    document.getElementById("te_host_cards_drawn").textContent = String(drawn);
+    document.querySelector("#te_host_cards_drawn textarea").value = String(drawn);
 }
 function cardClicked(tab, name) {
     const box = active[tab] || document.querySelector(`#${tab}_prompt textarea`);
@@ -79,8 +79,8 @@ def _page() -> str:
         '<div id="te_library_selected"><label><textarea></textarea></label></div>'
         '<button id="te_library_select">Show details</button><button id="te_train_poll">Poll</button>'
         '<div id="te_train_progress"><div class="te-progress" data-active="false"></div></div>'
-        '<div id="te_cards_version"></div><button id="te_host_cards">Draw the cards</button>'
-        '<div id="te_host_cards_drawn"></div></div>'
+        '<div id="te_cards_version"><textarea></textarea></div><button id="te_host_cards">Draw the cards</button>'
+        '<div id="te_host_cards_drawn"><textarea></textarea></div></div>'
     )
     return f"<!doctype html><html><body>{boxes}{host}{tab}<script>{HOST}</script></body></html>"
 
@@ -96,8 +96,7 @@ def clock(page: Any) -> Any:
 @pytest.fixture
 def ui(page: Any) -> Any:
     page.set_content(_page())
-    page.add_script_tag(path=str(SCRIPT))
-    page.add_script_tag(path=str(LIBRARY_SCRIPT))
+    add_scripts(page, SCRIPT, LIBRARY_SCRIPT)
     return page
 
 
@@ -287,13 +286,12 @@ def test_a_click_on_a_button_inside_our_card_is_the_buttons(ui: Any) -> None:
     assert value(ui, "txt2img_prompt") == ""
 
 
-def test_the_script_leaves_no_globals(clock: Any, page: Any) -> None:
+def test_the_scripts_leave_one_global(clock: Any, page: Any) -> None:
     page.set_content(_page())
     before = set(page.evaluate("Object.keys(window)"))
-    page.add_script_tag(path=str(SCRIPT))
-    page.add_script_tag(path=str(LIBRARY_SCRIPT))
+    add_scripts(page, SCRIPT, LIBRARY_SCRIPT)
     clock.run_for(2000)
-    assert set(page.evaluate("Object.keys(window)")) - before <= {"told"}
+    assert set(page.evaluate("Object.keys(window)")) - before <= {"told", "teFields"}
 
 
 COUNT_POLLS = "() => { window.polls = []; document.getElementById('te_train_poll').onclick = () => polls.push(Date.now()); }"
@@ -302,7 +300,7 @@ COUNT_POLLS = "() => { window.polls = []; document.getElementById('te_train_poll
 def test_a_page_that_opens_polls_at_once(clock: Any, page: Any) -> None:
     page.set_content(_page())
     page.evaluate(COUNT_POLLS)
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, SCRIPT)
     clock.run_for(1000)
     assert page.evaluate("polls.length") == 1, "an idle page polls every five seconds"
 
@@ -314,7 +312,7 @@ def test_polls_come_every_second_while_a_run_answers_and_wait_for_a_late_answer(
         " document.getElementById('te_train_poll').onclick = () => { polls.push(Date.now());"
         " if (!quiet) bar.innerHTML = `<div class='te-progress' data-active='true'>${polls.length}</div>`; }; }"
     )
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, SCRIPT)
     clock.run_for(6000)
     polls = page.evaluate("polls")
     assert [later - earlier for earlier, later in itertools.pairwise(polls[:5])] == [1000] * 4
@@ -335,7 +333,7 @@ def test_the_title_has_the_progress_and_the_end_is_announced_once(clock: Any, pa
         " `<div class='te-progress' data-run='r1' data-active='${active}'><p><b>my-cat</b><span>finished</span></p>"
         "<div role='progressbar' aria-valuemax='50' aria-valuenow='${now}'></div></div>`; }; }"
     )
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, SCRIPT)
     titles: list[str] = []
     for active, now in (("false", 50), ("true", 0), ("true", 20), ("false", 50), ("false", 50)):
         page.evaluate(f"show('{active}', {now})")
@@ -355,7 +353,7 @@ def test_no_polls_without_the_tab(clock: Any, page: Any) -> None:
     page.set_content("<div id='txt2img_prompt'><textarea></textarea></div>")
     errors: list[Any] = []
     page.on("pageerror", lambda error: errors.append(error))
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, SCRIPT)
     clock.run_for(10_000)
     assert errors == []
 
@@ -469,7 +467,7 @@ COUNT_REFRESHES = """() => {
 
 
 def tell_version(ui: Any, version: str) -> None:
-    ui.evaluate("version => { document.getElementById('te_cards_version').textContent = version; }", version)
+    ui.evaluate("version => { document.querySelector('#te_cards_version textarea').value = version; }", version)
 
 
 @pytest.mark.parametrize("version", ["0", "8c1f03ba-0"])

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("gradio")
 
 from tests.entries import entry
+from tests.pages import add_scripts
 from train_embedding.services.library.library import Entry
 from train_embedding.ui.library import cards
 from train_embedding.ui.library.cards import toolbar
@@ -18,8 +19,8 @@ from train_embedding.ui.library.details import entry_details
 
 pytestmark = pytest.mark.browser
 
-SCRIPT = Path(__file__).parents[2] / "javascript" / "train_embedding_library.js"
-STYLE = SCRIPT.parents[1] / "style.css"
+SCRIPT = "train_embedding_library.js"
+STYLE = Path(__file__).parents[2] / "style.css"
 EVIL = "<img src=x onerror=window.evil=1>'\"&amp;${window.evil=1}"
 LIBRARY = (
     entry(name="Apple", family="SD1", vectors=4, step=10, size=300, modified=3.0, folder="fruit"),
@@ -58,8 +59,7 @@ def open_page(page: Any, entries: tuple[Entry, ...]) -> Any:
         "() => { window.pressed = []; for (const id of ['te_library_select', 'te_library_draw'])"
         " document.getElementById(id).onclick = () => pressed.push(id); }"
     )
-    page.add_script_tag(path=str(SCRIPT.with_name("train_embedding_dropping.js")))
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, "train_embedding_dropping.js", SCRIPT)
     page.wait_for_function("document.getElementById('te_library_count').textContent !== ''")
     return page
 
@@ -204,7 +204,7 @@ def test_cards_are_asked_for_when_another_state_is_told(ui: Any, shown_version: 
 def test_an_empty_library_says_what_to_do(page: Any) -> None:
     page.set_content(_page(()))
     page.add_style_tag(path=str(STYLE))
-    page.add_script_tag(path=str(SCRIPT))
+    add_scripts(page, SCRIPT)
     let_pass(page, 400)
     assert "Create one" in page.inner_text("#te_library_cards")
     assert not page.locator(".te-nothing").is_visible()

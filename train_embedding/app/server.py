@@ -42,8 +42,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = tuple(
     f"train_embedding{part}.js"
     for part in (
-        "", "_accessibility", "_choosing", "_compare", "_dataset", "_dataset_editor", "_dropping", "_library", "_presets",
-        "_queue", "_runs", "_training",
+        "", "_accessibility", "_choosing", "_compare", "_dataset", "_dataset_editor", "_dropping", "_fields", "_library",
+        "_presets", "_queue", "_runs", "_training",
     )
 )  # fmt: skip
 FILES = {
