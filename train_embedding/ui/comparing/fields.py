@@ -20,6 +20,7 @@ _LABELS = {
     "sampling_steps": msg("Sampling steps"),
     "guidance": msg("CFG scale"),
 }
+_SIZE = msg("0: the native size of the checkpoint.")
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ def build_negative_prompt(prefix: str) -> gr.Textbox:
 def build_numbers(prefix: str) -> dict[str, gr.Number]:
     """Add the fields for seed, size, sampling steps and CFG scale."""
     options = GridOptions()
-    return {
-        name: gr.Number(getattr(options, name), label=t(label), min_width=80, elem_id=f"{prefix}_{name}")
-        for name, label in _LABELS.items()
-    }
+
+    def number(name: str, label: Message) -> gr.Number:
+        info = t(_SIZE) if name in ("width", "height") else None
+        return gr.Number(getattr(options, name), label=t(label), info=info, min_width=80, elem_id=f"{prefix}_{name}")
+
+    return {name: number(name, label) for name, label in _LABELS.items()}
 
 
 def read_options(prompts: str | None, negative_prompt: str | None, values: Sequence[float | None]) -> GridOptions:
