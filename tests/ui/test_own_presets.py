@@ -13,6 +13,7 @@ pytest.importorskip("gradio")
 
 from tests.ui.reading import Reader
 from train_embedding.services import Services
+from train_embedding.services.kinds import DECIDED, Kind, kind_values
 from train_embedding.ui import fields
 
 Handler = Callable[[str], Callable[..., Any]]
@@ -123,6 +124,11 @@ def test_without_a_selected_preset_it_is_said(handler: Handler, components: Comp
         assert "None of your presets is selected." in handler(name)(None, *values)[components["te_presets_status"]]
 
 
+def decided(kind: Kind) -> list[Any]:
+    """What the widgets show of the options that a kind decides."""
+    return [fields.widget_value(name, value) for name, value in kind_values(kind).items()]
+
+
 def changed(handler: Handler, components: Components, choice: str | None = None, **values: Any) -> Reader:
     return Reader(handler("mark_changed")(choice, *raw(**values))[components["te_train_changed"]])
 
@@ -147,14 +153,26 @@ def test_what_is_trained_on_what_is_never_marked(handler: Handler, components: C
 
 def test_one_setting_or_all_are_reset(handler: Handler, components: Components, services: Services) -> None:
     services.presets.save("pencil", {"steps": 300})
-    one = handler("reset_one")("steps", "pencil", "Fast")
+    kind = decided("subject")
+    one = handler("reset_one")("steps", "pencil", "Fast", *kind)
     assert update(one, components["te_train_steps"]) == 300
     assert components["te_train_seed"] not in one
-    assert update(handler("reset_one")("steps", None, "Fast"), components["te_train_steps"]) == 248
-    assert set(handler("reset_one")("dataset", None, "Fast")) == {components["te_presets_status"]}
-    every = handler("reset_all")(None, "Quality")
+    assert update(handler("reset_one")("steps", None, "Fast", *kind), components["te_train_steps"]) == 248
+    assert set(handler("reset_one")("dataset", None, "Fast", *kind)) == {components["te_presets_status"]}
+    every = handler("reset_all")(None, "Quality", *kind)
     assert (update(every, components["te_train_steps"]), update(every, components["te_train_batch_size"])) == (250, 8)
     assert components["te_train_embedding"] not in every
+
+
+def test_what_the_kind_decides_is_neither_marked_nor_reset(handler: Handler, components: Components) -> None:
+    style = dict(zip(DECIDED, decided("style"), strict=True))
+    assert changed(handler, components, **style).text == ""
+    every = handler("reset_all")(None, "Fast", *style.values())
+    assert [update(every, components[f"te_train_{name}"]) for name in DECIDED] == list(style.values())
+    own = {**style, "template": "a [name] of mine"}
+    assert "Caption lines" in changed(handler, components, **own).text
+    every = handler("reset_all")(None, "Fast", *own.values())
+    assert [update(every, components[f"te_train_{name}"]) for name in DECIDED] == decided("subject")
 
 
 def test_pages_learn_of_the_presets_of_others(handler: Handler, components: Components, services: Services) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import gradio as gr
@@ -19,6 +19,7 @@ from train_embedding.engine.config import (
 )
 from train_embedding.errors import InvalidInput, InvalidOption, InvalidSpec
 from train_embedding.messages import msg
+from train_embedding.services.kinds import DECIDED, Kind, kind_of
 from train_embedding.translations import t
 
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -149,6 +150,19 @@ def differs(option: Option, raw: Any, usual: Any) -> bool:
         return read_value(option, raw) != usual
     except InvalidSpec:
         return True
+
+
+def kind_of_widgets(decided: Sequence[Any], **source: str | None) -> Kind | None:
+    """Return the kind of embedding that widgets show; None if their values are the user's own.
+
+    Args:
+        decided: The values of the widgets of `kinds.DECIDED`.
+        source: The dataset and the prompt to pack, where they count.
+    """
+    lines, *prompts = decided
+    given = lines.splitlines() if isinstance(lines, str) else lines
+    template = tuple(line.strip() for line in given if line.strip())
+    return kind_of({**dict(zip(DECIDED, (template, *prompts), strict=True)), **source})
 
 
 def preset_updates(preset: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +12,7 @@ import gradio as gr
 from train_embedding.engine.config import OPTIONS, Option
 from train_embedding.errors import InvalidInput, NotFound, UnreadableFile
 from train_embedding.messages import NOTHING, Message, msg, verbatim
+from train_embedding.services.kinds import DECIDED, kind_values
 from train_embedding.services.presets import SUBJECT, usual_values
 from train_embedding.translations import t
 from train_embedding.ui import fields, html
@@ -122,13 +123,16 @@ def marker(services: Services, panel: OwnPresets, widgets: Mapping[str, Any]) ->
     return mark_changed, [panel.choice, *widgets.values()]
 
 
-def connect(services: Services, panel: OwnPresets, widgets: Mapping[str, Any]) -> None:
+def connect(services: Services, panel: OwnPresets, widgets: Mapping[str, Any]) -> list[Any]:
     """Make the widgets work.
 
     Args:
         services: Have the presets.
         panel: The widgets.
         widgets: The widget of each option of a run.
+
+    Returns:
+        The events that fill in options, which others may follow.
     """
     mark, inputs = marker(services, panel, widgets)
 
@@ -138,12 +142,14 @@ def connect(services: Services, panel: OwnPresets, widgets: Mapping[str, Any]) -
     for name in (option.name for option in _MARKED):
         widget, text = widgets[name], fields.BY_NAME[name].kind in ("text", "lines")
         (widget.blur if text else widget.input)(mark, inputs, [panel.changed], **AT_ONCE)
-    _connect_loading(services, panel, widgets, then_mark)
+    filling = _connect_loading(services, panel, widgets, then_mark)
     _connect_changes(services, panel, widgets, then_mark)
-    _connect_files(services, panel, widgets, then_mark)
+    return [*filling, _connect_files(services, panel, widgets, then_mark)]
 
 
-def _connect_loading(services: Services, panel: OwnPresets, widgets: Mapping[str, Any], then_mark: Callable[[Any], None]) -> None:
+def _connect_loading(
+    services: Services, panel: OwnPresets, widgets: Mapping[str, Any], then_mark: Callable[[Any], None]
+) -> list[Any]:
     filled = [panel.status, panel.name, *(widgets[option.name] for option in _MARKED), widgets["preset"]]
 
     @errors_in(panel.status)
@@ -154,23 +160,28 @@ def _connect_loading(services: Services, panel: OwnPresets, widgets: Mapping[str
         return {**_filled(widgets, preset), panel.name: preset.name, panel.status: html.message("good", text, *about)}
 
     @errors_in(panel.status)
-    def reset_all(choice: str | None, based_on: str) -> Updates:
-        values = _reference(_chosen(services, choice), based_on)
+    def reset_all(choice: str | None, based_on: str, *decided: str) -> Updates:
+        values = _reference(_chosen(services, choice), based_on, decided)
         return {panel.status: "", **_updates_of(widgets, values)}
 
     @errors_in(panel.status)
-    def reset_one(option: str, choice: str | None, based_on: str) -> Updates:
-        values = _reference(_chosen(services, choice), based_on)
+    def reset_one(option: str, choice: str | None, based_on: str, *decided: str) -> Updates:
+        values = _reference(_chosen(services, choice), based_on, decided)
         return {panel.status: "", **_updates_of(widgets, {option: values[option]} if option in values else {})}
 
     def leave_own() -> Updates:
         return {panel.choice: gr.update(value=None)}
 
     preset = widgets["preset"]
-    then_mark(panel.choice.input(load_preset, [panel.choice], filled, **AT_ONCE))
-    then_mark(panel.reset_all.click(reset_all, [panel.choice, preset], filled, **AT_ONCE))
-    then_mark(panel.reset.click(reset_one, [panel.reset_option, panel.choice, preset], filled, **AT_ONCE))
-    then_mark(preset.input(leave_own, [], [panel.choice], **AT_ONCE))
+    reference = [panel.choice, preset, *(widgets[name] for name in DECIDED)]
+    filling = [
+        panel.choice.input(load_preset, [panel.choice], filled, **AT_ONCE),
+        panel.reset_all.click(reset_all, reference, filled, **AT_ONCE),
+        panel.reset.click(reset_one, [panel.reset_option, *reference], filled, **AT_ONCE),
+    ]
+    for event in (*filling, preset.input(leave_own, [], [panel.choice], **AT_ONCE)):
+        then_mark(event)
+    return filling
 
 
 def _connect_changes(services: Services, panel: OwnPresets, widgets: Mapping[str, Any], then_mark: Callable[[Any], None]) -> None:
@@ -211,7 +222,7 @@ def _connect_changes(services: Services, panel: OwnPresets, widgets: Mapping[str
     then_mark(panel.undo.click(undo_delete_preset, [panel.deleted], every, **AT_ONCE))
 
 
-def _connect_files(services: Services, panel: OwnPresets, widgets: Mapping[str, Any], then_mark: Callable[[Any], None]) -> None:
+def _connect_files(services: Services, panel: OwnPresets, widgets: Mapping[str, Any], then_mark: Callable[[Any], None]) -> Any:
     filled = [widgets[option.name] for option in _MARKED]
 
     @errors_in(panel.status)
@@ -227,7 +238,9 @@ def _connect_files(services: Services, panel: OwnPresets, widgets: Mapping[str, 
 
     panel.export.click(export_preset, [panel.choice], [panel.status, panel.exported], **AT_ONCE)
     outputs = [panel.status, panel.choice, panel.name, panel.overwrite, panel.deleted, widgets["preset"], *filled]
-    then_mark(panel.upload.upload(import_preset, [panel.upload, panel.overwrite], outputs, **AT_ONCE))
+    imported = panel.upload.upload(import_preset, [panel.upload, panel.overwrite], outputs, **AT_ONCE)
+    then_mark(imported)
+    return imported
 
 
 def _names(services: Services) -> list[str]:
@@ -248,8 +261,12 @@ def _chosen(services: Services, choice: str | None) -> OwnPreset | None:
         return None
 
 
-def _reference(chosen: OwnPreset | None, based_on: str) -> dict[str, Any]:
-    return chosen.values if chosen is not None and chosen.based_on == based_on else usual_values(based_on)
+def _reference(chosen: OwnPreset | None, based_on: str, decided: Sequence[Any]) -> dict[str, Any]:
+    """Return the values that options have unless they were changed: those of the preset, and of the kind that is selected."""
+    if chosen is not None and chosen.based_on == based_on:
+        return chosen.values
+    kind = fields.kind_of_widgets(decided)
+    return {**usual_values(based_on), **(kind_values(kind) if kind else {})}
 
 
 def _selected(services: Services, panel: OwnPresets, name: str | None, text: Message = NOTHING) -> Updates:
@@ -268,7 +285,7 @@ def _updates_of(widgets: Mapping[str, Any], values: Mapping[str, Any]) -> Update
 
 def _changed_settings(values: Mapping[str, Any], chosen: OwnPreset | None) -> Markup:
     """Return the settings that differ from the chosen preset, each with a button that resets it."""
-    reference = _reference(chosen, values["preset"])
+    reference = _reference(chosen, values["preset"], [values[name] for name in DECIDED])
     changed = [
         (option.name, option.label, _shown(option, values[option.name]), _shown(option, reference[option.name]))
         for option in _MARKED

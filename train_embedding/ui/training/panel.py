@@ -107,7 +107,8 @@ def build(services: Services) -> TrainPanel:
         buttons.start, buttons.enqueue, buttons.stop, buttons.resume, queue_line, status, shown_run, presets,
     )  # fmt: skip
     _connect_fields(services, panel)
-    own_presets.connect(services, presets, widgets)
+    for event in own_presets.connect(services, presets, widgets):
+        event.then(show_kind, [kind, *_decided(panel)], [kind], **AT_ONCE)
     return panel
 
 
@@ -215,7 +216,7 @@ def follow_filling(services: Services, panel: TrainPanel, event: Any) -> None:
     sources = [panel.widgets[DATASET], panel.widgets[TEACHER_PROMPT]]
 
     def show_filled_kind(dataset: str | None, teacher_prompt: str, *decided: str) -> Kind | None:
-        return _kind_of_fields(decided, dataset=dataset, teacher_prompt=teacher_prompt)
+        return fields.kind_of_widgets(decided, dataset=dataset, teacher_prompt=teacher_prompt)
 
     event.then(show_filled_kind, [*sources, *_decided(panel)], [panel.kind], **AT_ONCE)
 
@@ -250,11 +251,8 @@ def _connect_fields(services: Services, panel: TrainPanel) -> None:
             return {dataset: gr.update(value=None)}
         return {panel.widgets[name]: fields.widget_value(name, value) for name, value in kind_values(kind).items()}
 
-    def show_kind(kind: Kind | None, *decided: str) -> Kind | None:
-        return kind if kind == "prompt" else _kind_of_fields(decided)
-
     def use_images(kind: Kind | None, chosen: str | None, *decided: str) -> Any:
-        return _kind_of_fields(decided) if kind == "prompt" and chosen else gr.update()
+        return fields.kind_of_widgets(decided) if kind == "prompt" and chosen else gr.update()
 
     decided = _decided(panel)
     mark, marked = own_presets.marker(services, panel.own_presets, panel.widgets)
@@ -277,16 +275,14 @@ def _connect_states(services: Services, panel: TrainPanel) -> None:
         panel.widgets[name].blur(show, inputs, outputs, **AT_ONCE)
 
 
+def show_kind(kind: Kind | None, *decided: str) -> Kind | None:
+    """Return the kind that the widgets of `_decided` show; a prompt to pack stays one, whatever they show."""
+    return kind if kind == "prompt" else fields.kind_of_widgets(decided)
+
+
 def _decided(panel: TrainPanel) -> list[Any]:
     """Return the widgets of the options that a kind decides."""
     return [panel.widgets[name] for name in DECIDED]
-
-
-def _kind_of_fields(decided: Sequence[str], **source: str | None) -> Kind | None:
-    """Return the kind, given the values of the widgets of `_decided` and, where they count, dataset and prompt to pack."""
-    lines, prompts, negative_prompt = decided
-    kept = tuple(line.strip() for line in lines.splitlines() if line.strip())
-    return kind_of({**dict(zip(DECIDED, (kept, prompts, negative_prompt), strict=True)), **source})
 
 
 def _first_state(values: dict[str, Any]) -> Any:
