@@ -126,7 +126,7 @@ class WebUI:
             "devices": {"device": torch.device("cpu"), "dtype_unet": torch.float16, "fp8": False},
             "launch_utils": {"git_tag": lambda: "v1.10.1"},
             "lowvram": {"is_enabled": lambda _model: False},
-            "paths_internal": {"data_path": str(self.folder)},
+            "paths_internal": {"data_path": str(self.folder), "models_path": str(self.folder / "models")},
             "processing": {
                 "StableDiffusionProcessing": Job, "StableDiffusionProcessingTxt2Img": Job, "process_images": self._process_images,
             },

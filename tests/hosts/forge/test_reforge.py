@@ -21,7 +21,7 @@ from train_embedding.hosts.base import Txt2ImgRequest
 
 OURS = (
     "a1111", "a1111.host", "a1111.model", "forge", "forge.base_host", "forge.lent_model", "forge.model", "forge.reforge",
-    "webui", "webui.host", "webui.txt2img",
+    "webui", "webui.host", "webui.interrogators", "webui.txt2img",
 )  # fmt: skip
 
 
@@ -157,6 +157,17 @@ def test_forge_classic_keeps_your_last_prompt(reforge: ReForge, tmp_path: Path) 
         file.write_text("your prompt", encoding="utf-8")
         classic.txt2img(Txt2ImgRequest("x"))
     assert file.read_text(encoding="utf-8") == "your prompt"
+
+
+def test_only_interrogators_that_the_program_has_are_offered(reforge: ReForge, tmp_path: Path) -> None:
+    """Forge Classic has none, so nobody is sent to a button that is not there."""
+    from train_embedding.hosts.forge.reforge import ForgeClassicHost
+
+    classic = ForgeClassicHost()
+    assert classic.interrogators() == ()
+    reforge.all["modules"].__path__ = [str(tmp_path)]
+    (tmp_path / "deepbooru.py").touch()
+    assert [interrogator.name for interrogator in classic.interrogators()] == ["deepbooru"]
 
 
 def test_without_a_checkpoint_there_are_no_facts_of_one(host: Any, reforge: ReForge) -> None:

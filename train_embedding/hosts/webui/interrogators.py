@@ -1,6 +1,6 @@
 """The interrogators of the WebUI and its forks, which describe images. Can be imported only in their processes.
 
-It uses these names of WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268:
+It uses these names of WebUI 1.10.1, Forge dfdcbab6 and reForge 3b56b268; Forge Classic has no interrogators:
 
     shared          interrogator: blip_model, load_blip_model, generate_caption, dtype; in the WebUI also running_on_cpu and
                     send_blip_to_ram; in the forks blip_patcher, load_device, offload_device
@@ -16,6 +16,7 @@ does it.
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,15 +38,9 @@ _TOKENIZER = "bert-base-uncased"
 
 
 def interrogators() -> tuple[Interrogator, ...]:
-    """Return the program's interrogators. Nothing is downloaded: without its model, an interrogator has a problem."""
-    return (
-        Interrogator(BLIP, msg("BLIP (sentences)"), _problem("BLIP", ".pth", "📎 (Interrogate CLIP)", _lacks_tokenizer)),
-        Interrogator(
-            DEEPBOORU,
-            msg("DeepDanbooru (tags)"),
-            _problem("torch_deepdanbooru", ".pt", "📦 (Interrogate DeepBooru)", lambda: False),
-        ),
-    )
+    """Return those that the program has. Nothing is downloaded: without its model, an interrogator has a problem."""
+    by_module = {"modules.interrogate": _blip_facts, "modules.deepbooru": _deepbooru_facts}
+    return tuple(facts() for module, facts in by_module.items() if importlib.util.find_spec(module) is not None)
 
 
 @contextmanager
@@ -65,6 +60,15 @@ def interrogate(name: str) -> Iterator[Describe]:
         raise HostFailed(found.problem)
     with _deepbooru() if name == DEEPBOORU else _blip() as describe:
         yield describe
+
+
+def _blip_facts() -> Interrogator:
+    return Interrogator(BLIP, msg("BLIP (sentences)"), _problem("BLIP", ".pth", "📎 (Interrogate CLIP)", _lacks_tokenizer))
+
+
+def _deepbooru_facts() -> Interrogator:
+    problem = _problem("torch_deepdanbooru", ".pt", "📦 (Interrogate DeepBooru)", lambda: False)
+    return Interrogator(DEEPBOORU, msg("DeepDanbooru (tags)"), problem)
 
 
 def _problem(folder: str, suffix: str, button: str, lacks_more: Callable[[], bool]) -> Message:
