@@ -75,9 +75,23 @@ class WebUI:
         return self.call("GET", "/sdapi/v1/status").status == 200
 
     @property
-    def is_neo(self) -> bool:
+    def program(self) -> str:
+        """Its name and version; empty without the extension of tests/webui."""
         facts = self.call("GET", "/te-test/facts")
-        return facts.status == 200 and facts.body["program"].startswith("Forge Neo ")
+        return facts.body["program"] if facts.status == 200 else ""
+
+    @property
+    def loads_images(self) -> bool:
+        """Whether it loads embeddings in images."""
+        return not self.program.startswith(("Forge Neo ", "Forge Classic "))
+
+    @property
+    def why_it_creates_none(self) -> str:
+        """Why the program itself cannot create embeddings; empty if it can."""
+        if self.is_forge:
+            return "Forge cannot create embeddings: its own route for it fails"
+        has_route = "/sdapi/v1/create/embedding" in self.get("/openapi.json")["paths"]
+        return "" if has_route else "the program itself cannot create embeddings"
 
     @property
     def embeddings(self) -> Path:

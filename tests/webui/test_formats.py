@@ -17,7 +17,7 @@ PICTURE = "a {} by monet"
 
 @pytest.mark.parametrize(("form", "suffix"), FORMS)
 def test_the_webui_loads_what_is_written(webui: WebUI, form: str, suffix: str) -> None:
-    _skip_images_in_neo(webui, form)
+    _skip_images_where_none_load(webui, form)
     plain, name = f"{PREFIX}plain", f"{PREFIX}{form}"
     webui.create(plain, "big red star", vectors=3)
     vectors = vectors_in(webui.embeddings / f"{plain}.pt")
@@ -31,7 +31,7 @@ def test_the_webui_loads_what_is_written(webui: WebUI, form: str, suffix: str) -
 @pytest.mark.parametrize(("form", "suffix"), FORMS)
 def test_and_for_sdxl_leaves_out_what_does_not_fit(webui: WebUI, form: str, suffix: str) -> None:
     """With a checkpoint of another family, what the WebUI could read is skipped; what it could not, it does not know at all."""
-    _skip_images_in_neo(webui, form)
+    _skip_images_where_none_load(webui, form)
     name = f"{PREFIX}{form}"
     vectors = {"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)}
     write_embedding(Embedding(name, vectors), webui.embeddings / f"{name}{suffix}", form)
@@ -44,8 +44,8 @@ def test_and_for_sdxl_leaves_out_what_does_not_fit(webui: WebUI, form: str, suff
 
 
 def test_what_the_webui_writes_is_read(webui: WebUI) -> None:
-    if webui.is_forge:
-        pytest.skip("Forge cannot create embeddings: its own route for it fails")
+    if reason := webui.why_it_creates_none:
+        pytest.skip(reason)
     name = f"{PREFIX}native"
     body = {"name": name, "num_vectors_per_token": 2, "overwrite_old": False, "init_text": "red star"}
     webui.post("/sdapi/v1/create/embedding", body)
@@ -55,6 +55,6 @@ def test_what_the_webui_writes_is_read(webui: WebUI) -> None:
     assert torch.equal(read.vectors["clip_l"], vectors_in(path))
 
 
-def _skip_images_in_neo(webui: WebUI, form: str) -> None:
-    if form in ("png", "image") and webui.is_neo:
-        pytest.skip("Forge Neo lists no embeddings in images")
+def _skip_images_where_none_load(webui: WebUI, form: str) -> None:
+    if form in ("png", "image") and not webui.loads_images:
+        pytest.skip("Forge Neo and Forge Classic load no embeddings in images")
