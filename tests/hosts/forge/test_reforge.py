@@ -110,7 +110,7 @@ def test_the_model_is_forges_and_the_lists_are_the_webuis(host: Any, reforge: Re
     assert host.loaded_embeddings().names == {"old"}
 
 
-def test_forge_classic_lacks_what_reforge_added(reforge: ReForge) -> None:
+def test_forge_classic_lacks_what_reforge_added(reforge: ReForge, monkeypatch: pytest.MonkeyPatch) -> None:
     def load_models_gpu(_patchers: Any, memory_required: int = 0) -> None:
         reforge.asked.append({"memory_required": memory_required})
 
@@ -118,6 +118,8 @@ def test_forge_classic_lacks_what_reforge_added(reforge: ReForge) -> None:
     del reforge.sd_model.cond_stage_model.minimal_clip_skip
     del reforge.shared.cmd_opts.textual_inversion_templates_dir
     del reforge.shared.cmd_opts.no_prompt_history
+    del reforge.all["modules"].lowvram
+    monkeypatch.delitem(sys.modules, "modules.lowvram")
     from train_embedding.hosts.detect import detect
 
     detect.cache_clear()

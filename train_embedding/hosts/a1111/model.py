@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from modules import devices, lowvram, sd_models, shared
+from modules import devices, sd_models, shared
 
 from train_embedding.embeddings.text_encoders import key_for_width
 from train_embedding.errors import HostFailed
@@ -56,6 +56,8 @@ def diffusion_model(sd_model: Any) -> DiffusionModel:
 
 def must_read_from_file(sd_model: Any) -> bool:
     """Return whether training needs a copy of the weights: they are quantised (fp8) or offloaded (--medvram, --lowvram)."""
+    from modules import lowvram  # which Forge Classic, whose host uses other functions of this module, does not have
+
     return devices.fp8 or lowvram.is_enabled(sd_model)
 
 
