@@ -14,7 +14,7 @@ import torch
 
 from tests.checkpoints import params
 from tests.hosts.forge.test_host import WIDTH, sd_model
-from tests.hosts.stand_ins import WebUI
+from tests.hosts.stand_ins import Job, WebUI
 from train_embedding.engine.loading import ldm
 from train_embedding.engine.loading.assign import count_shared_parameters
 from train_embedding.hosts.base import Txt2ImgRequest
@@ -118,6 +118,7 @@ def test_forge_classic_lacks_what_reforge_added(reforge: ReForge, monkeypatch: p
     del reforge.sd_model.cond_stage_model.minimal_clip_skip
     del reforge.shared.cmd_opts.textual_inversion_templates_dir
     del reforge.shared.cmd_opts.no_prompt_history
+    reforge.launch_utils.git_tag = lambda: "classic"
     del reforge.all["modules"].lowvram
     monkeypatch.delitem(sys.modules, "modules.lowvram")
     from train_embedding.hosts.detect import detect
@@ -128,11 +129,26 @@ def test_forge_classic_lacks_what_reforge_added(reforge: ReForge, monkeypatch: p
     finally:
         detect.cache_clear()
     info = classic.info()
-    assert (info.name, info.templates_folder) == ("Forge Classic v1.10.1", None)
+    assert (info.name, info.templates_folder) == ("Forge Classic", None), "not its name twice"
     assert not {".png", ".webp"} & {*info.file_suffixes}, "it loads no embeddings from images"
     with classic.exclusive("job"), classic.model() as model:
         assert model.text_encoders[0].layer == 2, "as in its settings"
         assert reforge.asked[0]["memory_required"] > 2**31
+
+
+def test_forge_classics_jobs_have_no_scheduler(reforge: ReForge) -> None:
+    """Its samplers have names such as "DPM++ 2M Karras" instead."""
+    from train_embedding.hosts.forge.reforge import ForgeClassicHost
+
+    class ClassicJob(Job):
+        def __init__(self, **fields: Any) -> None:
+            assert "scheduler" not in fields
+            super().__init__(**fields)
+
+    reforge.processing.StableDiffusionProcessingTxt2Img = ClassicJob
+    classic = ForgeClassicHost()
+    with classic.exclusive("job"):
+        assert classic.txt2img(Txt2ImgRequest("x")) == "a picture"
 
 
 def test_forge_classic_keeps_your_last_prompt(reforge: ReForge, tmp_path: Path) -> None:

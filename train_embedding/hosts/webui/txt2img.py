@@ -88,7 +88,6 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         seed=request.seed,
         subseed=request.seed,
         sampler_name=request.sampler,
-        scheduler="Automatic",
         steps=request.steps,
         cfg_scale=request.guidance,
         width=request.width,
@@ -98,6 +97,7 @@ def _job_for(request: Txt2ImgRequest, settings: dict[str, Any]) -> Any:
         do_not_reload_embeddings=True,
         override_settings=dict(settings) if changed else {},
     )
+    job.scheduler = "Automatic"  # not an argument: jobs of Forge Classic have no scheduler
     job.scripts = scripts.ScriptRunner()  # without scripts; reForge does not support None here
     job.cached_c, job.cached_uc = [None] * len(job.cached_c), [None] * len(job.cached_uc)
     return job
