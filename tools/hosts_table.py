@@ -167,8 +167,11 @@ def _cell(outcomes: Counter[str], word: Any) -> str:
 
 
 def _version(report: Report) -> str:
-    version = report["program"].split()[-1]
-    return f"{version} ({report['commit']})" if report["commit"] else version
+    """Return the version and the commit; the commit alone of a program that has no version."""
+    version, commit = report["program"].split()[-1], report["commit"]
+    if not any(character.isdigit() for character in version):
+        return commit
+    return f"{version} ({commit})" if commit else version
 
 
 def _families(report: Report) -> str:

@@ -46,6 +46,13 @@ def test_a_program_without_a_report_was_not_run(tmp_path: Path) -> None:
     assert "* skipped: no tower (`test_c`)" in hosts_table.details(hosts_table.read_reports(tmp_path))
 
 
+def test_a_program_without_a_version_is_named_by_its_commit(tmp_path: Path) -> None:
+    add_results(tmp_path / "forge-classic.json", {**FACTS, "program": "Forge Classic"}, {f"{CREATE}a": {"outcome": "passed"}})
+    reports = hosts_table.read_reports(tmp_path)
+    assert "| 5692d2d1 |" in hosts_table.table(reports)
+    assert hosts_table.details(reports).startswith("## Forge Classic 5692d2d1")
+
+
 def test_a_report_of_other_versions_is_replaced(tmp_path: Path) -> None:
     file = tmp_path / "forge-neo.json"
     add_results(file, FACTS, {f"{CREATE}a": {"outcome": "passed"}})

@@ -89,6 +89,11 @@ class ForgeClassicHost(ReForgeHost):
     file_suffixes = (".pt", ".safetensors", ".bin")
     load_options: dict[str, Any] = {}  # noqa: RUF012
 
+    def _version(self) -> str:
+        """Return its version; at first it had none but the name of its branch."""
+        version = super()._version()
+        return "" if version == "classic" else version
+
     def _encoder_settings(self, sd_model: Any) -> dict[str, EncoderSettings]:
         """Return the settings; "Clip skip" applies to SD1 only."""
         layer = int(shared.opts.CLIP_stop_at_last_layers) if sd_model.is_sd1 else 2

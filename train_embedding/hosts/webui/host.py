@@ -63,7 +63,7 @@ class WebUIHost(ABC):
     def info(self) -> HostInfo:
         facts: dict[str, Any] = {"dtype": str(devices.dtype_unet).removeprefix("torch."), **self._checkpoint_facts()}
         return HostInfo(
-            name=f"{self.title} {self._version()}",
+            name=f"{self.title} {self._version()}".rstrip(),
             embeddings_folder=Path(shared.cmd_opts.embeddings_dir),
             runs_folder=_runs_folder(),
             templates_folder=_templates_folder(),
@@ -78,7 +78,7 @@ class WebUIHost(ABC):
         )
 
     def _version(self) -> str:
-        """Return the program's version."""
+        """Return the program's version; empty if it has none."""
         return _git_tag()
 
     @abstractmethod
