@@ -83,7 +83,7 @@ class WebUI:
     @property
     def loads_images(self) -> bool:
         """Whether it loads embeddings in images."""
-        return not self.program.startswith(("Forge Neo ", "Forge Classic "))
+        return not self.program.startswith(("Forge Neo", "Forge Classic"))
 
     @property
     def why_it_creates_none(self) -> str:
