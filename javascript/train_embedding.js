@@ -22,6 +22,7 @@
     const POLL_BUSY = 1000;
     const POLL_IDLE = 5000;
     const POLL_LOST = 5000;
+    const FAILED = ".toast-body.error"; // gradio's message that a request has failed
     const REFRESH_LOST = 8000;
     const REFRESH_ATTEMPTS = 4;
     const UNCHANGED = /(^|-)0$/; // a version: nothing has changed since the server started
@@ -211,6 +212,12 @@
         answered = false;
     }
 
+    /** A poll that fails makes gradio show a message, and the next one a second one. */
+    async function pollIfReached() {
+        polledAt = Date.now();
+        if (await teFields.reach()) pollNow();
+    }
+
     function pollWhenDue() {
         const progress = document.getElementById("te_train_progress");
         if (!progress) return;
@@ -220,7 +227,9 @@
         if (document.hidden && !active) return;
         const age = Date.now() - polledAt;
         if (!answered && age < POLL_LOST) return;
-        if (age >= (active || visible ? POLL_BUSY : POLL_IDLE)) pollNow();
+        if (age < (active || visible ? POLL_BUSY : POLL_IDLE)) return;
+        if (teFields.lost() || document.querySelector(FAILED)) pollIfReached();
+        else pollNow();
     }
 
     /** Any change of what the poll writes is its answer; without a change, the next poll comes after POLL_LOST. */

@@ -152,6 +152,7 @@
     }
 
     setInterval(() => {
+        if (teFields.lost()) return;
         for (const grid of document.querySelectorAll('.te-comparison[data-active="true"]')) {
             if (grid.offsetParent === null) continue;
             if (grid.dataset.asked && Date.now() - Number(grid.dataset.asked) < LOST) continue;

@@ -45,7 +45,7 @@
         const changed =
             list.dataset.folder !== teFields.text("te_dataset_open") ||
             list.dataset.version !== teFields.text("te_dataset_version");
-        const examining = list.dataset.updating === "true" && Date.now() - answeredAt > AGAIN;
+        const examining = list.dataset.updating === "true" && Date.now() - answeredAt > AGAIN && !teFields.lost();
         if (wanted || changed) busy("busy");
         if (wanted || changed || examining) request();
     }

@@ -40,5 +40,24 @@ window.teFields = (() => {
         if (put(id, value)) setTimeout(() => press(button), TAKEN_OVER);
     }
 
-    return {find, text, write, put, press, ask};
+    /** Whether the server did not answer the last time. Until it does, scripts request nothing by themselves. */
+    let isLost = false;
+
+    function lost() {
+        return isLost;
+    }
+
+    /** Returns whether the server answers at all, if only that it wants a password. */
+    async function reach() {
+        try {
+            await fetch("train-embedding/v1/embeddings", {method: "HEAD", cache: "no-store"});
+            isLost = false;
+        } catch {
+            isLost = true;
+        }
+        document.getElementById("te_panels")?.classList.toggle("te-is-lost", isLost);
+        return !isLost;
+    }
+
+    return {find, text, write, put, press, ask, lost, reach};
 })();

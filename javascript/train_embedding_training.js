@@ -38,7 +38,7 @@
 
     function askAgain() {
         const strip = document.querySelector('#te_train_dataset_check .te-strip[data-pending="true"]');
-        if (!strip || strip.offsetParent === null || document.hidden) return;
+        if (!strip || strip.offsetParent === null || document.hidden || teFields.lost()) return;
         const serial = strip.dataset.serial;
         const age = Date.now() - asked.at;
         if (age < AGAIN || (asked.serial === serial && age < LOST)) return;

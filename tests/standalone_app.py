@@ -43,9 +43,9 @@ class App:
 
 
 @contextmanager
-def serve_app(data: Path) -> Iterator[App]:
-    """Start the app on a data folder and any free port; it is ended afterwards, and must have printed no traceback."""
-    command = [sys.executable, "-m", "train_embedding", "app", "--port", "0", "--data", str(data)]
+def serve_app(data: Path, port: int = 0) -> Iterator[App]:
+    """Start the app on a data folder and a port, 0 for any free one; end it afterwards. It must have printed no traceback."""
+    command = [sys.executable, "-m", "train_embedding", "app", "--port", str(port), "--data", str(data)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     started = App(data, process)
     reader = threading.Thread(target=started.listen)

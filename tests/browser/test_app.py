@@ -556,3 +556,16 @@ def test_the_app_ends_without_a_traceback_while_a_page_is_open(tmp_path: Path, p
         open_page(started, page)
     assert started.process.returncode != 0, "ended by the signal"
     assert "Running on" in started.lines[-1], started.lines
+
+
+def test_a_page_says_that_the_server_is_gone_and_continues_when_it_is_back(tmp_path: Path, page: Any) -> None:
+    with serve_app(tmp_path) as started:
+        open_page(started, page)
+        started.process.kill()
+        page.wait_for_selector("#te_lost:visible")
+        page.wait_for_timeout(5000)
+        assert page.locator(".toast-body.error").count() <= 1, "the polls go on"
+    with serve_app(tmp_path, int(started.address.rsplit(":", 1)[1].strip("/"))) as again:
+        page.wait_for_selector("#te_lost", state="hidden")
+        assert create(page, "my-lime", "green").startswith("Created my-lime")
+        assert (again.data / "embeddings" / "my-lime.pt").is_file()

@@ -34,6 +34,8 @@ Parts = Mapping[str, tuple[Any, Callable[[], Updates]]]
 "The parts that a panel shows: each has a version and a function that makes its updates."
 HostCards = Mapping[Any, Callable[[], str]]
 "Components with the host's own cards of embeddings, each with a function that renders it."
+LOST = msg("The server does not answer.")
+CONTINUES = msg("Once it does, this page continues by itself. A run that was interrupted can then be resumed.")
 STATUS = "status"
 "The part of a panel that is shown where its errors appear."
 
@@ -99,19 +101,21 @@ def render(services: Services, host_cards: HostCards) -> None:
     with gr.Column(elem_classes=["te-hidden"]):
         hidden, runs_hidden = library_panel.build_hidden(), runs_panel.build_hidden()
         dataset_hidden, queue_hidden = dataset_panel.build_hidden(), queue_panel.build_hidden()
-    with gr.Column(elem_id="te_panels"), gr.Tabs(elem_id="te_tabs") as tabs:
-        with _sub_tab(msg("Train"), "te_tab_train"), gr.Column(elem_id="te_train"):
-            train = train_panel.build(services)
-        with _sub_tab(msg("Dataset"), dataset_panel.TAB), gr.Column(elem_id="te_dataset"):
-            datasets = dataset_panel.build(services, dataset_hidden)
-        with _sub_tab(msg("Runs"), "te_tab_runs"):
-            with gr.Column(elem_id="te_queue"):
-                queue = queue_panel.build(queue_hidden)
-            with gr.Column(elem_id="te_runs"):
-                runs = runs_panel.build(runs_hidden)
-                compare = compare_panel.build()
-        with _sub_tab(msg("Library"), "te_tab_library"), gr.Column(elem_id="te_library"):
-            library = library_panel.build(services, hidden)
+    with gr.Column(elem_id="te_panels"):
+        gr.HTML(html.message("bad", LOST, CONTINUES), elem_id="te_lost")  # shown by the script
+        with gr.Tabs(elem_id="te_tabs") as tabs:
+            with _sub_tab(msg("Train"), "te_tab_train"), gr.Column(elem_id="te_train"):
+                train = train_panel.build(services)
+            with _sub_tab(msg("Dataset"), dataset_panel.TAB), gr.Column(elem_id="te_dataset"):
+                datasets = dataset_panel.build(services, dataset_hidden)
+            with _sub_tab(msg("Runs"), "te_tab_runs"):
+                with gr.Column(elem_id="te_queue"):
+                    queue = queue_panel.build(queue_hidden)
+                with gr.Column(elem_id="te_runs"):
+                    runs = runs_panel.build(runs_hidden)
+                    compare = compare_panel.build()
+            with _sub_tab(msg("Library"), "te_tab_library"), gr.Column(elem_id="te_library"):
+                library = library_panel.build(services, hidden)
     _keep_up_to_date(services, Panels(train, datasets, queue, runs, compare, library, tabs))
     _draw_host_cards(host_cards)
 
