@@ -223,6 +223,7 @@ class Walk:
         wait(self.page, lambda: self.program.get(f"runs/{run}")["step"] >= 12, "the twelfth step")
         self.look("running")
         self.program.kill()
+        self.page.close()
         self.page = self.program.open()
 
     def resume(self) -> None:
