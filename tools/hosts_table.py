@@ -58,7 +58,7 @@ FEATURES = (
     Feature("File formats", "文件格式", (f"{WEBUI}formats.py", f"{SDNEXT}new_files")),
     Feature("Library, combining", "库、合并", (f"{WEBUI}library.py", f"{WEBUI}combining.py", SDNEXT)),
     Feature("Datasets, captions, Compare steps", "数据集、打标、比较步数", (f"{WEBUI}workbench.py",)),
-    Feature("From dropped images to a resumed training", "从拖入图像到继续训练", (f"{WEBUI}whole_way.py",)),
+    Feature("From dropped images to an archive for Civitai", "从拖入图像到 Civitai 发布包", (f"{WEBUI}whole_way.py",)),
     Feature("HTTP API", "HTTP API", (f"{WEBUI}api.py",)),
 )  # fmt: skip
 CHINESE = {

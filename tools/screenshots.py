@@ -25,12 +25,16 @@ from train_embedding.demo.sets import SETS
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
-SAMPLE_SET = SETS["lime"]
 NAME = "my-lime"
+"Of the embedding that is trained on the first of SETS."
 LOCALES = {"en": "en-US", "zh": "zh-CN"}
 BROWSER = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars")
 WIDTH, HEIGHT = 1400, 1000
 MINUTE = 60_000
+TRAIN, RUNS, LIBRARY = 0, -2, -1
+"Places of sub-tabs, from the first or from the last; gradio has their buttons twice."
+CROPPED = 2
+"The image whose crop is edited."
 PROGRESS = "#te_train_progress .te-progress"
 
 
@@ -47,8 +51,9 @@ def data_folder() -> Generator[Path, None, None]:
 
 @contextmanager
 def running_app(folder: Path) -> Generator[str, None, None]:
-    """Serve the app over a new data folder, which holds a dataset; yield its address."""
-    shutil.copytree(SAMPLE_SET.training_folder, folder / "images" / "lime")
+    """Serve the app over a new data folder, which holds datasets; yield its address."""
+    for sample_set in SETS.values():
+        shutil.copytree(sample_set.training_folder, folder / "images" / sample_set.name)
     command = [sys.executable, "-m", "train_embedding", "app", "--port", "0", "--data", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"}) as app:
         try:
@@ -74,10 +79,7 @@ def walk(page: Page, dataset: Path, target: Path) -> None:
 
     page.click("#te_create_button")
     page.wait_for_selector("#te_create_status .te-good")
-    _fill(page, "te_train_dataset", str(dataset))
-    page.locator("#te_train_dataset input").first.press("Enter")
-    page.locator("#te_train_dataset input").first.blur()
-    page.wait_for_selector('#te_train_dataset_check .te-strip[data-pending="false"]')
+    _choose_dataset(page, dataset)
     _shoot(page, target / "step-2-images.png", "#te_step_images")
 
     page.click("#te_train_button")
@@ -88,10 +90,10 @@ def walk(page: Page, dataset: Path, target: Path) -> None:
     _shoot(page, target / "step-3-train.png", "#te_train_columns", bottom_of="#te_train_buttons")
     page.wait_for_selector(f"{PROGRESS}[data-status=finished]", timeout=10 * MINUTE)
     page.wait_for_selector("#te_train_status .te-good")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(6000)
     _shoot(page, target / "tab.png", "#te_panels", height=HEIGHT)
 
-    page.locator("#te_tabs > .tab-nav button, #te_tabs button[role=tab]").last.click()
+    _open_sub_tab(page, LIBRARY)
     page.click(f"#te_library_cards .te-card[data-name='{NAME}']")
     page.wait_for_selector("#te_library_details .te-details")
     _shoot(page, target / "step-4-card.png", "#te_library", height=HEIGHT)
@@ -106,6 +108,51 @@ def walk(page: Page, dataset: Path, target: Path) -> None:
     _shoot(page, target / "step-5-generate.png", "#tab_txt2img", height=620)
 
 
+def compare_and_prepare(page: Page, folder: Path, target: Path) -> None:
+    """After `walk`: compare the steps, crop an image, and queue trainings on the other datasets, with a screenshot of each.
+
+    Args:
+        page: Shows the app.
+        folder: The folder of the datasets.
+        target: Folder of the screenshots.
+    """
+    page.locator("#tabs button[role=tab]").nth(1).click()
+    _open_sub_tab(page, TRAIN)
+    page.click("#te_train_compare")
+    page.wait_for_selector("#te_compare_grid .te-comparison")
+    _fill(
+        page, "te_compare_prompts", "a [name] circle\na big [name] star on a navy background\na [name] ring on a white background"
+    )
+    page.click("#te_compare_draw")
+    page.wait_for_selector('#te_compare_grid .te-comparison[data-active="false"] button.te-cell img', timeout=5 * MINUTE)
+    _shoot(page, target / "compare.png", "#te_compare")
+
+    _open_sub_tab(page, TRAIN)
+    page.click("#te_train_check")
+    page.click(f"#te_dataset_list .te-image >> nth={CROPPED}")
+    page.wait_for_selector("#te_dataset_details .te-dataset-image")
+    page.click("#te_dataset_edit")
+    page.wait_for_selector(".te-editor .te-stage-picture:visible")
+    page.wait_for_timeout(1500)
+    _shoot(page, target / "dataset.png", "#te_dataset", height=HEIGHT)
+
+    _open_sub_tab(page, TRAIN)
+    for name in list(SETS)[1:]:
+        page.locator("#te_create .label-wrap:not(.open)").click()
+        _fill(page, "te_create_name", f"my-{name}")
+        _fill(page, "te_create_init_text", SETS[name].init_text)
+        page.click("#te_create_button")
+        page.wait_for_function("name => document.querySelector('#te_train_embedding input').value === name", arg=f"my-{name}")
+        _choose_dataset(page, folder / name)
+        page.click("#te_train_enqueue")
+        page.wait_for_selector(f"#te_train_status .te-good:has-text('my-{name}')")
+    _open_sub_tab(page, RUNS)
+    page.wait_for_function("/[1-9]/.test(document.querySelector('.te-queue-progress')?.textContent)", timeout=5 * MINUTE)
+    page.click("#te_runs_list .te-run >> nth=-1")
+    page.wait_for_selector("#te_runs_details .te-run-details")
+    _shoot(page, target / "queue.png", "#te_tab_runs", height=HEIGHT)
+
+
 def main() -> int:
     """Take the screenshots of the languages that are named, by default of all."""
     parser = argparse.ArgumentParser(description="Take the screenshots of README and the docs.")
@@ -116,8 +163,11 @@ def main() -> int:
                 executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=BROWSER
             )
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, locale=LOCALES[language])
+            page.set_default_timeout(2 * MINUTE)
             page.goto(address)
-            walk(page, folder / "images" / "lime", IMAGES / ("" if language == "en" else language))
+            target = IMAGES / ("" if language == "en" else language)
+            walk(page, folder / "images" / next(iter(SETS)), target)
+            compare_and_prepare(page, folder / "images", target)
             browser.close()
     return 0
 
@@ -128,6 +178,18 @@ def _address(app: subprocess.Popen[str]) -> str:
         if found := re.search(r"http://[\w.:]+/", line):
             return found[0]
     raise RuntimeError("The app ended before it printed its address.")
+
+
+def _open_sub_tab(page: Page, place: int) -> None:
+    buttons = page.locator("#te_tabs > .tab-nav button, #te_tabs button[role=tab]")
+    buttons.nth(place % buttons.count()).click()
+
+
+def _choose_dataset(page: Page, folder: Path) -> None:
+    _fill(page, "te_train_dataset", str(folder))
+    page.locator("#te_train_dataset input").first.press("Enter")
+    page.locator("#te_train_dataset input").first.blur()
+    page.wait_for_selector('#te_train_dataset_check .te-strip[data-pending="false"]')
 
 
 def _fill(page: Page, elem_id: str, text: str) -> None:
