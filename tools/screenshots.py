@@ -1,7 +1,7 @@
 """Take the screenshots of README and the docs from the running product: `make screenshots`.
 
 Starts the stand-alone app on the demo checkpoint, walks through it in Chromium as README describes, and writes docs/images/*.png
-(docs/images/zh/*.png in Chinese). Takes some two minutes per language on two cores.
+(docs/images/zh/*.png in Chinese). Takes some three minutes per language on two cores.
 """
 
 from __future__ import annotations
