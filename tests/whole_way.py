@@ -32,7 +32,7 @@ TITLES = {
     },
 }  # fmt: skip
 SMALL = {"batch_size": 2, "width": 64, "height": 64, "preview_steps": 3, "eval_every": 10, "save_every": 5}
-LONG, SHORT = {**SMALL, "steps": 200, "preview_every": 50}, {"steps": 8, "preview_every": 0}
+LONG, SHORT = {**SMALL, "steps": 400, "preview_every": 100}, {"steps": 8, "preview_every": 0}
 
 
 class Program(Protocol):
@@ -235,7 +235,7 @@ class Walk:
         page.click("#te_queue_continue")
         wait(page, lambda: {entry["status"] for entry in self._queue()} <= {"finished", "failed"}, "the end of the queue")
         assert [entry["status"] for entry in self._queue()] == ["finished"] * 3
-        assert sorted(run["step"] for run in self.program.get("runs")) == [8, 8, 200]
+        assert sorted(run["step"] for run in self.program.get("runs")) == [8, 8, 400]
         self.show("Train")
         self.until("#te_train_progress [data-status=finished]")
         self.look("finished")
@@ -249,14 +249,14 @@ class Walk:
         page.click("#te_runs_compare")
         self.until(f'#te_compare_grid .te-comparison[data-run="{run}"]')
         fill(page, "te_compare_prompts", "a [name] star\n[name]")
-        fill(page, "te_compare_steps", "0, 50, 100")
+        fill(page, "te_compare_steps", "0, 100, 200")
         fill(page, "te_compare_sampling_steps", "3")
         page.click("#te_compare_draw")
         self.until('#te_compare_grid .te-comparison[data-active="false"] button.te-cell img')
         assert page.locator("#te_compare_grid button.te-cell").count() == 6
         self.look("compared")
-        page.click('#te_compare_grid .te-use-step[data-step="50"]')
-        wait(page, lambda: page.locator("#te_compare_grid .te-in-use").get_attribute("data-step") == "50", "the use of the step")
+        page.click('#te_compare_grid .te-use-step[data-step="100"]')
+        wait(page, lambda: page.locator("#te_compare_grid .te-in-use").get_attribute("data-step") == "100", "the use of the step")
         assert not _is_same(read_embedding(file), before)
         self.look("used")
 
@@ -265,7 +265,7 @@ class Walk:
         page = self.page
         self.show("Library")
         card = f"#te_library_cards .te-card[data-name={json.dumps(NAME)}]"
-        self.until(f'{card}[data-steps="50"] img')
+        self.until(f'{card}[data-steps="100"] img')
         page.click(card)
         self.until(f"#te_library_details .te-details[data-name={json.dumps(NAME)}]")
         self.look("card")

@@ -58,7 +58,7 @@ def test_steps_are_compared_and_another_one_is_used(page: Any, app: App) -> None
 
     page.click("#te_train_compare")
     wait(page, lambda: page.locator(f'{GRID}[data-run="{ended["run"]}"]').count() == 1, "the comparison", 60)
-    assert "Kept steps: 0, 2, 4, 6, 8." in text(page, "te_compare_grid")
+    assert "Kept steps: 0, 2, …, 8." in text(page, "te_compare_grid")
     assert value(page, "te_compare_prompts") == "[name]"
     fill(page, "te_compare_prompts", "a [name] star\n[name]")
     fill(page, "te_compare_sampling_steps", "2")
