@@ -215,7 +215,9 @@
     /** A poll that fails makes gradio show a message, and the next one a second one. */
     async function pollIfReached() {
         polledAt = Date.now();
+        answered = false;
         if (await teFields.reach()) pollNow();
+        else answered = true;
     }
 
     function pollWhenDue() {

@@ -152,12 +152,11 @@
     }
 
     setInterval(() => {
-        if (teFields.lost()) return;
         for (const grid of document.querySelectorAll('.te-comparison[data-active="true"]')) {
             if (grid.offsetParent === null) continue;
             if (grid.dataset.asked && Date.now() - Number(grid.dataset.asked) < LOST) continue;
             grid.dataset.asked = String(Date.now()); // the answer replaces the element
-            teFields.press(grid.dataset.update);
+            teFields.request(grid.dataset.update);
         }
     }, TICK);
 })();

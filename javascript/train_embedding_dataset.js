@@ -45,9 +45,9 @@
         const changed =
             list.dataset.folder !== teFields.text("te_dataset_open") ||
             list.dataset.version !== teFields.text("te_dataset_version");
-        const examining = list.dataset.updating === "true" && Date.now() - answeredAt > AGAIN && !teFields.lost();
+        const examining = list.dataset.updating === "true" && Date.now() - answeredAt > AGAIN;
         if (wanted || changed) busy("busy");
-        if (wanted || changed || examining) request();
+        if (wanted || ((changed || examining) && !teFields.lost())) request();
     }
 
     function request() {

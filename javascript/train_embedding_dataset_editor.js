@@ -18,14 +18,9 @@
     let state = null; // of the image in the editor
 
     function send(values) {
-        const field = teFields.find("te_dataset_edited");
-        const button = document.getElementById("te_dataset_edit_apply");
-        if (!field || !button || !state) return;
+        if (!state) return;
         document.dispatchEvent(new Event("te-dataset-busy"));
-        field.value = JSON.stringify({image: state.image, ...values});
-        field.dispatchEvent(new Event("input", {bubbles: true}));
-        // gradio takes the value over a moment later
-        setTimeout(() => (button.matches("button") ? button : button.querySelector("button") || button).click(), 50);
+        teFields.ask("te_dataset_edited", "te_dataset_edit_apply", JSON.stringify({image: state.image, ...values}));
     }
 
     // ---- taking over what the server has drawn -----------------------------------------------------------------------

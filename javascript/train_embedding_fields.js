@@ -7,6 +7,8 @@ window.teFields = (() => {
 
     /** Milliseconds after which gradio has taken over what was written into a field. */
     const TAKEN_OVER = 50;
+    /** Milliseconds after which a server that has not answered is lost. */
+    const PATIENCE = 5000;
 
     function find(id) {
         return document.querySelector(`#${id} textarea, #${id} input`);
@@ -40,17 +42,23 @@ window.teFields = (() => {
         if (put(id, value)) setTimeout(() => press(button), TAKEN_OVER);
     }
 
-    /** Whether the server did not answer the last time. Until it does, scripts request nothing by themselves. */
     let isLost = false;
 
+    /** Whether the server did not answer the last time. */
     function lost() {
         return isLost;
+    }
+
+    /** Presses a button because a script wants news, not because of a click; not while the server is lost. */
+    function request(id) {
+        if (!isLost) press(id);
     }
 
     /** Returns whether the server answers at all, if only that it wants a password. */
     async function reach() {
         try {
-            await fetch("train-embedding/v1/embeddings", {method: "HEAD", cache: "no-store"});
+            const signal = AbortSignal.timeout(PATIENCE);
+            await fetch("train-embedding/v1/embeddings", {method: "HEAD", cache: "no-store", signal});
             isLost = false;
         } catch {
             isLost = true;
@@ -59,5 +67,5 @@ window.teFields = (() => {
         return !isLost;
     }
 
-    return {find, text, write, put, press, ask, lost, reach};
+    return {find, text, write, put, press, ask, request, lost, reach};
 })();

@@ -118,7 +118,7 @@
         if (!isNews(told, knownVersion()) || Date.now() - requestedAt < UPDATE_LOST) return;
         requestedAt = Date.now();
         requested = told;
-        teFields.press("te_library_update");
+        teFields.request("te_library_update");
     }
 
     // ---- searching, filtering, sorting -----------------------------------------------------------------------------

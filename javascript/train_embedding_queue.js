@@ -67,14 +67,14 @@
     /** The poll tells the version of the queue, the list has the one that it shows. */
     function updateWhenChanged() {
         const panel = document.getElementById("te_queue_list");
-        const field = document.querySelector("#te_queue_version textarea, #te_queue_version input");
+        const version = teFields.text("te_queue_version");
         const shown = document.getElementById("te_queue");
-        if (!panel || !shown || shown.offsetParent === null || !field || field.value === "") return;
+        if (!panel || !shown || shown.offsetParent === null || version === "") return;
         const list = panel.querySelector(".te-queue");
-        if (list && list.dataset.version === field.value) return;
-        if (requested.version === field.value && Date.now() - requested.at < UPDATE_LOST) return;
-        requested = {version: field.value, at: Date.now()};
-        teFields.press("te_queue_update");
+        if (list && list.dataset.version === version) return;
+        if (requested.version === version && Date.now() - requested.at < UPDATE_LOST) return;
+        requested = {version, at: Date.now()};
+        teFields.request("te_queue_update");
     }
 
     setInterval(() => {

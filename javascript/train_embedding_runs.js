@@ -54,7 +54,7 @@
     /** After a deletion and its undo, other details are shown than those of the run that was clicked last. */
     function followDetails() {
         const details = document.querySelector("#te_runs_details .te-run-details");
-        const field = document.querySelector("#te_runs_selected textarea, #te_runs_selected input");
+        const field = teFields.find("te_runs_selected");
         if (!details && field && field.value === "") selected = "";
         if (details && field && field.value === details.dataset.run) selected = field.value;
         mark();
@@ -63,13 +63,13 @@
     /** The poll tells the version of the history, the list has the one that it shows. */
     function updateWhenChanged() {
         const panel = document.getElementById("te_runs_list");
-        const field = document.querySelector("#te_runs_version textarea, #te_runs_version input");
-        if (!panel || panel.offsetParent === null || !field || field.value === "") return;
+        const version = teFields.text("te_runs_version");
+        if (!panel || panel.offsetParent === null || version === "") return;
         const list = panel.querySelector(".te-runs");
-        if (list && list.dataset.version === field.value) return;
-        if (requested.version === field.value && Date.now() - requested.at < UPDATE_LOST) return;
-        requested = {version: field.value, at: Date.now()};
-        teFields.press("te_runs_update");
+        if (list && list.dataset.version === version) return;
+        if (requested.version === version && Date.now() - requested.at < UPDATE_LOST) return;
+        requested = {version, at: Date.now()};
+        teFields.request("te_runs_update");
     }
 
     setInterval(() => {

@@ -38,12 +38,12 @@
 
     function askAgain() {
         const strip = document.querySelector('#te_train_dataset_check .te-strip[data-pending="true"]');
-        if (!strip || strip.offsetParent === null || document.hidden || teFields.lost()) return;
+        if (!strip || strip.offsetParent === null || document.hidden) return;
         const serial = strip.dataset.serial;
         const age = Date.now() - asked.at;
         if (age < AGAIN || (asked.serial === serial && age < LOST)) return;
         asked = {serial, at: Date.now()};
-        teFields.press("te_train_images_again");
+        teFields.request("te_train_images_again");
     }
 
     // ---- what a click does ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from tests.standalone_app import App, choose_card, create, fill, frames, text, unfold, value, wait
+from tests.standalone_app import App, choose_card, create, fill, frames, text, unfold, unfold_advanced, value, wait
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 
@@ -90,3 +90,23 @@ def test_a_preset_is_saved_left_and_filled_in_again(ui: Any, app: App, tmp_path:
     chooser.value.set_files(file)
     wait(ui, lambda: value(ui, "te_train_steps") == "200", "the settings of the file", 30)
     assert sorted(file.stem for file in (app.data / "presets").glob("*.json")) == ["pencil", "theirs"]
+
+
+def test_what_it_stands_for_follows_a_reset(ui: Any) -> None:
+    def kind() -> list[str]:
+        return ui.locator("#te_train_kind label:has(input:checked)").all_inner_texts()
+
+    unfold_advanced(ui)
+    ui.locator("#te_train_kind label", has_text="Style").click()
+    wait(ui, lambda: "style" in value(ui, "te_train_template"), "the caption lines of styles", 30)
+    enter(ui, "steps", "300")
+    wait(ui, lambda: marked(ui) == ["steps"], "the mark, without what the kind decides", 30)
+    ui.click("#te_train_reset_all")
+    wait(ui, lambda: marked(ui) == [], "the reset", 30)
+    assert "style" in value(ui, "te_train_template")
+    assert kind() == ["Style"]
+    fill(ui, "te_train_template", "my own [name]")
+    ui.locator("#te_train_template textarea").blur()
+    wait(ui, lambda: "template" in marked(ui), "the mark of the caption lines", 30)
+    ui.click("#te_train_reset_all")
+    wait(ui, lambda: "a photo of [name]" in value(ui, "te_train_template") and kind() == ["Subject"], "the usual kind", 30)

@@ -294,6 +294,21 @@ def test_the_scripts_leave_one_global(clock: Any, page: Any) -> None:
     assert set(page.evaluate("Object.keys(window)")) - before <= {"told", "teFields"}
 
 
+def test_nothing_is_requested_of_a_server_that_does_not_answer(page: Any) -> None:
+    answers = {"answer": False}
+    address = "http://train-embedding.test/"
+    page.route(address, lambda route: route.fulfill(body=f'<div id="te_panels">{_page()}</div>', content_type="text/html"))
+    page.route(f"{address}train-embedding/**", lambda route: route.fulfill(status=401) if answers["answer"] else route.abort())
+    page.goto(address)
+    add_scripts(page)
+    page.evaluate("() => { window.pressed = []; document.getElementById('te_host_cards').onclick = () => pressed.push(1); }")
+    for answers["answer"], presses in ((False, 0), (True, 1)):
+        assert page.evaluate("teFields.reach()") is answers["answer"], "that a password is needed is an answer too"
+        assert page.locator("#te_panels.te-is-lost").count() == 1 - presses
+        page.evaluate("teFields.request('te_host_cards')")
+        assert page.evaluate("pressed.length") == presses
+
+
 COUNT_POLLS = "() => { window.polls = []; document.getElementById('te_train_poll').onclick = () => polls.push(Date.now()); }"
 
 

@@ -82,7 +82,7 @@ class WebUI:
 
     @property
     def loads_images(self) -> bool:
-        """Whether it loads embeddings in images."""
+        """Whether embeddings in images are among those that it lists as loaded."""
         return not self.program.startswith(("Forge Neo", "Forge Classic"))
 
     @property

@@ -57,4 +57,4 @@ def test_what_the_webui_writes_is_read(webui: WebUI) -> None:
 
 def _skip_images_where_none_load(webui: WebUI, form: str) -> None:
     if form in ("png", "image") and not webui.loads_images:
-        pytest.skip("Forge Neo and Forge Classic load no embeddings in images")
+        pytest.skip("Forge Neo lists no embeddings in images, and Forge Classic loads none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-import itertools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -72,13 +72,9 @@ class Library:
         self._store = EmbeddingStore(host)
         self._listing = Listing(lambda: Index(self._store.own_folder / FILE_NAME))
         self._on_rename: builtins.list[Callable[[str, str], object]] = []
-        self._changes = itertools.count(1)
-        self._changed = 0
-
-    @property
-    def changes(self) -> int:
-        """The number of changes by this object; it also rises when the embeddings are reloaded, since files may have changed."""
-        return self._changed
+        self._lock = threading.Lock()
+        self.changes = 0
+        "Number of changes by this object. It also rises when the embeddings are reloaded, since files may have changed."
 
     def call_on_rename(self, callback: Callable[[str, str], object]) -> None:
         """Have a function called with the old and the new name whenever an embedding was renamed and none has the old name."""
@@ -672,7 +668,8 @@ class Library:
         self._count_change()
 
     def _count_change(self) -> None:
-        self._changed = next(self._changes)
+        with self._lock:
+            self.changes += 1
 
     def _reloaded(self, file: Path, catalog: Catalog) -> Entry:
         self._reload()
