@@ -105,7 +105,7 @@ def test_advanced_settings_never_push_the_buttons_away(ui: Any) -> None:
 @pytest.mark.parametrize("width", [1400, 1000])
 def test_nothing_is_wider_than_the_page(ui: Any, width: int) -> None:
     ui.set_viewport_size({"width": width, "height": 800})
-    sub_tab(ui, "Train")
+    ui.wait_for_selector("#te_train_path:visible")  # the sub-tab that is open at first
     assert ui.evaluate("document.documentElement.scrollWidth") <= width
     boxes = [ui.locator(f"#{place}").bounding_box() for place in ("te_train_path", "te_train_run")]
     assert boxes[0]["x"] + boxes[0]["width"] <= boxes[1]["x"], "the progress is beside the steps"
