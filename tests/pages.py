@@ -15,8 +15,9 @@ def add_scripts(page: Any, *names: str) -> None:
 
 
 def settle(page: Any) -> None:
-    """Let the page draw what it has been told."""
-    page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    """Let the page draw what it has been told, for two seconds at most: Chromium now and then stops drawing a page."""
+    frame = "new Promise((drawn) => { requestAnimationFrame(drawn); setTimeout(drawn, 1000); })"
+    page.evaluate(f"async () => {{ await {frame}; await {frame}; }}")
 
 
 def wait_for_polls(page: Any) -> None:

@@ -225,6 +225,6 @@ def unfold(ui: Any, title: str, last: str) -> None:
 
 
 def frames(ui: Any, count: int) -> None:
-    """Waits until the page was painted so many times."""
-    next_frame = "new Promise((painted) => requestAnimationFrame(painted))"
+    """Waits until the page was painted so many times, at most a second for each: Chromium now and then stops painting a page."""
+    next_frame = "new Promise((painted) => { requestAnimationFrame(painted); setTimeout(painted, 1000); })"
     ui.evaluate(f"async () => {{ for (let frame = 0; frame < {count}; frame++) await {next_frame}; }}")

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.chromium import started_chromium
 from tests.standalone_app import SECOND, App, open_page, serve_app
-
-ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(ARGUMENTS))
-        except sync_api.Error as error:
-            if os.environ.get("TRAIN_EMBEDDING_REQUIRE_BROWSER") == "1":
-                raise
-            pytest.skip(f"Chromium does not start: {str(error).splitlines()[0]}")
+    pytest.importorskip("playwright.sync_api")
+    with started_chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

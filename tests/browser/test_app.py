@@ -432,7 +432,7 @@ def test_a_runs_newest_preview_and_a_drawn_one_become_the_cards_picture(ui: Any,
     before = library_card(ui, "pictured").locator("img").get_attribute("src")
     fill(ui, "te_library_prompt", "a big [name] on navy")
     ui.click("#te_library_draw_preview")
-    wait(ui, lambda: text(ui, "te_library_status") == "Preview image generated.", "the picture", 60)
+    wait(ui, lambda: text(ui, "te_library_status") == "Preview image generated.", "the picture")
     wait(ui, lambda: library_card(ui, "pictured").locator("img").get_attribute("src") != before, "the new picture", 30)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from tests.browser.conftest import ARGUMENTS
+from tests.chromium import launched
 from train_embedding.ui.gradio_compat import MAJOR
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -104,7 +103,7 @@ def foreign() -> Iterator[int]:
 def page(browser: Any, app: Served) -> Iterator[Any]:
     """A page of a Chromium for which evil.example and rebound.example lie on this machine."""
     rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
-    attacked = browser.browser_type.launch(executable_path=shutil.which("chromium"), args=[*ARGUMENTS, rules])
+    attacked = launched(browser.browser_type, rules)
     page = attacked.new_page()
     page.goto(app.address + "/")
     made = page.evaluate(CREATE, [app.address, FIRST])

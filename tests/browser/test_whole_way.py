@@ -23,6 +23,7 @@ from train_embedding.hosts.standalone import DEMO_CHECKPOINT
 from train_embedding.ui.gradio_compat import MAJOR
 
 pytestmark = [
+    pytest.mark.timeout(2400),
     pytest.mark.browser,
     pytest.mark.checkpoint,
     pytest.mark.slow,

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.chromium import started_chromium
 from tests.webui.server import PATIENCE, PREFIX, ROUTES, StartedWebUI, WebUI, draw_pictures
 
 
@@ -100,11 +101,9 @@ def _tidy(webui: WebUI) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    pytest.importorskip("playwright.sync_api")
+    with started_chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
