@@ -40,10 +40,10 @@ app: $(VENV)/.runtime
 
 # One process per core with one thread each; PYTEST_ARGS can override these options.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not browser" $(PYTEST_ARGS)
 
 test-all: $(VENV)/.lint
-	OMP_NUM_THREADS=1 $(BIN)/nox -- -n auto --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/nox -- -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # --strict fails on links and anchors that do not exist. Node is for the scripts that the site would load from a CDN otherwise.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs

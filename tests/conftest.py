@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ ONE_STACK = (
     "cli/test_together.py",
     "demo",
     "docs",
+    "engine/profiling",
     "engine/runtime/test_half_precision.py",
     "services/store",
     "services/training/test_distributed_runs.py",
@@ -33,15 +35,29 @@ ONE_STACK = (
     "test_translations.py",
 )
 "Tests that CI runs on the users' stack only: what they test depends little on the releases of packages, or they take long."
+FIRST = (
+    "browser/test_app.py",
+    "browser/test_comparing.py",
+    "browser/test_whole_way.py",
+    "cli/test_together.py",
+    "demo",
+    "engine/model/test_families.py",
+    "services/training",
+)
+"Tests that are run first, so that several processes end at about the same time: their files take the longest."
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of ONE_STACK."""
-    places = [Path(__file__).parent / place for place in ONE_STACK]
+    """Mark the tests of ONE_STACK, and put those of FIRST first."""
     for item in items:
-        if any(item.path.is_relative_to(place) for place in places):
+        if _is_in(item, ONE_STACK):
             item.add_marker("one_stack")
+    items.sort(key=lambda item: not _is_in(item, FIRST))
+
+
+def _is_in(item: pytest.Item, places: Sequence[str]) -> bool:
+    return any(item.path.is_relative_to(Path(__file__).parent / place) for place in places)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from train_embedding.engine.training.distill import LATENTS
 
 @pytest.mark.checkpoint
 @pytest.mark.slow
-def test_two_vectors_draw_what_a_long_prompt_does() -> None:
+def test_two_vectors_draw_what_a_long_prompt_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distilling, "IMAGES", 16)
     rows: list[tuple[str, list[Image.Image]]] = []
     results = distilling.measure("heart", sheet=rows)
     assert [(one.case, one.role) for one in results] == [("heart", POSITIVE), ("heart", NEGATIVE)]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.checkpoints import pictures, tiny_checkpoint
+from tests.checkpoints import pictures, save_pictures, tiny_checkpoint
 from tests.processes import PATIENCE, ROOT, ended, environment, free_port, start_all
 from train_embedding.embeddings.formats import read_embedding
 from train_embedding.engine.training.resume import RESUME_FILE, read_resume
@@ -72,9 +72,13 @@ class Data:
         return sorted(name for name in found if not name.startswith("tensorboard/"))
 
 
-@pytest.fixture
-def one(tmp_path: Path, tiny_checkpoint: Path, pictures: Path) -> Data:
-    return Data(tmp_path / "one", tiny_checkpoint, pictures)
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Data:
+    """An embedding that one process has trained, with batches of 4."""
+    folder = tmp_path_factory.mktemp("one")
+    data = Data(folder / "data", tiny_checkpoint, save_pictures(folder / "pictures"))
+    data.command(*data.train("--batch-size", "4", *EVALUATED)[1:-4])
+    return data
 
 
 @pytest.fixture
@@ -116,7 +120,6 @@ def wait_for_step(data: Data, step: int, started: subprocess.Popen[str]) -> None
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_two_processes_with_batch_2_equal_one_with_batch_4(one: Data, two: Data, launcher: str) -> None:
-    one.command(*one.train("--batch-size", "4", *EVALUATED)[1:-4])
     with launched(launcher, two.train("--batch-size", "2", *EVALUATED)) as started:
         out, errors = started.communicate(timeout=PATIENCE)
     assert started.returncode == 0, errors

@@ -747,11 +747,11 @@ def test_several_preview_prompts(trainee: Trainee) -> None:
 )
 def test_a_run_with_a_bf16_copy_of_the_unet(values: dict[str, Any], trainee: Trainee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Vectors are not compared: how far rounding turns them depends on the CPU where losses are as small as a prompt's."""
-    exact = trainee.run(steps=4, **values)
+    exact = trainee.run(steps=2, **values)
     trainee.reset()
     monkeypatch.setattr(bf16_copy, "cpu_has_amx", lambda: True)
     monkeypatch.setattr(bf16_copy, "FEWEST_WEIGHTS", 0)
-    rounded = trainee.run(steps=4, **values)
+    rounded = trainee.run(steps=2, **values)
     assert (rounded.status, rounded.error) == ("finished", "")
     assert rounded.losses != exact.losses
     for (step, loss), (exact_step, exact_loss) in zip(rounded.losses, exact.losses, strict=True):
