@@ -2,8 +2,9 @@
 
 A new process of that interpreter imports what a WebUI has loaded by then (torch, gradio, fastapi, pillow) and builds a page. Then
 the services are created with a host that only has folders, the tab is built, and the API is mounted. The result is the median of
-several processes. Garbage collection is off during the measurement: a pass over all that the WebUI has loaded takes a tenth of a
-second or more, at a random moment. `hosts/detect.py` imports further modules, but a WebUI has loaded them already.
+several processes, after one that compiles the modules, as the first start after an update does. Garbage collection is off during
+the measurement: a pass over all that the WebUI has loaded takes a tenth of a second or more, at a random moment.
+`hosts/detect.py` imports further modules, but a WebUI has loaded them already.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measured(python: Path, times: int) -> tuple[str, int, list[float]]:
     """gradio's version, how many modules are loaded for it, and the median seconds of each step."""
+    _start(python)  # writes the bytecode
     starts = [_start(python) for _ in range(times)]
     version, _, modules = starts[0]
     return version, modules, [statistics.median(spans) for spans in zip(*(spans for _, spans, _ in starts), strict=True)]
@@ -79,6 +81,7 @@ def row(version: str, modules: int, spans: list[float]) -> str:
 def _start(python: Path) -> tuple[str, list[float], int]:
     command = [python.absolute(), "-c", _STARTS]
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # programs that people start keep the bytecode
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
     version, spans, modules = json.loads(done.stdout.splitlines()[-1])
     return version, spans, modules
