@@ -34,8 +34,10 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
         dependencies: Results of FastAPI's `Depends` that protect every route, as the host protects its own API.
         allowed: Other origins whose pages may use the routes.
     """
-    guards = [*(dependencies or []), checked(allowed)]
-    router = APIRouter(prefix=PREFIX, route_class=Route, dependencies=guards, tags=["Train Embedding"])
+    guards = [*app.router.dependencies, *(dependencies or []), checked(allowed)]
+    router = APIRouter(
+        prefix=PREFIX, route_class=Route, dependencies=guards, tags=["Train Embedding"], dependency_overrides_provider=app
+    )
     add_embeddings(router, services)
     add_inspection(router, services)
     add_combining(router, services)
@@ -46,4 +48,4 @@ def mount(app: FastAPI, services: Services, dependencies: list[Any] | None = Non
     add_queue(router, services)
     add_presets(router, services)
     add_comparing(router, services)
-    app.include_router(router)
+    app.router.routes.extend(router.routes)  # `include_router` would build each of them a second time
