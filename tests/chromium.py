@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-"The first has no window of its own, and opens a page with two thirds of the work."
+"The first has no windows. Chromium itself, run without one, now and then stops drawing a page (seen with 156)."
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run")
 
 
