@@ -67,8 +67,8 @@ def started(folder: Path, encoding: str, *arguments: str) -> subprocess.Complete
     return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, check=False)
 
 
-def test_every_verb_prints_what_the_encoding_lacks(tmp_path: Path) -> None:
-    encoding = "cp1252"
+@pytest.mark.parametrize("encoding", ["cp1252", pytest.param("ascii", marks=pytest.mark.slow)])
+def test_every_verb_prints_what_the_encoding_lacks(tmp_path: Path, encoding: str) -> None:
     embeddings = tmp_path / "train-embedding-data" / "embeddings"
     embeddings.mkdir(parents=True)
     write_embedding(Embedding("wide-剣", {"clip_l": torch.ones(2, 768)}), embeddings / "wide-剣.pt")

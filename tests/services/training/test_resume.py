@@ -156,14 +156,14 @@ def killed(work: Callable[[], object], seconds: float) -> bool:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_killed_at_random_instants(trainee: Trainee, uninterrupted: Any) -> None:
-    """Ten kills over as many runs as it takes; now and then one falls into the saving, which is most of the time here."""
+    """Twenty kills over as many runs as it takes; now and then one falls into the saving, which is most of the time here."""
     rng = random.Random(1)
     began = time.monotonic()
     whole = trainee.run(**SPEC)
     assert result(trainee, whole) == uninterrupted
     duration = time.monotonic() - began
     kills, done = 0, {whole.id}
-    while kills < 10:
+    while kills < 20:
         run_id = ""
         trainee.reset()
         for _ in range(60):
